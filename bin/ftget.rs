@@ -1,0 +1,3 @@
+//! The download program.
+
+fn main() {}

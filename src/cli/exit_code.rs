@@ -1,0 +1,49 @@
+//! The one table of exit codes.
+
+/// How a program ends; the numbers are a promise (README, "Exit codes").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Everything asked for is present and verified.
+    Success = 0,
+    /// Unclassified.
+    Unclassified = 1,
+    /// The command line, the configuration or a manifest is wrong.
+    Usage = 2,
+    /// A local file or I/O.
+    LocalFile = 3,
+    /// Name, connect, reset, cut off; ftserve: cannot bind.
+    Network = 4,
+    /// TLS or identity.
+    Identity = 5,
+    /// Permission refused.
+    Permission = 6,
+    /// Protocol violation.
+    Protocol = 7,
+    /// Server refused: busy, read-only, shutting down.
+    Refused = 8,
+    /// No space.
+    NoSpace = 9,
+    /// Verification failed, nothing put in place.
+    VerificationFailed = 10,
+    /// Not found.
+    NotFound = 11,
+    /// Exists, and the policy says error.
+    Exists = 12,
+    /// The source kept changing.
+    SourceChanged = 13,
+    /// Timed out.
+    TimedOut = 14,
+    /// A batch of which some failed, for different reasons.
+    SomeFailed = 23,
+    /// Interrupted (SIGINT).
+    Interrupted = 130,
+    /// Terminated (SIGTERM).
+    Terminated = 143,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> std::process::ExitCode {
+        std::process::ExitCode::from(code as u8)
+    }
+}

@@ -1,0 +1,8 @@
+//! Command lines: what was typed, what it means, and what is shown. The only floor that
+//! prints, reads the environment or picks an exit code.
+
+mod exit_code;
+mod terminal;
+mod values;
+
+pub use exit_code::ExitCode;

@@ -1,0 +1,1 @@
+//! The one writer that escapes what peers send before a person sees it.

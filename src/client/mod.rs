@@ -1,0 +1,1 @@
+//! Sessions, downloads and batches.

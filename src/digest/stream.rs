@@ -1,0 +1,31 @@
+//! One message, hashed as its bytes come.
+
+use md5::{Digest, Md5};
+
+use crate::wire::Md5Digest;
+
+/// The running md5 of one message.
+#[derive(Clone, Default)]
+pub struct Md5Stream(Md5);
+
+impl Md5Stream {
+    /// A message of no bytes yet.
+    pub fn new() -> Md5Stream {
+        Md5Stream::default()
+    }
+
+    /// Appends bytes to the message.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of the message.
+    pub fn finish(self) -> Md5Digest {
+        Md5Digest::from_bytes(self.0.finalize().into())
+    }
+
+    /// The digest of a message that is there whole.
+    pub fn digest(bytes: &[u8]) -> Md5Digest {
+        Md5Digest::from_bytes(Md5::digest(bytes).into())
+    }
+}

@@ -1,0 +1,13 @@
+//! A thread-pool file transfer server and its client: every transfer is a JSON
+//! header (`filename`, `total_size`, `md5`) and then the bytes, and a file appears
+//! under its name only after its md5 was checked.
+//!
+//! The modules are floors: each may name only the ones above it in this list.
+
+pub mod wire;
+pub mod digest;
+pub mod store;
+pub mod net;
+pub mod server;
+pub mod client;
+pub mod cli;

@@ -1,0 +1,1 @@
+//! The only path system calls: opening below a root and nowhere else.

@@ -1,0 +1,29 @@
+//! Why a store does not give an object.
+
+use std::io;
+
+/// Why a store does not give an object.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is nothing of that name, or it is hidden, or it is outside the root.
+    #[error("no such file")]
+    NotFound,
+    /// A file was asked for and this is a directory.
+    #[error("name stands for a directory")]
+    IsDirectory,
+    /// A part in the middle of the path is not a directory.
+    #[error("part of the path is not a directory")]
+    NotADirectory,
+    /// Neither a file nor a directory: a FIFO, a socket, a device.
+    #[error("name stands for something that is not a regular file")]
+    NotAFile,
+    /// The server's user may not read it.
+    #[error("server may not read this")]
+    Forbidden,
+    /// The tree changed under the look-up too often, or descriptors ran out.
+    #[error("file system is busy")]
+    Busy(#[source] io::Error),
+    /// Anything else that the file system said.
+    #[error("file system failed")]
+    Io(#[source] io::Error),
+}

@@ -1,0 +1,1 @@
+//! Many askers, one hash.

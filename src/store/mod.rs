@@ -1,0 +1,57 @@
+//! Where files live: a trait, a directory, a memory; what is known about their
+//! digests; and placement that shows only what was verified.
+
+mod beneath;
+mod catalog;
+mod error;
+mod flight;
+mod index;
+mod local;
+mod memory;
+mod meta;
+mod staged;
+
+use std::io;
+
+pub use catalog::{Catalog, CatalogLimits, DigestState, Ticket, WakeFn};
+pub use error::StoreError;
+pub use index::{DigestIndex, KnownDigest, MemoryIndex};
+pub use local::{DirectoryOptions, DirectoryStore};
+pub use memory::MemoryStore;
+pub use meta::{ObjectMeta, Stamp};
+pub use staged::{Placement, StageError, StagedFile, StagingFolder};
+
+use crate::wire::ResourcePath;
+
+/// A tree of files that can be looked at and opened by checked paths.
+pub trait Store: Send + Sync + 'static {
+    /// An open file.
+    type Object: Object;
+
+    /// Opens a regular file for reading, without ever blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what is outside, hidden and missing is `NotFound` alike.
+    fn open(&self, path: &ResourcePath) -> Result<(Self::Object, ObjectMeta), StoreError>;
+
+    /// Looks at a name: a file, a folder (the root too), or something else.
+    ///
+    /// # Errors
+    /// As for [`Store::open`], but every kind of object is an answer.
+    fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError>;
+}
+
+/// An open file: bytes at offsets, and what it is now.
+pub trait Object: Send + Sync + 'static {
+    /// Reads at most `buffer.len()` bytes from `offset`; 0 at the end.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// What the open file is at this moment.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn meta(&self) -> io::Result<ObjectMeta>;
+}

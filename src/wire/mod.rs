@@ -1,0 +1,25 @@
+//! Values and bytes of the protocol: no socket, no file, no clock.
+
+mod error;
+mod frame;
+mod header;
+mod limits;
+mod md5_digest;
+mod path;
+mod range;
+mod request;
+mod spelling;
+mod text;
+mod timestamp;
+
+pub use error::{ErrorCode, Refusal, WireError};
+pub use frame::{Frame, frame_length, split_frame};
+pub use header::{ErrorReply, Hello, Interim, ObjectKind, ResponseHeader};
+pub use limits::*;
+pub use md5_digest::Md5Digest;
+pub use path::{PathError, ResourcePath};
+pub use range::ByteRange;
+pub use request::{Action, Call, GetRequest, ReceivedRequest, RequestId, StatRequest};
+pub use spelling::{Spelling, classify};
+pub use text::{TextEvent, TextReader};
+pub use timestamp::Timestamp;
