@@ -1,0 +1,27 @@
+//! What every test of the real programs needs: a server on a free port, a peer whose bytes
+//! are written by hand, the client as a process, and a folder that vanishes.
+//!
+//! Nothing here uses the crate's own wire code: an encoder's mistake and its mirror image in
+//! the decoder would cancel out. Every wait has a deadline and panics with its name.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test program uses a part of it"
+)]
+
+mod process;
+mod raw_peer;
+mod scratch;
+mod server;
+
+pub use process::{Captured, Output, Program, Running, ftget};
+pub use raw_peer::{Answer, Ending, RawPeer, frame, length_prefix};
+pub use scratch::{Scratch, md5_hex, noise};
+pub use server::{ProcessFacts, TestServer, TestServerBuilder};
+
+use std::time::Duration;
+
+/// How long anything may take that should take no time at all; only a failing test gets here.
+pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,0 +1,4 @@
+//! The suite: the real programs, seen from outside.
+
+#[path = "../harness/mod.rs"]
+mod harness;
