@@ -6,3 +6,5 @@ mod terminal;
 mod values;
 
 pub use exit_code::ExitCode;
+pub use terminal::visible;
+pub use values::{ValueError, parse_duration, parse_size};

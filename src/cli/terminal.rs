@@ -1,1 +1,99 @@
 //! The one writer that escapes what peers send before a person sees it.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// Bytes from a peer, a path or an argument as text that is safe on a terminal and in a log
+/// line: control, direction and other invisible characters and bytes that are not UTF-8
+/// become `\xNN` or `\u{NNNN}`, so that one name is one visible line. Borrowed when
+/// there is nothing to escape. For the eye only: a backslash stays as it is, hence
+/// different names may look the same.
+pub fn visible(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains(is_deceptive) => Cow::Borrowed(text),
+        Ok(_) | Err(_) => Cow::Owned(escape(bytes)),
+    }
+}
+
+fn escape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            // Writing to a String cannot fail.
+            let _ = match character {
+                plain if !is_deceptive(plain) => out.write_char(plain),
+                ascii if ascii.is_ascii() => write!(out, "\\x{:02x}", u32::from(ascii)),
+                wide => write!(out, "{}", wide.escape_unicode()),
+            };
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// Characters that move the cursor, end the line, turn the direction of what follows, or
+/// cannot be seen (Unicode's Cc, Zl, Zp, and those of Cf that hide or reorder text).
+fn is_deceptive(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borrows_what_is_clean() {
+        for clean in [
+            "",
+            "hello.txt",
+            "naïve 文件 🦀",
+            r"C:\x",
+            "a b'\"$(id)",
+            "-rf",
+            "~",
+        ] {
+            assert!(
+                matches!(visible(clean.as_bytes()), Cow::Borrowed(text) if text == clean),
+                "{clean}"
+            );
+        }
+    }
+
+    #[test]
+    fn escapes_controls_directions_and_bytes_that_are_not_text() {
+        for (bytes, shown) in [
+            (&b"a\nb"[..], r"a\x0ab"),
+            (b"\x1b[31mred", r"\x1b[31mred"),
+            (b"bell\x07\x7f", r"bell\x07\x7f"),
+            ("c1\u{9b}31m".as_bytes(), r"c1\u{9b}31m"),
+            ("txt.\u{202e}exe".as_bytes(), r"txt.\u{202e}exe"),
+            (
+                "\u{2066}x\u{2069}\u{feff}".as_bytes(),
+                r"\u{2066}x\u{2069}\u{feff}",
+            ),
+            ("line\u{2028}line".as_bytes(), r"line\u{2028}line"),
+            (b"gbk \xce\xd2\xc3\xc7", r"gbk \xce\xd2\xc3\xc7"),
+            (b"cut \xe6\x96", r"cut \xe6\x96"),
+            (b"\0", r"\x00"),
+        ] {
+            assert_eq!(visible(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn leaves_nothing_deceptive_of_any_single_character() {
+        for character in '\0'..=char::MAX {
+            let text = character.to_string();
+            assert!(
+                !visible(text.as_bytes()).contains(is_deceptive),
+                "{character:?}"
+            );
+        }
+    }
+}
