@@ -4,10 +4,17 @@
 //!
 //! The modules are floors: each may name only the ones above it in this list.
 
+// The blank lines keep the order of the floors from being sorted.
 pub mod wire;
+
 pub mod digest;
+
 pub mod store;
+
 pub mod net;
+
 pub mod server;
+
 pub mod client;
+
 pub mod cli;

@@ -2,3 +2,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+
+mod crates;
+mod layering;
+mod sample_files;
