@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::wire::{Md5Digest, RequestId, Timestamp, WireError};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::wire::json_reader::{Field, Value, read_object};
+use crate::wire::json_writer::{cut_to_written, write_frame};
+use crate::wire::name::{Base64, read_name};
+use crate::wire::{ERROR_MESSAGE_BYTES_MAX, Md5Digest, RequestId, Timestamp, WireError};
 
 /// `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +20,33 @@ pub enum ObjectKind {
     Symlink,
     /// Anything else: a FIFO, a socket, a device.
     Other,
+}
+
+impl ObjectKind {
+    /// Every kind.
+    pub const ALL: [ObjectKind; 4] = [
+        ObjectKind::File,
+        ObjectKind::Directory,
+        ObjectKind::Symlink,
+        ObjectKind::Other,
+    ];
+
+    /// The kind as the wire spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ObjectKind::File => "file",
+            ObjectKind::Directory => "dir",
+            ObjectKind::Symlink => "symlink",
+            ObjectKind::Other => "other",
+        }
+    }
+
+    /// The kind with this spelling.
+    pub fn parse(text: &str) -> Option<ObjectKind> {
+        ObjectKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
 }
 
 /// `error`.
@@ -83,12 +115,10 @@ pub struct ResponseHeader<'a> {
 
 impl ResponseHeader<'_> {
     /// Appends the whole frame: length and JSON text, with control and direction
-    /// characters as `\uXXXX` and the error message cut to its limit. Never fails: every
-    /// header that these types can hold fits the frame, a name of
-    /// [`crate::wire::PATH_BYTES_MAX`] bytes included.
+    /// characters as `\uXXXX` and the error message cut to its limit. Never fails: a name of
+    /// [`crate::wire::PATH_BYTES_MAX`] bytes fits, whatever they are, beside all other keys.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let _ = out;
-        todo!()
+        write_frame(out, &Written(self));
     }
 
     /// How many bytes follow the header.
@@ -100,10 +130,265 @@ impl ResponseHeader<'_> {
     ///
     /// # Errors
     /// [`WireError`]: not a strict object, one of the three keys missing, a known key
-    /// of the wrong type, an `error` beside a size or a digest, a `need` that this
-    /// version does not know.
+    /// of the wrong type, an `error` beside a size or a digest, a `status` that bytes follow,
+    /// a `need` that this version does not know.
     pub fn parse(json: &[u8]) -> Result<ResponseHeader<'static>, WireError> {
-        let _ = json;
-        todo!()
+        let [
+            filename,
+            filename_b64,
+            total_size,
+            md5,
+            body_size,
+            offset,
+            kind,
+            mtime,
+            mode,
+            id,
+            error,
+            status,
+            done,
+            matched,
+            ft,
+            ops,
+            digests,
+            writable,
+            need,
+        ] = read_object(json, RESPONSE_KEYS)?;
+
+        for key in need.texts()?.unwrap_or_default() {
+            if !RESPONSE_KEYS.contains(&&*key) {
+                return Err(WireError::UnknownNeed(key.into_owned()));
+            }
+        }
+        let header = ResponseHeader {
+            name: Cow::Owned(Field::required(
+                "filename",
+                read_name(filename, filename_b64)?,
+            )?),
+            total_size: Field::required("total_size", total_size.size()?)?,
+            md5: Field::required(
+                "md5",
+                md5.read("32 lowercase hex digits or empty", read_md5)?,
+            )?,
+            body_size: body_size.size()?,
+            offset: offset.size()?,
+            kind: kind.read("file, dir, symlink or other", |kind| {
+                ObjectKind::parse(&kind.into_text()?)
+            })?,
+            mtime: mtime.read("a UTC time with nanoseconds", |mtime| {
+                Timestamp::parse(&mtime.into_text()?)
+            })?,
+            mode: mode.read("0 and three octal digits", read_mode)?,
+            id: id.read(RequestId::EXPECTED, RequestId::from_value)?,
+            error: read_error(error)?,
+            interim: read_interim(status, done)?,
+            matched: matched.flag()?.unwrap_or(false),
+            hello: read_hello([ft, ops, digests, writable])?,
+        };
+        if header.error.is_some() && header.total_size != 0 {
+            return Err(WireError::WrongType {
+                key: "total_size",
+                expected: "0 beside an error",
+            });
+        }
+        if header.error.is_some() && header.md5.is_some() {
+            return Err(WireError::WrongType {
+                key: "md5",
+                expected: "empty beside an error",
+            });
+        }
+        if header.interim.is_some() && header.body_size != Some(0) {
+            return Err(WireError::WrongType {
+                key: "body_size",
+                expected: "0 beside a status",
+            });
+        }
+        Ok(header)
+    }
+}
+
+// Outer: whether the value is a digest field at all. Inner: whether the digest is known.
+fn read_md5(value: Value<'_>) -> Option<Option<Md5Digest>> {
+    match &*value.into_text()? {
+        "" => Some(None),
+        digits => Md5Digest::parse(digits).map(Some),
+    }
+}
+
+fn read_mode(value: Value<'_>) -> Option<u32> {
+    match value.into_text()?.as_bytes() {
+        [b'0', digits @ ..] if digits.len() == 3 => digits.iter().try_fold(0, |mode, digit| {
+            matches!(digit, b'0'..=b'7').then(|| mode << 3 | u32::from(digit - b'0'))
+        }),
+        _ => None,
+    }
+}
+
+fn read_error(field: Field<'_>) -> Result<Option<ErrorReply<'static>>, WireError> {
+    let Some([code, message, retry_after_ms]) = field.object(ERROR_KEYS)? else {
+        return Ok(None);
+    };
+    Ok(Some(ErrorReply {
+        code: owned(Field::required("error.code", code.text()?)?),
+        message: owned(Field::required("error.message", message.text()?)?),
+        retry_after_ms: retry_after_ms.size()?,
+    }))
+}
+
+fn read_interim(status: Field<'_>, done: Field<'_>) -> Result<Option<Interim<'static>>, WireError> {
+    let done = done.size()?.unwrap_or(0);
+    Ok(status.text()?.map(|status| Interim {
+        status: owned(status),
+        done,
+    }))
+}
+
+fn read_hello(fields: [Field<'_>; 4]) -> Result<Option<Hello<'static>>, WireError> {
+    let [ft, ops, digests, writable] = fields;
+    let [ops, digests] = [ops.texts()?, digests.texts()?];
+    let writable = writable.flag()?;
+    let Some(ft) = ft.size()? else {
+        return Ok(None);
+    };
+    Ok(Some(Hello {
+        ft,
+        ops: Field::required("ops", ops)?
+            .into_iter()
+            .map(owned)
+            .collect(),
+        digests: Field::required("digests", digests)?
+            .into_iter()
+            .map(owned)
+            .collect(),
+        writable: Field::required("writable", writable)?,
+    }))
+}
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
+
+/// A header as the object that goes on the wire.
+struct Written<'a>(&'a ResponseHeader<'a>);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let header = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("filename", &*String::from_utf8_lossy(&header.name))?;
+        map.serialize_entry("total_size", &header.total_size)?;
+        match header.md5.map(Md5Digest::to_hex) {
+            Some(hex) => map.serialize_entry("md5", ascii(&hex))?,
+            None => map.serialize_entry("md5", "")?,
+        }
+        if std::str::from_utf8(&header.name).is_err() {
+            map.serialize_entry("filename_b64", &Base64(&header.name))?;
+        }
+        if let Some(body_size) = header.body_size {
+            map.serialize_entry("body_size", &body_size)?;
+        }
+        if let Some(offset) = header.offset {
+            map.serialize_entry("offset", &offset)?;
+        }
+        if let Some(kind) = header.kind {
+            map.serialize_entry("type", kind.as_str())?;
+        }
+        if let Some(mtime) = header.mtime.and_then(Timestamp::to_text) {
+            map.serialize_entry("mtime", ascii(&mtime))?;
+        }
+        if let Some(mode) = header.mode {
+            let [user, group, other] = [6, 3, 0].map(|shift| b'0' + (mode >> shift & 7) as u8);
+            map.serialize_entry("mode", ascii(&[b'0', user, group, other]))?;
+        }
+        if let Some(id) = &header.id {
+            map.serialize_entry("id", id)?;
+        }
+        if let Some(error) = &header.error {
+            map.serialize_entry("error", &WrittenError(error))?;
+        }
+        if let Some(interim) = &header.interim {
+            map.serialize_entry("status", &interim.status)?;
+            map.serialize_entry("done", &interim.done)?;
+        }
+        if header.matched {
+            map.serialize_entry("match", &true)?;
+        }
+        if let Some(hello) = &header.hello {
+            map.serialize_entry("ft", &hello.ft)?;
+            map.serialize_entry("ops", &hello.ops)?;
+            map.serialize_entry("digests", &hello.digests)?;
+            map.serialize_entry("writable", &hello.writable)?;
+        }
+        map.end()
+    }
+}
+
+struct WrittenError<'a>(&'a ErrorReply<'a>);
+
+impl Serialize for WrittenError<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", &self.0.code)?;
+        let message = cut_to_written(&self.0.message, ERROR_MESSAGE_BYTES_MAX);
+        map.serialize_entry("message", message)?;
+        if let Some(retry_after_ms) = self.0.retry_after_ms {
+            map.serialize_entry("retry_after_ms", &retry_after_ms)?;
+        }
+        map.end()
+    }
+}
+
+fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("hex and decimal digits are ASCII")
+}
+
+const RESPONSE_KEYS: [&str; 19] = [
+    "filename",
+    "filename_b64",
+    "total_size",
+    "md5",
+    "body_size",
+    "offset",
+    "type",
+    "mtime",
+    "mode",
+    "id",
+    "error",
+    "status",
+    "done",
+    "match",
+    "ft",
+    "ops",
+    "digests",
+    "writable",
+    "need",
+];
+
+const ERROR_KEYS: [&str; 3] = ["code", "message", "retry_after_ms"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_the_three_keys_first() {
+        let header = ResponseHeader {
+            name: Cow::Borrowed(b"\xff\x1b\xe2\x80\xae\n\"\\".as_slice()),
+            total_size: 5,
+            md5: Md5Digest::parse("d41d8cd98f00b204e9800998ecf8427e"),
+            mode: Some(0o640),
+            mtime: Some(Timestamp { seconds: 0, nanoseconds: 1 }),
+            ..ResponseHeader::default()
+        };
+        let mut out = Vec::new();
+        header.encode(&mut out);
+        assert_eq!(
+            String::from_utf8_lossy(&out[4..]),
+            concat!(
+                r#"{"filename":"�\u001b\u202e\u000a\"\\","total_size":5,"md5":"d41d8cd98f00b204e9800998ecf8427e","#,
+                r#""filename_b64":"/xvigK4KIlw=","mtime":"1970-01-01T00:00:00.000000001Z","mode":"0640"}"#
+            )
+        );
+        assert_eq!(ResponseHeader::parse(&out[4..]), Ok(header));
     }
 }

@@ -3,8 +3,11 @@
 mod error;
 mod frame;
 mod header;
+mod json_reader;
+mod json_writer;
 mod limits;
 mod md5_digest;
+mod name;
 mod path;
 mod range;
 mod request;
@@ -21,5 +24,5 @@ pub use path::{PathError, ResourcePath};
 pub use range::ByteRange;
 pub use request::{Action, Call, GetRequest, ReceivedRequest, RequestId, StatRequest};
 pub use spelling::{Spelling, classify};
-pub use text::{TextEvent, TextReader};
+pub use text::{TEXT_LINE_BYTES_MAX, TextEvent, TextReader};
 pub use timestamp::Timestamp;

@@ -1,14 +1,39 @@
 //! Requests: what a client encodes and what a server reads.
 
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::wire::json_reader::{Field, Value, read_object};
+use crate::wire::json_writer::write_frame;
+use crate::wire::name::{Base64, read_name};
 use crate::wire::{ByteRange, Md5Digest, Refusal, ResourcePath, WireError};
+use crate::wire::{ErrorCode, PATH_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 
 /// `id`, echoed in the answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum RequestId {
-    /// A string of at most 64 bytes.
+    /// A string of at most [`REQUEST_ID_BYTES_MAX`] bytes.
     Text(String),
     /// An integer.
     Number(i64),
+}
+
+impl RequestId {
+    pub(super) const EXPECTED: &str = "a string of at most 64 bytes or a 64-bit integer";
+
+    pub(super) fn from_value(value: Value<'_>) -> Option<RequestId> {
+        match value {
+            Value::Text(text) if text.len() <= REQUEST_ID_BYTES_MAX => {
+                Some(RequestId::Text(text.into_owned()))
+            }
+            Value::Unsigned(number) => i64::try_from(number).ok().map(RequestId::Number),
+            Value::Negative(number) => Some(RequestId::Number(number)),
+            _ => None,
+        }
+    }
 }
 
 /// What a request asks for, checked.
@@ -39,6 +64,20 @@ pub struct GetRequest {
     pub progress: bool,
 }
 
+impl GetRequest {
+    /// Asks for all of a file and nothing else.
+    pub fn whole(path: ResourcePath) -> GetRequest {
+        GetRequest {
+            path,
+            range: None,
+            have_md5: None,
+            want_md5: None,
+            fresh: false,
+            progress: false,
+        }
+    }
+}
+
 /// `stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatRequest {
@@ -65,9 +104,62 @@ impl Call {
     /// Appends the whole frame: length and JSON text. Names that are not UTF-8 go as
     /// `filename_b64`; defaults are left out.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let _ = out;
-        todo!()
+        write_frame(out, &Written(self));
     }
+}
+
+struct Written<'a>(&'a Call);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.0.action {
+            Action::Get(get) => {
+                write_name(&mut map, &get.path)?;
+                if let Some(range) = get.range {
+                    map.serialize_entry("offset", &range.offset)?;
+                    if let Some(length) = range.length {
+                        map.serialize_entry("length", &length)?;
+                    }
+                }
+                for (key, md5) in [("have_md5", get.have_md5), ("want_md5", get.want_md5)] {
+                    if let Some(md5) = md5 {
+                        map.serialize_entry(key, &format_args!("{md5}"))?;
+                    }
+                }
+                write_flags(&mut map, get.fresh, get.progress)?;
+            }
+            Action::Stat(stat) => {
+                map.serialize_entry("op", "stat")?;
+                write_name(&mut map, &stat.path)?;
+                if stat.digest {
+                    map.serialize_entry("digests", &[DIGEST])?;
+                }
+                write_flags(&mut map, stat.fresh, stat.progress)?;
+            }
+            Action::Hello => map.serialize_entry("op", "hello")?,
+        }
+        if let Some(id) = &self.0.id {
+            map.serialize_entry("id", id)?;
+        }
+        map.end()
+    }
+}
+
+fn write_name<M: SerializeMap>(map: &mut M, path: &ResourcePath) -> Result<(), M::Error> {
+    match std::str::from_utf8(path.as_bytes()) {
+        Ok(name) => map.serialize_entry("filename", name),
+        Err(_) => map.serialize_entry("filename_b64", &Base64(path.as_bytes())),
+    }
+}
+
+fn write_flags<M: SerializeMap>(map: &mut M, fresh: bool, progress: bool) -> Result<(), M::Error> {
+    for (key, flag) in [("fresh", fresh), ("progress", progress)] {
+        if flag {
+            map.serialize_entry(key, &true)?;
+        }
+    }
+    Ok(())
 }
 
 /// A request as a server read it. What is wrong with the framing is an error of
@@ -87,19 +179,226 @@ pub struct ReceivedRequest {
 }
 
 impl ReceivedRequest {
-    /// Reads the JSON text of one frame.
+    /// Reads the JSON text of one frame. Keys that this version does not act on are
+    /// ignored; those it does act on must have their type, whatever the operation.
     ///
     /// # Errors
     /// [`WireError::Json`] if it is not one strict object; [`WireError::WrongType`] if
     /// `body_size` is not a size. Both are answered `bad_frame`.
     pub fn parse(json: &[u8]) -> Result<ReceivedRequest, WireError> {
-        let _ = json;
-        todo!()
+        let [
+            op,
+            need,
+            filename,
+            filename_b64,
+            body_size,
+            id,
+            options @ ..,
+        ] = read_object(json, REQUEST_KEYS)?;
+        let body_size = body_size.size()?.unwrap_or(0);
+        let (id, id_error) = match id.read(RequestId::EXPECTED, RequestId::from_value) {
+            Ok(id) => (id, None),
+            Err(error) => (None, Some(error)),
+        };
+        let name = read_name(filename, filename_b64);
+        Ok(ReceivedRequest {
+            name: match &name {
+                Ok(Some(name)) if name.len() <= PATH_BYTES_MAX => name.clone(),
+                _ => Vec::new(),
+            },
+            id,
+            body_size,
+            action: read_operation(op, need).and_then(|operation| {
+                if let Some(error) = id_error {
+                    return Err(bad_request(error));
+                }
+                if body_size > 0 {
+                    return Err(refused_request("body_size must be 0, only put has a body"));
+                }
+                operation.read(name.map_err(bad_request)?, options)
+            }),
+        })
     }
 
     /// The request that a line of text means: a plain `get` of that name.
     pub fn from_text(name: &[u8]) -> ReceivedRequest {
-        let _ = name;
-        todo!()
+        ReceivedRequest {
+            name: if name.len() <= PATH_BYTES_MAX {
+                name.to_vec()
+            } else {
+                Vec::new()
+            },
+            id: None,
+            body_size: 0,
+            action: read_path(name).map(|path| Action::Get(GetRequest::whole(path))),
+        }
+    }
+}
+
+enum Operation {
+    Get,
+    Stat,
+    Hello,
+}
+
+fn read_operation(op: Field<'_>, need: Field<'_>) -> Result<Operation, Refusal> {
+    for key in need.texts().map_err(bad_request)?.unwrap_or_default() {
+        if !REQUEST_KEYS.contains(&&*key) {
+            return Err(unsupported(format!(
+                "key {key:?} is not known to this server"
+            )));
+        }
+    }
+    match op.text().map_err(bad_request)?.as_deref() {
+        None | Some("get") => Ok(Operation::Get),
+        Some("stat") => Ok(Operation::Stat),
+        Some("hello") => Ok(Operation::Hello),
+        Some(op) => Err(unsupported(format!(
+            "op {op:?} is not one of get, stat and hello"
+        ))),
+    }
+}
+
+impl Operation {
+    fn read(self, name: Option<Vec<u8>>, options: [Field<'_>; 7]) -> Result<Action, Refusal> {
+        let options = Options::read(options).map_err(bad_request)?;
+        let path = || match &name {
+            Some(name) => read_path(name),
+            None => Err(bad_request(WireError::MissingKey("filename"))),
+        };
+        match self {
+            Operation::Get => options.get(path()?).map(Action::Get),
+            Operation::Stat => options.stat(path()?).map(Action::Stat),
+            Operation::Hello => Ok(Action::Hello),
+        }
+    }
+}
+
+/// The keys that only some operations look at.
+struct Options<'a> {
+    range: Option<ByteRange>,
+    have_md5: Option<Md5Digest>,
+    want_md5: Option<Md5Digest>,
+    fresh: bool,
+    digests: Vec<Cow<'a, str>>,
+    progress: bool,
+}
+
+impl<'a> Options<'a> {
+    fn read(fields: [Field<'a>; 7]) -> Result<Options<'a>, WireError> {
+        let [offset, length, have_md5, want_md5, fresh, digests, progress] = fields;
+        let range = match (offset.size()?, length.size()?) {
+            (None, None) => None,
+            (offset, length) => Some(ByteRange {
+                offset: offset.unwrap_or(0),
+                length,
+            }),
+        };
+        Ok(Options {
+            range,
+            have_md5: have_md5.md5()?,
+            want_md5: want_md5.md5()?,
+            fresh: fresh.flag()?.unwrap_or(false),
+            digests: digests.texts()?.unwrap_or_default(),
+            progress: progress.flag()?.unwrap_or(false),
+        })
+    }
+
+    fn get(self, path: ResourcePath) -> Result<GetRequest, Refusal> {
+        let Options {
+            range,
+            have_md5,
+            want_md5,
+            fresh,
+            digests: _,
+            progress,
+        } = self;
+        if have_md5.is_some() && range.is_some() {
+            return Err(refused_request(
+                "have_md5 does not go with offset or length",
+            ));
+        }
+        Ok(GetRequest {
+            path,
+            range,
+            have_md5,
+            want_md5,
+            fresh,
+            progress,
+        })
+    }
+
+    fn stat(self, path: ResourcePath) -> Result<StatRequest, Refusal> {
+        if let Some(other) = self.digests.iter().find(|algorithm| **algorithm != DIGEST) {
+            return Err(unsupported(format!(
+                "digest {other:?} is not made here, only md5"
+            )));
+        }
+        let digest = !self.digests.is_empty();
+        Ok(StatRequest {
+            path,
+            digest,
+            fresh: self.fresh,
+            progress: self.progress,
+        })
+    }
+}
+
+fn read_path(name: &[u8]) -> Result<ResourcePath, Refusal> {
+    ResourcePath::parse(name).map_err(|error| Refusal::new(ErrorCode::BadName, error.to_string()))
+}
+
+fn bad_request(error: WireError) -> Refusal {
+    refused_request(error.to_string())
+}
+
+fn refused_request(message: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, message)
+}
+
+fn unsupported(message: String) -> Refusal {
+    Refusal::new(ErrorCode::Unsupported, message)
+}
+
+/// Every key that this version acts on; `need` may name these.
+const REQUEST_KEYS: [&str; 13] = [
+    "op",
+    "need",
+    "filename",
+    "filename_b64",
+    "body_size",
+    "id",
+    "offset",
+    "length",
+    "have_md5",
+    "want_md5",
+    "fresh",
+    "digests",
+    "progress",
+];
+
+/// The one algorithm of `digests`.
+const DIGEST: &str = "md5";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_shortest_request() {
+        let request = ReceivedRequest::parse(br#"{"filename":"a/b.txt"}"#).unwrap();
+        assert_eq!(request.name, b"a/b.txt");
+        let path = ResourcePath::parse(b"a/b.txt").unwrap();
+        assert_eq!(request.action, Ok(Action::Get(GetRequest::whole(path))));
+        assert_eq!((request.id, request.body_size), (None, 0));
+    }
+
+    #[test]
+    fn writes_the_shortest_request() {
+        let path = ResourcePath::parse(b"a/b.txt").unwrap();
+        let call = Call { action: Action::Get(GetRequest::whole(path)), id: None };
+        let mut out = Vec::new();
+        call.encode(&mut out);
+        assert_eq!(out, b"\x16\0\0\0{\"filename\":\"a/b.txt\"}");
     }
 }

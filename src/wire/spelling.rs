@@ -17,9 +17,51 @@ pub enum Spelling {
 
 /// Classifies the first bytes of a connection (`PROTOCOL.md`, "Requests"). `ended` says that
 /// no more bytes come soon: end of stream, or the silence that makes fewer than three
-/// bytes text. `None` means that more bytes are needed. A line that ends in ` HTTP/1.1`
-/// is found by the text reader.
+/// bytes text. `None` means that more bytes are needed, at most 12 in all, and never with
+/// `ended`. A line that ends in ` HTTP/1.1` is found by the text reader.
 pub fn classify(first_bytes: &[u8], ended: bool) -> Option<Spelling> {
-    let _ = (first_bytes, ended);
-    todo!()
+    match first_bytes {
+        // A frame of at most 65,535 bytes has a third byte of 0, one of 65,536 is 00 00 01 00.
+        [_, _, 0, ..] | [0, 0, 1, ..] => return Some(Spelling::Framed),
+        [0x16, 0x03, 0x01..=0x04, ..] => return Some(Spelling::Tls),
+        [_, _, _, ..] => {}
+        _ if !ended => return None,
+        _ => {}
+    }
+    if first_bytes.iter().take(3).any(|&byte| is_control(byte)) {
+        return Some(Spelling::Bad);
+    }
+    let openings = HTTP_METHODS.iter().map(|&method| (method, Spelling::Http));
+    let openings = openings.chain(PROXY_HEADERS.iter().map(|&header| (header, Spelling::Bad)));
+    for (opening, spelling) in openings {
+        if first_bytes.starts_with(opening) {
+            return Some(spelling);
+        }
+        if opening.starts_with(first_bytes) && !ended {
+            return None;
+        }
+    }
+    Some(Spelling::Text)
 }
+
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r')
+}
+
+// `PRI` opens HTTP/2 (RFC 9113, section 3.4).
+const HTTP_METHODS: [&[u8]; 10] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"PATCH ",
+    b"TRACE ",
+    b"CONNECT ",
+    b"PRI ",
+];
+
+/// What a proxy writes before the client's bytes (haproxy's proxy-protocol.txt), in its two
+/// versions.
+const PROXY_HEADERS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];

@@ -1,5 +1,8 @@
 //! `mtime` on the wire: `2026-11-20T10:11:12.123456789Z`, UTC, always so long.
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+
 /// A moment in UTC with nanoseconds, as a file's mtime has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp {
@@ -10,14 +13,64 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// The text of the wire; `None` outside the years 0001 to 9999.
-    pub fn to_text(self) -> Option<String> {
-        todo!()
+    /// The text of the wire, ASCII, without an allocation; `None` outside the years 0001 to
+    /// 9999.
+    pub fn to_text(self) -> Option<[u8; TIMESTAMP_BYTES]> {
+        // Civil time, because jiff's own timestamps end a day before the year 9999 does.
+        let since = SignedDuration::new(self.seconds, i32::try_from(self.nanoseconds).ok()?);
+        let moment = EPOCH
+            .checked_add(since)
+            .ok()
+            .filter(|moment| moment.year() >= 1)?;
+        let mut text = *PATTERN;
+        write_digits(&mut text[0..4], moment.year().unsigned_abs().into());
+        write_digits(&mut text[5..7], moment.month().unsigned_abs().into());
+        write_digits(&mut text[8..10], moment.day().unsigned_abs().into());
+        write_digits(&mut text[11..13], moment.hour().unsigned_abs().into());
+        write_digits(&mut text[14..16], moment.minute().unsigned_abs().into());
+        write_digits(&mut text[17..19], moment.second().unsigned_abs().into());
+        write_digits(&mut text[20..29], self.nanoseconds);
+        Some(text)
     }
 
-    /// Reads exactly the text of the wire.
+    /// Reads exactly the text of the wire; `None` for any other form, a date that no
+    /// calendar has, a leap second, or the year 0000.
     pub fn parse(text: &str) -> Option<Timestamp> {
-        let _ = text;
-        todo!()
+        let text: &[u8; TIMESTAMP_BYTES] = text.as_bytes().try_into().ok()?;
+        let fits = |(byte, pattern): (&u8, &u8)| match pattern {
+            b'0' => byte.is_ascii_digit(),
+            mark => byte == mark,
+        };
+        if !text.iter().zip(PATTERN).all(fits) {
+            return None;
+        }
+        let year = i16::try_from(read_digits(&text[0..4]))
+            .ok()
+            .filter(|&year| year >= 1)?;
+        let [month, day, hour, minute, second] = [5, 8, 11, 14, 17]
+            .map(|at| i8::try_from(read_digits(&text[at..at + 2])).unwrap_or(i8::MAX));
+        let moment = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+        Some(Timestamp {
+            seconds: moment.duration_since(EPOCH).as_secs(),
+            nanoseconds: read_digits(&text[20..29]),
+        })
     }
 }
+
+fn write_digits(digits: &mut [u8], mut number: u32) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+fn read_digits(digits: &[u8]) -> u32 {
+    digits
+        .iter()
+        .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+}
+
+/// Bytes of a timestamp's text.
+const TIMESTAMP_BYTES: usize = 30;
+const PATTERN: &[u8; TIMESTAMP_BYTES] = b"0000-00-00T00:00:00.000000000Z";
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
