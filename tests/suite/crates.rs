@@ -10,7 +10,10 @@ use serde_json::Value;
 use crate::harness::Program;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a figure for people, shown by --nocapture")]
+#[expect(
+    clippy::print_stdout,
+    reason = "a figure for people, shown by --nocapture"
+)]
 fn the_programs_are_made_of_few_crates() {
     let crates = normal_crates();
     println!("{} crates: {:?}", crates.len(), crates.keys());

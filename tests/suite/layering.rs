@@ -26,7 +26,10 @@ fn every_file_keeps_to_its_floor() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a figure for people, shown by --nocapture")]
+#[expect(
+    clippy::print_stdout,
+    reason = "a figure for people, shown by --nocapture"
+)]
 fn reports_how_long_the_files_are() {
     let mut lines: Vec<(usize, String)> = source_files()
         .into_iter()

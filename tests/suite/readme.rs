@@ -1,0 +1,293 @@
+//! Every block of commands in `README.md` is run as it would be pasted, in a folder of its
+//! own that holds `sample_files`, with a server listening where the text says one does.
+//!
+//! How a block is run is told by comments right above it, which a reader does not see:
+//!
+//! - none: with `ftserve sample_files` listening; it must exit with 0.
+//! - `<!-- the main job -->`: from the root of the repository, as after a clone; `cargo` has
+//!   nothing left to build.
+//! - `<!-- the tests -->`: not run from here, since it is what runs this.
+//! - `<!-- serves -->`: it serves until it is told to stop.
+//! - `<!-- types: TEXT -->`: somebody types TEXT at a terminal once it is connected.
+//! - `<!-- before: COMMAND -->`: what happened before, for instance a download cut off.
+//!
+//! A block of `text` that follows is the output of the commands; `…` in it stands for
+//! anything within a line. The only change made to a block is the port of `127.0.0.1:9521`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::harness::{Program, Scratch, TestServer};
+
+#[test]
+fn every_example_of_the_readme_works() {
+    let server = TestServer::plain(repository().join("sample_files"));
+    let examples = examples(&readme());
+    assert!(examples.len() > 10, "only {} examples found", examples.len());
+    let mut failures = String::new();
+    for example in &examples {
+        let (code, output) = example.run(&server);
+        if code != 0 || !example.output.as_ref().is_none_or(|shown| resembles(&output, shown)) {
+            let Example { line, commands, output: shown, .. } = example;
+            let shown = shown.as_deref().unwrap_or("anything\n");
+            write!(
+                failures,
+                "README.md:{line}\n{commands}exit code {code}, output:\n{output}wanted:\n{shown}\n"
+            )
+            .expect("a string takes any text");
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
+
+#[test]
+fn the_readme_shows_the_main_job_and_the_tests_once_each() {
+    let examples = examples(&readme());
+    let of = |wanted: &Manner| {
+        examples.iter().filter(|example| example.manner == *wanted).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&Manner::MainJob).len(), 1);
+    let tests = of(&Manner::Tests);
+    assert_eq!(tests.len(), 1);
+    assert_eq!(tests[0].commands, "cargo test\n");
+}
+
+#[test]
+fn the_table_of_exit_codes_is_the_one_in_the_code() {
+    let source = fs::read_to_string(repository().join("src/cli/exit_code.rs")).expect("source");
+    let mut in_code = Vec::new();
+    let mut meaning = "";
+    for line in source.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("/// ") {
+            meaning = text.trim_end_matches('.');
+        } else if let Some((_, number)) = line.trim_end_matches(',').split_once(" = ") {
+            in_code.extend(number.parse::<u8>().map(|number| (number, meaning.to_owned())));
+        }
+    }
+    assert!(in_code.len() > 10, "only {} exit codes found in the code", in_code.len());
+    let readme = readme();
+    let cells = |line: &str| {
+        let (number, meaning) = line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
+        Some((number.parse::<u8>().ok()?, meaning.to_owned()))
+    };
+    let in_readme: Vec<(u8, String)> = readme.lines().filter_map(cells).collect();
+    assert_eq!(in_readme, in_code);
+}
+
+#[test]
+fn reads_the_comments_above_a_block_and_the_output_below_it() {
+    let text = "<!-- before: mkdir a -->\n<!-- types: hello -->\n```sh\nls\n```\n\nprints\n\n\
+                ```text\nb\n```\n\n```sh\npwd\n```\n# Next\n```text\nnot its output\n```\n";
+    let found = examples(text);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].before, ["mkdir a"]);
+    assert_eq!(found[0].manner, Manner::Types("hello".to_owned()));
+    assert_eq!((found[0].line, found[0].commands.as_str()), (4, "ls\n"));
+    assert_eq!(found[0].output.as_deref(), Some("b\n"));
+    assert_eq!((found[1].manner.clone(), &found[1].output), (Manner::Plain, &None));
+}
+
+#[test]
+fn an_ellipsis_stands_for_anything_within_a_line() {
+    for (output, shown) in [("a\n", "a\n"), ("took 3 s, ok\n", "took … s…\n"), ("x\n", "…\n")] {
+        assert!(resembles(output, shown), "{output:?} {shown:?}");
+    }
+    for (output, shown) in [("a\n", "b\n"), ("a\nb\n", "a…\n"), ("ab\n", "a\n"), ("", "a\n")] {
+        assert!(!resembles(output, shown), "{output:?} {shown:?}");
+    }
+}
+
+/// One block of commands.
+struct Example {
+    /// The line of its first command.
+    line: usize,
+    manner: Manner,
+    before: Vec<String>,
+    commands: String,
+    output: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Manner {
+    Plain,
+    MainJob,
+    Tests,
+    Serves,
+    Types(String),
+}
+
+impl Example {
+    /// Runs it and returns its exit code and what a person would see.
+    fn run(&self, server: &TestServer) -> (i32, String) {
+        let folder = clone_of_the_repository();
+        for command in &self.before {
+            bash(&folder, command).run().expect_code(0);
+        }
+        let address = server.addr();
+        let commands = match self.manner {
+            Manner::Serves => self.commands.replace(ADDRESS, "127.0.0.1:0"),
+            _ => {
+                let commands = self.commands.replace(ADDRESS, address);
+                commands.replace(&ADDRESS.replace(':', " "), &address.replace(':', " "))
+            }
+        };
+        let output = match &self.manner {
+            Manner::Tests => return (0, String::new()),
+            Manner::Plain | Manner::MainJob => bash(&folder, &commands).run(),
+            Manner::Serves => {
+                let serving = bash(&folder, &format!("exec {commands}")).start();
+                serving.stdout().wait_until("a line to try", |text| text.contains("\ntry: "));
+                serving.signal(Signal::TERM);
+                let mut output = serving.wait();
+                // 128 + 15: ended by SIGTERM, as asked.
+                output.code -= 143;
+                output
+            }
+            Manner::Types(text) => {
+                let typist = Program::system("expect", "expect").args(["-c", TYPIST]);
+                let last = self.output.as_deref().and_then(|shown| shown.lines().last());
+                in_folder(typist, &folder)
+                    .env("COMMANDS", &commands)
+                    .env("TYPED", text)
+                    .env("LAST", last.expect("a block with typing shows its output"))
+                    .run()
+            }
+        };
+        (output.code, output.text().replace('\r', "").replace(address, ADDRESS))
+    }
+}
+
+/// A folder as a clone of the repository is after the first command of the README.
+fn clone_of_the_repository() -> Scratch {
+    let folder = Scratch::new();
+    let copy = Program::system("cp", "coreutils").arg("-r");
+    copy.args([repository().join("sample_files"), folder.join("sample_files")]).run().expect_code(0);
+    folder.make_dir("target/release");
+    for program in [env!("CARGO_BIN_EXE_ftserve"), env!("CARGO_BIN_EXE_ftget")] {
+        let name = Path::new(program).file_name().expect("a program's name");
+        symlink(program, folder.join("target/release").join(name)).expect("a link to a program");
+    }
+    let nothing_to_build = PathBuf::from("/bin/true");
+    symlink(nothing_to_build, folder.join("target/cargo")).expect("a link to a program");
+    folder
+}
+
+fn bash(folder: &Scratch, commands: &str) -> Program {
+    let script = format!("exec 2>&1\n{commands}");
+    in_folder(Program::system("bash", "bash").args(["-euo", "pipefail", "-c", &script]), folder)
+}
+
+fn in_folder(program: Program, folder: &Scratch) -> Program {
+    let system = std::env::var("PATH").expect("a PATH");
+    let own = |inner: &str| folder.join(inner).display().to_string();
+    program
+        .in_folder(folder.path())
+        .env("PATH", format!("{}:{}:{system}", own("target/release"), own("target")))
+        .env("LANG", "C.UTF-8")
+        // For the examples that listen on every address.
+        .env("FTSERVE_PORT", "0")
+}
+
+fn examples(text: &str) -> Vec<Example> {
+    let mut found: Vec<Example> = Vec::new();
+    let mut comments: Vec<&str> = Vec::new();
+    let mut may_have_output = false;
+    let mut lines = text.lines().enumerate();
+    while let Some((at, line)) = lines.next() {
+        if let Some(comment) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"))
+        {
+            comments.push(comment);
+            continue;
+        }
+        if line.starts_with('#') {
+            may_have_output = false;
+        }
+        if line.starts_with("```") {
+            let block = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```");
+            let block: String = block.flat_map(|line| [line, "\n"]).collect();
+            match line {
+                "```sh" => {
+                    found.push(example(at + 2, &comments, block));
+                    may_have_output = true;
+                }
+                "```text" if may_have_output => {
+                    found.last_mut().expect("an example").output = Some(block);
+                    may_have_output = false;
+                }
+                _ => {}
+            }
+        }
+        assert!(comments.is_empty() || line == "```sh", "README.md:{at}: a comment above no block");
+        comments.clear();
+    }
+    found
+}
+
+fn example(line: usize, comments: &[&str], commands: String) -> Example {
+    let mut example =
+        Example { line, manner: Manner::Plain, before: Vec::new(), commands, output: None };
+    for comment in comments {
+        match comment.split_once(": ") {
+            Some(("before", command)) => example.before.push(command.to_owned()),
+            Some(("types", text)) => example.manner = Manner::Types(text.to_owned()),
+            _ => {
+                example.manner = match *comment {
+                    "the main job" => Manner::MainJob,
+                    "the tests" => Manner::Tests,
+                    "serves" => Manner::Serves,
+                    _ => panic!("README.md:{line}: unknown comment {comment:?}"),
+                }
+            }
+        }
+    }
+    example
+}
+
+fn resembles(output: &str, shown: &str) -> bool {
+    let (output, shown): (Vec<&str>, Vec<&str>) = (output.lines().collect(), shown.lines().collect());
+    output.len() == shown.len()
+        && output.iter().zip(shown).all(|(line, shown)| line_resembles(line, shown))
+}
+
+fn line_resembles(line: &str, shown: &str) -> bool {
+    let Some((first, rest)) = shown.split_once('…') else {
+        return line == shown;
+    };
+    let Some(mut line) = line.strip_prefix(first) else {
+        return false;
+    };
+    let mut pieces: Vec<&str> = rest.split('…').collect();
+    let last = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match line.split_once(piece) {
+            Some((_, after)) => line = after,
+            None => return false,
+        }
+    }
+    line.ends_with(last)
+}
+
+fn readme() -> String {
+    fs::read_to_string(repository().join("README.md")).expect("README.md")
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the text says the server listens; in commands also with a blank for the colon.
+const ADDRESS: &str = "127.0.0.1:9521";
+/// Types one line at a terminal once the program is connected, waits for the last line of
+/// what is shown, and hangs up.
+const TYPIST: &str = r#"
+    set timeout 10
+    log_user 1
+    spawn -noecho bash -c $env(COMMANDS)
+    expect "Escape character" {} default { exit 1 }
+    send "$env(TYPED)\r"
+    expect [string range $env(LAST) end-5 end] {} default { exit 2 }
+"#;
