@@ -1,5 +1,11 @@
 //! Addresses as people write them: `host:port`, `[v6]:port`, `unix:/path`, `ft://host/path`.
+//! What could mean two things is refused with a sentence that shows how to write it.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The port of a server that was told none, and of an address without one.
@@ -32,7 +38,7 @@ pub struct Location {
 /// Why text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// What is wrong, with the text.
+    /// The text, what is wrong with it, and the right form, in one line.
     #[error("{0}")]
     Malformed(String),
 }
@@ -45,25 +51,439 @@ impl Location {
     /// # Errors
     /// [`AddressError`], with a sentence that shows the right form.
     pub fn parse(text: &[u8]) -> Result<Location, AddressError> {
-        let _ = text;
-        todo!()
+        let location = if let Some(rest) = text.strip_prefix(b"unix:") {
+            on_socket(rest)
+        } else if let Some((scheme, rest)) = split_at_scheme(text) {
+            of_url(scheme, rest)
+        } else {
+            on_host(text)
+        };
+        location.map_err(|problem| malformed(text, problem))
     }
 }
 
 impl Address {
-    /// Reads an address to listen on: `ADDR`, `ADDR:PORT`, `[v6]:PORT`, `unix:PATH`.
+    /// Reads an address to listen on: `ADDR`, `ADDR:PORT`, `[v6]`, `[v6]:PORT`, `unix:PATH`.
+    /// Port 0 means any free one.
     ///
     /// # Errors
-    /// [`AddressError`].
+    /// [`AddressError`], with a sentence that shows the right form.
     pub fn parse_bind(text: &str, default_port: u16) -> Result<Address, AddressError> {
-        let _ = (text, default_port);
-        todo!()
+        let address = if let Some(socket) = text.strip_prefix("unix:") {
+            read_socket(socket.as_bytes())
+        } else {
+            read_authority(text.as_bytes(), 0, default_port)
+        };
+        address.map_err(|problem| malformed(text.as_bytes(), problem))
     }
 }
 
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let _ = f;
-        todo!()
+/// In the form that is read again: `host:port`, `[v6]:port`, `unix:/path`, the port always.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What is wrong, to be said behind the text.
+type Problem = Cow<'static, str>;
+
+fn malformed(text: &[u8], problem: Problem) -> AddressError {
+    AddressError::Malformed(format!("{:?} {problem}", String::from_utf8_lossy(text)))
+}
+
+fn on_socket(rest: &[u8]) -> Result<Location, Problem> {
+    let (socket, path) = split_at(rest, b':').ok_or("names no file, write unix:/SOCKET:PATH")?;
+    Ok(Location {
+        address: read_socket(socket)?,
+        path: path.to_vec(),
+    })
+}
+
+fn of_url(scheme: &[u8], rest: &[u8]) -> Result<Location, Problem> {
+    match &*scheme.to_ascii_lowercase() {
+        b"ft" => {}
+        b"fts" => return Err("wants TLS, which is not built yet, write ft://HOST/PATH".into()),
+        b"http" | b"https" => return Err("wants HTTP, write ft://HOST/PATH for ftserve".into()),
+        _ => return Err("has an unknown scheme, write ft://HOST/PATH".into()),
+    }
+    let (authority, path) = split_at(rest, b'/').unwrap_or((rest, b""));
+    if path.iter().any(|byte| b"?#".contains(byte)) {
+        return Err("has a query or a fragment, write ? as %3F and # as %23".into());
+    }
+    let path = percent_decoded(path).ok_or("has a % that is not one of %00 to %FF, write %25")?;
+    Ok(Location {
+        address: read_authority(authority, 1, DEFAULT_PORT)?,
+        path,
+    })
+}
+
+fn on_host(text: &[u8]) -> Result<Location, Problem> {
+    let (host, rest) = split_host(text)?;
+    let rest = rest.ok_or("names no file, write HOST:PATH or HOST:PORT/PATH")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, after) = rest.split_at(digits);
+    let (port, path) = match after {
+        [] | [b'/', ..] if !digits.is_empty() => {
+            let port = read_port(digits, 1).map_err(|problem| {
+                let name = String::from_utf8_lossy(digits);
+                format!("{problem}, and a file of that name is HOST:{DEFAULT_PORT}/{name}")
+            })?;
+            (port, after.strip_prefix(b"/").unwrap_or(after))
+        }
+        // Digits and then neither the end nor a slash are the beginning of a name.
+        _ => (DEFAULT_PORT, rest),
+    };
+    if path.starts_with(b"/") {
+        return Err("has a path from /, write it as it is below the served folder".into());
+    }
+    Ok(Location {
+        address: Address::Tcp { host, port },
+        path: path.to_vec(),
+    })
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`.
+fn read_authority(text: &[u8], port_min: u16, default_port: u16) -> Result<Address, Problem> {
+    let (host, port) = split_host(text)?;
+    let port = port.map_or(Ok(default_port), |digits| read_port(digits, port_min))?;
+    Ok(Address::Tcp { host, port })
+}
+
+/// The host, without brackets, and what follows the colon behind it if there is one.
+fn split_host(text: &[u8]) -> Result<(String, Option<&[u8]>), Problem> {
+    if let Some(bracketed) = text.strip_prefix(b"[") {
+        let (host, rest) = split_at(bracketed, b']').ok_or("has [ without ]")?;
+        let host = read_ipv6(host).ok_or("has no IPv6 address between [ and ]")?;
+        return match rest {
+            [] => Ok((host, None)),
+            [b':', rest @ ..] => Ok((host, Some(rest))),
+            _ => Err("has no colon behind ], write [V6]:PATH or [V6]:PORT/PATH".into()),
+        };
+    }
+    // `::1:x` could be cut at any of its colons, so any that leaves an address counts.
+    let mut ends = (0..=text.len()).filter(|&at| text.get(at).is_none_or(|&byte| byte == b':'));
+    if ends.any(|end| read_ipv6(&text[..end]).is_some()) {
+        return Err("has an IPv6 address without brackets, write [V6]:PATH or [V6]:PORT".into());
+    }
+    Ok(match split_at(text, b':') {
+        Some((host, rest)) => (read_host(host)?, Some(rest)),
+        None => (read_host(text)?, None),
+    })
+}
+
+fn read_host(host: &[u8]) -> Result<String, Problem> {
+    if host.is_empty() {
+        return Err("has no host before the colon".into());
+    }
+    if host.contains(&b'@') {
+        return Err("has a user before @, which ftserve does not know".into());
+    }
+    // The resolver would make 0.0.37.49 of 9521.
+    if host.iter().all(u8::is_ascii_digit) {
+        return Err("has a number where the host should be, write HOST:PORT".into());
+    }
+    if !host
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(byte))
+    {
+        return Err("has no host name before the first colon, write HOST:PATH".into());
+    }
+    Ok(String::from_utf8_lossy(host).into_owned())
+}
+
+/// An IPv6 address, whose scope (`%eth0`) is the resolver's business.
+fn read_ipv6(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let number = text.split_once('%').map_or(text, |(number, _)| number);
+    number.parse::<Ipv6Addr>().is_ok().then(|| text.to_owned())
+}
+
+fn read_port(digits: &[u8], min: u16) -> Result<u16, Problem> {
+    let port = std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| digits.iter().all(u8::is_ascii_digit));
+    let port = port
+        .and_then(|digits| digits.parse().ok())
+        .filter(|&port| port >= min);
+    port.ok_or_else(|| {
+        let digits = String::from_utf8_lossy(digits);
+        format!("has port {digits:?}, a port is {min} to 65535").into()
+    })
+}
+
+fn read_socket(path: &[u8]) -> Result<Address, Problem> {
+    if path.is_empty() {
+        return Err("names no socket, write unix:/SOCKET".into());
+    }
+    if path.contains(&0) {
+        return Err("has a NUL byte in the socket's path".into());
+    }
+    if path.len() > SOCKET_PATH_BYTES_MAX {
+        let bytes = path.len();
+        return Err(format!("has a socket path of {bytes} bytes, the limit is 107").into());
+    }
+    Ok(Address::Unix(PathBuf::from(OsStr::from_bytes(path))))
+}
+
+/// The scheme of `scheme://rest`, which is letters, digits and `+-.` (RFC 3986, section 3.1).
+fn split_at_scheme(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (scheme, rest) = split_at(text, b':')?;
+    let rest = rest.strip_prefix(b"//")?;
+    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    (!scheme.is_empty() && scheme.iter().all(is_scheme)).then_some((scheme, rest))
+}
+
+fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let [high, low, tail @ ..] = tail else {
+            return None;
+        };
+        let [high, low] = [high, low].map(|&digit| char::from(digit).to_digit(16));
+        bytes.push((high? << 4 | low?) as u8);
+        rest = tail;
+    }
+    Some(bytes)
+}
+
+/// What stands before and after the first `mark`.
+fn split_at(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|&byte| byte == mark)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// The longest path of a unix socket (unix(7): `sun_path` is 108 bytes with its NUL).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_host(text: &str) -> (String, u16, String) {
+        let location = Location::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+        let Address::Tcp { host, port } = location.address else {
+            panic!("{text} is a socket")
+        };
+        (host, port, String::from_utf8(location.path).unwrap())
+    }
+
+    fn problem(text: &str) -> String {
+        match Location::parse(text.as_bytes()) {
+            Err(error) => error.to_string(),
+            Ok(location) => panic!("{text} is {location:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_every_form_of_a_source() {
+        for (text, host, port, path) in [
+            ("host:a", "host", 9521, "a"),
+            ("host:a/b.txt", "host", 9521, "a/b.txt"),
+            ("host:a:b", "host", 9521, "a:b"),
+            ("host:", "host", 9521, ""),
+            ("host:dir/", "host", 9521, "dir/"),
+            ("host:123", "host", 123, ""),
+            ("host:123/", "host", 123, ""),
+            ("host:123/x", "host", 123, "x"),
+            ("host:9521/123", "host", 9521, "123"),
+            ("host:65535/x", "host", 65_535, "x"),
+            ("host:1/x", "host", 1, "x"),
+            ("host:00080/x", "host", 80, "x"),
+            ("host:123abc", "host", 9521, "123abc"),
+            ("host:123.txt/x", "host", 9521, "123.txt/x"),
+            ("host:-rf", "host", 9521, "-rf"),
+            ("host:@x", "host", 9521, "@x"),
+            (
+                "my-host_2.example.org:a b",
+                "my-host_2.example.org",
+                9521,
+                "a b",
+            ),
+            ("10.0.0.1:x", "10.0.0.1", 9521, "x"),
+            ("10.0.0.1:8000/x", "10.0.0.1", 8000, "x"),
+            ("[::1]:a/b", "::1", 9521, "a/b"),
+            ("[::1]:9000/x", "::1", 9000, "x"),
+            ("[::1]:9000", "::1", 9000, ""),
+            ("[::1]:", "::1", 9521, ""),
+            ("[fe80::1%eth0]:x", "fe80::1%eth0", 9521, "x"),
+            ("[::ffff:10.0.0.1]:x", "::ffff:10.0.0.1", 9521, "x"),
+            ("ft://h/p%20q", "h", 9521, "p q"),
+            ("FT://h:80/a/b", "h", 80, "a/b"),
+            ("ft://[::1]:80/x", "::1", 80, "x"),
+            ("ft://[::1]/x", "::1", 9521, "x"),
+            ("ft://h", "h", 9521, ""),
+            ("ft://h:80", "h", 80, ""),
+            ("ft://h/", "h", 9521, ""),
+            ("ft://h/123", "h", 9521, "123"),
+            ("ft://h/a:b@c+d&e=f", "h", 9521, "a:b@c+d&e=f"),
+            ("ft://h/%2e%2E%2f%25%3F%23", "h", 9521, "../%?#"),
+            ("unix.example.org:x", "unix.example.org", 9521, "x"),
+            ("ft:x", "ft", 9521, "x"),
+        ] {
+            let expected = (host.to_owned(), port, path.to_owned());
+            assert_eq!(at_host(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn keeps_paths_that_are_not_utf8() {
+        assert_eq!(Location::parse(b"host:\xff\xfe").unwrap().path, b"\xff\xfe");
+        assert_eq!(
+            Location::parse(b"ft://h/%ff\xfe").unwrap().path,
+            b"\xff\xfe"
+        );
+    }
+
+    #[test]
+    fn reads_sockets_up_to_the_first_colon() {
+        for (text, socket, path) in [
+            ("unix:/run/s.sock:NAME", "/run/s.sock", "NAME"),
+            ("unix:/run/s.sock:a/b:c", "/run/s.sock", "a/b:c"),
+            ("unix:/run/s.sock:", "/run/s.sock", ""),
+            ("unix:s:123", "s", "123"),
+        ] {
+            let location = Location::parse(text.as_bytes()).unwrap();
+            assert_eq!(location.address, Address::Unix(socket.into()), "{text}");
+            assert_eq!(location.path, path.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_could_mean_two_things_and_shows_the_right_form() {
+        for (text, hint) in [
+            ("", "no host"),
+            ("word", "HOST:PATH"),
+            ("dir/word", "HOST:PATH"),
+            ("./word:x", "HOST:PATH"),
+            (":x", "no host"),
+            (":9521/x", "no host"),
+            ("me@host:x", "before @"),
+            ("9521:x", "HOST:PORT"),
+            ("a b:x", "HOST:PATH"),
+            ("host:/abs", "below the served folder"),
+            ("host:9521//abs", "below the served folder"),
+            ("[::1]:/abs", "below the served folder"),
+            ("host:0/x", "1 to 65535"),
+            ("host:65536/x", "1 to 65535"),
+            ("host:65536", "HOST:9521/65536"),
+            ("host:99999999999999999999", "1 to 65535"),
+            ("::1", "[V6]:PATH"),
+            ("::1:x", "[V6]:PATH"),
+            ("::", "[V6]:PATH"),
+            ("2001:db8::1:file", "[V6]:PATH"),
+            ("fe80::1%eth0:x", "[V6]:PATH"),
+            ("[::1", "without ]"),
+            ("[host]:x", "IPv6"),
+            ("[]:x", "IPv6"),
+            ("[::1]", "names no file"),
+            ("[::1]x", "colon behind ]"),
+            ("[::1]/x", "colon behind ]"),
+            ("unix:/run/s.sock", "unix:/SOCKET:PATH"),
+            ("unix::x", "names no socket"),
+            ("unix:", "names no file"),
+            ("unix:/a\0b:x", "NUL"),
+            ("fts://h/x", "not built"),
+            ("http://h/x", "wants HTTP"),
+            ("HTTPS://h/x", "wants HTTP"),
+            ("ftp://h/x", "unknown scheme"),
+            ("ft:///x", "no host"),
+            ("ft://h:/x", "port"),
+            ("ft://h:x/y", "port"),
+            ("ft://h:+80/y", "port"),
+            ("ft://me@h/x", "before @"),
+            ("ft://::1/x", "[V6]"),
+            ("ft://h/x?y", "%3F"),
+            ("ft://h/x#y", "%23"),
+            ("ft://h/%", "%25"),
+            ("ft://h/%2", "%25"),
+            ("ft://h/%zz", "%25"),
+            ("ft://h/%+1", "%25"),
+        ] {
+            let problem = problem(text);
+            assert!(
+                problem.contains(hint),
+                "{text:?}: {problem:?} does not show {hint:?}"
+            );
+            assert!(problem.starts_with(&format!("{text:?} ")), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn shows_no_control_or_direction_character_raw() {
+        let problem = problem("\x1b[2J\u{202e}\n");
+        assert!(!problem.contains(['\x1b', '\u{202e}', '\n']), "{problem:?}");
+    }
+
+    #[test]
+    fn holds_socket_paths_to_what_the_system_takes() {
+        let socket = "s".repeat(SOCKET_PATH_BYTES_MAX);
+        assert!(Location::parse(format!("unix:{socket}:x").as_bytes()).is_ok());
+        assert!(Address::parse_bind(&format!("unix:{socket}"), 1).is_ok());
+        assert!(problem(&format!("unix:{socket}s:x")).contains("108 bytes, the limit is 107"));
+    }
+
+    #[test]
+    fn reads_addresses_to_listen_on() {
+        for (text, shown) in [
+            ("127.0.0.1", "127.0.0.1:9000"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("localhost:80", "localhost:80"),
+            ("[::]", "[::]:9000"),
+            ("[::1]:0", "[::1]:0"),
+            ("unix:/run/ft.sock", "unix:/run/ft.sock"),
+            ("unix:relative:colon", "unix:relative:colon"),
+        ] {
+            assert_eq!(
+                Address::parse_bind(text, 9000).unwrap().to_string(),
+                shown,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_addresses_that_nobody_can_listen_on() {
+        for (text, hint) in [
+            ("", "no host"),
+            (":80", "no host"),
+            ("80", "HOST:PORT"),
+            ("::", "[V6]"),
+            ("::1:80", "[V6]"),
+            ("[::1]80", "colon"),
+            ("*:80", "no host name"),
+            ("host:", "port"),
+            ("host:65536", "0 to 65535"),
+            ("host:80/x", "port"),
+            ("ft://host", "port"),
+            ("unix:", "no socket"),
+        ] {
+            let problem = Address::parse_bind(text, 9000).unwrap_err().to_string();
+            assert!(
+                problem.contains(hint),
+                "{text:?}: {problem:?} does not show {hint:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn shows_addresses_in_the_form_that_is_read_again() {
+        for text in ["host:80", "[::1]:80", "10.0.0.1:9521"] {
+            let address = Address::parse_bind(text, 1).unwrap();
+            assert_eq!(address.to_string(), text);
+            let location = Location::parse(format!("{address}/x").as_bytes()).unwrap();
+            assert_eq!(location.address, address);
+        }
     }
 }
