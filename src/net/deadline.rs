@@ -27,6 +27,8 @@ pub enum Wait {
     ResponseBody,
     /// The peer to close after the last answer.
     Linger,
+    /// What was written of an abandoned answer to arrive.
+    Emptied,
     /// The whole job.
     Whole,
 }
@@ -44,6 +46,7 @@ impl fmt::Display for Wait {
             Wait::ResponseHeader => "the answer",
             Wait::ResponseBody => "the next bytes of the file",
             Wait::Linger => "the peer to close",
+            Wait::Emptied => "the peer to take what was sent",
             Wait::Whole => "the whole job",
         })
     }
@@ -62,7 +65,9 @@ impl Deadline {
     /// `limit` from `now` on.
     pub fn after(now: Instant, wait: Wait, limit: Duration) -> Deadline {
         // A limit beyond the clock's range is as good as a year.
-        let at = now.checked_add(limit).unwrap_or(now + Duration::from_secs(365 * 86_400));
+        let at = now
+            .checked_add(limit)
+            .unwrap_or(now + Duration::from_secs(365 * 86_400));
         Deadline { wait, at }
     }
 
@@ -79,5 +84,38 @@ impl Deadline {
     /// Whether it is over.
     pub fn is_over(&self, now: Instant) -> bool {
         self.at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sooner_deadline_wins_with_its_name() {
+        let now = Instant::now();
+        let late = Deadline::after(now, Wait::NextRequest, Duration::from_secs(2));
+        let soon = Deadline::after(now, Wait::TextSilence, Duration::from_secs(1));
+        assert_eq!(late.or_sooner(soon), soon);
+        assert_eq!(soon.or_sooner(late), soon);
+    }
+
+    #[test]
+    fn is_over_at_its_moment_and_not_before() {
+        let now = Instant::now();
+        let deadline = Deadline::after(now, Wait::Connect, Duration::from_secs(1));
+        assert!(!deadline.is_over(now + Duration::from_millis(999)));
+        assert!(deadline.is_over(now + Duration::from_secs(1)));
+        assert_eq!(
+            deadline.remaining(now + Duration::from_secs(2)),
+            Duration::ZERO
+        );
+    }
+
+    #[test]
+    fn a_limit_beyond_the_clock_is_far_away() {
+        let now = Instant::now();
+        let deadline = Deadline::after(now, Wait::Whole, Duration::MAX);
+        assert!(deadline.remaining(now) > Duration::from_secs(86_400));
     }
 }

@@ -2,9 +2,11 @@
 
 mod address;
 mod deadline;
+mod listener;
 mod stream;
 mod tcp_facts;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, Location};
 pub use deadline::{Deadline, Wait};
-pub use stream::{Listener, Peer, Stream};
+pub use listener::Listener;
+pub use stream::{Peer, Stream};

@@ -1,8 +1,12 @@
-//! One connected socket, whatever its family, and one listening.
+//! One connected socket, whatever its family, and who is at its other end.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::net::tcp_facts;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -13,17 +17,8 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// A listening socket.
-#[derive(Debug)]
-pub enum Listener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A unix socket.
-    Unix(UnixListener),
-}
-
 /// Who is at the other end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP peer.
     Tcp(SocketAddr),
@@ -32,6 +27,54 @@ pub enum Peer {
         /// The user id of the peer's process.
         uid: u32,
     },
+}
+
+impl Stream {
+    /// Makes reads and writes return at once, or wait.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.set_nonblocking(nonblocking),
+            Stream::Unix(stream) => stream.set_nonblocking(nonblocking),
+        }
+    }
+
+    /// Says that nothing more will be written; the peer may still send.
+    ///
+    /// # Errors
+    /// What the kernel says, mostly that the peer is gone.
+    pub fn end_writing(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// The round trip as the kernel measured it, smoothed; zero for unix sockets and where
+    /// it is not known.
+    pub fn round_trip(&self) -> Duration {
+        match self {
+            Stream::Tcp(stream) => tcp_facts::round_trip(stream.as_fd()).unwrap_or_default(),
+            Stream::Unix(_) => Duration::ZERO,
+        }
+    }
+
+    /// Bytes written here that the peer's kernel has not acknowledged (TCP) or that the
+    /// peer has not read (unix).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unsent_bytes(&self) -> io::Result<usize> {
+        tcp_facts::unsent_bytes(self.as_fd())
+    }
+
+    /// Closes so that the peer sees a reset and not an end of stream.
+    pub fn reset(self) {
+        // A failure leaves an ordinary close, which is all that is left to try.
+        let _ = rustix::net::sockopt::set_socket_linger(&self, Some(Duration::ZERO));
+    }
 }
 
 impl Peer {
@@ -44,6 +87,24 @@ impl Peer {
             },
             // Neither an IPv4 number nor a /64 has these bits.
             Peer::Unix { uid } => 1 << 63 | u128::from(*uid),
+        }
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(f),
+            Peer::Unix { uid } => write!(f, "uid {uid}"),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
         }
     }
 }
@@ -65,7 +126,67 @@ impl Write for Stream {
         }
     }
 
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write_vectored(parts),
+            Stream::Unix(stream) => stream.write_vectored(parts),
+        }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn connected() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Stream::Tcp(listener.accept().unwrap().0), peer)
+    }
+
+    #[test]
+    fn a_reset_is_seen_as_a_reset() {
+        let (stream, mut peer) = connected();
+        stream.reset();
+        let error = peer.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn unsent_bytes_are_those_that_nobody_read() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::Unix(ours);
+        assert_eq!(stream.unsent_bytes().unwrap(), 0);
+        stream.write_all(b"abc").unwrap();
+        assert!(stream.unsent_bytes().unwrap() > 0);
+        (&theirs).read_exact(&mut [0; 3]).unwrap();
+        assert_eq!(stream.unsent_bytes().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_round_trip_on_this_machine_is_short_and_known() {
+        let (mut stream, mut peer) = connected();
+        stream.write_all(b"x").unwrap();
+        peer.read_exact(&mut [0]).unwrap();
+        let round_trip = stream.round_trip();
+        assert!(
+            round_trip > Duration::ZERO && round_trip < Duration::from_secs(1),
+            "{round_trip:?}"
+        );
+    }
+
+    #[test]
+    fn limits_count_mapped_addresses_as_ipv4_and_ipv6_by_network() {
+        let key = |text: &str| Peer::Tcp(text.parse().unwrap()).address_key();
+        assert_eq!(key("[::ffff:192.0.2.1]:1"), key("192.0.2.1:2"));
+        assert_eq!(key("[2001:db8::1]:1"), key("[2001:db8::ffff:1]:2"));
+        assert_ne!(key("[2001:db8::1]:1"), key("[2001:db8:0:1::1]:1"));
+        assert_ne!(key("0.0.3.232:1"), Peer::Unix { uid: 1000 }.address_key());
     }
 }

@@ -1,1 +1,283 @@
-//! The engine and the transfer handler.
+//! The engine: listeners, a bounded queue, worker threads and one parker drive a
+//! [`ConnectionHandler`]; and the handler that speaks the transfer protocol.
+
+mod acceptor;
+mod config;
+mod connection;
+mod control;
+mod descriptors;
+mod engine;
+mod handler;
+mod listening;
+mod parker;
+mod queue;
+mod slots;
+mod stats;
+mod ticks;
+mod worker;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+
+pub use config::{Closing, Listen, Quantum, ServerConfig};
+pub use handler::{ConnectionHandler, Disposition, Ending, Interest, Rest, Turn, Waker};
+pub use stats::ServerStats;
+
+use crate::net::{Address, Listener};
+use crate::server::control::{Control, Mode};
+use crate::server::engine::Engine;
+use crate::server::parker::Parker;
+use crate::server::queue::WorkQueue;
+use crate::server::slots::Slots;
+
+/// A bound server: its listeners take connections into their backlogs, and
+/// [`Server::run`] serves them.
+pub struct Server<H: ConnectionHandler> {
+    engine: Arc<Engine<H>>,
+    listeners: Vec<Listener>,
+    workers: usize,
+    handle: ServerHandle,
+    commands: Receiver<Command>,
+    emptied: Receiver<()>,
+}
+
+/// Ends a server and tells what it is doing, from any thread.
+#[derive(Clone)]
+pub struct ServerHandle {
+    commands: Sender<Command>,
+    addresses: Arc<[Address]>,
+    connections_max: usize,
+    stats: Arc<dyn Fn() -> ServerStats + Send + Sync>,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// What the kernel or the name service said.
+        source: io::Error,
+    },
+    /// There is no address to listen on.
+    #[error("there is no address to listen on")]
+    NowhereToListen,
+    /// The kernel does not give threads or descriptors.
+    #[error("cannot start")]
+    Start(#[source] io::Error),
+}
+
+enum Command {
+    Drain(Duration),
+    Stop,
+}
+
+impl<H: ConnectionHandler> Server<H> {
+    /// Binds all listeners. Raises this process's limit of descriptors as far as it may.
+    ///
+    /// # Errors
+    /// [`ServerError`]: an address is taken or not of this machine; descriptors ran out.
+    pub fn bind(config: ServerConfig, handler: H) -> Result<Server<H>, ServerError> {
+        let connections_max = config
+            .connections_max
+            .clamp(1, descriptors::connections_for(descriptors::raise_limit()));
+        let per_address_max = config
+            .connections_per_address_max
+            .unwrap_or(connections_max.div_ceil(4))
+            .max(1);
+        let listeners = listening::bind_all(&config.listen, config.backlog)?;
+
+        let workers = config.workers.max(1);
+        let queue = WorkQueue::new(connections_max, workers);
+        let (control, emptied) = Control::new(queue, config.quantum).map_err(ServerError::Start)?;
+        let control = Arc::new(control);
+        let parker = Parker::new(&control).map_err(ServerError::Start)?;
+        let slots = Slots::new(
+            connections_max,
+            per_address_max,
+            Arc::clone(&control),
+            Instant::now(),
+        );
+        let engine = Arc::new(Engine {
+            handler,
+            slots,
+            parker,
+            control,
+            closing: config.closing,
+        });
+
+        let (commands, hears_commands) = bounded(COMMANDS_MAX);
+        let addresses = listeners
+            .iter()
+            .map(|listener| listener.address().clone())
+            .collect();
+        let stats = {
+            let engine = Arc::clone(&engine);
+            Arc::new(move || stats_of(&engine))
+        };
+        let handle = ServerHandle {
+            commands,
+            addresses,
+            connections_max,
+            stats,
+        };
+        Ok(Server {
+            engine,
+            listeners,
+            workers,
+            handle,
+            commands: hears_commands,
+            emptied,
+        })
+    }
+
+    /// What ends this server and tells about it.
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// Serves until [`ServerHandle::drain`] is done or [`ServerHandle::stop`] is called.
+    ///
+    /// # Errors
+    /// [`ServerError::Start`]: a thread cannot be started.
+    pub fn run(self) -> Result<(), ServerError> {
+        let Server {
+            engine,
+            listeners,
+            workers,
+            handle: _handle,
+            commands,
+            emptied,
+        } = self;
+        // Nothing is ever sent: it is disconnected when the last thread has ended.
+        let (alive, all_ended) = bounded::<Infallible>(0);
+        let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
+            let alive = alive.clone();
+            let run = move || {
+                body();
+                drop(alive);
+            };
+            thread::Builder::new()
+                .name(name)
+                .spawn(run)
+                .map_err(ServerError::Start)
+        };
+        let started = (|| {
+            for number in 0..workers {
+                let engine = Arc::clone(&engine);
+                spawn(
+                    format!("ft-worker-{number}"),
+                    Box::new(move || worker::work(&engine)),
+                )?;
+            }
+            let parker = Arc::clone(&engine);
+            spawn(
+                "ft-parker".into(),
+                Box::new(move || parker.parker.run(&parker.slots, &parker.control)),
+            )?;
+            let acceptor = Arc::clone(&engine);
+            spawn(
+                "ft-acceptor".into(),
+                Box::new(move || acceptor::accept_all(&acceptor, listeners)),
+            )
+        })();
+        drop(alive);
+        let outcome = started.map(|acceptor| {
+            if let Command::Drain(timeout) = commands.recv().unwrap_or(Command::Stop) {
+                drain(&engine, acceptor, timeout, &commands, &emptied);
+            }
+        });
+        stop(&engine, workers);
+        // Turns are short; only a file system that hangs can keep a thread from its end.
+        let _ = all_ended.recv_timeout(THREADS_END_TIMEOUT);
+        outcome
+    }
+}
+
+impl ServerHandle {
+    /// Takes no new connections, lets running answers finish, refuses requests that were
+    /// read already, closes idle connections; after `timeout` whatever is left is cut off.
+    pub fn drain(&self, timeout: Duration) {
+        let _ = self.commands.try_send(Command::Drain(timeout));
+    }
+
+    /// Closes everything at once.
+    pub fn stop(&self) {
+        let _ = self.commands.try_send(Command::Stop);
+    }
+
+    /// Where the server listens, with real ports for port 0, in the order of the
+    /// configuration.
+    pub fn local_addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Connections that may be open at once, as far as descriptors suffice.
+    pub fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> ServerStats {
+        (self.stats)()
+    }
+}
+
+fn drain<H: ConnectionHandler>(
+    engine: &Engine<H>,
+    acceptor: thread::JoinHandle<()>,
+    timeout: Duration,
+    commands: &Receiver<Command>,
+    emptied: &Receiver<()>,
+) {
+    engine.control.enter(Mode::Draining);
+    engine.control.acceptor_bell.ring();
+    // After this nobody comes in any more. A panic in it is as good as its end.
+    let _ = acceptor.join();
+    engine.handler.draining();
+    engine.slots.wake_all();
+    let timed_out = Instant::now()
+        .checked_add(timeout)
+        .map_or_else(never, |_| after(timeout));
+    while engine.slots.open() > 0 {
+        select! {
+            recv(emptied) -> _ => {}
+            recv(timed_out) -> _ => return,
+            recv(commands) -> command => {
+                if matches!(command, Ok(Command::Stop) | Err(_)) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn stop<H: ConnectionHandler>(engine: &Engine<H>, workers: usize) {
+    engine.control.enter(Mode::Stopping);
+    engine.control.acceptor_bell.ring();
+    engine.control.parker_bell.ring();
+    engine.slots.close_all();
+    engine.control.queue.stop(workers);
+}
+
+fn stats_of<H: ConnectionHandler>(engine: &Engine<H>) -> ServerStats {
+    let counters = &engine.control.counters;
+    ServerStats {
+        accepted: counters.accepted.load(Ordering::Relaxed),
+        open: engine.slots.open() as u64,
+        evicted: counters.evicted.load(Ordering::Relaxed),
+        refused: counters.refused.load(Ordering::Relaxed),
+        panicked: counters.panicked.load(Ordering::Relaxed),
+    }
+}
+
+const COMMANDS_MAX: usize = 8;
+const THREADS_END_TIMEOUT: Duration = Duration::from_secs(1);

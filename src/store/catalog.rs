@@ -63,8 +63,18 @@ impl Ticket {
 
 impl<S: Store> Catalog<S> {
     /// Puts the parts together.
-    pub fn new(store: S, index: Arc<dyn DigestIndex>, pools: Arc<Pools>, limits: CatalogLimits) -> Catalog<S> {
-        Catalog { store, index, pools, limits }
+    pub fn new(
+        store: S,
+        index: Arc<dyn DigestIndex>,
+        pools: Arc<Pools>,
+        limits: CatalogLimits,
+    ) -> Catalog<S> {
+        Catalog {
+            store,
+            index,
+            pools,
+            limits,
+        }
     }
 
     /// Opens a file.
@@ -99,8 +109,23 @@ impl<S: Store> Catalog<S> {
     /// Joins the hash of this open file, or starts it. Askers of the same stamp share one
     /// hash (with `fresh`: only one begun after they asked). The digest is right for the object as it was
     /// opened (`Stamp::same_content` before and after). `address`: whom the hash counts for.
-    pub fn digest(&self, object: Arc<S::Object>, meta: &ObjectMeta, fresh: bool, address: u128, wake: WakeFn) -> Ticket {
-        let _ = (object, meta, fresh, address, wake, &self.pools, &self.limits);
+    pub fn digest(
+        &self,
+        object: Arc<S::Object>,
+        meta: &ObjectMeta,
+        fresh: bool,
+        address: u128,
+        wake: WakeFn,
+    ) -> Ticket {
+        let _ = (
+            object,
+            meta,
+            fresh,
+            address,
+            wake,
+            &self.pools,
+            &self.limits,
+        );
         todo!()
     }
 

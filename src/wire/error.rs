@@ -82,12 +82,17 @@ impl ErrorCode {
 
     /// The code with this spelling; `None` for one of a later version.
     pub fn parse(text: &str) -> Option<ErrorCode> {
-        ErrorCode::ALL.into_iter().find(|code| code.as_str() == text)
+        ErrorCode::ALL
+            .into_iter()
+            .find(|code| code.as_str() == text)
     }
 
     /// Whether the server closes the connection after this answer.
     pub const fn closes(self) -> bool {
-        matches!(self, ErrorCode::BadFrame | ErrorCode::Timeout | ErrorCode::ShuttingDown)
+        matches!(
+            self,
+            ErrorCode::BadFrame | ErrorCode::Timeout | ErrorCode::ShuttingDown
+        )
     }
 }
 
@@ -106,7 +111,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without a time to try again.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into(), retry_after_ms: None }
+        Refusal {
+            code,
+            message: message.into(),
+            retry_after_ms: None,
+        }
     }
 }
 

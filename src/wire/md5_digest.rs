@@ -69,7 +69,9 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_writes() {
-        let digest = Md5Digest::from_bytes([0, 1, 2, 0x7f, 0x80, 0xff, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        let digest = Md5Digest::from_bytes([
+            0, 1, 2, 0x7f, 0x80, 0xff, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+        ]);
         assert_eq!(Md5Digest::parse(&digest.to_string()), Some(digest));
     }
 

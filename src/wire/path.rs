@@ -81,7 +81,9 @@ impl ResourcePath {
 
     /// The parts from the root down; none for the root.
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split(|&byte| byte == b'/').filter(|part| !part.is_empty())
+        self.0
+            .split(|&byte| byte == b'/')
+            .filter(|part| !part.is_empty())
     }
 
     /// The last part; `None` for the root.

@@ -1,0 +1,237 @@
+//! A listening socket: bound, accepting, and gone from the file system when dropped.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use crate::net::{Address, Peer, Stream};
+
+/// A listening socket. Accepting never blocks.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    address: Address,
+    /// The socket's file, to be removed if it is still this one.
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Listener {
+    /// Listens on a TCP address; port 0 takes a free one. An IPv6 listener takes IPv6
+    /// only, so that one for IPv4 fits beside it. `backlog`: connections that may wait to be
+    /// accepted.
+    ///
+    /// # Errors
+    /// What the kernel says: in use, not an address of this machine, not permitted.
+    pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?;
+        // Without it a restart waits for the old connections' TIME_WAIT.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        rustix::net::bind(&socket, &address)?;
+        rustix::net::listen(&socket, backlog_number(backlog))?;
+        let listener = TcpListener::from(socket);
+        let local = listener.local_addr()?;
+        let address = Address::Tcp {
+            host: local.ip().to_string(),
+            port: local.port(),
+        };
+        Ok(Listener {
+            socket: listener.into(),
+            address,
+            _file: None,
+        })
+    }
+
+    /// Listens on a socket in the file system. A socket file that nobody listens on any
+    /// more is replaced; the file is removed when the listener is dropped.
+    ///
+    /// # Errors
+    /// What the kernel says; `AddrInUse` if a server listens there or the path is
+    /// something other than a socket.
+    pub fn bind_unix(path: &Path, backlog: u32) -> io::Result<Listener> {
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+        let name = SocketAddrUnix::new(path)?;
+        match rustix::net::bind(&socket, &name) {
+            Err(rustix::io::Errno::ADDRINUSE) => {
+                remove_stale_socket(path)?;
+                rustix::net::bind(&socket, &name)?;
+            }
+            bound => bound?,
+        }
+        let facts = fs::symlink_metadata(path)?;
+        let file = SocketFile {
+            path: path.to_owned(),
+            identity: (facts.dev(), facts.ino()),
+        };
+        rustix::net::listen(&socket, backlog_number(backlog))?;
+        Ok(Listener {
+            socket,
+            address: Address::Unix(path.to_owned()),
+            _file: Some(file),
+        })
+    }
+
+    /// Where it listens, with the port that was taken for port 0.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Takes one connection out of the backlog, non-blocking and without delay of small
+    /// writes.
+    ///
+    /// # Errors
+    /// `WouldBlock` if none waits; what the kernel says of descriptors and memory.
+    pub fn accept(&self) -> io::Result<(Stream, Peer)> {
+        let (socket, from) = rustix::net::acceptfrom_with(&self.socket, FLAGS)?;
+        match self.address {
+            Address::Tcp { .. } => {
+                let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+                let from = from.ok_or(io::ErrorKind::ConnectionAborted)?;
+                let canonical = SocketAddr::new(from.ip().to_canonical(), from.port());
+                // A peer that is gone already is noticed by the first read.
+                let _ = sockopt::set_tcp_nodelay(&socket, true);
+                Ok((Stream::Tcp(TcpStream::from(socket)), Peer::Tcp(canonical)))
+            }
+            Address::Unix(_) => {
+                let uid = sockopt::socket_peercred(&socket)?.uid.as_raw();
+                Ok((Stream::Unix(UnixStream::from(socket)), Peer::Unix { uid }))
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A later server may have put its own socket there.
+        let still_ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|facts| (facts.dev(), facts.ino()) == self.identity);
+        if still_ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes a socket file whose server is gone: connecting to it is refused.
+fn remove_stale_socket(path: &Path) -> io::Result<()> {
+    let before = fs::symlink_metadata(path)?;
+    let stale = before.file_type().is_socket()
+        && UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    let now = fs::symlink_metadata(path)?;
+    if !stale || (now.dev(), now.ino()) != (before.dev(), before.ino()) {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    fs::remove_file(path)
+}
+
+fn backlog_number(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
+}
+
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn ipv4_and_ipv6_fit_on_one_port() {
+        let v6 = Listener::bind_tcp("[::1]:0".parse().unwrap(), 8).unwrap();
+        let Address::Tcp { port, .. } = *v6.address() else {
+            unreachable!()
+        };
+        assert_ne!(port, 0);
+        // Another program may hold the port for IPv4, but never this listener.
+        match Listener::bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)), 8) {
+            Ok(v4) => assert_eq!(
+                *v4.address(),
+                Address::Tcp {
+                    host: "0.0.0.0".into(),
+                    port
+                }
+            ),
+            Err(error) => assert!(TcpListener::bind(("127.0.0.1", port)).is_err(), "{error}"),
+        }
+    }
+
+    #[test]
+    fn accepts_without_blocking() {
+        let listener = Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), 8).unwrap();
+        assert_eq!(
+            listener.accept().unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        let Address::Tcp { port, .. } = *listener.address() else {
+            unreachable!()
+        };
+        let peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (mut stream, who) = listener.accept().unwrap();
+        assert_eq!(who, Peer::Tcp(peer.local_addr().unwrap()));
+        assert_eq!(
+            stream.read(&mut [0]).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+    }
+
+    #[test]
+    fn replaces_a_socket_that_nobody_listens_on_and_only_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "a socket file outlives its listener");
+        let listener = Listener::bind_unix(&path, 8).unwrap();
+        let second = Listener::bind_unix(&path, 8).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+        UnixStream::connect(&path).unwrap();
+        assert!(matches!(listener.accept().unwrap().1, Peer::Unix { .. }));
+        drop(listener);
+        assert!(!path.exists());
+
+        fs::write(&path, b"a file").unwrap();
+        assert_eq!(
+            Listener::bind_unix(&path, 8).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"a file");
+    }
+
+    #[test]
+    fn leaves_a_socket_alone_that_replaced_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let first = Listener::bind_unix(&path, 8).unwrap();
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        let _second = Listener::bind_unix(&path, 8).unwrap();
+        drop(first);
+        assert!(path.exists());
+    }
+}

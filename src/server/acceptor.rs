@@ -1,0 +1,134 @@
+//! Takes connections in: one thread that waits on all listeners.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::net::{Listener, Peer, Stream};
+use crate::server::connection::greet;
+use crate::server::control::{Mode, count};
+use crate::server::engine::Engine;
+use crate::server::handler::ConnectionHandler;
+
+/// Accepts until the engine drains or stops; then the listeners are closed.
+pub(super) fn accept_all<H: ConnectionHandler>(engine: &Arc<Engine<H>>, listeners: Vec<Listener>) {
+    let mut pause = Pause::None;
+    while engine.control.mode() == Mode::Serving {
+        let ready = wait(engine, &listeners, pause);
+        pause = Pause::None;
+        for listener in ready {
+            pause = pause.max(accept_some(engine, listener, Instant::now()));
+        }
+    }
+}
+
+/// Why the listeners are not looked at for a while; the backlog holds what comes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pause {
+    None,
+    /// Every permit is taken by a connection that is being served.
+    UntilRoom,
+    /// Descriptors or memory are short, in this process or the whole system.
+    Resources,
+}
+
+fn wait<'l, H: ConnectionHandler>(
+    engine: &Engine<H>,
+    listeners: &'l [Listener],
+    pause: Pause,
+) -> Vec<&'l Listener> {
+    let watched = if pause == Pause::None { listeners } else { &[] };
+    let mut polled: Vec<PollFd<'_>> = watched
+        .iter()
+        .map(|listener| PollFd::new(listener, PollFlags::IN))
+        .collect();
+    let bell = engine.control.acceptor_bell.as_fd();
+    polled.push(PollFd::from_borrowed_fd(bell, PollFlags::IN));
+    let timeout = match pause {
+        Pause::None => None,
+        Pause::UntilRoom => Some(ROOM_LOOK_INTERVAL),
+        Pause::Resources => Some(RESOURCES_PAUSE),
+    };
+    let timeout = timeout.map(|time| Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(time.subsec_nanos()),
+    });
+    // Interrupted or not: what is ready is marked.
+    let _ = poll(&mut polled, timeout.as_ref());
+    let rang = !polled[watched.len()].revents().is_empty();
+    if rang {
+        engine.control.acceptor_bell.silence();
+    }
+    let ready = watched
+        .iter()
+        .zip(&polled)
+        .filter(|(_, polled)| !polled.revents().is_empty());
+    ready.map(|(listener, _)| listener).collect()
+}
+
+/// Accepts what one listener has, up to a fair share.
+fn accept_some<H: ConnectionHandler>(
+    engine: &Engine<H>,
+    listener: &Listener,
+    now: Instant,
+) -> Pause {
+    for _ in 0..ACCEPTED_IN_A_ROW_MAX {
+        if !engine.slots.has_room() && !evict(engine, now, None) {
+            return Pause::UntilRoom;
+        }
+        match listener.accept() {
+            Ok((stream, peer)) => seat(engine, stream, peer, now),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Pause::None,
+            Err(error) if lacks_resources(&error) => {
+                evict(engine, now, None);
+                return Pause::Resources;
+            }
+            // The peer gave up while it waited, or its network did.
+            Err(_) => {}
+        }
+    }
+    Pause::None
+}
+
+fn seat<H: ConnectionHandler>(engine: &Engine<H>, stream: Stream, peer: Peer, now: Instant) {
+    count(&engine.control.counters.accepted);
+    let address_key = peer.address_key();
+    let room = engine.slots.has_room_for(address_key) || evict(engine, now, Some(address_key));
+    let connection = greet(&engine.handler, stream, &peer, now);
+    if !room || engine.slots.admit(address_key, connection).is_err() {
+        count(&engine.control.counters.refused);
+    }
+}
+
+/// Closes the connection that was idle for longest; whether there was one.
+fn evict<H: ConnectionHandler>(
+    engine: &Engine<H>,
+    now: Instant,
+    address_key: Option<u128>,
+) -> bool {
+    let Some((key, connection)) = engine.slots.evict(now, address_key) else {
+        return false;
+    };
+    count(&engine.control.counters.evicted);
+    drop(connection);
+    engine.slots.release(key);
+    true
+}
+
+fn lacks_resources(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+/// A connection may become evictable without anybody ringing.
+const ROOM_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const RESOURCES_PAUSE: Duration = Duration::from_millis(100);
+/// So many, then the other listeners have their turn.
+const ACCEPTED_IN_A_ROW_MAX: usize = 64;

@@ -1,0 +1,150 @@
+//! One connection, from its first byte to its close.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use crate::net::{Deadline, Peer, Stream, Wait};
+use crate::server::config::Closing;
+use crate::server::handler::{ConnectionHandler, Disposition, Ending, Interest, Rest, Turn};
+
+/// A connection with its handler's memory, or on its way out.
+pub(super) struct Connection<S> {
+    pub(super) stream: Stream,
+    stage: Stage<S>,
+    /// The parker's epoll knows the socket.
+    pub(super) armed_before: bool,
+    pub(super) peer_gone: bool,
+}
+
+/// What a worker does with a connection after a turn.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Again,
+    Park(Rest),
+    Close,
+    Reset,
+}
+
+enum Stage<S> {
+    Serving(S),
+    /// Answered: the peer's unread input is dropped, since closing over it would reset the
+    /// connection and could take the last answer with it.
+    Lingering {
+        dropped: usize,
+        since: Instant,
+    },
+    /// Abandoned: what was written is given time to arrive before the reset.
+    Emptying {
+        since: Instant,
+    },
+}
+
+impl<S> Connection<S> {
+    pub(super) fn new(stream: Stream, state: S) -> Connection<S> {
+        Connection {
+            stream,
+            stage: Stage::Serving(state),
+            armed_before: false,
+            peer_gone: false,
+        }
+    }
+
+    /// Goes on as far as that is possible without waiting.
+    pub(super) fn advance<H>(
+        &mut self,
+        handler: &H,
+        scratch: &mut H::Scratch,
+        closing: &Closing,
+        turn: Turn<'_>,
+    ) -> Step
+    where
+        H: ConnectionHandler<State = S>,
+    {
+        if let Stage::Serving(state) = &mut self.stage {
+            match handler.advance(&mut self.stream, state, scratch, turn) {
+                Disposition::Again => return Step::Again,
+                Disposition::Park(rest) => return Step::Park(rest),
+                Disposition::Close(Ending::Silent) => return Step::Close,
+                Disposition::Close(Ending::Answered) if self.stream.end_writing().is_ok() => {
+                    self.stage = Stage::Lingering {
+                        dropped: 0,
+                        since: turn.now,
+                    };
+                }
+                Disposition::Close(Ending::Answered) => return Step::Close,
+                Disposition::Close(Ending::Abandoned) => {
+                    self.stage = Stage::Emptying { since: turn.now }
+                }
+            }
+        }
+        match &mut self.stage {
+            Stage::Serving(_) => Step::Again,
+            _ if turn.peer_gone => Step::Close,
+            Stage::Lingering { dropped, since } => {
+                linger(&mut self.stream, dropped, *since, closing, turn.now)
+            }
+            Stage::Emptying { since } => empty(&self.stream, *since, closing, turn.now),
+        }
+    }
+
+    /// The socket, to be closed with a reset.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+}
+
+fn linger(
+    stream: &mut Stream,
+    dropped: &mut usize,
+    since: Instant,
+    closing: &Closing,
+    now: Instant,
+) -> Step {
+    let mut buffer = [0; 16_384];
+    while *dropped <= closing.linger_bytes_max {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Step::Close,
+            Ok(count) => *dropped += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let until = Deadline::after(since, Wait::Linger, closing.linger_timeout);
+                if until.is_over(now) {
+                    return Step::Close;
+                }
+                return Step::Park(Rest {
+                    interest: Interest::Readable,
+                    until,
+                    evictable_from: Some(since),
+                });
+            }
+            Err(_) => return Step::Close,
+        }
+    }
+    Step::Close
+}
+
+fn empty(stream: &Stream, since: Instant, closing: &Closing, now: Instant) -> Step {
+    let last = Deadline::after(since, Wait::Emptied, closing.abandon_timeout);
+    if last.is_over(now) || stream.unsent_bytes().map_or(true, |bytes| bytes == 0) {
+        return Step::Reset;
+    }
+    // Nothing tells when a send queue has become empty, so it is looked at now and then.
+    let until = last.or_sooner(Deadline::after(now, Wait::Emptied, UNSENT_LOOK_INTERVAL));
+    Step::Park(Rest {
+        interest: Interest::Nothing,
+        until,
+        evictable_from: Some(since),
+    })
+}
+
+/// Seats a connection of this peer; what the acceptor does for each.
+pub(super) fn greet<H: ConnectionHandler>(
+    handler: &H,
+    stream: Stream,
+    peer: &Peer,
+    now: Instant,
+) -> Box<Connection<H::State>> {
+    Box::new(Connection::new(stream, handler.accepted(peer, now)))
+}
+
+const UNSENT_LOOK_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,0 +1,100 @@
+//! What the threads of one engine share besides the connections: the queue, the mode, the
+//! bells and the counters.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::server::config::Quantum;
+use crate::server::queue::WorkQueue;
+use crate::server::stats::EngineCounters;
+
+pub(super) struct Control {
+    mode: AtomicU8,
+    pub(super) queue: WorkQueue,
+    pub(super) quantum: Quantum,
+    pub(super) parker_bell: Bell,
+    pub(super) acceptor_bell: Bell,
+    pub(super) counters: EngineCounters,
+    emptied: Sender<()>,
+}
+
+/// What the engine is about. Only ever goes on to the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Mode {
+    Serving,
+    Draining,
+    Stopping,
+}
+
+/// Ends another thread's wait. Rings until it is silenced.
+pub(super) struct Bell(OwnedFd);
+
+impl Control {
+    /// Also what hears when the last connection is gone.
+    pub(super) fn new(queue: WorkQueue, quantum: Quantum) -> io::Result<(Control, Receiver<()>)> {
+        let (emptied, hears_emptied) = bounded(1);
+        let control = Control {
+            mode: AtomicU8::new(Mode::Serving as u8),
+            queue,
+            quantum,
+            parker_bell: Bell::new()?,
+            acceptor_bell: Bell::new()?,
+            counters: EngineCounters::default(),
+            emptied,
+        };
+        Ok((control, hears_emptied))
+    }
+
+    /// The last connection is gone.
+    pub(super) fn say_empty(&self) {
+        // One word that nobody has heard yet says as much as two.
+        let _ = self.emptied.try_send(());
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        match self.mode.load(Ordering::SeqCst) {
+            0 => Mode::Serving,
+            1 => Mode::Draining,
+            _ => Mode::Stopping,
+        }
+    }
+
+    /// Goes on to a mode; says whether it is a later one than before.
+    pub(super) fn enter(&self, mode: Mode) -> bool {
+        self.mode.fetch_max(mode as u8, Ordering::SeqCst) < mode as u8
+    }
+}
+
+impl Bell {
+    fn new() -> io::Result<Bell> {
+        Ok(Bell(eventfd(
+            0,
+            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?))
+    }
+
+    pub(super) fn ring(&self) {
+        // It fails only when its counter is full, and then it rings anyway.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    pub(super) fn silence(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Adds one to a counter that nothing else depends on.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,88 @@
+//! Where connections rest: one thread that waits for all of them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{Timespec, epoll};
+
+use crate::net::Stream;
+use crate::server::connection::Connection;
+use crate::server::control::{Control, Mode};
+use crate::server::handler::Interest;
+use crate::server::slots::{Key, Slots};
+
+/// The kernel's table of what is waited for.
+pub(super) struct Parker {
+    epoll: OwnedFd,
+}
+
+impl Parker {
+    pub(super) fn new(control: &Control) -> io::Result<Parker> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            control.parker_bell.as_fd(),
+            EventData::new_u64(BELL),
+            EventFlags::IN,
+        )?;
+        Ok(Parker { epoll })
+    }
+
+    /// Makes the kernel report this socket once. A report may come before this returns.
+    pub(super) fn arm(
+        &self,
+        stream: &Stream,
+        armed_before: bool,
+        key: Key,
+        interest: Interest,
+    ) -> io::Result<()> {
+        // The end of the peer's stream is input to be read; ERR and HUP are always reported.
+        let flags = EventFlags::ONESHOT
+            | match interest {
+                Interest::Nothing => EventFlags::empty(),
+                Interest::Readable => EventFlags::IN,
+                Interest::Writable => EventFlags::OUT,
+            };
+        let data = EventData::new_u64(key.to_bits());
+        if armed_before {
+            epoll::modify(&self.epoll, stream, data, flags)?;
+        } else {
+            epoll::add(&self.epoll, stream, data, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Wakes connections as their sockets or deadlines ask for it, until the engine stops.
+    pub(super) fn run<S>(&self, slots: &Slots<Connection<S>>, control: &Arc<Control>) {
+        let mut events: Vec<Event> = Vec::with_capacity(EVENTS_MAX);
+        while control.mode() != Mode::Stopping {
+            let now = Instant::now();
+            let next = slots.wake_due(now);
+            let timeout = slots.ticks.until(next, now).map(|rest| Timespec {
+                tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(rest.subsec_nanos()),
+            });
+            // It can only be interrupted: everything else was right when it was made.
+            let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref());
+            for event in events.drain(..) {
+                let (bits, flags) = (event.data.u64(), event.flags);
+                if bits == BELL {
+                    control.parker_bell.silence();
+                    continue;
+                }
+                let gone = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+                slots.wake(Key::from_bits(bits), |connection| {
+                    connection.peer_gone |= gone
+                });
+            }
+        }
+    }
+}
+
+/// No slot has this number.
+const BELL: u64 = u64::MAX;
+const EVENTS_MAX: usize = 1024;

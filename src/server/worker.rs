@@ -1,0 +1,87 @@
+//! A worker: takes the next connection, lets it go on, and puts it where it belongs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::server::connection::{Connection, Step};
+use crate::server::control::{Mode, count};
+use crate::server::engine::Engine;
+use crate::server::handler::{ConnectionHandler, Turn, WakeByKey};
+use crate::server::slots::Key;
+
+/// Advances connections until the engine stops.
+pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
+    let target: Arc<dyn WakeByKey> = Arc::clone(engine) as _;
+    let mut scratch = engine.handler.scratch();
+    while let Some(key) = engine.control.queue.next() {
+        let Some(mut connection) = engine.slots.take(key) else {
+            continue;
+        };
+        let mode = engine.control.mode();
+        if mode == Mode::Stopping {
+            close(engine, key, connection);
+            continue;
+        }
+        let turn = Turn {
+            now: Instant::now(),
+            draining: mode == Mode::Draining,
+            peer_gone: connection.peer_gone,
+            key,
+            control: &engine.control,
+            target: &target,
+        };
+        // A bug that one request brings to light costs that connection, not the server.
+        let step = catch_unwind(AssertUnwindSafe(|| {
+            connection.advance(&engine.handler, &mut scratch, &engine.closing, turn)
+        }));
+        match step {
+            Ok(Step::Again) => engine.slots.queue(key, connection),
+            Ok(Step::Park(rest)) => {
+                let armed_before = std::mem::replace(&mut connection.armed_before, true);
+                let arm = |connection: &Connection<H::State>| {
+                    engine
+                        .parker
+                        .arm(&connection.stream, armed_before, key, rest.interest)
+                };
+                let parked = engine.slots.park(
+                    key,
+                    connection,
+                    rest.until.at,
+                    rest.evictable_from,
+                    mode,
+                    arm,
+                );
+                if let Err(connection) = parked {
+                    close(engine, key, connection);
+                }
+            }
+            Ok(Step::Close) => close(engine, key, connection),
+            Ok(Step::Reset) => reset(engine, key, connection),
+            Err(_) => {
+                count(&engine.control.counters.panicked);
+                scratch = engine.handler.scratch();
+                reset(engine, key, connection);
+            }
+        }
+    }
+}
+
+fn close<H: ConnectionHandler>(
+    engine: &Engine<H>,
+    key: Key,
+    connection: Box<Connection<H::State>>,
+) {
+    // Closed before its permit is free: connections never outnumber the permits.
+    drop(connection);
+    engine.slots.release(key);
+}
+
+fn reset<H: ConnectionHandler>(
+    engine: &Engine<H>,
+    key: Key,
+    connection: Box<Connection<H::State>>,
+) {
+    connection.into_stream().reset();
+    engine.slots.release(key);
+}
