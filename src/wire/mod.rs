@@ -1,4 +1,8 @@
 //! Values and bytes of the protocol: no socket, no file, no clock.
+//!
+//! The rest of this page is the contract itself, `PROTOCOL.md`.
+//!
+#![doc = include_str!("PROTOCOL.md")]
 
 mod error;
 mod frame;
