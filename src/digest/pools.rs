@@ -1,29 +1,195 @@
 //! Two rayon pools: what somebody waits for, and what can wait.
 
-/// The foreground pool (one thread per core) and the background pool (half as many).
-/// Never rayon's global pool; a panicking job is reported and costs only itself.
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+/// The foreground pool (`ft-hash-N`, one thread per core) and the background pool
+/// (`ft-background-N`, half as many), never rayon's global one.
+///
+/// A job that panics is counted and costs only itself. A background job waits while any
+/// foreground job is there: before it starts, and wherever it calls [`Pools::give_way`].
 pub struct Pools {
-    foreground: rayon::ThreadPool,
-    background: rayon::ThreadPool,
+    foreground: ThreadPool,
+    background: ThreadPool,
+    in_foreground: Arc<JobCount>,
+    panics: Arc<AtomicU64>,
 }
 
 impl Pools {
-    /// Starts the threads. `cores`: how many cores to plan for, at least 1.
+    /// Starts the threads. `cores`: how many cores to plan for; 0 counts as 1.
     ///
     /// # Errors
     /// The threads cannot be started.
-    pub fn start(cores: usize) -> Result<Pools, rayon::ThreadPoolBuildError> {
-        let _ = cores;
-        todo!()
+    pub fn start(cores: usize) -> Result<Pools, ThreadPoolBuildError> {
+        let panics = Arc::new(AtomicU64::new(0));
+        Ok(Pools {
+            foreground: pool("ft-hash", cores.max(1), &panics)?,
+            background: pool("ft-background", (cores / 2).max(1), &panics)?,
+            in_foreground: Arc::new(JobCount::default()),
+            panics,
+        })
+    }
+
+    /// Threads of the foreground pool, at least 1.
+    pub fn foreground_threads(&self) -> usize {
+        self.foreground.current_num_threads()
     }
 
     /// Runs a job that somebody waits for.
     pub fn foreground(&self, job: impl FnOnce() + Send + 'static) {
-        self.foreground.spawn(job);
+        let counted = CountedJob::begin(&self.in_foreground);
+        self.foreground.spawn(move || {
+            let _counted = counted;
+            job();
+        });
     }
 
-    /// Runs a job that can wait.
+    /// Runs a job that can wait: it starts when no foreground job is there.
     pub fn background(&self, job: impl FnOnce() + Send + 'static) {
-        self.background.spawn(job);
+        let in_foreground = Arc::clone(&self.in_foreground);
+        self.background.spawn(move || {
+            in_foreground.wait_for_none();
+            job();
+        });
+    }
+
+    /// Pauses the calling background job until no foreground job is there. Called between
+    /// its steps, each at most 1 MiB. Never to be called from a foreground job, which would
+    /// wait for itself.
+    pub fn give_way(&self) {
+        self.in_foreground.wait_for_none();
+    }
+
+    /// How many jobs have panicked since the start.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+}
+
+fn pool(
+    name: &'static str,
+    threads: usize,
+    panics: &Arc<AtomicU64>,
+) -> Result<ThreadPool, ThreadPoolBuildError> {
+    let panics = Arc::clone(panics);
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(move |index| format!("{name}-{index}"))
+        // Without a handler rayon ends the process when a spawned job panics.
+        .panic_handler(move |_| {
+            panics.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()
+}
+
+/// Foreground jobs that wait or run.
+#[derive(Default)]
+struct JobCount {
+    jobs: Mutex<usize>,
+    none: Condvar,
+}
+
+impl JobCount {
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        // Nothing panics while it holds the count.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for_none(&self) {
+        let guard = self.none.wait_while(self.lock(), |jobs| *jobs > 0);
+        drop(guard.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// One job's place in the count; a panic gives it back too.
+struct CountedJob(Arc<JobCount>);
+
+impl CountedJob {
+    fn begin(count: &Arc<JobCount>) -> CountedJob {
+        *count.lock() += 1;
+        CountedJob(Arc::clone(count))
+    }
+}
+
+impl Drop for CountedJob {
+    fn drop(&mut self) {
+        let mut jobs = self.0.lock();
+        *jobs -= 1;
+        if *jobs == 0 {
+            self.0.none.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn names_its_threads_and_never_has_none() {
+        let pools = Pools::start(0).unwrap();
+        assert_eq!(pools.foreground_threads(), 1);
+        let (send, receive) = mpsc::channel();
+        let also = send.clone();
+        pools.foreground(move || {
+            send.send(thread::current().name().map(str::to_owned))
+                .unwrap()
+        });
+        assert_eq!(receive.recv().unwrap().unwrap(), "ft-hash-0");
+        pools.background(move || {
+            also.send(thread::current().name().map(str::to_owned))
+                .unwrap()
+        });
+        assert_eq!(receive.recv().unwrap().unwrap(), "ft-background-0");
+    }
+
+    #[test]
+    fn counts_a_panic_and_goes_on() {
+        let pools = Pools::start(1).unwrap();
+        let (send, receive) = mpsc::channel();
+        pools.foreground(|| panic!("planted"));
+        pools.foreground(move || send.send(()).unwrap());
+        receive.recv().unwrap();
+        // The pool has one thread, so the first job is over when the second one runs.
+        assert_eq!(pools.panics(), 1);
+    }
+
+    #[test]
+    fn background_gives_way_to_foreground() {
+        let pools = Arc::new(Pools::start(1).unwrap());
+        let (log, order) = mpsc::channel();
+        let (begin, begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+
+        // A background job in the middle, then a foreground job that holds on.
+        let (job_log, job_pools) = (log.clone(), Arc::clone(&pools));
+        pools.background(move || {
+            begin.send(()).unwrap();
+            released.recv().unwrap();
+            job_pools.give_way();
+            job_log.send("background, second half").unwrap();
+        });
+        begun.recv().unwrap();
+        let (hold, held) = mpsc::channel::<()>();
+        let job_log = log.clone();
+        pools.foreground(move || {
+            held.recv().unwrap();
+            job_log.send("foreground").unwrap();
+        });
+        pools.background(move || log.send("background, another").unwrap());
+        release.send(()).unwrap();
+        hold.send(()).unwrap();
+        assert_eq!(order.recv().unwrap(), "foreground");
+        assert_eq!(order.recv().unwrap(), "background, second half");
+        assert_eq!(order.recv().unwrap(), "background, another");
     }
 }

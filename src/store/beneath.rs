@@ -1,1 +1,239 @@
-//! The only path system calls: opening below a root and nowhere else.
+//! The only path system calls of the serving side: finding a name below a root and nowhere
+//! else, and opening it only if it is a regular file.
+//!
+//! A name is looked at through an `O_PATH` descriptor first, which opens nothing: a FIFO's
+//! writer is not woken and a device is not started. Only when `fstat` says that this very
+//! inode is a regular file is it opened, through the descriptor, so that no swap of names in
+//! between can put something else in its place.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use rustix::path::DecInt;
+use rustix::time::ClockId;
+
+use crate::store::{ObjectMeta, Stamp, StoreError};
+use crate::wire::{ObjectKind, ResourcePath, Timestamp};
+
+/// A folder that paths are resolved below, held open: renaming or replacing it changes
+/// nothing.
+pub(super) struct Root {
+    folder: OwnedFd,
+    resolver: Resolver,
+    descriptors: Option<OwnedFd>,
+}
+
+/// How a path becomes a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resolver {
+    /// The kernel resolves below the root in one call, `openat2`. Links are followed as long
+    /// as every step stays inside; absolute links never do, wherever they point.
+    Kernel {
+        /// Follow links; otherwise one anywhere in the path is `NotFound`.
+        follow_links: bool,
+    },
+    /// One held descriptor per part, following no link: for kernels before 5.6 and sandboxes
+    /// that forbid `openat2`.
+    Walk,
+}
+
+impl Root {
+    /// Opens the folder and finds out, once, whether the kernel can resolve below it.
+    ///
+    /// # Errors
+    /// What the file system says: it is missing, no folder, or may not be entered.
+    pub(super) fn open(folder: &Path, follow_links: bool) -> io::Result<Root> {
+        let mut root = Root::with_resolver(folder, Resolver::Kernel { follow_links })?;
+        match root.resolve(&ResourcePath::root(), OFlags::PATH) {
+            Ok(_) => {}
+            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::TOOBIG) => {
+                root.resolver = Resolver::Walk;
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(root)
+    }
+
+    /// Opens the folder, to be resolved in this way.
+    pub(super) fn with_resolver(folder: &Path, resolver: Resolver) -> io::Result<Root> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Root {
+            folder: rustix::fs::open(folder, flags, Mode::empty())?,
+            resolver,
+            descriptors: own_descriptors(),
+        })
+    }
+
+    /// Looks at what the path stands for, without opening it.
+    pub(super) fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
+        let handle = self.resolve(path, OFlags::PATH).map_err(from_errno)?;
+        meta_of(&handle).map_err(from_errno)
+    }
+
+    /// Opens the regular file that the path stands for. Never blocks.
+    pub(super) fn open_file(&self, path: &ResourcePath) -> Result<(File, ObjectMeta), StoreError> {
+        let handle = self.resolve(path, OFlags::PATH).map_err(from_errno)?;
+        let meta = meta_of(&handle).map_err(from_errno)?;
+        match meta.kind {
+            ObjectKind::File => {}
+            ObjectKind::Directory => return Err(StoreError::IsDirectory),
+            ObjectKind::Symlink | ObjectKind::Other => return Err(StoreError::NotAFile),
+        }
+        let file = match &self.descriptors {
+            Some(descriptors) => retried(|| {
+                rustix::fs::openat(
+                    descriptors,
+                    DecInt::from_fd(&handle),
+                    READING,
+                    Mode::empty(),
+                )
+            }),
+            None => self.open_same(path, &meta),
+        };
+        Ok((File::from(file.map_err(from_errno)?), meta))
+    }
+
+    /// Where /proc is not mounted: resolves once more and refuses another inode.
+    fn open_same(&self, path: &ResourcePath, looked_at: &ObjectMeta) -> Result<OwnedFd, Errno> {
+        let file = self.resolve(path, READING)?;
+        let meta = meta_of(&file)?;
+        let same = meta.stamp.inode == looked_at.stamp.inode
+            && meta.stamp.device == looked_at.stamp.device;
+        if same { Ok(file) } else { Err(Errno::AGAIN) }
+    }
+
+    fn resolve(&self, path: &ResourcePath, flags: OFlags) -> Result<OwnedFd, Errno> {
+        match self.resolver {
+            Resolver::Kernel { follow_links } => self.resolve_in_kernel(path, flags, follow_links),
+            Resolver::Walk => self.walk(path, flags),
+        }
+    }
+
+    fn resolve_in_kernel(
+        &self,
+        path: &ResourcePath,
+        flags: OFlags,
+        follow_links: bool,
+    ) -> Result<OwnedFd, Errno> {
+        let name = if path.is_root() {
+            b"."
+        } else {
+            path.as_bytes()
+        };
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        resolve.set(ResolveFlags::NO_SYMLINKS, !follow_links);
+        let flags = flags | OFlags::CLOEXEC;
+        retried(|| rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve))
+    }
+
+    fn walk(&self, path: &ResourcePath, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut parts = path.parts().peekable();
+        let mut at: Option<OwnedFd> = None;
+        while let Some(part) = parts.next() {
+            let is_last = parts.peek().is_none();
+            let folder = at.as_ref().map_or(self.folder.as_fd(), AsFd::as_fd);
+            let flags = if is_last { flags } else { OFlags::PATH };
+            let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let found = retried(|| rustix::fs::openat(folder, part, flags, Mode::empty()))?;
+            match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
+                FileType::Symlink => return Err(Errno::LOOP),
+                FileType::Directory => {}
+                _ if is_last => {}
+                _ => return Err(Errno::NOTDIR),
+            }
+            at = Some(found);
+        }
+        match at {
+            Some(found) => Ok(found),
+            None => rustix::fs::openat(&self.folder, ".", flags | OFlags::CLOEXEC, Mode::empty()),
+        }
+    }
+}
+
+/// What the open file or handle is at this moment.
+pub(super) fn meta_of(file: impl AsFd) -> Result<ObjectMeta, Errno> {
+    // The clock is read before the look, and it is the coarse one that file times are made
+    // from: so `looked_at` is never later than it should be.
+    let now = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
+    let looked_at = timestamp(now.tv_sec, now.tv_nsec);
+    let stat = rustix::fs::fstat(file)?;
+    Ok(ObjectMeta {
+        kind: match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => ObjectKind::File,
+            FileType::Directory => ObjectKind::Directory,
+            FileType::Symlink => ObjectKind::Symlink,
+            _ => ObjectKind::Other,
+        },
+        mode: stat.st_mode & 0o777,
+        stamp: stamp_of(&stat),
+        looked_at,
+    })
+}
+
+// The types of these fields differ between architectures.
+#[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
+fn stamp_of(stat: &Stat) -> Stamp {
+    Stamp {
+        device: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+        size: stat.st_size.max(0) as u64,
+        mtime: timestamp(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        ctime: timestamp(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    }
+}
+
+/// A time as the kernel gives it, with its nanoseconds put in range should they not be.
+fn timestamp(seconds: i64, nanoseconds: i64) -> Timestamp {
+    Timestamp {
+        seconds,
+        nanoseconds: nanoseconds.clamp(0, 999_999_999) as u32,
+    }
+}
+
+/// `/proc/self/fd`, if it is there and no imitation.
+fn own_descriptors() -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open("/proc/self/fd", flags, Mode::empty()).ok()?;
+    let is_real = rustix::fs::fstatfs(&folder).ok()?.f_type == rustix::fs::PROC_SUPER_MAGIC;
+    is_real.then_some(folder)
+}
+
+/// Calls again while a signal, or a rename elsewhere in the tree, came between.
+fn retried(mut call: impl FnMut() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    for _ in 1..TRIES_MAX {
+        match call() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    call()
+}
+
+/// What an error of the file system means for who asked. What leads outside, through too
+/// many links or to too long a name is missing, like what does not exist.
+fn from_errno(errno: Errno) -> StoreError {
+    match errno {
+        Errno::NOENT | Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => StoreError::NotFound,
+        Errno::NOTDIR => StoreError::NotADirectory,
+        Errno::ISDIR => StoreError::IsDirectory,
+        Errno::NXIO | Errno::NODEV => StoreError::NotAFile,
+        Errno::ACCESS | Errno::PERM => StoreError::Forbidden,
+        Errno::AGAIN | Errno::INTR | Errno::STALE | Errno::MFILE | Errno::NFILE | Errno::NOMEM => {
+            StoreError::Busy(errno.into())
+        }
+        errno => StoreError::Io(errno.into()),
+    }
+}
+
+/// How a regular file is opened. Without `NONBLOCK` a file under a lease would block.
+const READING: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// `openat2` says EAGAIN when a name above a `..` moved while it looked (openat2(2)).
+const TRIES_MAX: u32 = 16;

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::digest::Pools;
-use crate::store::{DigestIndex, ObjectMeta, Stamp, Store, StoreError};
+use crate::store::flight::Flights;
+use crate::store::index::keep;
+use crate::store::meta::is_within;
+use crate::store::{DigestIndex, ObjectMeta, Stamp, Store, StoreError, Ticket};
 use crate::wire::{Md5Digest, Refusal, ResourcePath};
 
-/// Called, from any thread and any number of times, when a [`Ticket`] has news.
+/// Called, from any thread, when a [`Ticket`] is ready or failed: perhaps before the asker
+/// has it, perhaps after it was dropped. It must not panic or block.
 pub type WakeFn = Arc<dyn Fn() + Send + Sync>;
 
 /// Bounds of hashing (`PROTOCOL.md`, "Limits").
@@ -19,7 +23,7 @@ pub struct CatalogLimits {
     pub hashes_per_address_max: usize,
     /// Files of at most this size never stand in line.
     pub queued_hash_bytes_min: u64,
-    /// The longest stay in line, while no hash of anybody's advances past it.
+    /// The longest stay in line; a hash that has begun is never cut short.
     pub hash_queue_timeout: Duration,
     /// With `fresh`: a digest this young is fresh.
     pub fresh_for: Duration,
@@ -27,20 +31,39 @@ pub struct CatalogLimits {
     pub changed_hashes_max: u32,
 }
 
-/// A store with what is known about the digests of its files.
-pub struct Catalog<S: Store> {
-    store: S,
-    index: Arc<dyn DigestIndex>,
-    pools: Arc<Pools>,
-    limits: CatalogLimits,
+impl CatalogLimits {
+    /// The limits of `PROTOCOL.md` for a machine of so many cores, at least 1.
+    pub fn for_cores(cores: usize) -> CatalogLimits {
+        CatalogLimits {
+            hashes_max: cores.max(1),
+            hashes_per_address_max: 2,
+            queued_hash_bytes_min: 1024 * 1024,
+            hash_queue_timeout: Duration::from_secs(60),
+            fresh_for: Duration::from_secs(10),
+            changed_hashes_max: 3,
+        }
+    }
+}
+
+/// Who asks for a digest.
+pub struct Asker {
+    /// Whom a hash that is started for this counts for; joining one counts for nobody.
+    pub address: u128,
+    /// Join only a hash none of whose bytes were read yet.
+    pub fresh: bool,
+    /// Now, from where the stay in line is counted.
+    pub asked_at: Instant,
+    /// Called when the digest is made or failed.
+    pub wake: WakeFn,
 }
 
 /// How far a digest is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DigestState {
-    /// Made, of the bytes under this stamp.
+    /// Made, of the first `size` bytes under this stamp, which is later than the asker's own
+    /// if the file changed while it was hashed.
     Ready(Md5Digest, Stamp),
-    /// Being made, or in line: bytes hashed so far.
+    /// Being made, or in line.
     Waiting {
         /// Bytes hashed so far; 0 in line.
         done: u64,
@@ -49,16 +72,12 @@ pub enum DigestState {
     Failed(Refusal),
 }
 
-/// One asker's place at one hash. Dropping it gives the place up; a hash that nobody waits
-/// for stops.
-pub struct Ticket {}
-
-impl Ticket {
-    /// Looks how far the hash is; also notices that the stay in line was too long.
-    pub fn state(&self, now: Instant) -> DigestState {
-        let _ = now;
-        todo!()
-    }
+/// A store with what is known about the digests of its files.
+pub struct Catalog<S: Store> {
+    store: S,
+    index: Arc<dyn DigestIndex>,
+    fresh_for: Duration,
+    flights: Arc<Flights>,
 }
 
 impl<S: Store> Catalog<S> {
@@ -69,11 +88,13 @@ impl<S: Store> Catalog<S> {
         pools: Arc<Pools>,
         limits: CatalogLimits,
     ) -> Catalog<S> {
+        let fresh_for = limits.fresh_for;
+        let flights = Arc::new(Flights::new(Arc::clone(&index), pools, limits));
         Catalog {
             store,
             index,
-            pools,
-            limits,
+            fresh_for,
+            flights,
         }
     }
 
@@ -93,44 +114,32 @@ impl<S: Store> Catalog<S> {
         self.store.stat(path)
     }
 
-    /// The digest under this stamp, if it is known without reading the file. With `fresh`
-    /// only one made within `fresh_for`.
-    pub fn known(&self, stamp: &Stamp, fresh: bool) -> Option<Md5Digest> {
-        let _ = (&self.index, stamp, fresh);
-        todo!()
+    /// The digest of the file as it was looked at, if it is known without reading it. With
+    /// `fresh` only one made at most `fresh_for` before that look.
+    pub fn known(&self, meta: &ObjectMeta, fresh: bool) -> Option<Md5Digest> {
+        let known = self.index.look_up(&meta.stamp)?;
+        let is_due = !fresh || is_within(self.fresh_for, known.made, meta.looked_at);
+        is_due.then_some(known.md5)
     }
 
-    /// Keeps a digest that the caller made from bytes it read itself, if the stamp has settled.
-    pub fn remember(&self, stamp: &Stamp, md5: Md5Digest) {
-        let _ = (stamp, md5);
-        todo!()
+    /// Keeps a digest that the caller made itself, from bytes it read after this look and with
+    /// the stamp found the same after them. Does nothing if the stamp had not settled at the
+    /// look.
+    pub fn remember(&self, meta: &ObjectMeta, md5: Md5Digest) {
+        keep(&*self.index, meta, md5);
     }
 
-    /// Joins the hash of this open file, or starts it. Askers of the same stamp share one
-    /// hash (with `fresh`: only one begun after they asked). The digest is right for the object as it was
-    /// opened (`Stamp::same_content` before and after). `address`: whom the hash counts for.
-    pub fn digest(
-        &self,
-        object: Arc<S::Object>,
-        meta: &ObjectMeta,
-        fresh: bool,
-        address: u128,
-        wake: WakeFn,
-    ) -> Ticket {
-        let _ = (
-            object,
-            meta,
-            fresh,
-            address,
-            wake,
-            &self.pools,
-            &self.limits,
-        );
-        todo!()
+    /// Joins the hash of this open file, or starts it.
+    ///
+    /// Askers of the same device, inode, size and mtime share one hash. It reads the bytes the
+    /// file had at the look, compares the stamp after the last one, and begins anew with a new
+    /// look if they changed; that the file grew is no change (see [`Stamp::still_begins`]).
+    pub fn digest(&self, object: Arc<S::Object>, meta: &ObjectMeta, asker: Asker) -> Ticket {
+        self.flights.join(object, meta, asker)
     }
 
-    /// Stops every hash: the server drains.
+    /// Ends every hash, now and later, with `shutting_down`: the server drains.
     pub fn stop_hashing(&self) {
-        todo!()
+        self.flights.stop();
     }
 }

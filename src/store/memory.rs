@@ -1,41 +1,463 @@
 //! Files that live in memory: for tests, and to make a store fail on purpose.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::ops::Bound;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::store::{Object, ObjectMeta, Store, StoreError};
-use crate::wire::ResourcePath;
+use crate::store::{Object, ObjectMeta, Stamp, Store, StoreError};
+use crate::wire::{ObjectKind, PathError, ResourcePath, Timestamp};
 
-/// A tree of byte strings.
+/// A tree of byte strings, with a clock that stands still unless it is moved. Clones share
+/// one tree. Folders are there while something is in them.
+///
+/// ```
+/// use std::time::Duration;
+/// use ftserve::store::{MemoryStore, Object, Store};
+/// use ftserve::wire::ResourcePath;
+///
+/// let store = MemoryStore::new();
+/// let file = store.insert("notes/today", "hello")?;
+/// let (open, meta) = store.open(&ResourcePath::parse(b"notes/today")?)?;
+/// assert_eq!(meta.size(), 5);
+///
+/// store.advance(Duration::from_secs(60));
+/// file.rewrite("other");
+/// assert!(!meta.stamp.same_content(&open.meta()?.stamp));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    tree: Arc<Mutex<Tree>>,
+    clock: Arc<Clock>,
+}
+
 #[derive(Default)]
-pub struct MemoryStore {}
+struct Tree {
+    files: BTreeMap<Vec<u8>, MemoryFile>,
+    inodes: u64,
+}
 
-/// An open file of a [`MemoryStore`].
-pub struct MemoryObject {
-    bytes: Arc<[u8]>,
+impl MemoryStore {
+    /// An empty tree.
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// Puts a new file under this name, with an inode of its own, as a rename would; who has
+    /// the old one open keeps it.
+    ///
+    /// # Errors
+    /// The name is no path.
+    pub fn insert(&self, name: &str, bytes: impl Into<Vec<u8>>) -> Result<MemoryFile, PathError> {
+        let path = ResourcePath::parse(name.as_bytes())?;
+        let mut tree = locked(&self.tree);
+        tree.inodes += 1;
+        let now = self.clock.tick();
+        let bytes = bytes.into();
+        let state = FileState {
+            stamp: Stamp {
+                device: 1,
+                inode: tree.inodes,
+                size: bytes.len() as u64,
+                mtime: now,
+                ctime: now,
+            },
+            mode: 0o644,
+            bytes,
+            bytes_read: 0,
+            faults: Vec::new(),
+        };
+        let file = MemoryFile {
+            state: Arc::new(Mutex::new(state)),
+            clock: Arc::clone(&self.clock),
+        };
+        tree.files.insert(path.as_bytes().to_vec(), file.clone());
+        Ok(file)
+    }
+
+    /// Takes the name away. Returns whether it was there; who has the file open keeps it.
+    pub fn remove(&self, name: &str) -> bool {
+        locked(&self.tree).files.remove(name.as_bytes()).is_some()
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    fn find(&self, path: &ResourcePath) -> Result<Found, StoreError> {
+        let tree = locked(&self.tree);
+        let name = path.as_bytes();
+        if let Some(file) = tree.files.get(name) {
+            return Ok(Found::File(file.clone()));
+        }
+        let is_above = |file: &[u8]| is_inside(file, name);
+        let after = (Bound::Excluded(name), Bound::Unbounded);
+        // What is inside `a` follows `a` but for names like `a-b`, which sort before `a/b`.
+        if path.is_root()
+            || tree
+                .files
+                .range::<[u8], _>(after)
+                .any(|(file, _)| is_above(file))
+        {
+            return Ok(Found::Folder);
+        }
+        if tree.files.keys().any(|file| is_inside(name, file)) {
+            return Err(StoreError::NotADirectory);
+        }
+        Err(StoreError::NotFound)
+    }
+}
+
+enum Found {
+    File(MemoryFile),
+    Folder,
+}
+
+/// Whether `name` is somewhere below `folder`.
+fn is_inside(name: &[u8], folder: &[u8]) -> bool {
+    name.strip_prefix(folder)
+        .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 impl Store for MemoryStore {
-    type Object = MemoryObject;
+    type Object = MemoryFile;
 
-    fn open(&self, path: &ResourcePath) -> Result<(MemoryObject, ObjectMeta), StoreError> {
-        let _ = path;
-        todo!()
+    fn open(&self, path: &ResourcePath) -> Result<(MemoryFile, ObjectMeta), StoreError> {
+        match self.find(path)? {
+            Found::File(file) => {
+                let meta = file.look();
+                Ok((file, meta))
+            }
+            Found::Folder => Err(StoreError::IsDirectory),
+        }
     }
 
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
-        let _ = path;
-        todo!()
+        match self.find(path)? {
+            Found::File(file) => Ok(file.look()),
+            Found::Folder => {
+                let now = self.clock.now();
+                let stamp = Stamp {
+                    device: 1,
+                    inode: 0,
+                    size: 0,
+                    mtime: now,
+                    ctime: now,
+                };
+                let kind = ObjectKind::Directory;
+                Ok(ObjectMeta {
+                    kind,
+                    mode: 0o755,
+                    stamp,
+                    looked_at: now,
+                })
+            }
+        }
     }
 }
 
-impl Object for MemoryObject {
+/// One file of a [`MemoryStore`], as an inode: clones and open objects are the same file.
+/// Every change moves its times and, by a millisecond, the store's clock.
+#[derive(Clone)]
+pub struct MemoryFile {
+    state: Arc<Mutex<FileState>>,
+    clock: Arc<Clock>,
+}
+
+struct FileState {
+    stamp: Stamp,
+    mode: u32,
+    bytes: Vec<u8>,
+    bytes_read: u64,
+    faults: Vec<(u64, Fault)>,
+}
+
+/// What happens to a read of the byte at an offset.
+#[derive(Clone)]
+enum Fault {
+    Fail,
+    Panic,
+    Hold(Arc<Gate>),
+}
+
+impl MemoryFile {
+    /// Replaces the bytes in place.
+    pub fn rewrite(&self, bytes: impl Into<Vec<u8>>) {
+        self.write(|kept| *kept = bytes.into());
+    }
+
+    /// Adds bytes at the end.
+    pub fn append(&self, bytes: &[u8]) {
+        self.write(|kept| kept.extend_from_slice(bytes));
+    }
+
+    /// Replaces the bytes and moves no time, as a write through a shared mapping may.
+    pub fn rewrite_unnoticed(&self, bytes: impl Into<Vec<u8>>) {
+        let mut state = locked(&self.state);
+        state.bytes = bytes.into();
+        state.stamp.size = state.bytes.len() as u64;
+    }
+
+    /// Sets the permission bits, which moves ctime alone.
+    pub fn set_mode(&self, mode: u32) {
+        let mut state = locked(&self.state);
+        state.mode = mode & 0o777;
+        state.stamp.ctime = self.clock.tick();
+    }
+
+    /// Lets every read of the byte at `offset` or one behind it fail.
+    pub fn fail_reads_from(&self, offset: u64) {
+        locked(&self.state).faults.push((offset, Fault::Fail));
+    }
+
+    /// Lets every read of the byte at `offset` or one behind it panic.
+    pub fn panic_reads_from(&self, offset: u64) {
+        locked(&self.state).faults.push((offset, Fault::Panic));
+    }
+
+    /// Holds every read of the byte at `offset` or one behind it, until the hold is released.
+    pub fn hold_reads_from(&self, offset: u64) -> Hold {
+        let gate = Arc::new(Gate::default());
+        locked(&self.state)
+            .faults
+            .push((offset, Fault::Hold(Arc::clone(&gate))));
+        Hold(gate)
+    }
+
+    /// How many bytes were read of this file so far, by everybody.
+    pub fn bytes_read(&self) -> u64 {
+        locked(&self.state).bytes_read
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = locked(&self.state);
+        change(&mut state.bytes);
+        let now = self.clock.tick();
+        let size = state.bytes.len() as u64;
+        state.stamp = Stamp {
+            size,
+            mtime: now,
+            ctime: now,
+            ..state.stamp
+        };
+    }
+
+    fn look(&self) -> ObjectMeta {
+        let state = locked(&self.state);
+        ObjectMeta {
+            kind: ObjectKind::File,
+            mode: state.mode,
+            stamp: state.stamp,
+            looked_at: self.clock.now(),
+        }
+    }
+}
+
+impl Object for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let _ = (buffer, offset, &self.bytes);
-        todo!()
+        let mut state = locked(&self.state);
+        let end = offset.saturating_add(buffer.len() as u64);
+        let mut readable = state.bytes.len() as u64;
+        for (at, fault) in state.faults.clone() {
+            // Bytes before the fault are read; the fault is met by the read that begins there.
+            if offset < at {
+                readable = readable.min(at);
+                continue;
+            }
+            drop(state);
+            match fault {
+                Fault::Fail => return Err(io::Error::other("planted failure")),
+                Fault::Panic => panic!("planted panic"),
+                Fault::Hold(gate) => gate.pass(),
+            }
+            state = locked(&self.state);
+            readable = readable.min(state.bytes.len() as u64);
+        }
+        let range = offset.min(readable) as usize..end.min(readable) as usize;
+        buffer[..range.len()].copy_from_slice(&state.bytes[range.clone()]);
+        state.bytes_read += range.len() as u64;
+        Ok(range.len())
     }
 
     fn meta(&self) -> io::Result<ObjectMeta> {
-        todo!()
+        Ok(self.look())
+    }
+}
+
+/// Holds reads of one file until it is released or dropped.
+pub struct Hold(Arc<Gate>);
+
+impl Hold {
+    /// Waits until a read is held. Returns `false` if none came within ten seconds.
+    #[must_use]
+    pub fn wait_until_reached(&self) -> bool {
+        let not_reached = |state: &mut GateState| !state.reached;
+        let waited =
+            self.0
+                .moved
+                .wait_timeout_while(locked(&self.0.state), HOLD_WAIT_MAX, not_reached);
+        waited.unwrap_or_else(PoisonError::into_inner).0.reached
+    }
+
+    /// Lets the held reads and all later ones go on.
+    pub fn release(self) {}
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        locked(&self.0.state).open = true;
+        self.0.moved.notify_all();
+    }
+}
+
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    reached: bool,
+    open: bool,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = locked(&self.state);
+        state.reached = true;
+        self.moved.notify_all();
+        drop(self.moved.wait_while(state, |state| !state.open));
+    }
+}
+
+/// Time since the start of the year 2020, so that no test depends on the day it runs.
+#[derive(Default)]
+struct Clock(Mutex<Duration>);
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        let since = *locked(&self.0);
+        let seconds = CLOCK_START_SECONDS + since.as_secs().cast_signed();
+        Timestamp {
+            seconds,
+            nanoseconds: since.subsec_nanos(),
+        }
+    }
+
+    fn advance(&self, by: Duration) {
+        let mut since = locked(&self.0);
+        *since = since.saturating_add(by);
+    }
+
+    fn tick(&self) -> Timestamp {
+        self.advance(Duration::from_millis(1));
+        self.now()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const CLOCK_START_SECONDS: i64 = 1_577_836_800;
+const HOLD_WAIT_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn path(name: &str) -> ResourcePath {
+        ResourcePath::parse(name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn answers_as_a_tree_does() {
+        let store = MemoryStore::new();
+        store.insert("a/b", "bytes").unwrap();
+        store.insert("a-c", "").unwrap();
+        assert_eq!(store.stat(&path("")).unwrap().kind, ObjectKind::Directory);
+        assert_eq!(store.stat(&path("a")).unwrap().kind, ObjectKind::Directory);
+        assert_eq!(store.stat(&path("a/b")).unwrap().size(), 5);
+        assert!(matches!(
+            store.open(&path("a")),
+            Err(StoreError::IsDirectory)
+        ));
+        assert!(matches!(
+            store.open(&path("a/b/c")),
+            Err(StoreError::NotADirectory)
+        ));
+        assert!(matches!(
+            store.open(&path("a/c")),
+            Err(StoreError::NotFound)
+        ));
+        assert!(matches!(store.open(&path("a-")), Err(StoreError::NotFound)));
+        assert!(store.remove("a/b"));
+        assert!(!store.remove("a/b"));
+        assert!(matches!(store.stat(&path("a")), Err(StoreError::NotFound)));
+    }
+
+    #[test]
+    fn refuses_names_that_are_no_paths() {
+        let store = MemoryStore::new();
+        for name in ["/a", "a//b", "..", "a/", "\0"] {
+            assert!(store.insert(name, "").is_err(), "{name:?}");
+            assert!(!store.remove(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn each_change_moves_what_a_file_system_would_move() {
+        let store = MemoryStore::new();
+        let file = store.insert("f", "12345").unwrap();
+        let first = file.look().stamp;
+        file.set_mode(0o600);
+        assert!(first.same_content(&file.look().stamp));
+        assert_ne!(first, file.look().stamp);
+        file.append(b"6");
+        assert!(first.still_begins(&file.look().stamp));
+        file.rewrite("54321");
+        assert!(!first.still_begins(&file.look().stamp));
+        let before = file.look().stamp;
+        file.rewrite_unnoticed("abcde");
+        assert_eq!(before, file.look().stamp);
+        let replaced = store.insert("f", "abcde").unwrap();
+        assert_ne!(before.inode, replaced.look().stamp.inode);
+    }
+
+    #[test]
+    fn faults_strike_at_their_offset() {
+        let store = MemoryStore::new();
+        let file = store.insert("f", "0123456789").unwrap();
+        let mut buffer = [0; 16];
+        file.fail_reads_from(7);
+        assert_eq!(file.read_at(&mut buffer, 3).unwrap(), 4);
+        assert_eq!(&buffer[..4], b"3456");
+        assert!(file.read_at(&mut buffer, 7).is_err());
+        assert_eq!(file.bytes_read(), 4);
+
+        let hold = file.hold_reads_from(5);
+        let reader = thread::spawn({
+            let file = file.clone();
+            move || file.read_at(&mut [0; 1], 5).unwrap()
+        });
+        assert!(hold.wait_until_reached());
+        hold.release();
+        assert_eq!(reader.join().unwrap(), 1);
+        assert_eq!(file.read_at(&mut buffer, 100).ok(), None);
+    }
+
+    #[test]
+    fn reads_beyond_the_end_are_empty() {
+        let store = MemoryStore::new();
+        let file = store.insert("f", "0123").unwrap();
+        assert_eq!(file.read_at(&mut [0; 4], 4).unwrap(), 0);
+        assert_eq!(file.read_at(&mut [0; 4], u64::MAX).unwrap(), 0);
+        assert_eq!(file.read_at(&mut [], 0).unwrap(), 0);
     }
 }

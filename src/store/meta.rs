@@ -1,8 +1,10 @@
 //! What is known of an object without reading it.
 
+use std::time::Duration;
+
 use crate::wire::{ObjectKind, Timestamp};
 
-/// What an object is: its kind, size, times, permissions, and its stamp.
+/// What an object was found to be: its kind, permissions, stamp, and when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
     /// What it is.
@@ -11,6 +13,8 @@ pub struct ObjectMeta {
     pub mode: u32,
     /// Identity, size and times, to compare with a later look.
     pub stamp: Stamp,
+    /// When the look was made, at the latest; up to one clock tick (10 ms) early.
+    pub looked_at: Timestamp,
 }
 
 impl ObjectMeta {
@@ -24,6 +28,9 @@ impl ObjectMeta {
 }
 
 /// Which bytes an open file held when it was looked at, as far as a file system says.
+///
+/// Who writes through a shared mapping can change bytes and no stamp; a receiver's check of
+/// the md5, and a digest made `fresh`, are what finds that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// Device.
@@ -42,14 +49,161 @@ impl Stamp {
     /// Whether a digest made under `self` answers a request that finds `now`: everything but
     /// ctime, since a new name, link or mode changes no byte.
     pub fn same_content(&self, now: &Stamp) -> bool {
-        let _ = now;
-        todo!()
+        self.same_file(now) && self.size == now.size && self.mtime == now.mtime
     }
 
-    /// Whether a digest made under this stamp may be kept: the times must be old enough at
-    /// `looked_at` that a later write must move them.
+    /// Whether the first `self.size` bytes may still be taken for what they were: the content
+    /// is the same, or the file only grew. A file that is appended to is its size when opened
+    /// (`PROTOCOL.md`, "Promises of the server"). A file rewritten and longer looks the same;
+    /// there the proof is the receiver's check.
+    pub fn still_begins(&self, now: &Stamp) -> bool {
+        self.same_content(now) || (self.same_file(now) && self.size < now.size)
+    }
+
+    /// Whether a digest of bytes read after `looked_at` may be kept under this stamp: both
+    /// times are at least [`SETTLING_TIME`] older, so that any write after the look must have
+    /// moved them. Times in the future are not settled.
     pub fn settled(&self, looked_at: Timestamp) -> bool {
-        let _ = looked_at;
-        todo!()
+        is_older_by(SETTLING_TIME, self.mtime, looked_at)
+            && is_older_by(SETTLING_TIME, self.ctime, looked_at)
+    }
+
+    fn same_file(&self, now: &Stamp) -> bool {
+        self.device == now.device && self.inode == now.inode
+    }
+}
+
+/// Whether `earlier` is at least `age` before `later`.
+pub(super) fn is_older_by(age: Duration, earlier: Timestamp, later: Timestamp) -> bool {
+    nanoseconds(later) - nanoseconds(earlier) >= age.as_nanos().cast_signed()
+}
+
+/// Whether `earlier` is at most `age` before `later`, and not after it.
+pub(super) fn is_within(age: Duration, earlier: Timestamp, later: Timestamp) -> bool {
+    (0..=age.as_nanos().cast_signed()).contains(&(nanoseconds(later) - nanoseconds(earlier)))
+}
+
+fn nanoseconds(time: Timestamp) -> i128 {
+    i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds)
+}
+
+/// How long a file must have been left alone. File times are cut to whole steps: FAT's are
+/// 2 s, old ext inodes' 1 s, and most file systems stamp with a clock that moves once per
+/// kernel tick, 10 ms at the slowest. The rest of the 3 s is for a file server whose clock
+/// differs a little from ours.
+const SETTLING_TIME: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64, nanoseconds: u32) -> Timestamp {
+        Timestamp {
+            seconds,
+            nanoseconds,
+        }
+    }
+
+    fn stamp() -> Stamp {
+        Stamp {
+            device: 1,
+            inode: 2,
+            size: 3,
+            mtime: at(4, 5),
+            ctime: at(6, 7),
+        }
+    }
+
+    #[test]
+    fn content_is_everything_but_ctime() {
+        let before = stamp();
+        assert!(before.same_content(&before));
+        assert!(before.same_content(&Stamp {
+            ctime: at(9, 9),
+            ..before
+        }));
+        assert!(!before.same_content(&Stamp {
+            device: 9,
+            ..before
+        }));
+        assert!(!before.same_content(&Stamp { inode: 9, ..before }));
+        assert!(!before.same_content(&Stamp { size: 9, ..before }));
+        assert!(!before.same_content(&Stamp {
+            mtime: at(4, 6),
+            ..before
+        }));
+    }
+
+    #[test]
+    fn growth_alone_keeps_the_beginning() {
+        let before = stamp();
+        let later = Stamp {
+            mtime: at(8, 0),
+            ctime: at(8, 0),
+            ..before
+        };
+        assert!(before.still_begins(&before));
+        assert!(before.still_begins(&Stamp { size: 4, ..later }));
+        assert!(
+            !before.still_begins(&Stamp { size: 3, ..later }),
+            "rewritten"
+        );
+        assert!(!before.still_begins(&Stamp { size: 2, ..later }), "cut off");
+        assert!(
+            !before.still_begins(&Stamp {
+                size: 4,
+                inode: 9,
+                ..later
+            }),
+            "another file"
+        );
+    }
+
+    #[test]
+    fn settles_after_three_seconds_to_the_nanosecond() {
+        let settled = |mtime, ctime, looked_at| {
+            Stamp {
+                mtime,
+                ctime,
+                ..stamp()
+            }
+            .settled(looked_at)
+        };
+        assert!(settled(at(10, 500), at(10, 500), at(13, 500)));
+        assert!(settled(at(10, 500), at(10, 500), at(13, 501)));
+        assert!(!settled(at(10, 500), at(10, 500), at(13, 499)));
+        assert!(
+            !settled(at(10, 501), at(10, 500), at(13, 500)),
+            "mtime alone is too young"
+        );
+        assert!(
+            !settled(at(10, 500), at(10, 501), at(13, 500)),
+            "ctime alone is too young"
+        );
+    }
+
+    #[test]
+    fn future_and_extreme_times_do_not_settle_or_overflow() {
+        let settled = |mtime, ctime, looked_at| {
+            Stamp {
+                mtime,
+                ctime,
+                ..stamp()
+            }
+            .settled(looked_at)
+        };
+        assert!(!settled(at(100, 0), at(0, 0), at(50, 0)));
+        assert!(!settled(at(0, 0), at(100, 0), at(50, 0)));
+        assert!(!settled(at(i64::MAX, 0), at(0, 0), at(i64::MIN, 0)));
+        assert!(settled(at(i64::MIN, 0), at(-5, 0), at(i64::MAX, 0)));
+    }
+
+    #[test]
+    fn within_includes_both_ends_and_excludes_the_future() {
+        let ten = Duration::from_secs(10);
+        assert!(is_within(ten, at(5, 0), at(5, 0)));
+        assert!(is_within(ten, at(5, 0), at(15, 0)));
+        assert!(!is_within(ten, at(5, 0), at(15, 1)));
+        assert!(!is_within(ten, at(5, 1), at(5, 0)));
     }
 }

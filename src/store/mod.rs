@@ -5,6 +5,7 @@ mod beneath;
 mod catalog;
 mod error;
 mod flight;
+mod hash;
 mod index;
 mod local;
 mod memory;
@@ -13,11 +14,12 @@ mod staged;
 
 use std::io;
 
-pub use catalog::{Catalog, CatalogLimits, DigestState, Ticket, WakeFn};
+pub use catalog::{Asker, Catalog, CatalogLimits, DigestState, WakeFn};
 pub use error::StoreError;
-pub use index::{DigestIndex, KnownDigest, MemoryIndex};
+pub use flight::Ticket;
+pub use index::{DigestIndex, KnownDigest, MEMORY_INDEX_ROWS_MAX, MemoryIndex};
 pub use local::{DirectoryOptions, DirectoryStore};
-pub use memory::MemoryStore;
+pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{Placement, StageError, StagedFile, StagingFolder};
 

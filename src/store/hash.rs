@@ -1,0 +1,111 @@
+//! One file's digest in the making: read, and compared with what it was when it was opened.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::digest::Md5Stream;
+use crate::store::{Object, ObjectMeta};
+use crate::wire::{ErrorCode, Md5Digest, Refusal};
+
+/// A hash between two turns. It reads exactly the bytes that the file had when it was looked
+/// at; more may come meanwhile.
+pub(super) struct Hashing {
+    object: Arc<dyn Object>,
+    meta: ObjectMeta,
+    md5: Md5Stream,
+    done: u64,
+    changes: u32,
+}
+
+/// How a turn ended.
+pub(super) enum Turn {
+    /// There is more to read.
+    Unfinished,
+    /// The file changed: everything so far is void, and [`Hashing::meta`] is the new look.
+    BegunAnew,
+    /// Every byte was read, and nothing says that they changed meanwhile.
+    Made {
+        /// The digest of the bytes under [`Hashing::meta`].
+        md5: Md5Digest,
+        /// The stamp is the same to the last field: it neither grew nor moved its ctime.
+        is_untouched: bool,
+    },
+    /// There will be no digest.
+    Failed(Refusal),
+}
+
+impl Hashing {
+    pub(super) fn begin(object: Arc<dyn Object>, meta: ObjectMeta) -> Hashing {
+        Hashing {
+            object,
+            meta,
+            md5: Md5Stream::new(),
+            done: 0,
+            changes: 0,
+        }
+    }
+
+    /// The look at the file that this digest will be for.
+    pub(super) fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    /// Hashes at most [`TURN_BYTES_MAX`], in steps of the buffer's length. `goes_on` is told
+    /// the bytes done before each step and answers whether to take it.
+    pub(super) fn turn(
+        &mut self,
+        buffer: &mut [u8],
+        changed_hashes_max: u32,
+        goes_on: impl Fn(u64) -> bool,
+    ) -> Turn {
+        let turn_end = self.done.saturating_add(TURN_BYTES_MAX);
+        while self.done < self.meta.stamp.size {
+            if self.done >= turn_end || !goes_on(self.done) {
+                return Turn::Unfinished;
+            }
+            let left = usize::try_from(self.meta.stamp.size - self.done).unwrap_or(usize::MAX);
+            let step = buffer.len().min(left);
+            match self.object.read_at(&mut buffer[..step], self.done) {
+                // Shorter than it was: the comparison below says what to do.
+                Ok(0) => break,
+                Ok(count) => {
+                    self.md5.update(&buffer[..count]);
+                    self.done += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Turn::Failed(unreadable()),
+            }
+        }
+        self.compare(changed_hashes_max)
+    }
+
+    fn compare(&mut self, changed_hashes_max: u32) -> Turn {
+        let Ok(now) = self.object.meta() else {
+            return Turn::Failed(unreadable());
+        };
+        let before = self.meta.stamp;
+        if self.done == before.size && before.still_begins(&now.stamp) {
+            let md5 = std::mem::take(&mut self.md5).finish();
+            return Turn::Made {
+                md5,
+                is_untouched: before == now.stamp,
+            };
+        }
+        self.changes += 1;
+        if self.changes >= changed_hashes_max {
+            let message = format!("file changed {} times while it was hashed", self.changes);
+            return Turn::Failed(Refusal::new(ErrorCode::Changed, message));
+        }
+        self.meta = now;
+        self.md5 = Md5Stream::new();
+        self.done = 0;
+        Turn::BegunAnew
+    }
+}
+
+fn unreadable() -> Refusal {
+    Refusal::new(ErrorCode::Internal, "file could not be read")
+}
+
+/// Bytes of one turn: about 6 ms of md5, so that a short file never waits long for a long one.
+const TURN_BYTES_MAX: u64 = 4 * 1024 * 1024;
