@@ -238,6 +238,24 @@ impl RawPeer {
         );
     }
 
+    /// Watches the connection for so long, in which nothing may come.
+    #[track_caller]
+    pub fn assert_silence(&mut self, watch: Duration) {
+        self.set_wait(watch).expect("a read timeout");
+        match self.try_read(4_096) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) => {}
+            other => panic!(
+                "wanted {watch:?} of silence: {:?}",
+                other.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            ),
+        }
+        self.set_wait(WAIT).expect("a read timeout");
+    }
+
     /// Since the last send, or the connection.
     pub fn elapsed(&self) -> Duration {
         self.sent.elapsed()
