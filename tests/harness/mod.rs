@@ -11,13 +11,17 @@
     reason = "each test program uses a part of it"
 )]
 
+mod answer;
 mod process;
+mod proxy;
 mod raw_peer;
 mod scratch;
 mod server;
 
+pub use answer::Answer;
 pub use process::{Captured, Output, Program, Running, ftget};
-pub use raw_peer::{Answer, Ending, RawPeer, frame, length_prefix};
+pub use proxy::CuttingProxy;
+pub use raw_peer::{Ending, RawPeer, frame, length_prefix};
 pub use scratch::{Scratch, md5_hex, noise};
 pub use server::{ProcessFacts, TestServer, TestServerBuilder};
 

@@ -1,17 +1,15 @@
-//! What may lie in a served folder: things that are no files, links, and files that change
-//! while they are sent.
+//! What may lie in a served folder: things that are no files, and links.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
-use crate::cases::{CONTENT, FILE, NamedCase, PROMPT};
-use crate::harness::{Answer, Ending, RawPeer, Scratch, TestServer, noise};
+use crate::cases::{CONTENT, FILE, PROMPT};
+use crate::harness::{Answer, RawPeer, Scratch, TestServer};
 
 fn get(peer: &mut RawPeer, name: &str) -> Answer {
     peer.ask(json!({"filename": name}).to_string())
@@ -180,8 +178,8 @@ fn an_unreadable_file_is_forbidden() {
         ("locked", b"secret"),
         ("closed/x", b"secret"),
     ]);
-    fs::set_permissions(root.join("locked"), fs::Permissions::from_mode(0o000)).expect("a mode");
-    fs::set_permissions(root.join("closed"), fs::Permissions::from_mode(0o000)).expect("a mode");
+    fs::set_permissions(root.join("locked"), Permissions::from_mode(0o000)).expect("a mode");
+    fs::set_permissions(root.join("closed"), Permissions::from_mode(0o000)).expect("a mode");
     // Root may read everything, so the server runs without that power.
     let prefix: &[&str] = match rustix::process::geteuid().is_root() {
         true => &[
@@ -195,7 +193,7 @@ fn an_unreadable_file_is_forbidden() {
     let mut peer = server.connect();
     assert_refused(&mut peer, "locked", "forbidden");
     assert_refused(&mut peer, "closed/x", "forbidden");
-    fs::set_permissions(root.join("closed"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    fs::set_permissions(root.join("closed"), Permissions::from_mode(0o755)).expect("a mode");
 }
 
 #[test]
@@ -233,123 +231,6 @@ fn messages_never_hold_a_path_of_the_host() {
             "{}",
             answer.text
         );
-    }
-}
-
-#[test]
-fn a_file_that_shrinks_while_it_is_sent_is_abandoned() {
-    let (server, mut peer, root) = halfway();
-    OpenOptions::new()
-        .write(true)
-        .open(root.join("big"))
-        .and_then(|file| file.set_len(1_000_000))
-        .expect("truncate");
-    let (rest, _) = peer.read_to_end();
-    assert!(rest.len() < BIG, "all {BIG} bytes of a file that shrank");
-    server.assert_alive();
-}
-
-#[test]
-fn a_file_that_is_rewritten_while_it_is_sent_is_abandoned_before_its_last_byte() {
-    let (server, mut peer, root) = halfway();
-    let file = OpenOptions::new()
-        .write(true)
-        .open(root.join("big"))
-        .expect("the file");
-    file.write_all_at(b"rewritten", (BIG - 100) as u64)
-        .expect("a write");
-    let (rest, ending) = peer.read_to_end();
-    assert!(
-        rest.len() < BIG,
-        "all {BIG} bytes of a file that was rewritten"
-    );
-    assert_eq!(ending, Ending::Reset, "an abandoned body ends in a reset");
-    server.assert_alive();
-    // Asked again, it is the new content with its own digest.
-    let mut content = noise(5, BIG);
-    content[BIG - 100..BIG - 91].copy_from_slice(b"rewritten");
-    get(&mut server.connect(), "big").assert_file("big", &content);
-}
-
-#[test]
-fn a_file_that_grows_while_it_is_sent_is_finished_as_it_was() {
-    let (_server, mut peer, root) = halfway();
-    let mut file = OpenOptions::new()
-        .append(true)
-        .open(root.join("big"))
-        .expect("the file");
-    file.write_all(&noise(6, 100_000)).expect("an append");
-    assert!(peer.read_exact(BIG) == noise(5, BIG), "the body differs");
-    get(&mut peer, FILE).assert_file(FILE, CONTENT);
-}
-
-#[test]
-fn a_file_that_is_replaced_renamed_linked_or_chmoded_while_it_is_sent_is_finished() {
-    type Change = fn(&Scratch);
-    let changes: [(&str, Change); 5] = [
-        ("replaced", |root| {
-            root.write("new", noise(7, BIG));
-            fs::rename(root.join("new"), root.join("big")).expect("a rename");
-        }),
-        ("renamed", |root| {
-            fs::rename(root.join("big"), root.join("old")).expect("a rename")
-        }),
-        ("linked", |root| {
-            fs::hard_link(root.join("big"), root.join("link")).expect("a link")
-        }),
-        ("chmod-ed", |root| {
-            fs::set_permissions(root.join("big"), fs::Permissions::from_mode(0o600))
-                .expect("a mode")
-        }),
-        ("removed", |root| {
-            fs::remove_file(root.join("big")).expect("a removal")
-        }),
-    ];
-    for (name, change) in changes {
-        let _case = NamedCase(name);
-        let (_server, mut peer, root) = halfway();
-        change(&root);
-        assert!(peer.read_exact(BIG) == noise(5, BIG), "the body differs");
-        get(&mut peer, FILE).assert_file(FILE, CONTENT);
-    }
-}
-
-/// A server in the midst of sending `big`: its header is read, its body is not.
-fn halfway() -> (TestServer, RawPeer, Scratch) {
-    let root = Scratch::with_files([("big", noise(5, BIG)), (FILE, CONTENT.to_vec())]);
-    let server = TestServer::plain(root.path());
-    let mut peer = server.connect();
-    peer.shrink_receive_buffer(4_096);
-    peer.send_frame(r#"{"filename":"big"}"#);
-    let header = peer.read_header();
-    assert_eq!(
-        (header.code(), header.size("total_size")),
-        (None, BIG as u64),
-        "{}",
-        header.text
-    );
-    // The sockets hold some MiB at most, so the server now waits for this reader.
-    peer.set_wait(Duration::from_secs(20))
-        .expect("a read timeout");
-    (server, peer, root)
-}
-
-/// More than the buffers of two sockets hold (`tcp_wmem` goes to 4 MiB, `tcp_rmem` to 6).
-const BIG: usize = 24 << 20;
-
-#[test]
-fn a_changed_file_is_served_anew() {
-    let root = Scratch::new();
-    let server = TestServer::plain(root.path());
-    let mut peer = server.connect();
-    for size in [10, 5_000, 300_000, 2_000_000] {
-        for seed in 0..4 {
-            root.write("file", noise(seed, size));
-            get(&mut peer, "file").assert_file("file", &noise(seed, size));
-        }
-        root.write("new", noise(9, size));
-        fs::rename(root.join("new"), root.join("file")).expect("a rename");
-        get(&mut peer, "file").assert_file("file", &noise(9, size));
     }
 }
 
