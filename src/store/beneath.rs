@@ -68,6 +68,13 @@ impl Root {
         })
     }
 
+    /// As if /proc were not mounted.
+    #[cfg(test)]
+    pub(super) fn without_proc(mut self) -> Root {
+        self.descriptors = None;
+        self
+    }
+
     /// Looks at what the path stands for, without opening it.
     pub(super) fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
         let handle = self.resolve(path, OFlags::PATH).map_err(from_errno)?;
@@ -237,3 +244,68 @@ const READING: OFlags = OFlags::RDONLY
 
 /// `openat2` says EAGAIN when a name above a `..` moved while it looked (openat2(2)).
 const TRIES_MAX: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_of_the_file_system_has_its_meaning() {
+        let meaning = |errno| match from_errno(errno) {
+            StoreError::NotFound => "not found",
+            StoreError::IsDirectory => "is a directory",
+            StoreError::NotADirectory => "not a directory",
+            StoreError::NotAFile => "not a file",
+            StoreError::Forbidden => "forbidden",
+            StoreError::Busy(_) => "busy",
+            StoreError::Io(_) => "failed",
+        };
+        for (errno, expected) in [
+            (Errno::NOENT, "not found"),
+            (Errno::XDEV, "not found"),
+            (Errno::LOOP, "not found"),
+            (Errno::NAMETOOLONG, "not found"),
+            (Errno::NOTDIR, "not a directory"),
+            (Errno::ISDIR, "is a directory"),
+            (Errno::NXIO, "not a file"),
+            (Errno::ACCESS, "forbidden"),
+            (Errno::PERM, "forbidden"),
+            (Errno::AGAIN, "busy"),
+            (Errno::MFILE, "busy"),
+            (Errno::NFILE, "busy"),
+            (Errno::STALE, "busy"),
+            (Errno::IO, "failed"),
+        ] {
+            assert_eq!(meaning(errno), expected, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn tries_again_sixteen_times_and_then_gives_up() {
+        let mut calls = 0;
+        let result = retried(|| {
+            calls += 1;
+            Err(Errno::AGAIN)
+        });
+        assert_eq!((result.err(), calls), (Some(Errno::AGAIN), 16));
+
+        let mut calls = 0;
+        let result = retried(|| {
+            calls += 1;
+            Err(if calls < 16 {
+                Errno::AGAIN
+            } else {
+                Errno::NOENT
+            })
+        });
+        assert_eq!((result.err(), calls), (Some(Errno::NOENT), 16));
+    }
+
+    #[test]
+    fn this_machine_resolves_in_the_kernel_and_has_its_descriptors() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path(), true).unwrap();
+        assert_eq!(root.resolver, Resolver::Kernel { follow_links: true });
+        assert!(root.descriptors.is_some());
+    }
+}

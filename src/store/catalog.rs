@@ -77,7 +77,7 @@ pub struct Catalog<S: Store> {
     store: S,
     index: Arc<dyn DigestIndex>,
     fresh_for: Duration,
-    flights: Arc<Flights>,
+    pub(super) flights: Arc<Flights>,
 }
 
 impl<S: Store> Catalog<S> {

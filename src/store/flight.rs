@@ -363,7 +363,8 @@ impl Table {
 impl Flight {
     /// Whether one more asker may join. Called and answered under the table's lock.
     fn takes(&self, fresh: bool) -> bool {
-        !self.is_abandoned() && !(fresh && self.is_begun.load(Ordering::SeqCst))
+        let comes_too_late = fresh && self.is_begun.load(Ordering::SeqCst);
+        !self.is_abandoned() && !comes_too_late
     }
 
     fn is_abandoned(&self) -> bool {
@@ -439,3 +440,549 @@ fn panicked() -> Refusal {
 const STEP_BYTES: usize = 256 * 1024;
 const RETRY_AFTER_BUSY_MS: u64 = 5_000;
 const RETRY_AFTER_SHUT_DOWN_MS: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver};
+    use std::thread;
+
+    use super::*;
+    use crate::digest::Md5Stream;
+    use crate::store::{Catalog, Hold, MemoryFile, MemoryIndex, MemoryStore, Store};
+    use crate::wire::ResourcePath;
+
+    const MIB: usize = 1024 * 1024;
+
+    /// A memory store behind a catalog, and the time it is.
+    struct Place {
+        store: MemoryStore,
+        catalog: Catalog<MemoryStore>,
+        flights: Arc<Flights>,
+        now: Instant,
+    }
+
+    /// A ticket, and what its wake sends.
+    struct Asked {
+        ticket: Ticket,
+        woken: Receiver<()>,
+        now: Instant,
+    }
+
+    impl Place {
+        fn with(threads: usize, change: impl FnOnce(&mut CatalogLimits)) -> Place {
+            let store = MemoryStore::new();
+            let index = Arc::new(MemoryIndex::new());
+            let pools = Arc::new(Pools::start(threads).unwrap());
+            let mut limits = CatalogLimits::for_cores(threads);
+            change(&mut limits);
+            let catalog = Catalog::new(store.clone(), index, pools, limits);
+            let flights = Arc::clone(&catalog.flights);
+            Place {
+                store,
+                catalog,
+                flights,
+                now: Instant::now(),
+            }
+        }
+
+        fn new(threads: usize) -> Place {
+            Place::with(threads, |_| {})
+        }
+
+        fn long_file(&self, name: &str) -> MemoryFile {
+            self.store.insert(name, bytes(1, 3 * MIB)).unwrap()
+        }
+
+        /// A long file, the reading of which is held at its middle.
+        fn held_file(&self, name: &str) -> (MemoryFile, Hold) {
+            let file = self.long_file(name);
+            let hold = file.hold_reads_at(MIB as u64);
+            (file, hold)
+        }
+
+        fn look(&self, name: &str) -> (Arc<MemoryFile>, ObjectMeta) {
+            let path = ResourcePath::parse(name.as_bytes()).unwrap();
+            let (file, meta) = self.store.open(&path).unwrap();
+            (Arc::new(file), meta)
+        }
+
+        fn ask_as(&self, name: &str, address: u128, fresh: bool) -> Asked {
+            let (file, meta) = self.look(name);
+            let (wake, woken) = mpsc::channel();
+            let wake: WakeFn = Arc::new(move || wake.send(()).unwrap_or_default());
+            let asker = Asker {
+                address,
+                fresh,
+                asked_at: self.now,
+                wake,
+            };
+            Asked {
+                ticket: self.catalog.digest(file, &meta, asker),
+                woken,
+                now: self.now,
+            }
+        }
+
+        fn ask(&self, name: &str) -> Asked {
+            self.ask_as(name, 1, false)
+        }
+
+        fn known(&self, name: &str) -> Option<Md5Digest> {
+            self.catalog.known(&self.look(name).1, false)
+        }
+
+        /// Waits until no flight, place or hand is left over.
+        fn comes_to_rest(&self) {
+            let limit = Instant::now() + Duration::from_secs(10);
+            loop {
+                let table = self.flights.lock();
+                let jobs = table.newest.len() + table.line.len() + table.turns.len();
+                let held = table.places.len() + table.places_taken + table.hands;
+                if jobs + held == 0 {
+                    return;
+                }
+                assert!(
+                    Instant::now() < limit,
+                    "{jobs} jobs, {held} places and hands left over"
+                );
+                drop(table);
+                thread::yield_now();
+            }
+        }
+    }
+
+    impl Asked {
+        /// The outcome, once the wake has come.
+        fn outcome(&self) -> Result<(Md5Digest, Stamp), ErrorCode> {
+            self.woken
+                .recv_timeout(Duration::from_secs(10))
+                .expect("no wake came");
+            match self.ticket.state(self.now) {
+                DigestState::Ready(md5, stamp) => Ok((md5, stamp)),
+                DigestState::Failed(refusal) => Err(refusal.code),
+                DigestState::Waiting { done } => panic!("woken at {done} bytes"),
+            }
+        }
+
+        fn state_after(&self, waited: Duration) -> DigestState {
+            self.ticket.state(self.now + waited)
+        }
+    }
+
+    fn bytes(seed: u8, length: usize) -> Vec<u8> {
+        (0..length)
+            .map(|at| (at as u8).wrapping_mul(31) ^ (at >> 8) as u8 ^ seed)
+            .collect()
+    }
+
+    #[test]
+    fn many_askers_share_one_hash() {
+        let place = Place::new(2);
+        let (file, hold) = place.held_file("f");
+        let askers: Vec<_> = (0..50)
+            .map(|address| place.ask_as("f", address, false))
+            .collect();
+        assert!(hold.wait_until_reached());
+        file.set_mode(0o600);
+        let late = place.ask("f");
+        assert_eq!(
+            late.state_after(Duration::ZERO),
+            DigestState::Waiting { done: MIB as u64 }
+        );
+        hold.release();
+        for asked in askers.iter().chain([&late]) {
+            let (md5, stamp) = asked.outcome().unwrap();
+            assert_eq!(md5, Md5Stream::digest(&bytes(1, 3 * MIB)));
+            assert!(stamp.same_content(&place.look("f").1.stamp));
+            assert!(asked.woken.try_recv().is_err(), "woken twice");
+        }
+        assert_eq!(file.bytes_read(), 3 * MIB as u64);
+        place.comes_to_rest();
+    }
+
+    #[test]
+    fn hashes_every_size_at_the_edges_of_steps_and_turns() {
+        let place = Place::new(2);
+        for size in [
+            0,
+            1,
+            63,
+            64,
+            STEP_BYTES - 1,
+            STEP_BYTES,
+            STEP_BYTES + 1,
+            MIB,
+            MIB + 1,
+        ]
+        .into_iter()
+        .chain([4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB])
+        {
+            place.store.insert("f", bytes(7, size)).unwrap();
+            let (md5, stamp) = place.ask("f").outcome().unwrap();
+            assert_eq!(md5, Md5Stream::digest(&bytes(7, size)), "{size} bytes");
+            assert_eq!(stamp.size, size as u64);
+        }
+    }
+
+    #[test]
+    fn fresh_askers_join_only_what_has_not_begun() {
+        let place = Place::new(1);
+        let (file, hold) = place.held_file("f");
+        let first = place.ask("f");
+        assert!(hold.wait_until_reached());
+        // The only thread is held: this one cannot begin, and the next may join it.
+        let second = place.ask_as("f", 2, true);
+        let third = place.ask_as("f", 3, true);
+        let plain = place.ask("f");
+        hold.release();
+        for asked in [&first, &second, &third, &plain] {
+            assert!(asked.outcome().is_ok());
+        }
+        assert_eq!(file.bytes_read(), 2 * 3 * MIB as u64);
+        place.comes_to_rest();
+    }
+
+    #[test]
+    fn a_hash_that_nobody_waits_for_stops_within_a_mib() {
+        let place = Place::new(1);
+        let file = place.store.insert("f", bytes(1, 16 * MIB)).unwrap();
+        let hold = file.hold_reads_at(MIB as u64);
+        let (first, second) = (place.ask("f"), place.ask("f"));
+        assert!(hold.wait_until_reached());
+        drop(first);
+        drop(second);
+        hold.release();
+        place.comes_to_rest();
+        assert!(
+            file.bytes_read() <= 2 * MIB as u64,
+            "{} bytes were read",
+            file.bytes_read()
+        );
+        assert!(
+            place.ask("f").outcome().is_ok(),
+            "and may be asked for again"
+        );
+    }
+
+    #[test]
+    fn a_hash_goes_on_for_the_last_who_waits() {
+        let place = Place::new(1);
+        let (_, hold) = place.held_file("f");
+        let (first, second) = (place.ask("f"), place.ask("f"));
+        assert!(hold.wait_until_reached());
+        drop(first);
+        hold.release();
+        assert!(second.outcome().is_ok());
+    }
+
+    #[test]
+    fn an_address_has_two_places_and_does_not_hold_up_others() {
+        let place = Place::new(4);
+        let (_, hold_a) = place.held_file("a");
+        let (_, hold_b) = place.held_file("b");
+        let (file_c, hold_c) = place.held_file("c");
+        let (_, hold_d) = place.held_file("d");
+        let of_one = ["a", "b", "c"].map(|name| place.ask_as(name, 1, false));
+        let of_another = place.ask_as("d", 2, false);
+        assert!(hold_a.wait_until_reached());
+        assert!(hold_b.wait_until_reached());
+        // It came after "c", which waits for a place of its address.
+        assert!(hold_d.wait_until_reached());
+        assert_eq!(file_c.bytes_read(), 0);
+        assert_eq!(
+            of_one[2].state_after(Duration::ZERO),
+            DigestState::Waiting { done: 0 }
+        );
+        hold_a.release();
+        assert!(hold_c.wait_until_reached());
+        drop((hold_b, hold_c, hold_d));
+        for asked in of_one.iter().chain([&of_another]) {
+            assert!(asked.outcome().is_ok());
+        }
+        place.comes_to_rest();
+    }
+
+    #[test]
+    fn places_are_given_in_the_order_of_asking_and_short_files_need_none() {
+        let place = Place::with(2, |limits| limits.hashes_max = 1);
+        let (_, hold_a) = place.held_file("a");
+        let first = place.ask_as("a", 1, false);
+        assert!(hold_a.wait_until_reached());
+        let (file_b, hold_b) = place.held_file("b");
+        let (file_c, hold_c) = place.held_file("c");
+        let second = place.ask_as("b", 2, false);
+        let third = place.ask_as("c", 3, false);
+
+        // At the limit a file is short, one byte above it is long.
+        place.store.insert("short", bytes(2, MIB)).unwrap();
+        let longer = place.store.insert("longer", bytes(2, MIB + 1)).unwrap();
+        let in_line = place.ask_as("longer", 4, false);
+        assert!(place.ask_as("short", 4, false).outcome().is_ok());
+        assert_eq!(
+            longer.bytes_read() + file_b.bytes_read() + file_c.bytes_read(),
+            0
+        );
+
+        hold_a.release();
+        assert!(first.outcome().is_ok());
+        assert!(hold_b.wait_until_reached());
+        assert_eq!(file_c.bytes_read(), 0);
+        hold_b.release();
+        assert!(second.outcome().is_ok());
+        assert!(hold_c.wait_until_reached());
+        hold_c.release();
+        assert!(third.outcome().is_ok());
+        assert!(in_line.outcome().is_ok());
+        place.comes_to_rest();
+    }
+
+    #[test]
+    fn a_short_file_does_not_wait_for_a_long_one_to_end() {
+        let place = Place::new(1);
+        let long = place.store.insert("long", bytes(1, 32 * MIB)).unwrap();
+        let hold = long.hold_reads_at(MIB as u64);
+        let asked = place.ask("long");
+        assert!(hold.wait_until_reached());
+        place.store.insert("short", "short").unwrap();
+        let short = place.ask("short");
+        // The next hold is behind the end of the long one's turn, and the only thread with it.
+        let hold_again = long.hold_reads_at(5 * MIB as u64);
+        hold.release();
+        assert!(short.outcome().is_ok());
+        hold_again.release();
+        assert!(asked.outcome().is_ok());
+    }
+
+    #[test]
+    fn who_stood_in_line_too_long_is_told_busy_and_who_is_served_never() {
+        let place = Place::with(2, |limits| limits.hashes_max = 1);
+        let (_, hold) = place.held_file("a");
+        let running = place.ask("a");
+        assert!(hold.wait_until_reached());
+        let file_b = place.long_file("b");
+        let waiting = place.ask("b");
+
+        let almost = Duration::from_millis(59_999);
+        assert_eq!(
+            waiting.state_after(almost),
+            DigestState::Waiting { done: 0 }
+        );
+        let DigestState::Failed(refusal) = waiting.state_after(Duration::from_secs(60)) else {
+            panic!("still waiting");
+        };
+        assert_eq!(refusal.code, ErrorCode::Busy);
+        assert!(refusal.retry_after_ms.is_some());
+        let year = Duration::from_secs(365 * 86_400);
+        assert_eq!(
+            running.state_after(year),
+            DigestState::Waiting { done: MIB as u64 }
+        );
+
+        drop(waiting);
+        hold.release();
+        assert!(running.outcome().is_ok());
+        place.comes_to_rest();
+        assert_eq!(file_b.bytes_read(), 0, "nobody waits for it any more");
+    }
+
+    #[test]
+    fn a_file_that_changed_is_hashed_anew_and_given_up_at_the_third_change() {
+        for changes in 0..=3_u8 {
+            let place = Place::new(1);
+            let (file, mut hold) = place.held_file("f");
+            let asked = place.ask("f");
+            let opened = place.look("f").1.stamp;
+            for change in 0..changes {
+                assert!(hold.wait_until_reached());
+                let next = file.hold_reads_at(MIB as u64);
+                file.rewrite(bytes(10 + change, 3 * MIB));
+                hold.release();
+                hold = next;
+            }
+            hold.release();
+            match asked.outcome() {
+                Ok((md5, stamp)) if changes < 3 => {
+                    let (_, meta) = place.look("f");
+                    let seed = if changes == 0 { 1 } else { 9 + changes };
+                    assert_eq!(md5, Md5Stream::digest(&bytes(seed, 3 * MIB)));
+                    assert_eq!(stamp, meta.stamp);
+                    assert_eq!(opened == stamp, changes == 0);
+                }
+                Err(ErrorCode::Changed) if changes == 3 => {}
+                other => panic!("{other:?} after {changes} changes"),
+            }
+            place.comes_to_rest();
+        }
+    }
+
+    #[test]
+    fn who_asks_after_a_change_joins_the_hash_that_began_anew() {
+        let place = Place::new(1);
+        let (file, hold) = place.held_file("f");
+        let first = place.ask("f");
+        assert!(hold.wait_until_reached());
+        let again = file.hold_reads_at(MIB as u64 / 2);
+        file.rewrite(bytes(2, 2 * MIB + 1));
+        hold.release();
+        assert!(again.wait_until_reached());
+        let second = place.ask("f");
+        again.release();
+        assert_eq!(first.outcome(), second.outcome());
+        assert_eq!(
+            first.ticket.state(place.now),
+            second.ticket.state(place.now)
+        );
+        // 2 MiB and a byte before it was found shorter, and the same once more.
+        assert_eq!(file.bytes_read(), 2 * (2 * MIB as u64 + 1));
+    }
+
+    #[test]
+    fn a_file_that_only_grew_has_the_digest_of_its_beginning_and_none_is_kept() {
+        let place = Place::new(1);
+        let (file, hold) = place.held_file("f");
+        place.store.advance(Duration::from_secs(60));
+        let asked = place.ask("f");
+        let opened = place.look("f").1.stamp;
+        assert!(hold.wait_until_reached());
+        file.append(b"more");
+        hold.release();
+        assert_eq!(
+            asked.outcome(),
+            Ok((Md5Stream::digest(&bytes(1, 3 * MIB)), opened))
+        );
+        assert_eq!(place.flights.index.look_up(&opened), None);
+        assert_eq!(file.bytes_read(), 3 * MIB as u64);
+    }
+
+    #[test]
+    fn keeps_a_digest_only_under_a_stamp_that_is_settled_and_untouched() {
+        let place = Place::new(1);
+        let md5 = Md5Stream::digest(&bytes(1, 3 * MIB));
+        place.long_file("young");
+        assert!(place.ask("young").outcome().is_ok());
+        assert_eq!(place.known("young"), None);
+
+        place.long_file("old");
+        let (touched, hold) = place.held_file("touched");
+        place.store.advance(Duration::from_secs(60));
+        assert!(place.ask("old").outcome().is_ok());
+        assert_eq!(place.known("old"), Some(md5));
+
+        let asked = place.ask("touched");
+        assert!(hold.wait_until_reached());
+        touched.set_mode(0o600);
+        hold.release();
+        assert!(asked.outcome().is_ok());
+        assert_eq!(place.known("touched"), None);
+    }
+
+    #[test]
+    fn a_digest_is_fresh_for_ten_seconds_of_looking_at_it() {
+        let place = Place::new(1);
+        place.long_file("f");
+        place.store.advance(Duration::from_secs(60));
+        assert!(place.ask("f").outcome().is_ok());
+        let fresh = || place.catalog.known(&place.look("f").1, true).is_some();
+        assert!(fresh());
+        place.store.advance(Duration::from_secs(10));
+        assert!(fresh());
+        place.store.advance(Duration::from_nanos(1));
+        assert!(!fresh());
+        assert!(place.known("f").is_some());
+    }
+
+    #[test]
+    fn two_digests_under_one_stamp_leave_none() {
+        let place = Place::new(1);
+        let file = place.long_file("f");
+        place.store.advance(Duration::from_secs(60));
+        let (first, _) = place.ask("f").outcome().unwrap();
+        assert_eq!(place.known("f"), Some(first));
+        file.rewrite_unnoticed(bytes(2, 3 * MIB));
+        assert_eq!(place.known("f"), Some(first), "no stamp says so");
+        let (second, _) = place.ask_as("f", 1, true).outcome().unwrap();
+        assert_eq!(second, Md5Stream::digest(&bytes(2, 3 * MIB)));
+        assert_eq!(place.known("f"), None);
+        assert!(place.ask("f").outcome().is_ok());
+        assert_eq!(place.known("f"), Some(second));
+    }
+
+    #[test]
+    fn reads_that_fail_or_panic_end_their_own_hash_only() {
+        let place = Place::new(1);
+        place.long_file("failing").fail_reads_from(MIB as u64);
+        place.long_file("panicking").panic_reads_from(MIB as u64);
+        place.long_file("good");
+        let asked = ["failing", "panicking", "good"].map(|name| place.ask(name));
+        assert_eq!(asked[0].outcome(), Err(ErrorCode::Internal));
+        assert_eq!(asked[1].outcome(), Err(ErrorCode::Internal));
+        assert!(asked[2].outcome().is_ok());
+        place.comes_to_rest();
+    }
+
+    #[test]
+    fn stopping_ends_all_that_run_that_wait_and_that_come() {
+        let place = Place::with(1, |limits| limits.hashes_max = 1);
+        let (file, hold) = place.held_file("a");
+        place.long_file("b");
+        let running = place.ask("a");
+        assert!(hold.wait_until_reached());
+        let waiting = place.ask("b");
+        place.catalog.stop_hashing();
+        assert_eq!(waiting.outcome(), Err(ErrorCode::ShuttingDown));
+        let late = place.ask("b").ticket.state(place.now);
+        assert!(matches!(late, DigestState::Failed(refusal) if refusal.retry_after_ms.is_some()));
+        hold.release();
+        assert_eq!(running.outcome(), Err(ErrorCode::ShuttingDown));
+        assert!(file.bytes_read() <= 2 * MIB as u64);
+        place.comes_to_rest();
+    }
+
+    #[test]
+    fn a_wake_that_panics_costs_no_hand() {
+        let place = Place::new(1);
+        place.long_file("f");
+        let (file, meta) = place.look("f");
+        let wake: WakeFn = Arc::new(|| panic!("planted panic"));
+        let asker = Asker {
+            address: 1,
+            fresh: false,
+            asked_at: place.now,
+            wake,
+        };
+        let ticket = place.catalog.digest(file, &meta, asker);
+        place.comes_to_rest();
+        assert!(matches!(ticket.state(place.now), DigestState::Ready(..)));
+        assert!(place.ask("f").outcome().is_ok());
+    }
+
+    #[test]
+    fn a_crowd_that_comes_goes_and_changes_files_leaves_nothing_behind() {
+        let place = Place::with(3, |limits| limits.hashes_max = 2);
+        let names = ["a", "b", "c", "short"];
+        let files = names.map(|name| match name {
+            "short" => place.store.insert(name, "short").unwrap(),
+            _ => place.store.insert(name, bytes(1, MIB + 1)).unwrap(),
+        });
+        thread::scope(|scope| {
+            for who in 0..8_usize {
+                let (place, files) = (&place, &files);
+                scope.spawn(move || {
+                    for round in 0..100 {
+                        let pick = (who * 7 + round * 3) % names.len();
+                        let asked = place.ask_as(names[pick], (who % 3) as u128, round % 5 == 0);
+                        match round % 4 {
+                            0 => drop(asked),
+                            1 if who == 0 => {
+                                files[pick].append(b"x");
+                                assert_ne!(asked.outcome(), Err(ErrorCode::Internal));
+                            }
+                            _ => assert_ne!(asked.outcome(), Err(ErrorCode::Internal)),
+                        }
+                    }
+                });
+            }
+        });
+        place.comes_to_rest();
+    }
+}

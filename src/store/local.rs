@@ -153,3 +153,439 @@ fn into_io(error: StoreError) -> io::Error {
 
 /// How the names of partial files begin, whoever made them.
 const PARTIAL_PREFIX: &[u8] = b".ft-";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+    use rustix::fs::{CWD, FileType, Mode, RenameFlags};
+    use rustix::io::Errno;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::beneath::Resolver;
+    use crate::wire::ObjectKind;
+
+    /// A folder with a root in it, and beside the root what must never be seen.
+    struct Place {
+        folder: TempDir,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("root")).unwrap();
+            fs::create_dir(folder.path().join("outside")).unwrap();
+            fs::write(folder.path().join("outside/secret"), "secret").unwrap();
+            Place { folder }
+        }
+
+        fn root(&self) -> PathBuf {
+            self.folder.path().join("root")
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.root().join(name)
+        }
+
+        fn file(&self, name: &str, bytes: &str) {
+            let path = self.at(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+
+        fn link(&self, name: &str, target: &str) {
+            symlink(target, self.at(name)).unwrap();
+        }
+
+        fn fifo(&self, name: &str) {
+            let mode = Mode::from_raw_mode(0o666);
+            rustix::fs::mknodat(CWD, self.at(name), FileType::Fifo, mode, 0).unwrap();
+        }
+
+        fn open(&self, options: DirectoryOptions) -> DirectoryStore {
+            DirectoryStore::open_root(&self.root(), options).unwrap()
+        }
+
+        /// Every way of resolving, each with and without /proc; whether it follows links.
+        fn every_way(&self, show_hidden: bool) -> Vec<(String, bool, DirectoryStore)> {
+            let resolvers = [
+                Resolver::Kernel { follow_links: true },
+                Resolver::Kernel {
+                    follow_links: false,
+                },
+                Resolver::Walk,
+            ];
+            let mut ways = Vec::new();
+            for resolver in resolvers {
+                for with_proc in [true, false] {
+                    let root = Root::with_resolver(&self.root(), resolver).unwrap();
+                    let root = if with_proc { root } else { root.without_proc() };
+                    let follows = resolver == Resolver::Kernel { follow_links: true };
+                    let names = Names::Tree { show_hidden };
+                    let way = format!("{resolver:?}, /proc {with_proc}");
+                    ways.push((way, follows, DirectoryStore { root, names }));
+                }
+            }
+            ways
+        }
+    }
+
+    const ALL: DirectoryOptions = DirectoryOptions {
+        show_hidden: true,
+        follow_links_inside: true,
+    };
+    const USUAL: DirectoryOptions = DirectoryOptions {
+        show_hidden: false,
+        follow_links_inside: true,
+    };
+
+    fn path(name: &str) -> ResourcePath {
+        ResourcePath::parse(name.as_bytes()).unwrap()
+    }
+
+    /// What opening gives: the bytes, or the error in a word.
+    fn opened(store: &DirectoryStore, name: &str) -> String {
+        match store.open(&path(name)) {
+            Ok((file, meta)) => {
+                let mut bytes = vec![0; 64];
+                let count = Object::read_at(&file, &mut bytes, 0).unwrap();
+                assert_eq!(count as u64, meta.size(), "{name}");
+                String::from_utf8(bytes[..count].to_vec()).unwrap()
+            }
+            Err(error) => word(&error),
+        }
+    }
+
+    /// What a look gives: the kind, or the error in a word.
+    fn seen(store: &DirectoryStore, name: &str) -> String {
+        match store.stat(&path(name)) {
+            Ok(meta) => format!("{:?}", meta.kind),
+            Err(error) => word(&error),
+        }
+    }
+
+    fn word(error: &StoreError) -> String {
+        let text = format!("{error:?}");
+        text.split('(').next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn opens_what_is_a_file_inside_and_nothing_else() {
+        let place = Place::new();
+        place.file("file", "file");
+        place.file("folder/inner", "inner");
+        place.file("odd\n\u{1b}[31m..\\x", "odd");
+        place.fifo("fifo");
+        let _listener = UnixListener::bind(place.at("socket")).unwrap();
+        let secret = place.folder.path().join("outside/secret");
+        place.link("to_file", "file");
+        place.link("to_folder", "folder");
+        place.link("folder/up", "../file");
+        place.link("absolute_inside", place.at("file").to_str().unwrap());
+        place.link("absolute_outside", secret.to_str().unwrap());
+        place.link("relative_outside", "../outside/secret");
+        place.link("folder_outside", "../outside");
+        place.link("out_and_back", "../root/file");
+        place.link("dangling", "nothing");
+        place.link("device", "/dev/null");
+        place.link("fifo_link", "fifo");
+        place.link("loop_a", "loop_b");
+        place.link("loop_b", "loop_a");
+        place.link("magic", "/proc/self/fd/0");
+
+        // Name, opened, seen; and where they differ the same without following links.
+        let same = [
+            ("file", "file", "File"),
+            ("folder/inner", "inner", "File"),
+            ("odd\n\u{1b}[31m..\\x", "odd", "File"),
+            ("", "IsDirectory", "Directory"),
+            ("folder", "IsDirectory", "Directory"),
+            ("fifo", "NotAFile", "Other"),
+            ("socket", "NotAFile", "Other"),
+            ("file/x", "NotADirectory", "NotADirectory"),
+            ("fifo/x", "NotADirectory", "NotADirectory"),
+            ("nothing", "NotFound", "NotFound"),
+            ("nothing/x", "NotFound", "NotFound"),
+            ("folder/nothing", "NotFound", "NotFound"),
+            ("absolute_inside", "NotFound", "NotFound"),
+            ("absolute_outside", "NotFound", "NotFound"),
+            ("absolute_outside/x", "NotFound", "NotFound"),
+            ("relative_outside", "NotFound", "NotFound"),
+            ("relative_outside/x", "NotFound", "NotFound"),
+            ("folder_outside", "NotFound", "NotFound"),
+            ("folder_outside/secret", "NotFound", "NotFound"),
+            ("folder_outside/nothing", "NotFound", "NotFound"),
+            ("out_and_back", "NotFound", "NotFound"),
+            ("dangling", "NotFound", "NotFound"),
+            ("device", "NotFound", "NotFound"),
+            ("loop_a", "NotFound", "NotFound"),
+            ("loop_a/x", "NotFound", "NotFound"),
+            ("magic", "NotFound", "NotFound"),
+        ];
+        let followed = [
+            ("to_file", "file", "File"),
+            ("to_file/x", "NotADirectory", "NotADirectory"),
+            ("to_folder", "IsDirectory", "Directory"),
+            ("to_folder/inner", "inner", "File"),
+            ("folder/up", "file", "File"),
+            ("to_folder/up", "file", "File"),
+            ("fifo_link", "NotAFile", "Other"),
+        ];
+        for (way, follows, store) in place.every_way(false) {
+            for (name, bytes, kind) in same {
+                assert_eq!(opened(&store, name), bytes, "open {name:?}, {way}");
+                assert_eq!(seen(&store, name), kind, "stat {name:?}, {way}");
+            }
+            for (name, bytes, kind) in followed {
+                let (bytes, kind) = if follows {
+                    (bytes, kind)
+                } else {
+                    ("NotFound", "NotFound")
+                };
+                assert_eq!(opened(&store, name), bytes, "open {name:?}, {way}");
+                assert_eq!(seen(&store, name), kind, "stat {name:?}, {way}");
+            }
+        }
+    }
+
+    #[test]
+    fn follows_forty_links_and_not_forty_one() {
+        let place = Place::new();
+        place.file("link_0", "end");
+        for number in 1..=41 {
+            place.link(&format!("link_{number}"), &format!("link_{}", number - 1));
+        }
+        let store = place.open(USUAL);
+        assert_eq!(opened(&store, "link_40"), "end");
+        assert_eq!(opened(&store, "link_41"), "NotFound");
+    }
+
+    #[test]
+    fn hidden_names_answer_like_missing_ones_before_any_look() {
+        let place = Place::new();
+        for name in [
+            ".git/config",
+            "folder/.env",
+            ".ft-partial",
+            ".ft-folder/file",
+            "..x",
+            "x.y",
+        ] {
+            place.file(name, "there");
+        }
+        place.link("visible", ".git/config");
+        for (way, follows, store) in place.every_way(false) {
+            for name in [
+                ".git",
+                ".git/config",
+                ".git/config/x",
+                ".git/none",
+                "folder/.env",
+                "..x",
+                ".ft-partial",
+            ] {
+                assert_eq!(opened(&store, name), "NotFound", "{name}, {way}");
+                assert_eq!(seen(&store, name), "NotFound", "{name}, {way}");
+            }
+            assert_eq!(opened(&store, "x.y"), "there", "{way}");
+            // The owner of the tree made this link.
+            let visible = if follows { "there" } else { "NotFound" };
+            assert_eq!(opened(&store, "visible"), visible, "{way}");
+        }
+        for (way, _, store) in place.every_way(true) {
+            for name in [".git/config", "folder/.env", "..x"] {
+                assert_eq!(opened(&store, name), "there", "{name}, {way}");
+            }
+            for name in [".ft-partial", ".ft-folder/file", ".ft-folder", ".ft-none"] {
+                assert_eq!(opened(&store, name), "NotFound", "{name}, {way}");
+            }
+        }
+    }
+
+    #[test]
+    fn never_opens_a_fifo_or_a_device_even_for_a_moment() {
+        let place = Place::new();
+        place.file("file", "file");
+        place.fifo("fifo");
+        // Making a device needs a right that tests may not have; the FIFO stands for both then.
+        let null = rustix::fs::makedev(1, 3);
+        let mode = Mode::from_raw_mode(0o666);
+        let made = rustix::fs::mknodat(
+            CWD,
+            place.at("device"),
+            FileType::CharacterDevice,
+            mode,
+            null,
+        );
+        let odd: &[&str] = if made.is_ok() {
+            &["fifo", "device"]
+        } else {
+            &["fifo"]
+        };
+        for (way, _, store) in place.every_way(false) {
+            let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+            let events = || rustix::io::read(&watch, &mut [0_u8; 512]);
+            for name in odd {
+                inotify::add_watch(&watch, place.at(name), WatchFlags::OPEN).unwrap();
+                assert_eq!(opened(&store, name), "NotAFile", "{way}");
+                assert_eq!(events(), Err(Errno::AGAIN), "{name} was opened, {way}");
+            }
+            inotify::add_watch(&watch, place.at("file"), WatchFlags::OPEN).unwrap();
+            assert_eq!(opened(&store, "file"), "file", "{way}");
+            assert!(
+                events().is_ok(),
+                "the watch does not see what it should, {way}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_sparse_terabyte_opens_at_once() {
+        let place = Place::new();
+        place.file("sparse", "");
+        let terabyte = 1 << 40;
+        File::options()
+            .write(true)
+            .open(place.at("sparse"))
+            .unwrap()
+            .set_len(terabyte)
+            .unwrap();
+        let (file, meta) = place.open(USUAL).open(&path("sparse")).unwrap();
+        assert_eq!(meta.size(), terabyte);
+        assert_eq!(
+            Object::read_at(&file, &mut [1; 8], terabyte - 8).unwrap(),
+            8
+        );
+        assert_eq!(Object::read_at(&file, &mut [1; 8], terabyte).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_look_tells_mode_times_and_identity() {
+        let place = Place::new();
+        place.file("file", "12345");
+        rustix::fs::chmod(place.at("file"), Mode::from_raw_mode(0o4640)).unwrap();
+        let store = place.open(USUAL);
+        let looked = store.stat(&path("file")).unwrap();
+        let (file, opened) = store.open(&path("file")).unwrap();
+        assert_eq!((looked.mode, looked.size()), (0o640, 5));
+        assert_eq!(looked.kind, ObjectKind::File);
+        assert_eq!(looked.stamp, opened.stamp);
+        assert_eq!(looked.stamp, Object::meta(&file).unwrap().stamp);
+        assert!(
+            !looked.stamp.settled(looked.looked_at),
+            "it was written just now"
+        );
+    }
+
+    #[test]
+    fn an_open_file_is_the_same_whatever_happens_to_its_name() {
+        let place = Place::new();
+        place.file("file", "before");
+        let store = place.open(USUAL);
+        let (file, meta) = store.open(&path("file")).unwrap();
+        place.file("new", "after");
+        fs::rename(place.at("new"), place.at("file")).unwrap();
+        let now = Object::meta(&file).unwrap();
+        assert!(meta.stamp.same_content(&now.stamp), "only its ctime moved");
+        assert_eq!(opened(&store, "file"), "after");
+        let mut bytes = [0; 6];
+        Object::read_at(&file, &mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"before");
+    }
+
+    #[test]
+    fn a_single_file_answers_to_its_name_and_to_none() {
+        let place = Place::new();
+        place.file("one", "one");
+        place.file("two", "two");
+        place.file(".hidden", "named by its owner");
+        place.link("other_name", "one");
+        let store = DirectoryStore::open_root(&place.at("one"), USUAL).unwrap();
+        assert_eq!(opened(&store, ""), "one");
+        assert_eq!(opened(&store, "one"), "one");
+        assert_eq!(seen(&store, ""), "File");
+        for name in ["two", "one/x", "root/one", "other_name"] {
+            assert_eq!(opened(&store, name), "NotFound", "{name}");
+        }
+        let hidden = DirectoryStore::open_root(&place.at(".hidden"), USUAL).unwrap();
+        assert_eq!(opened(&hidden, ".hidden"), "named by its owner");
+
+        let linked = DirectoryStore::open_root(&place.at("other_name"), USUAL).unwrap();
+        assert_eq!(opened(&linked, "other_name"), "one");
+        assert_eq!(opened(&linked, ""), "one");
+        assert_eq!(opened(&linked, "one"), "NotFound");
+    }
+
+    #[test]
+    fn roots_that_cannot_be_served_are_refused() {
+        let place = Place::new();
+        place.fifo("fifo");
+        place.file(".ft-partial", "half");
+        let kind = |name: &str| {
+            let result = DirectoryStore::open_root(&place.at(name), ALL);
+            result.err().map(|error| error.kind())
+        };
+        assert_eq!(kind("nothing"), Some(io::ErrorKind::NotFound));
+        assert_eq!(kind("fifo"), Some(io::ErrorKind::InvalidInput));
+        assert_eq!(kind("fifo/x"), Some(io::ErrorKind::NotADirectory));
+        assert_eq!(kind(".ft-partial"), Some(io::ErrorKind::InvalidInput));
+        assert_eq!(kind("."), None);
+    }
+
+    #[test]
+    fn the_root_is_held_though_its_name_is_given_to_another() {
+        let place = Place::new();
+        place.file("file", "first");
+        let store = place.open(USUAL);
+        fs::rename(place.root(), place.folder.path().join("moved")).unwrap();
+        place.file("file", "second");
+        assert_eq!(opened(&store, "file"), "first");
+    }
+
+    #[test]
+    fn a_folder_swapped_for_a_link_to_outside_shows_nothing_of_it() {
+        for way in 0..6 {
+            let place = Place::new();
+            place.file("folder/secret", "inside");
+            place.link("swap", "../outside");
+            let (way, _, store) = place.every_way(false).swap_remove(way);
+            let done = AtomicBool::new(false);
+            let (folder, swap) = (place.at("folder"), place.at("swap"));
+            let mut met = [0_u32; 2];
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let exchange = RenameFlags::EXCHANGE;
+                        rustix::fs::renameat_with(CWD, &folder, CWD, &swap, exchange).unwrap();
+                    }
+                });
+                // Until both were met often: the swapping then fell into many of the look-ups.
+                for _ in 0..1_000_000 {
+                    match opened(&store, "folder/secret").as_str() {
+                        "inside" => met[0] += 1,
+                        "NotFound" | "NotADirectory" | "Busy" => met[1] += 1,
+                        other => {
+                            done.store(true, Ordering::Relaxed);
+                            panic!("met {other:?}, {way}");
+                        }
+                    }
+                    if met.iter().all(|times| *times >= 2_000) {
+                        break;
+                    }
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            assert!(
+                met.iter().all(|times| *times > 0),
+                "the race was not run: {met:?}, {way}"
+            );
+        }
+    }
+}

@@ -175,7 +175,7 @@ struct FileState {
     faults: Vec<(u64, Fault)>,
 }
 
-/// What happens to a read of the byte at an offset.
+/// What happens to a read that comes to an offset.
 #[derive(Clone)]
 enum Fault {
     Fail,
@@ -218,8 +218,9 @@ impl MemoryFile {
         locked(&self.state).faults.push((offset, Fault::Panic));
     }
 
-    /// Holds every read of the byte at `offset` or one behind it, until the hold is released.
-    pub fn hold_reads_from(&self, offset: u64) -> Hold {
+    /// Holds every read that comes to the byte at `offset`, until the hold is released. Reads
+    /// that begin before it end there; those that begin behind it are not held.
+    pub fn hold_reads_at(&self, offset: u64) -> Hold {
         let gate = Arc::new(Gate::default());
         locked(&self.state)
             .faults
@@ -267,8 +268,10 @@ impl Object for MemoryFile {
                 readable = readable.min(at);
                 continue;
             }
+            let is_there = offset == at;
             drop(state);
             match fault {
+                Fault::Hold(_) if !is_there => {}
                 Fault::Fail => return Err(io::Error::other("planted failure")),
                 Fault::Panic => panic!("planted panic"),
                 Fault::Hold(gate) => gate.pass(),
@@ -441,7 +444,7 @@ mod tests {
         assert!(file.read_at(&mut buffer, 7).is_err());
         assert_eq!(file.bytes_read(), 4);
 
-        let hold = file.hold_reads_from(5);
+        let hold = file.hold_reads_at(5);
         let reader = thread::spawn({
             let file = file.clone();
             move || file.read_at(&mut [0; 1], 5).unwrap()
