@@ -159,12 +159,15 @@ fn a_person_with_telnet_types_names() {
         .arg("127.0.0.1")
         .arg("1")
         .run();
-    Program::system("expect", "expect")
-        .arg(script("telnet.exp"))
-        .args(["127.0.0.1", &server.port().to_string()])
-        .env("TERM", "dumb")
-        .run()
-        .expect_code(0);
+    for typing in ["telnet.exp", "telnet_by_key.exp"] {
+        let _case = NamedCase(typing);
+        Program::system("expect", "expect")
+            .arg(script(typing))
+            .args(["127.0.0.1", &server.port().to_string()])
+            .env("TERM", "dumb")
+            .run()
+            .expect_code(0);
+    }
 }
 
 /// The header and the body of what `nc` printed.
