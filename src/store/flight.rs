@@ -4,21 +4,22 @@
 //! place, first come first served but for the bound per address; those with a place, and all
 //! short ones, take turns on the foreground pool. Who waits holds a [`Ticket`].
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+mod table;
+
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::table::{Content, Job, Table};
 use crate::digest::Pools;
 use crate::store::hash::{Hashing, Turn};
 use crate::store::index::keep;
 use crate::store::{
     Asker, CatalogLimits, DigestIndex, DigestState, Object, ObjectMeta, Stamp, WakeFn,
 };
-use crate::wire::{ErrorCode, Md5Digest, Refusal, Timestamp};
+use crate::wire::{ErrorCode, Md5Digest, Refusal};
 
 /// Every hash in the making.
 pub(super) struct Flights {
@@ -78,41 +79,6 @@ struct Flight {
 }
 
 type Outcome = Result<(Md5Digest, Stamp), Refusal>;
-
-/// A flight and its hash, between two turns or in line.
-struct Job {
-    flight: Arc<Flight>,
-    hash: Hashing,
-    /// The address whose place a long file needs; a short one needs none.
-    place: Option<u128>,
-}
-
-/// What makes two files the same to those who ask for a digest: a [`Stamp`] but for ctime.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Content {
-    device: u64,
-    inode: u64,
-    size: u64,
-    mtime: Timestamp,
-}
-
-/// Never longer than there are tickets, and those are bounded by the connections.
-#[derive(Default)]
-struct Table {
-    /// The newest flight of each content, to be joined.
-    newest: HashMap<Content, Arc<Flight>>,
-    /// Jobs without the place they need.
-    line: VecDeque<Job>,
-    /// Jobs that wait for their next turn.
-    turns: VecDeque<Job>,
-    /// Places taken, by address; no zeros.
-    places: HashMap<u128, usize>,
-    places_taken: usize,
-    /// Pool jobs that take turns now, at most one per thread.
-    hands: usize,
-    /// Tickets given out since the start.
-    tickets: u64,
-}
 
 impl Flights {
     pub(super) fn new(
@@ -186,13 +152,14 @@ impl Flights {
         let mut table = self.lock();
         self.is_stopped.store(true, Ordering::SeqCst);
         let in_line: Vec<Job> = table.line.drain(..).collect();
+        let mut askers = Vec::new();
         for job in &in_line {
             table.forget(job);
+            askers.extend(job.flight.end(Err(shutting_down())));
         }
         drop(table);
-        for job in in_line {
-            wake_all(job.flight.end(Err(shutting_down())));
-        }
+        drop(in_line);
+        wake_all(askers);
     }
 
     fn leave(&self, flight: &Arc<Flight>, id: u64) {
@@ -306,60 +273,6 @@ impl Drop for Hand {
     }
 }
 
-impl Table {
-    /// Gives the places that are free to the first in line whose address may have one more.
-    fn move_up(&mut self, limits: &CatalogLimits) {
-        let mut at = 0;
-        while self.places_taken < limits.hashes_max.max(1) && at < self.line.len() {
-            let address = self.line[at].place.unwrap_or_default();
-            let taken = self.places.get(&address).copied().unwrap_or_default();
-            if taken >= limits.hashes_per_address_max.max(1) {
-                at += 1;
-                continue;
-            }
-            self.places.insert(address, taken + 1);
-            self.places_taken += 1;
-            self.turns.extend(self.line.remove(at));
-        }
-    }
-
-    fn give_back(&mut self, place: Option<u128>) {
-        let Some(address) = place else { return };
-        self.places_taken -= 1;
-        if let Entry::Occupied(mut taken) = self.places.entry(address) {
-            *taken.get_mut() -= 1;
-            if *taken.get() == 0 {
-                taken.remove();
-            }
-        }
-    }
-
-    /// Lets later askers no longer join this job's flight.
-    fn forget(&mut self, job: &Job) {
-        self.forget_as(Content::of(&job.hash.meta().stamp), &job.flight);
-    }
-
-    fn forget_as(&mut self, content: Content, flight: &Arc<Flight>) {
-        if self
-            .newest
-            .get(&content)
-            .is_some_and(|newest| Arc::ptr_eq(newest, flight))
-        {
-            self.newest.remove(&content);
-        }
-    }
-
-    /// The file turned out to have other content, under which it is asked for from now on.
-    fn begin_anew(&mut self, before: Content, job: Job) {
-        self.forget_as(before, &job.flight);
-        let now = Content::of(&job.hash.meta().stamp);
-        self.newest
-            .entry(now)
-            .or_insert_with(|| Arc::clone(&job.flight));
-        self.turns.push_back(job);
-    }
-}
-
 impl Flight {
     /// Whether one more asker may join. Called and answered under the table's lock.
     fn takes(&self, fresh: bool) -> bool {
@@ -376,24 +289,6 @@ impl Flight {
         // Nobody ends a flight twice: its job is owned by whoever does it.
         let _ = self.outcome.set(outcome);
         mem::take(&mut *locked(&self.askers))
-    }
-}
-
-impl Content {
-    fn of(stamp: &Stamp) -> Content {
-        let Stamp {
-            device,
-            inode,
-            size,
-            mtime,
-            ctime: _,
-        } = *stamp;
-        Content {
-            device,
-            inode,
-            size,
-            mtime,
-        }
     }
 }
 

@@ -61,7 +61,7 @@ impl Stamp {
     }
 
     /// Whether a digest of bytes read after `looked_at` may be kept under this stamp: both
-    /// times are at least [`SETTLING_TIME`] older, so that any write after the look must have
+    /// times are at least 3 s older, so that any write after the look must have
     /// moved them. Times in the future are not settled.
     pub fn settled(&self, looked_at: Timestamp) -> bool {
         is_older_by(SETTLING_TIME, self.mtime, looked_at)
