@@ -14,10 +14,25 @@ pub struct Scratch {
 impl Scratch {
     /// A new empty folder.
     pub fn new() -> Scratch {
+        Scratch::below(&std::env::temp_dir())
+    }
+
+    /// A new empty folder in memory where the system has such a place: for much data, and
+    /// for times that a disk must not blur.
+    pub fn in_memory() -> Scratch {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() {
+            Scratch::below(memory)
+        } else {
+            Scratch::new()
+        }
+    }
+
+    fn below(parent: &Path) -> Scratch {
         Scratch {
             folder: tempfile::Builder::new()
                 .prefix("ftserve-test-")
-                .tempdir()
+                .tempdir_in(parent)
                 .expect("a temporary folder"),
         }
     }

@@ -1,0 +1,320 @@
+//! One honest client amid a crowd of idle, slow and half-spoken peers, and then a crowd that
+//! is larger than the server has places.
+
+use std::fmt::Write as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::Options;
+use crate::harness::{RawPeer, Scratch, TestServer, frame, md5_hex, noise};
+
+/// Runs it; see the module.
+pub(crate) fn run(options: &Options) -> String {
+    raise_descriptor_limit();
+    let size = if options.full { FULL } else { SHORT };
+    let mut table = beside_a_crowd(options, size);
+    table += &more_peers_than_places(options, size);
+    format!(
+        "{} peers, {} requests\n{table}",
+        size.peers(),
+        options.rounds
+    )
+}
+
+/// How many peers of each kind.
+#[derive(Clone, Copy)]
+struct Size {
+    idle: usize,
+    slow: usize,
+    half: usize,
+}
+
+impl Size {
+    fn peers(self) -> usize {
+        self.idle + self.slow + self.half
+    }
+}
+
+/// Times of an honest client without and with a crowd, from the connect to the first byte.
+fn beside_a_crowd(options: &Options, size: Size) -> String {
+    let root = honest_root();
+    let server = TestServer::plain(root.path());
+    // Known digests: the crowd is what is measured, not md5.
+    server.connect().ask(format!(
+        r#"{{"op":"stat","filename":"{BIG}","digests":["md5"]}}"#
+    ));
+    let alone = Reading::take(&server, &root, options.rounds);
+    let crowd = Crowd::gather(server.addr(), size);
+    let beside = Reading::take(&server, &root, options.rounds);
+    let still_there = server.facts().open_fds();
+    drop(crowd);
+    let after = Reading::take(&server, &root, options.rounds);
+
+    let peers = size.peers();
+    assert!(
+        still_there >= alone.descriptors + peers,
+        "the crowd of {peers} was dispersed: {still_there} descriptors"
+    );
+    assert_eq!(alone.threads, beside.threads, "threads grew with the crowd");
+    let grown = beside.rss_kib.saturating_sub(alone.rss_kib);
+    assert!(
+        grown <= (peers * RSS_PER_PEER_KIB_MAX) as u64 + RSS_SLACK_KIB,
+        "{grown} KiB for {peers} peers"
+    );
+    assert!(
+        beside.p99 <= alone.p99 * 10 + P99_SLACK,
+        "p99 {:?} beside the crowd, {:?} alone",
+        beside.p99,
+        alone.p99
+    );
+    let mut table = String::from(
+        "  first byte of 1 KiB        p50 ms    p99 ms    max ms   RSS KiB  threads  descriptors\n",
+    );
+    for (what, reading) in [
+        ("alone", alone),
+        ("beside the crowd", beside),
+        ("when it is gone", after),
+    ] {
+        reading.row(what, &mut table);
+    }
+    table
+}
+
+/// Places for half of the crowd: the honest client gets one all the same.
+fn more_peers_than_places(options: &Options, size: Size) -> String {
+    let idle = |count| Size {
+        idle: count,
+        slow: 0,
+        half: 0,
+    };
+    let half = |count| Size {
+        half: count,
+        ..idle(0)
+    };
+    let slow = |count| Size {
+        slow: count,
+        ..idle(0)
+    };
+    let peers = size.peers();
+    let mut kinds = vec![
+        ("idle", idle(peers), GETS_IN_AT_ONCE),
+        ("mixed", size, GETS_IN_AT_ONCE),
+        ("half a header", half(peers), HALF_HEADER_TIMEOUT),
+    ];
+    if options.full {
+        kinds.push(("slow readers", slow(peers / 4), SLOW_READER_TIMEOUT));
+    }
+    let mut table =
+        String::from("  more peers than places     places     peers  slowest of 20 honest, ms\n");
+    for (what, size, limit) in kinds {
+        let places = size.peers() / 2;
+        let slowest = slowest_amid(size, places);
+        assert!(
+            slowest <= limit,
+            "{what}: the honest client waited {slowest:?}, the limit is {limit:?}"
+        );
+        let _ = writeln!(
+            table,
+            "  {what:24} {places:8} {:9} {:12.2}",
+            size.peers(),
+            millis(slowest)
+        );
+    }
+    table.truncate(table.trim_end().len());
+    table
+}
+
+fn slowest_amid(size: Size, places: usize) -> Duration {
+    let root = honest_root();
+    let server = TestServer::start(
+        root.path(),
+        ["--max-connections".to_owned(), places.to_string()],
+    );
+    server.connect().ask(format!(
+        r#"{{"op":"stat","filename":"{BIG}","digests":["md5"]}}"#
+    ));
+    let crowd = Crowd::gather(server.addr(), size);
+    let content = root.read(SMALL);
+    let times = (0..20).map(|_| first_byte(&server, &content));
+    let slowest = times.max().expect("20 times");
+    drop(crowd);
+    server.assert_alive();
+    slowest
+}
+
+/// One row of the first table.
+struct Reading {
+    p50: Duration,
+    p99: Duration,
+    max: Duration,
+    rss_kib: u64,
+    threads: u64,
+    descriptors: usize,
+}
+
+impl Reading {
+    fn take(server: &TestServer, root: &Scratch, requests: u32) -> Reading {
+        let content = root.read(SMALL);
+        let mut times: Vec<Duration> = (0..requests.max(1))
+            .map(|_| first_byte(server, &content))
+            .collect();
+        times.sort();
+        let at = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize];
+        let facts = server.facts();
+        Reading {
+            p50: at(0.5),
+            p99: at(0.99),
+            max: at(1.0),
+            rss_kib: facts.rss_kib(),
+            threads: facts.threads(),
+            descriptors: facts.open_fds(),
+        }
+    }
+
+    fn row(&self, what: &str, table: &mut String) {
+        let [p50, p99, max] = [self.p50, self.p99, self.max].map(millis);
+        let _ = writeln!(
+            table,
+            "  {what:24} {p50:8.3} {p99:9.3} {max:9.3} {:9} {:8} {:12}",
+            self.rss_kib, self.threads, self.descriptors
+        );
+    }
+}
+
+/// From the connect to the first byte of the answer, which must be right.
+fn first_byte(server: &TestServer, content: &[u8]) -> Duration {
+    let started = Instant::now();
+    let mut peer = server.connect();
+    peer.set_wait(SLOW_READER_TIMEOUT).expect("a limit");
+    peer.send_frame(format!(r#"{{"filename":"{SMALL}"}}"#));
+    let mut start = peer.read_exact(1);
+    let elapsed = started.elapsed();
+    start.extend(peer.read_exact(3));
+    let length = u32::from_le_bytes(start.try_into().expect("4 bytes"));
+    let header: serde_json::Value =
+        serde_json::from_slice(&peer.read_exact(length as usize)).expect("a header");
+    assert_eq!(header["md5"], md5_hex(content), "{header}");
+    assert!(
+        peer.read_exact(content.len()) == content,
+        "the body differs"
+    );
+    elapsed
+}
+
+/// Peers that stay until this is dropped.
+struct Crowd {
+    _waiting: Vec<RawPeer>,
+    stop: Option<Sender<()>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Crowd {
+    /// Connects them from eight addresses in turn; those that speak only half a header come
+    /// last, since the server waits for them the shortest.
+    fn gather(address: &str, size: Size) -> Crowd {
+        let mut sources = SOURCES.iter().cycle();
+        let mut peers = |count: usize, words: Vec<u8>, buffer: Option<usize>| {
+            let peer = |_| {
+                let source = sources.next().expect("an endless cycle");
+                let mut peer = RawPeer::connect_from(source, address);
+                if let Some(bytes) = buffer {
+                    peer.shrink_receive_buffer(bytes);
+                }
+                // Beyond its places the server closes whom it likes.
+                let _ = peer.try_send(&words);
+                peer
+            };
+            (0..count).map(peer).collect::<Vec<_>>()
+        };
+        let request = frame(format!(r#"{{"filename":"{BIG}"}}"#));
+        let mut waiting = peers(size.idle, Vec::new(), None);
+        let slow = peers(size.slow, request.clone(), Some(4096));
+        waiting.extend(peers(
+            size.half,
+            request[..request.len() / 2].to_vec(),
+            None,
+        ));
+        let (stop, stopped) = bounded(0);
+        let reader = thread::spawn(move || {
+            let mut slow = slow;
+            loop {
+                // A peer that was closed stays closed; it no longer matters here.
+                slow.retain_mut(|peer| matches!(peer.try_read(1), Ok(byte) if !byte.is_empty()));
+                match stopped.recv_timeout(Duration::from_secs(1)) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    _ => return,
+                }
+            }
+        });
+        Crowd {
+            _waiting: waiting,
+            stop: Some(stop),
+            reader: Some(reader),
+        }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+fn honest_root() -> Scratch {
+    let root = Scratch::in_memory();
+    root.write(SMALL, noise(1, 1024));
+    root.write(BIG, noise(2, 64 << 20));
+    root
+}
+
+/// As many descriptors as the system lets this process have.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).expect("more descriptors");
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+const FULL: Size = Size {
+    idle: 2000,
+    slow: 500,
+    half: 1000,
+};
+const SHORT: Size = Size {
+    idle: 200,
+    slow: 50,
+    half: 100,
+};
+const SOURCES: [&str; 8] = [
+    "127.0.1.1",
+    "127.0.1.2",
+    "127.0.1.3",
+    "127.0.1.4",
+    "127.0.1.5",
+    "127.0.1.6",
+    "127.0.1.7",
+    "127.0.1.8",
+];
+const SMALL: &str = "small";
+const BIG: &str = "big";
+/// Measured at about 1 KiB; a parked connection holds no buffer.
+const RSS_PER_PEER_KIB_MAX: usize = 4;
+const RSS_SLACK_KIB: u64 = 8 << 10;
+const P99_SLACK: Duration = Duration::from_millis(50);
+const GETS_IN_AT_ONCE: Duration = Duration::from_secs(2);
+/// 10 s of PROTOCOL.md 7, and time to get through the line.
+const HALF_HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// 30 s of PROTOCOL.md 7 when connections run short, likewise.
+const SLOW_READER_TIMEOUT: Duration = Duration::from_secs(45);
