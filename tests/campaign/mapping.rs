@@ -130,5 +130,5 @@ signal.sigwait([signal.SIGUSR1])
 "#;
 /// Above 4 KiB, below which the server hashes at every request; read whole; and long.
 const SIZES: [usize; 4] = [5000, 200 << 10, 3 << 20, 8 << 20];
-const STAMPS_SETTLE: Duration = Duration::from_secs(3);
+const STAMPS_SETTLE: Duration = Duration::from_millis(3200);
 const FRESH_AFTER: Duration = Duration::from_millis(10_500);

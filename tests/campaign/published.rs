@@ -25,7 +25,10 @@ pub(crate) struct File {
 
 /// What was once published under each name: the oracle of whoever watches a destination.
 #[derive(Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<Vec<(OsString, Arc<Vec<u8>>)>>>);
+pub(crate) struct Seen(Arc<Mutex<Vec<Publication>>>);
+
+/// A name and what was published under it.
+type Publication = (OsString, Arc<Vec<u8>>);
 
 impl Published {
     /// Publishes the first version of each file; the sizes are those of the two versions.
