@@ -13,6 +13,7 @@ mod drain;
 mod fetching;
 mod files;
 mod frames;
+mod hostile;
 mod json;
 mod layering;
 mod limits;

@@ -1,0 +1,17 @@
+//! Servers that lie, stall and vanish, and folders prepared by an enemy, against the real
+//! client: the documented exit code in time, one clear line, and nothing under a name that
+//! was not verified (I1, I3, I5, I6, I8).
+
+mod answers;
+mod bodies;
+mod destinations;
+mod errors;
+mod frames;
+mod full_disk;
+mod headers;
+mod json;
+mod names;
+mod resume;
+mod server;
+mod several;
+mod visit;

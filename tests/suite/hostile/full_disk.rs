@@ -1,0 +1,151 @@
+//! A file system that is full, or becomes so.
+
+use super::answers::{FILE, OLD, answer, file_header, header, honest, large};
+use super::server::{Act, HostileServer};
+use super::visit::{assert_one_clear_line, assert_only, watch};
+use crate::harness::{Output, Program, Scratch, md5_hex, noise};
+
+/// A server that promises so many bytes and sends none of them.
+fn promising(total_size: u64) -> HostileServer {
+    let text = header(FILE, total_size, &md5_hex("anything"), "");
+    HostileServer::repeating(vec![Act::Send(answer(text, b"")), Act::Stall])
+}
+
+fn server_of(content: Vec<u8>) -> HostileServer {
+    HostileServer::start(move |request| honest(&content, request))
+}
+
+#[test]
+fn a_file_larger_than_the_free_space_is_refused_before_its_first_byte() {
+    let server = promising(2 << 20);
+    let output = visit_small_disk(&server, "size=1m", "").expect_code(9);
+    assert_one_clear_line(&output, "2 MiB on a disk of 1 MiB");
+    assert_kept(&output);
+
+    // Twice what this machine has free, whatever that is.
+    let folder = Scratch::with_files([(FILE, OLD)]);
+    let facts = rustix::fs::statvfs(folder.path()).expect("the free space");
+    let server = promising(2 * facts.f_bavail * facts.f_frsize);
+    let source = server.source(FILE);
+    let output = watch(
+        Program::ftget()
+            .args(["--retry", "0", "-d"])
+            .arg(folder.path())
+            .arg(source),
+    );
+    assert_one_clear_line(&output.expect_code(9), "more than is free");
+    assert_only(&folder, FILE, OLD);
+}
+
+#[test]
+fn a_file_that_just_fits_is_fetched() {
+    let content = noise(21, 900_000);
+    let server = server_of(content.clone());
+    let output = visit_small_disk(&server, "size=1m", "").expect_code(0);
+    assert_eq!(output.stdout, [FILE.as_bytes(), b"\n", &content].concat());
+}
+
+#[test]
+fn a_full_disk_is_named_and_nothing_is_left_behind() {
+    let fill = r#"head -c 1000000 /dev/zero > "$folder/filler""#;
+    for bytes in [60_000, 200_000, 400_000] {
+        let server = server_of(noise(22, bytes));
+        let output = visit_small_disk(&server, "size=1m", fill).expect_code(9);
+        assert_one_clear_line(&output, "a full disk");
+        assert_eq!(output.stdout, [b"file.bin\nfiller\n", OLD].concat());
+    }
+}
+
+#[test]
+fn a_disk_without_a_free_inode_is_a_full_disk() {
+    for bytes in [10, 400_000] {
+        let server = server_of(noise(23, bytes));
+        // The folder and the old file.
+        let output = visit_small_disk(&server, "size=1m,nr_inodes=2", "").expect_code(9);
+        assert_one_clear_line(&output, "no inode");
+        assert_kept(&output);
+    }
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_given_up_in_time() {
+    let content = large();
+    let folder = Scratch::with_files([(FILE, OLD)]);
+    let server = server_of(content);
+    let script = r#"trap '' XFSZ; exec "$@""#;
+    let program = Program::system("prlimit", "util-linux")
+        .args(["--fsize=500000", "sh", "-c", script, "sh"])
+        .args([env!("CARGO_BIN_EXE_ftget"), "--retry", "0", "-d"])
+        .arg(folder.path())
+        .arg(server.source(FILE));
+    let output = watch(program).expect_code(9);
+    assert_one_clear_line(&output, "a limit of the file's size");
+    assert_eq!(folder.read(FILE), OLD);
+}
+
+#[test]
+fn a_size_in_a_header_reserves_no_memory_and_no_disk_that_is_not_there() {
+    // Small enough for any disk, and its bytes never come.
+    let text = file_header(&noise(24, 30 << 20), "");
+    let server = HostileServer::repeating(vec![Act::Send(answer(text, b"")), Act::Close]);
+    let folder = Scratch::with_files([(FILE, OLD)]);
+    let source = server.source(FILE);
+    watch(
+        Program::ftget()
+            .args(["--retry", "0", "-d"])
+            .arg(folder.path())
+            .arg(source),
+    )
+    .expect_code(4);
+    assert_eq!(folder.read(FILE), OLD);
+    for name in folder.names() {
+        let length = std::fs::metadata(folder.join(&name)).expect("a file").len();
+        assert!(length <= OLD.len() as u64, "{name:?} has {length} bytes");
+    }
+}
+
+/// The old file alone is in the folder, whole.
+#[track_caller]
+fn assert_kept(output: &Output) {
+    assert_eq!(
+        output.stdout,
+        [FILE.as_bytes(), b"\n", OLD].concat(),
+        "what is in the folder"
+    );
+}
+
+/// Runs the client in a mount namespace of its own, where its folder is a small file system
+/// with an old file in it, after `before`, a line of shell. Standard output is the names left
+/// in the folder and then the content of [`FILE`].
+#[track_caller]
+fn visit_small_disk(server: &HostileServer, options: &str, before: &str) -> Output {
+    let folder = Scratch::new();
+    let script = format!(
+        r#"folder=$1; shift
+        mount -t tmpfs -o {options} tmpfs "$folder" || exit 99
+        printf '%s\n' '{}' > "$folder/{FILE}"
+        {before}
+        "$@" -d "$folder"; code=$?
+        ls -A "$folder"; cat "$folder/{FILE}"
+        exit $code"#,
+        String::from_utf8_lossy(OLD).trim_end(),
+    );
+    let output = watch(
+        Program::system("unshare", "util-linux")
+            .args(["--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+            .arg(folder.path())
+            .args([
+                env!("CARGO_BIN_EXE_ftget"),
+                "--retry",
+                "0",
+                &server.source(FILE),
+            ]),
+    );
+    assert!(
+        output.code != 99 && !output.stderr.starts_with("unshare:"),
+        "this test mounts a small file system in a namespace of its own, which this machine does \
+         not allow; run it as root or allow unprivileged user namespaces: {}",
+        output.stderr
+    );
+    output
+}

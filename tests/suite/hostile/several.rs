@@ -1,0 +1,220 @@
+//! Several files from one server, of which some go wrong.
+
+use super::answers::{answer, file_header, header, honest_bytes};
+use super::server::{Act, HostileServer, Request};
+use super::visit::visit;
+use crate::harness::{Output, Scratch, md5_hex};
+
+/// What the file of this name holds.
+fn content(name: &str) -> Vec<u8> {
+    format!("the content of {name}\n").into_bytes()
+}
+
+fn good(request: &Request) -> Act {
+    Act::Send(honest_bytes(&content(request.str("filename")), request))
+}
+
+fn refused(request: &Request, code: &str) -> Act {
+    let more = format!(r#", "error": {{"code": "{code}", "message": "no"}}"#);
+    Act::Send(answer(header(request.str("filename"), 0, "", &more), b""))
+}
+
+/// Asks for `a`, `b` and `c` on one command line.
+fn fetch_three(server: &HostileServer, folder: &Scratch, args: &[&str]) -> Output {
+    let sources = ["a", "b", "c"].map(|name| server.source(name));
+    let args = args.iter().map(|arg| (*arg).to_owned());
+    visit(folder.path(), args.chain(sources))
+}
+
+#[track_caller]
+fn assert_files(folder: &Scratch, names: &[&str]) {
+    assert_eq!(folder.names(), names);
+    for name in names {
+        assert_eq!(folder.read(name), content(name), "{name}");
+    }
+}
+
+#[test]
+fn an_error_for_one_file_does_not_stop_the_others() {
+    for (code, exit) in [
+        ("not_found", 11),
+        ("forbidden", 6),
+        ("internal", 1),
+        ("of_tomorrow", 1),
+    ] {
+        for wrong in ["a", "b", "c"] {
+            let server = HostileServer::start(move |request| {
+                let is_wrong = request.str("filename") == wrong;
+                vec![if is_wrong {
+                    refused(request, code)
+                } else {
+                    good(request)
+                }]
+            });
+            let folder = Scratch::new();
+            let output = fetch_three(&server, &folder, &["--retry", "0"]).expect_code(exit);
+            let right: Vec<&str> = ["a", "b", "c"]
+                .into_iter()
+                .filter(|name| *name != wrong)
+                .collect();
+            assert_files(&folder, &right);
+            assert_eq!(output.stderr.matches("panicked").count(), 0);
+        }
+    }
+}
+
+#[test]
+fn failures_with_different_causes_are_23_and_one_cause_keeps_its_code() {
+    for (second, exit) in [("not_found", 11), ("forbidden", 23)] {
+        let server = HostileServer::start(move |request| {
+            vec![match request.str("filename") {
+                "a" => refused(request, "not_found"),
+                "b" => refused(request, second),
+                _ => good(request),
+            }]
+        });
+        let folder = Scratch::new();
+        fetch_three(&server, &folder, &["--retry", "0"]).expect_code(exit);
+        assert_files(&folder, &["c"]);
+    }
+}
+
+#[test]
+fn a_wrong_body_in_the_middle_spoils_only_its_own_file() {
+    let server = HostileServer::start(|request| match request.str("filename") {
+        "b" => {
+            let (right, wrong) = (content("b"), content("x"));
+            let text = header("b", right.len() as u64, &md5_hex(&right), "");
+            vec![Act::Send(answer(text, &wrong))]
+        }
+        _ => vec![good(request)],
+    });
+    let folder = Scratch::new();
+    fetch_three(&server, &folder, &["--retry", "0"]).expect_code(10);
+    assert_files(&folder, &["a", "c"]);
+}
+
+#[test]
+fn a_connection_lost_in_the_middle_is_taken_up_again() {
+    for end in [
+        Act::Close,
+        Act::Reset,
+        Act::Send(b"\xff\xff\xff\xffnoise".to_vec()),
+    ] {
+        let is_noise = matches!(end, Act::Send(_));
+        let finish = end.clone();
+        let server = HostileServer::start(move |request| match request.number {
+            0 => vec![good(request), finish.clone()],
+            _ => vec![good(request)],
+        });
+        let folder = Scratch::new();
+        let output = fetch_three(&server, &folder, &["--retry", "2", "--retry-delay", "10ms"]);
+        if is_noise {
+            // A server that sends noise is not asked again, or it is and was right since.
+            assert!(
+                matches!(output.code, 0 | 7),
+                "{}: {}",
+                output.code,
+                output.stderr
+            );
+            assert_eq!(folder.read("a"), content("a"));
+        } else {
+            assert_eq!(output.code, 0, "{end:?}: {}", output.stderr);
+            assert_files(&folder, &["a", "b", "c"]);
+        }
+    }
+}
+
+#[test]
+fn without_retries_a_lost_connection_fails_what_was_not_there_yet() {
+    let server = HostileServer::start(|request| match request.str("filename") {
+        "a" => vec![good(request)],
+        _ => vec![Act::Close],
+    });
+    let folder = Scratch::new();
+    fetch_three(&server, &folder, &["--retry", "0"]).expect_code(4);
+    assert_files(&folder, &["a"]);
+}
+
+#[test]
+fn answers_in_another_order_are_never_put_under_the_wrong_name() {
+    let server = HostileServer::start(|request| {
+        let name = match request.str("filename") {
+            "a" => "b",
+            "b" => "a",
+            other => other,
+        };
+        let bytes = content(name);
+        let text = header(name, bytes.len() as u64, &md5_hex(&bytes), "");
+        vec![Act::Send(answer(text, &bytes))]
+    });
+    let folder = Scratch::new();
+    fetch_three(&server, &folder, &["--retry", "0"]).expect_code(7);
+    for name in folder.names() {
+        let name = name.into_string().expect("a name");
+        assert_eq!(folder.read(&name), content(&name), "{name}");
+    }
+}
+
+#[test]
+fn an_answer_sent_twice_is_not_the_next_file() {
+    let server = HostileServer::start(|request| match request.number {
+        0 => vec![good(request), good(request)],
+        _ => vec![good(request)],
+    });
+    let folder = Scratch::new();
+    fetch_three(&server, &folder, &["--retry", "0"]).expect_code(7);
+    for name in folder.names() {
+        let name = name.into_string().expect("a name");
+        assert_eq!(folder.read(&name), content(&name), "{name}");
+    }
+}
+
+#[test]
+fn one_byte_more_behind_a_file_spoils_none_that_is_verified() {
+    let server = HostileServer::start(|request| match request.number {
+        0 => vec![good(request), Act::Send(vec![0])],
+        _ => vec![good(request)],
+    });
+    let folder = Scratch::new();
+    fetch_three(&server, &folder, &["--retry", "0"]).expect_code(7);
+    assert_eq!(folder.read("a"), content("a"));
+    for name in folder.names() {
+        let name = name.into_string().expect("a name");
+        assert_eq!(folder.read(&name), content(&name), "{name}");
+    }
+}
+
+#[test]
+fn the_same_local_name_twice_is_refused_before_any_request() {
+    let server = HostileServer::start(|request| vec![good(request)]);
+    for (first, second) in [("a", "a"), ("x/a", "y/a")] {
+        let folder = Scratch::new();
+        visit(folder.path(), [server.source(first), server.source(second)]).expect_code(2);
+        assert_eq!(folder.names(), [""; 0]);
+    }
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn a_thousand_names_are_answered_while_they_are_still_being_asked() {
+    // More than the buffers of both sides: a client that sends all before it reads would
+    // wait for a server that waits for it.
+    let name = |number: usize| format!("{number:04}{}", "x".repeat(200));
+    let filler = vec![b'y'; 4_096];
+    let body = filler.clone();
+    let server = HostileServer::start(move |request| {
+        let text = file_header(&body, "").replace(super::answers::FILE, request.str("filename"));
+        vec![Act::Send(answer(text, &body))]
+    });
+    let folder = Scratch::new();
+    visit(
+        folder.path(),
+        (0..1_000).map(|number| server.source(&name(number))),
+    )
+    .expect_code(0);
+    assert_eq!(folder.names().len(), 1_000);
+    for number in 0..1_000 {
+        assert!(folder.read(name(number)) == filler, "file {number}");
+    }
+}
