@@ -54,7 +54,11 @@ mod tests {
     fn asks_for_more_at_every_strict_prefix() {
         let frame = framed(r#"{"filename":"a/b.txt"}"#);
         for cut in 0..frame.len() {
-            assert_eq!(split_frame(&frame[..cut]), Ok(None), "cut after {cut} bytes");
+            assert_eq!(
+                split_frame(&frame[..cut]),
+                Ok(None),
+                "cut after {cut} bytes"
+            );
         }
     }
 
@@ -62,13 +66,30 @@ mod tests {
     fn leaves_what_follows_the_frame() {
         let mut bytes = framed("{}");
         bytes.extend_from_slice(&framed(r#"{"op":"hello"}"#));
-        assert_eq!(split_frame(&bytes), Ok(Some(Frame { json: b"{}", bytes: 6 })));
-        assert_eq!(split_frame(&bytes[6..]).unwrap().unwrap().json, br#"{"op":"hello"}"#);
+        assert_eq!(
+            split_frame(&bytes),
+            Ok(Some(Frame {
+                json: b"{}",
+                bytes: 6
+            }))
+        );
+        assert_eq!(
+            split_frame(&bytes[6..]).unwrap().unwrap().json,
+            br#"{"op":"hello"}"#
+        );
     }
 
     #[test]
     fn holds_the_length_to_its_limits_as_soon_as_it_is_there() {
-        for length in [0, 1, 65_537, 0x0100_0000, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        for length in [
+            0,
+            1,
+            65_537,
+            0x0100_0000,
+            0x7fff_ffff,
+            0x8000_0000,
+            u32::MAX,
+        ] {
             let bytes = length.to_le_bytes();
             assert_eq!(split_frame(&bytes[..3]), Ok(None), "{length}");
             assert_eq!(split_frame(&bytes), Err(WireError::FrameLength(length)));
@@ -90,7 +111,10 @@ mod tests {
     fn knows_by_the_fifth_byte_that_no_object_follows() {
         for fifth in (0..=u8::MAX).filter(|&byte| byte != b'{') {
             let bytes = [9, 0, 0, 0, fifth];
-            assert!(matches!(split_frame(&bytes), Err(WireError::Json(_))), "{fifth:#04x}");
+            assert!(
+                matches!(split_frame(&bytes), Err(WireError::Json(_))),
+                "{fifth:#04x}"
+            );
         }
         assert_eq!(split_frame(&[9, 0, 0, 0, b'{']), Ok(None));
     }

@@ -6,6 +6,7 @@
 
 mod error;
 mod frame;
+mod fuzz;
 mod header;
 mod json_reader;
 mod json_writer;
@@ -19,8 +20,12 @@ mod spelling;
 mod text;
 mod timestamp;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{ErrorCode, Refusal, WireError};
 pub use frame::{Frame, frame_length, split_frame};
+pub use fuzz::fuzz;
 pub use header::{ErrorReply, Hello, Interim, ObjectKind, ResponseHeader};
 pub use limits::*;
 pub use md5_digest::Md5Digest;

@@ -379,26 +379,3 @@ const REQUEST_KEYS: [&str; 13] = [
 
 /// The one algorithm of `digests`.
 const DIGEST: &str = "md5";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_shortest_request() {
-        let request = ReceivedRequest::parse(br#"{"filename":"a/b.txt"}"#).unwrap();
-        assert_eq!(request.name, b"a/b.txt");
-        let path = ResourcePath::parse(b"a/b.txt").unwrap();
-        assert_eq!(request.action, Ok(Action::Get(GetRequest::whole(path))));
-        assert_eq!((request.id, request.body_size), (None, 0));
-    }
-
-    #[test]
-    fn writes_the_shortest_request() {
-        let path = ResourcePath::parse(b"a/b.txt").unwrap();
-        let call = Call { action: Action::Get(GetRequest::whole(path)), id: None };
-        let mut out = Vec::new();
-        call.encode(&mut out);
-        assert_eq!(out, b"\x16\0\0\0{\"filename\":\"a/b.txt\"}");
-    }
-}

@@ -67,26 +67,3 @@ const HTTP_METHODS: [&[u8]; 10] = [
 /// What a proxy writes before the client's bytes (haproxy's proxy-protocol.txt), in its two
 /// versions.
 const PROXY_HEADERS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_telnet_client_that_negotiates_first_speaks_text() {
-        // What telnet(1) sends for `mode character`: DO SUPPRESS-GO-AHEAD, DO ECHO.
-        assert_eq!(
-            classify(b"\xff\xfd\x03\xff\xfd\x01", false),
-            Some(Spelling::Text)
-        );
-        for command in [0xFA, 0xFB, 0xFC, 0xFD, 0xFE] {
-            for option in 1..=255 {
-                let bytes = [0xFF, command, option];
-                assert_eq!(classify(&bytes, false), Some(Spelling::Text), "{bytes:?}");
-            }
-            // With a third byte of 0 it is the length of a frame.
-            let bytes = [0xFF, command, 0];
-            assert_eq!(classify(&bytes, false), Some(Spelling::Framed), "{bytes:?}");
-        }
-    }
-}
