@@ -152,7 +152,7 @@ fn a_body_over_one_mib_ends_the_connection_after_its_answer() {
         for (size, sent) in [
             ((1 << 20) + 1, (1 << 20) + 1),
             ((1 << 20) + 1, 0),
-            (1 << 40, 200_000),
+            (1_u64 << 40, 200_000),
         ] {
             let _case = NamedCase(format!(
                 "{op} with a body of {size} bytes of which {sent} come"
