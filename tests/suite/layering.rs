@@ -543,11 +543,11 @@ fn is_test_file(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
-/// How long the files are, in a sentence.
+/// How long the files are that are not tests themselves, in a sentence.
 fn lengths(files: &[(String, String)]) -> String {
     let lines = |text: &str| lines_before_tests(&lex(text), text);
-    let mut lengths: Vec<(usize, &str)> = files
-        .iter()
+    let code = files.iter().filter(|(path, _)| !is_test_file(path));
+    let mut lengths: Vec<(usize, &str)> = code
         .map(|(path, text)| (lines(text), path.as_str()))
         .collect();
     lengths.sort_unstable();

@@ -27,12 +27,26 @@ use crate::harness::{Program, Scratch, TestServer};
 fn every_example_of_the_readme_works() {
     let server = TestServer::plain(repository().join("sample_files"));
     let examples = examples(&readme());
-    assert!(examples.len() > 10, "only {} examples found", examples.len());
+    assert!(
+        examples.len() > 10,
+        "only {} examples found",
+        examples.len()
+    );
     let mut failures = String::new();
     for example in &examples {
         let (code, output) = example.run(&server);
-        if code != 0 || !example.output.as_ref().is_none_or(|shown| resembles(&output, shown)) {
-            let Example { line, commands, output: shown, .. } = example;
+        if code != 0
+            || !example
+                .output
+                .as_ref()
+                .is_none_or(|shown| resembles(&output, shown))
+        {
+            let Example {
+                line,
+                commands,
+                output: shown,
+                ..
+            } = example;
             let shown = shown.as_deref().unwrap_or("anything\n");
             write!(
                 failures,
@@ -48,7 +62,10 @@ fn every_example_of_the_readme_works() {
 fn the_readme_shows_the_main_job_and_the_tests_once_each() {
     let examples = examples(&readme());
     let of = |wanted: &Manner| {
-        examples.iter().filter(|example| example.manner == *wanted).collect::<Vec<_>>()
+        examples
+            .iter()
+            .filter(|example| example.manner == *wanted)
+            .collect::<Vec<_>>()
     };
     assert_eq!(of(&Manner::MainJob).len(), 1);
     let tests = of(&Manner::Tests);
@@ -65,17 +82,38 @@ fn the_table_of_exit_codes_is_the_one_in_the_code() {
         if let Some(text) = line.strip_prefix("/// ") {
             meaning = text.trim_end_matches('.');
         } else if let Some((_, number)) = line.trim_end_matches(',').split_once(" = ") {
-            in_code.extend(number.parse::<u8>().map(|number| (number, meaning.to_owned())));
+            in_code.extend(
+                number
+                    .parse::<u8>()
+                    .map(|number| (number, meaning.to_owned())),
+            );
         }
     }
-    assert!(in_code.len() > 10, "only {} exit codes found in the code", in_code.len());
+    assert!(
+        in_code.len() > 10,
+        "only {} exit codes found in the code",
+        in_code.len()
+    );
     let readme = readme();
     let cells = |line: &str| {
-        let (number, meaning) = line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
+        let (number, meaning) = line
+            .strip_prefix("| ")?
+            .strip_suffix(" |")?
+            .split_once(" | ")?;
         Some((number.parse::<u8>().ok()?, meaning.to_owned()))
     };
     let in_readme: Vec<(u8, String)> = readme.lines().filter_map(cells).collect();
     assert_eq!(in_readme, in_code);
+}
+
+#[test]
+fn the_client_in_python_is_the_one_of_the_protocol() {
+    let protocol = fs::read_to_string(repository().join("src/wire/PROTOCOL.md")).expect("a text");
+    let (_, client) = protocol
+        .rsplit_once("```python\n")
+        .expect("a client in Python");
+    let (client, _) = client.split_once("```").expect("its end");
+    assert!(readme().contains(&format!("<<'EOF'\n{client}EOF\n")));
 }
 
 #[test]
@@ -88,15 +126,27 @@ fn reads_the_comments_above_a_block_and_the_output_below_it() {
     assert_eq!(found[0].manner, Manner::Types("hello".to_owned()));
     assert_eq!((found[0].line, found[0].commands.as_str()), (4, "ls\n"));
     assert_eq!(found[0].output.as_deref(), Some("b\n"));
-    assert_eq!((found[1].manner.clone(), &found[1].output), (Manner::Plain, &None));
+    assert_eq!(
+        (found[1].manner.clone(), &found[1].output),
+        (Manner::Plain, &None)
+    );
 }
 
 #[test]
 fn an_ellipsis_stands_for_anything_within_a_line() {
-    for (output, shown) in [("a\n", "a\n"), ("took 3 s, ok\n", "took … s…\n"), ("x\n", "…\n")] {
+    for (output, shown) in [
+        ("a\n", "a\n"),
+        ("took 3 s, ok\n", "took … s…\n"),
+        ("x\n", "…\n"),
+    ] {
         assert!(resembles(output, shown), "{output:?} {shown:?}");
     }
-    for (output, shown) in [("a\n", "b\n"), ("a\nb\n", "a…\n"), ("ab\n", "a\n"), ("", "a\n")] {
+    for (output, shown) in [
+        ("a\n", "b\n"),
+        ("a\nb\n", "a…\n"),
+        ("ab\n", "a\n"),
+        ("", "a\n"),
+    ] {
         assert!(!resembles(output, shown), "{output:?} {shown:?}");
     }
 }
@@ -140,7 +190,9 @@ impl Example {
             Manner::Plain | Manner::MainJob => bash(&folder, &commands).run(),
             Manner::Serves => {
                 let serving = bash(&folder, &format!("exec {commands}")).start();
-                serving.stdout().wait_until("a line to try", |text| text.contains("\ntry: "));
+                serving
+                    .stdout()
+                    .wait_until("a line to try", |text| text.contains("\ntry: "));
                 serving.signal(Signal::TERM);
                 let mut output = serving.wait();
                 // 128 + 15: ended by SIGTERM, as asked.
@@ -149,7 +201,10 @@ impl Example {
             }
             Manner::Types(text) => {
                 let typist = Program::system("expect", "expect").args(["-c", TYPIST]);
-                let last = self.output.as_deref().and_then(|shown| shown.lines().last());
+                let last = self
+                    .output
+                    .as_deref()
+                    .and_then(|shown| shown.lines().last());
                 in_folder(typist, &folder)
                     .env("COMMANDS", &commands)
                     .env("TYPED", text)
@@ -157,7 +212,10 @@ impl Example {
                     .run()
             }
         };
-        (output.code, output.text().replace('\r', "").replace(address, ADDRESS))
+        (
+            output.code,
+            output.text().replace('\r', "").replace(address, ADDRESS),
+        )
     }
 }
 
@@ -165,7 +223,12 @@ impl Example {
 fn clone_of_the_repository() -> Scratch {
     let folder = Scratch::new();
     let copy = Program::system("cp", "coreutils").arg("-r");
-    copy.args([repository().join("sample_files"), folder.join("sample_files")]).run().expect_code(0);
+    copy.args([
+        repository().join("sample_files"),
+        folder.join("sample_files"),
+    ])
+    .run()
+    .expect_code(0);
     folder.make_dir("target/release");
     for program in [env!("CARGO_BIN_EXE_ftserve"), env!("CARGO_BIN_EXE_ftget")] {
         let name = Path::new(program).file_name().expect("a program's name");
@@ -178,7 +241,10 @@ fn clone_of_the_repository() -> Scratch {
 
 fn bash(folder: &Scratch, commands: &str) -> Program {
     let script = format!("exec 2>&1\n{commands}");
-    in_folder(Program::system("bash", "bash").args(["-euo", "pipefail", "-c", &script]), folder)
+    in_folder(
+        Program::system("bash", "bash").args(["-euo", "pipefail", "-c", &script]),
+        folder,
+    )
 }
 
 fn in_folder(program: Program, folder: &Scratch) -> Program {
@@ -186,7 +252,10 @@ fn in_folder(program: Program, folder: &Scratch) -> Program {
     let own = |inner: &str| folder.join(inner).display().to_string();
     program
         .in_folder(folder.path())
-        .env("PATH", format!("{}:{}:{system}", own("target/release"), own("target")))
+        .env(
+            "PATH",
+            format!("{}:{}:{system}", own("target/release"), own("target")),
+        )
         .env("LANG", "C.UTF-8")
         // For the examples that listen on every address.
         .env("FTSERVE_PORT", "0")
@@ -198,7 +267,9 @@ fn examples(text: &str) -> Vec<Example> {
     let mut may_have_output = false;
     let mut lines = text.lines().enumerate();
     while let Some((at, line)) = lines.next() {
-        if let Some(comment) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"))
+        if let Some(comment) = line
+            .strip_prefix("<!-- ")
+            .and_then(|rest| rest.strip_suffix(" -->"))
         {
             comments.push(comment);
             continue;
@@ -207,7 +278,10 @@ fn examples(text: &str) -> Vec<Example> {
             may_have_output = false;
         }
         if line.starts_with("```") {
-            let block = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```");
+            let block = lines
+                .by_ref()
+                .map(|(_, line)| line)
+                .take_while(|line| *line != "```");
             let block: String = block.flat_map(|line| [line, "\n"]).collect();
             match line {
                 "```sh" => {
@@ -221,15 +295,23 @@ fn examples(text: &str) -> Vec<Example> {
                 _ => {}
             }
         }
-        assert!(comments.is_empty() || line == "```sh", "README.md:{at}: a comment above no block");
+        assert!(
+            comments.is_empty() || line == "```sh",
+            "README.md:{at}: a comment above no block"
+        );
         comments.clear();
     }
     found
 }
 
 fn example(line: usize, comments: &[&str], commands: String) -> Example {
-    let mut example =
-        Example { line, manner: Manner::Plain, before: Vec::new(), commands, output: None };
+    let mut example = Example {
+        line,
+        manner: Manner::Plain,
+        before: Vec::new(),
+        commands,
+        output: None,
+    };
     for comment in comments {
         match comment.split_once(": ") {
             Some(("before", command)) => example.before.push(command.to_owned()),
@@ -248,9 +330,13 @@ fn example(line: usize, comments: &[&str], commands: String) -> Example {
 }
 
 fn resembles(output: &str, shown: &str) -> bool {
-    let (output, shown): (Vec<&str>, Vec<&str>) = (output.lines().collect(), shown.lines().collect());
+    let (output, shown): (Vec<&str>, Vec<&str>) =
+        (output.lines().collect(), shown.lines().collect());
     output.len() == shown.len()
-        && output.iter().zip(shown).all(|(line, shown)| line_resembles(line, shown))
+        && output
+            .iter()
+            .zip(shown)
+            .all(|(line, shown)| line_resembles(line, shown))
 }
 
 fn line_resembles(line: &str, shown: &str) -> bool {
