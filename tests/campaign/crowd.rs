@@ -2,10 +2,11 @@
 //! is larger than the server has places.
 
 use std::fmt::Write as _;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Options;
@@ -30,11 +31,13 @@ struct Size {
     idle: usize,
     slow: usize,
     half: usize,
+    /// Idle, and connecting again whenever they are closed.
+    insistent: usize,
 }
 
 impl Size {
     fn peers(self) -> usize {
-        self.idle + self.slow + self.half
+        self.idle + self.slow + self.half + self.insistent
     }
 }
 
@@ -83,34 +86,36 @@ fn beside_a_crowd(options: &Options, size: Size) -> String {
     table
 }
 
-/// Places for half of the crowd: the honest client gets one all the same.
+/// More peers than the server has places for: the honest client gets one all the same.
 fn more_peers_than_places(options: &Options, size: Size) -> String {
-    let idle = |count| Size {
-        idle: count,
-        slow: 0,
-        half: 0,
-    };
-    let half = |count| Size {
-        half: count,
-        ..idle(0)
-    };
-    let slow = |count| Size {
-        slow: count,
-        ..idle(0)
-    };
     let peers = size.peers();
+    let (idle, half) = (peers, peers);
     let mut kinds = vec![
-        ("idle", idle(peers), GETS_IN_AT_ONCE),
-        ("mixed", size, GETS_IN_AT_ONCE),
-        ("half a header", half(peers), HALF_HEADER_TIMEOUT),
+        ("idle", Size { idle, ..NOBODY }, AT_ONCE),
+        (
+            "idle, back when evicted",
+            Size {
+                insistent: peers,
+                ..NOBODY
+            },
+            AT_ONCE,
+        ),
+        ("mixed", size, AT_ONCE),
     ];
     if options.full {
-        kinds.push(("slow readers", slow(peers / 4), SLOW_READER_TIMEOUT));
+        let slow = peers / 4;
+        kinds.push((
+            "half a header",
+            Size { half, ..NOBODY },
+            HALF_HEADER_TIMEOUT,
+        ));
+        kinds.push(("slow readers", Size { slow, ..NOBODY }, SLOW_READER_TIMEOUT));
     }
     let mut table =
         String::from("  more peers than places     places     peers  slowest of 20 honest, ms\n");
     for (what, size, limit) in kinds {
-        let places = size.peers() / 2;
+        // Those without a place wait in the backlog, which holds 1,024.
+        let places = size.peers() - (size.peers() / 2).min(800);
         let slowest = slowest_amid(size, places);
         assert!(
             slowest <= limit,
@@ -208,51 +213,40 @@ fn first_byte(server: &TestServer, content: &[u8]) -> Duration {
 struct Crowd {
     _waiting: Vec<RawPeer>,
     stop: Option<Sender<()>>,
-    reader: Option<thread::JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Crowd {
     /// Connects them from eight addresses in turn; those that speak only half a header come
     /// last, since the server waits for them the shortest.
     fn gather(address: &str, size: Size) -> Crowd {
-        let mut sources = SOURCES.iter().cycle();
-        let mut peers = |count: usize, words: Vec<u8>, buffer: Option<usize>| {
-            let peer = |_| {
-                let source = sources.next().expect("an endless cycle");
-                let mut peer = RawPeer::connect_from(source, address);
+        let peers = |count: usize, words: &[u8], buffer: Option<usize>| -> Vec<RawPeer> {
+            let peer = |index| {
+                let mut peer = RawPeer::connect_from(source(index), address);
                 if let Some(bytes) = buffer {
                     peer.shrink_receive_buffer(bytes);
                 }
                 // Beyond its places the server closes whom it likes.
-                let _ = peer.try_send(&words);
+                let _ = peer.try_send(words);
                 peer
             };
-            (0..count).map(peer).collect::<Vec<_>>()
+            (0..count).map(peer).collect()
         };
         let request = frame(format!(r#"{{"filename":"{BIG}"}}"#));
-        let mut waiting = peers(size.idle, Vec::new(), None);
-        let slow = peers(size.slow, request.clone(), Some(4096));
-        waiting.extend(peers(
-            size.half,
-            request[..request.len() / 2].to_vec(),
-            None,
-        ));
+        let insistent = peers(size.insistent, &[], None);
+        let mut waiting = peers(size.idle, &[], None);
+        let slow = peers(size.slow, &request, Some(4096));
+        waiting.extend(peers(size.half, &request[..request.len() / 2], None));
         let (stop, stopped) = bounded(0);
-        let reader = thread::spawn(move || {
-            let mut slow = slow;
-            loop {
-                // A peer that was closed stays closed; it no longer matters here.
-                slow.retain_mut(|peer| matches!(peer.try_read(1), Ok(byte) if !byte.is_empty()));
-                match stopped.recv_timeout(Duration::from_secs(1)) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    _ => return,
-                }
-            }
-        });
+        let address = address.to_owned();
+        let also_stopped = stopped.clone();
         Crowd {
             _waiting: waiting,
             stop: Some(stop),
-            reader: Some(reader),
+            threads: vec![
+                thread::spawn(move || read_slowly(slow, &stopped)),
+                thread::spawn(move || insist(insistent, &address, &also_stopped)),
+            ],
         }
     }
 }
@@ -260,10 +254,47 @@ impl Crowd {
 impl Drop for Crowd {
     fn drop(&mut self) {
         self.stop = None;
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
+        for thread in self.threads.drain(..) {
+            // Its panic is on standard error; a second one here would abort.
+            assert!(
+                thread.join().is_ok() || thread::panicking(),
+                "a crowd broke down"
+            );
         }
     }
+}
+
+/// One byte of each per second. A peer that was closed stays closed.
+fn read_slowly(mut peers: Vec<RawPeer>, stopped: &Receiver<()>) {
+    while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+        peers.retain_mut(|peer| matches!(peer.try_read(1), Ok(byte) if !byte.is_empty()));
+    }
+}
+
+/// Says nothing, and connects again whenever it is closed.
+fn insist(mut peers: Vec<RawPeer>, address: &str, stopped: &Receiver<()>) {
+    let a_while = Timespec {
+        tv_sec: 0,
+        tv_nsec: 20_000_000,
+    };
+    while stopped.try_recv() == Err(TryRecvError::Empty) {
+        let mut watched: Vec<PollFd<'_>> = peers
+            .iter()
+            .map(|peer| PollFd::new(peer, PollFlags::IN))
+            .collect();
+        poll(&mut watched, Some(&a_while)).expect("poll");
+        let closed: Vec<usize> = (0..watched.len())
+            .filter(|&index| !watched[index].revents().is_empty())
+            .collect();
+        for index in closed {
+            peers[index] = RawPeer::connect_from(source(index), address);
+        }
+    }
+}
+
+/// The eight addresses in turn.
+fn source(index: usize) -> &'static str {
+    SOURCES[index % SOURCES.len()]
 }
 
 fn honest_root() -> Scratch {
@@ -287,15 +318,23 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
+const NOBODY: Size = Size {
+    idle: 0,
+    slow: 0,
+    half: 0,
+    insistent: 0,
+};
 const FULL: Size = Size {
     idle: 2000,
     slow: 500,
     half: 1000,
+    ..NOBODY
 };
 const SHORT: Size = Size {
     idle: 200,
     slow: 50,
     half: 100,
+    ..NOBODY
 };
 const SOURCES: [&str; 8] = [
     "127.0.1.1",
@@ -313,7 +352,7 @@ const BIG: &str = "big";
 const RSS_PER_PEER_KIB_MAX: usize = 4;
 const RSS_SLACK_KIB: u64 = 8 << 10;
 const P99_SLACK: Duration = Duration::from_millis(50);
-const GETS_IN_AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_secs(2);
 /// 10 s of PROTOCOL.md 7, and time to get through the line.
 const HALF_HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// 30 s of PROTOCOL.md 7 when connections run short, likewise.

@@ -13,15 +13,16 @@ use crate::Options;
 use crate::harness::{Output, Program, Running, Scratch, TestServer};
 use crate::published::Published;
 use crate::random::Random;
-use crate::watcher::Watcher;
+use crate::watcher::{self, Watcher};
 
 /// Runs it; see the module.
 pub(crate) fn run(options: &Options) -> String {
+    watcher::assert_watchful();
     let mut stage = Stage::new(options.seed);
     for (_, mut random) in options.rounds() {
         stage.round(&mut random);
     }
-    let appearances = stage.watcher.settle();
+    let appearances = stage.watched();
     let tally = stage.tally.iter();
     let tally: Vec<String> = tally
         .map(|(what, count)| format!("{count} {what}"))
@@ -183,7 +184,14 @@ impl Stage {
         let known: Vec<OsString> = self.published.files().iter().map(|f| f.name()).collect();
         let left_over: Vec<_> = names.iter().filter(|name| !known.contains(name)).collect();
         assert!(left_over.is_empty(), "left over: {left_over:?}");
-        self.watcher.settle();
+        self.watched();
+    }
+
+    /// The appearances so far; panics if one of them was wrong.
+    fn watched(&self) -> u64 {
+        self.watcher
+            .settle()
+            .unwrap_or_else(|faults| panic!("{faults}"))
     }
 
     fn ftget(&self, chosen: &[usize]) -> Program {

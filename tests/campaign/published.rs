@@ -52,12 +52,12 @@ impl Published {
             stage,
             root,
         };
-        (0..published.files.len()).for_each(|index| published.publish(index));
+        (0..published.files.len()).for_each(|index| drop(published.publish(index)));
         published
     }
 
-    /// Puts the other version in the file's place, in one rename.
-    pub(crate) fn publish(&mut self, index: usize) {
+    /// Puts the other version in the file's place, in one rename, and returns it.
+    pub(crate) fn publish(&mut self, index: usize) -> Arc<Vec<u8>> {
         let file = &mut self.files[index];
         file.current = 1 - file.current;
         // Known before it is visible: a client may be quicker than this thread.
@@ -66,6 +66,7 @@ impl Published {
         let target = self.root.join(file.path);
         fs::create_dir_all(target.parent().expect("a folder")).expect("the file's folder");
         fs::rename(staged, target).expect("publishing by rename");
+        Arc::clone(&file.versions[file.current])
     }
 
     /// The folder to serve.

@@ -13,8 +13,8 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
-use crate::harness::DEADLINE;
-use crate::published::Seen;
+use crate::harness::{DEADLINE, Scratch};
+use crate::published::{Published, Seen};
 
 /// Two threads: one opens every file the moment its name appears, the other compares what
 /// was opened, so that comparing 40 MiB does not delay the next look.
@@ -64,9 +64,11 @@ impl Watcher {
         }
     }
 
-    /// Waits until everything that has happened was looked at; panics with what was wrong.
-    /// Returns the appearances so far.
-    pub(crate) fn settle(&self) -> u64 {
+    /// Waits until everything that has happened was looked at. Returns the appearances so far.
+    ///
+    /// # Errors
+    /// What was seen and should not have been, a line each.
+    pub(crate) fn settle(&self) -> Result<u64, String> {
         let (sightings, changed) = &*self.shared;
         let before = sightings.lock().expect("sightings").settled;
         // Events come in order: when this name has come through, all before it have.
@@ -76,12 +78,14 @@ impl Watcher {
             .wait_timeout_while(guard, DEADLINE, |s| s.settled == before)
             .expect("sightings");
         assert!(!timeout.timed_out(), "the watcher lags behind");
-        assert!(
-            sightings.faults.is_empty(),
-            "{}",
-            sightings.faults.join("\n")
-        );
-        sightings.count
+        if sightings.faults.is_empty() {
+            Ok(sightings.count)
+        } else {
+            Err(sightings.faults.join(
+                "
+",
+            ))
+        }
     }
 
     fn mark(&self, name: &str) {
@@ -99,6 +103,47 @@ impl Drop for Watcher {
             let _ = thread.join();
         });
     }
+}
+
+/// Panics unless a watcher sees what it is there to see.
+pub(crate) fn assert_watchful() {
+    let mut published = Published::new(0, &[("known", [10, 20])]);
+    let (old, new) = (
+        published.files()[0].content().to_vec(),
+        published.publish(0),
+    );
+    let plant = |what: &str, plant: &dyn Fn(&Scratch), wanted: Result<u64, &str>| {
+        let folder = Scratch::in_memory();
+        let watcher = Watcher::of(folder.path(), published.seen());
+        plant(&folder);
+        let found = watcher.settle();
+        let alike = match (&found, wanted) {
+            (Ok(found), Ok(wanted)) => *found == wanted,
+            (Err(found), Err(wanted)) => found.contains(wanted),
+            _ => false,
+        };
+        assert!(alike, "{what}: {found:?}, not {wanted:?}");
+    };
+    let place = |folder: &Scratch, name: &str, bytes: &[u8]| {
+        let hidden = folder.write(".ft-hidden.part", bytes);
+        fs::rename(hidden, folder.join(name)).expect("placed");
+    };
+    let both = |folder: &Scratch| {
+        place(folder, "known", &old);
+        place(folder, "known", &new);
+    };
+    plant("either version", &both, Ok(2));
+    let short = |folder: &Scratch| place(folder, "known", &old[..9]);
+    plant("a version cut short", &short, Err("nobody published"));
+    let other = |folder: &Scratch| place(folder, "unknown", &old);
+    plant("another name", &other, Err("nobody published"));
+    let create = |folder: &Scratch| drop(folder.write("known", &old));
+    plant("written in place", &create, Err("not appear by a rename"));
+    let delete = |folder: &Scratch| {
+        place(folder, "known", &old);
+        fs::remove_file(folder.join("known")).expect("deleted");
+    };
+    plant("deleted", &delete, Err("DELETE"));
 }
 
 fn open_what_appears(inotify: &OwnedFd, folder: &Path, sightings: &Sender<Sighting>) {
