@@ -14,6 +14,7 @@ mod queue;
 mod slots;
 mod stats;
 mod ticks;
+mod transfer;
 mod worker;
 
 use std::convert::Infallible;
@@ -28,6 +29,9 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 pub use config::{Closing, Listen, Quantum, ServerConfig};
 pub use handler::{ConnectionHandler, Disposition, Ending, Interest, Rest, Turn, Waker};
 pub use stats::ServerStats;
+pub use transfer::{
+    Conversation, Desk, Observer, Outcome, Report, TransferHandler, TransferLimits,
+};
 
 use crate::net::{Address, Listener};
 use crate::server::control::{Control, Mode};

@@ -1,0 +1,204 @@
+//! `get`: a file or a part of it, with its digest before its first byte.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::digest::Md5Stream;
+use crate::server::transfer::body::{Body, rewritten};
+use crate::server::transfer::exchange::{Asked, BODY_STEP_BYTES, Exchange, Purpose, Reply};
+use crate::server::transfer::reply::{store_refusal, unreadable};
+use crate::store::{Object, ObjectMeta, Store};
+use crate::wire::{ErrorCode, GetRequest, Md5Digest, Refusal, ResponseHeader};
+
+impl<S: Store> Exchange<'_, S> {
+    pub(super) fn get(
+        &mut self,
+        asked: &Asked,
+        request: GetRequest,
+    ) -> Result<Reply<S::Object>, Refusal> {
+        for _ in 0..READ_TRIES_MAX {
+            let catalog = &self.handler.catalog;
+            let (object, meta) = catalog
+                .open(&request.path)
+                .map_err(|error| store_refusal(&error))?;
+            if meta.size() > BODY_STEP_BYTES as u64 {
+                return self.get_long(asked, request, Arc::new(object), meta);
+            }
+            if let Some(reply) = self.get_short(asked, &request, object, &meta)? {
+                return Ok(reply);
+            }
+        }
+        Err(Refusal::new(
+            ErrorCode::Changed,
+            "file changed each time it was read",
+        ))
+    }
+
+    /// Reads what is asked for at once and appends the whole answer; `None` if the file
+    /// changed meanwhile.
+    fn get_short(
+        &mut self,
+        asked: &Asked,
+        request: &GetRequest,
+        object: S::Object,
+        meta: &ObjectMeta,
+    ) -> Result<Option<Reply<S::Object>>, Refusal> {
+        let catalog = &self.handler.catalog;
+        let size = meta.size();
+        // Hashing so little costs less than looking it up, and is never stale.
+        let looked_up = size > ALWAYS_HASHED_BYTES_MAX;
+        let known = if looked_up {
+            catalog.known(&meta.stamp, request.fresh)
+        } else {
+            None
+        };
+        let read = match known {
+            Some(md5) => part_of(request, md5, size)?.unwrap_or(0..0),
+            None => 0..size,
+        };
+        let bytes = &mut self.desk.body[..(read.end - read.start) as usize];
+        if !read_exactly(&object, bytes, read.start).map_err(|_| unreadable())? {
+            return Ok(None);
+        }
+        let now = object.meta().map_err(|_| unreadable())?.stamp;
+        if rewritten(&meta.stamp, &now) {
+            return Ok(None);
+        }
+        let md5 = known.unwrap_or_else(|| Md5Stream::digest(bytes));
+        if known.is_none() && looked_up && meta.stamp.same_content(&now) {
+            catalog.remember(&meta.stamp, md5);
+        }
+
+        let Some(part) = part_of(request, md5, size)? else {
+            return Ok(Some(self.say_match(asked, meta, md5)));
+        };
+        let output = self.desk.output.append();
+        body_header(asked, request, meta, md5, &part).encode(output);
+        let start = output.len();
+        let within = (part.start - read.start) as usize..(part.end - read.start) as usize;
+        output.extend_from_slice(&self.desk.body[within]);
+        let body_bytes = part.end - part.start;
+        if body_bytes > ALWAYS_HASHED_BYTES_MAX {
+            let body = Body {
+                object: Arc::new(object),
+                stamp: meta.stamp,
+                position: part.start,
+                end: part.end,
+            };
+            self.desk.output.set_tail(start, body);
+        }
+        Ok(Some(Reply::Said { body_bytes }))
+    }
+
+    fn get_long(
+        &mut self,
+        asked: &Asked,
+        request: GetRequest,
+        object: Arc<S::Object>,
+        meta: ObjectMeta,
+    ) -> Result<Reply<S::Object>, Refusal> {
+        match self.handler.catalog.known(&meta.stamp, request.fresh) {
+            Some(md5) => self.begin_body(asked, &request, object, &meta, md5),
+            None => {
+                let (fresh, progress) = (request.fresh, request.progress);
+                Ok(self.await_digest(object, meta, fresh, progress, Purpose::Get(request)))
+            }
+        }
+    }
+
+    /// Appends the header of a body that is sent in steps.
+    pub(super) fn begin_body(
+        &mut self,
+        asked: &Asked,
+        request: &GetRequest,
+        object: Arc<S::Object>,
+        meta: &ObjectMeta,
+        md5: Md5Digest,
+    ) -> Result<Reply<S::Object>, Refusal> {
+        let Some(part) = part_of(request, md5, meta.size())? else {
+            return Ok(self.say_match(asked, meta, md5));
+        };
+        body_header(asked, request, meta, md5, &part).encode(self.desk.output.append());
+        if part.is_empty() {
+            return Ok(Reply::Said { body_bytes: 0 });
+        }
+        Ok(Reply::Send(Body {
+            object,
+            stamp: meta.stamp,
+            position: part.start,
+            end: part.end,
+        }))
+    }
+
+    /// Appends the answer to a client that has this content.
+    fn say_match(&mut self, asked: &Asked, meta: &ObjectMeta, md5: Md5Digest) -> Reply<S::Object> {
+        let header = ResponseHeader {
+            total_size: meta.size(),
+            md5: Some(md5),
+            body_size: Some(0),
+            matched: true,
+            ..describe(asked, meta)
+        };
+        header.encode(self.desk.output.append());
+        Reply::Said { body_bytes: 0 }
+    }
+}
+
+/// The keys that every answer about a file has, besides its size and digest.
+pub(super) fn describe<'a>(asked: &'a Asked, meta: &ObjectMeta) -> ResponseHeader<'a> {
+    ResponseHeader {
+        name: (&asked.name).into(),
+        mtime: Some(meta.stamp.mtime),
+        mode: Some(meta.mode),
+        id: asked.id.clone(),
+        ..ResponseHeader::default()
+    }
+}
+
+fn body_header<'a>(
+    asked: &'a Asked,
+    request: &GetRequest,
+    meta: &ObjectMeta,
+    md5: Md5Digest,
+    part: &Range<u64>,
+) -> ResponseHeader<'a> {
+    let ranged = request.range.is_some();
+    ResponseHeader {
+        total_size: meta.size(),
+        md5: Some(md5),
+        body_size: ranged.then_some(part.end - part.start),
+        offset: ranged.then_some(part.start),
+        ..describe(asked, meta)
+    }
+}
+
+/// The bytes to send of a file with this digest and size; `None` if the client has them.
+fn part_of(request: &GetRequest, md5: Md5Digest, size: u64) -> Result<Option<Range<u64>>, Refusal> {
+    if request.want_md5.is_some_and(|wanted| wanted != md5) {
+        return Err(Refusal::new(
+            ErrorCode::Changed,
+            format!("file's md5 is {md5} now"),
+        ));
+    }
+    if request.have_md5 == Some(md5) {
+        return Ok(None);
+    }
+    let range = request.range.unwrap_or_default();
+    let end = range.end(size)?;
+    Ok(Some(range.offset..end))
+}
+
+/// Fills `buffer` from `offset` on; `false` if the object ends before.
+fn read_exactly(object: &impl Object, buffer: &mut [u8], offset: u64) -> std::io::Result<bool> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match object.read_at(&mut buffer[filled..], offset + filled as u64)? {
+            0 => return Ok(false),
+            count => filled += count,
+        }
+    }
+    Ok(true)
+}
+
+const ALWAYS_HASHED_BYTES_MAX: u64 = 4 << 10;
+const READ_TRIES_MAX: u32 = 3;

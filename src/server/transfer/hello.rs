@@ -1,0 +1,27 @@
+//! `hello`: what this server can do.
+
+use std::borrow::Cow;
+
+use crate::server::transfer::exchange::Asked;
+use crate::wire::{Hello, ResponseHeader};
+
+/// Appends the answer to `hello`.
+pub(super) fn hello(asked: &Asked, output: &mut Vec<u8>) {
+    let text = |word: &'static str| Cow::Borrowed(word);
+    let header = ResponseHeader {
+        id: asked.id.clone(),
+        body_size: Some(0),
+        hello: Some(Hello {
+            ft: PROTOCOL_VERSION,
+            ops: OPS.map(text).into(),
+            digests: DIGESTS.map(text).into(),
+            writable: false,
+        }),
+        ..ResponseHeader::default()
+    };
+    header.encode(output);
+}
+
+const PROTOCOL_VERSION: u64 = 1;
+const OPS: [&str; 3] = ["get", "stat", "hello"];
+const DIGESTS: [&str; 1] = ["md5"];

@@ -1,0 +1,285 @@
+//! From the bytes of a connection to its requests.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use crate::net::{Deadline, Stream, Wait};
+use crate::server::transfer::TransferLimits;
+use crate::wire::{
+    FRAME_BYTES_MAX, LENGTH_BYTES, ReceivedRequest, Spelling, TextEvent, TextReader, classify,
+    split_frame,
+};
+
+/// What a connection remembers of its input between turns.
+pub(super) struct Inbox {
+    spelling: Option<Spelling>,
+    text: TextReader,
+    /// Read, not yet taken up; on a worker's [`Input`] during a turn.
+    leftover: Vec<u8>,
+    /// Bytes still to come of a request's body that nobody wants, and until when.
+    dropping: u64,
+    drop_by: Option<Deadline>,
+    /// The peer has ended its stream.
+    pub(super) ended: bool,
+    reads: u8,
+    single_byte_reads: u8,
+    last_read: Instant,
+    request_since: Option<Instant>,
+    idle_since: Instant,
+}
+
+/// A worker's buffer for the input of the connection it works on.
+pub(super) struct Input {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+/// What was found in the input.
+pub(super) enum Incoming {
+    Request(ReceivedRequest),
+    /// A line of text longer than a name may be.
+    LongName,
+    /// Not a frame, for this reason.
+    BadFrame(String),
+    Http,
+    Tls,
+}
+
+/// What a read brought.
+pub(super) enum Arrival {
+    /// Bytes, or the end of the stream.
+    Something,
+    Nothing,
+}
+
+impl Inbox {
+    pub(super) fn new(now: Instant) -> Inbox {
+        Inbox {
+            spelling: None,
+            text: TextReader::default(),
+            leftover: Vec::new(),
+            dropping: 0,
+            drop_by: None,
+            ended: false,
+            reads: 0,
+            single_byte_reads: 0,
+            last_read: now,
+            request_since: None,
+            idle_since: now,
+        }
+    }
+
+    /// Puts what is left from earlier turns on the worker's desk.
+    pub(super) fn lay_out(&mut self, input: &mut Input) {
+        let leftover = std::mem::take(&mut self.leftover);
+        input.bytes[..leftover.len()].copy_from_slice(&leftover);
+        (input.start, input.end) = (0, leftover.len());
+    }
+
+    /// Takes what is left from the worker's desk. Nothing left costs no memory.
+    pub(super) fn clear_away(&mut self, input: &mut Input) {
+        self.leftover = input.rest().to_vec();
+        input.clear();
+    }
+
+    /// The next complete request. `silent`: the peer has been silent for so long that
+    /// text counts as ended.
+    pub(super) fn next(&mut self, input: &mut Input, silent: bool) -> Option<Incoming> {
+        loop {
+            let dropped = usize::try_from(self.dropping)
+                .unwrap_or(usize::MAX)
+                .min(input.rest().len());
+            input.take(dropped);
+            self.dropping -= dropped as u64;
+            if self.dropping > 0 || input.rest().is_empty() {
+                return None;
+            }
+            self.drop_by = None;
+            let spelling = match self.spelling {
+                Some(spelling) => spelling,
+                None => *self
+                    .spelling
+                    .insert(classify(input.rest(), self.ended || silent)?),
+            };
+            let found = match spelling {
+                Spelling::Framed => self.next_frame(input),
+                Spelling::Text => self.next_line(input, silent),
+                Spelling::Http => Some(Incoming::Http),
+                Spelling::Tls => Some(Incoming::Tls),
+                Spelling::Bad => Some(Incoming::BadFrame(
+                    "first bytes are neither a frame nor a name".into(),
+                )),
+            };
+            if found.is_some() {
+                self.request_since = None;
+            }
+            return found;
+        }
+    }
+
+    fn next_frame(&mut self, input: &mut Input) -> Option<Incoming> {
+        let rest = input.rest();
+        let request = match split_frame(rest) {
+            Ok(Some(frame)) => {
+                ReceivedRequest::parse(frame.json).map(|request| (request, frame.bytes))
+            }
+            Ok(None) if self.ended => {
+                return Some(Incoming::BadFrame(format!(
+                    "stream ended {} bytes into a frame",
+                    rest.len()
+                )));
+            }
+            Ok(None) => return None,
+            Err(error) => Err(error),
+        };
+        match request {
+            Ok((request, bytes)) => {
+                input.take(bytes);
+                self.dropping = request.body_size;
+                Some(Incoming::Request(request))
+            }
+            Err(error) => Some(Incoming::BadFrame(error.to_string())),
+        }
+    }
+
+    fn next_line(&mut self, input: &mut Input, silent: bool) -> Option<Incoming> {
+        let ended = self.ended || silent && !self.somebody_types();
+        let (bytes, event) = self.text.next(input.rest(), ended);
+        input.take(bytes);
+        match event? {
+            TextEvent::Name(name) => Some(Incoming::Request(ReceivedRequest::from_text(&name))),
+            TextEvent::TooLong => Some(Incoming::LongName),
+            TextEvent::Http => Some(Incoming::Http),
+        }
+    }
+
+    /// Reads once.
+    ///
+    /// # Errors
+    /// What the kernel says: the peer is gone.
+    pub(super) fn read(&mut self, stream: &mut Stream, input: &mut Input) -> io::Result<Arrival> {
+        let count = match input.read(stream) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Arrival::Nothing),
+            Err(error) => return Err(error),
+        };
+        self.ended = count == 0;
+        self.last_read = Instant::now();
+        if self.reads < TYPING_READS {
+            self.reads += 1;
+            self.single_byte_reads += u8::from(count == 1);
+        }
+        Ok(Arrival::Something)
+    }
+
+    /// An answer is complete: from now on the connection is idle.
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.idle_since = now;
+    }
+
+    /// The body of the request just taken up is dropped as it comes, until this is over.
+    pub(super) fn drop_body_by(&mut self, deadline: Deadline) {
+        self.drop_by = Some(deadline);
+    }
+
+    /// What is waited for, with `rest` of a request that is not complete.
+    pub(super) fn deadline(
+        &mut self,
+        input: &Input,
+        limits: &TransferLimits,
+        now: Instant,
+    ) -> Deadline {
+        if let Some(deadline) = self.drop_by {
+            return deadline;
+        }
+        if input.rest().is_empty() {
+            return Deadline::after(self.idle_since, Wait::NextRequest, limits.idle_timeout);
+        }
+        let since = *self.request_since.get_or_insert(now);
+        let limit = match self.spelling {
+            Some(Spelling::Text) => limits.text_timeout(),
+            _ => limits.header_timeout,
+        };
+        Deadline::after(since, Wait::RequestHeader, limit)
+    }
+
+    /// Since when the peer owes something: a request, or the rest of one.
+    pub(super) fn waiting_since(&self, now: Instant) -> Instant {
+        self.request_since.unwrap_or(if self.drop_by.is_some() {
+            now
+        } else {
+            self.idle_since
+        })
+    }
+
+    /// When silence will have ended the text that is there; `None` if it does not.
+    pub(super) fn silence(&self, input: &Input, stream: &Stream) -> Option<Deadline> {
+        if input.rest().is_empty() || self.dropping > 0 {
+            return None;
+        }
+        let limit = match self.spelling {
+            None => SHORT_TEXT_SILENCE,
+            Some(Spelling::Text) if !self.somebody_types() => {
+                TEXT_SILENCE + 2 * stream.round_trip()
+            }
+            Some(_) => return None,
+        };
+        Some(Deadline::after(self.last_read, Wait::TextSilence, limit))
+    }
+
+    /// Whether a person types: the first reads brought one byte each.
+    fn somebody_types(&self) -> bool {
+        self.single_byte_reads == TYPING_READS
+    }
+}
+
+impl Input {
+    pub(super) fn new() -> Input {
+        Input {
+            bytes: vec![0; INPUT_BYTES_MAX].into(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Whether the last read left room, so that the socket was empty then.
+    pub(super) fn has_room(&self) -> bool {
+        self.end < self.bytes.len()
+    }
+
+    pub(super) fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    fn take(&mut self, count: usize) {
+        self.start += count;
+    }
+
+    fn read(&mut self, stream: &mut Stream) -> io::Result<usize> {
+        // What is left is less than one request, so moving it to the front makes room.
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        loop {
+            match stream.read(&mut self.bytes[self.end..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    self.end += count;
+                    return Ok(count);
+                }
+            }
+        }
+    }
+}
+
+/// One frame of the longest kind, which is more than the longest line.
+const INPUT_BYTES_MAX: usize = LENGTH_BYTES + FRAME_BYTES_MAX;
+/// Fewer than three bytes could still be the start of a frame.
+const SHORT_TEXT_SILENCE: Duration = Duration::from_secs(2);
+const TEXT_SILENCE: Duration = Duration::from_millis(200);
+const TYPING_READS: u8 = 2;

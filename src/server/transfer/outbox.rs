@@ -1,0 +1,159 @@
+//! Answers on their way to a peer.
+
+use std::io::{self, IoSlice, Write};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::net::Stream;
+use crate::server::transfer::body::Body;
+
+/// A worker's buffer for the answers of the connection it works on.
+pub(super) struct Output<O> {
+    pub(super) bytes: Vec<u8>,
+    sent: usize,
+    /// The last answer's body, if it ends where the output ends and can be read again.
+    tail: Option<(Range<usize>, Body<O>)>,
+}
+
+/// What a connection keeps of its answers while it rests.
+pub(super) struct Kept {
+    bytes: Vec<u8>,
+    /// The sum of all connections, counted down when this is dropped.
+    total: Arc<AtomicUsize>,
+}
+
+/// How far a write came.
+pub(super) enum Flow {
+    /// Everything was taken; so many bytes.
+    Through(usize),
+    /// The peer's window is full after so many bytes.
+    Blocked(usize),
+}
+
+impl<O> Output<O> {
+    pub(super) fn new() -> Output<O> {
+        Output {
+            bytes: Vec::new(),
+            sent: 0,
+            tail: None,
+        }
+    }
+
+    pub(super) fn lay_out(&mut self, kept: Option<Kept>) {
+        self.clear();
+        if let Some(kept) = kept {
+            self.bytes.extend_from_slice(&kept.bytes);
+        }
+    }
+
+    /// Takes what is left from the worker's desk. Nothing left costs no memory.
+    pub(super) fn clear_away(&mut self, total: &Arc<AtomicUsize>) -> Option<Kept> {
+        let kept = (!self.is_empty()).then(|| Kept::new(self.bytes[self.sent..].to_vec(), total));
+        self.clear();
+        kept
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Where the next answer is appended.
+    pub(super) fn append(&mut self) -> &mut Vec<u8> {
+        self.tail = None;
+        &mut self.bytes
+    }
+
+    /// The bytes from `start` on are this body: if they do not go out they need not be kept.
+    pub(super) fn set_tail(&mut self, start: usize, body: Body<O>) {
+        self.tail = Some((start..self.bytes.len(), body));
+    }
+
+    /// Writes what there is.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub(super) fn flush(&mut self, stream: &mut Stream) -> io::Result<Flow> {
+        let mut written = 0;
+        while !self.is_empty() {
+            match write(stream, &self.bytes[self.sent..], &[])? {
+                None => return Ok(Flow::Blocked(written)),
+                Some(count) => {
+                    self.sent += count;
+                    written += count;
+                }
+            }
+        }
+        self.clear();
+        Ok(Flow::Through(written))
+    }
+
+    /// Writes once what there is, and after it `next`. Says how many bytes of both went out.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub(super) fn flush_with(&mut self, stream: &mut Stream, next: &[u8]) -> io::Result<usize> {
+        self.tail = None;
+        let count = write(stream, &self.bytes[self.sent..], next)?.unwrap_or(0);
+        self.sent += count.min(self.len());
+        if self.is_empty() {
+            self.clear();
+        }
+        Ok(count)
+    }
+
+    /// Shortens the output by a body that can be read again, and gives what of it is still to be
+    /// sent.
+    pub(super) fn cut_tail(&mut self) -> Option<Body<O>> {
+        let (range, mut body) = self.tail.take()?;
+        body.position += self.sent.saturating_sub(range.start) as u64;
+        self.bytes.truncate(range.start.max(self.sent));
+        Some(body)
+    }
+
+    fn clear(&mut self) {
+        self.tail = None;
+        self.sent = 0;
+        self.bytes.clear();
+        // One answer with a long name may be larger than any other; nobody needs that much again.
+        self.bytes.shrink_to(OUTPUT_BYTES_KEPT);
+    }
+}
+
+impl Kept {
+    fn new(bytes: Vec<u8>, total: &Arc<AtomicUsize>) -> Kept {
+        total.fetch_add(bytes.len(), Ordering::Relaxed);
+        Kept {
+            bytes,
+            total: Arc::clone(total),
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// One write; `None` if it would have to wait.
+fn write(stream: &mut Stream, first: &[u8], second: &[u8]) -> io::Result<Option<usize>> {
+    loop {
+        let outcome = match (first, second) {
+            (bytes, []) | ([], bytes) => stream.write(bytes),
+            (first, second) => stream.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
+        };
+        match outcome {
+            Ok(count) => return Ok(Some(count)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+const OUTPUT_BYTES_KEPT: usize = 512 << 10;

@@ -1,0 +1,93 @@
+//! From what went wrong to what the peer is told: the only place, every case written out.
+
+use std::borrow::Cow;
+
+use crate::store::StoreError;
+use crate::wire::{ErrorCode, ErrorReply, Refusal, RequestId, ResponseHeader};
+
+/// The bytes before a refusal's answer: `error`, no size, no digest.
+pub(super) fn refuse(name: &[u8], id: Option<&RequestId>, refusal: &Refusal, output: &mut Vec<u8>) {
+    let header = ResponseHeader {
+        name: Cow::Borrowed(name),
+        id: id.cloned(),
+        error: Some(ErrorReply {
+            code: Cow::Borrowed(refusal.code.as_str()),
+            message: Cow::Borrowed(&refusal.message),
+            retry_after_ms: refusal.retry_after_ms,
+        }),
+        ..ResponseHeader::default()
+    };
+    header.encode(output);
+}
+
+/// What a peer is told of a store's error: never a path of the host.
+pub(super) fn store_refusal(error: &StoreError) -> Refusal {
+    let code = match error {
+        StoreError::NotFound => ErrorCode::NotFound,
+        StoreError::IsDirectory => ErrorCode::IsDirectory,
+        StoreError::NotADirectory => ErrorCode::NotADirectory,
+        StoreError::NotAFile => ErrorCode::NotAFile,
+        StoreError::Forbidden => ErrorCode::Forbidden,
+        StoreError::Busy(_) => ErrorCode::Busy,
+        StoreError::Io(_) => ErrorCode::Internal,
+    };
+    let retry_after_ms = (code == ErrorCode::Busy).then_some(RETRY_AFTER_MS);
+    Refusal {
+        code,
+        message: error.to_string(),
+        retry_after_ms,
+    }
+}
+
+/// The file cannot be read; the reason is this machine's.
+pub(super) fn unreadable() -> Refusal {
+    Refusal::new(ErrorCode::Internal, "file could not be read")
+}
+
+pub(super) fn shutting_down() -> Refusal {
+    Refusal {
+        code: ErrorCode::ShuttingDown,
+        message: "server is shutting down".into(),
+        retry_after_ms: Some(RETRY_AFTER_MS),
+    }
+}
+
+/// For a browser, or whatever else speaks HTTP.
+pub(super) const HTTP_ANSWER: &[u8] = b"HTTP/1.1 501 Not Implemented\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 89\r\n\
+    Connection: close\r\n\
+    \r\n\
+    This server speaks FT/1, not HTTP. To fetch a file from it: ftget HOST:PORT/PATH/OF/FILE\n";
+
+/// A fatal `handshake_failure` alert (RFC 5246, section 7.2).
+pub(super) const TLS_ANSWER: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28];
+
+const RETRY_AFTER_MS: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_http_answer_is_as_long_as_it_says() {
+        let text = std::str::from_utf8(HTTP_ANSWER).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())),
+            "body is {} bytes",
+            body.len()
+        );
+    }
+
+    #[test]
+    fn no_message_says_what_the_file_system_said() {
+        let secret = || std::io::Error::other("/srv/private/file: gone");
+        for error in [StoreError::Busy(secret()), StoreError::Io(secret())] {
+            assert!(
+                !store_refusal(&error).message.contains("private"),
+                "{error}"
+            );
+        }
+    }
+}

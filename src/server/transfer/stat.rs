@@ -1,0 +1,52 @@
+//! `stat`: what is known about one name.
+
+use std::sync::Arc;
+
+use crate::server::transfer::exchange::{Asked, Exchange, Purpose, Reply};
+use crate::server::transfer::get::describe;
+use crate::server::transfer::reply::store_refusal;
+use crate::store::{ObjectMeta, Store};
+use crate::wire::{Md5Digest, ObjectKind, Refusal, ResponseHeader, StatRequest};
+
+impl<S: Store> Exchange<'_, S> {
+    pub(super) fn stat(
+        &mut self,
+        asked: &Asked,
+        request: StatRequest,
+    ) -> Result<Reply<S::Object>, Refusal> {
+        let catalog = &self.handler.catalog;
+        let meta = catalog
+            .stat(&request.path)
+            .map_err(|error| store_refusal(&error))?;
+        if meta.kind != ObjectKind::File {
+            return Ok(self.say_stat(asked, &meta, None));
+        }
+        let known = catalog.known(&meta.stamp, request.fresh);
+        if known.is_some() || !request.digest {
+            return Ok(self.say_stat(asked, &meta, known));
+        }
+        let (object, meta) = catalog
+            .open(&request.path)
+            .map_err(|error| store_refusal(&error))?;
+        let (fresh, progress) = (request.fresh, request.progress);
+        Ok(self.await_digest(Arc::new(object), meta, fresh, progress, Purpose::Stat))
+    }
+
+    /// Appends the answer to `stat`.
+    pub(super) fn say_stat(
+        &mut self,
+        asked: &Asked,
+        meta: &ObjectMeta,
+        md5: Option<Md5Digest>,
+    ) -> Reply<S::Object> {
+        let header = ResponseHeader {
+            total_size: meta.size(),
+            md5,
+            body_size: Some(0),
+            kind: Some(meta.kind),
+            ..describe(asked, meta)
+        };
+        header.encode(self.desk.output.append());
+        Reply::Said { body_bytes: 0 }
+    }
+}
