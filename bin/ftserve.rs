@@ -1,3 +1,7 @@
 //! The server program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ftserve::cli::serve(std::env::args_os())
+}

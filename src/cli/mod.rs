@@ -2,9 +2,11 @@
 //! prints, reads the environment or picks an exit code.
 
 mod exit_code;
+mod serve;
 mod terminal;
 mod values;
 
 pub use exit_code::ExitCode;
+pub use serve::serve;
 pub use terminal::visible;
 pub use values::{ValueError, parse_duration, parse_size};

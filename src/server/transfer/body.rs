@@ -30,15 +30,9 @@ impl<O: Object> Body<O> {
         let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let room = left.min(buffer.len());
         let count = self.object.read_at(&mut buffer[..room], self.position)?;
-        if count == 0 || count == left && rewritten(&self.stamp, &self.object.meta()?.stamp) {
+        if count == 0 || count == left && !self.stamp.still_begins(&self.object.meta()?.stamp) {
             return Ok(None);
         }
         Ok(Some(&buffer[..count]))
     }
-}
-
-/// Whether the bytes that were there under the stamp `then` may be others now. A file that
-/// only grew still begins with them, as far as a file system tells.
-pub(super) fn rewritten(then: &Stamp, now: &Stamp) -> bool {
-    !then.same_content(now) && now.size <= then.size
 }

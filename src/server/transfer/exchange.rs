@@ -15,7 +15,7 @@ use crate::server::transfer::outbox::{Flow, Kept, Output};
 use crate::server::transfer::patience::Patience;
 use crate::server::transfer::reply::{HTTP_ANSWER, TLS_ANSWER, refuse, shutting_down};
 use crate::server::transfer::{Outcome, Report, TransferHandler};
-use crate::store::{DigestState, ObjectMeta, Store, Ticket};
+use crate::store::{Asker, DigestState, ObjectMeta, Store, Ticket};
 use crate::wire::{
     Action, ErrorCode, GetRequest, Interim, ReceivedRequest, Refusal, RequestId, ResponseHeader,
 };
@@ -464,12 +464,16 @@ impl<S: Store> Exchange<'_, S> {
         purpose: Purpose,
     ) -> Reply<S::Object> {
         let waker = self.turn.waker();
-        let wake = Arc::new(move || waker.wake());
-        let address_key = self.state.peer.address_key();
-        let ticket =
-            self.handler
-                .catalog
-                .digest(Arc::clone(&object), &meta, fresh, address_key, wake);
+        let asker = Asker {
+            address: self.state.peer.address_key(),
+            fresh,
+            asked_at: Instant::now(),
+            wake: Arc::new(move || waker.wake()),
+        };
+        let ticket = self
+            .handler
+            .catalog
+            .digest(Arc::clone(&object), &meta, asker);
         let next_progress = progress.then(|| Instant::now() + PROGRESS_INTERVAL);
         Reply::Await(Box::new(Awaited {
             ticket,

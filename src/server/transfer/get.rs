@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::digest::Md5Stream;
-use crate::server::transfer::body::{Body, rewritten};
+use crate::server::transfer::body::Body;
 use crate::server::transfer::exchange::{Asked, BODY_STEP_BYTES, Exchange, Purpose, Reply};
 use crate::server::transfer::reply::{store_refusal, unreadable};
 use crate::store::{Object, ObjectMeta, Store};
@@ -48,7 +48,7 @@ impl<S: Store> Exchange<'_, S> {
         // Hashing so little costs less than looking it up, and is never stale.
         let looked_up = size > ALWAYS_HASHED_BYTES_MAX;
         let known = if looked_up {
-            catalog.known(&meta.stamp, request.fresh)
+            catalog.known(meta, request.fresh)
         } else {
             None
         };
@@ -61,12 +61,12 @@ impl<S: Store> Exchange<'_, S> {
             return Ok(None);
         }
         let now = object.meta().map_err(|_| unreadable())?.stamp;
-        if rewritten(&meta.stamp, &now) {
+        if !meta.stamp.still_begins(&now) {
             return Ok(None);
         }
         let md5 = known.unwrap_or_else(|| Md5Stream::digest(bytes));
         if known.is_none() && looked_up && meta.stamp.same_content(&now) {
-            catalog.remember(&meta.stamp, md5);
+            catalog.remember(meta, md5);
         }
 
         let Some(part) = part_of(request, md5, size)? else {
@@ -97,7 +97,7 @@ impl<S: Store> Exchange<'_, S> {
         object: Arc<S::Object>,
         meta: ObjectMeta,
     ) -> Result<Reply<S::Object>, Refusal> {
-        match self.handler.catalog.known(&meta.stamp, request.fresh) {
+        match self.handler.catalog.known(&meta, request.fresh) {
             Some(md5) => self.begin_body(asked, &request, object, &meta, md5),
             None => {
                 let (fresh, progress) = (request.fresh, request.progress);

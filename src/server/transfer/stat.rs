@@ -21,7 +21,7 @@ impl<S: Store> Exchange<'_, S> {
         if meta.kind != ObjectKind::File {
             return Ok(self.say_stat(asked, &meta, None));
         }
-        let known = catalog.known(&meta.stamp, request.fresh);
+        let known = catalog.known(&meta, request.fresh);
         if known.is_some() || !request.digest {
             return Ok(self.say_stat(asked, &meta, known));
         }

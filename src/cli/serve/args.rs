@@ -1,0 +1,246 @@
+//! What was typed, and what it means.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::cli::{parse_duration, parse_size};
+use crate::net::{Address, AddressError, DEFAULT_PORT};
+use crate::server::{Listen, ServerConfig, TransferLimits};
+use crate::store::DirectoryOptions;
+
+/// Serves the files of a folder; ftget downloads and verifies them.
+#[derive(Parser, Debug)]
+#[command(
+    name = "ftserve",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        ftserve photos                      everybody who reaches this machine, port 9521\n  \
+        ftserve -b 127.0.0.1 -p 0 photos    this machine only, any free port\n  \
+        ftserve -b unix:ft.sock photos      a socket in the file system\n  \
+        ftserve photos -- make upload       as long as a command runs; it finds FTSERVE_ADDR\n\n\
+        SIGTERM and SIGINT let running transfers finish; a second one ends at once.\n\
+        Exit codes: 2 usage, 3 PATH cannot be read, 4 cannot listen, 130 and 143 on signals."
+)]
+pub(super) struct Args {
+    /// Folder or file to serve, read-only
+    #[arg(value_name = "PATH", default_value = ".", env = "FTSERVE_PATH")]
+    path: PathBuf,
+
+    /// Serve for as long as this command runs; its exit code is ours
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+
+    /// Address to listen on: ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable [default: all]
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR",
+        env = "FTSERVE_BIND",
+        value_delimiter = ',',
+        help_heading = "Listening"
+    )]
+    bind: Vec<String>,
+
+    /// Port where --bind names none; 0 takes a free one
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_PORT, env = "FTSERVE_PORT", help_heading = "Listening")]
+    port: u16,
+
+    /// Connections that the kernel holds until they are accepted
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1024,
+        env = "FTSERVE_BACKLOG",
+        help_heading = "Listening"
+    )]
+    backlog: u32,
+
+    /// Names that begin with a dot
+    #[arg(long, value_enum, default_value_t = Hidden::Hide, env = "FTSERVE_HIDDEN", help_heading = "Files")]
+    hidden: Hidden,
+
+    /// Symbolic links; those that lead outside are never followed
+    #[arg(long, value_enum, default_value_t = Links::Inside, env = "FTSERVE_FOLLOW_SYMLINKS", help_heading = "Files")]
+    follow_symlinks: Links,
+
+    /// Threads that serve connections [default: 4 for each core, at least 8]
+    #[arg(long, value_name = "N", env = "FTSERVE_WORKERS", value_parser = at_least_one, help_heading = "Limits")]
+    workers: Option<usize>,
+
+    /// Connections at once
+    #[arg(long, value_name = "N", default_value = "10000", env = "FTSERVE_MAX_CONNECTIONS", value_parser = at_least_one, help_heading = "Limits")]
+    max_connections: usize,
+
+    /// Connections of one address at once [default: a quarter of all]
+    #[arg(long, value_name = "N", env = "FTSERVE_MAX_PER_ADDRESS", value_parser = at_least_one, help_heading = "Limits")]
+    max_per_address: Option<usize>,
+
+    /// From a request's first byte to its last
+    #[arg(long, value_name = "TIME", default_value = "10s", env = "FTSERVE_HEADER_TIMEOUT", value_parser = parse_duration, help_heading = "Limits")]
+    header_timeout: Duration,
+
+    /// Between requests; also how long a peer may take nothing of its answer
+    #[arg(long, value_name = "TIME", default_value = "300s", env = "FTSERVE_IDLE_TIMEOUT", value_parser = parse_duration, help_heading = "Limits")]
+    idle_timeout: Duration,
+
+    /// The least a peer must take per second; 0 for no least
+    #[arg(long, value_name = "SIZE", default_value = "1K", env = "FTSERVE_MIN_RATE", value_parser = parse_size, help_heading = "Limits")]
+    min_rate: u64,
+
+    /// How long running transfers may take when the server is told to stop
+    #[arg(long, value_name = "TIME", default_value = "30s", env = "FTSERVE_DRAIN_TIMEOUT", value_parser = parse_duration, help_heading = "Limits")]
+    drain_timeout: Duration,
+
+    /// Print errors only
+    #[arg(short, long, env = "FTSERVE_QUIET")]
+    quiet: bool,
+
+    /// Print a line for each request
+    #[arg(short, long, env = "FTSERVE_VERBOSE")]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Hidden {
+    /// Are not served
+    Hide,
+    /// Are served
+    Show,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Links {
+    /// Are followed inside the folder
+    Inside,
+    /// Are not served
+    Never,
+}
+
+/// What the arguments mean.
+pub(super) struct Setup {
+    pub(super) root: PathBuf,
+    pub(super) directory: DirectoryOptions,
+    pub(super) server: ServerConfig,
+    pub(super) limits: TransferLimits,
+    pub(super) drain_timeout: Duration,
+    pub(super) command: Option<Vec<OsString>>,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+}
+
+impl Setup {
+    pub(super) fn from_args(args: Args) -> Result<Setup, AddressError> {
+        let places = args
+            .bind
+            .iter()
+            .map(|text| Address::parse_bind(text, args.port).map(Listen::At));
+        let mut listen = places.collect::<Result<Vec<Listen>, AddressError>>()?;
+        if listen.is_empty() {
+            listen.push(Listen::Everywhere { port: args.port });
+        }
+        let defaults = ServerConfig::default();
+        Ok(Setup {
+            root: args.path,
+            directory: DirectoryOptions {
+                show_hidden: args.hidden == Hidden::Show,
+                follow_links_inside: args.follow_symlinks == Links::Inside,
+            },
+            server: ServerConfig {
+                listen,
+                backlog: args.backlog,
+                workers: args.workers.unwrap_or(defaults.workers),
+                connections_max: args.max_connections,
+                connections_per_address_max: args.max_per_address,
+                ..defaults
+            },
+            limits: TransferLimits {
+                header_timeout: args.header_timeout,
+                idle_timeout: args.idle_timeout,
+                min_rate: args.min_rate,
+                ..TransferLimits::default()
+            },
+            drain_timeout: args.drain_timeout,
+            command: (!args.command.is_empty()).then_some(args.command),
+            quiet: args.quiet,
+            verbose: args.verbose,
+        })
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a whole number above 0".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(words: &[&str]) -> Setup {
+        let args = Args::try_parse_from([&["ftserve"], words].concat()).unwrap();
+        Setup::from_args(args).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn serves_the_current_folder_everywhere_if_told_nothing() {
+        let setup = setup(&[]);
+        assert_eq!(setup.root, PathBuf::from("."));
+        assert_eq!(
+            setup.server.listen,
+            [Listen::Everywhere { port: DEFAULT_PORT }]
+        );
+        assert!(setup.command.is_none() && !setup.directory.show_hidden);
+    }
+
+    #[test]
+    fn the_port_is_for_addresses_without_one() {
+        let setup = setup(&["-p", "7", "-b", "127.0.0.1", "-b", "127.0.0.2:8"]);
+        let at = |host: &str, port| {
+            Listen::At(Address::Tcp {
+                host: host.into(),
+                port,
+            })
+        };
+        assert_eq!(
+            setup.server.listen,
+            [at("127.0.0.1", 7), at("127.0.0.2", 8)]
+        );
+    }
+
+    #[test]
+    fn words_after_two_dashes_are_the_command() {
+        let setup = setup(&["photos", "--", "sh", "-c", "exit 3"]);
+        assert_eq!(setup.root, PathBuf::from("photos"));
+        assert_eq!(
+            setup.command.unwrap(),
+            ["sh", "-c", "exit 3"].map(OsString::from)
+        );
+    }
+
+    #[test]
+    fn limits_take_fractions() {
+        let setup = setup(&[
+            "--header-timeout",
+            "0.2",
+            "--idle-timeout",
+            "200ms",
+            "--min-rate",
+            "2K",
+        ]);
+        assert_eq!(setup.limits.header_timeout, Duration::from_millis(200));
+        assert_eq!(setup.limits.idle_timeout, Duration::from_millis(200));
+        assert_eq!(setup.limits.min_rate, 2048);
+    }
+}
