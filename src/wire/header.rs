@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::wire::json_reader::{Field, Value, read_object};
+use crate::wire::json_reader::{Field, Value, read_object, required};
 use crate::wire::json_writer::{cut_to_written, write_frame};
 use crate::wire::name::{Base64, read_name};
 use crate::wire::{ERROR_MESSAGE_BYTES_MAX, Md5Digest, RequestId, Timestamp, WireError};
@@ -133,6 +133,8 @@ impl ResponseHeader<'_> {
     /// of the wrong type, an `error` beside a size or a digest, a `status` that bytes follow,
     /// a `need` that this version does not know.
     pub fn parse(json: &[u8]) -> Result<ResponseHeader<'static>, WireError> {
+        let mut fields = RESPONSE_KEYS.map(Field::absent);
+        read_object(json, &mut fields)?;
         let [
             filename,
             filename_b64,
@@ -153,7 +155,7 @@ impl ResponseHeader<'_> {
             digests,
             writable,
             need,
-        ] = read_object(json, RESPONSE_KEYS)?;
+        ] = fields;
 
         for key in need.texts()?.unwrap_or_default() {
             if !RESPONSE_KEYS.contains(&&*key) {
@@ -161,12 +163,9 @@ impl ResponseHeader<'_> {
             }
         }
         let header = ResponseHeader {
-            name: Cow::Owned(Field::required(
-                "filename",
-                read_name(filename, filename_b64)?,
-            )?),
-            total_size: Field::required("total_size", total_size.size()?)?,
-            md5: Field::required(
+            name: Cow::Owned(required("filename", read_name(filename, filename_b64)?)?),
+            total_size: required("total_size", total_size.size()?)?,
+            md5: required(
                 "md5",
                 md5.read("32 lowercase hex digits or empty", read_md5)?,
             )?,
@@ -229,8 +228,8 @@ fn read_error(field: Field<'_>) -> Result<Option<ErrorReply<'static>>, WireError
         return Ok(None);
     };
     Ok(Some(ErrorReply {
-        code: owned(Field::required("error.code", code.text()?)?),
-        message: owned(Field::required("error.message", message.text()?)?),
+        code: owned(required("error.code", code.text()?)?),
+        message: owned(required("error.message", message.text()?)?),
         retry_after_ms: retry_after_ms.size()?,
     }))
 }
@@ -252,15 +251,12 @@ fn read_hello(fields: [Field<'_>; 4]) -> Result<Option<Hello<'static>>, WireErro
     };
     Ok(Some(Hello {
         ft,
-        ops: Field::required("ops", ops)?
+        ops: required("ops", ops)?.into_iter().map(owned).collect(),
+        digests: required("digests", digests)?
             .into_iter()
             .map(owned)
             .collect(),
-        digests: Field::required("digests", digests)?
-            .into_iter()
-            .map(owned)
-            .collect(),
-        writable: Field::required("writable", writable)?,
+        writable: required("writable", writable)?,
     }))
 }
 
@@ -275,13 +271,15 @@ impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let header = self.0;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("filename", &*String::from_utf8_lossy(&header.name))?;
+        let name = String::from_utf8_lossy(&header.name);
+        map.serialize_entry("filename", &*name)?;
         map.serialize_entry("total_size", &header.total_size)?;
         match header.md5.map(Md5Digest::to_hex) {
             Some(hex) => map.serialize_entry("md5", ascii(&hex))?,
             None => map.serialize_entry("md5", "")?,
         }
-        if std::str::from_utf8(&header.name).is_err() {
+        // Owned is what it is after bytes were replaced, thus not UTF-8.
+        if let Cow::Owned(_) = name {
             map.serialize_entry("filename_b64", &Base64(&header.name))?;
         }
         if let Some(body_size) = header.body_size {

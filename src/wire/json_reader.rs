@@ -11,14 +11,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use crate::wire::{JSON_DEPTH_MAX, Md5Digest, SIZE_MAX, WireError};
 
-/// Reads one object and returns the fields that `keys` names, in that order.
+/// Reads one object, and into `fields` what it has under their keys.
 ///
 /// # Errors
 /// [`WireError::Json`] for anything but one strict object from the first byte to the last.
-pub(super) fn read_object<'a, const N: usize>(
-    json: &'a [u8],
-    keys: [&'static str; N],
-) -> Result<[Field<'a>; N], WireError> {
+pub(super) fn read_object<'a>(json: &'a [u8], fields: &mut [Field<'a>]) -> Result<(), WireError> {
     if json.first() != Some(&b'{') || json.last() != Some(&b'}') {
         return Err(WireError::Json(
             "text must begin with { and end with }".to_owned(),
@@ -27,10 +24,10 @@ pub(super) fn read_object<'a, const N: usize>(
     // Once here rather than in every string: serde_json would skip it in ignored ones.
     let text = std::str::from_utf8(json).map_err(|error| WireError::Json(error.to_string()))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let fields = deserializer
-        .deserialize_map(TopVisitor { keys })
-        .and_then(|fields| deserializer.end().map(|()| fields));
-    fields.map_err(|error| WireError::Json(error.to_string()))
+    deserializer
+        .deserialize_map(TopVisitor { fields })
+        .and_then(|()| deserializer.end())
+        .map_err(|error| WireError::Json(error.to_string()))
 }
 
 /// One key of an object with its value, if it had any.
@@ -41,6 +38,11 @@ pub(super) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// A key that has not been seen.
+    pub(super) const fn absent(key: &'static str) -> Field<'a> {
+        Field { key, value: None }
+    }
+
     /// The value turned into `T`; `None` if the key is absent.
     ///
     /// # Errors
@@ -113,11 +115,11 @@ impl<'a> Field<'a> {
             _ => None,
         })
     }
+}
 
-    /// What a reading method made of this key, which must be there.
-    pub(super) fn required<T>(key: &'static str, read: Option<T>) -> Result<T, WireError> {
-        read.ok_or(WireError::MissingKey(key))
-    }
+/// What was read of a key that must be there.
+pub(super) fn required<T>(key: &'static str, read: Option<T>) -> Result<T, WireError> {
+    read.ok_or(WireError::MissingKey(key))
 }
 
 /// A JSON value, as far as any key of the protocol needs to look at it.
@@ -146,22 +148,21 @@ impl<'a> Value<'a> {
 }
 
 /// The object that is the whole frame.
-struct TopVisitor<const N: usize> {
-    keys: [&'static str; N],
+struct TopVisitor<'f, 'a> {
+    fields: &'f mut [Field<'a>],
 }
 
-impl<'de, const N: usize> Visitor<'de> for TopVisitor<N> {
-    type Value = [Field<'de>; N];
+impl<'de> Visitor<'de> for TopVisitor<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = self.keys.map(|key| Field { key, value: None });
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut unknown_keys = Vec::new();
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            let Some(field) = fields.iter_mut().find(|field| field.key == key) else {
+            let Some(field) = self.fields.iter_mut().find(|field| field.key == key) else {
                 map.next_value_seed(ValueSeed {
                     depth: 2,
                     keep: false,
@@ -177,8 +178,7 @@ impl<'de, const N: usize> Visitor<'de> for TopVisitor<N> {
                 return Err(key_twice(&key));
             }
         }
-        refuse_equal_keys(&mut unknown_keys)?;
-        Ok(fields)
+        refuse_equal_keys(&mut unknown_keys)
     }
 }
 

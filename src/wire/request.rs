@@ -186,6 +186,8 @@ impl ReceivedRequest {
     /// [`WireError::Json`] if it is not one strict object; [`WireError::WrongType`] if
     /// `body_size` is not a size. Both are answered `bad_frame`.
     pub fn parse(json: &[u8]) -> Result<ReceivedRequest, WireError> {
+        let mut fields = REQUEST_KEYS.map(Field::absent);
+        read_object(json, &mut fields)?;
         let [
             op,
             need,
@@ -194,7 +196,7 @@ impl ReceivedRequest {
             body_size,
             id,
             options @ ..,
-        ] = read_object(json, REQUEST_KEYS)?;
+        ] = fields;
         let body_size = body_size.size()?.unwrap_or(0);
         let (id, id_error) = match id.read(RequestId::EXPECTED, RequestId::from_value) {
             Ok(id) => (id, None),
