@@ -21,7 +21,9 @@ pub use index::{DigestIndex, KnownDigest, MEMORY_INDEX_ROWS_MAX, MemoryIndex};
 pub use local::{DirectoryOptions, DirectoryStore};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
-pub use staged::{Placement, StageError, StagedFile, StagingFolder};
+pub use staged::{
+    Attributes, FileName, FileNameError, Occupant, Placement, StageError, StagedFile, StagingFolder,
+};
 
 use crate::wire::ResourcePath;
 

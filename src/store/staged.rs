@@ -1,14 +1,60 @@
 //! Verified placement: a partial file, then sync, rename and sync of the folder.
+//!
+//! The name of a partial file says what it is a prefix of, so that nothing else needs to be
+//! remembered for a resume. Whoever holds its lock owns it; a partial file without a lock
+//! was left by a process that is gone.
 
-/// Why a file could not be staged or placed.
+mod file;
+mod folder;
+mod name;
+
+use std::io;
+
+pub use file::{Attributes, Placement, StagedFile};
+pub use folder::{Occupant, StagingFolder};
+pub use name::{FileName, FileNameError};
+
+/// Why a file could not be staged or placed. All of it is about this machine.
 #[derive(Debug, thiserror::Error)]
-pub enum StageError {}
+pub enum StageError {
+    /// The file system or the quota is full, or would be.
+    #[error("no space: {needed} more bytes are needed, {available} are free")]
+    NoSpace {
+        /// Bytes that are still to be written.
+        needed: u64,
+        /// Bytes that are free for this user.
+        available: u64,
+    },
+    /// A write found the disk full, whatever was free before, or the file longer than a
+    /// file may be here.
+    #[error("no space")]
+    DiskFull(#[source] io::Error),
+    /// Something of that name exists, and it must not be replaced.
+    #[error("a file of that name exists")]
+    Exists,
+    /// The name stands for something that must not be replaced by a file.
+    #[error("{0}, and not replaced by a file")]
+    NotReplaceable(&'static str),
+    /// The partial file is no longer there: somebody else removed it.
+    #[error("partial file was removed by someone else")]
+    Vanished,
+    /// Anything else that the file system said.
+    #[error("cannot {doing}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
 
-/// A folder in which files are staged and placed.
-pub struct StagingFolder {}
-
-/// A partial file, locked.
-pub struct StagedFile {}
-
-/// What placing a file did.
-pub enum Placement {}
+impl StageError {
+    /// Sorts what a file system call said.
+    fn sort(doing: &'static str, errno: rustix::io::Errno) -> StageError {
+        use rustix::io::Errno;
+        match errno {
+            Errno::NOSPC | Errno::DQUOT | Errno::FBIG => StageError::DiskFull(errno.into()),
+            other => StageError::Io { doing, source: other.into() },
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! A partial file, locked, on its way to its final name.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FallocateFlags, Mode, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use super::folder::StagingFolder;
+use super::name::{FileName, PartialName};
+use super::StageError;
+use crate::wire::{Md5Digest, Timestamp};
+
+/// A partial file, locked. Dropped before it was placed, it stays for a resume if it has a
+/// byte and its name says of what; otherwise it is removed.
+pub struct StagedFile {
+    folder: Arc<StagingFolder>,
+    name: FileName,
+    partial: PartialName,
+    file: Arc<File>,
+    bytes: u64,
+    fate: Fate,
+}
+
+/// What a finished file has besides its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits; only `0o777` of them are used.
+    pub mode: u32,
+    /// When it was last written; `None` leaves it at now.
+    pub mtime: Option<Timestamp>,
+}
+
+/// What happens if the final name is taken when a file is placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// The old file is replaced atomically.
+    Replace,
+    /// It is an error.
+    CreateOnly,
+    /// The file is placed as `name.1`, `name.2`, ...
+    Numbered,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Undecided,
+    Remove,
+    Placed,
+}
+
+impl StagedFile {
+    pub(super) fn new(
+        folder: Arc<StagingFolder>,
+        name: FileName,
+        partial: PartialName,
+        file: File,
+        bytes: u64,
+    ) -> StagedFile {
+        StagedFile { folder, name, partial, file: Arc::new(file), bytes, fate: Fate::Undecided }
+    }
+
+    /// How many bytes it has, which is also how far it is.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The md5 of the content that it is a prefix of; `None` if it cannot be resumed.
+    pub fn content(&self) -> Option<Md5Digest> {
+        self.partial.content
+    }
+
+    /// The folder it is in.
+    pub fn folder(&self) -> &Arc<StagingFolder> {
+        &self.folder
+    }
+
+    /// The open file, to read back what was written.
+    pub fn file(&self) -> Arc<File> {
+        self.file.clone()
+    }
+
+    /// Makes sure, as far as the file system can, that it may grow to `total_size` bytes.
+    /// Blocks are reserved, its length stays.
+    ///
+    /// # Errors
+    /// [`StageError::NoSpace`], [`StageError::DiskFull`].
+    pub fn reserve(&self, total_size: u64) -> Result<(), StageError> {
+        let needed = total_size.saturating_sub(self.allocated_bytes());
+        if let Some(available) = self.free_bytes()
+            && needed > available
+        {
+            return Err(StageError::NoSpace { needed, available });
+        }
+        if needed == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, total_size) {
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(StageError::DiskFull(errno.into())),
+            // Whatever else it says: it was a courtesy.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Writes behind what is there.
+    ///
+    /// # Errors
+    /// [`StageError`]. What was written stays.
+    pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), StageError> {
+        while !bytes.is_empty() {
+            match self.file.write_at(bytes, self.bytes) {
+                Ok(0) => return Err(StageError::sort("write", Errno::IO)),
+                Ok(written) => {
+                    self.bytes += written as u64;
+                    bytes = &bytes[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(sort_io("write", error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws away what is there: the content comes again from its first byte.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub fn restart(&mut self) -> Result<(), StageError> {
+        self.file.set_len(0).map_err(|error| sort_io("truncate the partial file", error))?;
+        self.bytes = 0;
+        Ok(())
+    }
+
+    /// Sets permissions and time of what is about to be placed.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub fn dress(&self, attributes: &Attributes) -> Result<(), StageError> {
+        // Never set-user-id and its kin: a peer must not hand them out.
+        rustix::fs::fchmod(&*self.file, Mode::from_raw_mode(attributes.mode & 0o777))
+            .map_err(|errno| StageError::sort("set permissions", errno))?;
+        let Some(mtime) = attributes.mtime else { return Ok(()) };
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
+        };
+        rustix::fs::futimens(&*self.file, &times).map_err(|errno| StageError::sort("set the time", errno))
+    }
+
+    /// Makes its bytes survive a power cut.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub fn sync(&self) -> Result<(), StageError> {
+        rustix::fs::fdatasync(&*self.file).map_err(|errno| StageError::sort("sync the file", errno))
+    }
+
+    /// Gives it its final name, in one step, and returns that. Whoever calls this has verified
+    /// and synced it, and syncs the folder afterwards.
+    ///
+    /// # Errors
+    /// [`StageError`]; the partial file stays as [`StagedFile`] says.
+    pub fn place(mut self, placement: Placement) -> Result<FileName, StageError> {
+        let name = match placement {
+            Placement::Replace => {
+                self.rename_over()?;
+                self.name.clone()
+            }
+            Placement::CreateOnly => {
+                self.rename_to_new(&self.name)?;
+                self.name.clone()
+            }
+            Placement::Numbered => self.rename_to_free()?,
+        };
+        self.fate = Fate::Placed;
+        self.folder.remove_leftovers(&self.name);
+        Ok(name)
+    }
+
+    /// Removes it: its bytes are wrong.
+    pub fn discard(mut self) {
+        self.fate = Fate::Remove;
+    }
+
+    fn rename_over(&self) -> Result<(), StageError> {
+        let folder = self.folder.as_fd();
+        rustix::fs::renameat(folder, &*self.partial.text, folder, self.name.as_bytes()).map_err(sort_rename)
+    }
+
+    fn rename_to_new(&self, name: &FileName) -> Result<(), StageError> {
+        let folder = self.folder.as_fd();
+        let partial = &*self.partial.text;
+        match rustix::fs::renameat_with(folder, partial, folder, name.as_bytes(), RenameFlags::NOREPLACE) {
+            // This file system cannot; a second name is refused by all if the first exists.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                rustix::fs::linkat(folder, partial, folder, name.as_bytes(), AtFlags::empty())
+                    .and_then(|()| rustix::fs::unlinkat(folder, partial, AtFlags::empty()))
+            }
+            done => done,
+        }
+        .map_err(sort_rename)
+    }
+
+    fn rename_to_free(&self) -> Result<FileName, StageError> {
+        let numbered = (1..NUMBER_MAX).map(|number| self.name.numbered(number));
+        for name in std::iter::once(self.name.clone()).chain(numbered) {
+            match self.rename_to_new(&name) {
+                Err(StageError::Exists) => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(name),
+            }
+        }
+        Err(StageError::Exists)
+    }
+
+    fn allocated_bytes(&self) -> u64 {
+        rustix::fs::fstat(&*self.file)
+            .ok()
+            .and_then(|stat| u64::try_from(stat.st_blocks).ok())
+            .map_or(0, |blocks| blocks.saturating_mul(512))
+    }
+
+    /// `None` where the file system does not know.
+    fn free_bytes(&self) -> Option<u64> {
+        let facts = rustix::fs::fstatvfs(&*self.file).ok().filter(|facts| facts.f_blocks > 0)?;
+        let blocks = if rustix::process::geteuid().is_root() { facts.f_bfree } else { facts.f_bavail };
+        Some(blocks.saturating_mul(facts.f_frsize))
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if self.fate == Fate::Placed {
+            return;
+        }
+        let resumable = self.fate == Fate::Undecided && self.bytes > 0 && self.partial.content.is_some();
+        if resumable {
+            self.folder.keep(self.partial.clone());
+        } else {
+            // If it cannot be removed, the next run tries again.
+            let _ = rustix::fs::unlinkat(self.folder.as_fd(), &*self.partial.text, AtFlags::empty());
+        }
+    }
+}
+
+fn sort_rename(errno: Errno) -> StageError {
+    match errno {
+        Errno::EXIST | Errno::NOTEMPTY => StageError::Exists,
+        Errno::ISDIR => StageError::NotReplaceable("that name is a directory"),
+        Errno::NOENT => StageError::Vanished,
+        other => StageError::sort("rename the file into place", other),
+    }
+}
+
+fn sort_io(doing: &'static str, error: io::Error) -> StageError {
+    match Errno::from_io_error(&error) {
+        Some(errno) => StageError::sort(doing, errno),
+        None => StageError::Io { doing, source: error },
+    }
+}
+
+const NUMBER_MAX: u32 = 10_000;

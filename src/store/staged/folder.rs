@@ -1,0 +1,243 @@
+//! A folder in which files are staged and placed, by its descriptor: whatever happens to its
+//! name meanwhile, everything stays in the folder that was opened.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::file::{Attributes, StagedFile};
+use super::name::{FileName, NameTag, PartialName};
+use super::StageError;
+use crate::wire::Md5Digest;
+
+/// A folder in which files are staged and placed.
+pub struct StagingFolder {
+    folder: OwnedFd,
+    path: PathBuf,
+    // Partial files that nobody here works on, as of the opening and of what was kept since.
+    leftovers: Mutex<HashMap<NameTag, Vec<PartialName>>>,
+}
+
+/// What a name in the folder stands for.
+#[derive(Debug)]
+pub enum Occupant {
+    /// There is nothing.
+    Nothing,
+    /// A regular file.
+    File,
+    /// A symbolic link, wherever it points: it is what would be replaced.
+    Link,
+    /// A directory.
+    Directory,
+    /// A FIFO, a socket or a device.
+    Other,
+}
+
+impl StagingFolder {
+    /// Opens a folder and looks once through its entries for partial files.
+    ///
+    /// # Errors
+    /// [`StageError::Io`]: it is missing, not a folder, or not readable.
+    pub fn open(path: &Path) -> Result<Arc<StagingFolder>, StageError> {
+        let sort = |errno| StageError::sort("open the folder", errno);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(sort)?;
+        let mut leftovers: HashMap<NameTag, Vec<PartialName>> = HashMap::new();
+        for entry in Dir::read_from(&folder).map_err(sort)? {
+            if let Some(partial) = PartialName::parse(entry.map_err(sort)?.file_name().to_bytes()) {
+                leftovers.entry(partial.tag).or_default().push(partial);
+            }
+        }
+        let (path, leftovers) = (path.to_owned(), Mutex::new(leftovers));
+        Ok(Arc::new(StagingFolder { folder, path, leftovers }))
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a name stands for now. Follows no link.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn occupant(&self, name: &FileName) -> Result<Occupant, StageError> {
+        match rustix::fs::statat(&self.folder, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => Occupant::File,
+                FileType::Symlink => Occupant::Link,
+                FileType::Directory => Occupant::Directory,
+                _ => Occupant::Other,
+            }),
+            Err(Errno::NOENT) => Ok(Occupant::Nothing),
+            Err(errno) => Err(StageError::sort("look at the file", errno)),
+        }
+    }
+
+    /// Opens an existing regular file for reading. Follows no link and waits for nothing.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn open_existing(&self, name: &FileName) -> Result<File, StageError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.folder, name.as_bytes(), flags, Mode::empty())
+            .map(File::from)
+            .map_err(|errno| StageError::sort("open the existing file", errno))
+    }
+
+    /// Takes up the partial file of `name` that is longest, and not empty; with `content` only
+    /// one of that content. `None` if there is none that nobody else holds.
+    pub fn resume(self: &Arc<Self>, name: &FileName, content: Option<Md5Digest>) -> Option<StagedFile> {
+        let tag = self.tag_with_leftovers(name)?;
+        let candidates = self.lock_leftovers().get(&tag).cloned().unwrap_or_default();
+        candidates
+            .into_iter()
+            .filter(|partial| partial.content.is_some_and(|md5| content.is_none_or(|wanted| wanted == md5)))
+            .filter_map(|partial| {
+                let (file, bytes) = self.lock_partial(&partial, OFlags::empty())?;
+                Some(StagedFile::new(self.clone(), name.clone(), partial, file, bytes))
+            })
+            .filter(|staged| staged.bytes() > 0)
+            .max_by_key(StagedFile::bytes)
+    }
+
+    /// Starts a partial file for this content: one that was left is taken up as it is.
+    /// If somebody holds it, or plays tricks with its name, it gets a random name.
+    ///
+    /// # Errors
+    /// [`StageError`]: it cannot be created.
+    pub fn stage(self: &Arc<Self>, name: &FileName, content: Md5Digest) -> Result<StagedFile, StageError> {
+        let partial = PartialName::of_content(name.tag(), content);
+        match self.lock_partial(&partial, OFlags::CREATE) {
+            Some((file, bytes)) => Ok(StagedFile::new(self.clone(), name.clone(), partial, file, bytes)),
+            None => self.stage_unnamed(name),
+        }
+    }
+
+    /// Stages content that is there whole and was verified before.
+    ///
+    /// # Errors
+    /// [`StageError`]: it cannot be created or written.
+    pub fn stage_whole(
+        self: &Arc<Self>,
+        name: &FileName,
+        content: &[u8],
+        attributes: &Attributes,
+    ) -> Result<StagedFile, StageError> {
+        let mut staged = self.stage_unnamed(name)?;
+        staged.append(content)?;
+        staged.dress(attributes)?;
+        Ok(staged)
+    }
+
+    /// Starts a partial file that nobody will resume.
+    fn stage_unnamed(self: &Arc<Self>, name: &FileName) -> Result<StagedFile, StageError> {
+        let tag = name.tag();
+        for _ in 0..NAME_ATTEMPTS_MAX {
+            let partial = PartialName::random(tag);
+            let file = match rustix::fs::openat(&self.folder, &*partial.text, CREATE_NEW, PRIVATE) {
+                Ok(file) => file,
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(StageError::sort("create a partial file", errno)),
+            };
+            // Who cleans up may have taken it before us for one that was left.
+            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK) {
+                return Ok(StagedFile::new(self.clone(), name.clone(), partial, file.into(), 0));
+            }
+        }
+        Err(StageError::Vanished)
+    }
+
+    /// Opens and locks a partial file, and makes sure that it is ours alone. `None` for
+    /// whatever reason that is not so; a random name is always the way out.
+    fn lock_partial(&self, partial: &PartialName, create: OFlags) -> Option<(File, u64)> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | create;
+        for _ in 0..NAME_ATTEMPTS_MAX {
+            let file = rustix::fs::openat(&self.folder, &*partial.text, flags, PRIVATE).ok()?;
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+            let stat = rustix::fs::fstat(&file).ok()?;
+            if !is_private_file(&stat) {
+                return None;
+            }
+            // Its last holder may have renamed or removed it between our open and our lock.
+            match rustix::fs::statat(&self.folder, &*partial.text, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(named) if (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino) => {
+                    return Some((file.into(), u64::try_from(stat.st_size).ok()?));
+                }
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// Removes the partial files of `name` that nobody holds.
+    pub fn remove_leftovers(&self, name: &FileName) {
+        let Some(tag) = self.tag_with_leftovers(name) else { return };
+        for partial in self.lock_leftovers().remove(&tag).unwrap_or_default() {
+            // Not what we would make: not ours to remove.
+            if let Some((_locked, _)) = self.lock_partial(&partial, OFlags::empty()) {
+                let _ = rustix::fs::unlinkat(&self.folder, &*partial.text, AtFlags::empty());
+            }
+        }
+    }
+
+    /// Makes what was renamed so far survive a power cut.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn sync(&self) -> Result<(), StageError> {
+        match rustix::fs::fsync(&self.folder) {
+            // Some file systems cannot sync a folder, and say so like this.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(errno) => Err(StageError::sort("sync the folder", errno)),
+        }
+    }
+
+    /// Makes everything written to this file system so far survive a power cut: for many files
+    /// at once far cheaper than one by one.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub fn sync_file_system(&self) -> Result<(), StageError> {
+        rustix::fs::syncfs(&self.folder).map_err(|errno| StageError::sort("sync the file system", errno))
+    }
+
+    /// Notes a partial file that stays.
+    pub(super) fn keep(&self, partial: PartialName) {
+        self.lock_leftovers().entry(partial.tag).or_default().push(partial);
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
+    fn tag_with_leftovers(&self, name: &FileName) -> Option<NameTag> {
+        // Nearly every folder has none, and a tag costs an md5.
+        if self.lock_leftovers().is_empty() {
+            return None;
+        }
+        Some(name.tag())
+    }
+
+    fn lock_leftovers(&self) -> std::sync::MutexGuard<'_, HashMap<NameTag, Vec<PartialName>>> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Regular, without a second name, and made by this user.
+fn is_private_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_nlink <= 1
+        && stat.st_uid == rustix::process::geteuid().as_raw()
+}
+
+const NAME_ATTEMPTS_MAX: u32 = 16;
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+const CREATE_NEW: OFlags =
+    OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -1,0 +1,168 @@
+//! Names in a folder: of finished files, and of the partial files that become them.
+
+use std::fmt;
+
+use crate::digest::Md5Stream;
+use crate::wire::{Md5Digest, PATH_PART_BYTES_MAX};
+
+/// The name of a file in a folder: 1 to 255 bytes without `/` and NUL, not `.` or `..`, and
+/// not the name of a partial file.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileName(Box<[u8]>);
+
+/// Why bytes are not a [`FileName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FileNameError {
+    /// No bytes.
+    #[error("file name is empty")]
+    Empty,
+    /// Over [`PATH_PART_BYTES_MAX`].
+    #[error("file name is {0} bytes, the limit is {PATH_PART_BYTES_MAX}")]
+    TooLong(usize),
+    /// `.` or `..`, or a slash or a NUL in it.
+    #[error("name does not stand for a file in the folder")]
+    NotAName,
+    /// Begins as partial files do.
+    #[error("names that begin with .ft- are kept for partial files")]
+    Reserved,
+}
+
+impl FileName {
+    /// Checks the bytes of a name.
+    ///
+    /// # Errors
+    /// The first rule that the name breaks.
+    pub fn parse(bytes: &[u8]) -> Result<FileName, FileNameError> {
+        match bytes {
+            b"" => Err(FileNameError::Empty),
+            b"." | b".." => Err(FileNameError::NotAName),
+            long if long.len() > PATH_PART_BYTES_MAX => Err(FileNameError::TooLong(long.len())),
+            bad if bad.contains(&b'/') || bad.contains(&0) => Err(FileNameError::NotAName),
+            reserved if reserved.starts_with(PREFIX) => Err(FileNameError::Reserved),
+            good => Ok(FileName(good.into())),
+        }
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// `name.1`, `name.2`, ...; the name is cut so that it stays within the limit.
+    pub(super) fn numbered(&self, number: u32) -> FileName {
+        let ending = format!(".{number}");
+        let kept = self.0.len().min(PATH_PART_BYTES_MAX - ending.len());
+        FileName([&self.0[..kept], ending.as_bytes()].concat().into())
+    }
+
+    pub(super) fn tag(&self) -> NameTag {
+        let hex = Md5Stream::digest(&self.0).to_hex();
+        *hex.first_chunk().expect("an md5 has 32 digits")
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileName({:?})", self.0.escape_ascii().to_string())
+    }
+}
+
+/// What a partial file's name says about the final name: 16 hex digits of its md5.
+pub(super) type NameTag = [u8; 16];
+
+/// The name of a partial file: `.ft-<tag>-<32 hex of the content>.part` if it may be resumed,
+/// `.ft-<tag>-<16 random hex>.part` if not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PartialName {
+    pub(super) text: String,
+    pub(super) tag: NameTag,
+    /// The md5 of the whole content, of which the file is a prefix.
+    pub(super) content: Option<Md5Digest>,
+}
+
+impl PartialName {
+    pub(super) fn of_content(tag: NameTag, content: Md5Digest) -> PartialName {
+        PartialName { text: partial_text(tag, &content), tag, content: Some(content) }
+    }
+
+    pub(super) fn random(tag: NameTag) -> PartialName {
+        PartialName { text: partial_text(tag, &format_args!("{:016x}", random_bits())), tag, content: None }
+    }
+
+    /// Reads the name of an entry of a folder; `None` for all but partial files.
+    pub(super) fn parse(name: &[u8]) -> Option<PartialName> {
+        let text = std::str::from_utf8(name).ok()?;
+        let (tag, rest) = text.strip_prefix(".ft-")?.strip_suffix(".part")?.split_once('-')?;
+        let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !is_hex(tag) || !is_hex(rest) || !matches!(rest.len(), 16 | 32) {
+            return None;
+        }
+        let tag = tag.as_bytes().try_into().ok()?;
+        Some(PartialName { text: text.to_owned(), tag, content: Md5Digest::parse(rest) })
+    }
+}
+
+fn partial_text(tag: NameTag, rest: &dyn fmt::Display) -> String {
+    format!(".ft-{}-{rest}.part", tag.escape_ascii())
+}
+
+/// Bits that differ from call to call and from process to process.
+fn random_bits() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
+const PREFIX: &[u8] = b".ft-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_names_that_leave_the_folder_or_pretend_to_be_partial() {
+        for (name, error) in [
+            (&b""[..], FileNameError::Empty),
+            (b".", FileNameError::NotAName),
+            (b"..", FileNameError::NotAName),
+            (b"a/b", FileNameError::NotAName),
+            (b"/", FileNameError::NotAName),
+            (b"a\0", FileNameError::NotAName),
+            (&[b'a'; 256], FileNameError::TooLong(256)),
+            (b".ft-x", FileNameError::Reserved),
+        ] {
+            assert_eq!(FileName::parse(name), Err(error), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn takes_odd_names_that_stay_in_the_folder() {
+        for name in [&b"a"[..], b"...", b"..x", b" ", b"-rf", b"\n", b"\xff\xfe", b".ftp", b"C:\\x", &[b'a'; 255]] {
+            assert!(FileName::parse(name).is_ok(), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn numbers_stay_within_the_limit() {
+        let name = FileName::parse(&[b'a'; 255]).unwrap();
+        assert_eq!(name.numbered(12).as_bytes().len(), 255);
+        assert!(name.numbered(12).as_bytes().ends_with(b"a.12"));
+    }
+
+    #[test]
+    fn reads_back_the_names_it_makes_and_no_others() {
+        let tag = FileName::parse(b"hello.txt").unwrap().tag();
+        let content = Md5Stream::digest(b"content");
+        for made in [PartialName::of_content(tag, content), PartialName::random(tag)] {
+            assert_eq!(PartialName::parse(made.text.as_bytes()), Some(made));
+        }
+        for other in ["", ".ft-", "hello.txt", ".ft-0123456789abcdef-x.part", ".ft-0123456789abcdef-0123.part", ".ft-1-0123456789abcdef.part"] {
+            assert_eq!(PartialName::parse(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn random_names_differ() {
+        let tag = [b'0'; 16];
+        assert_ne!(PartialName::random(tag), PartialName::random(tag));
+    }
+}
