@@ -1,0 +1,116 @@
+//! How a client behaves: limits, policies, patience.
+
+use std::time::Duration;
+
+/// How a client behaves. The defaults are those of `ftget`.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Which addresses of a host name are tried.
+    pub family: AddressFamily,
+    /// All attempts at one connection together, each address of a name having its share.
+    pub connect_timeout: Duration,
+    /// The longest time without progress: without a byte, or without the server's digest
+    /// advancing.
+    pub progress_timeout: Duration,
+    /// The longest time for everything.
+    pub whole_timeout: Option<Duration>,
+    /// What happens after a failure that may pass.
+    pub retry: RetryPolicy,
+    /// What happens if the final name is taken.
+    pub if_exists: IfExists,
+    /// Whether partial files of earlier runs are continued.
+    pub resume: bool,
+    /// When a file counts as finished.
+    pub sync: SyncPolicy,
+    /// Whether files get the permissions they have on the server, without set-user-id and
+    /// its kin. Otherwise, or if the server does not say: `new_file_mode`.
+    pub preserve_mode: bool,
+    /// Whether files get the time they were last written on the server.
+    pub preserve_mtime: bool,
+    /// Permissions of a new file, where nothing else decides; usually `0o666` without the umask.
+    pub new_file_mode: u32,
+}
+
+/// Which addresses of a host name are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// All, in the order of the resolver.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// What happens after a failure that may pass: a connection cut off or silent, a server that
+/// is busy or shutting down. What arrived before stays. A server that was never reached is
+/// not waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryPolicy {
+    /// Attempts after the first, without a file finished or a mebibyte received in between:
+    /// such progress begins the count anew.
+    pub retries_max: u32,
+    /// The pause before the first; it doubles with each, up to [`RETRY_DELAY_MAX`], and is
+    /// shortened at random by up to a quarter, so that many clients do not come back at once.
+    /// A server's `retry_after_ms` makes it longer.
+    pub delay: Duration,
+    /// No attempt begins later than this after the start.
+    pub time_max: Option<Duration>,
+}
+
+/// What happens if the final name is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// The same content is a success without a transfer; other content is replaced.
+    Update,
+    /// Nothing is asked for: a success.
+    Skip,
+    /// It is replaced without a look.
+    Overwrite,
+    /// The new file is called `name.1`, `name.2`, ...
+    Rename,
+    /// It is an error.
+    Error,
+}
+
+/// When a file counts as finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// When it would survive a power cut; many small files are synced together.
+    Auto,
+    /// The same, each file by itself.
+    Always,
+    /// When it has its name; the system writes it to disk when it likes.
+    Never,
+}
+
+impl Default for ClientConfig {
+    fn default() -> ClientConfig {
+        ClientConfig {
+            family: AddressFamily::Any,
+            connect_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(120),
+            whole_timeout: None,
+            retry: RetryPolicy::default(),
+            if_exists: IfExists::Update,
+            resume: true,
+            sync: SyncPolicy::Auto,
+            preserve_mode: true,
+            preserve_mtime: true,
+            new_file_mode: 0o644,
+        }
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> RetryPolicy {
+        RetryPolicy { retries_max: 3, delay: Duration::from_secs(1), time_max: None }
+    }
+}
+
+/// Bytes received that begin the count of retries anew.
+pub const RETRY_PROGRESS_BYTES_MIN: u64 = 1024 * 1024;
+/// The longest pause between two attempts that no server asked for.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
+/// The longest pause that a server may ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);

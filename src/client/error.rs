@@ -1,0 +1,190 @@
+//! Why a download fails, grouped by who must act.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::net::{Address, Wait};
+use crate::store::{FileName, StageError};
+use crate::wire::{ErrorCode, Md5Digest, WireError};
+
+/// Why a download failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ClientError {
+    // The network, or whoever runs the server.
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection ended, or nothing came, before the answer was complete.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The server said no.
+    #[error(transparent)]
+    Refused(#[from] ServerRefusal),
+
+    // Whoever wrote the server.
+    /// The answer is not what the protocol allows.
+    #[error("server broke the protocol: {0}")]
+    Protocol(#[from] ProtocolError),
+
+    // Whoever owns the file.
+    /// The bytes are not those that the header announced.
+    #[error("md5 of what arrived is {found}, the server announced {announced}")]
+    DigestMismatch {
+        /// What the header said.
+        announced: Md5Digest,
+        /// What the bytes have.
+        found: Md5Digest,
+    },
+    /// The server has another content than the user insists on.
+    #[error("md5 of the file is {offered}, not {wanted}")]
+    OtherContent {
+        /// What was asked for.
+        wanted: Md5Digest,
+        /// What the server has.
+        offered: Md5Digest,
+    },
+
+    // Whoever owns this machine.
+    /// The file cannot be written or placed.
+    #[error(transparent)]
+    Stage(Arc<StageError>),
+    /// What was written cannot be read back to verify it.
+    #[error("cannot read back what was written")]
+    ReadBack(#[source] Arc<io::Error>),
+    /// The output that the bytes are poured into cannot be written.
+    #[error("cannot write the output")]
+    Output(#[source] Arc<io::Error>),
+
+    // Whoever wrote the command.
+    /// Two downloads want the same local name; nothing was asked for the later one.
+    #[error("two downloads want the local name {}", .0.as_bytes().escape_ascii())]
+    SameName(FileName),
+    /// Everything together took longer than allowed.
+    #[error("not finished within the time for everything")]
+    OutOfTime,
+}
+
+impl From<StageError> for ClientError {
+    fn from(error: StageError) -> ClientError {
+        ClientError::Stage(Arc::new(error))
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error("cannot find the address of {host}")]
+    Name {
+        /// The host.
+        host: String,
+        /// What the resolver said.
+        source: Arc<io::Error>,
+    },
+    /// The name has addresses, but none of the wanted family.
+    #[error("{host} has no {family} address")]
+    NoneOfFamily {
+        /// The host.
+        host: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
+    /// Every address was tried; this is what the last one said.
+    #[error("cannot connect to {address}")]
+    Failed {
+        /// The server.
+        address: Address,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// No address answered in time.
+    #[error("cannot connect to {address}: no answer within {limit:?}")]
+    TimedOut {
+        /// The server.
+        address: Address,
+        /// All attempts together.
+        limit: Duration,
+    },
+}
+
+/// How a connection ended before its time.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The server closed it.
+    #[error("server closed the connection while {0} was expected")]
+    CutOff(Wait),
+    /// It broke.
+    #[error("connection broke while {wait} was expected")]
+    Broken {
+        /// What was waited for.
+        wait: Wait,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// Nothing came.
+    #[error("no progress within {limit:?} while {wait} was expected")]
+    TimedOut {
+        /// What was waited for.
+        wait: Wait,
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+/// An error that the server answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("server says {spelling}: {message}")]
+pub struct ServerRefusal {
+    /// The code; `None` for one that this version does not know.
+    pub code: Option<ErrorCode>,
+    /// The code as the server spelled it.
+    pub spelling: String,
+    /// Its sentence, as it came: to be escaped before a person sees it.
+    pub message: String,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+/// How an answer breaks the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// The bytes are not a header.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// It is about another file.
+    #[error("answer is about {}, asked was {}", .answered.escape_ascii(), .asked.escape_ascii())]
+    OtherName {
+        /// The name in the request.
+        asked: Vec<u8>,
+        /// The name in the answer.
+        answered: Vec<u8>,
+    },
+    /// A file without a digest.
+    #[error("file has no md5")]
+    NoDigest,
+    /// The keys contradict each other or the request.
+    #[error("{key} is {found}, it must be {expected}")]
+    Contradiction {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: u64,
+        /// What follows from the rest.
+        expected: u64,
+    },
+    /// Bytes follow where none may.
+    #[error("{0} bytes follow an answer that has none")]
+    UnexpectedBody(u64),
+    /// The rest of another content than the one that is to be continued.
+    #[error("answer continues {found}, the partial file is {expected}")]
+    OtherContent {
+        /// What the rest was asked of.
+        expected: Md5Digest,
+        /// What the header says.
+        found: Md5Digest,
+    },
+    /// `match` without `have_md5` in the request, or with another digest.
+    #[error("answer claims a match that was not asked for")]
+    UnexpectedMatch,
+}

@@ -1,0 +1,97 @@
+//! What a client reports while it works, and what it returns.
+
+use std::time::Duration;
+
+use crate::client::ClientError;
+use crate::store::FileName;
+use crate::wire::Md5Digest;
+
+/// Something happened. `index` is the download's place in what was passed in.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The server makes the digest before it can answer.
+    ServerHashing {
+        /// Which download.
+        index: usize,
+        /// Bytes hashed so far.
+        done: u64,
+        /// Bytes of the file; 0 if the server did not say.
+        total_size: u64,
+    },
+    /// The bytes of a large file begin. Small ones are only reported when they are finished.
+    Began {
+        /// Which download.
+        index: usize,
+        /// Bytes of the whole file.
+        total_size: u64,
+        /// Bytes that are there from an earlier attempt.
+        resumed_from: u64,
+    },
+    /// More of a large file has arrived; at most every [`PROGRESS_INTERVAL`].
+    Received {
+        /// Which download.
+        index: usize,
+        /// Bytes of the file that are here, with those of earlier attempts.
+        bytes: u64,
+    },
+    /// One download is finished.
+    Done {
+        /// Which download.
+        index: usize,
+        /// How it ended.
+        downloaded: &'a Downloaded,
+    },
+    /// One download has failed for good.
+    Failed {
+        /// Which download.
+        index: usize,
+        /// Why.
+        error: &'a ClientError,
+    },
+    /// Something failed and is tried again after a pause.
+    Retrying {
+        /// How many downloads are not finished.
+        unfinished: usize,
+        /// What failed.
+        error: &'a ClientError,
+        /// The pause.
+        pause: Duration,
+    },
+}
+
+/// A file that is present and, unless it was skipped, verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Downloaded {
+    /// The name it has now; another than was asked for only with [`crate::client::IfExists::Rename`].
+    pub name: FileName,
+    /// Bytes of the file.
+    pub total_size: u64,
+    /// Its digest; `None` if it was skipped.
+    pub md5: Option<Md5Digest>,
+    /// What was done for it.
+    pub action: Action,
+    /// From its first request to its end.
+    pub elapsed: Duration,
+    /// Requests that were sent for it.
+    pub attempts: u32,
+}
+
+/// What was done for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// All of it was transferred.
+    Fetched,
+    /// The rest of it was transferred.
+    Resumed {
+        /// Bytes that were there before.
+        from: u64,
+    },
+    /// The same content was there already.
+    Identical,
+    /// Something of that name was there, and that was enough.
+    Skipped,
+}
+
+/// How often the progress of one file is reported, at most.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,0 +1,161 @@
+//! One question about one file, and whether an answer answers it.
+
+use std::time::Instant;
+
+use crate::client::{ClientError, ProtocolError, ReceivingHalf, ServerRefusal};
+use crate::net::{Deadline, Wait};
+use crate::wire::{
+    Action, ByteRange, Call, ErrorCode, ErrorReply, GetRequest, Md5Digest, ResourcePath, ResponseHeader,
+    Timestamp,
+};
+
+/// One question about one file.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    pub(super) path: ResourcePath,
+    /// Where to continue the content `want_md5`; 0 asks for the whole file.
+    pub(super) offset: u64,
+    pub(super) have_md5: Option<Md5Digest>,
+    pub(super) want_md5: Option<Md5Digest>,
+    pub(super) fresh: bool,
+}
+
+/// What a server said, checked against the question.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Refused(ServerRefusal),
+    /// The server has what `have_md5` says, of so many bytes.
+    Match { total_size: u64 },
+    Content(Content),
+}
+
+/// A file whose bytes from `offset` to `total_size` follow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content {
+    pub(super) offset: u64,
+    pub(super) total_size: u64,
+    pub(super) md5: Md5Digest,
+    pub(super) mtime: Option<Timestamp>,
+    pub(super) mode: Option<u32>,
+}
+
+impl Content {
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.total_size - self.offset
+    }
+}
+
+impl Question {
+    pub(super) fn call(&self) -> Call {
+        let range = (self.offset > 0).then_some(ByteRange { offset: self.offset, length: None });
+        Call {
+            action: Action::Get(GetRequest {
+                range,
+                have_md5: self.have_md5,
+                want_md5: self.want_md5,
+                fresh: self.fresh,
+                progress: true,
+                ..GetRequest::whole(self.path.clone())
+            }),
+            id: None,
+        }
+    }
+
+    /// Reads headers until one answers the question. `on_hashing` hears how far the server's
+    /// digest is, and how large the file. An interim header counts as progress only if the
+    /// digest has advanced.
+    pub(super) fn await_answer(
+        &self,
+        receiving: &mut ReceivingHalf,
+        mut on_hashing: impl FnMut(u64, u64),
+    ) -> Result<Answer, ClientError> {
+        let limit = receiving.progress_timeout();
+        let mut deadline = Deadline::after(Instant::now(), Wait::Hashing, limit);
+        let mut furthest = None;
+        loop {
+            let header = receiving.header()?;
+            self.check_name(&header)?;
+            let Some(interim) = &header.interim else {
+                return Ok(self.check(&header)?);
+            };
+            let now = Instant::now();
+            if Some(interim.done) > furthest {
+                furthest = Some(interim.done);
+                deadline = Deadline::after(now, Wait::Hashing, limit);
+                on_hashing(interim.done, header.total_size);
+            } else if deadline.is_over(now) {
+                return Err(receiving.timed_out(Wait::Hashing));
+            }
+        }
+    }
+
+    fn check_name(&self, header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
+        if *header.name != *self.path.as_bytes() {
+            return Err(ProtocolError::OtherName {
+                asked: self.path.as_bytes().to_vec(),
+                answered: header.name.to_vec(),
+            });
+        }
+        Ok(())
+    }
+
+    fn check(&self, header: &ResponseHeader<'_>) -> Result<Answer, ProtocolError> {
+        if let Some(error) = &header.error {
+            nothing_follows(header)?;
+            return Ok(Answer::Refused(refusal(error)));
+        }
+        let md5 = header.md5.ok_or(ProtocolError::NoDigest)?;
+        if header.matched {
+            nothing_follows(header)?;
+            if self.have_md5 != Some(md5) {
+                return Err(ProtocolError::UnexpectedMatch);
+            }
+            return Ok(Answer::Match { total_size: header.total_size });
+        }
+        // A server that knows the three keys only sends the whole file whatever was asked.
+        let offset = header.offset.unwrap_or(0);
+        if offset != 0 && offset != self.offset {
+            return Err(contradiction("offset", offset, self.offset));
+        }
+        let Some(body_bytes) = header.total_size.checked_sub(offset) else {
+            return Err(contradiction("total_size", header.total_size, offset));
+        };
+        if header.bytes_that_follow() != body_bytes {
+            return Err(contradiction("body_size", header.bytes_that_follow(), body_bytes));
+        }
+        if let Some(expected) = self.want_md5
+            && offset > 0
+            && expected != md5
+        {
+            return Err(ProtocolError::OtherContent { expected, found: md5 });
+        }
+        Ok(Answer::Content(Content {
+            offset,
+            total_size: header.total_size,
+            md5,
+            mtime: header.mtime,
+            mode: header.mode,
+        }))
+    }
+}
+
+fn nothing_follows(header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
+    // A match announces the size of the file; `body_size` says that it does not come.
+    match header.bytes_that_follow() {
+        0 => Ok(()),
+        bytes => Err(ProtocolError::UnexpectedBody(bytes)),
+    }
+}
+
+fn contradiction(key: &'static str, found: u64, expected: u64) -> ProtocolError {
+    ProtocolError::Contradiction { key, found, expected }
+}
+
+fn refusal(error: &ErrorReply<'_>) -> ServerRefusal {
+    ServerRefusal {
+        code: ErrorCode::parse(&error.code),
+        spelling: error.code.to_string(),
+        message: error.message.to_string(),
+        retry_after: error.retry_after_ms.map(std::time::Duration::from_millis),
+    }
+}

@@ -1,0 +1,213 @@
+//! One connection to a server, as two halves: requests go out of one while the answers to
+//! earlier ones come in at the other.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::client::connect::connect;
+use crate::client::{ClientConfig, ClientError, SessionError};
+use crate::net::{Address, Deadline, Stream, Wait};
+use crate::wire::{Call, ResponseHeader, split_frame};
+
+/// One connection to a server. The halves may be used by two threads.
+#[derive(Debug)]
+pub struct Session {
+    /// Where requests go out.
+    pub sending: SendingHalf,
+    /// Where answers come in.
+    pub receiving: ReceivingHalf,
+}
+
+/// Collects requests and sends them, many with one write.
+#[derive(Debug)]
+pub struct SendingHalf {
+    stream: Stream,
+    buffer: Vec<u8>,
+}
+
+/// Reads headers and bodies, in the order of the requests.
+#[derive(Debug)]
+pub struct ReceivingHalf {
+    stream: Stream,
+    // Always of RECEIVE_BUFFER_BYTES; what was read and not yet used is `start..end`.
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    progress_timeout: Duration,
+    whole: Option<Deadline>,
+    // What the socket has been told, to tell it only what is new.
+    socket_timeout: Duration,
+}
+
+impl Session {
+    /// Connects. Everything on this connection is over at `whole`, if there is such a limit.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub fn connect(
+        address: &Address,
+        config: &ClientConfig,
+        whole: Option<Deadline>,
+    ) -> Result<Session, ClientError> {
+        let left = whole.map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
+        let stream = connect(address, config.family, config.connect_timeout.min(left))?;
+        Session::over(stream, config.progress_timeout, whole).map_err(|source| broken(Wait::Connect, source))
+    }
+
+    fn over(stream: Stream, progress_timeout: Duration, whole: Option<Deadline>) -> io::Result<Session> {
+        let other = match &stream {
+            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
+            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+        };
+        let receiving = ReceivingHalf {
+            stream,
+            buffer: vec![0; RECEIVE_BUFFER_BYTES].into(),
+            start: 0,
+            end: 0,
+            progress_timeout,
+            whole,
+            socket_timeout: Duration::MAX,
+        };
+        Ok(Session { sending: SendingHalf { stream: other, buffer: Vec::new() }, receiving })
+    }
+}
+
+impl SendingHalf {
+    /// Takes a request; it goes out when enough have come together, or with [`flush`].
+    ///
+    /// # Errors
+    /// [`SessionError::Broken`].
+    ///
+    /// [`flush`]: SendingHalf::flush
+    pub fn send(&mut self, call: &Call) -> Result<(), ClientError> {
+        call.encode(&mut self.buffer);
+        if self.buffer.len() < SEND_BUFFER_BYTES {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    /// Sends what has come together. Waits as long as the server does not read; the
+    /// receiving half, which has the time limits, ends that by [`ReceivingHalf::end`].
+    ///
+    /// # Errors
+    /// [`SessionError::Broken`].
+    pub fn flush(&mut self) -> Result<(), ClientError> {
+        let sent = self.stream.write_all(&self.buffer);
+        self.buffer.clear();
+        sent.map_err(|source| broken(Wait::SendProgress, source))
+    }
+}
+
+impl ReceivingHalf {
+    /// The next header.
+    ///
+    /// # Errors
+    /// [`ClientError::Session`], [`ClientError::Protocol`]. The session is of no use afterwards.
+    pub fn header(&mut self) -> Result<ResponseHeader<'static>, ClientError> {
+        loop {
+            let unread = &self.buffer[self.start..self.end];
+            if let Some(frame) = split_frame(unread).map_err(protocol)? {
+                let header = ResponseHeader::parse(frame.json).map_err(protocol)?;
+                self.start += frame.bytes;
+                return Ok(header);
+            }
+            self.fill(Wait::ResponseHeader)?;
+        }
+    }
+
+    /// Some of the next bytes of a body of which `left` bytes are still to come: at least one
+    /// and at most `left`. They are used up by this.
+    ///
+    /// # Errors
+    /// [`ClientError::Session`]. The session is of no use afterwards.
+    pub fn body(&mut self, left: u64) -> Result<&[u8], ClientError> {
+        if self.start == self.end {
+            self.fill(Wait::ResponseBody)?;
+        }
+        let unread = self.end - self.start;
+        let taken = usize::try_from(left).map_or(unread, |left| left.min(unread));
+        let start = self.start;
+        self.start += taken;
+        Ok(&self.buffer[start..start + taken])
+    }
+
+    /// The longest time without progress.
+    pub fn progress_timeout(&self) -> Duration {
+        self.progress_timeout
+    }
+
+    /// Ends the connection in both directions, so that the sending half stops too.
+    pub fn end(&self) {
+        // It may have ended already.
+        let _ = match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
+    /// Reads more, behind what is there. A header always fits: the buffer is larger.
+    fn fill(&mut self, wait: Wait) -> Result<(), ClientError> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        loop {
+            self.arm_timeout(wait)?;
+            match self.stream.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(SessionError::CutOff(wait).into()),
+                Ok(read) => {
+                    self.end += read;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(self.timed_out(wait));
+                }
+                Err(source) => return Err(broken(wait, source)),
+            }
+        }
+    }
+
+    /// Tells the socket how long a read may take.
+    fn arm_timeout(&mut self, wait: Wait) -> Result<(), ClientError> {
+        let left = self.whole.map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
+        if left.is_zero() {
+            return Err(self.timed_out(wait));
+        }
+        let timeout = self.progress_timeout.min(left);
+        if timeout < self.socket_timeout {
+            match &self.stream {
+                Stream::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
+                Stream::Unix(stream) => stream.set_read_timeout(Some(timeout)),
+            }
+            .map_err(|source| broken(wait, source))?;
+            self.socket_timeout = timeout;
+        }
+        Ok(())
+    }
+
+    pub(super) fn timed_out(&self, wait: Wait) -> ClientError {
+        if self.whole.is_some_and(|whole| whole.is_over(Instant::now())) {
+            return ClientError::OutOfTime;
+        }
+        SessionError::TimedOut { wait, limit: self.progress_timeout }.into()
+    }
+}
+
+fn broken(wait: Wait, source: io::Error) -> ClientError {
+    SessionError::Broken { wait, source: Arc::new(source) }.into()
+}
+
+fn protocol(error: crate::wire::WireError) -> ClientError {
+    ClientError::Protocol(error.into())
+}
+
+/// More than a frame, and as much as is read and written with one call.
+const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
+/// Requests that go out with one write, in bytes.
+const SEND_BUFFER_BYTES: usize = 8 * 1024;
