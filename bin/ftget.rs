@@ -1,3 +1,7 @@
 //! The download program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ftserve::cli::get(std::env::args_os()).into()
+}

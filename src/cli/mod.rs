@@ -2,11 +2,13 @@
 //! prints, reads the environment or picks an exit code.
 
 mod exit_code;
+mod get;
 mod serve;
 mod terminal;
 mod values;
 
 pub use exit_code::ExitCode;
+pub use get::get;
 pub use serve::serve;
 pub use terminal::visible;
 pub use values::{ValueError, parse_duration, parse_size};

@@ -15,6 +15,26 @@ pub fn visible(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// A line of JSON in which no character acts on a terminal or hides: outside of ASCII these
+/// stand in strings only, where `\uXXXX` means the same.
+pub(super) fn visible_json(line: &str) -> Cow<'_, str> {
+    if !line.contains(is_deceptive) {
+        return Cow::Borrowed(line);
+    }
+    let mut out = String::with_capacity(line.len() + 16);
+    for character in line.chars() {
+        if is_deceptive(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    Cow::Owned(out)
+}
+
 fn escape(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() + 16);
     for chunk in bytes.utf8_chunks() {
@@ -84,6 +104,16 @@ mod tests {
         ] {
             assert_eq!(visible(bytes), shown);
         }
+    }
+
+    #[test]
+    fn json_stays_the_same_json_without_deceptive_characters() {
+        let value = "del \u{7f} c1 \u{9b} bidi \u{202e} tag \u{e0041} plain ü🦀";
+        let line = serde_json::to_string(value).unwrap();
+        assert!(line.contains(is_deceptive));
+        let shown = visible_json(&line);
+        assert!(!shown.contains(is_deceptive), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), value);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::client::retry::{Verdict, judge, pause};
 use crate::client::round::{self, FirstQuestion, Report};
 use crate::client::{ClientConfig, ClientError, Download, Downloaded, Event, Session};
 use crate::net::{Address, Deadline, Wait};
-use crate::store::StagingFolder;
+use crate::store::{StageError, StagingFolder};
 
 /// How one download ended.
 pub type DownloadResult = Result<Downloaded, ClientError>;
@@ -76,7 +76,7 @@ impl<'a> Desk<'a, '_> {
         for (index, download) in downloads.iter().enumerate() {
             let folder = folders
                 .entry(&download.folder)
-                .or_insert_with(|| StagingFolder::open(&download.folder).map_err(ClientError::from));
+                .or_insert_with(|| Ok(self.open_folder(&download.folder)?));
             let folder = match folder {
                 Ok(folder) => folder.clone(),
                 Err(error) => {
@@ -98,10 +98,17 @@ impl<'a> Desk<'a, '_> {
         servers
     }
 
+    fn open_folder(&self, path: &Path) -> Result<Arc<StagingFolder>, StageError> {
+        if self.config.make_folders {
+            StagingFolder::make(path)?;
+        }
+        StagingFolder::open(path)
+    }
+
     /// Everything for one server: rounds, and pauses in between.
     fn serve(&mut self, address: &Address, mut jobs: Vec<Job<'a>>) {
         let mut session = None;
-        let mut reached = false;
+        let mut reached = self.config.retry.before_contact;
         while let Some(first) = self.first_question(jobs) {
             if self.whole.is_some_and(|whole| whole.is_over(Instant::now())) {
                 return self.end_all(first.into_jobs(), &ClientError::OutOfTime);
@@ -121,7 +128,6 @@ impl<'a> Desk<'a, '_> {
                     remainder.unanswered = first.into_jobs();
                     remainder.failure = Some(error);
                 }
-                // A server that was never reached is not waited for.
                 Err(error) => return self.end_all(first.into_jobs(), &error),
             }
             jobs = self.pause(remainder);
@@ -161,7 +167,7 @@ impl<'a> Desk<'a, '_> {
             Report::Failed(job, error) => self.take_failure(job, error, remainder),
             Report::Lost(job, error) => {
                 remainder.progress |= job.gained >= RETRY_PROGRESS_BYTES_MIN;
-                if judge(&job, &error) == Verdict::Final {
+                if judge(&error, job.continued, job.fresh) == Verdict::Final {
                     remainder.progress = true;
                     return self.end(job.index, Err(error));
                 }
@@ -175,7 +181,7 @@ impl<'a> Desk<'a, '_> {
 
     /// A failure of one job alone; the session goes on.
     fn take_failure(&mut self, mut job: Job<'a>, error: ClientError, remainder: &mut Remainder<'a>) {
-        match judge(&job, &error) {
+        match judge(&error, job.continued, job.fresh) {
             Verdict::AskFresh => job.fresh = true,
             Verdict::AskWhole => job.whole = true,
             Verdict::MayPass(retry_after) if job.failures < self.config.retry.retries_max => {

@@ -29,6 +29,8 @@ pub struct ClientConfig {
     pub preserve_mtime: bool,
     /// Permissions of a new file, where nothing else decides; usually `0o666` without the umask.
     pub new_file_mode: u32,
+    /// Whether folders that are missing are made.
+    pub make_folders: bool,
 }
 
 /// Which addresses of a host name are tried.
@@ -43,8 +45,7 @@ pub enum AddressFamily {
 }
 
 /// What happens after a failure that may pass: a connection cut off or silent, a server that
-/// is busy or shutting down. What arrived before stays. A server that was never reached is
-/// not waited for.
+/// is busy or shutting down. What arrived before stays.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
     /// Attempts after the first, without a file finished or a mebibyte received in between:
@@ -56,6 +57,8 @@ pub struct RetryPolicy {
     pub delay: Duration,
     /// No attempt begins later than this after the start.
     pub time_max: Option<Duration>,
+    /// Whether to wait for a server that was never reached, too; otherwise that fails at once.
+    pub before_contact: bool,
 }
 
 /// What happens if the final name is taken.
@@ -98,13 +101,14 @@ impl Default for ClientConfig {
             preserve_mode: true,
             preserve_mtime: true,
             new_file_mode: 0o644,
+            make_folders: false,
         }
     }
 }
 
 impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
-        RetryPolicy { retries_max: 3, delay: Duration::from_secs(1), time_max: None }
+        RetryPolicy { retries_max: 3, delay: Duration::from_secs(1), time_max: None, before_contact: false }
     }
 }
 

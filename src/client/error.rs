@@ -24,7 +24,7 @@ pub enum ClientError {
 
     // Whoever wrote the server.
     /// The answer is not what the protocol allows.
-    #[error("server broke the protocol: {0}")]
+    #[error("server broke the protocol")]
     Protocol(#[from] ProtocolError),
 
     // Whoever owns the file.

@@ -8,7 +8,6 @@ use crate::wire::Md5Digest;
 
 /// Something happened. `index` is the download's place in what was passed in.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Event<'a> {
     /// The server makes the digest before it can answer.
     ServerHashing {
@@ -63,8 +62,9 @@ pub enum Event<'a> {
 /// A file that is present and, unless it was skipped, verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Downloaded {
-    /// The name it has now; another than was asked for only with [`crate::client::IfExists::Rename`].
-    pub name: FileName,
+    /// The name it has now; another than was asked for only with
+    /// [`crate::client::IfExists::Rename`]; none if it was poured out.
+    pub name: Option<FileName>,
     /// Bytes of the file.
     pub total_size: u64,
     /// Its digest; `None` if it was skipped.

@@ -129,7 +129,7 @@ impl<'a> Job<'a> {
     /// The result for this job, if it is finished like this.
     pub(super) fn downloaded(&self, total_size: u64, md5: Option<Md5Digest>, action: Action) -> Downloaded {
         Downloaded {
-            name: self.download.name.clone(),
+            name: Some(self.download.name.clone()),
             total_size,
             md5,
             action,

@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod follow;
 mod job;
+mod pour;
 mod question;
 mod receive;
 mod retry;
@@ -26,4 +27,5 @@ pub use config::{
 pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, SessionError};
 pub use event::{Action, Downloaded, Event, PROGRESS_INTERVAL};
 pub use job::Download;
+pub use pour::{Pour, pour};
 pub use session::{ReceivingHalf, SendingHalf, Session};

@@ -104,13 +104,10 @@ impl<'a> Receive<'a, '_> {
 
     /// A file that is verified in memory before anything is created.
     fn take_small(&mut self, job: Job<'a>, content: Content) -> Result<(), SessionEnd<'a>> {
-        let mut body = Vec::with_capacity(content.total_size as usize);
-        while (body.len() as u64) < content.total_size {
-            match self.receiving.body(content.total_size - body.len() as u64) {
-                Ok(bytes) => body.extend_from_slice(bytes),
-                Err(error) => return Err(SessionEnd::Failed(job, error)),
-            }
-        }
+        let body = match read_small(self.receiving, content.total_size) {
+            Ok(body) => body,
+            Err(error) => return Err(SessionEnd::Failed(job, error)),
+        };
         // Whoever verifies outlives this thread.
         let _ = self.unverified.send(Unverified::Small { job, content, body });
         Ok(())
@@ -179,6 +176,16 @@ impl<'a> Receive<'a, '_> {
     }
 }
 
+/// A body of at most [`SMALL_FILE_BYTES_MAX`].
+pub(super) fn read_small(receiving: &mut ReceivingHalf, bytes: u64) -> Result<Vec<u8>, ClientError> {
+    let mut body = Vec::with_capacity(bytes as usize);
+    while (body.len() as u64) < bytes {
+        let left = bytes - body.len() as u64;
+        body.extend_from_slice(receiving.body(left)?);
+    }
+    Ok(body)
+}
+
 /// The partial file that a body is appended to, with room for all of it.
 fn stage(job: &Job<'_>, content: &Content, partial: Option<StagedFile>) -> Result<StagedFile, ClientError> {
     let mut staged = match partial {
@@ -194,6 +201,6 @@ fn stage(job: &Job<'_>, content: &Content, partial: Option<StagedFile>) -> Resul
 }
 
 /// Files up to this size are verified in memory before anything is created.
-const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
+pub(super) const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Up to this many unwanted bytes are read to keep the session.
 const SKIPPED_BODY_BYTES_MAX: u64 = 1024 * 1024;

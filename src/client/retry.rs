@@ -4,7 +4,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::client::config::{RETRY_AFTER_MAX, RETRY_DELAY_MAX};
-use crate::client::job::Job;
 use crate::client::{ClientError, RetryPolicy, SessionError};
 use crate::store::StageError;
 use crate::wire::ErrorCode;
@@ -22,13 +21,14 @@ pub(super) enum Verdict {
     MayPass(Option<Duration>),
 }
 
-/// Judges a failure of `job`; with `continued` the question was for the rest of a file.
-pub(super) fn judge(job: &Job<'_>, error: &ClientError) -> Verdict {
+/// Judges a failure. `continued`: the question was for the rest of a file; `fresh`: for a
+/// digest made anew.
+pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdict {
     match error {
         // The digest may be stale, or the beginning that was here damaged.
-        ClientError::DigestMismatch { .. } if !job.fresh => Verdict::AskFresh,
+        ClientError::DigestMismatch { .. } if !fresh => Verdict::AskFresh,
         ClientError::Refused(refusal) => match refusal.code {
-            Some(ErrorCode::Changed | ErrorCode::BadRange) if job.continued => Verdict::AskWhole,
+            Some(ErrorCode::Changed | ErrorCode::BadRange) if continued => Verdict::AskWhole,
             Some(ErrorCode::Busy | ErrorCode::ShuttingDown | ErrorCode::Timeout) => {
                 Verdict::MayPass(refusal.retry_after)
             }

@@ -24,10 +24,6 @@ impl<'a> Batch<'a> {
         self.files.push(file);
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.files.len()
-    }
-
     pub(super) fn is_full(&self, config: &ClientConfig) -> bool {
         config.sync == SyncPolicy::Never
             || self.files.len() >= BATCH_FILES_MAX
@@ -51,7 +47,7 @@ impl<'a> Batch<'a> {
                 folders.push(file.staged.folder().clone());
             }
         }
-        let synced_together = self::sync_together(&files, &folders, config);
+        let synced_together = sync_together(&files, &folders, config);
         let mut settled: Vec<_> = files
             .into_iter()
             .map(|file| match &synced_together {
@@ -115,7 +111,7 @@ fn place<'a>(
                 0 => Action::Fetched,
                 from => Action::Resumed { from },
             };
-            Ok(Downloaded { name, ..job.downloaded(content.total_size, Some(content.md5), action) })
+            Ok(Downloaded { name: Some(name), ..job.downloaded(content.total_size, Some(content.md5), action) })
         }
         // It came while we were looking elsewhere.
         Err(StageError::Exists) if config.if_exists == IfExists::Skip => {

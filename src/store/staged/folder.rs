@@ -57,6 +57,32 @@ impl StagingFolder {
         Ok(Arc::new(StagingFolder { folder, path, leftovers }))
     }
 
+    /// Makes a folder and those above it, as far as they are missing, so that they survive a
+    /// power cut.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn make(path: &Path) -> Result<(), StageError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let above = match path.parent() {
+            None => return Ok(()),
+            Some(above) if above.as_os_str().is_empty() => Path::new("."),
+            Some(above) => above,
+        };
+        StagingFolder::make(above)?;
+        let sort = |errno| StageError::sort("make the folder", errno);
+        match rustix::fs::mkdir(path, Mode::from_raw_mode(0o777)) {
+            // Somebody was faster, or it is no folder: opening it tells.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(sort(errno)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = rustix::fs::open(above, flags, Mode::empty()).map_err(sort)?;
+        sync_folder(&above)
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
@@ -192,11 +218,7 @@ impl StagingFolder {
     /// # Errors
     /// [`StageError::Io`].
     pub fn sync(&self) -> Result<(), StageError> {
-        match rustix::fs::fsync(&self.folder) {
-            // Some file systems cannot sync a folder, and say so like this.
-            Ok(()) | Err(Errno::INVAL) => Ok(()),
-            Err(errno) => Err(StageError::sort("sync the folder", errno)),
-        }
+        sync_folder(&self.folder)
     }
 
     /// Makes everything written to this file system so far survive a power cut: for many files
@@ -227,6 +249,14 @@ impl StagingFolder {
 
     fn lock_leftovers(&self) -> std::sync::MutexGuard<'_, HashMap<NameTag, Vec<PartialName>>> {
         self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sync_folder(folder: &OwnedFd) -> Result<(), StageError> {
+    match rustix::fs::fsync(folder) {
+        // Some file systems cannot sync a folder, and say so like this.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(StageError::sort("sync the folder", errno)),
     }
 }
 

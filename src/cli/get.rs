@@ -1,0 +1,43 @@
+//! `ftget`: from what was typed to files, lines and an exit code.
+
+mod arguments;
+mod failure;
+mod progress;
+mod report;
+mod signals;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use self::arguments::{Destination, Order, Typed};
+use self::report::Reporter;
+use crate::cli::ExitCode;
+use crate::client::{self, ClientError, DownloadResult, Event};
+
+/// Runs `ftget` with these arguments, the program's name first.
+pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let order = match Typed::read(arguments).and_then(Typed::interpret) {
+        Ok(order) => order,
+        Err(no_order) => return no_order.show(),
+    };
+    signals::end_on_signals(order.quiet);
+    let mut reporter = Reporter::new(&order);
+    let results = carry_out(&order, &mut |event| reporter.take(event));
+    reporter.end(&results)
+}
+
+fn carry_out(order: &Order, on_event: &mut dyn FnMut(Event<'_>)) -> Vec<DownloadResult> {
+    match &order.destination {
+        Destination::Files(downloads) => client::download(downloads, &order.config, on_event),
+        Destination::StandardOutput(pour) => {
+            // A file of its own: the standard library's looks for ends of lines in every write.
+            let result = match io::stdout().as_fd().try_clone_to_owned() {
+                Ok(output) => client::pour(pour, &order.config, &mut File::from(output), on_event),
+                Err(error) => Err(ClientError::Output(error.into())),
+            };
+            vec![result]
+        }
+    }
+}

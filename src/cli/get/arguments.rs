@@ -1,0 +1,370 @@
+//! The command line in two steps: what was typed, and what it means.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::cli::{ExitCode, parse_duration, visible};
+use crate::client::{AddressFamily, ClientConfig, Download, IfExists, Pour, RetryPolicy, SyncPolicy};
+use crate::net::{Address, Location};
+use crate::store::FileName;
+use crate::wire::{Md5Digest, ResourcePath};
+
+/// Download files from an ftserve server; a file appears under its name only when verified.
+#[derive(Parser, Debug)]
+#[command(name = "ftget", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = EXAMPLES_AND_CODES)]
+pub(super) struct Typed {
+    /// HOST:PATH, HOST:PORT/PATH, [V6]:PORT/PATH, ft://HOST[:PORT]/PATH or unix:/SOCKET:PATH
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<OsString>,
+
+    /// Name of the one file, or - for standard output
+    #[arg(short, long, value_name = "FILE", env = "FTGET_OUTPUT", help_heading = WHERE, conflicts_with = "dir")]
+    output: Option<OsString>,
+    /// Folder for the files; it is made if it is missing
+    #[arg(short, long, value_name = "DIR", env = "FTGET_DIR", help_heading = WHERE)]
+    dir: Option<PathBuf>,
+    /// What to do if the name is taken
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "update", env = "FTGET_IF_EXISTS", help_heading = WHERE)]
+    if_exists: TypedIfExists,
+    /// Attributes that files keep
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "mtime,mode", env = "FTGET_PRESERVE", help_heading = WHERE)]
+    preserve: Vec<Preserved>,
+    /// Whether files are on disk when ftget says so: auto (many small ones synced at once),
+    /// always (each by itself), never
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", env = "FTGET_SYNC", help_heading = WHERE)]
+    sync: TypedSync,
+
+    /// This md5 and no other
+    #[arg(long, value_name = "HEX", env = "FTGET_MD5", value_parser = parse_md5, help_heading = WHAT)]
+    md5: Option<Md5Digest>,
+    /// Begin anew instead of continuing a partial file
+    #[arg(long, env = "FTGET_NO_RESUME", help_heading = WHAT)]
+    no_resume: bool,
+    /// Continue partial files (the default)
+    #[arg(short = 'c', long = "continue", hide = true, conflicts_with = "no_resume")]
+    resume: bool,
+
+    /// Longest time for a connection
+    #[arg(long, value_name = "S", default_value = "10", env = "FTGET_CONNECT_TIMEOUT", value_parser = parse_limit, help_heading = TIME)]
+    connect_timeout: Duration,
+    /// Longest time without progress
+    #[arg(long, value_name = "S", default_value = "120", env = "FTGET_TIMEOUT", value_parser = parse_limit, help_heading = TIME)]
+    timeout: Duration,
+    /// Longest time for everything
+    #[arg(long, value_name = "S", env = "FTGET_MAX_TIME", value_parser = parse_limit, help_heading = TIME)]
+    max_time: Option<Duration>,
+    /// Attempts after one that was cut off or refused for now; progress begins the count anew.
+    /// Given, it also waits for a server that cannot be reached [default: 3]
+    #[arg(long, value_name = "N", env = "FTGET_RETRY", help_heading = TIME)]
+    retry: Option<u32>,
+    /// Pause before the first retry; it doubles with each
+    #[arg(long, value_name = "S", default_value = "1", env = "FTGET_RETRY_DELAY", value_parser = parse_duration, help_heading = TIME)]
+    retry_delay: Duration,
+    /// No retry later than this
+    #[arg(long, value_name = "S", env = "FTGET_RETRY_MAX_TIME", value_parser = parse_duration, help_heading = TIME)]
+    retry_max_time: Option<Duration>,
+    /// IPv4 only
+    #[arg(short = '4', long, env = "FTGET_IPV4", conflicts_with = "ipv6", help_heading = TIME)]
+    ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long, env = "FTGET_IPV6", help_heading = TIME)]
+    ipv6: bool,
+
+    /// One JSON object per event on standard output (with -o -: on standard error)
+    #[arg(long, env = "FTGET_JSON", help_heading = SHOW)]
+    json: bool,
+    /// How to show progress on standard error; auto: a bar on a terminal
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", env = "FTGET_PROGRESS", help_heading = SHOW)]
+    progress: ProgressStyle,
+    /// Errors only, and no progress
+    #[arg(short, long, env = "FTGET_QUIET", conflicts_with = "verbose", help_heading = SHOW)]
+    quiet: bool,
+    /// A line for each file, and for each retry
+    #[arg(short, long, env = "FTGET_VERBOSE", help_heading = SHOW)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TypedIfExists {
+    /// The same md5 is a success; anything else is replaced in one step
+    Update,
+    /// Leave it
+    Skip,
+    /// Replace it without a look
+    Overwrite,
+    /// Call the new file NAME.1, NAME.2, ...
+    Rename,
+    /// Fail
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TypedSync {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Preserved {
+    Mtime,
+    Mode,
+    None,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressStyle {
+    /// A bar if standard error is a terminal
+    Auto,
+    /// A bar
+    Bar,
+    /// A line now and then
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// Why a command line means nothing, or only wants to read something.
+pub(super) enum NoOrder {
+    /// Help, the version, or not what the options allow.
+    Typed(clap::Error),
+    /// Options that are right by themselves and make no sense together or as they are.
+    Meaningless(String),
+}
+
+impl NoOrder {
+    /// Shows it.
+    pub(super) fn show(&self) -> ExitCode {
+        match self {
+            NoOrder::Typed(error) => {
+                // If it cannot be shown, nobody is left to tell.
+                let _ = error.print();
+                if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success }
+            }
+            NoOrder::Meaningless(sentence) => {
+                let _ = writeln!(io::stderr(), "ftget: {sentence}");
+                ExitCode::Usage
+            }
+        }
+    }
+}
+
+/// What the command line means.
+pub(super) struct Order {
+    pub(super) destination: Destination,
+    pub(super) config: ClientConfig,
+    pub(super) json: bool,
+    pub(super) progress: ProgressStyle,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+}
+
+/// Where the bytes go.
+pub(super) enum Destination {
+    Files(Vec<Download>),
+    StandardOutput(Pour),
+}
+
+impl Order {
+    /// Where a download comes from.
+    pub(super) fn source(&self, index: usize) -> (&Address, &ResourcePath) {
+        match &self.destination {
+            Destination::Files(downloads) => (&downloads[index].address, &downloads[index].path),
+            Destination::StandardOutput(pour) => (&pour.address, &pour.path),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match &self.destination {
+            Destination::Files(downloads) => downloads.len(),
+            Destination::StandardOutput(_) => 1,
+        }
+    }
+}
+
+impl Typed {
+    /// Reads the arguments, the program's name first, and the environment.
+    pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, NoOrder> {
+        Typed::try_parse_from(arguments).map_err(NoOrder::Typed)
+    }
+
+    /// Finds out what is meant, or why it means nothing.
+    pub(super) fn interpret(self) -> Result<Order, NoOrder> {
+        let destination = self.destination().map_err(NoOrder::Meaningless)?;
+        let config = self.config();
+        Ok(Order {
+            destination,
+            config,
+            json: self.json,
+            progress: self.progress,
+            quiet: self.quiet,
+            verbose: self.verbose,
+        })
+    }
+
+    fn destination(&self) -> Result<Destination, String> {
+        if let Some(_several) = self.sources.get(1) {
+            for (flag, given) in [("--output", self.output.is_some()), ("--md5", self.md5.is_some())] {
+                if given {
+                    return Err(format!("{flag} is for one SOURCE, there are {}", self.sources.len()));
+                }
+            }
+        }
+        if let Some(output) = &self.output {
+            let (location, path) = read_source(&self.sources[0])?;
+            if output == "-" || output == "/dev/stdout" {
+                let pour = Pour { address: location.address, path, want_md5: self.md5 };
+                return Ok(Destination::StandardOutput(pour));
+            }
+            let (folder, name) = split_output(output)?;
+            let want_md5 = self.md5;
+            let download = Download { address: location.address, path, folder, name, want_md5 };
+            return Ok(Destination::Files(vec![download]));
+        }
+        let folder = self.dir.as_deref().unwrap_or(Path::new("."));
+        let mut names = HashSet::new();
+        let mut downloads = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            let (location, path) = read_source(source)?;
+            let Some(last) = path.file_name() else {
+                return Err(format!("{} names no file; with -o FILE it may", shown(source)));
+            };
+            let name = FileName::parse(last).map_err(|error| format!("{}: {error}", shown(source)))?;
+            if !names.insert(name.clone()) {
+                return Err(format!("two sources would become the file {}", visible(name.as_bytes())));
+            }
+            let (folder, want_md5) = (folder.to_owned(), self.md5);
+            downloads.push(Download { address: location.address, path, folder, name, want_md5 });
+        }
+        Ok(Destination::Files(downloads))
+    }
+
+    fn config(&self) -> ClientConfig {
+        let defaults = RetryPolicy::default();
+        ClientConfig {
+            family: match (self.ipv4, self.ipv6) {
+                (true, _) => AddressFamily::V4,
+                (false, true) => AddressFamily::V6,
+                (false, false) => AddressFamily::Any,
+            },
+            connect_timeout: self.connect_timeout,
+            progress_timeout: self.timeout,
+            whole_timeout: self.max_time,
+            retry: RetryPolicy {
+                retries_max: self.retry.unwrap_or(defaults.retries_max),
+                delay: self.retry_delay,
+                time_max: self.retry_max_time,
+                before_contact: self.retry.is_some(),
+            },
+            if_exists: match self.if_exists {
+                TypedIfExists::Update => IfExists::Update,
+                TypedIfExists::Skip => IfExists::Skip,
+                TypedIfExists::Overwrite => IfExists::Overwrite,
+                TypedIfExists::Rename => IfExists::Rename,
+                TypedIfExists::Error => IfExists::Error,
+            },
+            resume: !self.no_resume,
+            sync: match self.sync {
+                TypedSync::Auto => SyncPolicy::Auto,
+                TypedSync::Always => SyncPolicy::Always,
+                TypedSync::Never => SyncPolicy::Never,
+            },
+            preserve_mode: self.preserve.contains(&Preserved::Mode),
+            preserve_mtime: self.preserve.contains(&Preserved::Mtime),
+            new_file_mode: 0o666 & !umask(),
+            make_folders: self.dir.is_some(),
+        }
+    }
+}
+
+fn read_source(source: &OsStr) -> Result<(Location, ResourcePath), String> {
+    let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
+    let path = ResourcePath::parse(&location.path).map_err(|error| format!("{}: {error}", shown(source)))?;
+    Ok((location, path))
+}
+
+/// The folder and the name in it.
+fn split_output(output: &OsStr) -> Result<(PathBuf, FileName), String> {
+    let (folder, name) = match output.as_bytes().iter().rposition(|&byte| byte == b'/') {
+        None => (&b"."[..], output.as_bytes()),
+        Some(0) => (&b"/"[..], &output.as_bytes()[1..]),
+        Some(slash) => (&output.as_bytes()[..slash], &output.as_bytes()[slash + 1..]),
+    };
+    let name = FileName::parse(name)
+        .map_err(|error| format!("-o {}: {error}; a folder is given with -d", shown(output)))?;
+    Ok((PathBuf::from(OsStr::from_bytes(folder)), name))
+}
+
+fn parse_md5(text: &str) -> Result<Md5Digest, String> {
+    Md5Digest::parse(&text.to_ascii_lowercase()).ok_or_else(|| "an md5 is 32 hex digits".to_owned())
+}
+
+/// A duration that something may take: not nothing.
+fn parse_limit(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be more than 0".to_owned()),
+        Ok(limit) => Ok(limit),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The umask, which can only be read by setting it; no thread runs yet.
+fn umask() -> u32 {
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::process::umask(umask);
+    umask.as_raw_mode()
+}
+
+fn shown(argument: &OsStr) -> String {
+    visible(argument.as_bytes()).into_owned()
+}
+
+const WHERE: &str = "Where files go";
+const WHAT: &str = "What is fetched";
+const TIME: &str = "Network and time";
+const SHOW: &str = "What is shown";
+const EXAMPLES: &str = "\
+Examples:
+  ftget host:notes/todo.txt                     into the current folder
+  ftget -d downloads host:a.iso host:b.iso      several, over one connection
+  ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
+  ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
+
+A download that was cut off goes on where it stopped when the same command is run again.
+Every option can be set in the environment: --retry-delay is FTGET_RETRY_DELAY.";
+const EXAMPLES_AND_CODES: &str = "\
+Examples:
+  ftget host:notes/todo.txt                     into the current folder
+  ftget -d downloads host:a.iso host:b.iso      several, over one connection
+  ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
+  ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
+
+A download that was cut off goes on where it stopped when the same command is run again.
+Every option can be set in the environment: --retry-delay is FTGET_RETRY_DELAY.
+
+Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m.
+
+Exit codes:
+   0  everything asked for is present and verified (fetched, or there already)
+   1  unclassified
+   2  the command line is wrong, or the name is not that of a file
+   3  a local file or I/O; standard output was closed
+   4  network: name, connect, reset, cut off
+   6  permission refused
+   7  the server broke the protocol
+   8  the server refused: busy, shutting down
+   9  no space
+  10  verification failed, nothing put in place
+  11  not found
+  12  exists, and --if-exists is error
+  13  the source kept changing, or is not the --md5
+  14  timed out
+  23  several sources failed, for different reasons
+ 130  interrupted, 143 terminated";

@@ -1,0 +1,106 @@
+//! What a failure is called, which exit code it has, and what may help.
+
+use std::error::Error;
+
+use crate::cli::{ExitCode, visible};
+use crate::client::{ClientError, ConnectError, ProtocolError, SessionError};
+use crate::store::StageError;
+use crate::wire::ErrorCode;
+
+/// The exit code and the word for programs: the one place where errors become codes.
+pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
+    match error {
+        ClientError::Connect(error) => match error {
+            ConnectError::Name { .. } | ConnectError::NoneOfFamily { .. } => (ExitCode::Network, "name"),
+            ConnectError::Failed { .. } => (ExitCode::Network, "connect"),
+            ConnectError::TimedOut { .. } => (ExitCode::TimedOut, "timeout"),
+        },
+        ClientError::Session(error) => match error {
+            SessionError::CutOff(_) => (ExitCode::Network, "cut_off"),
+            SessionError::Broken { .. } => (ExitCode::Network, "broken"),
+            SessionError::TimedOut { .. } => (ExitCode::TimedOut, "timeout"),
+        },
+        ClientError::Refused(refusal) => match refusal.code {
+            Some(code) => (refused(code), code.as_str()),
+            None => (ExitCode::Unclassified, "unknown_code"),
+        },
+        ClientError::Protocol(_) => (ExitCode::Protocol, "protocol"),
+        ClientError::DigestMismatch { .. } => (ExitCode::VerificationFailed, "digest_mismatch"),
+        ClientError::OtherContent { .. } => (ExitCode::VerificationFailed, "other_content"),
+        ClientError::Stage(error) => match &**error {
+            StageError::NoSpace { .. } | StageError::DiskFull(_) => (ExitCode::NoSpace, "no_space"),
+            StageError::Exists => (ExitCode::Exists, "exists"),
+            StageError::NotReplaceable(_) => (ExitCode::LocalFile, "not_replaceable"),
+            StageError::Vanished => (ExitCode::LocalFile, "vanished"),
+            StageError::Io { .. } => (ExitCode::LocalFile, "local_file"),
+        },
+        ClientError::ReadBack(_) | ClientError::Output(_) => (ExitCode::LocalFile, "local_file"),
+        ClientError::SameName(_) => (ExitCode::Usage, "same_name"),
+        ClientError::OutOfTime => (ExitCode::TimedOut, "timeout"),
+    }
+}
+
+fn refused(code: ErrorCode) -> ExitCode {
+    match code {
+        ErrorCode::NotFound => ExitCode::NotFound,
+        ErrorCode::Exists => ExitCode::Exists,
+        ErrorCode::Changed => ExitCode::SourceChanged,
+        ErrorCode::DigestMismatch => ExitCode::VerificationFailed,
+        ErrorCode::NoSpace | ErrorCode::TooLarge => ExitCode::NoSpace,
+        ErrorCode::Forbidden | ErrorCode::Unauthorized => ExitCode::Permission,
+        ErrorCode::ReadOnly | ErrorCode::Busy | ErrorCode::ShuttingDown => ExitCode::Refused,
+        ErrorCode::Timeout => ExitCode::TimedOut,
+        ErrorCode::IsDirectory
+        | ErrorCode::NotADirectory
+        | ErrorCode::NotAFile
+        | ErrorCode::BadName
+        | ErrorCode::BadRange => ExitCode::Usage,
+        ErrorCode::BadFrame | ErrorCode::BadRequest | ErrorCode::Unsupported => ExitCode::Protocol,
+        ErrorCode::Internal => ExitCode::Unclassified,
+    }
+}
+
+/// What may help, where something may.
+pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
+    match error {
+        ClientError::Connect(ConnectError::Failed { .. } | ConnectError::TimedOut { .. }) => {
+            Some("is ftserve running there?")
+        }
+        ClientError::Connect(ConnectError::NoneOfFamily { .. }) => Some("try without -4 or -6"),
+        ClientError::Protocol(ProtocolError::Wire(_)) => Some("is it ftserve that listens there?"),
+        ClientError::Refused(refusal) if refusal.code == Some(ErrorCode::IsDirectory) => {
+            Some("name the files in it")
+        }
+        ClientError::Stage(error) => match &**error {
+            StageError::Exists => Some("try --if-exists update, skip, overwrite or rename"),
+            StageError::NoSpace { .. } | StageError::DiskFull(_) => {
+                Some("make space and run the same command again; it goes on where it stopped")
+            }
+            StageError::NotReplaceable(_)
+            | StageError::Vanished
+            | StageError::Io { .. } => None,
+        },
+        ClientError::Connect(ConnectError::Name { .. })
+        | ClientError::Session(_)
+        | ClientError::Refused(_)
+        | ClientError::Protocol(_)
+        | ClientError::DigestMismatch { .. }
+        | ClientError::OtherContent { .. }
+        | ClientError::ReadBack(_)
+        | ClientError::Output(_)
+        | ClientError::SameName(_)
+        | ClientError::OutOfTime => None,
+    }
+}
+
+/// The whole error in one line that is safe to show: what went wrong, and why.
+pub(super) fn sentence(error: &ClientError) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        sentence.push_str(": ");
+        sentence.push_str(&error.to_string());
+        cause = error.source();
+    }
+    visible(sentence.as_bytes()).into_owned()
+}

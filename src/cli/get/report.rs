@@ -1,0 +1,231 @@
+//! What `ftget` tells: lines for people on standard error, JSON Lines for programs, and in the
+//! end one exit code for all.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::arguments::{Destination, Order};
+use super::failure::{classify, hint, sentence};
+use super::progress::Progress;
+use crate::cli::terminal::visible_json;
+use crate::cli::{ExitCode, visible};
+use crate::client::{Action, ClientError, DownloadResult, Downloaded, Event};
+use crate::store::FileName;
+use crate::wire::Md5Digest;
+
+/// Hears of everything and tells those who want to know.
+pub(super) struct Reporter<'a> {
+    order: &'a Order,
+    progress: Progress,
+    started: Instant,
+    bytes: u64,
+    // Many files fail alike if there is no connection: it is said once.
+    last_failure: String,
+    json_failed: bool,
+}
+
+impl<'a> Reporter<'a> {
+    pub(super) fn new(order: &'a Order) -> Reporter<'a> {
+        Reporter {
+            order,
+            progress: Progress::new(order.progress, order.quiet, order.len()),
+            started: Instant::now(),
+            bytes: 0,
+            last_failure: String::new(),
+            json_failed: false,
+        }
+    }
+
+    /// Takes one event.
+    pub(super) fn take(&mut self, event: Event<'_>) {
+        self.progress.take(&event, |index| visible(self.order.source(index).1.as_bytes()).into_owned());
+        match event {
+            Event::Done { index, downloaded } => self.tell_done(index, downloaded),
+            Event::Failed { index, error } => self.tell_failed(index, error),
+            Event::Retrying { error, pause, unfinished } if self.order.verbose => {
+                let files = if unfinished == 1 { "file" } else { "files" };
+                let seconds = pause.as_secs_f64();
+                self.line(&format!(
+                    "{}; {unfinished} {files} again in {seconds:.1} s",
+                    sentence(error)
+                ));
+            }
+            Event::ServerHashing { .. }
+            | Event::Began { .. }
+            | Event::Received { .. }
+            | Event::Retrying { .. } => {}
+        }
+    }
+
+    /// Ends the report and says how it all ended.
+    pub(super) fn end(mut self, results: &[DownloadResult]) -> ExitCode {
+        self.progress.end();
+        let (mut done, mut failed) = (0_u64, 0_u64);
+        let mut code = ExitCode::Success;
+        for result in results {
+            match result {
+                Ok(_) => done += 1,
+                Err(error) => {
+                    failed += 1;
+                    let own = classify(error).0;
+                    code = if failed == 1 || code == own { own } else { ExitCode::SomeFailed };
+                }
+            }
+        }
+        self.json(&Summary {
+            v: 1,
+            event: "summary",
+            done,
+            failed,
+            bytes: self.bytes,
+            secs: self.started.elapsed().as_secs_f64(),
+            code: code as u8,
+        });
+        if code == ExitCode::Success && self.json_failed {
+            return ExitCode::LocalFile;
+        }
+        code
+    }
+
+    fn tell_done(&mut self, index: usize, downloaded: &Downloaded) {
+        let path = self.order.source(index).1;
+        let Downloaded { name, total_size, md5, action, elapsed, attempts } = downloaded;
+        let (action, resumed_from) = match action {
+            Action::Fetched => ("fetched", None),
+            Action::Resumed { from } => ("resumed", Some(*from)),
+            Action::Identical => ("identical", None),
+            Action::Skipped => ("skipped", None),
+        };
+        if matches!(downloaded.action, Action::Fetched | Action::Resumed { .. }) {
+            self.bytes += total_size - resumed_from.unwrap_or(0);
+        }
+        if self.order.verbose {
+            let name = name.as_ref().map_or(&b"-"[..], FileName::as_bytes);
+            let (path, name) = (visible(path.as_bytes()), visible(name));
+            let secs = elapsed.as_secs_f64();
+            self.line(&format!("{path}: {action}, {total_size} bytes in {secs:.2} s, as {name}"));
+        }
+        self.json(&Done {
+            v: 1,
+            event: "done",
+            filename: String::from_utf8_lossy(path.as_bytes()),
+            filename_b64: not_utf8(path.as_bytes()),
+            total_size: *total_size,
+            md5: md5.as_ref().map(Md5Digest::to_string),
+            action,
+            resumed_from,
+            name: name.as_ref().map(|name| String::from_utf8_lossy(name.as_bytes())),
+            secs: elapsed.as_secs_f64(),
+            attempts: *attempts,
+        });
+    }
+
+    fn tell_failed(&mut self, index: usize, error: &ClientError) {
+        let (address, path) = self.order.source(index);
+        let (code, reason) = classify(error);
+        let message = sentence(error);
+        // The reader of our output has seen enough: that is its right, and no news.
+        let closed = matches!(error, ClientError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe);
+        let human = match error {
+            ClientError::Connect(_) => message.clone(),
+            _ => {
+                let source = format!("{address}/");
+                let source = [source.as_bytes(), path.as_bytes()].concat();
+                let unusable = match &self.order.destination {
+                    Destination::StandardOutput(_) => "; the output must not be used",
+                    Destination::Files(_) => "",
+                };
+                format!("{}: {message}{unusable}", visible(&source))
+            }
+        };
+        if !closed && !self.json_on_stderr() && human != self.last_failure {
+            self.line(&human);
+            if let Some(hint) = hint(error) {
+                self.progress.line(&format!("hint: {hint}"));
+            }
+            self.last_failure = human;
+        }
+        self.json(&Failed {
+            v: 1,
+            event: "error",
+            filename: String::from_utf8_lossy(path.as_bytes()),
+            filename_b64: not_utf8(path.as_bytes()),
+            code: code as u8,
+            reason,
+            message: &message,
+        });
+    }
+
+    fn line(&self, text: &str) {
+        self.progress.line(&format!("ftget: {text}"));
+    }
+
+    fn json_on_stderr(&self) -> bool {
+        self.order.json && matches!(self.order.destination, Destination::StandardOutput(_))
+    }
+
+    fn json(&mut self, event: &impl Serialize) {
+        if !self.order.json {
+            return;
+        }
+        // These are structs of strings and numbers, which cannot fail.
+        let Ok(line) = serde_json::to_string(event) else { return };
+        let line = visible_json(&line);
+        let written = if self.json_on_stderr() {
+            writeln!(io::stderr(), "{line}")
+        } else {
+            writeln!(io::stdout(), "{line}")
+        };
+        self.json_failed |= written.is_err();
+    }
+}
+
+fn not_utf8(name: &[u8]) -> Option<String> {
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::STANDARD;
+    std::str::from_utf8(name).is_err().then(|| base64.encode(name))
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    v: u8,
+    event: &'static str,
+    filename: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filename_b64: Option<String>,
+    total_size: u64,
+    md5: Option<String>,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed_from: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
+    secs: f64,
+    attempts: u32,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    v: u8,
+    event: &'static str,
+    filename: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filename_b64: Option<String>,
+    code: u8,
+    reason: &'a str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    v: u8,
+    event: &'static str,
+    done: u64,
+    failed: u64,
+    bytes: u64,
+    secs: f64,
+    code: u8,
+}

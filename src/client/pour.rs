@@ -1,0 +1,254 @@
+//! One file into a pipe: the bytes go on before they can be verified, so the end tells whether
+//! they may be used.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
+use crate::client::event::PROGRESS_INTERVAL;
+use crate::client::question::{Answer, Content, Question};
+use crate::client::receive::{SMALL_FILE_BYTES_MAX, read_small};
+use crate::client::retry::{Verdict, judge, pause};
+use crate::client::{
+    Action, ClientConfig, ClientError, DownloadResult, Downloaded, Event, ProtocolError, ReceivingHalf,
+    Session,
+};
+use crate::digest::Md5Stream;
+use crate::net::{Address, Deadline, Wait};
+use crate::wire::{Md5Digest, ResourcePath};
+
+/// One file whose bytes are poured out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pour {
+    /// The server.
+    pub address: Address,
+    /// The file's path there.
+    pub path: ResourcePath,
+    /// Only this content will do.
+    pub want_md5: Option<Md5Digest>,
+}
+
+/// Downloads one file into `output`. Up to 256 KiB it is verified before a byte goes out;
+/// a larger one goes out as it comes, and **only a success says that it was right**. A
+/// retry goes on behind what is out, in the same content or not at all. In the events it
+/// is download 0.
+///
+/// # Errors
+/// [`ClientError`]. What went out must not be used.
+pub fn pour(
+    pour: &Pour,
+    config: &ClientConfig,
+    output: &mut dyn Write,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> DownloadResult {
+    let begun = Instant::now();
+    let mut pouring = Pouring {
+        pour,
+        config,
+        whole: config.whole_timeout.map(|limit| Deadline::after(begun, Wait::Whole, limit)),
+        content: None,
+        poured: 0,
+        hasher: None,
+        fresh: false,
+        attempts: 0,
+    };
+    let result = pouring.run(output, on_event).map(|content| Downloaded {
+        name: None,
+        total_size: content.total_size,
+        md5: Some(content.md5),
+        action: Action::Fetched,
+        elapsed: begun.elapsed(),
+        attempts: pouring.attempts,
+    });
+    on_event(match &result {
+        Ok(downloaded) => Event::Done { index: 0, downloaded },
+        Err(error) => Event::Failed { index: 0, error },
+    });
+    result
+}
+
+/// How far it is.
+struct Pouring<'p> {
+    pour: &'p Pour,
+    config: &'p ClientConfig,
+    whole: Option<Deadline>,
+    /// What is being poured, once the first byte is out.
+    content: Option<Content>,
+    poured: u64,
+    hasher: Option<Hasher>,
+    fresh: bool,
+    attempts: u32,
+}
+
+impl Pouring<'_> {
+    fn run(
+        &mut self,
+        output: &mut dyn Write,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Content, ClientError> {
+        let policy = &self.config.retry;
+        let started = Instant::now();
+        let mut reached = policy.before_contact;
+        let mut failures = 0;
+        loop {
+            if self.whole.is_some_and(|whole| whole.is_over(Instant::now())) {
+                return Err(ClientError::OutOfTime);
+            }
+            let poured_before = self.poured;
+            let attempt = Session::connect(&self.pour.address, self.config, self.whole)
+                .inspect(|_| reached = true)
+                .and_then(|session| self.attempt(session, output, on_event));
+            let error = match attempt {
+                Ok(content) => return Ok(content),
+                Err(error) => error,
+            };
+            let retry_after = match judge(&error, false, self.fresh) {
+                // What is out cannot be taken back.
+                Verdict::AskFresh if self.poured == 0 => {
+                    self.fresh = true;
+                    continue;
+                }
+                Verdict::MayPass(retry_after) if reached => retry_after,
+                _ => return Err(error),
+            };
+            let progress = self.poured - poured_before >= RETRY_PROGRESS_BYTES_MIN;
+            failures = if progress { 0 } else { failures + 1 };
+            let pause = pause(policy, failures, retry_after);
+            let too_late = policy.time_max.is_some_and(|max| started.elapsed() + pause > max);
+            if failures > policy.retries_max || too_late {
+                return Err(error);
+            }
+            on_event(Event::Retrying { unfinished: 1, error: &error, pause });
+            std::thread::sleep(self.whole.map_or(pause, |whole| pause.min(whole.remaining(Instant::now()))));
+        }
+    }
+
+    /// One connection and one question.
+    fn attempt(
+        &mut self,
+        mut session: Session,
+        output: &mut dyn Write,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Content, ClientError> {
+        self.attempts += 1;
+        let question = Question {
+            path: self.pour.path.clone(),
+            offset: self.poured,
+            have_md5: None,
+            want_md5: self.content.map(|content| content.md5).or(self.pour.want_md5),
+            fresh: self.fresh,
+        };
+        session.sending.send(&question.call())?;
+        session.sending.flush()?;
+        let receiving = &mut session.receiving;
+        let on_hashing = |done, total_size| on_event(Event::ServerHashing { index: 0, done, total_size });
+        let content = match question.await_answer(receiving, on_hashing)? {
+            Answer::Content(content) => content,
+            Answer::Refused(refusal) => return Err(refusal.into()),
+            Answer::Match { .. } => return Err(ProtocolError::UnexpectedMatch.into()),
+        };
+        if let Some(wanted) = question.want_md5
+            && wanted != content.md5
+        {
+            return Err(ClientError::OtherContent { wanted, offered: content.md5 });
+        }
+        if self.poured == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
+            let body = read_small(receiving, content.total_size)?;
+            check(&content, Md5Stream::digest(&body))?;
+            output.write_all(&body).and_then(|()| output.flush()).map_err(output_error)?;
+            return Ok(content);
+        }
+        self.content = Some(content);
+        self.pour_body(receiving, &content, output, on_event)?;
+        output.flush().map_err(output_error)?;
+        let found = self.hasher.take().map_or_else(|| Md5Stream::new().finish(), Hasher::finish);
+        check(&content, found)?;
+        Ok(content)
+    }
+
+    fn pour_body(
+        &mut self,
+        receiving: &mut ReceivingHalf,
+        content: &Content,
+        output: &mut dyn Write,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), ClientError> {
+        let (total_size, resumed_from) = (content.total_size, self.poured);
+        on_event(Event::Began { index: 0, total_size, resumed_from });
+        let mut reported = Instant::now();
+        let mut at = content.offset;
+        while at < total_size {
+            let bytes = receiving.body(total_size - at)?;
+            at += bytes.len() as u64;
+            // A server that sends the whole file again sends what is out already, too.
+            let new = usize::try_from(at.saturating_sub(self.poured)).unwrap_or(usize::MAX).min(bytes.len());
+            let new = &bytes[bytes.len() - new..];
+            if new.is_empty() {
+                continue;
+            }
+            self.hasher.get_or_insert_with(Hasher::start).update(new);
+            output.write_all(new).map_err(output_error)?;
+            self.poured = at;
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                reported = Instant::now();
+                on_event(Event::Received { index: 0, bytes: at });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(content: &Content, found: Md5Digest) -> Result<(), ClientError> {
+    if found != content.md5 {
+        return Err(ClientError::DigestMismatch { announced: content.md5, found });
+    }
+    Ok(())
+}
+
+fn output_error(error: io::Error) -> ClientError {
+    ClientError::Output(Arc::new(error))
+}
+
+/// A thread that hashes copies of what goes out, so that the pipe does not wait for it.
+struct Hasher {
+    chunks: Sender<Vec<u8>>,
+    used: Receiver<Vec<u8>>,
+    thread: JoinHandle<Md5Digest>,
+}
+
+impl Hasher {
+    fn start() -> Hasher {
+        let (chunks, chunks_out) = crossbeam_channel::bounded::<Vec<u8>>(CHUNKS_MAX);
+        let (used_in, used) = crossbeam_channel::bounded(CHUNKS_MAX);
+        let thread = std::thread::spawn(move || {
+            let mut md5 = Md5Stream::new();
+            for chunk in chunks_out {
+                md5.update(&chunk);
+                // For its memory; there may be enough of it.
+                let _ = used_in.try_send(chunk);
+            }
+            md5.finish()
+        });
+        Hasher { chunks, used, thread }
+    }
+
+    fn update(&self, bytes: &[u8]) {
+        let mut chunk = self.used.try_recv().unwrap_or_default();
+        chunk.clear();
+        chunk.extend_from_slice(bytes);
+        // It listens until this end is dropped.
+        let _ = self.chunks.send(chunk);
+    }
+
+    fn finish(self) -> Md5Digest {
+        drop(self.chunks);
+        self.thread.join().expect("hashing does not panic")
+    }
+}
+
+/// Chunks on their way to the hasher, each at most as large as a read.
+const CHUNKS_MAX: usize = 8;
