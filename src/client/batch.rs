@@ -34,13 +34,18 @@ pub fn download(
         on_event,
         results: downloads.iter().map(|_| None).collect(),
         started: now,
-        whole: config.whole_timeout.map(|limit| Deadline::after(now, Wait::Whole, limit)),
+        whole: config
+            .whole_timeout
+            .map(|limit| Deadline::after(now, Wait::Whole, limit)),
     };
     for (address, jobs) in desk.take_orders(downloads) {
         desk.serve(address, jobs);
     }
     // Every job ends in `Desk::end`; one that did not would be our mistake, not a success.
-    desk.results.into_iter().map(|result| result.unwrap_or(Err(ClientError::OutOfTime))).collect()
+    desk.results
+        .into_iter()
+        .map(|result| result.unwrap_or(Err(ClientError::OutOfTime)))
+        .collect()
 }
 
 /// Where the ends of all jobs come together.
@@ -90,7 +95,10 @@ impl<'a> Desk<'a, '_> {
                 continue;
             }
             let job = Job::new(index, download, folder);
-            match servers.iter_mut().find(|(address, _)| *address == &download.address) {
+            match servers
+                .iter_mut()
+                .find(|(address, _)| *address == &download.address)
+            {
                 Some((_, jobs)) => jobs.push(job),
                 None => servers.push((&download.address, vec![job])),
             }
@@ -110,11 +118,15 @@ impl<'a> Desk<'a, '_> {
         let mut session = None;
         let mut reached = self.config.retry.before_contact;
         while let Some(first) = self.first_question(jobs) {
-            if self.whole.is_some_and(|whole| whole.is_over(Instant::now())) {
+            if self
+                .whole
+                .is_some_and(|whole| whole.is_over(Instant::now()))
+            {
                 return self.end_all(first.into_jobs(), &ClientError::OutOfTime);
             }
-            let connected =
-                session.take().map_or_else(|| Session::connect(address, self.config, self.whole), Ok);
+            let connected = session
+                .take()
+                .map_or_else(|| Session::connect(address, self.config, self.whole), Ok);
             let mut remainder = Remainder::default();
             match connected {
                 Ok(mut connected) => {
@@ -141,7 +153,14 @@ impl<'a> Desk<'a, '_> {
         while let Some(mut job) = rest.next() {
             match job.next_step(self.config, &mut buffer) {
                 Ok(Step::Ask(question, partial)) => {
-                    return Some(FirstQuestion { asked: Asked { job, question, partial }, rest });
+                    return Some(FirstQuestion {
+                        asked: Asked {
+                            job,
+                            question,
+                            partial,
+                        },
+                        rest,
+                    });
                 }
                 Ok(Step::Finished(downloaded)) => self.end(job.index, Ok(downloaded)),
                 Err(error) => self.end(job.index, Err(error)),
@@ -152,11 +171,27 @@ impl<'a> Desk<'a, '_> {
 
     fn take_report(&mut self, report: Report<'a>, remainder: &mut Remainder<'a>) {
         match report {
-            Report::ServerHashing { index, done, total_size } => {
-                (self.on_event)(Event::ServerHashing { index, done, total_size });
+            Report::ServerHashing {
+                index,
+                done,
+                total_size,
+            } => {
+                (self.on_event)(Event::ServerHashing {
+                    index,
+                    done,
+                    total_size,
+                });
             }
-            Report::Began { index, total_size, resumed_from } => {
-                (self.on_event)(Event::Began { index, total_size, resumed_from });
+            Report::Began {
+                index,
+                total_size,
+                resumed_from,
+            } => {
+                (self.on_event)(Event::Began {
+                    index,
+                    total_size,
+                    resumed_from,
+                });
             }
             Report::Received { index, bytes } => (self.on_event)(Event::Received { index, bytes }),
             Report::Finished(job, downloaded) => {
@@ -180,7 +215,12 @@ impl<'a> Desk<'a, '_> {
     }
 
     /// A failure of one job alone; the session goes on.
-    fn take_failure(&mut self, mut job: Job<'a>, error: ClientError, remainder: &mut Remainder<'a>) {
+    fn take_failure(
+        &mut self,
+        mut job: Job<'a>,
+        error: ClientError,
+        remainder: &mut Remainder<'a>,
+    ) {
         match judge(&error, job.continued, job.fresh) {
             Verdict::AskFresh => job.fresh = true,
             Verdict::AskWhole => job.whole = true,
@@ -199,7 +239,13 @@ impl<'a> Desk<'a, '_> {
 
     /// Decides who is asked again, and waits until then.
     fn pause(&mut self, remainder: Remainder<'a>) -> Vec<Job<'a>> {
-        let Remainder { again: mut jobs, mut unanswered, failure, retry_after, progress } = remainder;
+        let Remainder {
+            again: mut jobs,
+            mut unanswered,
+            failure,
+            retry_after,
+            progress,
+        } = remainder;
         for job in &mut unanswered {
             job.failures = if progress { 0 } else { job.failures + 1 };
         }
@@ -208,18 +254,28 @@ impl<'a> Desk<'a, '_> {
             return jobs;
         };
         let policy = &self.config.retry;
-        let (mut hopeful, given_up): (Vec<_>, Vec<_>) =
-            unanswered.into_iter().partition(|job| job.failures <= policy.retries_max);
+        let (mut hopeful, given_up): (Vec<_>, Vec<_>) = unanswered
+            .into_iter()
+            .partition(|job| job.failures <= policy.retries_max);
         jobs.append(&mut hopeful);
         self.end_all(given_up, &error);
         let failures = jobs.iter().map(|job| job.failures).max().unwrap_or(0);
         let pause = pause(policy, failures, retry_after);
-        if policy.time_max.is_some_and(|time_max| self.started.elapsed() + pause > time_max) {
+        if policy
+            .time_max
+            .is_some_and(|time_max| self.started.elapsed() + pause > time_max)
+        {
             self.end_all(std::mem::take(&mut jobs), &error);
         }
         if !jobs.is_empty() {
-            (self.on_event)(Event::Retrying { unfinished: jobs.len(), error: &error, pause });
-            let left = self.whole.map_or(pause, |whole| whole.remaining(Instant::now()));
+            (self.on_event)(Event::Retrying {
+                unfinished: jobs.len(),
+                error: &error,
+                pause,
+            });
+            let left = self
+                .whole
+                .map_or(pause, |whole| whole.remaining(Instant::now()));
             std::thread::sleep(pause.min(left));
         }
         jobs

@@ -108,7 +108,12 @@ impl Default for ClientConfig {
 
 impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
-        RetryPolicy { retries_max: 3, delay: Duration::from_secs(1), time_max: None, before_contact: false }
+        RetryPolicy {
+            retries_max: 3,
+            delay: Duration::from_secs(1),
+            time_max: None,
+            before_contact: false,
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::Timeout;
-use rustix::net::{AddressFamily as SocketFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    AddressFamily as SocketFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
 
 use crate::client::{AddressFamily, ConnectError};
 use crate::net::{Address, Deadline, Stream, Wait};
@@ -21,16 +23,22 @@ pub(super) fn connect(
     limit: Duration,
 ) -> Result<Stream, ConnectError> {
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            ConnectError::TimedOut { address: address.clone(), limit }
-        }
-        _ => ConnectError::Failed { address: address.clone(), source: Arc::new(source) },
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ConnectError::TimedOut {
+            address: address.clone(),
+            limit,
+        },
+        _ => ConnectError::Failed {
+            address: address.clone(),
+            source: Arc::new(source),
+        },
     };
     match address {
         Address::Unix(path) => connect_unix(path, limit).map(Stream::Unix).map_err(failed),
         Address::Tcp { host, port } => {
             let candidates = resolve(host, *port, family)?;
-            connect_tcp(&candidates, limit).map(Stream::Tcp).map_err(failed)
+            connect_tcp(&candidates, limit)
+                .map(Stream::Tcp)
+                .map_err(failed)
         }
     }
 }
@@ -39,7 +47,10 @@ pub(super) fn connect(
 fn resolve(host: &str, port: u16, family: AddressFamily) -> Result<Vec<SocketAddr>, ConnectError> {
     let all = (host, port)
         .to_socket_addrs()
-        .map_err(|source| ConnectError::Name { host: host.to_owned(), source: Arc::new(source) })?;
+        .map_err(|source| ConnectError::Name {
+            host: host.to_owned(),
+            source: Arc::new(source),
+        })?;
     let (wanted, family): (fn(&SocketAddr) -> bool, _) = match family {
         AddressFamily::Any => (|_| true, "IP"),
         AddressFamily::V4 => (SocketAddr::is_ipv4, "IPv4"),
@@ -47,7 +58,10 @@ fn resolve(host: &str, port: u16, family: AddressFamily) -> Result<Vec<SocketAdd
     };
     let addresses: Vec<SocketAddr> = all.filter(wanted).collect();
     if addresses.is_empty() {
-        return Err(ConnectError::NoneOfFamily { host: host.to_owned(), family });
+        return Err(ConnectError::NoneOfFamily {
+            host: host.to_owned(),
+            family,
+        });
     }
     Ok(addresses)
 }
@@ -75,8 +89,12 @@ fn connect_tcp(candidates: &[SocketAddr], limit: Duration) -> io::Result<TcpStre
 
 /// The standard library waits for ever if the listener's backlog is full.
 fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
-    let socket =
-        rustix::net::socket_with(SocketFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        SocketFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     sockopt::set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     sockopt::set_socket_timeout(&socket, Timeout::Send, None)?;

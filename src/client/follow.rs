@@ -30,7 +30,10 @@ enum End<T> {
 impl<T> Track<T> {
     /// A file of which so many bytes are there.
     pub(super) fn new(written: u64) -> Track<T> {
-        Track { state: Mutex::new(State { written, end: None }), changed: Condvar::new() }
+        Track {
+            state: Mutex::new(State { written, end: None }),
+            changed: Condvar::new(),
+        }
     }
 
     /// So many bytes are there now.
@@ -55,14 +58,21 @@ impl<T> Track<T> {
     }
 
     /// Hashes the file up to its last byte. `None` if it was abandoned.
-    pub(super) fn follow(&self, file: &File, buffer: &mut [u8]) -> Option<(T, io::Result<Md5Digest>)> {
+    pub(super) fn follow(
+        &self,
+        file: &File,
+        buffer: &mut [u8],
+    ) -> Option<(T, io::Result<Md5Digest>)> {
         let mut md5 = Md5Stream::new();
         let mut hashed = 0;
         let mut failure = None;
         let handed_over = loop {
             let mut state = self.lock();
             while state.written == hashed && state.end.is_none() {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if matches!(state.end, Some(End::Abandoned)) {
                 return None;
@@ -98,7 +108,8 @@ fn hash_range(
 ) -> io::Result<()> {
     let mut at = range.start;
     while at < range.end {
-        let wanted = usize::try_from(range.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let wanted =
+            usize::try_from(range.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
         match file.read_at(&mut buffer[..wanted], at) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {

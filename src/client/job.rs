@@ -83,7 +83,11 @@ impl<'a> Job<'a> {
 
     /// Looks at the folder and decides what to ask. Reads a file that has the name, so it may
     /// take long.
-    pub(super) fn next_step(&mut self, config: &ClientConfig, buffer: &mut [u8]) -> Result<Step, ClientError> {
+    pub(super) fn next_step(
+        &mut self,
+        config: &ClientConfig,
+        buffer: &mut [u8],
+    ) -> Result<Step, ClientError> {
         self.begun.get_or_insert_with(Instant::now);
         let name = &self.download.name;
         let occupant = self.folder.occupant(name)?;
@@ -102,7 +106,10 @@ impl<'a> Job<'a> {
             (Occupant::File | Occupant::Link, IfExists::Update | IfExists::Overwrite) => {}
         }
         let partial = self.partial(config);
-        if partial.is_none() && config.if_exists == IfExists::Update && matches!(occupant, Occupant::File) {
+        if partial.is_none()
+            && config.if_exists == IfExists::Update
+            && matches!(occupant, Occupant::File)
+        {
             self.look_at_existing(buffer);
         }
         match (self.have, self.download.want_md5) {
@@ -120,14 +127,22 @@ impl<'a> Job<'a> {
             offset: partial.as_ref().map_or(0, StagedFile::bytes),
             // The two cannot be asked together.
             have_md5: self.have.filter(|_| partial.is_none()).map(|have| have.md5),
-            want_md5: partial.as_ref().and_then(StagedFile::content).or(self.download.want_md5),
+            want_md5: partial
+                .as_ref()
+                .and_then(StagedFile::content)
+                .or(self.download.want_md5),
             fresh: self.fresh,
         };
         Ok(Step::Ask(question, partial))
     }
 
     /// The result for this job, if it is finished like this.
-    pub(super) fn downloaded(&self, total_size: u64, md5: Option<Md5Digest>, action: Action) -> Downloaded {
+    pub(super) fn downloaded(
+        &self,
+        total_size: u64,
+        md5: Option<Md5Digest>,
+        action: Action,
+    ) -> Downloaded {
         Downloaded {
             name: Some(self.download.name.clone()),
             total_size,
@@ -148,7 +163,8 @@ impl<'a> Job<'a> {
         if !config.resume || self.whole || self.fresh {
             return None;
         }
-        self.folder.resume(&self.download.name, self.download.want_md5)
+        self.folder
+            .resume(&self.download.name, self.download.want_md5)
     }
 
     /// A file that cannot be read is as good as one of other content: it is replaced.

@@ -21,8 +21,8 @@ mod verify;
 
 pub use batch::{DownloadResult, download};
 pub use config::{
-    AddressFamily, ClientConfig, IfExists, RETRY_AFTER_MAX, RETRY_DELAY_MAX, RETRY_PROGRESS_BYTES_MIN,
-    RetryPolicy, SyncPolicy,
+    AddressFamily, ClientConfig, IfExists, RETRY_AFTER_MAX, RETRY_DELAY_MAX,
+    RETRY_PROGRESS_BYTES_MIN, RetryPolicy, SyncPolicy,
 };
 pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, SessionError};
 pub use event::{Action, Downloaded, Event, PROGRESS_INTERVAL};

@@ -14,8 +14,8 @@ use crate::client::question::{Answer, Content, Question};
 use crate::client::receive::{SMALL_FILE_BYTES_MAX, read_small};
 use crate::client::retry::{Verdict, judge, pause};
 use crate::client::{
-    Action, ClientConfig, ClientError, DownloadResult, Downloaded, Event, ProtocolError, ReceivingHalf,
-    Session,
+    Action, ClientConfig, ClientError, DownloadResult, Downloaded, Event, ProtocolError,
+    ReceivingHalf, Session,
 };
 use crate::digest::Md5Stream;
 use crate::net::{Address, Deadline, Wait};
@@ -49,7 +49,9 @@ pub fn pour(
     let mut pouring = Pouring {
         pour,
         config,
-        whole: config.whole_timeout.map(|limit| Deadline::after(begun, Wait::Whole, limit)),
+        whole: config
+            .whole_timeout
+            .map(|limit| Deadline::after(begun, Wait::Whole, limit)),
         content: None,
         poured: 0,
         hasher: None,
@@ -65,7 +67,10 @@ pub fn pour(
         attempts: pouring.attempts,
     });
     on_event(match &result {
-        Ok(downloaded) => Event::Done { index: 0, downloaded },
+        Ok(downloaded) => Event::Done {
+            index: 0,
+            downloaded,
+        },
         Err(error) => Event::Failed { index: 0, error },
     });
     result
@@ -95,7 +100,10 @@ impl Pouring<'_> {
         let mut reached = policy.before_contact;
         let mut failures = 0;
         loop {
-            if self.whole.is_some_and(|whole| whole.is_over(Instant::now())) {
+            if self
+                .whole
+                .is_some_and(|whole| whole.is_over(Instant::now()))
+            {
                 return Err(ClientError::OutOfTime);
             }
             let poured_before = self.poured;
@@ -118,12 +126,21 @@ impl Pouring<'_> {
             let progress = self.poured - poured_before >= RETRY_PROGRESS_BYTES_MIN;
             failures = if progress { 0 } else { failures + 1 };
             let pause = pause(policy, failures, retry_after);
-            let too_late = policy.time_max.is_some_and(|max| started.elapsed() + pause > max);
+            let too_late = policy
+                .time_max
+                .is_some_and(|max| started.elapsed() + pause > max);
             if failures > policy.retries_max || too_late {
                 return Err(error);
             }
-            on_event(Event::Retrying { unfinished: 1, error: &error, pause });
-            std::thread::sleep(self.whole.map_or(pause, |whole| pause.min(whole.remaining(Instant::now()))));
+            on_event(Event::Retrying {
+                unfinished: 1,
+                error: &error,
+                pause,
+            });
+            std::thread::sleep(
+                self.whole
+                    .map_or(pause, |whole| pause.min(whole.remaining(Instant::now()))),
+            );
         }
     }
 
@@ -139,13 +156,22 @@ impl Pouring<'_> {
             path: self.pour.path.clone(),
             offset: self.poured,
             have_md5: None,
-            want_md5: self.content.map(|content| content.md5).or(self.pour.want_md5),
+            want_md5: self
+                .content
+                .map(|content| content.md5)
+                .or(self.pour.want_md5),
             fresh: self.fresh,
         };
         session.sending.send(&question.call())?;
         session.sending.flush()?;
         let receiving = &mut session.receiving;
-        let on_hashing = |done, total_size| on_event(Event::ServerHashing { index: 0, done, total_size });
+        let on_hashing = |done, total_size| {
+            on_event(Event::ServerHashing {
+                index: 0,
+                done,
+                total_size,
+            })
+        };
         let content = match question.await_answer(receiving, on_hashing)? {
             Answer::Content(content) => content,
             Answer::Refused(refusal) => return Err(refusal.into()),
@@ -154,18 +180,27 @@ impl Pouring<'_> {
         if let Some(wanted) = question.want_md5
             && wanted != content.md5
         {
-            return Err(ClientError::OtherContent { wanted, offered: content.md5 });
+            return Err(ClientError::OtherContent {
+                wanted,
+                offered: content.md5,
+            });
         }
         if self.poured == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
             let body = read_small(receiving, content.total_size)?;
             check(&content, Md5Stream::digest(&body))?;
-            output.write_all(&body).and_then(|()| output.flush()).map_err(output_error)?;
+            output
+                .write_all(&body)
+                .and_then(|()| output.flush())
+                .map_err(output_error)?;
             return Ok(content);
         }
         self.content = Some(content);
         self.pour_body(receiving, &content, output, on_event)?;
         output.flush().map_err(output_error)?;
-        let found = self.hasher.take().map_or_else(|| Md5Stream::new().finish(), Hasher::finish);
+        let found = self
+            .hasher
+            .take()
+            .map_or_else(|| Md5Stream::new().finish(), Hasher::finish);
         check(&content, found)?;
         Ok(content)
     }
@@ -178,14 +213,20 @@ impl Pouring<'_> {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), ClientError> {
         let (total_size, resumed_from) = (content.total_size, self.poured);
-        on_event(Event::Began { index: 0, total_size, resumed_from });
+        on_event(Event::Began {
+            index: 0,
+            total_size,
+            resumed_from,
+        });
         let mut reported = Instant::now();
         let mut at = content.offset;
         while at < total_size {
             let bytes = receiving.body(total_size - at)?;
             at += bytes.len() as u64;
             // A server that sends the whole file again sends what is out already, too.
-            let new = usize::try_from(at.saturating_sub(self.poured)).unwrap_or(usize::MAX).min(bytes.len());
+            let new = usize::try_from(at.saturating_sub(self.poured))
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
             let new = &bytes[bytes.len() - new..];
             if new.is_empty() {
                 continue;
@@ -195,7 +236,10 @@ impl Pouring<'_> {
             self.poured = at;
             if reported.elapsed() >= PROGRESS_INTERVAL {
                 reported = Instant::now();
-                on_event(Event::Received { index: 0, bytes: at });
+                on_event(Event::Received {
+                    index: 0,
+                    bytes: at,
+                });
             }
         }
         Ok(())
@@ -204,7 +248,10 @@ impl Pouring<'_> {
 
 fn check(content: &Content, found: Md5Digest) -> Result<(), ClientError> {
     if found != content.md5 {
-        return Err(ClientError::DigestMismatch { announced: content.md5, found });
+        return Err(ClientError::DigestMismatch {
+            announced: content.md5,
+            found,
+        });
     }
     Ok(())
 }
@@ -233,7 +280,11 @@ impl Hasher {
             }
             md5.finish()
         });
-        Hasher { chunks, used, thread }
+        Hasher {
+            chunks,
+            used,
+            thread,
+        }
     }
 
     fn update(&self, bytes: &[u8]) {

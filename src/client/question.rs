@@ -5,8 +5,8 @@ use std::time::Instant;
 use crate::client::{ClientError, ProtocolError, ReceivingHalf, ServerRefusal};
 use crate::net::{Deadline, Wait};
 use crate::wire::{
-    Action, ByteRange, Call, ErrorCode, ErrorReply, GetRequest, Md5Digest, ResourcePath, ResponseHeader,
-    Timestamp,
+    Action, ByteRange, Call, ErrorCode, ErrorReply, GetRequest, Md5Digest, ResourcePath,
+    ResponseHeader, Timestamp,
 };
 
 /// One question about one file.
@@ -25,7 +25,9 @@ pub(super) struct Question {
 pub(super) enum Answer {
     Refused(ServerRefusal),
     /// The server has what `have_md5` says, of so many bytes.
-    Match { total_size: u64 },
+    Match {
+        total_size: u64,
+    },
     Content(Content),
 }
 
@@ -47,7 +49,10 @@ impl Content {
 
 impl Question {
     pub(super) fn call(&self) -> Call {
-        let range = (self.offset > 0).then_some(ByteRange { offset: self.offset, length: None });
+        let range = (self.offset > 0).then_some(ByteRange {
+            offset: self.offset,
+            length: None,
+        });
         Call {
             action: Action::Get(GetRequest {
                 range,
@@ -110,7 +115,9 @@ impl Question {
             if self.have_md5 != Some(md5) {
                 return Err(ProtocolError::UnexpectedMatch);
             }
-            return Ok(Answer::Match { total_size: header.total_size });
+            return Ok(Answer::Match {
+                total_size: header.total_size,
+            });
         }
         // A server that knows the three keys only sends the whole file whatever was asked.
         let offset = header.offset.unwrap_or(0);
@@ -121,13 +128,20 @@ impl Question {
             return Err(contradiction("total_size", header.total_size, offset));
         };
         if header.bytes_that_follow() != body_bytes {
-            return Err(contradiction("body_size", header.bytes_that_follow(), body_bytes));
+            return Err(contradiction(
+                "body_size",
+                header.bytes_that_follow(),
+                body_bytes,
+            ));
         }
         if let Some(expected) = self.want_md5
             && offset > 0
             && expected != md5
         {
-            return Err(ProtocolError::OtherContent { expected, found: md5 });
+            return Err(ProtocolError::OtherContent {
+                expected,
+                found: md5,
+            });
         }
         Ok(Answer::Content(Content {
             offset,
@@ -148,7 +162,11 @@ fn nothing_follows(header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
 }
 
 fn contradiction(key: &'static str, found: u64, expected: u64) -> ProtocolError {
-    ProtocolError::Contradiction { key, found, expected }
+    ProtocolError::Contradiction {
+        key,
+        found,
+        expected,
+    }
 }
 
 fn refusal(error: &ErrorReply<'_>) -> ServerRefusal {

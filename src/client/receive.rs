@@ -42,7 +42,9 @@ impl<'a> Receive<'a, '_> {
     /// Takes answers until every question has one or the session is of no use.
     pub(super) fn run(mut self) {
         while let Ok(asked) = self.asked.recv() {
-            let Err(end) = self.take_answer(asked) else { continue };
+            let Err(end) = self.take_answer(asked) else {
+                continue;
+            };
             // Ends the sending thread too, if it waits for the server to read.
             self.receiving.end();
             match end {
@@ -56,10 +58,18 @@ impl<'a> Receive<'a, '_> {
     }
 
     fn take_answer(&mut self, asked: Asked<'a>) -> Result<(), SessionEnd<'a>> {
-        let Asked { job, question, partial } = asked;
+        let Asked {
+            job,
+            question,
+            partial,
+        } = asked;
         let reports = &self.reports;
         let on_hashing = |done, total_size| {
-            let _ = reports.send(Report::ServerHashing { index: job.index, done, total_size });
+            let _ = reports.send(Report::ServerHashing {
+                index: job.index,
+                done,
+                total_size,
+            });
         };
         match question.await_answer(self.receiving, on_hashing) {
             Err(error) => Err(SessionEnd::Failed(job, error)),
@@ -86,7 +96,10 @@ impl<'a> Receive<'a, '_> {
         if let Some(wanted) = job.download.want_md5
             && wanted != content.md5
         {
-            let error = ClientError::OtherContent { wanted, offered: content.md5 };
+            let error = ClientError::OtherContent {
+                wanted,
+                offered: content.md5,
+            };
             self.report(Report::Failed(job, error));
             return self.skip(content.body_bytes());
         }
@@ -109,7 +122,9 @@ impl<'a> Receive<'a, '_> {
             Err(error) => return Err(SessionEnd::Failed(job, error)),
         };
         // Whoever verifies outlives this thread.
-        let _ = self.unverified.send(Unverified::Small { job, content, body });
+        let _ = self
+            .unverified
+            .send(Unverified::Small { job, content, body });
         Ok(())
     }
 
@@ -127,7 +142,11 @@ impl<'a> Receive<'a, '_> {
             resumed_from: staged.bytes(),
         });
         let track = Arc::new(Track::new(staged.bytes()));
-        let following = Unverified::Large { content, file: staged.file(), track: track.clone() };
+        let following = Unverified::Large {
+            content,
+            file: staged.file(),
+            track: track.clone(),
+        };
         let _ = self.unverified.send(following);
         let mut reported = Instant::now();
         while staged.bytes() < content.total_size {
@@ -147,10 +166,16 @@ impl<'a> Receive<'a, '_> {
             track.advance(staged.bytes());
             if reported.elapsed() >= PROGRESS_INTERVAL {
                 reported = Instant::now();
-                self.report(Report::Received { index, bytes: staged.bytes() });
+                self.report(Report::Received {
+                    index,
+                    bytes: staged.bytes(),
+                });
             }
         }
-        self.report(Report::Received { index, bytes: staged.bytes() });
+        self.report(Report::Received {
+            index,
+            bytes: staged.bytes(),
+        });
         track.complete((job, staged));
         Ok(())
     }
@@ -177,7 +202,10 @@ impl<'a> Receive<'a, '_> {
 }
 
 /// A body of at most [`SMALL_FILE_BYTES_MAX`].
-pub(super) fn read_small(receiving: &mut ReceivingHalf, bytes: u64) -> Result<Vec<u8>, ClientError> {
+pub(super) fn read_small(
+    receiving: &mut ReceivingHalf,
+    bytes: u64,
+) -> Result<Vec<u8>, ClientError> {
     let mut body = Vec::with_capacity(bytes as usize);
     while (body.len() as u64) < bytes {
         let left = bytes - body.len() as u64;
@@ -187,7 +215,11 @@ pub(super) fn read_small(receiving: &mut ReceivingHalf, bytes: u64) -> Result<Ve
 }
 
 /// The partial file that a body is appended to, with room for all of it.
-fn stage(job: &Job<'_>, content: &Content, partial: Option<StagedFile>) -> Result<StagedFile, ClientError> {
+fn stage(
+    job: &Job<'_>,
+    content: &Content,
+    partial: Option<StagedFile>,
+) -> Result<StagedFile, ClientError> {
     let mut staged = match partial {
         Some(partial) if partial.content() == Some(content.md5) => partial,
         Some(_) | None => job.folder.stage(&job.download.name, content.md5)?,

@@ -17,9 +17,20 @@ use crate::client::{ClientConfig, ClientError, Downloaded, SendingHalf, Session}
 
 /// What the threads of a round tell the calling one.
 pub(super) enum Report<'a> {
-    ServerHashing { index: usize, done: u64, total_size: u64 },
-    Began { index: usize, total_size: u64, resumed_from: u64 },
-    Received { index: usize, bytes: u64 },
+    ServerHashing {
+        index: usize,
+        done: u64,
+        total_size: u64,
+    },
+    Began {
+        index: usize,
+        total_size: u64,
+        resumed_from: u64,
+    },
+    Received {
+        index: usize,
+        bytes: u64,
+    },
     /// Nothing is left to do for it.
     Finished(Job<'a>, Downloaded),
     Verified(Verified<'a>),
@@ -58,14 +69,23 @@ pub(super) fn run<'a>(
     let (reports_in, reports) = crossbeam_channel::bounded(REPORTS_MAX);
     let Session { sending, receiving } = session;
     std::thread::scope(|scope| {
-        let receive =
-            Receive { receiving, asked, unverified: unverified_in, reports: reports_in.clone() };
+        let receive = Receive {
+            receiving,
+            asked,
+            unverified: unverified_in,
+            reports: reports_in.clone(),
+        };
         scope.spawn(move || receive.run());
         for _ in 0..verifiers {
             let (unverified, reports) = (unverified.clone(), reports_in.clone());
             scope.spawn(move || verify::run(&unverified, &reports, config));
         }
-        let send = Send { sending, asked: asked_in, reports: reports_in, config };
+        let send = Send {
+            sending,
+            asked: asked_in,
+            reports: reports_in,
+            config,
+        };
         let sent = scope.spawn(move || send.run(first));
         let received = listen_and_place(&reports, config, &mut listen);
         sent.join().unwrap_or(false) && received
@@ -130,7 +150,11 @@ impl<'a> Send<'a, '_> {
                 buffer.resize(HASH_BUFFER_BYTES, 0);
             }
             sent = match job.next_step(self.config, &mut buffer) {
-                Ok(Step::Ask(question, partial)) => self.ask(Asked { job, question, partial }),
+                Ok(Step::Ask(question, partial)) => self.ask(Asked {
+                    job,
+                    question,
+                    partial,
+                }),
                 Ok(Step::Finished(downloaded)) => {
                     self.report(Report::Finished(job, downloaded));
                     Ok(())

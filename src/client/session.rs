@@ -53,10 +53,15 @@ impl Session {
     ) -> Result<Session, ClientError> {
         let left = whole.map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
         let stream = connect(address, config.family, config.connect_timeout.min(left))?;
-        Session::over(stream, config.progress_timeout, whole).map_err(|source| broken(Wait::Connect, source))
+        Session::over(stream, config.progress_timeout, whole)
+            .map_err(|source| broken(Wait::Connect, source))
     }
 
-    fn over(stream: Stream, progress_timeout: Duration, whole: Option<Deadline>) -> io::Result<Session> {
+    fn over(
+        stream: Stream,
+        progress_timeout: Duration,
+        whole: Option<Deadline>,
+    ) -> io::Result<Session> {
         let other = match &stream {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
             Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
@@ -70,7 +75,13 @@ impl Session {
             whole,
             socket_timeout: Duration::MAX,
         };
-        Ok(Session { sending: SendingHalf { stream: other, buffer: Vec::new() }, receiving })
+        Ok(Session {
+            sending: SendingHalf {
+                stream: other,
+                buffer: Vec::new(),
+            },
+            receiving,
+        })
     }
 }
 
@@ -175,7 +186,9 @@ impl ReceivingHalf {
 
     /// Tells the socket how long a read may take.
     fn arm_timeout(&mut self, wait: Wait) -> Result<(), ClientError> {
-        let left = self.whole.map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
+        let left = self
+            .whole
+            .map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
         if left.is_zero() {
             return Err(self.timed_out(wait));
         }
@@ -192,15 +205,26 @@ impl ReceivingHalf {
     }
 
     pub(super) fn timed_out(&self, wait: Wait) -> ClientError {
-        if self.whole.is_some_and(|whole| whole.is_over(Instant::now())) {
+        if self
+            .whole
+            .is_some_and(|whole| whole.is_over(Instant::now()))
+        {
             return ClientError::OutOfTime;
         }
-        SessionError::TimedOut { wait, limit: self.progress_timeout }.into()
+        SessionError::TimedOut {
+            wait,
+            limit: self.progress_timeout,
+        }
+        .into()
     }
 }
 
 fn broken(wait: Wait, source: io::Error) -> ClientError {
-    SessionError::Broken { wait, source: Arc::new(source) }.into()
+    SessionError::Broken {
+        wait,
+        source: Arc::new(source),
+    }
+    .into()
 }
 
 fn protocol(error: crate::wire::WireError) -> ClientError {

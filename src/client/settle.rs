@@ -32,7 +32,8 @@ impl<'a> Batch<'a> {
 
     /// How long it may still wait for more; `None` if it is empty.
     pub(super) fn patience(&self, now: Instant) -> Option<Duration> {
-        self.since.map(|since| BATCH_AGE_MAX.saturating_sub(now.saturating_duration_since(since)))
+        self.since
+            .map(|since| BATCH_AGE_MAX.saturating_sub(now.saturating_duration_since(since)))
     }
 
     /// Places everything and says how each file fared.
@@ -43,7 +44,10 @@ impl<'a> Batch<'a> {
         let Batch { files, .. } = std::mem::take(self);
         let mut folders: Vec<Arc<StagingFolder>> = Vec::new();
         for file in &files {
-            if !folders.iter().any(|folder| Arc::ptr_eq(folder, file.staged.folder())) {
+            if !folders
+                .iter()
+                .any(|folder| Arc::ptr_eq(folder, file.staged.folder()))
+            {
                 folders.push(file.staged.folder().clone());
             }
         }
@@ -59,7 +63,9 @@ impl<'a> Batch<'a> {
             return settled;
         }
         for folder in folders {
-            let Err(error) = folder.sync().map_err(ClientError::from) else { continue };
+            let Err(error) = folder.sync().map_err(ClientError::from) else {
+                continue;
+            };
             for (job, result) in &mut settled {
                 if Arc::ptr_eq(&job.folder, &folder) && result.is_ok() {
                     *result = Err(error.clone());
@@ -91,7 +97,12 @@ fn place<'a>(
     synced_together: bool,
     config: &ClientConfig,
 ) -> (Job<'a>, Result<Downloaded, ClientError>) {
-    let Verified { job, content, staged, synced } = file;
+    let Verified {
+        job,
+        content,
+        staged,
+        synced,
+    } = file;
     // Before the rename: a crash must never show the new name with other bytes.
     if config.sync != SyncPolicy::Never
         && !synced
@@ -111,7 +122,10 @@ fn place<'a>(
                 0 => Action::Fetched,
                 from => Action::Resumed { from },
             };
-            Ok(Downloaded { name: Some(name), ..job.downloaded(content.total_size, Some(content.md5), action) })
+            Ok(Downloaded {
+                name: Some(name),
+                ..job.downloaded(content.total_size, Some(content.md5), action)
+            })
         }
         // It came while we were looking elsewhere.
         Err(StageError::Exists) if config.if_exists == IfExists::Skip => {

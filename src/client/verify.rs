@@ -16,9 +16,17 @@ use crate::store::{Attributes, StagedFile};
 /// A file that is not verified yet.
 pub(super) enum Unverified<'a> {
     /// All of it is here, in memory.
-    Small { job: Job<'a>, content: Content, body: Vec<u8> },
+    Small {
+        job: Job<'a>,
+        content: Content,
+        body: Vec<u8>,
+    },
     /// It is being received.
-    Large { content: Content, file: Arc<File>, track: Arc<Track<(Job<'a>, StagedFile)>> },
+    Large {
+        content: Content,
+        file: Arc<File>,
+        track: Arc<Track<(Job<'a>, StagedFile)>>,
+    },
 }
 
 /// A file that has the right bytes, permissions and time, and is to be placed.
@@ -38,13 +46,17 @@ pub(super) fn run<'a>(
     let mut buffer = Vec::new();
     for file in unverified {
         let report = match file {
-            Unverified::Small { job, content, body } => {
-                verify_small(job, content, &body, config)
-            }
-            Unverified::Large { content, file, track } => {
+            Unverified::Small { job, content, body } => verify_small(job, content, &body, config),
+            Unverified::Large {
+                content,
+                file,
+                track,
+            } => {
                 buffer.resize(HASH_BUFFER_BYTES, 0);
                 // Abandoned: the receiving thread has reported why.
-                let Some(((job, staged), found)) = track.follow(&file, &mut buffer) else { continue };
+                let Some(((job, staged), found)) = track.follow(&file, &mut buffer) else {
+                    continue;
+                };
                 let found = found.map_err(|error| ClientError::ReadBack(Arc::new(error)));
                 match found.and_then(|found| check(&content, found)) {
                     Ok(()) => finish_large(job, content, staged, config),
@@ -60,13 +72,25 @@ pub(super) fn run<'a>(
     }
 }
 
-fn verify_small<'a>(job: Job<'a>, content: Content, body: &[u8], config: &ClientConfig) -> Report<'a> {
+fn verify_small<'a>(
+    job: Job<'a>,
+    content: Content,
+    body: &[u8],
+    config: &ClientConfig,
+) -> Report<'a> {
     let staged = check(&content, Md5Stream::digest(body)).and_then(|()| {
         let attributes = attributes(&content, config);
-        Ok(job.folder.stage_whole(&job.download.name, body, &attributes)?)
+        Ok(job
+            .folder
+            .stage_whole(&job.download.name, body, &attributes)?)
     });
     match staged {
-        Ok(staged) => Report::Verified(Verified { job, content, staged, synced: false }),
+        Ok(staged) => Report::Verified(Verified {
+            job,
+            content,
+            staged,
+            synced: false,
+        }),
         Err(error) => Report::Failed(job, error),
     }
 }
@@ -82,21 +106,32 @@ fn finish_large<'a>(
         .dress(&attributes(&content, config))
         .and_then(|()| if synced { staged.sync() } else { Ok(()) });
     match finished {
-        Ok(()) => Report::Verified(Verified { job, content, staged, synced }),
+        Ok(()) => Report::Verified(Verified {
+            job,
+            content,
+            staged,
+            synced,
+        }),
         Err(error) => Report::Failed(job, error.into()),
     }
 }
 
 fn check(content: &Content, found: crate::wire::Md5Digest) -> Result<(), ClientError> {
     if found != content.md5 {
-        return Err(ClientError::DigestMismatch { announced: content.md5, found });
+        return Err(ClientError::DigestMismatch {
+            announced: content.md5,
+            found,
+        });
     }
     Ok(())
 }
 
 fn attributes(content: &Content, config: &ClientConfig) -> Attributes {
     Attributes {
-        mode: content.mode.filter(|_| config.preserve_mode).unwrap_or(config.new_file_mode),
+        mode: content
+            .mode
+            .filter(|_| config.preserve_mode)
+            .unwrap_or(config.new_file_mode),
         mtime: content.mtime.filter(|_| config.preserve_mtime),
     }
 }

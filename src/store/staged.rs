@@ -54,7 +54,10 @@ impl StageError {
         use rustix::io::Errno;
         match errno {
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => StageError::DiskFull(errno.into()),
-            other => StageError::Io { doing, source: other.into() },
+            other => StageError::Io {
+                doing,
+                source: other.into(),
+            },
         }
     }
 }

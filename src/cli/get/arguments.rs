@@ -10,7 +10,9 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use crate::cli::{ExitCode, parse_duration, visible};
-use crate::client::{AddressFamily, ClientConfig, Download, IfExists, Pour, RetryPolicy, SyncPolicy};
+use crate::client::{
+    AddressFamily, ClientConfig, Download, IfExists, Pour, RetryPolicy, SyncPolicy,
+};
 use crate::net::{Address, Location};
 use crate::store::FileName;
 use crate::wire::{Md5Digest, ResourcePath};
@@ -47,7 +49,12 @@ pub(super) struct Typed {
     #[arg(long, env = "FTGET_NO_RESUME", help_heading = WHAT)]
     no_resume: bool,
     /// Continue partial files (the default)
-    #[arg(short = 'c', long = "continue", hide = true, conflicts_with = "no_resume")]
+    #[arg(
+        short = 'c',
+        long = "continue",
+        hide = true,
+        conflicts_with = "no_resume"
+    )]
     resume: bool,
 
     /// Longest time for a connection
@@ -146,7 +153,11 @@ impl NoOrder {
             NoOrder::Typed(error) => {
                 // If it cannot be shown, nobody is left to tell.
                 let _ = error.print();
-                if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success }
+                if error.use_stderr() {
+                    ExitCode::Usage
+                } else {
+                    ExitCode::Success
+                }
             }
             NoOrder::Meaningless(sentence) => {
                 let _ = writeln!(io::stderr(), "ftget: {sentence}");
@@ -211,21 +222,37 @@ impl Typed {
 
     fn destination(&self) -> Result<Destination, String> {
         if let Some(_several) = self.sources.get(1) {
-            for (flag, given) in [("--output", self.output.is_some()), ("--md5", self.md5.is_some())] {
+            for (flag, given) in [
+                ("--output", self.output.is_some()),
+                ("--md5", self.md5.is_some()),
+            ] {
                 if given {
-                    return Err(format!("{flag} is for one SOURCE, there are {}", self.sources.len()));
+                    return Err(format!(
+                        "{flag} is for one SOURCE, there are {}",
+                        self.sources.len()
+                    ));
                 }
             }
         }
         if let Some(output) = &self.output {
             let (location, path) = read_source(&self.sources[0])?;
             if output == "-" || output == "/dev/stdout" {
-                let pour = Pour { address: location.address, path, want_md5: self.md5 };
+                let pour = Pour {
+                    address: location.address,
+                    path,
+                    want_md5: self.md5,
+                };
                 return Ok(Destination::StandardOutput(pour));
             }
             let (folder, name) = split_output(output)?;
             let want_md5 = self.md5;
-            let download = Download { address: location.address, path, folder, name, want_md5 };
+            let download = Download {
+                address: location.address,
+                path,
+                folder,
+                name,
+                want_md5,
+            };
             return Ok(Destination::Files(vec![download]));
         }
         let folder = self.dir.as_deref().unwrap_or(Path::new("."));
@@ -234,14 +261,27 @@ impl Typed {
         for source in &self.sources {
             let (location, path) = read_source(source)?;
             let Some(last) = path.file_name() else {
-                return Err(format!("{} names no file; with -o FILE it may", shown(source)));
+                return Err(format!(
+                    "{} names no file; with -o FILE it may",
+                    shown(source)
+                ));
             };
-            let name = FileName::parse(last).map_err(|error| format!("{}: {error}", shown(source)))?;
+            let name =
+                FileName::parse(last).map_err(|error| format!("{}: {error}", shown(source)))?;
             if !names.insert(name.clone()) {
-                return Err(format!("two sources would become the file {}", visible(name.as_bytes())));
+                return Err(format!(
+                    "two sources would become the file {}",
+                    visible(name.as_bytes())
+                ));
             }
             let (folder, want_md5) = (folder.to_owned(), self.md5);
-            downloads.push(Download { address: location.address, path, folder, name, want_md5 });
+            downloads.push(Download {
+                address: location.address,
+                path,
+                folder,
+                name,
+                want_md5,
+            });
         }
         Ok(Destination::Files(downloads))
     }
@@ -286,7 +326,8 @@ impl Typed {
 
 fn read_source(source: &OsStr) -> Result<(Location, ResourcePath), String> {
     let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
-    let path = ResourcePath::parse(&location.path).map_err(|error| format!("{}: {error}", shown(source)))?;
+    let path = ResourcePath::parse(&location.path)
+        .map_err(|error| format!("{}: {error}", shown(source)))?;
     Ok((location, path))
 }
 

@@ -11,7 +11,9 @@ use crate::wire::ErrorCode;
 pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
     match error {
         ClientError::Connect(error) => match error {
-            ConnectError::Name { .. } | ConnectError::NoneOfFamily { .. } => (ExitCode::Network, "name"),
+            ConnectError::Name { .. } | ConnectError::NoneOfFamily { .. } => {
+                (ExitCode::Network, "name")
+            }
             ConnectError::Failed { .. } => (ExitCode::Network, "connect"),
             ConnectError::TimedOut { .. } => (ExitCode::TimedOut, "timeout"),
         },
@@ -76,9 +78,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             StageError::NoSpace { .. } | StageError::DiskFull(_) => {
                 Some("make space and run the same command again; it goes on where it stopped")
             }
-            StageError::NotReplaceable(_)
-            | StageError::Vanished
-            | StageError::Io { .. } => None,
+            StageError::NotReplaceable(_) | StageError::Vanished | StageError::Io { .. } => None,
         },
         ClientError::Connect(ConnectError::Name { .. })
         | ClientError::Session(_)

@@ -37,10 +37,17 @@ impl Progress {
             _ if quiet => Shown::Nothing,
             ProgressStyle::None => Shown::Nothing,
             ProgressStyle::Auto if !io::stderr().is_terminal() => Shown::Nothing,
-            ProgressStyle::Plain => Shown::Lines { next: Instant::now() + PLAIN_INTERVAL },
+            ProgressStyle::Plain => Shown::Lines {
+                next: Instant::now() + PLAIN_INTERVAL,
+            },
             ProgressStyle::Auto | ProgressStyle::Bar => Shown::Bar(bar(files)),
         };
-        Progress { shown, files, files_done: 0, large: None }
+        Progress {
+            shown,
+            files,
+            files_done: 0,
+            large: None,
+        }
     }
 
     /// Takes one event. `name` gives the name of a download, safe to show.
@@ -49,12 +56,26 @@ impl Progress {
             return;
         }
         match *event {
-            Event::ServerHashing { index, done, total_size } => {
+            Event::ServerHashing {
+                index,
+                done,
+                total_size,
+            } => {
                 let percent = percent(done, total_size);
                 self.say(&format!("{}: server is hashing {percent}%", name(index)));
             }
-            Event::Began { index, total_size, resumed_from } => {
-                let large = Large { index, name: name(index), total_size, begun: Instant::now(), resumed_from };
+            Event::Began {
+                index,
+                total_size,
+                resumed_from,
+            } => {
+                let large = Large {
+                    index,
+                    name: name(index),
+                    total_size,
+                    begun: Instant::now(),
+                    resumed_from,
+                };
                 if let Shown::Bar(bar) = &self.shown
                     && self.files == 1
                 {
@@ -75,7 +96,10 @@ impl Progress {
                 }
             }
             Event::Retrying { pause, .. } => {
-                self.say(&format!("interrupted, again in {:.1} s", pause.as_secs_f64()));
+                self.say(&format!(
+                    "interrupted, again in {:.1} s",
+                    pause.as_secs_f64()
+                ));
             }
         }
     }
@@ -100,7 +124,9 @@ impl Progress {
     }
 
     fn received(&mut self, index: usize, bytes: u64) {
-        let Some(large) = self.large.as_ref().filter(|large| large.index == index) else { return };
+        let Some(large) = self.large.as_ref().filter(|large| large.index == index) else {
+            return;
+        };
         let percent = percent(bytes, large.total_size);
         match &self.shown {
             Shown::Bar(bar) if self.files == 1 => bar.set_position(bytes),
@@ -143,7 +169,11 @@ fn percent(part: u64, whole: u64) -> u64 {
 }
 
 fn bar(files: usize) -> ProgressBar {
-    let (length, template) = if files == 1 { (0, ONE_FILE) } else { (files as u64, MANY_FILES) };
+    let (length, template) = if files == 1 {
+        (0, ONE_FILE)
+    } else {
+        (files as u64, MANY_FILES)
+    };
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     // The templates are constants that a test reads.
     bar.with_style(BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar()))

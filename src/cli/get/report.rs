@@ -41,11 +41,17 @@ impl<'a> Reporter<'a> {
 
     /// Takes one event.
     pub(super) fn take(&mut self, event: Event<'_>) {
-        self.progress.take(&event, |index| visible(self.order.source(index).1.as_bytes()).into_owned());
+        self.progress.take(&event, |index| {
+            visible(self.order.source(index).1.as_bytes()).into_owned()
+        });
         match event {
             Event::Done { index, downloaded } => self.tell_done(index, downloaded),
             Event::Failed { index, error } => self.tell_failed(index, error),
-            Event::Retrying { error, pause, unfinished } if self.order.verbose => {
+            Event::Retrying {
+                error,
+                pause,
+                unfinished,
+            } if self.order.verbose => {
                 let files = if unfinished == 1 { "file" } else { "files" };
                 let seconds = pause.as_secs_f64();
                 self.line(&format!(
@@ -71,7 +77,11 @@ impl<'a> Reporter<'a> {
                 Err(error) => {
                     failed += 1;
                     let own = classify(error).0;
-                    code = if failed == 1 || code == own { own } else { ExitCode::SomeFailed };
+                    code = if failed == 1 || code == own {
+                        own
+                    } else {
+                        ExitCode::SomeFailed
+                    };
                 }
             }
         }
@@ -92,7 +102,14 @@ impl<'a> Reporter<'a> {
 
     fn tell_done(&mut self, index: usize, downloaded: &Downloaded) {
         let path = self.order.source(index).1;
-        let Downloaded { name, total_size, md5, action, elapsed, attempts } = downloaded;
+        let Downloaded {
+            name,
+            total_size,
+            md5,
+            action,
+            elapsed,
+            attempts,
+        } = downloaded;
         let (action, resumed_from) = match action {
             Action::Fetched => ("fetched", None),
             Action::Resumed { from } => ("resumed", Some(*from)),
@@ -106,7 +123,9 @@ impl<'a> Reporter<'a> {
             let name = name.as_ref().map_or(&b"-"[..], FileName::as_bytes);
             let (path, name) = (visible(path.as_bytes()), visible(name));
             let secs = elapsed.as_secs_f64();
-            self.line(&format!("{path}: {action}, {total_size} bytes in {secs:.2} s, as {name}"));
+            self.line(&format!(
+                "{path}: {action}, {total_size} bytes in {secs:.2} s, as {name}"
+            ));
         }
         self.json(&Done {
             v: 1,
@@ -117,7 +136,9 @@ impl<'a> Reporter<'a> {
             md5: md5.as_ref().map(Md5Digest::to_string),
             action,
             resumed_from,
-            name: name.as_ref().map(|name| String::from_utf8_lossy(name.as_bytes())),
+            name: name
+                .as_ref()
+                .map(|name| String::from_utf8_lossy(name.as_bytes())),
             secs: elapsed.as_secs_f64(),
             attempts: *attempts,
         });
@@ -172,7 +193,9 @@ impl<'a> Reporter<'a> {
             return;
         }
         // These are structs of strings and numbers, which cannot fail.
-        let Ok(line) = serde_json::to_string(event) else { return };
+        let Ok(line) = serde_json::to_string(event) else {
+            return;
+        };
         let line = visible_json(&line);
         let written = if self.json_on_stderr() {
             writeln!(io::stderr(), "{line}")
@@ -186,7 +209,9 @@ impl<'a> Reporter<'a> {
 fn not_utf8(name: &[u8]) -> Option<String> {
     use base64::Engine;
     let base64 = base64::engine::general_purpose::STANDARD;
-    std::str::from_utf8(name).is_err().then(|| base64.encode(name))
+    std::str::from_utf8(name)
+        .is_err()
+        .then(|| base64.encode(name))
 }
 
 #[derive(Serialize)]

@@ -23,14 +23,20 @@ pub(super) fn end_on_signals(quiet: bool) {
                 _ => continue,
             };
             if !quiet {
-                let _ = writeln!(io::stderr(), "\nftget: stopped; the same command goes on where it stopped");
+                let _ = writeln!(
+                    io::stderr(),
+                    "\nftget: stopped; the same command goes on where it stopped"
+                );
             }
             end(code);
         }
     });
 }
 
-#[expect(clippy::exit, reason = "threads that wait for the network cannot be asked to end")]
+#[expect(
+    clippy::exit,
+    reason = "threads that wait for the network cannot be asked to end"
+)]
 fn end(code: ExitCode) {
     std::process::exit(code as i32);
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
+use super::StageError;
 use super::folder::StagingFolder;
 use super::name::{FileName, PartialName};
-use super::StageError;
 use crate::wire::{Md5Digest, Timestamp};
 
 /// A partial file, locked. Dropped before it was placed, it stays for a resume if it has a
@@ -59,7 +59,14 @@ impl StagedFile {
         file: File,
         bytes: u64,
     ) -> StagedFile {
-        StagedFile { folder, name, partial, file: Arc::new(file), bytes, fate: Fate::Undecided }
+        StagedFile {
+            folder,
+            name,
+            partial,
+            file: Arc::new(file),
+            bytes,
+            fate: Fate::Undecided,
+        }
     }
 
     /// How many bytes it has, which is also how far it is.
@@ -98,7 +105,9 @@ impl StagedFile {
             return Ok(());
         }
         match rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, total_size) {
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(StageError::DiskFull(errno.into())),
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
+                Err(StageError::DiskFull(errno.into()))
+            }
             // Whatever else it says: it was a courtesy.
             Ok(()) | Err(_) => Ok(()),
         }
@@ -128,7 +137,9 @@ impl StagedFile {
     /// # Errors
     /// [`StageError`].
     pub fn restart(&mut self) -> Result<(), StageError> {
-        self.file.set_len(0).map_err(|error| sort_io("truncate the partial file", error))?;
+        self.file
+            .set_len(0)
+            .map_err(|error| sort_io("truncate the partial file", error))?;
         self.bytes = 0;
         Ok(())
     }
@@ -141,12 +152,21 @@ impl StagedFile {
         // Never set-user-id and its kin: a peer must not hand them out.
         rustix::fs::fchmod(&*self.file, Mode::from_raw_mode(attributes.mode & 0o777))
             .map_err(|errno| StageError::sort("set permissions", errno))?;
-        let Some(mtime) = attributes.mtime else { return Ok(()) };
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
+        let Some(mtime) = attributes.mtime else {
+            return Ok(());
         };
-        rustix::fs::futimens(&*self.file, &times).map_err(|errno| StageError::sort("set the time", errno))
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: mtime.seconds,
+                tv_nsec: mtime.nanoseconds.into(),
+            },
+        };
+        rustix::fs::futimens(&*self.file, &times)
+            .map_err(|errno| StageError::sort("set the time", errno))
     }
 
     /// Makes its bytes survive a power cut.
@@ -186,13 +206,20 @@ impl StagedFile {
 
     fn rename_over(&self) -> Result<(), StageError> {
         let folder = self.folder.as_fd();
-        rustix::fs::renameat(folder, &*self.partial.text, folder, self.name.as_bytes()).map_err(sort_rename)
+        rustix::fs::renameat(folder, &*self.partial.text, folder, self.name.as_bytes())
+            .map_err(sort_rename)
     }
 
     fn rename_to_new(&self, name: &FileName) -> Result<(), StageError> {
         let folder = self.folder.as_fd();
         let partial = &*self.partial.text;
-        match rustix::fs::renameat_with(folder, partial, folder, name.as_bytes(), RenameFlags::NOREPLACE) {
+        match rustix::fs::renameat_with(
+            folder,
+            partial,
+            folder,
+            name.as_bytes(),
+            RenameFlags::NOREPLACE,
+        ) {
             // This file system cannot; a second name is refused by all if the first exists.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 rustix::fs::linkat(folder, partial, folder, name.as_bytes(), AtFlags::empty())
@@ -224,8 +251,14 @@ impl StagedFile {
 
     /// `None` where the file system does not know.
     fn free_bytes(&self) -> Option<u64> {
-        let facts = rustix::fs::fstatvfs(&*self.file).ok().filter(|facts| facts.f_blocks > 0)?;
-        let blocks = if rustix::process::geteuid().is_root() { facts.f_bfree } else { facts.f_bavail };
+        let facts = rustix::fs::fstatvfs(&*self.file)
+            .ok()
+            .filter(|facts| facts.f_blocks > 0)?;
+        let blocks = if rustix::process::geteuid().is_root() {
+            facts.f_bfree
+        } else {
+            facts.f_bavail
+        };
         Some(blocks.saturating_mul(facts.f_frsize))
     }
 }
@@ -235,12 +268,14 @@ impl Drop for StagedFile {
         if self.fate == Fate::Placed {
             return;
         }
-        let resumable = self.fate == Fate::Undecided && self.bytes > 0 && self.partial.content.is_some();
+        let resumable =
+            self.fate == Fate::Undecided && self.bytes > 0 && self.partial.content.is_some();
         if resumable {
             self.folder.keep(self.partial.clone());
         } else {
             // If it cannot be removed, the next run tries again.
-            let _ = rustix::fs::unlinkat(self.folder.as_fd(), &*self.partial.text, AtFlags::empty());
+            let _ =
+                rustix::fs::unlinkat(self.folder.as_fd(), &*self.partial.text, AtFlags::empty());
         }
     }
 }
@@ -257,7 +292,10 @@ fn sort_rename(errno: Errno) -> StageError {
 fn sort_io(doing: &'static str, error: io::Error) -> StageError {
     match Errno::from_io_error(&error) {
         Some(errno) => StageError::sort(doing, errno),
-        None => StageError::Io { doing, source: error },
+        None => StageError::Io {
+            doing,
+            source: error,
+        },
     }
 }
 

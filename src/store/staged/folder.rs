@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::StageError;
 use super::file::{Attributes, StagedFile};
 use super::name::{FileName, NameTag, PartialName};
-use super::StageError;
 use crate::wire::Md5Digest;
 
 /// A folder in which files are staged and placed.
@@ -54,7 +54,11 @@ impl StagingFolder {
             }
         }
         let (path, leftovers) = (path.to_owned(), Mutex::new(leftovers));
-        Ok(Arc::new(StagingFolder { folder, path, leftovers }))
+        Ok(Arc::new(StagingFolder {
+            folder,
+            path,
+            leftovers,
+        }))
     }
 
     /// Makes a folder and those above it, as far as they are missing, so that they survive a
@@ -118,15 +122,29 @@ impl StagingFolder {
 
     /// Takes up the partial file of `name` that is longest, and not empty; with `content` only
     /// one of that content. `None` if there is none that nobody else holds.
-    pub fn resume(self: &Arc<Self>, name: &FileName, content: Option<Md5Digest>) -> Option<StagedFile> {
+    pub fn resume(
+        self: &Arc<Self>,
+        name: &FileName,
+        content: Option<Md5Digest>,
+    ) -> Option<StagedFile> {
         let tag = self.tag_with_leftovers(name)?;
         let candidates = self.lock_leftovers().get(&tag).cloned().unwrap_or_default();
         candidates
             .into_iter()
-            .filter(|partial| partial.content.is_some_and(|md5| content.is_none_or(|wanted| wanted == md5)))
+            .filter(|partial| {
+                partial
+                    .content
+                    .is_some_and(|md5| content.is_none_or(|wanted| wanted == md5))
+            })
             .filter_map(|partial| {
                 let (file, bytes) = self.lock_partial(&partial, OFlags::empty())?;
-                Some(StagedFile::new(self.clone(), name.clone(), partial, file, bytes))
+                Some(StagedFile::new(
+                    self.clone(),
+                    name.clone(),
+                    partial,
+                    file,
+                    bytes,
+                ))
             })
             .filter(|staged| staged.bytes() > 0)
             .max_by_key(StagedFile::bytes)
@@ -137,10 +155,20 @@ impl StagingFolder {
     ///
     /// # Errors
     /// [`StageError`]: it cannot be created.
-    pub fn stage(self: &Arc<Self>, name: &FileName, content: Md5Digest) -> Result<StagedFile, StageError> {
+    pub fn stage(
+        self: &Arc<Self>,
+        name: &FileName,
+        content: Md5Digest,
+    ) -> Result<StagedFile, StageError> {
         let partial = PartialName::of_content(name.tag(), content);
         match self.lock_partial(&partial, OFlags::CREATE) {
-            Some((file, bytes)) => Ok(StagedFile::new(self.clone(), name.clone(), partial, file, bytes)),
+            Some((file, bytes)) => Ok(StagedFile::new(
+                self.clone(),
+                name.clone(),
+                partial,
+                file,
+                bytes,
+            )),
             None => self.stage_unnamed(name),
         }
     }
@@ -172,8 +200,16 @@ impl StagingFolder {
                 Err(errno) => return Err(StageError::sort("create a partial file", errno)),
             };
             // Who cleans up may have taken it before us for one that was left.
-            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK) {
-                return Ok(StagedFile::new(self.clone(), name.clone(), partial, file.into(), 0));
+            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+                != Err(Errno::WOULDBLOCK)
+            {
+                return Ok(StagedFile::new(
+                    self.clone(),
+                    name.clone(),
+                    partial,
+                    file.into(),
+                    0,
+                ));
             }
         }
         Err(StageError::Vanished)
@@ -204,7 +240,9 @@ impl StagingFolder {
 
     /// Removes the partial files of `name` that nobody holds.
     pub fn remove_leftovers(&self, name: &FileName) {
-        let Some(tag) = self.tag_with_leftovers(name) else { return };
+        let Some(tag) = self.tag_with_leftovers(name) else {
+            return;
+        };
         for partial in self.lock_leftovers().remove(&tag).unwrap_or_default() {
             // Not what we would make: not ours to remove.
             if let Some((_locked, _)) = self.lock_partial(&partial, OFlags::empty()) {
@@ -227,12 +265,16 @@ impl StagingFolder {
     /// # Errors
     /// [`StageError`].
     pub fn sync_file_system(&self) -> Result<(), StageError> {
-        rustix::fs::syncfs(&self.folder).map_err(|errno| StageError::sort("sync the file system", errno))
+        rustix::fs::syncfs(&self.folder)
+            .map_err(|errno| StageError::sort("sync the file system", errno))
     }
 
     /// Notes a partial file that stays.
     pub(super) fn keep(&self, partial: PartialName) {
-        self.lock_leftovers().entry(partial.tag).or_default().push(partial);
+        self.lock_leftovers()
+            .entry(partial.tag)
+            .or_default()
+            .push(partial);
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -248,7 +290,9 @@ impl StagingFolder {
     }
 
     fn lock_leftovers(&self) -> std::sync::MutexGuard<'_, HashMap<NameTag, Vec<PartialName>>> {
-        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.leftovers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -269,5 +313,8 @@ fn is_private_file(stat: &Stat) -> bool {
 
 const NAME_ATTEMPTS_MAX: u32 = 16;
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
-const CREATE_NEW: OFlags =
-    OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const CREATE_NEW: OFlags = OFlags::RDWR
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);

@@ -82,23 +82,41 @@ pub(super) struct PartialName {
 
 impl PartialName {
     pub(super) fn of_content(tag: NameTag, content: Md5Digest) -> PartialName {
-        PartialName { text: partial_text(tag, &content), tag, content: Some(content) }
+        PartialName {
+            text: partial_text(tag, &content),
+            tag,
+            content: Some(content),
+        }
     }
 
     pub(super) fn random(tag: NameTag) -> PartialName {
-        PartialName { text: partial_text(tag, &format_args!("{:016x}", random_bits())), tag, content: None }
+        PartialName {
+            text: partial_text(tag, &format_args!("{:016x}", random_bits())),
+            tag,
+            content: None,
+        }
     }
 
     /// Reads the name of an entry of a folder; `None` for all but partial files.
     pub(super) fn parse(name: &[u8]) -> Option<PartialName> {
         let text = std::str::from_utf8(name).ok()?;
-        let (tag, rest) = text.strip_prefix(".ft-")?.strip_suffix(".part")?.split_once('-')?;
-        let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let (tag, rest) = text
+            .strip_prefix(".ft-")?
+            .strip_suffix(".part")?
+            .split_once('-')?;
+        let is_hex = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        };
         if !is_hex(tag) || !is_hex(rest) || !matches!(rest.len(), 16 | 32) {
             return None;
         }
         let tag = tag.as_bytes().try_into().ok()?;
-        Some(PartialName { text: text.to_owned(), tag, content: Md5Digest::parse(rest) })
+        Some(PartialName {
+            text: text.to_owned(),
+            tag,
+            content: Md5Digest::parse(rest),
+        })
     }
 }
 
@@ -136,7 +154,18 @@ mod tests {
 
     #[test]
     fn takes_odd_names_that_stay_in_the_folder() {
-        for name in [&b"a"[..], b"...", b"..x", b" ", b"-rf", b"\n", b"\xff\xfe", b".ftp", b"C:\\x", &[b'a'; 255]] {
+        for name in [
+            &b"a"[..],
+            b"...",
+            b"..x",
+            b" ",
+            b"-rf",
+            b"\n",
+            b"\xff\xfe",
+            b".ftp",
+            b"C:\\x",
+            &[b'a'; 255],
+        ] {
             assert!(FileName::parse(name).is_ok(), "{}", name.escape_ascii());
         }
     }
@@ -152,10 +181,20 @@ mod tests {
     fn reads_back_the_names_it_makes_and_no_others() {
         let tag = FileName::parse(b"hello.txt").unwrap().tag();
         let content = Md5Stream::digest(b"content");
-        for made in [PartialName::of_content(tag, content), PartialName::random(tag)] {
+        for made in [
+            PartialName::of_content(tag, content),
+            PartialName::random(tag),
+        ] {
             assert_eq!(PartialName::parse(made.text.as_bytes()), Some(made));
         }
-        for other in ["", ".ft-", "hello.txt", ".ft-0123456789abcdef-x.part", ".ft-0123456789abcdef-0123.part", ".ft-1-0123456789abcdef.part"] {
+        for other in [
+            "",
+            ".ft-",
+            "hello.txt",
+            ".ft-0123456789abcdef-x.part",
+            ".ft-0123456789abcdef-0123.part",
+            ".ft-1-0123456789abcdef.part",
+        ] {
             assert_eq!(PartialName::parse(other.as_bytes()), None, "{other}");
         }
     }
