@@ -1,0 +1,228 @@
+//! Requests as a server reads them.
+
+use std::borrow::Cow;
+
+use crate::wire::json_reader::{Field, read_object};
+use crate::wire::name::read_name;
+use crate::wire::request::DIGEST;
+use crate::wire::{
+    Action, ByteRange, ErrorCode, GetRequest, Md5Digest, PATH_BYTES_MAX, Refusal, RequestId,
+    ResourcePath, StatRequest, WireError,
+};
+
+/// A request as a server read it. What is wrong with the framing is an error of
+/// [`ReceivedRequest::parse`]; what is wrong with the request itself is its `action`,
+/// since such a request still gets an answer and its body is still dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedRequest {
+    /// The name asked for, as sent, to be echoed; empty if none could be read or it is
+    /// longer than a path may be.
+    pub name: Vec<u8>,
+    /// The request's `id`.
+    pub id: Option<RequestId>,
+    /// Bytes that follow the request.
+    pub body_size: u64,
+    /// What to do.
+    pub action: Result<Action, Refusal>,
+}
+
+impl ReceivedRequest {
+    /// Reads the JSON text of one frame. Keys that this version does not act on are
+    /// ignored; those it does act on must have their type, whatever the operation.
+    ///
+    /// # Errors
+    /// [`WireError::Json`] if it is not one strict object; [`WireError::WrongType`] if
+    /// `body_size` is not a size. Both are answered `bad_frame`.
+    pub fn parse(json: &[u8]) -> Result<ReceivedRequest, WireError> {
+        let mut fields = REQUEST_KEYS.map(Field::absent);
+        read_object(json, &mut fields)?;
+        let [
+            op,
+            need,
+            filename,
+            filename_b64,
+            body_size,
+            id,
+            options @ ..,
+        ] = fields;
+        let body_size = body_size.size()?.unwrap_or(0);
+        let (id, id_error) = match id.read(RequestId::EXPECTED, RequestId::from_value) {
+            Ok(id) => (id, None),
+            Err(error) => (None, Some(error)),
+        };
+        let name = read_name(filename, filename_b64);
+        Ok(ReceivedRequest {
+            name: match &name {
+                Ok(Some(name)) if name.len() <= PATH_BYTES_MAX => name.clone(),
+                _ => Vec::new(),
+            },
+            id,
+            body_size,
+            action: read_operation(op, need).and_then(|operation| {
+                if let Some(error) = id_error {
+                    return Err(bad_request(error));
+                }
+                if body_size > 0 {
+                    return Err(refused_request("body_size must be 0, only put has a body"));
+                }
+                operation.read(name.map_err(bad_request)?, options)
+            }),
+        })
+    }
+
+    /// The request that a line of text means: a plain `get` of that name.
+    pub fn from_text(name: &[u8]) -> ReceivedRequest {
+        ReceivedRequest {
+            name: if name.len() <= PATH_BYTES_MAX {
+                name.to_vec()
+            } else {
+                Vec::new()
+            },
+            id: None,
+            body_size: 0,
+            action: read_path(name).map(|path| Action::Get(GetRequest::whole(path))),
+        }
+    }
+}
+
+enum Operation {
+    Get,
+    Stat,
+    Hello,
+}
+
+fn read_operation(op: Field<'_>, need: Field<'_>) -> Result<Operation, Refusal> {
+    for key in need.texts().map_err(bad_request)?.unwrap_or_default() {
+        if !REQUEST_KEYS.contains(&&*key) {
+            return Err(unsupported(format!(
+                "key {key:?} is not known to this server"
+            )));
+        }
+    }
+    match op.text().map_err(bad_request)?.as_deref() {
+        None | Some("get") => Ok(Operation::Get),
+        Some("stat") => Ok(Operation::Stat),
+        Some("hello") => Ok(Operation::Hello),
+        Some(op) => Err(unsupported(format!(
+            "op {op:?} is not one of get, stat and hello"
+        ))),
+    }
+}
+
+impl Operation {
+    fn read(self, name: Option<Vec<u8>>, options: [Field<'_>; 7]) -> Result<Action, Refusal> {
+        let options = Options::read(options).map_err(bad_request)?;
+        let path = || match &name {
+            Some(name) => read_path(name),
+            None => Err(bad_request(WireError::MissingKey("filename"))),
+        };
+        match self {
+            Operation::Get => options.get(path()?).map(Action::Get),
+            Operation::Stat => options.stat(path()?).map(Action::Stat),
+            Operation::Hello => Ok(Action::Hello),
+        }
+    }
+}
+
+/// The keys that only some operations look at.
+struct Options<'a> {
+    range: Option<ByteRange>,
+    have_md5: Option<Md5Digest>,
+    want_md5: Option<Md5Digest>,
+    fresh: bool,
+    digests: Vec<Cow<'a, str>>,
+    progress: bool,
+}
+
+impl<'a> Options<'a> {
+    fn read(fields: [Field<'a>; 7]) -> Result<Options<'a>, WireError> {
+        let [offset, length, have_md5, want_md5, fresh, digests, progress] = fields;
+        let range = match (offset.size()?, length.size()?) {
+            (None, None) => None,
+            (offset, length) => Some(ByteRange {
+                offset: offset.unwrap_or(0),
+                length,
+            }),
+        };
+        Ok(Options {
+            range,
+            have_md5: have_md5.md5()?,
+            want_md5: want_md5.md5()?,
+            fresh: fresh.flag()?.unwrap_or(false),
+            digests: digests.texts()?.unwrap_or_default(),
+            progress: progress.flag()?.unwrap_or(false),
+        })
+    }
+
+    fn get(self, path: ResourcePath) -> Result<GetRequest, Refusal> {
+        let Options {
+            range,
+            have_md5,
+            want_md5,
+            fresh,
+            digests: _,
+            progress,
+        } = self;
+        if have_md5.is_some() && range.is_some() {
+            return Err(refused_request(
+                "have_md5 does not go with offset or length",
+            ));
+        }
+        Ok(GetRequest {
+            path,
+            range,
+            have_md5,
+            want_md5,
+            fresh,
+            progress,
+        })
+    }
+
+    fn stat(self, path: ResourcePath) -> Result<StatRequest, Refusal> {
+        if let Some(other) = self.digests.iter().find(|algorithm| **algorithm != DIGEST) {
+            return Err(unsupported(format!(
+                "digest {other:?} is not made here, only md5"
+            )));
+        }
+        let digest = !self.digests.is_empty();
+        Ok(StatRequest {
+            path,
+            digest,
+            fresh: self.fresh,
+            progress: self.progress,
+        })
+    }
+}
+
+fn read_path(name: &[u8]) -> Result<ResourcePath, Refusal> {
+    ResourcePath::parse(name).map_err(|error| Refusal::new(ErrorCode::BadName, error.to_string()))
+}
+
+fn bad_request(error: WireError) -> Refusal {
+    refused_request(error.to_string())
+}
+
+fn refused_request(message: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, message)
+}
+
+fn unsupported(message: String) -> Refusal {
+    Refusal::new(ErrorCode::Unsupported, message)
+}
+
+/// Every key that this version acts on; `need` may name these.
+const REQUEST_KEYS: [&str; 13] = [
+    "op",
+    "need",
+    "filename",
+    "filename_b64",
+    "body_size",
+    "id",
+    "offset",
+    "length",
+    "have_md5",
+    "want_md5",
+    "fresh",
+    "digests",
+    "progress",
+];
