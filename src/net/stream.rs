@@ -70,10 +70,10 @@ impl Stream {
         tcp_facts::unsent_bytes(self.as_fd())
     }
 
-    /// Closes so that the peer sees a reset and not an end of stream.
-    pub fn reset(self) {
+    /// Lets the peer see a reset, and not an end of stream, when this is dropped.
+    pub fn reset_on_close(&self) {
         // A failure leaves an ordinary close, which is all that is left to try.
-        let _ = rustix::net::sockopt::set_socket_linger(&self, Some(Duration::ZERO));
+        let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
     }
 }
 
@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn a_reset_is_seen_as_a_reset() {
         let (stream, mut peer) = connected();
-        stream.reset();
+        stream.reset_on_close();
+        drop(stream);
         let error = peer.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }

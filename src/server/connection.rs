@@ -11,8 +11,8 @@ use crate::server::handler::{ConnectionHandler, Disposition, Ending, Interest, R
 pub(super) struct Connection<S> {
     pub(super) stream: Stream,
     stage: Stage<S>,
-    /// The parker's epoll knows the socket.
-    pub(super) armed_before: bool,
+    /// The parker has added the socket to its epoll.
+    pub(super) known_to_epoll: bool,
     pub(super) peer_gone: bool,
 }
 
@@ -44,7 +44,7 @@ impl<S> Connection<S> {
         Connection {
             stream,
             stage: Stage::Serving(state),
-            armed_before: false,
+            known_to_epoll: false,
             peer_gone: false,
         }
     }
@@ -85,11 +85,6 @@ impl<S> Connection<S> {
             }
             Stage::Emptying { since } => empty(&self.stream, *since, closing, turn.now),
         }
-    }
-
-    /// The socket, to be closed with a reset.
-    pub(super) fn into_stream(self) -> Stream {
-        self.stream
     }
 }
 

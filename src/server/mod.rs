@@ -10,6 +10,7 @@ mod engine;
 mod handler;
 mod listening;
 mod parker;
+mod permits;
 mod queue;
 mod slots;
 mod stats;

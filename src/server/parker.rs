@@ -9,7 +9,6 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{Timespec, epoll};
 
-use crate::net::Stream;
 use crate::server::connection::Connection;
 use crate::server::control::{Control, Mode};
 use crate::server::handler::Interest;
@@ -32,11 +31,11 @@ impl Parker {
         Ok(Parker { epoll })
     }
 
-    /// Makes the kernel report this socket once. A report may come before this returns.
-    pub(super) fn arm(
+    /// Makes the kernel report this connection's socket once. A report may come before this
+    /// returns.
+    pub(super) fn arm<S>(
         &self,
-        stream: &Stream,
-        armed_before: bool,
+        connection: &mut Connection<S>,
         key: Key,
         interest: Interest,
     ) -> io::Result<()> {
@@ -48,10 +47,11 @@ impl Parker {
                 Interest::Writable => EventFlags::OUT,
             };
         let data = EventData::new_u64(key.to_bits());
-        if armed_before {
-            epoll::modify(&self.epoll, stream, data, flags)?;
+        if connection.known_to_epoll {
+            epoll::modify(&self.epoll, &connection.stream, data, flags)?;
         } else {
-            epoll::add(&self.epoll, stream, data, flags)?;
+            epoll::add(&self.epoll, &connection.stream, data, flags)?;
+            connection.known_to_epoll = true;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Every open connection has a slot; what it does at the moment is the state of that slot.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::server::control::{Control, Mode};
+use crate::server::permits::Permits;
 use crate::server::ticks::{NEVER, Ticks};
 
 /// A slot's number and its generation: names one connection for ever, since a slot's
@@ -24,8 +24,7 @@ pub(super) struct Key {
 /// work queue exactly while it is `Queued`, and no lock is held while it is `Running`.
 pub(super) struct Slots<C> {
     slots: Box<[Slot<C>]>,
-    books: Mutex<Books>,
-    per_address_max: usize,
+    permits: Mutex<Permits>,
     control: Arc<Control>,
     pub(super) ticks: Ticks,
     /// No parked connection's deadline is before this tick.
@@ -56,14 +55,6 @@ enum Place<C> {
     Parked(Box<C>),
 }
 
-/// Permits: which slots are free, and how many each address has.
-struct Books {
-    free: Vec<u32>,
-    per_address: HashMap<u128, usize>,
-    /// The acceptor waits for a slot.
-    starved: bool,
-}
-
 impl<C> Slots<C> {
     pub(super) fn new(
         connections_max: usize,
@@ -72,15 +63,9 @@ impl<C> Slots<C> {
         now: Instant,
     ) -> Slots<C> {
         let count = u32::try_from(connections_max).unwrap_or(u32::MAX);
-        let books = Books {
-            free: (0..count).rev().collect(),
-            per_address: HashMap::new(),
-            starved: false,
-        };
         Slots {
             slots: (0..count).map(|_| Slot::empty()).collect(),
-            books: Mutex::new(books),
-            per_address_max,
+            permits: Mutex::new(Permits::new(count, per_address_max)),
             control,
             ticks: Ticks::since(now),
             earliest: AtomicU64::new(NEVER),
@@ -89,33 +74,23 @@ impl<C> Slots<C> {
 
     /// Connections open now.
     pub(super) fn open(&self) -> usize {
-        self.slots.len() - lock(&self.books).free.len()
+        self.slots.len() - lock(&self.permits).free()
     }
 
     /// Whether a slot is free. If none is, the acceptor's bell rings when one becomes so.
     pub(super) fn has_room(&self) -> bool {
-        let mut books = lock(&self.books);
-        books.starved = books.free.is_empty();
-        !books.starved
+        lock(&self.permits).has_room()
     }
 
     /// Whether this address may have one more connection.
     pub(super) fn has_room_for(&self, address_key: u128) -> bool {
-        lock(&self.books)
-            .per_address
-            .get(&address_key)
-            .is_none_or(|&count| count < self.per_address_max)
+        lock(&self.permits).has_room_for(address_key)
     }
 
     /// Seats a new connection and queues it; gives it back if there is no room.
     pub(super) fn admit(&self, address_key: u128, connection: Box<C>) -> Result<(), Box<C>> {
-        let number = {
-            let mut books = lock(&self.books);
-            let Some(number) = books.free.pop() else {
-                return Err(connection);
-            };
-            *books.per_address.entry(address_key).or_default() += 1;
-            number
+        let Some(number) = lock(&self.permits).take(address_key) else {
+            return Err(connection);
         };
         let slot = &self.slots[number as usize];
         let mut seat = lock(&slot.seat);
@@ -160,11 +135,11 @@ impl<C> Slots<C> {
     pub(super) fn park(
         &self,
         key: Key,
-        connection: Box<C>,
+        mut connection: Box<C>,
         until: Instant,
         evictable_from: Option<Instant>,
         seen: Mode,
-        arm: impl FnOnce(&C) -> io::Result<()>,
+        arm: impl FnOnce(&mut C) -> io::Result<()>,
     ) -> Result<(), Box<C>> {
         let Some((slot, mut seat)) = self.seat(key) else {
             return Err(connection);
@@ -178,7 +153,7 @@ impl<C> Slots<C> {
             return Ok(());
         }
         // Armed under the lock too: the socket cannot be closed, and its number reused, before.
-        if arm(&connection).is_err() {
+        if arm(&mut connection).is_err() {
             return Err(connection);
         }
         let due = self.ticks.at_or_after(until);
@@ -306,17 +281,10 @@ impl<C> Slots<C> {
         seat.generation = seat.generation.wrapping_add(1);
         let address_key = seat.address_key;
         drop(seat);
-        let mut books = lock(&self.books);
-        books.free.push(key.slot);
-        if let Some(count) = books.per_address.get_mut(&address_key) {
-            *count -= 1;
-            if *count == 0 {
-                books.per_address.remove(&address_key);
-            }
-        }
-        let starved = std::mem::take(&mut books.starved);
-        let last = books.free.len() == self.slots.len();
-        drop(books);
+        let mut permits = lock(&self.permits);
+        let starved = permits.give_back(key.slot, address_key);
+        let last = permits.free() == self.slots.len();
+        drop(permits);
         if starved {
             self.control.acceptor_bell.ring();
         }
@@ -401,3 +369,214 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 const EVICTION_CANDIDATES_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::server::config::Quantum;
+    use crate::server::queue::WorkQueue;
+
+    const FAR: Duration = Duration::from_secs(3600);
+
+    fn slots<C>(count: usize, start: Instant) -> Arc<Slots<C>> {
+        let quantum = Quantum {
+            bytes_max: 1,
+            time_max: Duration::ZERO,
+        };
+        let (control, _) = Control::new(WorkQueue::new(count, 1), quantum).unwrap();
+        Arc::new(Slots::new(count, count, Arc::new(control), start))
+    }
+
+    impl<C> Slots<C> {
+        /// The next connection of the queue, as a worker takes it.
+        fn run_next(&self) -> (Key, Box<C>) {
+            let key = self.control.queue.next().expect("nobody stops the queue");
+            (
+                key,
+                self.take(key).expect("queued connections can be taken"),
+            )
+        }
+
+        fn park_until(
+            &self,
+            key: Key,
+            connection: Box<C>,
+            until: Instant,
+            evictable: Option<Instant>,
+        ) {
+            let parked = self.park(key, connection, until, evictable, Mode::Serving, |_| Ok(()));
+            assert!(parked.is_ok());
+        }
+
+        /// Which parked connections are queued now, by key.
+        fn queued(&self) -> usize {
+            std::iter::from_fn(|| {
+                (!self.control.queue.is_empty()).then(|| self.control.queue.next())
+            })
+            .count()
+        }
+    }
+
+    #[test]
+    fn no_wake_is_lost_however_it_meets_parking() {
+        let start = Instant::now();
+        let slots = slots::<()>(1, start);
+        slots.admit(1, Box::new(())).unwrap();
+        let (key, connection) = slots.run_next();
+        slots.park_until(key, connection, start + FAR, None);
+
+        const ROUNDS: usize = 50_000;
+        let (news, hears_news) = bounded::<()>(1);
+        let (seen, hears_seen) = bounded::<()>(1);
+        let worker = thread::spawn({
+            let slots = Arc::clone(&slots);
+            move || {
+                let mut rounds = 0;
+                while rounds < ROUNDS {
+                    let (key, connection) = slots.run_next();
+                    // Between this look and the parking the waker may come at any moment.
+                    if hears_news.try_recv().is_ok() {
+                        rounds += 1;
+                        seen.send(()).unwrap();
+                    }
+                    slots.park_until(key, connection, start + FAR, None);
+                }
+            }
+        });
+        for round in 0..ROUNDS {
+            news.send(()).unwrap();
+            slots.wake(key, |()| {});
+            let seen = hears_seen.recv_timeout(Duration::from_secs(20));
+            assert!(seen.is_ok(), "the wake of round {round} was lost");
+        }
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn no_deadline_is_lost_however_it_meets_the_parker() {
+        let start = Instant::now();
+        let slots = slots::<()>(4, start);
+        for _ in 0..4 {
+            slots.admit(1, Box::new(())).unwrap();
+        }
+        const TURNS: usize = 100_000;
+        let (done, hears_done) = bounded::<()>(1);
+        let worker = thread::spawn({
+            let slots = Arc::clone(&slots);
+            move || {
+                for turn in 0..TURNS {
+                    let (key, connection) = slots.run_next();
+                    let until = start + Duration::from_millis(50 * (turn as u64 % 3));
+                    slots.park_until(key, connection, until, None);
+                }
+                done.send(()).unwrap();
+            }
+        });
+        // Looks only at what `wake_due` itself says is due, as the parker does.
+        let late = start + Duration::from_secs(1);
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while hears_done.try_recv().is_err() {
+            let earliest = slots.wake_due(late);
+            assert!(earliest == NEVER || earliest <= slots.ticks.at_or_before(late));
+            assert!(Instant::now() < give_up, "a deadline was lost");
+        }
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn a_late_waker_leaves_the_successor_alone() {
+        let start = Instant::now();
+        let slots = slots::<&str>(1, start);
+        slots.admit(1, Box::new("first")).unwrap();
+        let (first, connection) = slots.run_next();
+        drop(connection);
+        slots.release(first);
+        slots.admit(1, Box::new("second")).unwrap();
+        let (second, connection) = slots.run_next();
+        assert_ne!(first, second);
+        slots.park_until(second, connection, start + FAR, None);
+        slots.wake(first, |_| panic!("woke the successor"));
+        assert_eq!(slots.queued(), 0);
+        slots.wake(second, |_| {});
+        assert_eq!(slots.queued(), 1);
+    }
+
+    #[test]
+    fn deadlines_are_a_function_of_the_moment_passed_in() {
+        let start = Instant::now();
+        let slots = slots::<u32>(3, start);
+        let at = |ms| start + Duration::from_millis(ms);
+        for due in [1000, 2000, 3000] {
+            slots.admit(1, Box::new(0)).unwrap();
+            let (key, connection) = slots.run_next();
+            slots.park_until(key, connection, at(due), None);
+        }
+        assert_eq!(
+            slots.ticks.until(slots.wake_due(at(999)), at(999)),
+            Some(Duration::from_millis(1))
+        );
+        assert_eq!(slots.queued(), 0);
+        assert_eq!(
+            slots.ticks.until(slots.wake_due(at(2000)), at(2000)),
+            Some(Duration::from_secs(1))
+        );
+        assert_eq!(slots.queued(), 2);
+        assert_eq!(slots.wake_due(at(10_000)), NEVER);
+        assert_eq!(slots.queued(), 1);
+    }
+
+    #[test]
+    fn evicts_whoever_could_be_evicted_for_longest_and_nobody_else() {
+        let start = Instant::now();
+        let slots = slots::<&str>(5, start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (name, address, evictable) in [
+            ("young", 1, Some(at(50))),
+            ("old", 1, Some(at(10))),
+            ("older, of another address", 2, Some(at(5))),
+            ("being served", 1, None),
+            ("not yet", 1, Some(at(200))),
+        ] {
+            slots.admit(address, Box::new(name)).unwrap();
+            let (key, connection) = slots.run_next();
+            slots.park_until(key, connection, start + FAR, evictable);
+        }
+        let mut evicted = Vec::new();
+        while let Some((key, name)) = slots.evict(at(100), (evicted.is_empty()).then_some(1)) {
+            evicted.push(*name);
+            slots.release(key);
+        }
+        assert_eq!(evicted, ["old", "older, of another address", "young"]);
+        assert_eq!(slots.open(), 2);
+    }
+
+    #[test]
+    fn nobody_rests_through_a_change_of_mode() {
+        let start = Instant::now();
+        let slots = slots::<()>(1, start);
+        slots.admit(1, Box::new(())).unwrap();
+        let (key, connection) = slots.run_next();
+        slots.control.enter(Mode::Draining);
+        slots.wake_all();
+        slots.park_until(key, connection, start + FAR, None);
+        assert_eq!(slots.queued(), 1);
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_armed_comes_back() {
+        let start = Instant::now();
+        let slots = slots::<()>(1, start);
+        slots.admit(1, Box::new(())).unwrap();
+        let (key, connection) = slots.run_next();
+        let fails = |_: &mut ()| Err(io::ErrorKind::OutOfMemory.into());
+        let parked = slots.park(key, connection, start + FAR, None, Mode::Serving, fails);
+        assert!(parked.is_err());
+        slots.release(key);
+        assert_eq!(slots.open(), 0);
+    }
+}

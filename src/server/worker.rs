@@ -38,11 +38,8 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
         match step {
             Ok(Step::Again) => engine.slots.queue(key, connection),
             Ok(Step::Park(rest)) => {
-                let armed_before = std::mem::replace(&mut connection.armed_before, true);
-                let arm = |connection: &Connection<H::State>| {
-                    engine
-                        .parker
-                        .arm(&connection.stream, armed_before, key, rest.interest)
+                let arm = |connection: &mut Connection<H::State>| {
+                    engine.parker.arm(connection, key, rest.interest)
                 };
                 let parked = engine.slots.park(
                     key,
@@ -57,16 +54,21 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
                 }
             }
             Ok(Step::Close) => close(engine, key, connection),
-            Ok(Step::Reset) => reset(engine, key, connection),
+            Ok(Step::Reset) => {
+                connection.stream.reset_on_close();
+                close(engine, key, connection);
+            }
             Err(_) => {
                 count(&engine.control.counters.panicked);
                 scratch = engine.handler.scratch();
-                reset(engine, key, connection);
+                connection.stream.reset_on_close();
+                close(engine, key, connection);
             }
         }
     }
 }
 
+#[expect(clippy::boxed_local, reason = "it comes out of its slot in a box")]
 fn close<H: ConnectionHandler>(
     engine: &Engine<H>,
     key: Key,
@@ -74,14 +76,5 @@ fn close<H: ConnectionHandler>(
 ) {
     // Closed before its permit is free: connections never outnumber the permits.
     drop(connection);
-    engine.slots.release(key);
-}
-
-fn reset<H: ConnectionHandler>(
-    engine: &Engine<H>,
-    key: Key,
-    connection: Box<Connection<H::State>>,
-) {
-    connection.into_stream().reset();
     engine.slots.release(key);
 }

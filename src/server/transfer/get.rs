@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::digest::Md5Stream;
 use crate::server::transfer::body::Body;
-use crate::server::transfer::exchange::{Asked, BODY_STEP_BYTES, Exchange, Purpose, Reply};
+use crate::server::transfer::conversation::{Asked, BODY_STEP_BYTES, Purpose, Reply};
+use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::reply::{store_refusal, unreadable};
 use crate::store::{Object, ObjectMeta, Store};
 use crate::wire::{ErrorCode, GetRequest, Md5Digest, Refusal, ResponseHeader};

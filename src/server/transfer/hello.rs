@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::server::transfer::exchange::Asked;
+use crate::server::transfer::conversation::Asked;
 use crate::wire::{Hello, ResponseHeader};
 
 /// Appends the answer to `hello`.

@@ -86,36 +86,35 @@ impl Inbox {
     /// The next complete request. `silent`: the peer has been silent for so long that
     /// text counts as ended.
     pub(super) fn next(&mut self, input: &mut Input, silent: bool) -> Option<Incoming> {
-        loop {
-            let dropped = usize::try_from(self.dropping)
-                .unwrap_or(usize::MAX)
-                .min(input.rest().len());
-            input.take(dropped);
-            self.dropping -= dropped as u64;
-            if self.dropping > 0 || input.rest().is_empty() {
-                return None;
-            }
-            self.drop_by = None;
-            let spelling = match self.spelling {
-                Some(spelling) => spelling,
-                None => *self
-                    .spelling
-                    .insert(classify(input.rest(), self.ended || silent)?),
-            };
-            let found = match spelling {
-                Spelling::Framed => self.next_frame(input),
-                Spelling::Text => self.next_line(input, silent),
-                Spelling::Http => Some(Incoming::Http),
-                Spelling::Tls => Some(Incoming::Tls),
-                Spelling::Bad => Some(Incoming::BadFrame(
-                    "first bytes are neither a frame nor a name".into(),
-                )),
-            };
-            if found.is_some() {
-                self.request_since = None;
-            }
-            return found;
+        let dropped = usize::try_from(self.dropping)
+            .unwrap_or(usize::MAX)
+            .min(input.rest().len());
+        input.take(dropped);
+        self.dropping -= dropped as u64;
+        if self.dropping > 0 || input.rest().is_empty() {
+            return None;
         }
+        self.drop_by = None;
+        let spelling = match self.spelling {
+            Some(spelling) => spelling,
+            None => {
+                let spelling = classify(input.rest(), self.ended || silent)?;
+                *self.spelling.insert(spelling)
+            }
+        };
+        let found = match spelling {
+            Spelling::Framed => self.next_frame(input),
+            Spelling::Text => self.next_line(input, silent),
+            Spelling::Http => Some(Incoming::Http),
+            Spelling::Tls => Some(Incoming::Tls),
+            Spelling::Bad => Some(Incoming::BadFrame(
+                "first bytes are neither a frame nor a name".into(),
+            )),
+        };
+        if found.is_some() {
+            self.request_since = None;
+        }
+        found
     }
 
     fn next_frame(&mut self, input: &mut Input) -> Option<Incoming> {
@@ -205,12 +204,8 @@ impl Inbox {
     }
 
     /// Since when the peer owes something: a request, or the rest of one.
-    pub(super) fn waiting_since(&self, now: Instant) -> Instant {
-        self.request_since.unwrap_or(if self.drop_by.is_some() {
-            now
-        } else {
-            self.idle_since
-        })
+    pub(super) fn waiting_since(&self) -> Instant {
+        self.request_since.unwrap_or(self.idle_since)
     }
 
     /// When silence will have ended the text that is there; `None` if it does not.

@@ -1,6 +1,8 @@
 //! The handler that speaks the transfer protocol: requests in, headers and bodies out.
 
 mod body;
+mod conversation;
+mod digesting;
 mod exchange;
 mod get;
 mod hello;
@@ -8,6 +10,7 @@ mod inbox;
 mod outbox;
 mod patience;
 mod reply;
+mod sending;
 mod stat;
 
 use std::sync::Arc;
@@ -16,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use crate::net::{Peer, Stream};
 use crate::server::handler::{ConnectionHandler, Disposition, Turn};
+pub use crate::server::transfer::conversation::{Conversation, Desk};
 use crate::server::transfer::exchange::Exchange;
-pub use crate::server::transfer::exchange::{Conversation, Desk};
 use crate::store::{Catalog, Store};
 use crate::wire::ErrorCode;
 
@@ -128,7 +131,7 @@ impl<S: Store> ConnectionHandler for TransferHandler<S> {
             turn,
             moved: 0,
             silent: false,
-            drained: false,
+            socket_empty: false,
         }
         .run()
     }

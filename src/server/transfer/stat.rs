@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::server::transfer::exchange::{Asked, Exchange, Purpose, Reply};
+use crate::server::transfer::conversation::{Asked, Purpose, Reply};
+use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::get::describe;
 use crate::server::transfer::reply::store_refusal;
 use crate::store::{ObjectMeta, Store};

@@ -1,0 +1,95 @@
+//! Permits to have a connection: how many in all, and how many for one address.
+
+use std::collections::HashMap;
+
+/// Which slots are free, and how many each address has taken.
+pub(super) struct Permits {
+    free: Vec<u32>,
+    per_address: HashMap<u128, usize>,
+    per_address_max: usize,
+    /// Somebody waits for a slot.
+    wanted: bool,
+}
+
+impl Permits {
+    pub(super) fn new(slots: u32, per_address_max: usize) -> Permits {
+        Permits {
+            // The lowest number is on top: a quiet server keeps to few slots.
+            free: (0..slots).rev().collect(),
+            per_address: HashMap::new(),
+            per_address_max,
+            wanted: false,
+        }
+    }
+
+    pub(super) fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Whether a slot is free; if not, [`Permits::give_back`] will say that one is wanted.
+    pub(super) fn has_room(&mut self) -> bool {
+        self.wanted = self.free.is_empty();
+        !self.wanted
+    }
+
+    pub(super) fn has_room_for(&self, address_key: u128) -> bool {
+        let taken = self.per_address.get(&address_key);
+        taken.is_none_or(|&taken| taken < self.per_address_max)
+    }
+
+    /// Takes a slot for an address; `None` if none is free. Whether the address has room is
+    /// asked before.
+    pub(super) fn take(&mut self, address_key: u128) -> Option<u32> {
+        let slot = self.free.pop()?;
+        *self.per_address.entry(address_key).or_default() += 1;
+        Some(slot)
+    }
+
+    /// Whether somebody waits for the slot that comes back.
+    pub(super) fn give_back(&mut self, slot: u32, address_key: u128) -> bool {
+        self.free.push(slot);
+        if let Some(taken) = self.per_address.get_mut(&address_key) {
+            *taken -= 1;
+            if *taken == 0 {
+                self.per_address.remove(&address_key);
+            }
+        }
+        std::mem::take(&mut self.wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_room_up_to_its_limit_and_again_after_one_is_back() {
+        let mut permits = Permits::new(8, 2);
+        let first = permits.take(1).unwrap();
+        permits.take(1).unwrap();
+        assert!(!permits.has_room_for(1) && permits.has_room_for(2));
+        permits.give_back(first, 1);
+        assert!(permits.has_room_for(1));
+    }
+
+    #[test]
+    fn says_once_that_a_slot_is_wanted() {
+        let mut permits = Permits::new(2, 2);
+        let slots = [permits.take(1).unwrap(), permits.take(2).unwrap()];
+        assert!(!permits.has_room());
+        assert_eq!(permits.take(3), None);
+        assert!(permits.give_back(slots[0], 1));
+        assert!(!permits.give_back(slots[1], 2));
+        assert_eq!(permits.free(), 2);
+    }
+
+    #[test]
+    fn forgets_addresses_that_have_nothing() {
+        let mut permits = Permits::new(1, 1);
+        for address in 0..1000 {
+            let slot = permits.take(address).unwrap();
+            permits.give_back(slot, address);
+        }
+        assert!(permits.per_address.is_empty());
+    }
+}

@@ -1,0 +1,105 @@
+//! What a connection remembers, and what a worker has for the one it works on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::net::Peer;
+use crate::server::handler::Ending;
+use crate::server::transfer::body::Body;
+use crate::server::transfer::inbox::{Inbox, Input};
+use crate::server::transfer::outbox::{Kept, Output};
+use crate::server::transfer::patience::Patience;
+use crate::store::{ObjectMeta, Ticket};
+use crate::wire::{GetRequest, RequestId};
+
+/// What a connection remembers between turns.
+pub struct Conversation<O> {
+    pub(super) peer: Peer,
+    pub(super) inbox: Inbox,
+    pub(super) kept: Option<Kept>,
+    pub(super) task: Task<O>,
+    pub(super) patience: Patience,
+    /// The last answer was given, or will be when the task is done.
+    pub(super) closing: Option<Ending>,
+}
+
+/// What a worker has for the connection it works on.
+pub struct Desk<O> {
+    pub(super) input: Input,
+    pub(super) output: Output<O>,
+    pub(super) body: Box<[u8]>,
+}
+
+/// The request that is being answered.
+pub(super) enum Task<O> {
+    None,
+    /// `asked` is `None` if the answer's end was reported already.
+    Send {
+        asked: Option<Asked>,
+        body: Body<O>,
+        body_bytes: u64,
+    },
+    Await {
+        asked: Asked,
+        awaited: Box<Awaited<O>>,
+    },
+}
+
+/// What of a request its answer echoes.
+pub(super) struct Asked {
+    pub(super) name: Vec<u8>,
+    pub(super) id: Option<RequestId>,
+    pub(super) since: Instant,
+}
+
+/// How a verb answers.
+pub(super) enum Reply<O> {
+    /// All of it is in the output.
+    Said { body_bytes: u64 },
+    /// The header is in the output, the body is to be sent.
+    Send(Body<O>),
+    /// The digest is being made.
+    Await(Box<Awaited<O>>),
+}
+
+/// A request that waits for a digest.
+pub(super) struct Awaited<O> {
+    pub(super) ticket: Ticket,
+    pub(super) object: Arc<O>,
+    pub(super) meta: ObjectMeta,
+    pub(super) purpose: Purpose,
+    /// When to say how far it is; `None` if nobody asked.
+    pub(super) next_progress: Option<Instant>,
+}
+
+/// What the digest is for.
+pub(super) enum Purpose {
+    Get(GetRequest),
+    Stat,
+}
+
+impl<O> Conversation<O> {
+    pub(super) fn new(peer: Peer, now: Instant) -> Conversation<O> {
+        Conversation {
+            peer,
+            inbox: Inbox::new(now),
+            kept: None,
+            task: Task::None,
+            patience: Patience::default(),
+            closing: None,
+        }
+    }
+}
+
+impl<O> Desk<O> {
+    pub(super) fn new() -> Desk<O> {
+        Desk {
+            input: Input::new(),
+            output: Output::new(),
+            body: vec![0; BODY_STEP_BYTES].into(),
+        }
+    }
+}
+
+/// A file up to this size is read whole; a longer one in steps of it.
+pub(super) const BODY_STEP_BYTES: usize = 256 << 10;

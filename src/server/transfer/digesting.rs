@@ -1,0 +1,110 @@
+//! Requests that wait for a digest.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::net::{Deadline, Wait};
+use crate::server::handler::{Disposition, Interest, Rest};
+use crate::server::transfer::conversation::{Asked, Awaited, Purpose, Reply, Task};
+use crate::server::transfer::exchange::Exchange;
+use crate::store::{Asker, DigestState, ObjectMeta, Store};
+use crate::wire::{Interim, ResponseHeader};
+
+impl<S: Store> Exchange<'_, S> {
+    /// Answers if the digest is made; otherwise says how far it is, if that was asked for,
+    /// and rests.
+    pub(super) fn look_at_digest(
+        &mut self,
+        asked: Asked,
+        mut awaited: Box<Awaited<S::Object>>,
+    ) -> Option<Disposition> {
+        let now = Instant::now();
+        match awaited.ticket.state(now) {
+            DigestState::Ready(md5, stamp) => {
+                let Awaited {
+                    object,
+                    meta,
+                    purpose,
+                    ..
+                } = *awaited;
+                let meta = ObjectMeta { stamp, ..meta };
+                let reply = match purpose {
+                    Purpose::Get(get) => self.begin_body(&asked, &get, object, &meta, md5),
+                    Purpose::Stat => Ok(self.say_stat(&asked, &meta, Some(md5))),
+                };
+                self.settle(asked, reply);
+                None
+            }
+            DigestState::Failed(refusal) => {
+                self.refuse(asked, &refusal);
+                None
+            }
+            DigestState::Waiting { done } => {
+                if awaited.next_progress.is_some_and(|at| at <= now) {
+                    awaited.next_progress = Some(now + PROGRESS_INTERVAL);
+                    // A peer that does not read the last one needs no other.
+                    if self.desk.output.is_empty() {
+                        say_progress(&asked, &awaited.meta, done, self.desk.output.append());
+                    }
+                }
+                let until = Deadline::after(now, Wait::Hashing, PROGRESS_INTERVAL);
+                let blocked = self.flush();
+                self.state.task = Task::Await { asked, awaited };
+                let rest = Rest {
+                    interest: Interest::Nothing,
+                    until,
+                    evictable_from: None,
+                };
+                Some(blocked.unwrap_or(Disposition::Park(rest)))
+            }
+        }
+    }
+
+    /// Asks for a digest, of which this connection is told.
+    pub(super) fn await_digest(
+        &mut self,
+        object: Arc<S::Object>,
+        meta: ObjectMeta,
+        fresh: bool,
+        progress: bool,
+        purpose: Purpose,
+    ) -> Reply<S::Object> {
+        let waker = self.turn.waker();
+        let asker = Asker {
+            address: self.state.peer.address_key(),
+            fresh,
+            asked_at: Instant::now(),
+            wake: Arc::new(move || waker.wake()),
+        };
+        let ticket = self
+            .handler
+            .catalog
+            .digest(Arc::clone(&object), &meta, asker);
+        let next_progress = progress.then(|| Instant::now() + PROGRESS_INTERVAL);
+        Reply::Await(Box::new(Awaited {
+            ticket,
+            object,
+            meta,
+            purpose,
+            next_progress,
+        }))
+    }
+}
+
+/// Appends an interim header: how far the digest is.
+fn say_progress(asked: &Asked, meta: &ObjectMeta, done: u64, output: &mut Vec<u8>) {
+    let header = ResponseHeader {
+        name: (&asked.name).into(),
+        total_size: meta.size(),
+        body_size: Some(0),
+        id: asked.id.clone(),
+        interim: Some(Interim {
+            status: "hashing".into(),
+            done,
+        }),
+        ..ResponseHeader::default()
+    };
+    header.encode(output);
+}
+
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

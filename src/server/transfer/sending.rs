@@ -1,0 +1,110 @@
+//! The sending side of a turn: gathered answers and long bodies go out.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::server::handler::{Disposition, Ending, Interest, Rest};
+use crate::server::transfer::Outcome;
+use crate::server::transfer::body::Body;
+use crate::server::transfer::conversation::{Asked, Task};
+use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::outbox::Flow;
+use crate::store::Store;
+
+impl<S: Store> Exchange<'_, S> {
+    /// Sends on a body, its header first.
+    pub(super) fn send(
+        &mut self,
+        asked: Option<Asked>,
+        mut body: Body<S::Object>,
+        body_bytes: u64,
+    ) -> Option<Disposition> {
+        let Ok(Some(bytes)) = body.read(&mut self.desk.body) else {
+            self.report_end(asked, Outcome::Abandoned);
+            return Some(Disposition::Close(Ending::Abandoned));
+        };
+        let (gathered, step_bytes) = (self.desk.output.len(), bytes.len());
+        let Ok(count) = self.desk.output.flush_with(self.stream, bytes) else {
+            self.report_end(asked, Outcome::CutOff);
+            return Some(Disposition::Close(Ending::Silent));
+        };
+        body.position += count.saturating_sub(gathered) as u64;
+        self.sent(count);
+        if body.is_done() {
+            self.report_end(asked, Outcome::Answered { body_bytes });
+            return None;
+        }
+        self.state.task = Task::Send {
+            asked,
+            body,
+            body_bytes,
+        };
+        // The kernel took less than there was: it has no room left.
+        (count < gathered + step_bytes).then(|| self.rest_for_reader())
+    }
+
+    /// Writes what is gathered. `Some` if that cannot be done now, or no more.
+    pub(super) fn flush(&mut self) -> Option<Disposition> {
+        match self.desk.output.flush(self.stream) {
+            Err(_) => Some(Disposition::Close(Ending::Silent)),
+            Ok(Flow::Through(count)) => {
+                self.sent(count);
+                None
+            }
+            Ok(Flow::Blocked(count)) => {
+                self.sent(count);
+                if let Some(body) = self.desk.output.cut_tail() {
+                    self.state.task = Task::Send {
+                        asked: None,
+                        body_bytes: body.end - body.position,
+                        body,
+                    };
+                }
+                Some(self.rest_for_reader())
+            }
+        }
+    }
+
+    fn sent(&mut self, count: usize) {
+        if count > 0 {
+            self.moved += count as u64;
+            self.state
+                .patience
+                .moved(count, self.handler.limits.min_rate, Instant::now());
+        }
+    }
+
+    /// The peer's window is full: it must read before anything else can happen.
+    fn rest_for_reader(&mut self) -> Disposition {
+        let (now, limits) = (Instant::now(), &self.handler.limits);
+        self.state.patience.blocked(now);
+        let until = self.state.patience.deadline(limits.idle_timeout, now);
+        if until.is_over(now) {
+            self.lose_task(Outcome::CutOff);
+            return Disposition::Close(Ending::Abandoned);
+        }
+        let evictable_from = self
+            .state
+            .patience
+            .deadline(limits.short_patience(), now)
+            .at;
+        Disposition::Park(Rest {
+            interest: Interest::Writable,
+            until,
+            evictable_from: Some(evictable_from),
+        })
+    }
+
+    /// Answers gathered before they are written.
+    pub(super) fn gather_bytes_max(&self) -> usize {
+        let kept = self.handler.kept_bytes.load(Ordering::Relaxed);
+        if kept < self.handler.limits.kept_bytes_max {
+            GATHER_BYTES_MAX
+        } else {
+            1
+        }
+    }
+}
+
+/// Answers to pipelined requests share writes up to about this size.
+const GATHER_BYTES_MAX: usize = 64 << 10;
