@@ -51,6 +51,8 @@ fn beside_a_crowd(options: &Options, size: Size) -> String {
     ));
     let alone = Reading::take(&server, &root, options.rounds);
     let crowd = Crowd::gather(server.addr(), size);
+    // This one waits in the backlog behind the last of the crowd.
+    let behind = first_byte(&server, &root.read(SMALL));
     let beside = Reading::take(&server, &root, options.rounds);
     let still_there = server.facts().open_fds();
     drop(crowd);
@@ -60,6 +62,10 @@ fn beside_a_crowd(options: &Options, size: Size) -> String {
     assert!(
         still_there >= alone.descriptors + peers,
         "the crowd of {peers} was dispersed: {still_there} descriptors"
+    );
+    assert!(
+        behind <= AT_ONCE,
+        "{behind:?} behind the crowd at the door, the limit is {AT_ONCE:?}"
     );
     assert_eq!(alone.threads, beside.threads, "threads grew with the crowd");
     let grown = beside.rss_kib.saturating_sub(alone.rss_kib);
@@ -83,6 +89,7 @@ fn beside_a_crowd(options: &Options, size: Size) -> String {
     ] {
         reading.row(what, &mut table);
     }
+    let _ = writeln!(table, "  as the last of it arrives {:27.3}", millis(behind));
     table
 }
 
