@@ -23,6 +23,7 @@ mod peers;
 mod pipelining;
 mod place;
 mod ranges;
+mod readme;
 mod resuming;
 mod sample_files;
 mod spellings;
