@@ -72,7 +72,7 @@ fn takes_telnet_commands_out_of_names() {
         (b"a\xff\xf1b\n", b"ab"),
         (b"a\xff\xf4\xff\xfd\x06b\n", b"ab"),
         (b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0a\n", b"a"),
-        (b"\xff\xfa\x1f\n\xff\xff\xf0\xff\xf0a\n", b"a"),
+        (b"\xff\xfa\x1f\n\xff\xff\xf0x\xff\xf0a\n", b"a"),
         (b"a\xff\xfa\x18\0x\xff\xf0b\n", b"ab"),
         (b"a\xff\xffb\n", b"a\xffb"),
         (b"\xff\xff\n", b"\xff"),

@@ -245,6 +245,9 @@ fn answers_every_change_of_a_single_byte_without_panic() {
 }
 
 proptest! {
+    // A case that fails is shown; files of them would lie beside Cargo.toml.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn reads_the_requests_it_writes(action in actions(), id in option::of(ids())) {
         let call = Call { action, id };
