@@ -246,13 +246,15 @@ impl<'a> Desk<'a, '_> {
             retry_after,
             progress,
         } = remainder;
-        for job in &mut unanswered {
-            job.failures = if progress { 0 } else { job.failures + 1 };
-        }
         let Some(error) = failure else {
             jobs.append(&mut unanswered);
             return jobs;
         };
+        for job in &mut unanswered {
+            // After progress this failure is the first again, and not none at all: whoever
+            // wants no retries gets none.
+            job.failures = if progress { 1 } else { job.failures + 1 };
+        }
         let policy = &self.config.retry;
         let (mut hopeful, given_up): (Vec<_>, Vec<_>) = unanswered
             .into_iter()

@@ -114,8 +114,7 @@ impl<'a> Job<'a> {
         }
         match (self.have, self.download.want_md5) {
             (Some(have), Some(wanted)) if have.md5 == wanted => {
-                let identical = self.downloaded(have.total_size, Some(wanted), Action::Identical);
-                return Ok(Step::Finished(identical));
+                return Ok(Step::Finished(self.identical()));
             }
             _ => {}
         }
@@ -151,6 +150,17 @@ impl<'a> Job<'a> {
             elapsed: self.begun.map(|begun| begun.elapsed()).unwrap_or_default(),
             attempts: self.attempts,
         }
+    }
+
+    /// The result if the file that is here is the one. The size is its own, whatever a server
+    /// says.
+    pub(super) fn identical(&self) -> Downloaded {
+        let total_size = self.have.map_or(0, |have| have.total_size);
+        self.downloaded(
+            total_size,
+            self.have.map(|have| have.md5),
+            Action::Identical,
+        )
     }
 
     /// An attempt ended with so many bytes of the file here.

@@ -24,10 +24,8 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) enum Answer {
     Refused(ServerRefusal),
-    /// The server has what `have_md5` says, of so many bytes.
-    Match {
-        total_size: u64,
-    },
+    /// The server has what `have_md5` says.
+    Match,
     Content(Content),
 }
 
@@ -115,9 +113,7 @@ impl Question {
             if self.have_md5 != Some(md5) {
                 return Err(ProtocolError::UnexpectedMatch);
             }
-            return Ok(Answer::Match {
-                total_size: header.total_size,
-            });
+            return Ok(Answer::Match);
         }
         // A server that knows the three keys only sends the whole file whatever was asked.
         let offset = header.offset.unwrap_or(0);

@@ -12,7 +12,7 @@ use crate::client::job::Job;
 use crate::client::question::{Answer, Content, Question};
 use crate::client::round::Report;
 use crate::client::verify::Unverified;
-use crate::client::{Action, ClientError, ReceivingHalf};
+use crate::client::{ClientError, ReceivingHalf};
 use crate::store::StagedFile;
 
 /// A job whose question was sent, or is about to be.
@@ -78,8 +78,8 @@ impl<'a> Receive<'a, '_> {
                 self.report(Report::Failed(job, refusal.into()));
                 Ok(())
             }
-            Ok(Answer::Match { total_size }) => {
-                let identical = job.downloaded(total_size, question.have_md5, Action::Identical);
+            Ok(Answer::Match) => {
+                let identical = job.identical();
                 self.report(Report::Finished(job, identical));
                 Ok(())
             }
@@ -89,7 +89,7 @@ impl<'a> Receive<'a, '_> {
 
     fn take_content(
         &mut self,
-        job: Job<'a>,
+        mut job: Job<'a>,
         content: Content,
         partial: Option<StagedFile>,
     ) -> Result<(), SessionEnd<'a>> {
@@ -106,7 +106,7 @@ impl<'a> Receive<'a, '_> {
         if content.offset == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
             return self.take_small(job, content);
         }
-        match stage(&job, &content, partial) {
+        match stage(&mut job, &content, partial) {
             Ok(staged) => self.take_large(job, content, staged),
             Err(error) => {
                 self.report(Report::Failed(job, error));
@@ -216,14 +216,20 @@ pub(super) fn read_small(
 
 /// The partial file that a body is appended to, with room for all of it.
 fn stage(
-    job: &Job<'_>,
+    job: &mut Job<'_>,
     content: &Content,
     partial: Option<StagedFile>,
 ) -> Result<StagedFile, ClientError> {
-    let mut staged = match partial {
-        Some(partial) if partial.content() == Some(content.md5) => partial,
-        Some(_) | None => job.folder.stage(&job.download.name, content.md5)?,
+    let mut staged = match partial.filter(|partial| partial.content() == Some(content.md5)) {
+        Some(partial) => partial,
+        None => {
+            // Else a source that changes with every attempt would leave one for each.
+            job.folder.remove_leftovers(&job.download.name);
+            job.folder.stage(&job.download.name, content.md5)?
+        }
     };
+    // What is there from now on is of the content that the server has.
+    job.whole = false;
     if staged.bytes() != content.offset {
         // The server sends the whole file.
         staged.restart()?;

@@ -102,5 +102,13 @@ pub(super) fn sentence(error: &ClientError) -> String {
         sentence.push_str(&error.to_string());
         cause = error.source();
     }
+    // It may quote a peer: a whole frame of it helps nobody.
+    if let Some((end, _)) = sentence.char_indices().nth(SENTENCE_CHARS_MAX) {
+        sentence.truncate(end);
+        sentence.push('…');
+    }
     visible(sentence.as_bytes()).into_owned()
 }
+
+/// The longest sentence, in characters before escaping.
+const SENTENCE_CHARS_MAX: usize = 1_000;
