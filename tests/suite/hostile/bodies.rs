@@ -5,8 +5,11 @@ use std::time::Duration;
 use super::answers::{CONTENT, FILE, OLD, answer, file_header, good_answer, header, honest, large};
 use super::server::{Act, HostileServer};
 use super::visit::Expected::{CutOff, Fetched, Refused};
-use super::visit::{Case, assert_only, case, partial_name, play, play_small, visit, visit_once};
-use crate::harness::{Scratch, md5_hex, noise};
+use super::visit::{
+    Case, assert_one_clear_line, assert_only, case, partial_name, play, play_small, visit,
+    visit_once, watch,
+};
+use crate::harness::{Program, Scratch, md5_hex, noise};
 
 #[test]
 fn a_body_that_ends_early_is_cut_off_or_times_out() {
@@ -213,13 +216,16 @@ fn standard_output_gets_a_wrong_body_only_with_an_exit_code() {
     let wrong = noise(5, CONTENT.len());
     let server =
         HostileServer::repeating(vec![Act::Send(answer(file_header(CONTENT, ""), &wrong))]);
+    let source = server.source(FILE);
     let folder = Scratch::new();
-    let output = visit(
-        folder.path(),
-        ["--retry", "0", "-o", "-", &server.source(FILE)],
-    )
-    .expect_code(10);
-    super::visit::assert_one_clear_line(&output, "-o -");
+    let program = Program::ftget().in_folder(folder.path());
+    let output = watch(program.args(["--retry", "0", "-o", "-", &source])).expect_code(10);
+    assert_one_clear_line(&output, "-o -");
+    assert!(
+        output.stderr.contains("must not be used"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(folder.names(), [""; 0]);
 }
 

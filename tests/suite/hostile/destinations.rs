@@ -136,24 +136,35 @@ fn a_fifo_at_the_final_name_blocks_nobody() {
 }
 
 #[test]
-fn a_folder_that_is_missing_or_none_is_a_local_error() {
+fn a_folder_that_is_missing_is_made_only_where_a_folder_was_named() {
+    let scratch = Scratch::new();
+    let server = server_of(CONTENT);
+    let source = server.source(FILE);
+    visit(&scratch.join("missing/deeper"), ["--retry", "0", &source]).expect_code(0);
+    assert_eq!(scratch.read(format!("missing/deeper/{FILE}")), CONTENT);
+
+    let path = scratch.join("absent/x");
+    let program = Program::ftget().args(["--retry", "0", "-o"]).arg(path);
+    let output = watch(program.arg(&source)).expect_code(3);
+    assert_one_clear_line(&output, "-o in a missing folder");
+    assert_eq!(scratch.names(), ["missing"]);
+}
+
+#[test]
+fn a_file_where_a_folder_should_be_is_a_local_error() {
     let scratch = Scratch::with_files([("a file", SECRET)]);
     let server = server_of(CONTENT);
     let source = server.source(FILE);
-    for folder in ["missing", "missing/deeper", "a file", "a file/deeper"] {
+    for folder in ["a file", "a file/deeper"] {
         let output = visit(&scratch.join(folder), ["--retry", "0", &source]).expect_code(3);
         assert_one_clear_line(&output, folder);
     }
-    for output_file in ["missing/x", "a file/x"] {
-        let path = scratch.join(output_file);
-        let program = Program::ftget()
-            .args(["--retry", "0", "-o"])
-            .arg(path)
-            .arg(&source);
-        let output = watch(program).expect_code(3);
-        assert_one_clear_line(&output, output_file);
-    }
+    let path = scratch.join("a file/x");
+    let program = Program::ftget().args(["--retry", "0", "-o"]).arg(path);
+    let output = watch(program.arg(&source)).expect_code(3);
+    assert_one_clear_line(&output, "-o below a file");
     assert_only(&scratch, "a file", SECRET);
+    assert!(server.requests().is_empty());
 }
 
 #[test]

@@ -71,12 +71,15 @@ fn a_match_is_believed_only_about_what_is_there() {
     assert_only(&folder, FILE, OLD);
     assert_eq!(server.requests()[0].str("have_md5"), md5_hex(OLD));
 
-    // The digest is right and the size is not.
+    // The digest decides; the size that is reported is that of the file here.
     let lie = header(FILE, 1, &md5_hex(OLD), r#", "match": true, "body_size": 0"#);
     let server = HostileServer::repeating(vec![Act::Send(answer(lie, b"")), Act::Stall]);
     let folder = Scratch::with_files([(FILE, OLD)]);
-    visit_once(&server, folder.path(), Refused(7)).expect_code(7);
+    let output = visit(folder.path(), ["--json", &server.source(FILE)]).expect_code(0);
     assert_only(&folder, FILE, OLD);
+    let done = &output.json_lines()[0];
+    assert_eq!(done["action"], "identical", "{done}");
+    assert_eq!(done["total_size"], OLD.len(), "{done}");
 }
 
 #[test]

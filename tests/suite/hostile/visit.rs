@@ -219,6 +219,11 @@ pub(crate) fn play_small(cases: Vec<Case>) {
 
 /// 0 once the process has ended, whose memory is gone before its id is.
 fn peak_rss_kib(pid: u32) -> u64 {
+    // Just started, it still shares the memory of this process.
+    let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    if program(&pid.to_string()) == program("self") {
+        return 0;
+    }
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
