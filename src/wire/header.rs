@@ -7,7 +7,9 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::wire::json_reader::{Field, Value, read_object, required};
 use crate::wire::json_writer::{cut_to_written, write_frame};
 use crate::wire::name::{Base64, read_name};
-use crate::wire::{ERROR_MESSAGE_BYTES_MAX, Md5Digest, RequestId, Timestamp, WireError};
+use crate::wire::{
+    ERROR_MESSAGE_BYTES_MAX, Md5Digest, PATH_BYTES_MAX, RequestId, Timestamp, WireError,
+};
 
 /// `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +132,8 @@ impl ResponseHeader<'_> {
     ///
     /// # Errors
     /// [`WireError`]: not a strict object, one of the three keys missing, a known key
-    /// of the wrong type, an `error` beside a size or a digest, a `status` that bytes follow,
-    /// a `need` that this version does not know.
+    /// of the wrong type, a name longer than a path may be, an `error` beside a size or a
+    /// digest, a `status` that bytes follow, a `need` that this version does not know.
     pub fn parse(json: &[u8]) -> Result<ResponseHeader<'static>, WireError> {
         let mut fields = RESPONSE_KEYS.map(Field::absent);
         read_object(json, &mut fields)?;
@@ -163,7 +165,7 @@ impl ResponseHeader<'_> {
             }
         }
         let header = ResponseHeader {
-            name: Cow::Owned(required("filename", read_name(filename, filename_b64)?)?),
+            name: read_echo(filename, filename_b64)?,
             total_size: required("total_size", total_size.size()?)?,
             md5: required(
                 "md5",
@@ -204,6 +206,22 @@ impl ResponseHeader<'_> {
         }
         Ok(header)
     }
+}
+
+// A name that is longer than any request may have is no echo of one.
+fn read_echo(
+    filename: Field<'_>,
+    filename_b64: Field<'_>,
+) -> Result<Cow<'static, [u8]>, WireError> {
+    let name = required("filename", read_name(filename, filename_b64)?)?;
+    if name.len() > PATH_BYTES_MAX {
+        let expected = "the name that was asked for, at most 4096 bytes";
+        return Err(WireError::WrongType {
+            key: "filename",
+            expected,
+        });
+    }
+    Ok(Cow::Owned(name))
 }
 
 // Outer: whether the value is a digest field at all. Inner: whether the digest is known.

@@ -285,6 +285,31 @@ fn needs_the_three_keys() {
 }
 
 #[test]
+fn takes_no_name_that_is_longer_than_a_path_may_be() {
+    for length in [PATH_BYTES_MAX - 1, PATH_BYTES_MAX] {
+        let header = read(&with(json!({"filename": "n".repeat(length)}))).unwrap();
+        assert_eq!(header.name.len(), length);
+    }
+    for length in [PATH_BYTES_MAX + 1, 60_000] {
+        let error = read(&with(json!({"filename": "n".repeat(length)}))).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                WireError::WrongType {
+                    key: "filename",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().len() < 100, "{error}");
+    }
+    // What is for the eye only may be longer than the name itself.
+    let name = [0xff; PATH_BYTES_MAX];
+    assert_eq!(read(&text(&named(&name))), Ok(named(&name)));
+}
+
+#[test]
 fn holds_every_key_it_knows_to_its_type() {
     for (key, bad) in [
         ("filename", json!(1)),
