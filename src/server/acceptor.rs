@@ -76,9 +76,15 @@ fn accept_some<H: ConnectionHandler>(
     listener: &Listener,
     now: Instant,
 ) -> Pause {
-    for _ in 0..ACCEPTED_IN_A_ROW_MAX {
-        if !engine.slots.has_room() && !evict(engine, now, None) {
-            return Pause::UntilRoom;
+    for accepted in 0..ACCEPTED_IN_A_ROW_MAX {
+        if !engine.slots.has_room() {
+            // Nobody is closed for a peer that may not be there: `poll` has to see it first.
+            if accepted > 0 {
+                return Pause::None;
+            }
+            if !evict(engine, now, None) {
+                return Pause::UntilRoom;
+            }
         }
         match listener.accept() {
             Ok((stream, peer)) => seat(engine, stream, peer, now),

@@ -36,7 +36,7 @@ struct Slot<C> {
     /// The tick at which a parked connection goes on; `NEVER` if it is not parked. A
     /// table of these, looked through when the earliest is due, needs no timer entries that could pile up.
     due: AtomicU64,
-    /// The tick from which on a parked connection may be evicted.
+    /// The microsecond from which on a parked connection may be evicted; `NEVER` if it may not.
     evictable: AtomicU64,
     /// The peer's address key folded to 64 bits, to find an address's connections without a lock.
     address: AtomicU64,
@@ -159,7 +159,7 @@ impl<C> Slots<C> {
         let due = self.ticks.at_or_after(until);
         slot.due.store(due, Ordering::SeqCst);
         slot.evictable.store(
-            evictable_from.map_or(NEVER, |from| self.ticks.at_or_after(from)),
+            evictable_from.map_or(NEVER, |from| self.ticks.exactly(from)),
             Ordering::Relaxed,
         );
         seat.place = Place::Parked(connection);
@@ -228,7 +228,7 @@ impl<C> Slots<C> {
     /// Takes out the connection that could be evicted for longest, of one address or of
     /// all. The caller closes it and then releases the key.
     pub(super) fn evict(&self, now: Instant, address_key: Option<u128>) -> Option<(Key, Box<C>)> {
-        let now = self.ticks.at_or_before(now);
+        let now = self.ticks.exactly(now);
         let address = address_key.map(fold);
         let mut candidates: Vec<(u64, usize)> = Vec::new();
         // A candidate may run, or rest anew, before its seat is locked: so several.
@@ -553,6 +553,20 @@ mod tests {
         }
         assert_eq!(evicted, ["old", "older, of another address", "young"]);
         assert_eq!(slots.open(), 2);
+    }
+
+    #[test]
+    fn a_millisecond_of_idleness_tells_two_connections_apart() {
+        let start = Instant::now();
+        let slots = slots::<&str>(2, start);
+        let at = |ms| start + Duration::from_millis(ms);
+        for (name, evictable) in [("idle for 1 ms", 2), ("idle for 2 ms", 1)] {
+            slots.admit(1, Box::new(name)).unwrap();
+            let (key, connection) = slots.run_next();
+            slots.park_until(key, connection, start + FAR, Some(at(evictable)));
+        }
+        let (_, evicted) = slots.evict(at(3), None).unwrap();
+        assert_eq!(*evicted, "idle for 2 ms");
     }
 
     #[test]

@@ -27,6 +27,12 @@ impl Ticks {
         u64::try_from(passed.as_nanos() / TICK.as_nanos()).unwrap_or(NEVER - 1)
     }
 
+    /// A moment in microseconds since the start, for what needs an order and no alarm.
+    pub(super) fn exactly(&self, moment: Instant) -> u64 {
+        let passed = moment.saturating_duration_since(self.start);
+        u64::try_from(passed.as_micros()).unwrap_or(NEVER - 1)
+    }
+
     /// How long it is from a moment until a tick; `None` for [`NEVER`].
     pub(super) fn until(&self, tick: u64, now: Instant) -> Option<Duration> {
         if tick == NEVER {
