@@ -18,9 +18,16 @@ pub enum TextEvent {
 #[derive(Debug, Default)]
 pub struct TextReader {
     dropping_long_line: bool,
+    speaks_telnet: bool,
 }
 
 impl TextReader {
+    /// Whether a telnet command came: a telnet client ends each of its lines, so that its
+    /// silence means nothing.
+    pub fn speaks_telnet(&self) -> bool {
+        self.speaks_telnet
+    }
+
     /// Looks at the front of `input` and says how many of its bytes are done with and what
     /// they were, if they were anything. `ended`: end of stream or silence, so that
     /// what is there is the whole line. `(n, None)` means that more bytes are needed after
@@ -35,7 +42,8 @@ impl TextReader {
                 Token::End if self.dropping_long_line => self.dropping_long_line = false,
                 Token::End if !name.is_empty() => return (at, Some(line(name))),
                 Token::Byte(byte) if !self.dropping_long_line => name.push(byte),
-                Token::End | Token::Byte(_) | Token::TelnetCommand => {}
+                Token::TelnetCommand => self.speaks_telnet = true,
+                Token::End | Token::Byte(_) => {}
             }
             if name.is_empty() {
                 dropped = at;

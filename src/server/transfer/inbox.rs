@@ -223,9 +223,9 @@ impl Inbox {
         Some(Deadline::after(self.last_read, Wait::TextSilence, limit))
     }
 
-    /// Whether a person types: the first reads brought one byte each.
+    /// Whether a person types: the first reads brought one byte each, or it is telnet.
     fn somebody_types(&self) -> bool {
-        self.single_byte_reads == TYPING_READS
+        self.single_byte_reads == TYPING_READS || self.text.speaks_telnet()
     }
 }
 
