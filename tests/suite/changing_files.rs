@@ -112,7 +112,7 @@ fn halfway() -> (TestServer, RawPeer, Scratch) {
     let root = Scratch::with_files([("big", noise(5, BIG)), (FILE, CONTENT.to_vec())]);
     let server = TestServer::plain(root.path());
     let mut peer = server.connect();
-    peer.shrink_receive_buffer(4_096);
+    peer.shrink_receive_buffer(262_144);
     peer.send_frame(r#"{"filename":"big"}"#);
     let header = peer.read_header();
     assert_eq!(

@@ -101,7 +101,7 @@ fn peers_that_vanish_leave_nothing_behind() {
 fn an_abandoned_body_ends_in_a_reset_and_never_in_a_clean_end() {
     let (root, server) = server();
     let mut peer = server.connect();
-    peer.shrink_receive_buffer(4_096);
+    peer.shrink_receive_buffer(262_144);
     peer.send_frame(r#"{"filename":"big"}"#);
     let header = peer.read_header();
     std::fs::OpenOptions::new()

@@ -16,7 +16,7 @@ const BIG: usize = 24 << 20;
 /// A peer whose transfer of `big` the server cannot finish until it reads.
 fn in_transfer(server: &TestServer) -> RawPeer {
     let mut peer = server.connect();
-    peer.shrink_receive_buffer(4_096);
+    peer.shrink_receive_buffer(262_144);
     peer.send_frame(r#"{"filename":"big"}"#);
     peer.read_header();
     peer

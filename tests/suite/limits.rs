@@ -139,7 +139,7 @@ fn who_finds_no_room_is_served_when_there_is_some() {
     );
     let mut busy: Vec<RawPeer> = (0..2).map(|_| server.connect()).collect();
     for peer in &mut busy {
-        peer.shrink_receive_buffer(4_096);
+        peer.shrink_receive_buffer(262_144);
         peer.send_frame(r#"{"filename":"big"}"#);
         peer.read_header();
     }

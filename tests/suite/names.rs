@@ -150,7 +150,7 @@ fn odd_names_are_served_and_echoed_without_a_byte_that_acts() {
     }
     let longest = [b'n'; 255];
     root.write(OsStr::from_bytes(&longest), longest);
-    let server = TestServer::start(root.path(), ["-v"]);
+    let server = TestServer::start(root.path(), ["-v", "--hidden", "show"]);
     let mut peer = server.connect();
     for name in names.into_iter().chain([&longest[..]]) {
         let _case = NamedCase(name.escape_ascii().to_string());

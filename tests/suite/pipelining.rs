@@ -12,7 +12,7 @@ fn five_hundred_answers_and_then_the_error_arrive() {
     for (name, bad) in [
         ("length 0", &[0, 0, 0, 0][..]),
         ("not JSON", &frame("{]")),
-        ("text", b"0\r\n"),
+        ("text", b"0.txt\r\n"),
     ] {
         let _case = NamedCase(name);
         let mut peer = server.connect();

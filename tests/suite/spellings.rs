@@ -134,7 +134,7 @@ fn anything_else_is_a_name() {
         "get a.txt",
         "PUTTY.EXE",
         "PRINT",
-        "~",
+        "~~",
         "{}",
         "[x]",
         "\"a\"",
