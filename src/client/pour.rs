@@ -81,7 +81,7 @@ struct Pouring<'p> {
     pour: &'p Pour,
     config: &'p ClientConfig,
     whole: Option<Deadline>,
-    /// What is being poured, once the first byte is out.
+    /// What is being poured; binding once the first byte is out.
     content: Option<Content>,
     poured: u64,
     hasher: Option<Hasher>,
@@ -124,7 +124,7 @@ impl Pouring<'_> {
                 _ => return Err(error),
             };
             let progress = self.poured - poured_before >= RETRY_PROGRESS_BYTES_MIN;
-            failures = if progress { 0 } else { failures + 1 };
+            failures = if progress { 1 } else { failures + 1 };
             let pause = pause(policy, failures, retry_after);
             let too_late = policy
                 .time_max
@@ -158,6 +158,7 @@ impl Pouring<'_> {
             have_md5: None,
             want_md5: self
                 .content
+                .filter(|_| self.poured > 0)
                 .map(|content| content.md5)
                 .or(self.pour.want_md5),
             fresh: self.fresh,

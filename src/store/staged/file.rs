@@ -271,6 +271,9 @@ impl Drop for StagedFile {
         let resumable =
             self.fate == Fate::Undecided && self.bytes > 0 && self.partial.content.is_some();
         if resumable {
+            // Gives back what `reserve` took beyond its end: a server that promised much and
+            // sent little would keep a disk full.
+            let _ = self.file.set_len(self.bytes);
             self.folder.keep(self.partial.clone());
         } else {
             // If it cannot be removed, the next run tries again.
