@@ -9,7 +9,7 @@ use super::visit::{
     Case, assert_one_clear_line, assert_only, case, partial_name, play, play_small, visit,
     visit_once, watch,
 };
-use crate::harness::{Program, Scratch, md5_hex, noise};
+use crate::harness::{Output, Program, Scratch, md5_hex, noise};
 
 #[test]
 fn a_body_that_ends_early_is_cut_off_or_times_out() {
@@ -216,17 +216,13 @@ fn standard_output_gets_a_wrong_body_only_with_an_exit_code() {
     let wrong = noise(5, CONTENT.len());
     let server =
         HostileServer::repeating(vec![Act::Send(answer(file_header(CONTENT, ""), &wrong))]);
-    let source = server.source(FILE);
-    let folder = Scratch::new();
-    let program = Program::ftget().in_folder(folder.path());
-    let output = watch(program.args(["--retry", "0", "-o", "-", &source])).expect_code(10);
+    let output = pour(&server, &["--retry", "0"]).expect_code(10);
     assert_one_clear_line(&output, "-o -");
     assert!(
         output.stderr.contains("must not be used"),
         "{}",
         output.stderr
     );
-    assert_eq!(folder.names(), [""; 0]);
 }
 
 #[test]
@@ -241,4 +237,81 @@ fn what_came_before_a_cut_is_kept_for_a_resume() {
     visit_once(&server, folder.path(), CutOff(4)).expect_code(4);
     let partial = partial_name(FILE, &content);
     assert_only(&folder, &partial, &content[..half]);
+}
+
+#[test]
+fn drops_do_not_hold_a_client_beyond_its_time_for_everything() {
+    let server = HostileServer::repeating(dripping(Duration::from_millis(200)));
+    let folder = Scratch::with_files([(FILE, OLD)]);
+    let args = ["--max-time", "1", "--retry", "9", &server.source(FILE)];
+    let output = visit(folder.path(), args).expect_code(14);
+    assert!(
+        output.elapsed < Duration::from_secs(4),
+        "took {:?}",
+        output.elapsed
+    );
+    assert_one_clear_line(&output, "--max-time");
+    assert_eq!(folder.read(FILE), OLD);
+}
+
+/// Runs the client with the file going to standard output.
+fn pour(server: &HostileServer, args: &[&str]) -> Output {
+    let folder = Scratch::new();
+    let program = Program::ftget().in_folder(folder.path()).args(args);
+    let output = watch(program.args(["-o", "-", &server.source(FILE)]));
+    assert_eq!(folder.names(), [""; 0]);
+    output
+}
+
+#[test]
+fn standard_output_goes_on_behind_a_cut_in_the_same_content_or_not_at_all() {
+    let content = large();
+    let half = content.len() / 2;
+    let other = noise(77, content.len());
+    for (name, later, code) in [("the same", content.clone(), 0), ("another", other, 13)] {
+        let (first, wanted) = (content.clone(), content.clone());
+        let server = HostileServer::start(move |request| match request.number {
+            0 => vec![
+                Act::Send(answer(file_header(&first, ""), &first[..half])),
+                Act::Close,
+            ],
+            _ => honest(&later, request),
+        });
+        let output = pour(&server, &["--retry", "2", "--retry-delay", "10ms"]).expect_code(code);
+        let out = if code == 0 {
+            &wanted[..]
+        } else {
+            &wanted[..half]
+        };
+        assert!(output.stdout == out, "{name}: wrong bytes went out");
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2, "{name}");
+        assert_eq!(requests[1].size("offset"), Some(half as u64), "{name}");
+        assert_eq!(requests[1].str("want_md5"), md5_hex(&wanted), "{name}");
+    }
+}
+
+#[test]
+fn standard_output_takes_another_content_while_nothing_is_out() {
+    let (first, second) = (large(), noise(77, 1_000_000));
+    let wanted = second.clone();
+    let server = HostileServer::start(move |request| match request.number {
+        0 => vec![Act::Send(answer(file_header(&first, ""), b"")), Act::Close],
+        _ => honest(&second, request),
+    });
+    let output = pour(&server, &["--retry", "2", "--retry-delay", "10ms"]).expect_code(0);
+    assert!(output.stdout == wanted);
+}
+
+#[test]
+fn standard_output_without_retries_is_cut_off_once() {
+    let content = noise(78, 3 << 20);
+    let most = content.len() - 1;
+    let server = HostileServer::repeating(vec![
+        Act::Send(answer(file_header(&content, ""), &content[..most])),
+        Act::Close,
+    ]);
+    let output = pour(&server, &["--retry", "0"]).expect_code(4);
+    assert_one_clear_line(&output, "cut off");
+    assert_eq!(server.requests().len(), 1);
 }

@@ -1,5 +1,7 @@
 //! Error answers: each code's exit code, and errors that are more than errors.
 
+use serde_json::Value;
+
 use super::answers::{CONTENT, FILE, answer, error_header, header, honest};
 use super::server::{Act, HostileServer};
 use super::visit::Expected::Refused;
@@ -172,5 +174,44 @@ fn a_refusal_that_will_not_change_is_not_asked_again() {
         let output = visit(folder.path(), ["--retry", "5", &server.source(FILE)]).expect_code(exit);
         assert_one_clear_line(&output, code);
         assert_eq!(server.requests().len(), 1, "{code}");
+    }
+}
+
+#[test]
+fn what_a_peer_says_is_escaped_for_programs_and_for_the_curious_too() {
+    let message = "\u{1b}[31mred\u{202e}\nline\u{7f}\u{9b}";
+    let name = "txt.\u{202e}exe\u{1b}[31m";
+    let server = HostileServer::start(move |request| {
+        let code = if request.number % 2 == 0 {
+            "busy"
+        } else {
+            "forbidden"
+        };
+        let (code, message) = (Value::from(code), Value::from(message));
+        let error = format!(r#", "error": {{"code": {code}, "message": {message}}}"#);
+        vec![Act::Send(answer(header(name, 0, "", &error), b""))]
+    });
+    let folder = Scratch::new();
+    for shown in ["--json", "--verbose", "--progress=plain", "--progress=bar"] {
+        let args = [
+            shown,
+            "--retry",
+            "1",
+            "--retry-delay",
+            "1ms",
+            &server.source(name),
+        ];
+        let output = visit(folder.path(), args).expect_code(6);
+        let text = output.text();
+        let acts = |c: char| c != '\n' && c.is_control() || c == '\u{202e}';
+        assert!(!text.contains(acts), "{shown}: {text:?}");
+        if shown == "--json" {
+            let lines = output.json_lines();
+            assert_eq!(lines.len(), 2, "{text}");
+            assert_eq!(lines[0]["event"], "error", "{text}");
+            assert_eq!(lines[0]["filename"], name, "{text}");
+            assert_eq!(lines[0]["code"], 6, "{text}");
+            assert_eq!(lines[1]["event"], "summary", "{text}");
+        }
     }
 }

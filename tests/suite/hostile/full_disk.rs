@@ -1,8 +1,11 @@
 //! A file system that is full, or becomes so.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
 use super::answers::{FILE, OLD, answer, file_header, header, honest, large};
 use super::server::{Act, HostileServer};
-use super::visit::{assert_one_clear_line, assert_only, watch};
+use super::visit::{assert_one_clear_line, assert_only, partial_name, visit, watch};
 use crate::harness::{Output, Program, Scratch, md5_hex, noise};
 
 /// A server that promises so many bytes and sends none of them.
@@ -84,24 +87,24 @@ fn a_file_that_may_not_grow_is_given_up_in_time() {
 }
 
 #[test]
-fn a_size_in_a_header_reserves_no_memory_and_no_disk_that_is_not_there() {
-    // Small enough for any disk, and its bytes never come.
-    let text = file_header(&noise(24, 30 << 20), "");
-    let server = HostileServer::repeating(vec![Act::Send(answer(text, b"")), Act::Close]);
+fn a_partial_file_takes_no_more_of_the_disk_than_has_come() {
+    // Small enough for any disk, and most of it never comes.
+    let content = noise(24, 30 << 20);
+    let server = HostileServer::repeating(vec![
+        Act::Send(answer(file_header(&content, ""), &content[..100_000])),
+        Act::Close,
+    ]);
     let folder = Scratch::with_files([(FILE, OLD)]);
-    let source = server.source(FILE);
-    watch(
-        Program::ftget()
-            .args(["--retry", "0", "-d"])
-            .arg(folder.path())
-            .arg(source),
-    )
-    .expect_code(4);
+    visit(folder.path(), ["--retry", "0", &server.source(FILE)]).expect_code(4);
     assert_eq!(folder.read(FILE), OLD);
-    for name in folder.names() {
-        let length = std::fs::metadata(folder.join(&name)).expect("a file").len();
-        assert!(length <= OLD.len() as u64, "{name:?} has {length} bytes");
-    }
+    let partial = folder.join(partial_name(FILE, &content));
+    let facts = fs::metadata(partial).expect("the partial file");
+    assert_eq!(facts.len(), 100_000);
+    assert!(
+        facts.blocks() * 512 < 1 << 20,
+        "{} blocks are taken",
+        facts.blocks()
+    );
 }
 
 /// The old file alone is in the folder, whole.

@@ -230,6 +230,7 @@ fn odd_but_legal_headers_are_understood() {
         more(r#""mtime": "9999-12-31T23:59:59.999999999Z""#),
         more(r#""mode": "0000""#),
         more(r#""match": false"#),
+        more(r#""id": "nobody sent one""#),
         more(r#""need": []"#),
         more(r#""need": ["total_size", "md5"]"#),
         more(r#""sha256": 7, "blake3": "not looked at""#),
