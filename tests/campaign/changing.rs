@@ -145,9 +145,7 @@ impl<'a> Round<'a> {
         let client = self.ftget(&destination).start();
         let caught = self.hold(&client, &destination);
         self.change();
-        if caught {
-            client.signal(Signal::CONT);
-        }
+        client.signal(Signal::CONT);
         let output = client.wait();
         self.judge_ftget(&output, &destination, caught);
         if self.change == Change::Rename {
@@ -176,7 +174,7 @@ impl<'a> Round<'a> {
                 while Instant::now() < limit {
                     if partial_has_bytes(destination) {
                         client.signal(Signal::STOP);
-                        // It may have been done just then.
+                        // It may have been done before it stopped.
                         return partial_has_bytes(destination);
                     }
                     if client.ends_within(LOOK_AGAIN) {
