@@ -182,7 +182,7 @@ fn mode_and_time_come_along_and_set_user_id_does_not() {
 
 #[test]
 fn odd_names_are_fetched_and_shown_without_a_byte_that_acts() {
-    let names: [&[u8]; 11] = [
+    let names: [&[u8]; 10] = [
         b"line\nfeed",
         b"\x1b[31mred",
         "right\u{202e}txt.exe".as_bytes(),
@@ -190,7 +190,6 @@ fn odd_names_are_fetched_and_shown_without_a_byte_that_acts() {
         b"\xb2\xe2\xca\xd4",
         b"-rf",
         b"$(id)",
-        b"..x",
         b"a b",
         b"%2e%2e",
         "größe".as_bytes(),

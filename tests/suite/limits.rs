@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cases::{CONTENT, FILE, NamedCase};
-use crate::harness::{RawPeer, Scratch, TestServer, frame, noise};
+use crate::harness::{Ending, RawPeer, Scratch, TestServer, frame, noise};
 
 fn root() -> Scratch {
     Scratch::with_files([(FILE, CONTENT.to_vec()), ("big", noise(1, 24 << 20))])
@@ -74,6 +74,37 @@ fn a_request_has_its_time_however_its_bytes_trickle() {
     slow.assert_silence(Duration::from_millis(200));
     slow.send(&request[10..]);
     slow.read_answer().assert_file(FILE, CONTENT);
+}
+
+#[test]
+fn a_reader_that_stalls_is_given_up_and_a_slow_one_is_not() {
+    let root = root();
+    let server = TestServer::start(root.path(), ["--idle-timeout", "0.5"]);
+    let transfer = || {
+        let mut peer = server.connect();
+        peer.shrink_receive_buffer(262_144);
+        peer.send_frame(r#"{"filename":"big"}"#);
+        peer.read_header();
+        peer
+    };
+    let (mut stalled, mut slow) = (transfer(), transfer());
+    // Reads all the time, for longer than the limit: 48 steps with pauses.
+    let mut body = Vec::new();
+    for _ in 0..48 {
+        body.extend(slow.read_exact(524_288));
+        server.connect().assert_silence(Duration::from_millis(25));
+    }
+    assert!(body == noise(1, 24 << 20), "the body differs");
+    let (rest, ending) = stalled.read_to_end();
+    assert!(
+        rest.len() < 24 << 20,
+        "a whole body for a reader that stalled"
+    );
+    assert_eq!(
+        ending,
+        Ending::Reset,
+        "a body cut short must not look like an end"
+    );
 }
 
 #[test]
