@@ -18,6 +18,37 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// A header whose body has not been read.
+    #[track_caller]
+    pub(super) fn of_header(text: Vec<u8>, after: Duration) -> Answer {
+        let text = String::from_utf8(text).expect("a header in UTF-8");
+        let header =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("header {text:?}: {error}"));
+        let answer = Answer {
+            header,
+            text,
+            body: Vec::new(),
+            after,
+        };
+        answer.assert_well_formed();
+        answer
+    }
+
+    /// The answers that bytes consist of, whole to the last byte.
+    #[track_caller]
+    pub fn all_in(mut bytes: &[u8]) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        while !bytes.is_empty() {
+            let length = u32::from_le_bytes(take(&mut bytes, 4).try_into().expect("4 bytes"));
+            let text = take(&mut bytes, length as usize).to_vec();
+            let mut answer = Answer::of_header(text, Duration::ZERO);
+            let size = usize::try_from(answer.body_size()).expect("a size");
+            answer.body = take(&mut bytes, size).to_vec();
+            answers.push(answer);
+        }
+        answers
+    }
+
     /// How many bytes follow the header: `body_size` if that is there, else `total_size`.
     pub fn body_size(&self) -> u64 {
         let key = if self.header.get("body_size").is_some() {
@@ -121,4 +152,13 @@ impl Answer {
             self.text
         );
     }
+}
+
+#[track_caller]
+fn take<'b>(bytes: &mut &'b [u8], count: usize) -> &'b [u8] {
+    let (taken, rest) = bytes
+        .split_at_checked(count)
+        .unwrap_or_else(|| panic!("only {} of {count} bytes are there", bytes.len()));
+    *bytes = rest;
+    taken
 }

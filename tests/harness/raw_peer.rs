@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-use serde_json::Value;
 
 use super::Answer;
 
@@ -150,18 +149,8 @@ impl RawPeer {
             (2..=65_536).contains(&length),
             "the header's length is {length}"
         );
-        let text = String::from_utf8(self.read_exact(length)).expect("a header in UTF-8");
-        let header: Value =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("header {text:?}: {error}"));
-        let after = self.sent.elapsed();
-        let answer = Answer {
-            header,
-            text,
-            body: Vec::new(),
-            after,
-        };
-        answer.assert_well_formed();
-        answer
+        let text = self.read_exact(length);
+        Answer::of_header(text, self.sent.elapsed())
     }
 
     /// Reads one response, header and body.

@@ -120,6 +120,28 @@ fn draining_has_its_time() {
 }
 
 #[test]
+fn a_hash_that_would_take_hours_does_not_hold_the_drain() {
+    let root = root();
+    std::fs::File::create(root.join("huge"))
+        .and_then(|file| file.set_len(1 << 40))
+        .expect("a sparse file");
+    let mut server = TestServer::start(root.path(), ["--drain-timeout", "0.5"]);
+    let mut waiting = server.connect();
+    waiting.send_frame(r#"{"filename":"huge","progress":true}"#);
+    assert_eq!(waiting.read_header().str("status"), "hashing");
+    let started = Instant::now();
+    assert_eq!(server.terminate(), 143);
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "ended after {:?}",
+        started.elapsed()
+    );
+    // Interim headers, then perhaps a refusal, and the end: never a body.
+    let (bytes, _) = waiting.read_to_end();
+    assert!(bytes.len() < 10_000, "{} bytes", bytes.len());
+}
+
+#[test]
 fn the_port_is_free_at_once_for_the_next_server() {
     let root = root();
     for ending in ["terminated", "killed"] {

@@ -235,6 +235,18 @@ fn messages_never_hold_a_path_of_the_host() {
 }
 
 #[test]
+fn hashing_headers_come_only_to_those_who_asked() {
+    let root = Scratch::new();
+    File::create(root.join("huge"))
+        .and_then(|file| file.set_len(1 << 40))
+        .expect("a sparse file");
+    let server = TestServer::plain(root.path());
+    let mut peer = server.connect();
+    peer.send_frame(r#"{"filename":"huge"}"#);
+    peer.assert_silence(Duration::from_millis(1_200));
+}
+
+#[test]
 fn hashing_a_terabyte_shows_progress_hurts_nobody_and_stops_when_nobody_waits() {
     let root = Scratch::with_files([(FILE, CONTENT)]);
     File::create(root.join("huge"))

@@ -17,6 +17,7 @@ mod hostile;
 mod json;
 mod layering;
 mod limits;
+mod mutations;
 mod names;
 mod outcomes;
 mod peers;

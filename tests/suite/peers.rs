@@ -3,10 +3,8 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use crate::cases::{CONTENT, FILE, NamedCase};
-use crate::harness::{Output, Program, Scratch, TestServer, md5_hex, noise};
+use crate::harness::{Answer, Program, Scratch, TestServer, noise};
 
 fn script(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "suite", "peers", name]
@@ -170,15 +168,6 @@ fn a_person_with_telnet_types_names() {
     }
 }
 
-/// The header and the body of what `nc` printed.
-#[track_caller]
-fn split_answer(output: &Output) -> (Value, Vec<u8>) {
-    let bytes = &output.stdout;
-    let length = u32::from_le_bytes(bytes[..4].try_into().expect("4 bytes")) as usize;
-    let header = serde_json::from_slice(&bytes[4..4 + length]).expect("a header");
-    (header, bytes[4 + length..].to_vec())
-}
-
 #[test]
 fn netcat_fetches_with_and_without_an_end_mark() {
     let content = noise(1, 1_000_000);
@@ -205,9 +194,9 @@ fn netcat_fetches_with_and_without_an_end_mark() {
                 .input(line)
                 .run()
                 .expect_code(0);
-            let (header, body) = split_answer(&output);
-            assert_eq!(header["md5"], md5_hex(&content), "{header}");
-            assert!(body == content, "the body differs");
+            let answers = Answer::all_in(&output.stdout);
+            assert_eq!(answers.len(), 1, "answers");
+            answers[0].assert_file("big", &content);
         }
     }
 }
