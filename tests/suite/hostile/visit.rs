@@ -234,8 +234,9 @@ fn peak_rss_kib(pid: u32) -> u64 {
 const AT_ONCE: usize = 4;
 /// How often a run's memory is looked at.
 const SAMPLE: Duration = Duration::from_millis(4);
-/// One second, and as much again twice for starting a process on a busy machine.
-const PROMPT: Duration = Duration::from_secs(3);
+/// What takes no time at all, with processes to start on a busy machine; half of what a
+/// client that waits where it should not would take.
+const PROMPT: Duration = Duration::from_secs(5);
 /// The buffers of a client and its program text are far below; a body is not.
 const PEAK_KIB_MAX: u64 = 64 * 1024;
 /// A message quotes names and messages of a peer, which may be 4,096 bytes and, escaped, six
