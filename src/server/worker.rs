@@ -68,7 +68,6 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
     }
 }
 
-#[expect(clippy::boxed_local, reason = "it comes out of its slot in a box")]
 fn close<H: ConnectionHandler>(
     engine: &Engine<H>,
     key: Key,

@@ -21,8 +21,12 @@ use crate::wire::{Md5Digest, ResourcePath};
 #[derive(Parser, Debug)]
 #[command(name = "ftget", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = EXAMPLES_AND_CODES)]
 pub(super) struct Typed {
-    /// HOST:PATH, HOST:PORT/PATH, [V6]:PORT/PATH, ft://HOST[:PORT]/PATH or unix:/SOCKET:PATH
-    #[arg(required = true, value_name = "SOURCE")]
+    // Not a doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        required = true,
+        value_name = "SOURCE",
+        help = "HOST:PATH, HOST:PORT/PATH, [V6]:PORT/PATH, ft://HOST[:PORT]/PATH or unix:/SOCKET:PATH"
+    )]
     sources: Vec<OsString>,
 
     /// Name of the one file, or - for standard output

@@ -34,8 +34,9 @@ pub(super) struct Args {
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 
-    /// Address to listen on: ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable [default: all]
+    // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
+        help = "Address to listen on: ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable [default: all]",
         short,
         long,
         value_name = "ADDR",
