@@ -180,7 +180,8 @@ fn an_unreadable_file_is_forbidden() {
     ]);
     fs::set_permissions(root.join("locked"), Permissions::from_mode(0o000)).expect("a mode");
     fs::set_permissions(root.join("closed"), Permissions::from_mode(0o000)).expect("a mode");
-    // Root may read everything, so the server runs without that power.
+    // Root may read everything, so the server runs without that power (setpriv is part of
+    // Debian's essential package util-linux).
     let prefix: &[&str] = match rustix::process::geteuid().is_root() {
         true => &[
             "setpriv",
