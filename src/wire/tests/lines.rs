@@ -93,6 +93,19 @@ fn takes_telnet_commands_out_of_names() {
 }
 
 #[test]
+fn knows_a_telnet_client_by_its_first_command() {
+    let mut reader = TextReader::default();
+    for (input, speaks) in [
+        (&b"a\xff\xffb\xffc\n"[..], false),
+        (b"\xff\xfd\x03", true),
+        (b"a\n", true),
+    ] {
+        reader.next(input, false);
+        assert_eq!(reader.speaks_telnet(), speaks, "{}", input.escape_ascii());
+    }
+}
+
+#[test]
 fn keeps_a_byte_255_that_begins_no_telnet_command() {
     // Latin-1 "ÿa" and "ÿ" alone, and Latin-1 "ÿúa", which looks like parameters without an end.
     assert_eq!(read(b"\xffa\n", false), (vec![name(b"\xffa")], 0));
