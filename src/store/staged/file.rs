@@ -101,7 +101,7 @@ impl StagedFile {
         {
             return Err(StageError::NoSpace { needed, available });
         }
-        if needed == 0 {
+        if needed == 0 || self.is_in_memory() {
             return Ok(());
         }
         match rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, total_size) {
@@ -249,6 +249,12 @@ impl StagedFile {
             .map_or(0, |blocks| blocks.saturating_mul(512))
     }
 
+    /// There, blocks are pages, and to reserve them is to touch them all before the first byte
+    /// comes: a second for 2 GiB.
+    fn is_in_memory(&self) -> bool {
+        rustix::fs::fstatfs(&*self.file).is_ok_and(|facts| facts.f_type == TMPFS_MAGIC)
+    }
+
     /// `None` where the file system does not know.
     fn free_bytes(&self) -> Option<u64> {
         let facts = rustix::fs::fstatvfs(&*self.file)
@@ -302,4 +308,6 @@ fn sort_io(doing: &'static str, error: io::Error) -> StageError {
     }
 }
 
+/// statfs(2).
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 const NUMBER_MAX: u32 = 10_000;

@@ -1,6 +1,7 @@
 //! Names in a folder: of finished files, and of the partial files that become them.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use crate::digest::Md5Stream;
 use crate::wire::{Md5Digest, PATH_PART_BYTES_MAX};
@@ -124,10 +125,10 @@ fn partial_text(tag: NameTag, rest: &dyn fmt::Display) -> String {
     format!(".ft-{}-{rest}.part", tag.escape_ascii())
 }
 
-/// Bits that differ from call to call and from process to process.
+/// Bits that differ from call to call and from process to process: every new state has keys
+/// of its own.
 fn random_bits() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
+    RandomState::new().hash_one(())
 }
 
 const PREFIX: &[u8] = b".ft-";
