@@ -8,6 +8,7 @@
 //!   nothing left to build.
 //! - `<!-- the tests -->`: not run from here, since it is what runs this.
 //! - `<!-- serves -->`: it serves until it is told to stop.
+//! - `<!-- an address of its own -->`: no server listens yet where it begins.
 //! - `<!-- types: TEXT -->`: somebody types TEXT at a terminal once it is connected.
 //! - `<!-- before: COMMAND -->`: what happened before, for instance a download cut off.
 //!
@@ -178,6 +179,7 @@ enum Manner {
     MainJob,
     Tests,
     Serves,
+    OwnAddress,
     Types(String),
 }
 
@@ -188,47 +190,56 @@ impl Example {
         for command in &self.before {
             bash(&folder, command).run().expect_code(0);
         }
-        let address = server.addr();
-        let commands = match self.manner {
-            Manner::Serves => self.commands.replace(ADDRESS, "127.0.0.1:0"),
-            _ => {
-                let commands = self.commands.replace(ADDRESS, address);
-                commands.replace(&ADDRESS.replace(':', " "), &address.replace(':', " "))
-            }
+        let address = match self.manner {
+            Manner::Serves => "127.0.0.1:0".to_owned(),
+            Manner::OwnAddress => address_of_this_process(),
+            _ => server.addr().to_owned(),
         };
-        let output = match &self.manner {
+        let commands = self.commands.replace(ADDRESS, &address);
+        let commands = commands.replace(&ADDRESS.replace(':', " "), &address.replace(':', " "));
+        let (code, text) = match &self.manner {
             Manner::Tests => return (0, String::new()),
-            Manner::Plain | Manner::MainJob => bash(&folder, &commands).run(),
+            Manner::Plain | Manner::MainJob | Manner::OwnAddress => {
+                let output = bash(&folder, &commands).run();
+                (output.code, output.text())
+            }
             Manner::Serves => {
                 let serving = bash(&folder, &format!("exec {commands}")).start();
-                serving
-                    .stdout()
-                    .wait_until("a line to try", |text| text.contains("\ntry: "));
+                let text = serving.stdout().wait_until("a line to try", |text| {
+                    text.contains("\ntry: ") && text.ends_with('\n')
+                });
                 serving.signal(Signal::TERM);
-                let mut output = serving.wait();
                 // 128 + 15: ended by SIGTERM, as asked.
-                output.code -= 143;
-                output
+                (serving.wait().code - 143, text)
             }
             Manner::Types(text) => {
-                let typist = Program::system("expect", "expect").args(["-c", TYPIST]);
-                let last = self
+                let shown = self
                     .output
                     .as_deref()
                     .and_then(|shown| shown.lines().last());
-                in_folder(typist, &folder)
+                let typist = Program::system("expect", "expect").args(["-c", TYPIST]);
+                let typist = in_folder(typist, &folder)
                     .env("COMMANDS", &commands)
-                    .env("TYPED", text)
-                    .env("LAST", last.expect("a block with typing shows its output"))
-                    .run()
+                    .env("TYPED", text);
+                let output = typist
+                    .env("LAST", shown.expect("what typing leads to"))
+                    .run();
+                (output.code, output.text())
             }
         };
-        let text = output.text().replace('\r', "");
+        let text = text.replace('\r', "");
         let own = text
             .lines()
             .find_map(|line| line.strip_prefix("listening on "));
-        (output.code, text.replace(own.unwrap_or(address), ADDRESS))
+        (code, text.replace(own.unwrap_or(&address), ADDRESS))
     }
+}
+
+/// The port of the text at an address of the loopback network that no other process uses.
+fn address_of_this_process() -> String {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    // Of 22 bits at most (proc_sys_kernel(5)), so 64 keeps it away from 127.0.0.1.
+    format!("127.{}.{middle}.{low}:9521", 64 + high)
 }
 
 /// A folder as a clone of the repository is after the first command of the README.
@@ -333,6 +344,7 @@ fn example(line: usize, comments: &[&str], commands: String) -> Example {
                     "the main job" => Manner::MainJob,
                     "the tests" => Manner::Tests,
                     "serves" => Manner::Serves,
+                    "an address of its own" => Manner::OwnAddress,
                     _ => panic!("README.md:{line}: unknown comment {comment:?}"),
                 }
             }
