@@ -14,6 +14,8 @@ mod permits;
 mod queue;
 mod slots;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod ticks;
 mod transfer;
 mod worker;

@@ -7,6 +7,7 @@ use crate::net::{Deadline, Wait};
 use crate::server::handler::{Disposition, Interest, Rest};
 use crate::server::transfer::conversation::{Asked, Awaited, Purpose, Reply, Task};
 use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::reply::shutting_down;
 use crate::store::{Asker, DigestState, ObjectMeta, Store};
 use crate::wire::{Interim, ResponseHeader};
 
@@ -37,6 +38,11 @@ impl<S: Store> Exchange<'_, S> {
             }
             DigestState::Failed(refusal) => {
                 self.refuse(asked, &refusal);
+                None
+            }
+            // Not waited for: the hash could be held up by a disk for as long as it likes.
+            DigestState::Waiting { .. } if self.turn.draining => {
+                self.refuse(asked, &shutting_down());
                 None
             }
             DigestState::Waiting { done } => {
