@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
+
 use super::answers::{FILE, OLD, answer, file_header, header, honest, large};
 use super::server::{Act, HostileServer};
 use super::visit::{assert_one_clear_line, assert_only, partial_name, visit, watch};
@@ -66,6 +68,44 @@ fn a_full_disk_is_named_and_nothing_is_left_behind() {
         assert_one_clear_line(&output, "a full disk");
         assert_eq!(output.stdout, [b"file.bin\nfiller\n", OLD].concat());
     }
+}
+
+#[test]
+fn a_disk_that_another_fills_meanwhile_is_named_and_the_old_file_kept() {
+    // Two FIFOs outside the small disk: half is here, and the disk is full.
+    let signals = Scratch::new();
+    let [half_way, filled] = ["half", "filled"].map(|name| {
+        let path = signals.join(name);
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+        path
+    });
+    let fill = format!(
+        r#"(read -r _ < {}; cat /dev/zero > "$folder/filler" 2> /dev/null; echo > {}) &"#,
+        half_way.display(),
+        filled.display()
+    );
+    let content = noise(25, 700_000);
+    let partial = partial_name(FILE, &content);
+    let server = HostileServer::start(move |_| {
+        let (half_way, filled) = (half_way.clone(), filled.clone());
+        vec![
+            Act::Send(answer(file_header(&content, ""), &content[..400_000])),
+            Act::meanwhile(move || {
+                fs::write(&half_way, "\n").expect("the word to fill the disk");
+                fs::read(&filled).expect("the word that it is full");
+            }),
+            Act::Send(content[400_000..].to_vec()),
+        ]
+    });
+    let Some(output) = visit_small_disk(&server, "size=1m", &fill) else {
+        return;
+    };
+    let output = output.expect_code(9);
+    assert_one_clear_line(&output, "filled by another");
+    // What is there of the new file waits for space.
+    let names = format!("{partial}\n{FILE}\nfiller\n");
+    let wanted = [names.as_bytes(), OLD].concat();
+    assert_eq!(output.text(), String::from_utf8_lossy(&wanted));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Resuming: after cuts anywhere, over partial files that an enemy prepared, and when the
 //! source changed meanwhile.
 
+use std::sync::{Arc, Barrier};
+use std::thread;
+
 use super::answers::{FILE, OLD, answer, file_header, good_answer, honest, honest_bytes, large};
 use super::server::{Act, HostileServer, Request};
 use super::visit::{assert_only, partial_name, visit};
@@ -316,6 +319,34 @@ fn a_source_that_always_changes_ends_in_time() {
     );
     // One partial file at most: of the last content.
     assert!(folder.names().len() <= 2, "{:?}", folder.names());
+}
+
+#[test]
+fn two_clients_that_fetch_one_file_at_once_do_not_disturb_each_other() {
+    let content = large();
+    let half = content.len() / 2;
+    let folder = Scratch::with_files([(FILE, OLD)]);
+    let both = Arc::new(Barrier::new(2));
+    let full = content.clone();
+    let server = HostileServer::start(move |_| {
+        let both = Arc::clone(&both);
+        vec![
+            Act::Send(answer(file_header(&full, ""), &full[..half])),
+            Act::meanwhile(move || {
+                both.wait();
+            }),
+            Act::Send(full[half..].to_vec()),
+        ]
+    });
+    let run = || visit(folder.path(), ["--retry", "0", &server.source(FILE)]);
+    let outputs = thread::scope(|scope| {
+        let runs = [scope.spawn(run), scope.spawn(run)];
+        runs.map(|run| run.join().expect("a run"))
+    });
+    for output in outputs {
+        output.expect_code(0);
+    }
+    assert_only(&folder, FILE, &content);
 }
 
 #[test]
