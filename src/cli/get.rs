@@ -2,6 +2,7 @@
 
 mod arguments;
 mod failure;
+mod help;
 mod progress;
 mod report;
 mod signals;

@@ -30,34 +30,25 @@ pub(super) struct Receive<'a, 's> {
     pub(super) reports: Sender<Report<'a>>,
 }
 
-/// Why the rest of a session is of no use.
-enum SessionEnd<'a> {
-    /// It failed while this job's answer was read.
-    Failed(Job<'a>, ClientError),
-    /// The body that comes is not wanted and too long to be read for nothing.
-    UnwantedBody,
-}
+/// The rest of a session is of no use; why, was reported.
+struct SessionOver;
 
 impl<'a> Receive<'a, '_> {
     /// Takes answers until every question has one or the session is of no use.
     pub(super) fn run(mut self) {
         while let Ok(asked) = self.asked.recv() {
-            let Err(end) = self.take_answer(asked) else {
+            let Err(SessionOver) = self.take_answer(asked) else {
                 continue;
             };
             // Ends the sending thread too, if it waits for the server to read.
             self.receiving.end();
-            match end {
-                SessionEnd::Failed(job, error) => self.report(Report::Lost(job, error)),
-                SessionEnd::UnwantedBody => self.report(Report::Ended),
-            }
             while let Ok(asked) = self.asked.recv() {
                 self.report(Report::Unanswered(asked.job));
             }
         }
     }
 
-    fn take_answer(&mut self, asked: Asked<'a>) -> Result<(), SessionEnd<'a>> {
+    fn take_answer(&mut self, asked: Asked<'a>) -> Result<(), SessionOver> {
         let Asked {
             job,
             question,
@@ -72,7 +63,7 @@ impl<'a> Receive<'a, '_> {
             });
         };
         match question.await_answer(self.receiving, on_hashing) {
-            Err(error) => Err(SessionEnd::Failed(job, error)),
+            Err(error) => Err(self.lost(job, error)),
             Ok(Answer::Refused(refusal)) => {
                 drop(partial);
                 self.report(Report::Failed(job, refusal.into()));
@@ -92,7 +83,7 @@ impl<'a> Receive<'a, '_> {
         mut job: Job<'a>,
         content: Content,
         partial: Option<StagedFile>,
-    ) -> Result<(), SessionEnd<'a>> {
+    ) -> Result<(), SessionOver> {
         if let Some(wanted) = job.download.want_md5
             && wanted != content.md5
         {
@@ -116,10 +107,10 @@ impl<'a> Receive<'a, '_> {
     }
 
     /// A file that is verified in memory before anything is created.
-    fn take_small(&mut self, job: Job<'a>, content: Content) -> Result<(), SessionEnd<'a>> {
+    fn take_small(&mut self, job: Job<'a>, content: Content) -> Result<(), SessionOver> {
         let body = match read_small(self.receiving, content.total_size) {
             Ok(body) => body,
-            Err(error) => return Err(SessionEnd::Failed(job, error)),
+            Err(error) => return Err(self.lost(job, error)),
         };
         // Whoever verifies outlives this thread.
         let _ = self
@@ -134,7 +125,7 @@ impl<'a> Receive<'a, '_> {
         mut job: Job<'a>,
         content: Content,
         mut staged: StagedFile,
-    ) -> Result<(), SessionEnd<'a>> {
+    ) -> Result<(), SessionOver> {
         let index = job.index;
         self.report(Report::Began {
             index,
@@ -155,13 +146,13 @@ impl<'a> Receive<'a, '_> {
                 Err(error) => {
                     track.abandon();
                     job.note_bytes(staged.bytes());
-                    return Err(SessionEnd::Failed(job, error));
+                    return Err(self.lost(job, error));
                 }
             };
             if let Err(error) = staged.append(bytes) {
                 track.abandon();
                 self.report(Report::Failed(job, error.into()));
-                return Err(SessionEnd::UnwantedBody);
+                return Err(self.not_worth_reading());
             }
             track.advance(staged.bytes());
             if reported.elapsed() >= PROGRESS_INTERVAL {
@@ -181,18 +172,30 @@ impl<'a> Receive<'a, '_> {
     }
 
     /// Drops a body that nobody wants.
-    fn skip(&mut self, bytes: u64) -> Result<(), SessionEnd<'a>> {
+    fn skip(&mut self, bytes: u64) -> Result<(), SessionOver> {
         if bytes > SKIPPED_BODY_BYTES_MAX {
-            return Err(SessionEnd::UnwantedBody);
+            return Err(self.not_worth_reading());
         }
         let mut left = bytes;
         while left > 0 {
             match self.receiving.body(left) {
                 Ok(dropped) => left -= dropped.len() as u64,
-                Err(_) => return Err(SessionEnd::UnwantedBody),
+                Err(_) => return Err(self.not_worth_reading()),
             }
         }
         Ok(())
+    }
+
+    /// The session failed while the answer for this job was read.
+    fn lost(&self, job: Job<'a>, error: ClientError) -> SessionOver {
+        self.report(Report::Lost(job, error));
+        SessionOver
+    }
+
+    /// The body that comes is not wanted, and too long to be read for nothing.
+    fn not_worth_reading(&self) -> SessionOver {
+        self.report(Report::Ended);
+        SessionOver
     }
 
     fn report(&self, report: Report<'a>) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use super::help;
 use crate::cli::{ExitCode, parse_duration, visible};
 use crate::client::{
     AddressFamily, ClientConfig, Download, IfExists, Pour, RetryPolicy, SyncPolicy,
@@ -19,7 +20,7 @@ use crate::wire::{Md5Digest, ResourcePath};
 
 /// Download files from an ftserve server; a file appears under its name only when verified.
 #[derive(Parser, Debug)]
-#[command(name = "ftget", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = EXAMPLES_AND_CODES)]
+#[command(name = "ftget", version, max_term_width = 100, after_help = help::EXAMPLES, after_long_help = help::long_ending())]
 pub(super) struct Typed {
     // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
@@ -375,41 +376,3 @@ const WHERE: &str = "Where files go";
 const WHAT: &str = "What is fetched";
 const TIME: &str = "Network and time";
 const SHOW: &str = "What is shown";
-const EXAMPLES: &str = "\
-Examples:
-  ftget host:notes/todo.txt                     into the current folder
-  ftget -d downloads host:a.iso host:b.iso      several, over one connection
-  ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
-  ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
-
-A download that was cut off goes on where it stopped when the same command is run again.
-Every option can be set in the environment: --retry-delay is FTGET_RETRY_DELAY.";
-const EXAMPLES_AND_CODES: &str = "\
-Examples:
-  ftget host:notes/todo.txt                     into the current folder
-  ftget -d downloads host:a.iso host:b.iso      several, over one connection
-  ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
-  ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
-
-A download that was cut off goes on where it stopped when the same command is run again.
-Every option can be set in the environment: --retry-delay is FTGET_RETRY_DELAY.
-
-Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m.
-
-Exit codes:
-   0  everything asked for is present and verified (fetched, or there already)
-   1  unclassified
-   2  the command line is wrong, or the name is not that of a file
-   3  a local file or I/O; standard output was closed
-   4  network: name, connect, reset, cut off
-   6  permission refused
-   7  the server broke the protocol
-   8  the server refused: busy, shutting down
-   9  no space
-  10  verification failed, nothing put in place
-  11  not found
-  12  exists, and --if-exists is error
-  13  the source kept changing, or is not the --md5
-  14  timed out
-  23  several sources failed, for different reasons
- 130  interrupted, 143 terminated";
