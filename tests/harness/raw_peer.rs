@@ -77,6 +77,18 @@ impl RawPeer {
         Ok(peer)
     }
 
+    /// The same connection once more, to send while it is read.
+    pub fn another(&self) -> RawPeer {
+        let socket = match &self.socket {
+            Socket::Tcp(stream) => stream.try_clone().map(Socket::Tcp),
+            Socket::Unix(stream) => stream.try_clone().map(Socket::Unix),
+        };
+        RawPeer {
+            socket: socket.expect("a second descriptor"),
+            sent: self.sent,
+        }
+    }
+
     /// Another limit than [`WAIT`] for each read and write.
     pub fn set_wait(&self, wait: Duration) -> io::Result<()> {
         match &self.socket {

@@ -242,6 +242,38 @@ fn half_sent_requests_do_not_keep_honest_peers_out() {
 }
 
 #[test]
+fn few_descriptors_mean_few_connections_and_no_spinning() {
+    let root = root();
+    // prlimit is part of Debian's essential package util-linux.
+    let server = TestServer::builder(root.path())
+        .through(["prlimit", "--nofile=100:100"])
+        .args(["--max-per-address", "1000"])
+        .start();
+    let peers: Vec<RawPeer> = (0..120).map(|_| server.connect()).collect();
+    let mut honest = server.connect();
+    honest
+        .ask(r#"{"filename":"a.txt"}"#)
+        .assert_file(FILE, CONTENT);
+    assert!(
+        server.facts().open_fds() < 100,
+        "{} descriptors",
+        server.facts().open_fds()
+    );
+    let before = server.facts().cpu_time();
+    honest.assert_silence(Duration::from_millis(600));
+    let used = server.facts().cpu_time() - before;
+    assert!(
+        used < Duration::from_millis(100),
+        "{used:?} of processor time while nothing happened"
+    );
+    honest
+        .ask(r#"{"filename":"a.txt"}"#)
+        .assert_file(FILE, CONTENT);
+    drop(peers);
+    server.assert_alive();
+}
+
+#[test]
 fn many_connections_cost_memory_and_no_threads() {
     let root = root();
     let server = TestServer::start(

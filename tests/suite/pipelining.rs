@@ -36,6 +36,30 @@ fn five_hundred_answers_and_then_the_error_arrive() {
 }
 
 #[test]
+fn fifty_thousand_requests_are_answered_in_their_order() {
+    const REQUESTS: u64 = 50_000;
+    let root = Scratch::with_files([(FILE, CONTENT)]);
+    let server = TestServer::plain(root.path());
+    let mut peer = server.connect();
+    let sending = peer.another();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut sending = sending;
+            for block in 0..REQUESTS / 1_000 {
+                let ids = block * 1_000..(block + 1) * 1_000;
+                let requests =
+                    ids.flat_map(|id| frame(format!(r#"{{"filename":"a.txt","id":{id}}}"#)));
+                sending.send(requests.collect::<Vec<u8>>());
+            }
+        });
+        for id in 0..REQUESTS {
+            let answer = peer.read_answer();
+            assert_eq!((answer.size("id"), answer.body.as_slice()), (id, CONTENT));
+        }
+    });
+}
+
+#[test]
 fn large_answers_in_flight_keep_their_order_and_bytes() {
     let sizes = [300_000, 10, 0, 1_000_000, 262_144, 5_000_000, 1];
     let root = Scratch::with_files(sizes.map(|size| (size.to_string(), noise(size as u64, size))));
