@@ -2,6 +2,7 @@
 //! under licences that let anybody use the result.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env::consts::ARCH;
 use std::fs;
 use std::path::Path;
 
@@ -124,7 +125,7 @@ fn metadata() -> Value {
     let cargo = Program::system(env!("CARGO"), "cargo");
     let output = cargo
         .args(["metadata", "--format-version", "1", "--locked", "--offline"])
-        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args(["--filter-platform", &format!("{ARCH}-unknown-linux-gnu")])
         .env("HOME", std::env::var_os("HOME").unwrap_or_default())
         .env(
             "CARGO_HOME",
