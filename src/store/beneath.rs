@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::time::ClockId;
 
+use crate::store::index::is_open_here;
 use crate::store::{ObjectMeta, Stamp, StoreError};
 use crate::wire::{ObjectKind, ResourcePath, Timestamp};
 
@@ -78,13 +79,13 @@ impl Root {
     /// Looks at what the path stands for, without opening it.
     pub(super) fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
         let handle = self.resolve(path, OFlags::PATH).map_err(from_errno)?;
-        meta_of(&handle).map_err(from_errno)
+        servable(meta_of(&handle).map_err(from_errno)?)
     }
 
     /// Opens the regular file that the path stands for. Never blocks.
     pub(super) fn open_file(&self, path: &ResourcePath) -> Result<(File, ObjectMeta), StoreError> {
         let handle = self.resolve(path, OFlags::PATH).map_err(from_errno)?;
-        let meta = meta_of(&handle).map_err(from_errno)?;
+        let meta = servable(meta_of(&handle).map_err(from_errno)?)?;
         match meta.kind {
             ObjectKind::File => {}
             ObjectKind::Directory => return Err(StoreError::IsDirectory),
@@ -158,6 +159,16 @@ impl Root {
             Some(found) => Ok(found),
             None => rustix::fs::openat(&self.folder, ".", flags | OFlags::CLOEXEC, Mode::empty()),
         }
+    }
+}
+
+/// The files of an index that this process has open are as good as missing: to open and close
+/// one would take its locks away.
+fn servable(meta: ObjectMeta) -> Result<ObjectMeta, StoreError> {
+    if is_open_here(&meta.stamp) {
+        Err(StoreError::NotFound)
+    } else {
+        Ok(meta)
     }
 }
 

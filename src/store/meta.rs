@@ -83,7 +83,8 @@ pub(super) fn is_within(age: Duration, earlier: Timestamp, later: Timestamp) -> 
     (0..=age.as_nanos().cast_signed()).contains(&(nanoseconds(later) - nanoseconds(earlier)))
 }
 
-fn nanoseconds(time: Timestamp) -> i128 {
+/// Since 1970.
+pub(super) fn nanoseconds(time: Timestamp) -> i128 {
     i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds)
 }
 

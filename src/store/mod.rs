@@ -17,7 +17,10 @@ use std::io;
 pub use catalog::{Asker, Catalog, CatalogLimits, DigestState, WakeFn};
 pub use error::StoreError;
 pub use flight::Ticket;
-pub use index::{DigestIndex, KnownDigest, MEMORY_INDEX_ROWS_MAX, MemoryIndex};
+pub use index::{
+    DigestIndex, FileIndex, IndexError, IndexEvent, KnownDigest, MEMORY_INDEX_ROWS_MAX,
+    MemoryIndex, NoIndex,
+};
 pub use local::{DirectoryOptions, DirectoryStore};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};

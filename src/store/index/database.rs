@@ -1,0 +1,530 @@
+//! The one file that speaks SQL: rows by inode in a file that several processes share.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+
+use super::IndexError;
+use crate::digest::Md5Stream;
+use crate::store::meta::nanoseconds;
+use crate::store::{KnownDigest, Stamp};
+use crate::wire::{Md5Digest, Timestamp};
+
+/// One connection to the file of an index.
+pub(super) struct Database {
+    connection: Connection,
+}
+
+/// Where a row is: device and inode, as SQLite has integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    device: i64,
+    inode: i64,
+}
+
+impl Key {
+    /// Below every other.
+    pub(super) const FIRST: Key = Key {
+        device: i64::MIN,
+        inode: i64::MIN,
+    };
+
+    pub(super) fn of(stamp: &Stamp) -> Key {
+        Key {
+            device: stamp.device.cast_signed(),
+            inode: stamp.inode.cast_signed(),
+        }
+    }
+}
+
+/// Days since 1970.
+pub(super) type Day = u32;
+
+/// What becomes of a row.
+#[derive(Clone, Copy)]
+pub(super) enum Change {
+    /// It is this, last used on that day.
+    Put(Stamp, KnownDigest, Day),
+    /// It goes.
+    Remove,
+}
+
+/// Rows in the order of their keys: pages are touched one after the other, and once.
+pub(super) type Batch = BTreeMap<Key, Change>;
+
+impl Database {
+    /// Opens a file that is there, for reading and writing, and makes an empty one an index.
+    /// Fails unless a write goes through.
+    pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Database, IndexError> {
+        let mut database = Database::connect(path, busy_timeout).map_err(meaning)?;
+        let state = database.state()?;
+        database.share()?;
+        let transaction = database
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(meaning)?;
+        if state == State::Empty {
+            transaction.execute_batch(SCHEMA).map_err(meaning)?;
+        }
+        // These write even if nothing changes, so that what cannot be written shows now.
+        transaction
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .and_then(|()| transaction.pragma_update(None, "user_version", VERSION))
+            .and_then(|()| transaction.commit())
+            .map_err(meaning)?;
+        Ok(database)
+    }
+
+    /// What is in the file, which is not touched if it is no index.
+    fn state(&self) -> Result<State, IndexError> {
+        let number = |sql| {
+            self.connection
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
+        };
+        let application = number("PRAGMA application_id").map_err(meaning)?;
+        let version = number("PRAGMA user_version").map_err(meaning)?;
+        let schema: Vec<String> = self
+            .connection
+            .prepare("SELECT coalesce(sql, name) FROM sqlite_schema")
+            .and_then(|mut query| query.query_map([], |row| row.get(0))?.collect())
+            .map_err(meaning)?;
+        match (application, version, schema.as_slice()) {
+            (0, 0, []) => Ok(State::Empty),
+            (APPLICATION_ID, VERSION, [schema]) if schema == SCHEMA => Ok(State::Index),
+            (APPLICATION_ID, found, _) if found > VERSION => {
+                let known = VERSION;
+                Err(IndexError::Newer { found, known })
+            }
+            (APPLICATION_ID, ..) => {
+                let reason = "its tables are not those of an index";
+                Err(IndexError::Damaged(reason.to_owned()))
+            }
+            _ => Err(IndexError::Foreign),
+        }
+    }
+
+    /// Lets several programs read while one writes.
+    fn share(&self) -> Result<(), IndexError> {
+        let mode: String = self
+            .connection
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(meaning)?;
+        if mode != "wal" {
+            let reason = format!("file system does not allow a shared log ({mode})");
+            return Err(IndexError::Failed(reason.into()));
+        }
+        Ok(())
+    }
+
+    /// Opens an index for looking up only.
+    pub(super) fn open_reader(path: &Path) -> Result<Database, IndexError> {
+        let database = Database::connect(path, READER_BUSY_TIMEOUT).map_err(meaning)?;
+        // A first look opens the log and the table of locks too, while its caller sees to it
+        // that nobody renames them.
+        database.rows_after(Key::FIRST, 1)?;
+        Ok(database)
+    }
+
+    fn connect(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Database> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(busy_timeout)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        // Closing would delete the log by its name, which is another index's by now if
+        // somebody deleted or renamed this one.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // NORMAL: a power cut may lose the last rows, and never the index.
+        connection.execute_batch(
+            "PRAGMA synchronous = NORMAL; PRAGMA cell_size_check = ON; PRAGMA cache_size = -1024;
+             PRAGMA journal_size_limit = 16777216",
+        )?;
+        Ok(Database { connection })
+    }
+
+    /// The digest under exactly this stamp, and the day its row was last used.
+    pub(super) fn look_up(&self, stamp: &Stamp) -> Result<Option<(KnownDigest, Day)>, IndexError> {
+        let key = Key::of(stamp);
+        let row = self
+            .connection
+            .prepare_cached(LOOK_UP)
+            .and_then(|mut query| {
+                query
+                    .query_row([key.device, key.inode], |row| {
+                        Ok((Fields::read(row)?, row.get::<_, i64>(DAY)?))
+                    })
+                    .optional()
+            });
+        match row {
+            Ok(row) => Ok(row.and_then(|(fields, day)| {
+                let known = fields.known(stamp)?;
+                Some((known, Day::try_from(day).unwrap_or_default()))
+            })),
+            Err(error) => Err(meaning(error)),
+        }
+    }
+
+    /// Applies changes, all or none.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), IndexError> {
+        self.try_write(batch).map_err(meaning)
+    }
+
+    fn try_write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut put = transaction.prepare_cached(PUT)?;
+            let mut remove = transaction.prepare_cached(REMOVE)?;
+            for (key, change) in batch {
+                let fields = match change {
+                    Change::Put(stamp, known, day) => {
+                        Fields::of(stamp, known).map(|fields| (fields, day))
+                    }
+                    Change::Remove => None,
+                };
+                let Some((fields, day)) = fields else {
+                    remove.execute([key.device, key.inode])?;
+                    continue;
+                };
+                put.execute(rusqlite::params![
+                    key.device,
+                    key.inode,
+                    fields.size,
+                    fields.mtime,
+                    fields.ctime,
+                    fields.made,
+                    fields.md5,
+                    fields.proof(*key),
+                    day
+                ])?;
+            }
+        }
+        transaction.commit()
+    }
+
+    /// The first rows after a key, at most so many, with the days they were last used.
+    pub(super) fn rows_after(
+        &self,
+        key: Key,
+        rows_max: u32,
+    ) -> Result<Vec<(Key, Day)>, IndexError> {
+        let read = || {
+            let mut query = self.connection.prepare_cached(ROWS_AFTER)?;
+            let rows = query.query_map((key.device, key.inode, rows_max), |row| {
+                let (device, inode) = (row.get(0)?, row.get(1)?);
+                let day = Day::try_from(row.get::<_, i64>(2)?).unwrap_or_default();
+                Ok((Key { device, inode }, day))
+            })?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(meaning)
+    }
+
+    /// How long a write waits for those of others.
+    pub(super) fn set_busy_timeout(&self, timeout: Duration) -> Result<(), IndexError> {
+        self.connection.busy_timeout(timeout).map_err(meaning)
+    }
+
+    /// Moves the log's rows into the file, as far as nobody still reads the log.
+    pub(super) fn tidy(&self) {
+        // A log that stays is read by the next who opens the index.
+        let _ = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Empty,
+    Index,
+}
+
+/// What a row says besides its key and day.
+#[derive(Clone, Copy)]
+struct Fields {
+    size: i64,
+    mtime: i64,
+    ctime: i64,
+    made: i64,
+    md5: [u8; 16],
+    /// As read; what it should be is [`Fields::proof`].
+    proof: i64,
+}
+
+impl Fields {
+    /// `None` if a time is none that fits: outside the years 1678 to 2262.
+    fn of(stamp: &Stamp, known: &KnownDigest) -> Option<Fields> {
+        let fits = |time| i64::try_from(nanoseconds(time)).ok();
+        Some(Fields {
+            size: stamp.size.cast_signed(),
+            mtime: fits(stamp.mtime)?,
+            ctime: fits(stamp.ctime)?,
+            made: fits(known.made)?,
+            md5: *known.md5.as_bytes(),
+            proof: 0,
+        })
+    }
+
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Fields> {
+        Ok(Fields {
+            size: row.get(0)?,
+            mtime: row.get(1)?,
+            ctime: row.get(2)?,
+            made: row.get(3)?,
+            md5: row.get(4)?,
+            proof: row.get(5)?,
+        })
+    }
+
+    /// The digest, if the row is of this stamp and says what was once written.
+    fn known(&self, stamp: &Stamp) -> Option<KnownDigest> {
+        let known = KnownDigest {
+            md5: Md5Digest::from_bytes(self.md5),
+            made: timestamp(self.made),
+        };
+        let asked = Fields::of(stamp, &known)?;
+        let same = self.size == asked.size
+            && self.mtime == asked.mtime
+            && self.ctime == asked.ctime
+            && self.proof == asked.proof(Key::of(stamp));
+        same.then_some(known)
+    }
+
+    /// A digest of everything a look-up depends on: a bit that a disk flipped must not make a
+    /// wrong digest of a right one. SQLite itself checks the shape of its pages only.
+    fn proof(&self, key: Key) -> i64 {
+        let numbers = [
+            key.device, key.inode, self.size, self.mtime, self.ctime, self.made,
+        ];
+        let mut bytes = [0; 64];
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes[48..].copy_from_slice(&self.md5);
+        let digest = u128::from_le_bytes(*Md5Stream::digest(&bytes).as_bytes());
+        (digest as u64).cast_signed()
+    }
+}
+
+fn timestamp(nanoseconds: i64) -> Timestamp {
+    Timestamp {
+        seconds: nanoseconds.div_euclid(1_000_000_000),
+        nanoseconds: nanoseconds.rem_euclid(1_000_000_000) as u32,
+    }
+}
+
+/// What an error of SQLite means for an index.
+fn meaning(error: rusqlite::Error) -> IndexError {
+    let rusqlite::Error::SqliteFailure(failure, _) = &error else {
+        // Everything else that can happen here is a column of another type or length.
+        return IndexError::Damaged(error.to_string());
+    };
+    match failure.code {
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+            IndexError::Damaged(error.to_string())
+        }
+        ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::FileLockingProtocolFailed => IndexError::Locked,
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => IndexError::ReadOnly,
+        ErrorCode::DiskFull => IndexError::Full,
+        _ if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => IndexError::Full,
+        _ => IndexError::Failed(error.into()),
+    }
+}
+
+/// "ftix" in the file's header, where `file` and SQLite's own tools show it.
+const APPLICATION_ID: i64 = 0x6674_6978;
+/// To be raised with every change of the schema or of what a row means.
+const VERSION: i64 = 1;
+/// A row is about 90 bytes. Times are nanoseconds since 1970, `used` a day since then.
+const SCHEMA: &str = "CREATE TABLE digest (device INTEGER NOT NULL, inode INTEGER NOT NULL, \
+    size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, made INTEGER NOT NULL, \
+    md5 BLOB NOT NULL, proof INTEGER NOT NULL, used INTEGER NOT NULL, \
+    PRIMARY KEY (device, inode)) STRICT, WITHOUT ROWID";
+const LOOK_UP: &str = "SELECT size, mtime, ctime, made, md5, proof, used FROM digest \
+    WHERE device = ?1 AND inode = ?2";
+/// The place of `used` in [`LOOK_UP`].
+const DAY: usize = 6;
+const PUT: &str = "REPLACE INTO digest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const REMOVE: &str = "DELETE FROM digest WHERE device = ?1 AND inode = ?2";
+const ROWS_AFTER: &str = "SELECT device, inode, used FROM digest \
+    WHERE (device, inode) > (?1, ?2) ORDER BY device, inode LIMIT ?3";
+/// Readers wait for nobody, except for an instant while somebody recovers a log.
+const READER_BUSY_TIMEOUT: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index");
+        std::fs::write(&path, "").unwrap();
+        let database = Database::open(&path, Duration::ZERO).unwrap();
+        (folder, database)
+    }
+
+    fn stamp(inode: u64) -> Stamp {
+        Stamp {
+            device: u64::MAX,
+            inode,
+            size: 5_000_000_000,
+            mtime: timestamp(-1),
+            ctime: timestamp(1_800_000_000_123_456_789),
+        }
+    }
+
+    fn known(byte: u8) -> KnownDigest {
+        KnownDigest {
+            md5: Md5Digest::from_bytes([byte; 16]),
+            made: timestamp(1_800_000_005_000_000_001),
+        }
+    }
+
+    fn put(database: &mut Database, stamp: &Stamp, known: KnownDigest, day: Day) {
+        let change = Change::Put(*stamp, known, day);
+        database
+            .write(&Batch::from([(Key::of(stamp), change)]))
+            .unwrap();
+    }
+
+    #[test]
+    fn gives_back_what_was_put_under_exactly_that_stamp() {
+        let (_folder, mut database) = database();
+        let kept = stamp(u64::MAX - 1);
+        put(&mut database, &kept, known(1), 9);
+        assert_eq!(database.look_up(&kept).unwrap(), Some((known(1), 9)));
+        let later = timestamp(77);
+        for other in [
+            Stamp { device: 2, ..kept },
+            Stamp { inode: 8, ..kept },
+            Stamp { size: 4, ..kept },
+            Stamp {
+                mtime: later,
+                ..kept
+            },
+            Stamp {
+                ctime: later,
+                ..kept
+            },
+        ] {
+            assert_eq!(database.look_up(&other).unwrap(), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_does_not_fit_is_not_kept() {
+        let (_folder, mut database) = database();
+        let far = Timestamp {
+            seconds: 1 << 40,
+            nanoseconds: 0,
+        };
+        let odd = Stamp {
+            mtime: far,
+            ..stamp(1)
+        };
+        put(&mut database, &stamp(1), known(1), 0);
+        put(&mut database, &odd, known(2), 0);
+        assert_eq!(database.look_up(&odd).unwrap(), None);
+        assert_eq!(database.look_up(&stamp(1)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_row_that_changed_by_itself_is_not_believed() {
+        let columns = [
+            ("size", "size + 1"),
+            ("mtime", "mtime + 1"),
+            ("made", "made + 1"),
+            ("md5", "x'00000000000000000000000000000001'"),
+            ("proof", "proof + 1"),
+        ];
+        for (column, value) in columns {
+            let (_folder, mut database) = database();
+            put(&mut database, &stamp(3), known(1), 0);
+            let sql = format!("UPDATE digest SET {column} = {value}");
+            assert_eq!(database.connection.execute(&sql, []).unwrap(), 1);
+            assert_eq!(database.look_up(&stamp(3)).unwrap(), None, "{column}");
+        }
+        // A row moved to another inode, as a damaged key would.
+        let (_folder, mut database) = database();
+        put(&mut database, &stamp(3), known(1), 0);
+        database
+            .connection
+            .execute("UPDATE digest SET inode = 4", [])
+            .unwrap();
+        assert_eq!(database.look_up(&stamp(4)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_digest_of_another_length_is_damage() {
+        let (_folder, mut database) = database();
+        put(&mut database, &stamp(3), known(1), 0);
+        database
+            .connection
+            .execute("UPDATE digest SET md5 = x'00'", [])
+            .unwrap();
+        let error = database.look_up(&stamp(3)).unwrap_err();
+        assert!(matches!(error, IndexError::Damaged(_)), "{error}");
+    }
+
+    #[test]
+    fn walks_the_rows_in_the_order_of_batches() {
+        let (_folder, mut database) = database();
+        let inodes = [3, 1, u64::MAX, 2, 1 << 63];
+        for inode in inodes {
+            put(&mut database, &stamp(inode), known(1), 5);
+        }
+        let all = database.rows_after(Key::FIRST, 10).unwrap();
+        let mut keys: Vec<Key> = inodes.map(|inode| Key::of(&stamp(inode))).into();
+        keys.sort();
+        assert_eq!(all, keys.iter().map(|&key| (key, 5)).collect::<Vec<_>>());
+        assert_eq!(database.rows_after(keys[1], 2).unwrap(), all[2..4]);
+    }
+
+    #[test]
+    fn the_file_says_what_it_is() {
+        let (folder, database) = database();
+        let path = folder.path().join("index");
+        drop(Database::open(&path, Duration::ZERO).unwrap());
+        let version = |connection: &Connection, number: i64| {
+            connection
+                .pragma_update(None, "user_version", number)
+                .unwrap();
+        };
+        version(&database.connection, 7);
+        assert!(matches!(
+            Database::open(&path, Duration::ZERO),
+            Err(IndexError::Newer {
+                found: 7,
+                known: VERSION
+            })
+        ));
+        version(&database.connection, VERSION);
+        database
+            .connection
+            .execute("CREATE TABLE more (x)", [])
+            .unwrap();
+        assert!(matches!(
+            Database::open(&path, Duration::ZERO),
+            Err(IndexError::Damaged(_))
+        ));
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other");
+        let other = Connection::open(&path).unwrap();
+        other.execute("CREATE TABLE photos (name)", []).unwrap();
+        assert!(matches!(
+            Database::open(&path, Duration::ZERO),
+            Err(IndexError::Foreign)
+        ));
+    }
+}

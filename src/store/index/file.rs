@@ -1,0 +1,485 @@
+//! An index in a file, with a table in memory before it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::database::{Database, Day};
+use super::place::Place;
+use super::table::InodeTable;
+use super::writer::{Op, Writer};
+use crate::store::{DigestIndex, IndexError, IndexEvent, KnownDigest, Stamp};
+
+/// An index that outlives the process, in a file that any number of processes share.
+///
+/// A look-up is answered from a table in memory, and what is not there is looked up in the
+/// file once, in microseconds: so a start costs nothing, and what other processes add is
+/// found. A thread writes, in batches; nobody waits for it, and if it cannot keep up, rows
+/// are left out. Losing the file, at any moment, costs time only.
+///
+/// A digest is found only under the stamp it was made for, with the time of the last change
+/// of any kind. Where devices are numbered anew at each boot, rows of before are not found or,
+/// if another device has the number now, another file would need the inode, the size and both
+/// times to the nanosecond to be taken for the one that was hashed.
+pub struct FileIndex {
+    shared: Arc<Shared>,
+    ops: Sender<Op>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What the askers and the writer share.
+pub(super) struct Shared {
+    front: InodeTable<Front>,
+    readers: [Mutex<Option<Database>>; READERS],
+    has_file: AtomicBool,
+    today: AtomicU32,
+}
+
+/// A row of the table in memory.
+#[derive(Clone, Copy)]
+struct Front {
+    /// `None`: it was found wrong, and what the file may still say does not count.
+    known: Option<KnownDigest>,
+    used: Day,
+}
+
+impl FileIndex {
+    /// Opens the index, or begins it, in a folder that is made if need be. A file that is
+    /// damaged, or of a later version, is renamed and reported, and a new one begun.
+    ///
+    /// `report` hears of what happens to the file, now and later, from any thread.
+    ///
+    /// # Errors
+    /// The file cannot be used, for a reason that a new one would not cure.
+    pub fn open(
+        path: &Path,
+        report: impl Fn(IndexEvent) + Send + 'static,
+    ) -> Result<FileIndex, IndexError> {
+        FileIndex::open_on(path, report, today)
+    }
+
+    pub(super) fn open_on(
+        path: &Path,
+        report: impl Fn(IndexEvent) + Send + 'static,
+        today: impl Fn() -> Day + Send + 'static,
+    ) -> Result<FileIndex, IndexError> {
+        let shared = Arc::new(Shared {
+            front: InodeTable::new(),
+            readers: Default::default(),
+            has_file: AtomicBool::new(false),
+            today: AtomicU32::new(today()),
+        });
+        let place = Place::make(path)?;
+        let writer = Writer::open(place, Arc::clone(&shared), report, today)?;
+        let (ops, received) = bounded(QUEUED_OPS_MAX);
+        let writer = thread::Builder::new()
+            .name("ft-index".to_owned())
+            .spawn(move || writer.run(&received))
+            .map_err(|error| IndexError::Failed(error.into()))?;
+        Ok(FileIndex {
+            shared,
+            ops,
+            writer: Some(writer),
+        })
+    }
+
+    /// Waits until everything remembered before is in the file, or left out of it for good.
+    /// Returns whether that was within this time.
+    pub fn flush(&self, within: Duration) -> bool {
+        let (done, is_done) = bounded(1);
+        self.ops.send_timeout(Op::Flush(done), within).is_ok()
+            && is_done.recv_timeout(within).is_ok()
+    }
+
+    /// Digest and freshness of the row in memory; the inner `None` is a row that was
+    /// forgotten.
+    fn in_front(&self, stamp: &Stamp) -> Option<Option<KnownDigest>> {
+        let today = self.shared.today.load(Ordering::Relaxed);
+        let look = |row: &mut Front| {
+            let is_due = row.used.saturating_add(USE_NOTED_DAYS) <= today;
+            if is_due {
+                row.used = today;
+            }
+            (row.known, is_due)
+        };
+        let (known, is_due) = self.shared.front.update(stamp, look)?;
+        if let (Some(known), true) = (known, is_due) {
+            let _ = self.ops.try_send(Op::Put(*stamp, known));
+        }
+        Some(known)
+    }
+
+    fn in_file(&self, stamp: &Stamp) -> Option<(KnownDigest, Day)> {
+        if !self.shared.has_file.load(Ordering::Acquire) {
+            return None;
+        }
+        match self.shared.reader().as_ref()?.look_up(stamp) {
+            Ok(found) => found,
+            Err(error) if error.is_of_content() => {
+                // The first to notice says so; the writer begins a new file.
+                if self.shared.has_file.swap(false, Ordering::AcqRel) {
+                    let _ = self.ops.try_send(Op::Damaged(error));
+                }
+                None
+            }
+            // Busy, or a disk that fails: a digest made anew is as good.
+            Err(_) => None,
+        }
+    }
+}
+
+impl DigestIndex for FileIndex {
+    fn look_up(&self, stamp: &Stamp) -> Option<KnownDigest> {
+        if let Some(known) = self.in_front(stamp) {
+            return known;
+        }
+        let (known, used) = self.in_file(stamp)?;
+        // Not in place of what was put there meanwhile: it may have been found wrong.
+        let known = Some(known);
+        self.shared.front.put_if_new(stamp, Front { known, used });
+        self.in_front(stamp).flatten()
+    }
+
+    fn remember(&self, stamp: &Stamp, known: KnownDigest) {
+        let used = self.shared.today.load(Ordering::Relaxed);
+        let row = Front {
+            known: Some(known),
+            used,
+        };
+        self.shared.front.put(stamp, row);
+        let _ = self.ops.try_send(Op::Put(*stamp, known));
+    }
+
+    fn forget(&self, stamp: &Stamp) {
+        let used = self.shared.today.load(Ordering::Relaxed);
+        self.shared.front.put(stamp, Front { known: None, used });
+        let _ = self.ops.try_send(Op::Remove(*stamp));
+    }
+
+    fn catch_up(&self) {
+        if self.ops.len() > QUEUED_OPS_MAX / 2 {
+            self.flush(CATCH_UP_TIMEOUT);
+        }
+    }
+}
+
+impl Drop for FileIndex {
+    fn drop(&mut self) {
+        let _ = self.ops.send(Op::End);
+        if let Some(writer) = self.writer.take() {
+            // A panic was reported when it happened.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Connections for the askers; without any the table in memory is all there is.
+    pub(super) fn set_readers(&self, databases: Vec<Database>) {
+        let has_file = !databases.is_empty();
+        self.has_file.store(false, Ordering::Release);
+        let mut databases = databases.into_iter();
+        for reader in &self.readers {
+            *locked(reader) = databases.next();
+        }
+        self.has_file.store(has_file, Ordering::Release);
+    }
+
+    pub(super) fn set_today(&self, today: Day) {
+        self.today.store(today, Ordering::Relaxed);
+    }
+
+    /// A connection that nobody uses; the first one if there is none.
+    fn reader(&self) -> MutexGuard<'_, Option<Database>> {
+        for reader in &self.readers {
+            match reader.try_lock() {
+                Ok(guard) => return guard,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        locked(&self.readers[0])
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn today() -> Day {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let days = since.map_or(0, |since| since.as_secs() / 86_400);
+    Day::try_from(days).unwrap_or(Day::MAX)
+}
+
+/// Connections for look-ups; each is busy for some 5 µs.
+pub(super) const READERS: usize = 4;
+/// Rows on their way to the file, about 2 MiB.
+const QUEUED_OPS_MAX: usize = 16_384;
+/// Who looks a row up so long after it was last noted as used has that noted.
+const USE_NOTED_DAYS: Day = 30;
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::os::unix::fs::{FileExt, symlink};
+    use std::path::PathBuf;
+    use std::sync::mpsc::{self, Receiver};
+
+    use super::*;
+    use crate::store::{DirectoryOptions, DirectoryStore, Store, StoreError};
+    use crate::wire::{Md5Digest, ResourcePath, Timestamp};
+
+    /// A folder with an index in it, and what the indexes there report.
+    struct Place {
+        folder: tempfile::TempDir,
+        send: mpsc::Sender<IndexEvent>,
+        events: Receiver<IndexEvent>,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let (send, events) = mpsc::channel();
+            Place {
+                folder: tempfile::tempdir().unwrap(),
+                send,
+                events,
+            }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("own/index")
+        }
+
+        fn open(&self) -> FileIndex {
+            self.open_on_day(100)
+        }
+
+        fn open_on_day(&self, day: Day) -> FileIndex {
+            let send = self.send.clone();
+            let report = move |event| send.send(event).unwrap();
+            FileIndex::open_on(&self.path(), report, move || day).unwrap()
+        }
+
+        /// Opens, keeps rows 0 to `count` and closes.
+        fn fill(&self, count: u64) {
+            let index = self.open();
+            for inode in 0..count {
+                index.remember(&stamp(inode), known(1));
+                index.catch_up();
+            }
+        }
+
+        fn assert_quiet(&self) {
+            if let Ok(event) = self.events.try_recv() {
+                panic!("{event:?}");
+            }
+        }
+
+        fn assert_set_aside(&self) {
+            let event = self.events.try_recv().unwrap();
+            let IndexEvent::SetAside { to, .. } = event else {
+                panic!("{event:?}");
+            };
+            assert!(to.exists());
+            self.assert_quiet();
+        }
+    }
+
+    fn time(nanoseconds: u32) -> Timestamp {
+        Timestamp {
+            seconds: 1_700_000_000,
+            nanoseconds,
+        }
+    }
+
+    fn stamp(inode: u64) -> Stamp {
+        Stamp {
+            device: 1,
+            inode,
+            size: 3,
+            mtime: time(1),
+            ctime: time(2),
+        }
+    }
+
+    fn known(byte: u8) -> KnownDigest {
+        KnownDigest {
+            md5: Md5Digest::from_bytes([byte; 16]),
+            made: time(3),
+        }
+    }
+
+    fn written(index: &FileIndex) {
+        assert!(index.flush(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn a_digest_outlives_the_process_under_exactly_its_stamp() {
+        let place = Place::new();
+        place.fill(3);
+        let index = place.open();
+        assert_eq!(index.look_up(&stamp(2)), Some(known(1)));
+        assert_eq!(index.look_up(&stamp(3)), None);
+        let touched = Stamp {
+            ctime: time(9),
+            ..stamp(1)
+        };
+        assert_eq!(index.look_up(&touched), None);
+        assert_eq!(index.look_up(&stamp(1)), Some(known(1)));
+        place.assert_quiet();
+    }
+
+    #[test]
+    fn several_processes_see_each_others_digests() {
+        let place = Place::new();
+        let (one, other) = (place.open(), place.open());
+        assert_eq!(other.look_up(&stamp(1)), None);
+        one.remember(&stamp(1), known(1));
+        written(&one);
+        assert_eq!(other.look_up(&stamp(1)), Some(known(1)));
+        drop(one);
+        other.remember(&stamp(2), known(2));
+        written(&other);
+        assert_eq!(place.open().look_up(&stamp(2)), Some(known(2)));
+        place.assert_quiet();
+    }
+
+    #[test]
+    fn what_was_forgotten_is_not_found_while_the_file_still_has_it() {
+        let place = Place::new();
+        place.fill(1);
+        let index = place.open();
+        assert_eq!(index.look_up(&stamp(0)), Some(known(1)));
+        index.forget(&stamp(0));
+        assert_eq!(index.look_up(&stamp(0)), None);
+        written(&index);
+        assert_eq!(place.open().look_up(&stamp(0)), None);
+        index.remember(&stamp(0), known(2));
+        assert_eq!(index.look_up(&stamp(0)), Some(known(2)));
+    }
+
+    #[test]
+    fn what_is_used_each_quarter_stays_and_what_is_not_goes() {
+        let place = Place::new();
+        place.fill(2);
+        for day in [190, 280, 370] {
+            let index = place.open_on_day(day);
+            assert_eq!(index.look_up(&stamp(0)), Some(known(1)), "day {day}");
+            written(&index);
+        }
+        let index = place.open_on_day(370);
+        // The sweep is done when the writer has nothing left to do but wait.
+        while index.in_file(&stamp(1)).is_some() {
+            thread::yield_now();
+        }
+        assert_eq!(index.look_up(&stamp(0)), Some(known(1)));
+    }
+
+    #[test]
+    fn every_kind_of_damage_costs_the_index_and_is_said_once() {
+        let zeros = |path: &Path| fs::write(path, vec![0; 40_000]).unwrap();
+        let noise = |path: &Path| fs::write(path, "no database ".repeat(4_000)).unwrap();
+        let cut = |path: &Path| {
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        };
+        let sorts: [&dyn Fn(&Path); 3] = [&zeros, &noise, &cut];
+        for damage in sorts {
+            let place = Place::new();
+            place.fill(5_000);
+            damage(&place.path());
+            let index = place.open();
+            assert_eq!(index.look_up(&stamp(1)), None);
+            index.remember(&stamp(1), known(2));
+            drop(index);
+            place.assert_set_aside();
+            assert_eq!(place.open().look_up(&stamp(1)), Some(known(2)));
+            place.assert_quiet();
+        }
+    }
+
+    #[test]
+    fn a_file_cut_to_nothing_is_a_new_one() {
+        let place = Place::new();
+        place.fill(100);
+        fs::write(place.path(), "").unwrap();
+        let index = place.open();
+        assert_eq!(index.look_up(&stamp(1)), None);
+        place.assert_quiet();
+    }
+
+    #[test]
+    fn damage_that_shows_later_is_replaced_while_requests_go_on() {
+        let place = Place::new();
+        place.fill(20_000);
+        // Everything but the first page, which says that all is well.
+        let file = OpenOptions::new().write(true).open(place.path()).unwrap();
+        let length = file.metadata().unwrap().len() as usize;
+        file.write_all_at(&vec![0x55; length - 4096], 4096).unwrap();
+        let index = place.open();
+        assert_eq!(index.look_up(&stamp(1)), None);
+        index.remember(&stamp(1), known(2));
+        written(&index);
+        drop(index);
+        place.assert_set_aside();
+        assert_eq!(place.open().look_up(&stamp(1)), Some(known(2)));
+    }
+
+    #[test]
+    fn deleting_the_folder_costs_the_digests_and_nothing_else() {
+        let place = Place::new();
+        let index = place.open();
+        index.remember(&stamp(1), known(1));
+        written(&index);
+        fs::remove_dir_all(place.path().parent().unwrap()).unwrap();
+        index.remember(&stamp(2), known(2));
+        written(&index);
+        assert_eq!(index.look_up(&stamp(1)), Some(known(1)));
+        assert_eq!(index.in_file(&stamp(2)), Some((known(2), 100)));
+        let other = place.open();
+        assert_eq!(other.look_up(&stamp(1)), None);
+        other.remember(&stamp(3), known(3));
+        drop((index, other));
+        assert_eq!(place.open().look_up(&stamp(3)), Some(known(3)));
+        place.assert_quiet();
+    }
+
+    #[test]
+    fn its_files_are_refused_by_every_name_while_they_are_open() {
+        let place = Place::new();
+        let root = place.folder.path();
+        let options = DirectoryOptions {
+            show_hidden: true,
+            follow_links_inside: true,
+        };
+        let store = DirectoryStore::open_root(root, options).unwrap();
+        place.fill(1);
+        symlink("own/index", root.join("link")).unwrap();
+        fs::hard_link(place.path(), root.join("hard")).unwrap();
+        let path = |name: &str| ResourcePath::parse(name.as_bytes()).unwrap();
+        let names = [
+            "own/index",
+            "own/index-wal",
+            "own/index-shm",
+            "link",
+            "hard",
+        ];
+        let index = place.open();
+        for name in names {
+            let opened = store.open(&path(name));
+            assert!(matches!(opened, Err(StoreError::NotFound)), "{name}");
+            let looked = store.stat(&path(name));
+            assert!(matches!(looked, Err(StoreError::NotFound)), "{name}");
+        }
+        drop(index);
+        for name in names {
+            assert!(store.open(&path(name)).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Rows that nobody used for long go, and the oldest of too many.
+
+use std::collections::BTreeMap;
+
+use super::IndexError;
+use super::database::{Batch, Change, Database, Day, Key};
+
+/// A walk over all rows in short steps, so that nobody waits long to write in between.
+pub(super) struct Sweep {
+    after: Key,
+    rows: u64,
+    used: BTreeMap<Day, u64>,
+    surplus: Option<Surplus>,
+    rows_max: u64,
+}
+
+/// So many rows that were last used on this day or before are too many.
+struct Surplus {
+    day: Day,
+    rows: u64,
+}
+
+impl Sweep {
+    /// Before its first step. At the end there are at most `rows_max` rows.
+    pub(super) fn new(rows_max: u64) -> Sweep {
+        Sweep {
+            after: Key::FIRST,
+            rows: 0,
+            used: BTreeMap::new(),
+            surplus: None,
+            rows_max,
+        }
+    }
+
+    /// Takes a step. Returns, after the last one, how many rows there are.
+    pub(super) fn step(
+        &mut self,
+        database: &mut Database,
+        today: Day,
+    ) -> Result<Option<u64>, IndexError> {
+        let rows = database.rows_after(self.after, STEP_ROWS)?;
+        let Some(&(last, _)) = rows.last() else {
+            return Ok(self.turn_back());
+        };
+        let doomed = rows.iter().filter(|(_, used)| self.takes(*used, today));
+        let batch: Batch = doomed.map(|(key, _)| (*key, Change::Remove)).collect();
+        if !batch.is_empty() {
+            database.write(&batch)?;
+        }
+        self.after = last;
+        Ok(None)
+    }
+
+    /// Decides about one row, and counts those that stay.
+    fn takes(&mut self, used: Day, today: Day) -> bool {
+        if used.saturating_add(UNUSED_DAYS_MAX) < today {
+            return true;
+        }
+        if let Some(surplus) = &mut self.surplus
+            && used <= surplus.day
+            && surplus.rows > 0
+        {
+            surplus.rows -= 1;
+            return true;
+        }
+        self.rows += 1;
+        if self.surplus.is_none() {
+            *self.used.entry(used).or_default() += 1;
+        }
+        false
+    }
+
+    /// At the end of the table: begins again if too many are left.
+    fn turn_back(&mut self) -> Option<u64> {
+        if self.surplus.is_some() || self.rows <= self.rows_max {
+            return Some(self.rows);
+        }
+        // An eighth more than needed, so that it is not needed again at once.
+        let rows = self.rows - self.rows_max / 8 * 7;
+        let mut older = 0;
+        let day = self.used.iter().find_map(|(day, count)| {
+            older += count;
+            (older >= rows).then_some(*day)
+        });
+        self.surplus = day.map(|day| Surplus { day, rows });
+        self.after = Key::FIRST;
+        self.rows = 0;
+        None
+    }
+}
+
+/// A row is used when its digest was asked for or made; to the month, see
+/// [`super::file`].
+const UNUSED_DAYS_MAX: Day = 120;
+/// A step takes about 2 ms, and 10 ms if all of its rows go.
+const STEP_ROWS: u32 = 5_000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::{KnownDigest, Stamp};
+    use crate::wire::{Md5Digest, Timestamp};
+
+    /// What is left of rows last used on these days.
+    fn swept(days: impl Iterator<Item = Day>, today: Day, rows_max: u64) -> Vec<Day> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index");
+        std::fs::write(&path, "").unwrap();
+        let mut database = Database::open(&path, Duration::ZERO).unwrap();
+        let time = Timestamp {
+            seconds: 1,
+            nanoseconds: 0,
+        };
+        let batch = days.zip(0..).map(|(day, inode)| {
+            let stamp = Stamp {
+                device: 1,
+                inode,
+                size: 0,
+                mtime: time,
+                ctime: time,
+            };
+            let known = KnownDigest {
+                md5: Md5Digest::from_bytes([0; 16]),
+                made: time,
+            };
+            (Key::of(&stamp), Change::Put(stamp, known, day))
+        });
+        database.write(&batch.collect()).unwrap();
+        let mut sweep = Sweep::new(rows_max);
+        let rows = loop {
+            if let Some(rows) = sweep.step(&mut database, today).unwrap() {
+                break rows;
+            }
+        };
+        let left = database.rows_after(Key::FIRST, u32::MAX).unwrap();
+        assert_eq!(left.len() as u64, rows);
+        left.into_iter().map(|(_, day)| day).collect()
+    }
+
+    #[test]
+    fn rows_go_on_the_day_after_the_last_they_may_stay() {
+        let today = 1_000;
+        let last = today - UNUSED_DAYS_MAX;
+        let left = swept(
+            [last, last - 1, today, 0, today + 9].into_iter(),
+            today,
+            100,
+        );
+        assert_eq!(left, [last, today, today + 9]);
+    }
+
+    #[test]
+    fn as_many_as_may_stay_stay() {
+        let rows = STEP_ROWS + 3;
+        let left = swept((0..rows).map(|_| 7), 7, rows.into());
+        assert_eq!(left.len(), rows as usize);
+    }
+
+    #[test]
+    fn of_too_many_the_oldest_go() {
+        let days = (0..STEP_ROWS * 2).map(|row| row % 100);
+        let left = swept(days, 100, 8_000);
+        assert_eq!(left.len(), 7_000);
+        assert!(left.iter().all(|day| *day >= 30));
+        let equally_old = swept((0..801).map(|_| 5), 5, 800);
+        assert_eq!(equally_old.len(), 700);
+    }
+}

@@ -1,0 +1,273 @@
+//! The thread that writes an index, and puts a new one in the place of a damaged one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{io, mem};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::database::{Batch, Change, Database, Day, Key};
+use super::file::{READERS, Shared};
+use super::locks::{Inode, OpenFiles, opening};
+use super::place::{Locked, Place};
+use super::sweep::Sweep;
+use crate::store::{IndexError, IndexEvent, KnownDigest, Stamp};
+
+/// What the writer is told.
+pub(super) enum Op {
+    /// A row is this, and was used today.
+    Put(Stamp, KnownDigest),
+    /// The row of this inode goes.
+    Remove(Stamp),
+    /// Everything before this is to be written now.
+    Flush(Sender<()>),
+    /// A reader found the file damaged.
+    Damaged(IndexError),
+    /// The index is dropped.
+    End,
+}
+
+/// The writer of one index.
+pub(super) struct Writer<R, T> {
+    place: Place,
+    shared: Arc<Shared>,
+    report: R,
+    today: T,
+    file: Option<OpenFile>,
+    batch: Batch,
+    /// The first row of the batch came that long ago.
+    due: Option<Instant>,
+    sweep: Option<Sweep>,
+    /// Rows that may still come before the next sweep.
+    room: u64,
+    is_failing: bool,
+    replacements: u32,
+}
+
+/// The file, as this process has it open. In this order it is closed and then let go.
+struct OpenFile {
+    database: Database,
+    inode: Option<Inode>,
+    _entered: OpenFiles,
+}
+
+impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
+    /// Opens the file, for the readers too.
+    pub(super) fn open(
+        place: Place,
+        shared: Arc<Shared>,
+        report: R,
+        today: T,
+    ) -> Result<Writer<R, T>, IndexError> {
+        let mut writer = Writer {
+            place,
+            shared,
+            report,
+            today,
+            file: None,
+            batch: Batch::new(),
+            due: None,
+            sweep: None,
+            room: 0,
+            is_failing: false,
+            replacements: 0,
+        };
+        let locked = writer.place.lock()?;
+        writer.place.begin(&locked)?;
+        match writer.attach() {
+            Err(reason) if reason.is_of_content() => writer.renew(&locked, reason)?,
+            attached => attached?,
+        }
+        Ok(writer)
+    }
+
+    /// Writes until the index is dropped.
+    pub(super) fn run(mut self, ops: &Receiver<Op>) {
+        loop {
+            match ops.recv_deadline(self.next_look()) {
+                Ok(Op::Put(stamp, known)) => {
+                    self.add(&stamp, Change::Put(stamp, known, (self.today)()));
+                }
+                Ok(Op::Remove(stamp)) => self.add(&stamp, Change::Remove),
+                Ok(Op::Flush(done)) => {
+                    self.write();
+                    let _ = done.send(());
+                }
+                Ok(Op::Damaged(reason)) => self.replace(reason),
+                Err(RecvTimeoutError::Timeout) if self.due.is_some() => self.write(),
+                Err(RecvTimeoutError::Timeout) => self.use_the_rest(),
+                Ok(Op::End) | Err(RecvTimeoutError::Disconnected) => return self.end(),
+            }
+        }
+    }
+
+    fn next_look(&self) -> Instant {
+        let now = Instant::now();
+        match (self.due, &self.sweep) {
+            (Some(due), _) => due,
+            (None, Some(_)) => now,
+            (None, None) => now + REST,
+        }
+    }
+
+    fn add(&mut self, stamp: &Stamp, change: Change) {
+        self.due
+            .get_or_insert_with(|| Instant::now() + BATCH_DELAY_MAX);
+        self.batch.insert(Key::of(stamp), change);
+        if self.batch.len() >= BATCH_ROWS_MAX {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        self.due = None;
+        let batch = mem::take(&mut self.batch);
+        let mut written = self.try_write(&batch);
+        if let Err(reason) = written {
+            if !reason.is_of_content() {
+                return self.fail(reason);
+            }
+            self.replace(reason);
+            written = self.try_write(&batch);
+        }
+        match written {
+            Ok(()) => self.is_failing = false,
+            Err(error) => self.fail(error),
+        }
+        self.room = self.room.saturating_sub(batch.len() as u64);
+        if self.room == 0 && self.sweep.is_none() && self.file.is_some() {
+            self.sweep = Some(Sweep::new(ROWS_MAX));
+        }
+    }
+
+    fn try_write(&mut self, batch: &Batch) -> Result<(), IndexError> {
+        match &mut self.file {
+            Some(file) if !batch.is_empty() => file.database.write(batch),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Rows are left out, which is said once until it works again.
+    fn fail(&mut self, error: IndexError) {
+        if !mem::replace(&mut self.is_failing, true) {
+            (self.report)(IndexEvent::NotWritten(error));
+        }
+    }
+
+    /// Nothing is to be written.
+    fn use_the_rest(&mut self) {
+        let today = (self.today)();
+        self.shared.set_today(today);
+        let (Some(sweep), Some(file)) = (&mut self.sweep, &mut self.file) else {
+            self.sweep = None;
+            return;
+        };
+        match sweep.step(&mut file.database, today) {
+            Ok(None) => {}
+            Ok(Some(rows)) => {
+                self.sweep = None;
+                self.room = ROWS_MAX.saturating_sub(rows).max(BATCH_ROWS_MAX as u64);
+            }
+            Err(reason) if reason.is_of_content() => self.replace(reason),
+            // Somebody else writes, or nobody can: another time.
+            Err(_) => {
+                self.sweep = None;
+                self.room = ROWS_MAX;
+            }
+        }
+    }
+
+    /// Goes on with a new file.
+    fn replace(&mut self, reason: IndexError) {
+        let damaged = self.detach();
+        if self.replacements == REPLACEMENTS_MAX {
+            return (self.report)(IndexEvent::GivenUp(reason));
+        }
+        self.replacements += 1;
+        if let Err(error) = self.try_replace(damaged, reason) {
+            (self.report)(IndexEvent::GivenUp(error));
+        }
+    }
+
+    fn try_replace(
+        &mut self,
+        damaged: Option<Inode>,
+        reason: IndexError,
+    ) -> Result<(), IndexError> {
+        let locked = self.place.lock()?;
+        if damaged.is_some() && self.place.inode() == damaged {
+            return self.renew(&locked, reason);
+        }
+        // Another process has done it, or somebody deleted it.
+        self.place.begin(&locked)?;
+        self.attach()
+    }
+
+    /// Sets the file aside and begins a new one.
+    fn renew(&mut self, locked: &Locked, reason: IndexError) -> Result<(), IndexError> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seconds = since.map_or(0, |since| since.as_secs());
+        let aside = self.place.set_aside(locked, seconds);
+        let to = aside.map_err(|error: io::Error| IndexError::Failed(error.into()))?;
+        self.place.begin(locked)?;
+        self.attach()?;
+        (self.report)(IndexEvent::SetAside { reason, to });
+        Ok(())
+    }
+
+    /// Opens the file that is there. Called under the lock.
+    fn attach(&mut self) -> Result<(), IndexError> {
+        let path = self.place.file();
+        let ((database, readers), entered) = opening(&self.place.files(), || {
+            let database = Database::open(path, OPENING_BUSY_TIMEOUT)?;
+            database.set_busy_timeout(WRITING_BUSY_TIMEOUT)?;
+            let readers = (0..READERS).map(|_| Database::open_reader(path));
+            let readers = readers.collect::<Result<Vec<Database>, IndexError>>()?;
+            Ok::<_, IndexError>((database, readers))
+        })?;
+        self.shared.set_readers(readers);
+        self.file = Some(OpenFile {
+            database,
+            inode: self.place.inode(),
+            _entered: entered,
+        });
+        self.sweep = Some(Sweep::new(ROWS_MAX));
+        Ok(())
+    }
+
+    /// Closes the file, and says which it was.
+    fn detach(&mut self) -> Option<Inode> {
+        self.shared.set_readers(Vec::new());
+        self.file.take().and_then(|file| file.inode)
+    }
+
+    fn end(mut self) {
+        self.write();
+        if let Some(file) = &self.file
+            && file.database.set_busy_timeout(ENDING_BUSY_TIMEOUT).is_ok()
+        {
+            file.database.tidy();
+        }
+    }
+}
+
+impl<R, T> Drop for Writer<R, T> {
+    fn drop(&mut self) {
+        // Readers must not outlive the entry in the table of open files.
+        self.shared.set_readers(Vec::new());
+    }
+}
+
+/// A batch of so many rows, sorted, is written in some 5 ms.
+const BATCH_ROWS_MAX: usize = 2_000;
+/// What a crash may cost.
+const BATCH_DELAY_MAX: Duration = Duration::from_millis(500);
+/// The most rows of an index, which are about 400 MB.
+const ROWS_MAX: u64 = 4_000_000;
+/// How often a process begins a new file before it takes the disk for broken.
+const REPLACEMENTS_MAX: u32 = 3;
+/// How often a writer without work looks at the date.
+const REST: Duration = Duration::from_secs(600);
+const OPENING_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+const WRITING_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const ENDING_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
