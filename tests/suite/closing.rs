@@ -26,6 +26,20 @@ fn an_error_reaches_a_peer_that_goes_on_sending() {
 }
 
 #[test]
+fn what_a_peer_sends_after_its_error_is_dropped_and_not_answered_with_a_reset() {
+    let (_root, server) = server();
+    let mut peer = server.connect();
+    peer.send_frame("[]");
+    assert_eq!(peer.read_answer().code(), Some("bad_frame"));
+    peer.expect_eof();
+    // A server that had closed would reset at the first of these, and the next would fail.
+    for piece in noise(1, 800_000).chunks(50_000) {
+        peer.send(piece);
+        peer.expect_eof();
+    }
+}
+
+#[test]
 fn a_peer_that_neither_reads_nor_closes_is_let_go_of_within_seconds() {
     let (_root, server) = server();
     server.assert_alive();
