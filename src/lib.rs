@@ -3,6 +3,8 @@
 //! under its name only after its md5 was checked.
 //!
 //! The modules are floors: each may name only the ones above it in this list.
+#![doc = ""]
+#![doc = include_str!("ARCHITECTURE.md")]
 
 // The blank lines keep the order of the floors from being sorted.
 pub mod wire;
