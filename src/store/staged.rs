@@ -61,3 +61,6 @@ impl StageError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
