@@ -29,3 +29,6 @@ pub use event::{Action, Downloaded, Event, PROGRESS_INTERVAL};
 pub use job::Download;
 pub use pour::{Pour, pour};
 pub use session::{ReceivingHalf, SendingHalf, Session};
+
+#[cfg(test)]
+mod tests;

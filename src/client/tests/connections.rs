@@ -1,0 +1,246 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use super::scripted::{config, file, frame, md5_hex};
+use crate::client::{
+    ClientConfig, ClientError, ConnectError, Event, Session, SessionError, download,
+};
+use crate::net::Address;
+use crate::wire::{Action, Call, GetRequest, ResourcePath};
+
+fn loopback(listener: &TcpListener) -> Address {
+    Address::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: listener.local_addr().unwrap().port(),
+    }
+}
+
+fn get(name: &str) -> Call {
+    let path = ResourcePath::parse(name.as_bytes()).unwrap();
+    Call {
+        action: Action::Get(GetRequest::whole(path)),
+        id: None,
+    }
+}
+
+#[test]
+fn a_session_reads_answers_whatever_pieces_they_come_in() {
+    for piece_bytes in [1, 2, 3, 1000] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut session = Session::connect(&loopback(&listener), &config(), None).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let answers = [file("a", b"aaa"), file("b", b""), file("c", b"c")].concat();
+        let sender = std::thread::spawn(move || {
+            peer.set_nodelay(true).unwrap();
+            for piece in answers.chunks(piece_bytes) {
+                peer.write_all(piece).unwrap();
+            }
+        });
+        for (name, content) in [("a", &b"aaa"[..]), ("b", b""), ("c", b"c")] {
+            let header = session.receiving.header().unwrap();
+            assert_eq!(
+                (&*header.name, header.total_size),
+                (name.as_bytes(), content.len() as u64)
+            );
+            let mut body = Vec::new();
+            while body.len() < content.len() {
+                let left = (content.len() - body.len()) as u64;
+                body.extend_from_slice(session.receiving.body(left).unwrap());
+            }
+            assert_eq!(body, content);
+        }
+        sender.join().unwrap();
+        let end = session.receiving.header().unwrap_err();
+        assert!(
+            matches!(end, ClientError::Session(SessionError::CutOff(_))),
+            "{end:?}"
+        );
+    }
+}
+
+#[test]
+fn requests_go_out_together_and_before_any_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut session = Session::connect(&loopback(&listener), &config(), None).unwrap();
+    session.sending.send(&get("a")).unwrap();
+    session.sending.send(&get("b")).unwrap();
+    session.sending.flush().unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    let expected = [frame(r#"{"filename":"a"}"#), frame(r#"{"filename":"b"}"#)].concat();
+    let mut heard = vec![0; expected.len()];
+    peer.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, expected);
+}
+
+#[test]
+fn a_server_on_a_unix_socket_is_reached() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut session = Session::connect(&Address::Unix(path), &config(), None).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.write_all(&file("f", b"")).unwrap();
+    assert_eq!(&*session.receiving.header().unwrap().name, b"f");
+}
+
+#[test]
+fn why_there_is_no_connection_is_told_apart() {
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        loopback(&listener)
+    };
+    let error = Session::connect(&gone, &config(), None).unwrap_err();
+    assert!(
+        matches!(error, ClientError::Connect(ConnectError::Failed { .. })),
+        "{error:?}"
+    );
+
+    let host = "no..host".to_owned();
+    let error = Session::connect(&Address::Tcp { host, port: 1 }, &config(), None).unwrap_err();
+    assert!(
+        matches!(error, ClientError::Connect(ConnectError::Name { .. })),
+        "{error:?}"
+    );
+
+    let config = ClientConfig {
+        family: crate::client::AddressFamily::V6,
+        ..config()
+    };
+    let error = Session::connect(&gone, &config, None).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ClientError::Connect(ConnectError::NoneOfFamily { .. })
+        ),
+        "{error:?}"
+    );
+
+    let temp = tempfile::tempdir().unwrap();
+    let nowhere = Address::Unix(temp.path().join("socket"));
+    let error = Session::connect(&nowhere, &config, None).unwrap_err();
+    assert!(
+        matches!(error, ClientError::Connect(ConnectError::Failed { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_full_backlog_of_a_unix_socket_is_waited_for_within_the_limit() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("socket");
+    let listener = rustix::net::socket(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
+    rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let limit = Duration::from_millis(50);
+    let config = ClientConfig {
+        connect_timeout: limit,
+        ..config()
+    };
+    let address = Address::Unix(path);
+    let mut held = Vec::new();
+    let begun = Instant::now();
+    let error = loop {
+        match Session::connect(&address, &config, None) {
+            Ok(session) => held.push(session),
+            Err(error) => break error,
+        }
+        assert!(held.len() < 100, "a backlog of none takes no end");
+    };
+    assert!(
+        matches!(error, ClientError::Connect(ConnectError::TimedOut { .. })),
+        "{error:?}"
+    );
+    assert!(begun.elapsed() >= limit);
+}
+
+#[test]
+fn a_silent_server_is_given_up_after_the_limit() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = ClientConfig {
+        progress_timeout: Duration::from_millis(30),
+        ..config()
+    };
+    let mut session = Session::connect(&loopback(&listener), &config, None).unwrap();
+    let error = session.receiving.header().unwrap_err();
+    assert!(
+        matches!(error, ClientError::Session(SessionError::TimedOut { .. })),
+        "{error:?}"
+    );
+}
+
+/// A server that says again and again how far its digest is.
+fn hashing_server(advances: bool) -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = loopback(&listener);
+    std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let begun = Instant::now();
+        let mut done = 0;
+        // Longer than the client's limit for no progress, by a good part.
+        while begun.elapsed() < HASHING_LIMIT * 4 {
+            done += u64::from(advances);
+            let header = format!(
+                r#"{{"filename":"f","total_size":9,"md5":"","body_size":0,"status":"hashing","done":{done}}}"#
+            );
+            if peer.write_all(&frame(&header)).is_err() {
+                return;
+            }
+        }
+        let _ = peer.write_all(&file("f", b"content"));
+        // Until the client goes.
+        let _ = peer.read_to_end(&mut Vec::new());
+    });
+    address
+}
+
+const HASHING_LIMIT: Duration = Duration::from_millis(40);
+
+#[test]
+fn a_digest_that_advances_is_waited_for_and_one_that_does_not_is_not() {
+    for advances in [true, false] {
+        let temp = tempfile::tempdir().unwrap();
+        let mut wanted = super::scripted::ScriptedServer::play(vec![]).download(temp.path(), "f");
+        wanted.address = hashing_server(advances);
+        let mut config = ClientConfig {
+            progress_timeout: HASHING_LIMIT,
+            ..config()
+        };
+        config.retry.retries_max = 0;
+        let mut heard = 0_u64;
+        let mut results = download(&[wanted], &config, &mut |event| {
+            heard += u64::from(matches!(event, Event::ServerHashing { .. }));
+        });
+        match results.remove(0) {
+            Ok(done) if advances => {
+                assert_eq!(done.md5.unwrap().to_string(), md5_hex(b"content"));
+                assert!(heard > 1);
+            }
+            Err(ClientError::Session(SessionError::TimedOut { .. })) if !advances => {}
+            other => panic!("advances: {advances}, {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn everything_has_an_end_when_the_user_wants_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut wanted = super::scripted::ScriptedServer::play(vec![]).download(temp.path(), "f");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    wanted.address = loopback(&listener);
+    let config = ClientConfig {
+        whole_timeout: Some(Duration::from_millis(30)),
+        ..config()
+    };
+    let results = download(&[wanted], &config, &mut |_| {});
+    assert!(
+        matches!(results[0], Err(ClientError::OutOfTime)),
+        "{results:?}"
+    );
+}
