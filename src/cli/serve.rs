@@ -21,7 +21,7 @@ use crate::cli::serve::command::Command;
 use crate::cli::{ExitCode, visible};
 use crate::digest::Pools;
 use crate::net::Address;
-use crate::server::{Server, ServerError, ServerHandle, TransferHandler};
+use crate::server::{Listen, Server, ServerError, ServerHandle, TransferHandler};
 use crate::store::{Catalog, CatalogLimits, DirectoryStore, MemoryIndex};
 
 /// Runs `ftserve` with these arguments, the program's name first, and says how it ended.
@@ -186,6 +186,15 @@ fn announce(setup: &Setup, handle: &ServerHandle) -> io::Result<()> {
     let mut text = String::new();
     for address in handle.local_addresses() {
         text += &format!("listening on {address}\n");
+    }
+    let wants_both = setup
+        .server
+        .listen
+        .iter()
+        .any(|place| matches!(place, Listen::Everywhere { .. }));
+    let has_ipv6 = |address: &Address| matches!(address, Address::Tcp { host, .. } if host == "::");
+    if wants_both && !handle.local_addresses().iter().any(has_ipv6) {
+        text += "IPv4 only: this machine has no IPv6\n";
     }
     let root = visible(setup.root.as_os_str().as_encoded_bytes());
     let connections = handle.connections_max();
