@@ -29,8 +29,8 @@ impl Pools {
     pub fn start(cores: usize) -> Result<Pools, ThreadPoolBuildError> {
         let panics = Arc::new(AtomicU64::new(0));
         Ok(Pools {
-            foreground: pool("ft-hash", cores.max(1), &panics)?,
-            background: pool("ft-background", (cores / 2).max(1), &panics)?,
+            foreground: pool("ft-hash", cores.max(1), || {}, &panics)?,
+            background: pool("ft-background", (cores / 2).max(1), step_back, &panics)?,
             in_foreground: Arc::new(JobCount::default()),
             panics,
         })
@@ -39,6 +39,11 @@ impl Pools {
     /// Threads of the foreground pool, at least 1.
     pub fn foreground_threads(&self) -> usize {
         self.foreground.current_num_threads()
+    }
+
+    /// Threads of the background pool, at least 1.
+    pub fn background_threads(&self) -> usize {
+        self.background.current_num_threads()
     }
 
     /// Runs a job that somebody waits for.
@@ -75,17 +80,26 @@ impl Pools {
 fn pool(
     name: &'static str,
     threads: usize,
+    on_start: fn(),
     panics: &Arc<AtomicU64>,
 ) -> Result<ThreadPool, ThreadPoolBuildError> {
     let panics = Arc::clone(panics);
     ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(move |index| format!("{name}-{index}"))
+        .start_handler(move |_| on_start())
         // Without a handler rayon ends the process when a spawned job panics.
         .panic_handler(move |_| {
             panics.fetch_add(1, Ordering::Relaxed);
         })
         .build()
+}
+
+/// Lets every other thread go first.
+fn step_back() {
+    // On Linux it is for the calling thread alone, and the disk's scheduler goes by it too
+    // (setpriority(2), ioprio_set(2)). To be less urgent is always allowed.
+    let _ = rustix::process::setpriority_process(None, NICEST);
 }
 
 /// Foreground jobs that wait or run.
@@ -126,6 +140,8 @@ impl Drop for CountedJob {
         }
     }
 }
+
+const NICEST: i32 = 19;
 
 #[cfg(test)]
 mod tests {

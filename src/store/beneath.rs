@@ -6,6 +6,8 @@
 //! inode is a regular file is it opened, through the descriptor, so that no swap of names in
 //! between can put something else in its place.
 
+mod folder;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,6 +17,8 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::time::ClockId;
+
+pub(super) use folder::{Entry, Folder};
 
 use crate::store::index::is_open_here;
 use crate::store::{ObjectMeta, Stamp, StoreError};
@@ -174,11 +178,15 @@ fn servable(meta: ObjectMeta) -> Result<ObjectMeta, StoreError> {
 
 /// What the open file or handle is at this moment.
 pub(super) fn meta_of(file: impl AsFd) -> Result<ObjectMeta, Errno> {
+    look(|| rustix::fs::fstat(&file))
+}
+
+/// Looks at something, and at the clock.
+fn look(stat: impl FnOnce() -> Result<Stat, Errno>) -> Result<ObjectMeta, Errno> {
     // The clock is read before the look, and it is the coarse one that file times are made
     // from: so `looked_at` is never later than it should be.
     let now = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
-    let looked_at = timestamp(now.tv_sec, now.tv_nsec);
-    let stat = rustix::fs::fstat(file)?;
+    let stat = stat()?;
     Ok(ObjectMeta {
         kind: match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => ObjectKind::File,
@@ -188,7 +196,7 @@ pub(super) fn meta_of(file: impl AsFd) -> Result<ObjectMeta, Errno> {
         },
         mode: stat.st_mode & 0o777,
         stamp: stamp_of(&stat),
-        looked_at,
+        looked_at: timestamp(now.tv_sec, now.tv_nsec),
     })
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use self::table::{Content, Job, Table};
 use crate::digest::Pools;
-use crate::store::hash::{Hashing, Turn};
+use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::index::keep;
 use crate::store::{
     Asker, CatalogLimits, DigestIndex, DigestState, Object, ObjectMeta, Stamp, WakeFn,
@@ -331,8 +331,6 @@ fn panicked() -> Refusal {
     Refusal::new(ErrorCode::Internal, "hash failed")
 }
 
-/// Bytes read at once: enough that the system call costs little, and at home in a core's cache.
-const STEP_BYTES: usize = 256 * 1024;
 const RETRY_AFTER_BUSY_MS: u64 = 5_000;
 const RETRY_AFTER_SHUT_DOWN_MS: u64 = 1_000;
 

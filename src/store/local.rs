@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::store::beneath::{Root, meta_of};
+use crate::store::walk::Walk;
 use crate::store::{Object, ObjectMeta, Store, StoreError};
 use crate::wire::ResourcePath;
 
@@ -81,6 +82,18 @@ impl DirectoryStore {
         })
     }
 
+    /// Every regular file that is shown, in the order of the file system. No link is followed,
+    /// so that each is there once, by its own name.
+    pub(super) fn walk(&self) -> Walk {
+        match &self.names {
+            Names::Tree { show_hidden } => Walk::of_tree(self.root.open_folder(), *show_hidden),
+            Names::OneFile { asked, .. } => {
+                let found = ResourcePath::parse(asked).ok();
+                Walk::of_one(found.map(|path| (self.stat(&path), path)))
+            }
+        }
+    }
+
     /// The path below the root that a requested path stands for. Decided before any look at
     /// the tree, so that what is hidden answers like what is missing, and as fast.
     fn locate<'p>(&'p self, path: &'p ResourcePath) -> Result<&'p ResourcePath, StoreError> {
@@ -125,7 +138,7 @@ impl Object for File {
     }
 }
 
-fn is_shown(part: &[u8], show_hidden: bool) -> bool {
+pub(super) fn is_shown(part: &[u8], show_hidden: bool) -> bool {
     !part.starts_with(b".") || (show_hidden && !part.starts_with(PARTIAL_PREFIX))
 }
 

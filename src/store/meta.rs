@@ -92,7 +92,7 @@ pub(super) fn nanoseconds(time: Timestamp) -> i128 {
 /// 2 s, old ext inodes' 1 s, and most file systems stamp with a clock that moves once per
 /// kernel tick, 10 ms at the slowest. The rest of the 3 s is for a file server whose clock
 /// differs a little from ours.
-const SETTLING_TIME: Duration = Duration::from_secs(3);
+pub(super) const SETTLING_TIME: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {

@@ -7,12 +7,15 @@ mod error;
 mod flight;
 mod hash;
 mod index;
+mod indexing;
 mod local;
 mod memory;
 mod meta;
 mod staged;
+mod walk;
 
 use std::io;
+use std::sync::Arc;
 
 pub use catalog::{Asker, Catalog, CatalogLimits, DigestState, WakeFn};
 pub use error::StoreError;
@@ -21,6 +24,7 @@ pub use index::{
     DigestIndex, FileIndex, IndexError, IndexEvent, KnownDigest, MEMORY_INDEX_ROWS_MAX,
     MemoryIndex, NoIndex,
 };
+pub use indexing::{FilesAndBytes, Indexing, IndexingError, IndexingProgress, Priority};
 pub use local::{DirectoryOptions, DirectoryStore};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
@@ -46,6 +50,18 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As for [`Store::open`], but every kind of object is an answer.
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError>;
+}
+
+impl<S: Store> Store for Arc<S> {
+    type Object = S::Object;
+
+    fn open(&self, path: &ResourcePath) -> Result<(S::Object, ObjectMeta), StoreError> {
+        (**self).open(path)
+    }
+
+    fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
+        (**self).stat(path)
+    }
 }
 
 /// An open file: bytes at offsets, and what it is now.

@@ -1,0 +1,478 @@
+//! A tree of files being hashed into an index, before somebody asks for them.
+
+use std::cell::Cell;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::digest::Pools;
+use crate::store::hash::{Hashing, STEP_BYTES, Turn};
+use crate::store::index::keep;
+use crate::store::meta::SETTLING_TIME;
+use crate::store::walk::Found;
+use crate::store::{DigestIndex, DirectoryStore, ObjectMeta, Store, StoreError};
+use crate::wire::ResourcePath;
+
+/// A tree on its way into an index: one thread finds the files, and the threads of a pool
+/// take one after the other, look it up, and hash it if it is not known.
+///
+/// Files that changed in the last seconds cannot be kept yet (see [`crate::store::Stamp::settled`]);
+/// they come last, when they have settled. Whoever drops this lets it go on.
+pub struct Indexing {
+    work: Arc<Work>,
+    finder: Thread,
+    /// Disconnected once all is done.
+    working: Receiver<()>,
+}
+
+/// For whom it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for it: as fast as all cores can.
+    Foreground,
+    /// Nobody does: half of the cores, only while no request waits for a digest.
+    Background,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexingProgress {
+    /// Files found so far, and their bytes.
+    pub found: FilesAndBytes,
+    /// All files were found.
+    pub is_all_found: bool,
+    /// Hashed and kept.
+    pub hashed: FilesAndBytes,
+    /// In the index already.
+    pub known: FilesAndBytes,
+    /// Still being written, or stamped with times in the future: not kept.
+    pub unsettled: FilesAndBytes,
+    /// Could not be read. Folders that could not be read count as one file each.
+    pub failed: FilesAndBytes,
+    /// Bytes of all these, and those of the files being hashed so far.
+    pub bytes_done: u64,
+}
+
+/// A count of files, and of their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilesAndBytes {
+    /// Files.
+    pub files: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Why a file or folder is not indexed.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexingError {
+    /// It could not be opened or looked at.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It could not be read to its end, or changed each time it was.
+    #[error("{0}")]
+    Hash(String),
+}
+
+impl Indexing {
+    /// Begins. `on_failure` hears, from any thread, of what cannot be read.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(
+        tree: Arc<DirectoryStore>,
+        index: Arc<dyn DigestIndex>,
+        pools: Arc<Pools>,
+        priority: Priority,
+        on_failure: impl Fn(&ResourcePath, &IndexingError) + Send + Sync + 'static,
+    ) -> io::Result<Indexing> {
+        let work = Arc::new(Work {
+            tree,
+            index,
+            pools,
+            priority,
+            on_failure: Box::new(on_failure),
+            is_stopped: AtomicBool::new(false),
+            is_all_found: AtomicBool::new(false),
+            found: Count::default(),
+            hashed: Count::default(),
+            known: Count::default(),
+            unsettled: Count::default(),
+            failed: Count::default(),
+            bytes_done: AtomicU64::new(0),
+        });
+        let (still_working, working) = bounded(0);
+        let (files, to_hash) = bounded(FILES_AHEAD_MAX);
+        let finding = Arc::clone(&work);
+        let finder = thread::Builder::new().name("ft-find".to_owned()).spawn({
+            let still_working = still_working.clone();
+            move || {
+                finding.find(&files);
+                drop(still_working);
+            }
+        })?;
+        work.put_to_work(&to_hash, &still_working);
+        Ok(Indexing {
+            work,
+            finder: finder.thread().clone(),
+            working,
+        })
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> IndexingProgress {
+        let work = &self.work;
+        IndexingProgress {
+            // In this order: what is done is never more than what is found.
+            bytes_done: work.bytes_done.load(Ordering::SeqCst),
+            hashed: work.hashed.get(),
+            known: work.known.get(),
+            unsettled: work.unsettled.get(),
+            failed: work.failed.get(),
+            is_all_found: work.is_all_found.load(Ordering::SeqCst),
+            found: work.found.get(),
+        }
+    }
+
+    /// Ends it soon: within a step of 256 KiB, or as soon as a background job that gives way
+    /// may go on. What is hashed is kept.
+    pub fn stop(&self) {
+        self.work.is_stopped.store(true, Ordering::SeqCst);
+        self.finder.unpark();
+    }
+
+    /// Waits for its end, at most so long. Returns whether it has ended.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        self.working.recv_timeout(at_most) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// What the threads share.
+struct Work {
+    tree: Arc<DirectoryStore>,
+    index: Arc<dyn DigestIndex>,
+    pools: Arc<Pools>,
+    priority: Priority,
+    on_failure: Box<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>,
+    is_stopped: AtomicBool,
+    is_all_found: AtomicBool,
+    found: Count,
+    hashed: Count,
+    known: Count,
+    unsettled: Count,
+    failed: Count,
+    bytes_done: AtomicU64,
+}
+
+#[derive(Default)]
+struct Count {
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Count {
+    fn add(&self, bytes: u64) {
+        self.files.fetch_add(1, Ordering::SeqCst);
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> FilesAndBytes {
+        FilesAndBytes {
+            files: self.files.load(Ordering::SeqCst),
+            bytes: self.bytes.load(Ordering::SeqCst),
+        }
+    }
+}
+
+/// A file, as it was when it was found.
+type FoundFile = (ResourcePath, ObjectMeta);
+
+/// What became of a file.
+enum Fate {
+    Hashed,
+    Known,
+    Unsettled,
+    Gone,
+}
+
+impl Work {
+    /// Finds the files; those that cannot be kept yet come last.
+    fn find(&self, files: &Sender<FoundFile>) {
+        let mut young = Vec::new();
+        for found in self.tree.walk() {
+            if !self.may_go_on() {
+                return;
+            }
+            match found {
+                Found::Failed(path, error) => self.fail(&path, 0, &error.into()),
+                Found::File(path, meta) => {
+                    self.found.add(meta.size());
+                    let is_settled = meta.stamp.settled(meta.looked_at);
+                    if !is_settled && young.len() < YOUNG_FILES_MAX {
+                        young.push((path, meta));
+                    } else if files.send((path, meta)).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        self.is_all_found.store(true, Ordering::SeqCst);
+        if !young.is_empty() {
+            self.wait_for_settling();
+        }
+        for (path, meta) in young {
+            if !self.may_go_on() || files.send((path, meta)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn wait_for_settling(&self) {
+        let until = Instant::now() + SETTLING_TIME + CLOCK_TICK_MAX;
+        while !self.is_stopped() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    /// Lets each thread of the pool take files until there are no more.
+    fn put_to_work(self: &Arc<Self>, files: &Receiver<FoundFile>, still_working: &Sender<()>) {
+        let hands = match self.priority {
+            Priority::Foreground => self.pools.foreground_threads(),
+            Priority::Background => self.pools.background_threads(),
+        };
+        for _ in 0..hands {
+            let (work, files) = (Arc::clone(self), files.clone());
+            let still_working = still_working.clone();
+            let job = move || {
+                let mut buffer = vec![0; STEP_BYTES];
+                for (path, meta) in files {
+                    if !work.may_go_on() {
+                        break;
+                    }
+                    work.take(&path, &meta, &mut buffer);
+                }
+                drop(still_working);
+            };
+            match self.priority {
+                Priority::Foreground => self.pools.foreground(job),
+                Priority::Background => self.pools.background(job),
+            }
+        }
+    }
+
+    /// Does what is to be done for one file.
+    fn take(&self, path: &ResourcePath, found: &ObjectMeta, buffer: &mut [u8]) {
+        let counted = Cell::new(0);
+        let fate = catch_unwind(AssertUnwindSafe(|| {
+            self.index_file(path, found, buffer, &counted)
+        }));
+        let size = found.size();
+        self.count_done(&counted, size);
+        match fate {
+            Ok(Ok(Fate::Hashed)) => self.hashed.add(size),
+            Ok(Ok(Fate::Known)) => self.known.add(size),
+            Ok(Ok(Fate::Unsettled)) => self.unsettled.add(size),
+            Ok(Ok(Fate::Gone)) => {}
+            Ok(Err(error)) => self.fail(path, size, &error),
+            Err(_) => self.fail(path, size, &IndexingError::Hash("hash failed".to_owned())),
+        }
+    }
+
+    fn index_file(
+        &self,
+        path: &ResourcePath,
+        found: &ObjectMeta,
+        buffer: &mut [u8],
+        counted: &Cell<u64>,
+    ) -> Result<Fate, IndexingError> {
+        if self.index.look_up(&found.stamp).is_some() {
+            return Ok(Fate::Known);
+        }
+        let (file, meta) = match self.tree.open(path) {
+            Ok(opened) => opened,
+            Err(StoreError::NotFound | StoreError::NotADirectory) => return Ok(Fate::Gone),
+            Err(error) => return Err(error.into()),
+        };
+        if !meta.stamp.settled(meta.looked_at) {
+            return Ok(Fate::Unsettled);
+        }
+        let mut hash = Hashing::begin(Arc::new(file), meta);
+        loop {
+            let turn = hash.turn(buffer, CHANGED_HASHES_MAX, |done| {
+                self.count_done(counted, done);
+                self.may_go_on()
+            });
+            match turn {
+                Turn::Unfinished if self.is_stopped() => return Ok(Fate::Gone),
+                // Somebody may have asked for it while this gave way.
+                Turn::Unfinished if self.index.look_up(&meta.stamp).is_some() => {
+                    return Ok(Fate::Known);
+                }
+                Turn::Unfinished | Turn::BegunAnew => {}
+                Turn::Failed(refusal) => return Err(IndexingError::Hash(refusal.message)),
+                Turn::Made { md5, is_untouched } => {
+                    let meta = hash.meta();
+                    if !is_untouched || !meta.stamp.settled(meta.looked_at) {
+                        return Ok(Fate::Unsettled);
+                    }
+                    keep(&*self.index, meta, md5);
+                    self.index.catch_up();
+                    return Ok(Fate::Hashed);
+                }
+            }
+        }
+    }
+
+    /// Counts a file as done up to here, whatever was counted of it before.
+    fn count_done(&self, counted: &Cell<u64>, done: u64) {
+        // Wraps to a subtraction where the file is begun anew.
+        let more = done.wrapping_sub(counted.replace(done));
+        self.bytes_done.fetch_add(more, Ordering::SeqCst);
+    }
+
+    fn fail(&self, path: &ResourcePath, bytes: u64, error: &IndexingError) {
+        self.failed.add(bytes);
+        (self.on_failure)(path, error);
+    }
+
+    /// Gives way if it must. Returns whether it was not stopped.
+    fn may_go_on(&self) -> bool {
+        if self.priority == Priority::Background && !self.is_stopped() {
+            self.pools.give_way();
+        }
+        !self.is_stopped()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::SeqCst)
+    }
+}
+
+/// Files found and not yet taken.
+const FILES_AHEAD_MAX: usize = 1_024;
+/// Files to come back to; at some 200 bytes each.
+const YOUNG_FILES_MAX: usize = 100_000;
+/// So many digests of one file that changed meanwhile are enough.
+const CHANGED_HASHES_MAX: u32 = 3;
+/// By so much the clock of file times may be behind.
+const CLOCK_TICK_MAX: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::digest::Md5Stream;
+    use crate::store::{DirectoryOptions, MemoryIndex};
+
+    fn tree(root: &Path) -> Arc<DirectoryStore> {
+        let options = DirectoryOptions {
+            show_hidden: false,
+            follow_links_inside: true,
+        };
+        Arc::new(DirectoryStore::open_root(root, options).unwrap())
+    }
+
+    fn begin(
+        tree: &Arc<DirectoryStore>,
+        index: &Arc<MemoryIndex>,
+        pools: &Arc<Pools>,
+        priority: Priority,
+    ) -> Indexing {
+        let index = Arc::clone(index) as Arc<dyn DigestIndex>;
+        let on_failure = |path: &ResourcePath, error: &IndexingError| panic!("{path:?}: {error}");
+        let (tree, pools) = (Arc::clone(tree), Arc::clone(pools));
+        Indexing::start(tree, index, pools, priority, on_failure).unwrap()
+    }
+
+    fn finish(indexing: &Indexing) -> IndexingProgress {
+        assert!(
+            indexing.wait(Duration::from_secs(60)),
+            "{:?}",
+            indexing.progress()
+        );
+        indexing.progress()
+    }
+
+    #[test]
+    fn hashes_a_tree_once_after_its_files_have_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let contents = [0, 1, 4_096, STEP_BYTES, 5 * 1024 * 1024 + 1].map(|size| vec![7; size]);
+        fs::create_dir(folder.path().join("below")).unwrap();
+        for content in &contents {
+            fs::write(
+                folder.path().join(format!("below/{}", content.len())),
+                content,
+            )
+            .unwrap();
+        }
+        let bytes = contents.iter().map(|content| content.len() as u64).sum();
+        let all = FilesAndBytes {
+            files: contents.len() as u64,
+            bytes,
+        };
+        let (tree, index) = (tree(folder.path()), Arc::new(MemoryIndex::new()));
+        let pools = Arc::new(Pools::start(2).unwrap());
+        let first = finish(&begin(&tree, &index, &pools, Priority::Foreground));
+        let expected = IndexingProgress {
+            found: all,
+            is_all_found: true,
+            hashed: all,
+            bytes_done: bytes,
+            ..IndexingProgress::default()
+        };
+        assert_eq!(first, expected);
+        for content in &contents {
+            let path = ResourcePath::parse(format!("below/{}", content.len()).as_bytes()).unwrap();
+            let known = index.look_up(&tree.stat(&path).unwrap().stamp).unwrap();
+            assert_eq!(known.md5, Md5Stream::digest(content));
+        }
+        let second = finish(&begin(&tree, &index, &pools, Priority::Background));
+        let (hashed, known) = (FilesAndBytes::default(), all);
+        let expected = IndexingProgress {
+            hashed,
+            known,
+            ..expected
+        };
+        assert_eq!(second, expected);
+    }
+
+    #[test]
+    fn in_the_background_nothing_is_hashed_while_somebody_waits() {
+        let (tree, index) = (
+            tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")),
+            Arc::new(MemoryIndex::new()),
+        );
+        let pools = Arc::new(Pools::start(2).unwrap());
+        let (release, released) = mpsc::channel::<()>();
+        pools.foreground(move || released.recv().unwrap());
+        let indexing = begin(&tree, &index, &pools, Priority::Background);
+        assert!(!indexing.wait(Duration::from_millis(20)));
+        assert_eq!(indexing.progress().hashed, FilesAndBytes::default());
+        release.send(()).unwrap();
+        let progress = finish(&indexing);
+        assert!(progress.hashed.files > 50, "{progress:?}");
+    }
+
+    #[test]
+    fn stops_though_it_waits_for_files_to_settle() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("young"), "x").unwrap();
+        let (tree, index) = (tree(folder.path()), Arc::new(MemoryIndex::new()));
+        let pools = Arc::new(Pools::start(1).unwrap());
+        let indexing = begin(&tree, &index, &pools, Priority::Foreground);
+        indexing.stop();
+        let progress = finish(&indexing);
+        assert_eq!(progress.hashed.files, 0, "{progress:?}");
+    }
+}
