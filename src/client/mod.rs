@@ -2,6 +2,55 @@
 //!
 //! Nothing here prints, ends the process or reads the environment: calls return values, and
 //! report events on the way.
+//!
+//! [`download`] takes any number of [`Download`]s: grouped by server, each server's questions
+//! pipelined over one connection, failures that may pass tried again, and each file placed
+//! under its name when it is verified and on disk. [`pour()`] is for pipes. A [`Session`] is
+//! the connection itself.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use ftserve::client::{ClientConfig, Download, download};
+//! use ftserve::net::Address;
+//! use ftserve::store::FileName;
+//! use ftserve::wire::ResourcePath;
+//!
+//! # use ftserve::digest::Pools;
+//! # use ftserve::server::{Listen, Server, ServerConfig, TransferHandler, TransferLimits};
+//! # use ftserve::store::{Catalog, CatalogLimits, MemoryIndex, MemoryStore};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let store = MemoryStore::new();
+//! # store.insert("notes/todo.txt", "water the plants\n")?;
+//! # let (index, pools) = (Arc::new(MemoryIndex::new()), Arc::new(Pools::start(2)?));
+//! # let catalog = Catalog::new(store, index, pools, CatalogLimits::for_cores(2));
+//! # let anywhere = Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+//! # let server = Server::bind(
+//! #     ServerConfig { listen: vec![Listen::At(anywhere)], ..ServerConfig::default() },
+//! #     TransferHandler::new(catalog, TransferLimits::default()),
+//! # )?;
+//! # let handle = server.handle();
+//! # let address = handle.local_addresses()[0].clone();
+//! # let serving = std::thread::spawn(move || server.run());
+//! # let temp = tempfile::tempdir()?;
+//! # let folder = temp.path();
+//! let wanted = Download {
+//!     address,
+//!     path: ResourcePath::parse(b"notes/todo.txt")?,
+//!     folder: folder.to_owned(),
+//!     name: FileName::parse(b"todo.txt")?,
+//!     want_md5: None,
+//! };
+//! for result in download(&[wanted], &ClientConfig::default(), &mut |_event| {}) {
+//!     let done = result?;
+//!     println!("{} bytes, {:?}", done.total_size, done.md5);
+//! }
+//! assert_eq!(std::fs::read(folder.join("todo.txt"))?, b"water the plants\n");
+//! # handle.stop();
+//! # serving.join().expect("the server does not panic")?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod batch;
 mod config;

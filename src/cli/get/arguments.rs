@@ -376,3 +376,146 @@ const WHERE: &str = "Where files go";
 const WHAT: &str = "What is fetched";
 const TIME: &str = "Network and time";
 const SHOW: &str = "What is shown";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(arguments: &[&str]) -> Result<Order, String> {
+        let arguments = std::iter::once("ftget").chain(arguments.iter().copied());
+        let shown = |no_order| match no_order {
+            NoOrder::Typed(error) => error.to_string(),
+            NoOrder::Meaningless(sentence) => sentence,
+        };
+        Typed::read(arguments.map(OsString::from))
+            .and_then(Typed::interpret)
+            .map_err(shown)
+    }
+
+    fn downloads(arguments: &[&str]) -> Vec<(String, String, PathBuf)> {
+        let Destination::Files(downloads) = order(arguments).unwrap().destination else {
+            panic!("{arguments:?} is not for files")
+        };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        downloads
+            .into_iter()
+            .map(|it| {
+                (
+                    text(it.path.as_bytes()),
+                    text(it.name.as_bytes()),
+                    it.folder,
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_options_are_what_clap_takes_for_well_made() {
+        use clap::CommandFactory;
+        Typed::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_is_named_by_the_last_part_of_its_path_or_by_the_user() {
+        for (arguments, name, folder) in [
+            (&["h:a/b.txt"][..], "b.txt", "."),
+            (&["-d", "x/y", "h:a/b.txt"], "b.txt", "x/y"),
+            (&["-o", "n", "h:a/b.txt"], "n", "."),
+            (&["-o", "./n", "h:a/b.txt"], "n", "."),
+            (&["-o", "/n", "h:a/b.txt"], "n", "/"),
+            (&["-o", "x/y/n", "h:a/b.txt"], "n", "x/y"),
+        ] {
+            let expected = ("a/b.txt".to_owned(), name.to_owned(), PathBuf::from(folder));
+            assert_eq!(downloads(arguments), [expected], "{arguments:?}");
+        }
+        assert_eq!(downloads(&["h:a/x", "h:b/y", "other:c/z"]).len(), 3);
+    }
+
+    #[test]
+    fn a_dash_is_standard_output() {
+        for dash in ["-", "/dev/stdout"] {
+            let order = order(&["-o", dash, "h:f"]).unwrap();
+            assert!(
+                matches!(order.destination, Destination::StandardOutput(_)),
+                "{dash}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_sentence_of_one_line() {
+        for (arguments, word) in [
+            (&["h:a/x", "h:b/x"][..], "two sources"),
+            (
+                &["-o", "n", "h:a", "h:b"],
+                "--output is for one SOURCE, there are 2",
+            ),
+            (
+                &["--md5", "0123456789abcdef0123456789ABCDEF", "h:a", "h:b"],
+                "--md5 is for one",
+            ),
+            (&["-o", "x/", "h:a"], "-d"),
+            (&["-o", "..", "h:a"], "-d"),
+            (&["h:"], "names no file"),
+            (&["h:../a"], ".."),
+            (&["h:.ft-x"], ".ft-"),
+            (&["word"], "word"),
+            (&["http://h/a"], "http"),
+            (&["h:a\u{1b}[31m/../b"], "\\x1b"),
+        ] {
+            let Err(sentence) = order(arguments) else {
+                panic!("{arguments:?} is taken")
+            };
+            assert!(
+                sentence.contains(word) && !sentence.contains('\n'),
+                "{arguments:?}: {sentence}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for arguments in [
+            &[][..],
+            &["--md5", "123", "h:a"],
+            &["--timeout", "0", "h:a"],
+            &["--timeout", "soon", "h:a"],
+            &["--retry", "-1", "h:a"],
+            &["--if-exists", "maybe", "h:a"],
+            &["-4", "-6", "h:a"],
+            &["-q", "-v", "h:a"],
+            &["-d", "x", "-o", "y", "h:a"],
+            &["-c", "--no-resume", "h:a"],
+        ] {
+            assert!(order(arguments).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn options_become_the_config_they_name() {
+        let config = order(&[
+            "--retry",
+            "7",
+            "--timeout",
+            "200ms",
+            "-6",
+            "--no-resume",
+            "--preserve",
+            "mode",
+            "h:a",
+        ])
+        .unwrap()
+        .config;
+        assert_eq!(
+            (config.retry.retries_max, config.retry.before_contact),
+            (7, true)
+        );
+        assert_eq!(config.progress_timeout, Duration::from_millis(200));
+        assert_eq!(config.family, AddressFamily::V6);
+        assert!(!config.resume && config.preserve_mode && !config.preserve_mtime);
+        let config = order(&["h:a"]).unwrap().config;
+        assert!(config.resume && config.preserve_mode && config.preserve_mtime);
+        assert!(!config.retry.before_contact && !config.make_folders);
+        assert_eq!(config.if_exists, IfExists::Update);
+    }
+}

@@ -112,3 +112,81 @@ pub(super) fn sentence(error: &ClientError) -> String {
 
 /// The longest sentence, in characters before escaping.
 const SENTENCE_CHARS_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::client::ServerRefusal;
+
+    fn refusal(spelling: &str, message: &str) -> ClientError {
+        ClientError::Refused(ServerRefusal {
+            code: ErrorCode::parse(spelling),
+            spelling: spelling.to_owned(),
+            message: message.to_owned(),
+            retry_after: None,
+        })
+    }
+
+    #[test]
+    fn every_code_of_the_wire_has_the_documented_exit_code() {
+        let documented = [
+            (11, &["not_found"][..]),
+            (12, &["exists"]),
+            (13, &["changed"]),
+            (10, &["digest_mismatch"]),
+            (9, &["no_space", "too_large"]),
+            (6, &["forbidden", "unauthorized"]),
+            (8, &["read_only", "busy", "shutting_down"]),
+            (14, &["timeout"]),
+            (
+                2,
+                &[
+                    "is_directory",
+                    "not_a_directory",
+                    "not_a_file",
+                    "bad_name",
+                    "bad_range",
+                ],
+            ),
+            (7, &["bad_frame", "bad_request", "unsupported"]),
+            (1, &["internal"]),
+        ];
+        let mut seen = 0;
+        for (exit_code, codes) in documented {
+            for code in codes {
+                let error = refusal(code, "");
+                let (found, reason) = classify(&error);
+                assert_eq!((found as u8, reason), (exit_code, *code));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, ErrorCode::ALL.len());
+        assert_eq!(
+            classify(&refusal("of_tomorrow", "")).0,
+            ExitCode::Unclassified
+        );
+    }
+
+    #[test]
+    fn a_sentence_has_the_cause_and_nothing_that_acts_on_a_terminal() {
+        let source = Arc::new(io::Error::other("the cause"));
+        let error = ClientError::Stage(Arc::new(StageError::DiskFull(io::Error::other("full"))));
+        assert_eq!(sentence(&error), "no space: full");
+        assert!(sentence(&ClientError::ReadBack(source)).ends_with(": the cause"));
+        let shown = sentence(&refusal("evil\u{1b}[2J", "\u{202e}\nrm -rf"));
+        assert_eq!(shown, r"server says evil\x1b[2J: \u{202e}\x0arm -rf");
+    }
+
+    #[test]
+    fn a_sentence_that_quotes_a_peer_is_bounded() {
+        let long = sentence(&refusal(&"x".repeat(60_000), ""));
+        assert!(
+            long.chars().count() <= SENTENCE_CHARS_MAX + 1 && long.ends_with('…'),
+            "{}",
+            long.len()
+        );
+    }
+}

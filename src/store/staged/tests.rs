@@ -149,10 +149,13 @@ fn what_cannot_be_resumed_is_removed() {
     assert_eq!(entries(temp.path()), [""; 0]);
 }
 
+/// Plants something at the first path; the second is a file it may use.
+type Plant = fn(&Path, &Path);
+
 #[test]
 fn tricks_with_the_partial_files_name_change_nothing_but_the_name() {
     let content = b"content";
-    let plant: [(&str, fn(&Path, &Path)); 5] = [
+    let plant: [(&str, Plant); 5] = [
         ("a link", |at, victim| symlink(victim, at).unwrap()),
         ("a dangling link", |at, _| {
             symlink("/nowhere/at/all", at).unwrap()
