@@ -63,6 +63,8 @@ impl<S> Connection<S> {
         if let Stage::Serving(state) = &mut self.stage {
             match handler.advance(&mut self.stream, state, scratch, turn) {
                 Disposition::Again => return Step::Again,
+                // Parked it would be woken at once, for ever.
+                Disposition::Park(_) if turn.peer_gone => return Step::Close,
                 Disposition::Park(rest) => return Step::Park(rest),
                 Disposition::Close(Ending::Silent) => return Step::Close,
                 Disposition::Close(Ending::Answered) if self.stream.end_writing().is_ok() => {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::net::{Deadline, Stream, Wait};
 use crate::server::transfer::TransferLimits;
 use crate::wire::{
-    FRAME_BYTES_MAX, LENGTH_BYTES, ReceivedRequest, Spelling, TextEvent, TextReader, classify,
-    split_frame,
+    FRAME_BYTES_MAX, LENGTH_BYTES, ReceivedRequest, Spelling, TEXT_LINE_BYTES_MAX, TextEvent,
+    TextReader, classify, split_frame,
 };
 
 /// What a connection remembers of its input between turns.
@@ -259,6 +259,10 @@ impl Input {
         // What is left is less than one request, so moving it to the front makes room.
         self.bytes.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
+        debug_assert!(
+            self.has_room(),
+            "a read of no bytes would look like the end"
+        );
         loop {
             match stream.read(&mut self.bytes[self.end..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -272,8 +276,9 @@ impl Input {
     }
 }
 
-/// One frame of the longest kind, which is more than the longest line.
+/// One frame of the longest kind, which is more than the longest line: what fills it is complete.
 const INPUT_BYTES_MAX: usize = LENGTH_BYTES + FRAME_BYTES_MAX;
+const _: () = assert!(INPUT_BYTES_MAX > TEXT_LINE_BYTES_MAX);
 /// Fewer than three bytes could still be the start of a frame.
 const SHORT_TEXT_SILENCE: Duration = Duration::from_secs(2);
 const TEXT_SILENCE: Duration = Duration::from_millis(200);
