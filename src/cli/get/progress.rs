@@ -55,12 +55,25 @@ impl Progress {
         if matches!(self.shown, Shown::Nothing) {
             return;
         }
+        if let Shown::Bar(bar) = &self.shown
+            && bar.is_hidden()
+            && !matches!(event, Event::Failed { .. } | Event::Retrying { .. })
+        {
+            // Not before there is progress: a bar of nothing around an error helps nobody.
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
         match *event {
             Event::ServerHashing {
                 index,
                 done,
                 total_size,
             } => {
+                if let Shown::Bar(bar) = &self.shown
+                    && self.files == 1
+                {
+                    bar.set_length(total_size);
+                    bar.set_position(done);
+                }
                 let percent = percent(done, total_size);
                 self.say(&format!("{}: server is hashing {percent}%", name(index)));
             }
@@ -174,7 +187,7 @@ fn bar(files: usize) -> ProgressBar {
     } else {
         (files as u64, MANY_FILES)
     };
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
     // The templates are constants that a test reads.
     bar.with_style(BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar()))
 }
