@@ -151,13 +151,16 @@ impl Indexing {
     }
 }
 
+/// Hears, from any thread, of what cannot be read.
+type OnFailure = Box<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
+
 /// What the threads share.
 struct Work {
     tree: Arc<DirectoryStore>,
     index: Arc<dyn DigestIndex>,
     pools: Arc<Pools>,
     priority: Priority,
-    on_failure: Box<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>,
+    on_failure: OnFailure,
     is_stopped: AtomicBool,
     is_all_found: AtomicBool,
     found: Count,
