@@ -165,22 +165,19 @@ mod tests {
 
     #[test]
     fn ipv4_and_ipv6_fit_on_one_port() {
-        let v6 = Listener::bind_tcp("[::1]:0".parse().unwrap(), 8).unwrap();
-        let Address::Tcp { port, .. } = *v6.address() else {
-            unreachable!()
+        let fits = || {
+            let v6 = Listener::bind_tcp("[::]:0".parse().unwrap(), 8).unwrap();
+            let Address::Tcp { port, .. } = *v6.address() else {
+                unreachable!()
+            };
+            let v4 = Listener::bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)), 8)?;
+            let host = "0.0.0.0".to_owned();
+            assert_eq!(*v4.address(), Address::Tcp { host, port });
+            io::Result::Ok(())
         };
-        assert_ne!(port, 0);
-        // Another program may hold the port for IPv4, but never this listener.
-        match Listener::bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)), 8) {
-            Ok(v4) => assert_eq!(
-                *v4.address(),
-                Address::Tcp {
-                    host: "0.0.0.0".into(),
-                    port
-                }
-            ),
-            Err(error) => assert!(TcpListener::bind(("127.0.0.1", port)).is_err(), "{error}"),
-        }
+        // Somebody else may hold one port for IPv4, but hardly sixteen.
+        let outcomes: Vec<io::Result<()>> = (0..16).map(|_| fits()).collect();
+        assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
     }
 
     #[test]
