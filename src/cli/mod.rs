@@ -3,6 +3,7 @@
 
 mod exit_code;
 mod get;
+mod index;
 mod serve;
 mod terminal;
 mod values;

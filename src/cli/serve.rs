@@ -1,6 +1,7 @@
 //! `ftserve`: serves a folder or a file until it is told to stop.
 
 mod args;
+mod beside;
 mod command;
 mod log;
 
@@ -16,16 +17,24 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+pub(super) use self::args::Hidden;
+
+use crate::cli::index::index;
 use crate::cli::serve::args::{Args, Setup};
+use crate::cli::serve::beside::Beside;
 use crate::cli::serve::command::Command;
 use crate::cli::{ExitCode, visible};
 use crate::digest::Pools;
 use crate::net::Address;
 use crate::server::{Listen, Server, ServerError, ServerHandle, TransferHandler};
-use crate::store::{Catalog, CatalogLimits, DirectoryStore, MemoryIndex};
+use crate::store::{Catalog, CatalogLimits, DirectoryStore};
 
 /// Runs `ftserve` with these arguments, the program's name first, and says how it ended.
 pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|word| word == "index") {
+        return index(&args);
+    }
     let setup = match Args::try_parse_from(args).map(Setup::from_args) {
         Ok(Ok(setup)) => setup,
         Ok(Err(error)) => return complain(ExitCode::Usage, &error, None),
@@ -43,29 +52,32 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     }
 }
 
-struct Failure {
-    code: ExitCode,
-    error: Box<dyn Error>,
-    hint: Option<&'static str>,
+/// Why it does not run.
+pub(super) struct Failure {
+    pub(super) code: ExitCode,
+    pub(super) error: Box<dyn Error>,
+    pub(super) hint: Option<&'static str>,
 }
 
-type Started = Server<TransferHandler<DirectoryStore>>;
+type Started = Server<TransferHandler<Arc<DirectoryStore>>>;
 
 fn start_and_wait(setup: Setup) -> Result<process::ExitCode, Failure> {
     // Before anything listens: a signal that comes early must not be lost.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(failure(ExitCode::Unclassified))?;
-    let server = bind(&setup)?;
+    let (server, beside) = bind(&setup)?;
     let handle = server.handle();
     if !setup.quiet {
-        announce(&setup, &handle).map_err(failure(ExitCode::Unclassified))?;
+        announce(&setup, &handle, &beside).map_err(failure(ExitCode::Unclassified))?;
     }
-    match &setup.command {
-        None => until_signalled(server, signals, &setup),
-        Some(words) => while_it_runs(server, signals, words, &setup),
-    }
+    let ended = match &setup.command {
+        None => until_signalled(server, signals, &setup, &beside),
+        Some(words) => while_it_runs(server, signals, words, &setup, &beside),
+    };
+    beside.end();
+    ended
 }
 
-fn bind(setup: &Setup) -> Result<Started, Failure> {
+fn bind(setup: &Setup) -> Result<(Started, Arc<Beside>), Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let store =
         DirectoryStore::open_root(&setup.root, setup.directory.clone()).map_err(|error| {
@@ -79,23 +91,26 @@ fn bind(setup: &Setup) -> Result<Started, Failure> {
                 hint: None,
             }
         })?;
-    let pools = Pools::start(cores).map_err(failure(ExitCode::Unclassified))?;
-    let index = Arc::new(MemoryIndex::new());
+    let store = Arc::new(store);
+    let pools = Arc::new(Pools::start(cores).map_err(failure(ExitCode::Unclassified))?);
+    let index = setup.index.open();
     let catalog = Catalog::new(
-        store,
-        index,
-        Arc::new(pools),
+        Arc::clone(&store),
+        index.index(),
+        Arc::clone(&pools),
         CatalogLimits::for_cores(cores),
     );
     let mut handler = TransferHandler::new(catalog, setup.limits.clone());
     if setup.verbose {
         handler = handler.observed_by(log::start());
     }
-    Server::bind(setup.server.clone(), handler).map_err(|error| Failure {
+    let server = Server::bind(setup.server.clone(), handler).map_err(|error| Failure {
         code: exit_code(&error),
         hint: hint(&error),
         error: error.into(),
-    })
+    })?;
+    let beside = Beside::start(&index, &store, &pools, setup.wants_prehash);
+    Ok((server, Arc::new(beside)))
 }
 
 /// Serves until SIGTERM or SIGINT, then finishes what runs; a second one ends it at once.
@@ -103,9 +118,11 @@ fn until_signalled(
     server: Started,
     mut signals: Signals,
     setup: &Setup,
+    beside: &Arc<Beside>,
 ) -> Result<process::ExitCode, Failure> {
     let (handle, listening) = (server.handle(), signals.handle());
     let (quiet, drain_timeout) = (setup.quiet, setup.drain_timeout);
+    let beside = Arc::clone(beside);
     let watcher = thread::spawn(move || {
         let mut first = None;
         for signal in signals.forever() {
@@ -115,6 +132,7 @@ fn until_signalled(
                     if !quiet {
                         say_draining(&handle, drain_timeout);
                     }
+                    beside.stop();
                     handle.drain(drain_timeout);
                 }
                 Some(_) => handle.stop(),
@@ -140,6 +158,7 @@ fn while_it_runs(
     mut signals: Signals,
     words: &[OsString],
     setup: &Setup,
+    beside: &Beside,
 ) -> Result<process::ExitCode, Failure> {
     let (handle, listening) = (server.handle(), signals.handle());
     let address = handle
@@ -164,6 +183,7 @@ fn while_it_runs(
         let _ = watcher.join();
         code
     });
+    beside.stop();
     handle.drain(setup.drain_timeout);
     let served = serving.join();
     let code = outcome.map_err(|error| Failure {
@@ -182,7 +202,7 @@ fn while_it_runs(
 }
 
 /// Says where it listens, what it serves and what to try.
-fn announce(setup: &Setup, handle: &ServerHandle) -> io::Result<()> {
+fn announce(setup: &Setup, handle: &ServerHandle, beside: &Beside) -> io::Result<()> {
     let mut text = String::new();
     for address in handle.local_addresses() {
         text += &format!("listening on {address}\n");
@@ -206,6 +226,9 @@ fn announce(setup: &Setup, handle: &ServerHandle) -> io::Result<()> {
         );
     }
     text += ")\n";
+    if beside.has_index() {
+        text += &format!("digests are remembered in {}\n", setup.index);
+    }
     if let Some(address) = handle.local_addresses().first() {
         let separator = if matches!(address, Address::Unix(_)) {
             ':'
@@ -263,7 +286,7 @@ fn hint(error: &ServerError) -> Option<&'static str> {
     }
 }
 
-fn failure<E: Into<Box<dyn Error>>>(code: ExitCode) -> impl FnOnce(E) -> Failure {
+pub(super) fn failure<E: Into<Box<dyn Error>>>(code: ExitCode) -> impl FnOnce(E) -> Failure {
     move |error| Failure {
         code,
         error: error.into(),
@@ -272,7 +295,7 @@ fn failure<E: Into<Box<dyn Error>>>(code: ExitCode) -> impl FnOnce(E) -> Failure
 }
 
 /// One line with the whole chain of reasons, and a hint where there is one.
-fn complain(code: ExitCode, error: &dyn Error, hint: Option<&str>) -> process::ExitCode {
+pub(super) fn complain(code: ExitCode, error: &dyn Error, hint: Option<&str>) -> process::ExitCode {
     let mut text = format!("ftserve: {error}");
     let mut source = error.source();
     while let Some(reason) = source {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::cli::index::IndexChoice;
 use crate::cli::{parse_duration, parse_size};
 use crate::net::{Address, AddressError, DEFAULT_PORT};
 use crate::server::{Listen, ServerConfig, TransferLimits};
@@ -21,7 +22,8 @@ use crate::store::DirectoryOptions;
         ftserve photos                      everybody who reaches this machine, port 9521\n  \
         ftserve -b 127.0.0.1 -p 0 photos    this machine only, any free port\n  \
         ftserve -b unix:ft.sock photos      a socket in the file system\n  \
-        ftserve photos -- make upload       as long as a command runs; it finds FTSERVE_ADDR\n\n\
+        ftserve photos -- make upload       as long as a command runs; it finds FTSERVE_ADDR\n  \
+        ftserve index photos                hash the files now; a server hashes none of them again\n\n\
         SIGTERM and SIGINT let running transfers finish; a second one ends at once.\n\
         Exit codes: 2 usage, 3 PATH cannot be read, 4 cannot listen, 130 and 143 on signals."
 )]
@@ -68,6 +70,20 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Links::Inside, env = "FTSERVE_FOLLOW_SYMLINKS", help_heading = "Files")]
     follow_symlinks: Links,
 
+    /// Where digests are remembered: a file, memory, or off
+    /// [default: ftserve/index.sqlite3 in the user's cache folder]
+    #[arg(
+        long,
+        value_name = "FILE|memory|off",
+        env = "FTSERVE_INDEX",
+        help_heading = "Files"
+    )]
+    index: Option<OsString>,
+
+    /// Hash no file before it is asked for
+    #[arg(long, env = "FTSERVE_NO_PREHASH", help_heading = "Files")]
+    no_prehash: bool,
+
     /// Threads that serve connections [default: 4 for each core, at least 8]
     #[arg(long, value_name = "N", env = "FTSERVE_WORKERS", value_parser = at_least_one, help_heading = "Limits")]
     workers: Option<usize>,
@@ -105,8 +121,9 @@ pub(super) struct Args {
     verbose: bool,
 }
 
+/// What becomes of names that begin with a dot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Hidden {
+pub(in crate::cli) enum Hidden {
     /// Are not served
     Hide,
     /// Are served
@@ -125,6 +142,8 @@ enum Links {
 pub(super) struct Setup {
     pub(super) root: PathBuf,
     pub(super) directory: DirectoryOptions,
+    pub(super) index: IndexChoice,
+    pub(super) wants_prehash: bool,
     pub(super) server: ServerConfig,
     pub(super) limits: TransferLimits,
     pub(super) drain_timeout: Duration,
@@ -150,6 +169,8 @@ impl Setup {
                 show_hidden: args.hidden == Hidden::Show,
                 follow_links_inside: args.follow_symlinks == Links::Inside,
             },
+            index: IndexChoice::from_typed(args.index),
+            wants_prehash: !args.no_prehash,
             server: ServerConfig {
                 listen,
                 backlog: args.backlog,

@@ -1,0 +1,185 @@
+//! `ftserve index`: hashes a tree into the index, while somebody watches.
+
+mod args;
+mod choice;
+mod progress;
+
+use std::ffi::OsString;
+use std::process;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+pub(super) use self::choice::{IndexChoice, Opened};
+
+use self::args::Args;
+use self::choice::{sentence, shown, told};
+use self::progress::{Progress, first_line};
+use crate::cli::serve::{Failure, Hidden, complain, failure};
+use crate::cli::{ExitCode, visible};
+use crate::digest::Pools;
+use crate::store::{
+    DirectoryOptions, DirectoryStore, FileIndex, IndexError, IndexEvent, Indexing, IndexingError,
+    IndexingProgress, Priority,
+};
+use crate::wire::ResourcePath;
+
+/// Runs `ftserve index` with these arguments, the program's name and `index` first.
+pub(super) fn index(args: &[OsString]) -> process::ExitCode {
+    let args = match Args::try_parse_from(&args[1..]) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version end well, and go to standard output.
+            let _ = error.print();
+            let code = u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage as u8);
+            return process::ExitCode::from(code);
+        }
+    };
+    match index_tree(args) {
+        Ok(code) => code.into(),
+        Err(failure) => complain(failure.code, &*failure.error, failure.hint),
+    }
+}
+
+fn index_tree(args: Args) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failure(ExitCode::Unclassified))?;
+    let IndexChoice::File(path) = IndexChoice::from_typed(args.index) else {
+        let mut usage = failure(ExitCode::Usage)("there is no file to keep digests in");
+        usage.hint = Some("name one: --index FILE");
+        return Err(usage);
+    };
+    let options = DirectoryOptions {
+        show_hidden: args.hidden == Hidden::Show,
+        follow_links_inside: true,
+    };
+    let tree = DirectoryStore::open_root(&args.path, options).map_err(|error| {
+        failure(ExitCode::LocalFile)(format!("cannot read {}: {error}", shown(&args.path)))
+    })?;
+    let progress = Progress::new(args.quiet);
+    let (trouble, lines) = (Arc::new(Trouble::default()), progress.clone());
+    let (reporting, reported) = (Arc::clone(&trouble), path.clone());
+    let index = FileIndex::open(&path, move |event| {
+        lines.line(&format!("ftserve: warning: {}", told(&reported, &event)));
+        reporting.take(&event);
+    });
+    let index = Arc::new(index.map_err(|error| {
+        let text = format!(
+            "index {} cannot be used: {}",
+            shown(&path),
+            sentence(&error)
+        );
+        failure(exit_code(&error))(text)
+    })?);
+    let indexing = start(tree, &index, &progress)?;
+    let signal = watch(&indexing, &progress, &mut signals);
+    if !index.flush(FLUSH_TIMEOUT) {
+        trouble.set(ExitCode::LocalFile);
+    }
+    let outcome = indexing.progress();
+    progress.end(&outcome);
+    Ok(match signal {
+        Some(SIGINT) => ExitCode::Interrupted,
+        Some(_) => ExitCode::Terminated,
+        None => trouble.get().unwrap_or(if is_whole(&outcome) {
+            ExitCode::Success
+        } else {
+            ExitCode::LocalFile
+        }),
+    })
+}
+
+fn start(
+    tree: DirectoryStore,
+    index: &Arc<FileIndex>,
+    progress: &Progress,
+) -> Result<Indexing, Failure> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let pools = Pools::start(cores).map_err(failure(ExitCode::Unclassified))?;
+    let progress = progress.clone();
+    let on_failure = move |path: &ResourcePath, error: &IndexingError| {
+        let name = match path.as_bytes() {
+            b"" => ".",
+            name => &visible(name),
+        };
+        progress.line(&format!("ftserve: {name}: {error}"));
+    };
+    let index = Arc::clone(index);
+    Indexing::start(
+        Arc::new(tree),
+        index,
+        Arc::new(pools),
+        Priority::Foreground,
+        on_failure,
+    )
+    .map_err(failure(ExitCode::Unclassified))
+}
+
+/// Shows progress until the end, or until a signal has ended it. Returns that signal.
+fn watch(indexing: &Indexing, progress: &Progress, signals: &mut Signals) -> Option<i32> {
+    let mut next_line = first_line();
+    let mut first = None;
+    loop {
+        let is_over = indexing.wait(LOOK_INTERVAL);
+        for signal in signals.pending() {
+            // The second one does not wait for a file that cannot be read.
+            if first.replace(signal).is_some() {
+                return first;
+            }
+            indexing.stop();
+        }
+        if is_over {
+            return first;
+        }
+        progress.show(&indexing.progress(), &mut next_line);
+    }
+}
+
+/// Whether every file that was found is in the index now.
+fn is_whole(progress: &IndexingProgress) -> bool {
+    progress.is_all_found && progress.failed.files == 0
+}
+
+/// Why, if so, not everything that was hashed is in the file.
+#[derive(Default)]
+struct Trouble(Mutex<Option<ExitCode>>);
+
+impl Trouble {
+    fn take(&self, event: &IndexEvent) {
+        match event {
+            IndexEvent::SetAside { .. } => {}
+            IndexEvent::NotWritten(error) | IndexEvent::GivenUp(error) => {
+                self.set(exit_code(error));
+            }
+        }
+    }
+
+    fn set(&self, code: ExitCode) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+    }
+
+    fn get(&self) -> Option<ExitCode> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn exit_code(error: &IndexError) -> ExitCode {
+    match error {
+        IndexError::Full => ExitCode::NoSpace,
+        IndexError::Folder(_)
+        | IndexError::NotAFile
+        | IndexError::NetworkFileSystem(_)
+        | IndexError::Foreign
+        | IndexError::Newer { .. }
+        | IndexError::Damaged(_)
+        | IndexError::Locked
+        | IndexError::ReadOnly
+        | IndexError::Failed(_) => ExitCode::LocalFile,
+    }
+}
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,49 @@
+//! What was typed after `ftserve index`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::cli::serve::Hidden;
+
+/// Hashes the files of a folder now, so that ftserve knows their digests when they are asked
+/// for. Known ones are not read again.
+#[derive(Parser, Debug)]
+#[command(
+    name = "ftserve index",
+    bin_name = "ftserve index",
+    version,
+    max_term_width = 100,
+    after_help = "To serve a folder of the name index: ftserve ./index\n\n\
+        Exit codes: 0 all files are in the index, 2 usage, 3 a file cannot be read or the index \
+        cannot be written, 9 no space, 130 and 143 on signals; what was hashed is kept."
+)]
+pub(super) struct Args {
+    /// Folder or file to hash
+    #[arg(value_name = "PATH")]
+    pub(super) path: PathBuf,
+
+    /// File that remembers digests [default: ftserve/index.sqlite3 in the user's cache folder]
+    #[arg(long, value_name = "FILE", env = "FTSERVE_INDEX")]
+    pub(super) index: Option<OsString>,
+
+    /// Names that begin with a dot
+    #[arg(long, value_enum, default_value_t = Hidden::Hide, env = "FTSERVE_HIDDEN")]
+    pub(super) hidden: Hidden,
+
+    /// Print errors only
+    #[arg(short, long, env = "FTSERVE_QUIET")]
+    pub(super) quiet: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}

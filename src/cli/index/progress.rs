@@ -1,0 +1,162 @@
+//! Progress on standard error: a bar on a terminal, elsewhere a line now and then.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::store::IndexingProgress;
+
+/// Shows progress, and keeps it out of the way of lines. Clones share one place.
+#[derive(Clone)]
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    is_quiet: bool,
+    started: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(is_quiet: bool) -> Progress {
+        let bar = (!is_quiet && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+            bar.with_style(style(FINDING))
+        });
+        Progress {
+            bar,
+            is_quiet,
+            started: Instant::now(),
+        }
+    }
+
+    /// Shows how far it is. `next_line` is when the next line is due, where lines are shown.
+    pub(super) fn show(&self, progress: &IndexingProgress, next_line: &mut Instant) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(progress.found.bytes);
+            bar.set_position(progress.bytes_done);
+            bar.set_message(files(progress));
+            if progress.is_all_found {
+                bar.set_style(style(HASHING));
+            }
+        } else if !self.is_quiet && Instant::now() >= *next_line {
+            *next_line = Instant::now() + LINE_INTERVAL;
+            self.line(&format!(
+                "{}, {} of {}, {}/s",
+                files(progress),
+                HumanBytes(progress.bytes_done),
+                HumanBytes(progress.found.bytes),
+                HumanBytes(self.per_second(progress.bytes_done))
+            ));
+        }
+    }
+
+    /// Shows a line, above the bar if there is one.
+    pub(super) fn line(&self, text: &str) {
+        let write = || {
+            // Nobody is left to tell.
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// Takes the bar away, and says what was done.
+    pub(super) fn end(&self, progress: &IndexingProgress) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if !self.is_quiet {
+            self.line(&summary(progress, self.started.elapsed()));
+        }
+    }
+
+    fn per_second(&self, bytes: u64) -> u64 {
+        (bytes as f64 / self.started.elapsed().as_secs_f64().max(0.001)) as u64
+    }
+}
+
+/// When the first line is due.
+pub(super) fn first_line() -> Instant {
+    Instant::now() + LINE_INTERVAL
+}
+
+fn files(progress: &IndexingProgress) -> String {
+    let IndexingProgress {
+        found,
+        hashed,
+        known,
+        unsettled,
+        failed,
+        ..
+    } = progress;
+    let done = hashed.files + known.files + unsettled.files + failed.files;
+    let more = if progress.is_all_found { "" } else { "+" };
+    let (done, found) = (HumanCount(done), HumanCount(found.files));
+    format!("{done}/{found}{more} files")
+}
+
+fn summary(progress: &IndexingProgress, elapsed: Duration) -> String {
+    let IndexingProgress {
+        found,
+        hashed,
+        known,
+        unsettled,
+        failed,
+        ..
+    } = progress;
+    let mut text = format!(
+        "{} files, {}: {} hashed ({}), {} known, {} failed",
+        HumanCount(found.files),
+        HumanBytes(found.bytes),
+        HumanCount(hashed.files),
+        HumanBytes(hashed.bytes),
+        HumanCount(known.files),
+        HumanCount(failed.files)
+    );
+    if unsettled.files > 0 {
+        text += &format!(", {} still changing", HumanCount(unsettled.files));
+    }
+    text + &format!(", {:.2} s", elapsed.as_secs_f64())
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants that a test reads.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// While files are still being found nobody knows how long it will take.
+const FINDING: &str = "{bytes}/{total_bytes}+ {wide_bar} {bytes_per_sec} {msg}";
+const HASHING: &str = "{bytes}/{total_bytes} {wide_bar} {bytes_per_sec} ETA {eta} {msg}";
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::FilesAndBytes;
+
+    #[test]
+    fn the_templates_of_the_bar_can_be_read() {
+        for template in [FINDING, HASHING] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn the_summary_says_what_was_done() {
+        let of = |files, bytes| FilesAndBytes { files, bytes };
+        let mut progress = IndexingProgress {
+            found: of(52_143, 3 << 20),
+            is_all_found: true,
+            hashed: of(52_000, 2 << 20),
+            known: of(143, 1 << 20),
+            ..IndexingProgress::default()
+        };
+        assert_eq!(
+            summary(&progress, Duration::from_millis(1_230)),
+            "52,143 files, 3.00 MiB: 52,000 hashed (2.00 MiB), 143 known, 0 failed, 1.23 s"
+        );
+        progress.unsettled = of(1, 0);
+        assert!(summary(&progress, Duration::ZERO).contains(", 1 still changing, 0.00 s"));
+    }
+}
