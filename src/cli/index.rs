@@ -76,7 +76,7 @@ fn index_tree(args: Args) -> Result<ExitCode, Failure> {
     })?);
     let indexing = start(tree, &index, &progress)?;
     let signal = watch(&indexing, &progress, &mut signals);
-    if !index.flush(FLUSH_TIMEOUT) {
+    if !index.close(CLOSE_TIMEOUT) {
         trouble.set(ExitCode::LocalFile);
     }
     let outcome = indexing.progress();
@@ -182,4 +182,4 @@ fn exit_code(error: &IndexError) -> ExitCode {
 }
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -14,6 +14,7 @@ mod fetching;
 mod files;
 mod frames;
 mod hostile;
+mod index;
 mod json;
 mod layering;
 mod limits;

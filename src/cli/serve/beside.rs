@@ -59,7 +59,7 @@ impl Beside {
             indexing.wait(END_TIMEOUT);
         }
         if let Some(index) = &self.index {
-            index.flush(END_TIMEOUT);
+            index.close(END_TIMEOUT);
         }
     }
 }

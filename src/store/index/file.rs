@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::database::{Database, Day};
 use super::place::Place;
@@ -95,8 +95,15 @@ impl FileIndex {
             && is_done.recv_timeout(within).is_ok()
     }
 
-    /// Digest and freshness of the row in memory; the inner `None` is a row that was
-    /// forgotten.
+    /// Writes everything remembered before and closes the file; from then on there is only
+    /// memory. Returns whether that was done within this time.
+    pub fn close(&self, within: Duration) -> bool {
+        let (closing, closed) = bounded(0);
+        self.ops.send_timeout(Op::End(closing), within).is_ok()
+            && closed.recv_timeout(within) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// What the table in memory says; the inner `None` is a row that was forgotten.
     fn in_front(&self, stamp: &Stamp) -> Option<Option<KnownDigest>> {
         let today = self.shared.today.load(Ordering::Relaxed);
         let look = |row: &mut Front| {
@@ -169,7 +176,7 @@ impl DigestIndex for FileIndex {
 
 impl Drop for FileIndex {
     fn drop(&mut self) {
-        let _ = self.ops.send(Op::End);
+        let _ = self.ops.send(Op::End(bounded(0).0));
         if let Some(writer) = self.writer.take() {
             // A panic was reported when it happened.
             let _ = writer.join();

@@ -23,8 +23,9 @@ pub(super) enum Op {
     Flush(Sender<()>),
     /// A reader found the file damaged.
     Damaged(IndexError),
-    /// The index is dropped.
-    End,
+    /// Everything before this is to be written, and the file closed. The sender is dropped
+    /// after that.
+    End(Sender<()>),
 }
 
 /// The writer of one index.
@@ -96,7 +97,8 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
                 Ok(Op::Damaged(reason)) => self.replace(reason),
                 Err(RecvTimeoutError::Timeout) if self.due.is_some() => self.write(),
                 Err(RecvTimeoutError::Timeout) => self.use_the_rest(),
-                Ok(Op::End) | Err(RecvTimeoutError::Disconnected) => return self.end(),
+                Ok(Op::End(_closed)) => return self.end(),
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
         }
     }

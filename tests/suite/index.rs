@@ -1,0 +1,266 @@
+//! Digests that outlive the server: `--index`, and `ftserve index`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::harness::{Output, Program, RawPeer, Running, Scratch, TestServer, md5_hex, noise};
+
+#[test]
+fn what_was_indexed_is_known_to_a_server_without_being_read() {
+    let (root, place) = (tree(), Scratch::new());
+    let index = place.join("own/index");
+    let first = index_tree(root.path(), &index).wait().expect_code(0);
+    assert!(first.stderr.contains("2 files"), "{}", first.stderr);
+    assert!(first.stderr.contains("2 hashed"), "{}", first.stderr);
+
+    let server = serve(root.path(), &index, &["--no-prehash"]);
+    let shown = format!("digests are remembered in {}", index.display());
+    server
+        .stderr()
+        .wait_until("the place of the index", |text| text.contains(&shown));
+    let mut peer = server.connect();
+    assert_eq!(known_md5(&mut peer, "a.bin"), md5_hex(noise(1, SIZE)));
+    assert_eq!(known_md5(&mut peer, "dir/b.bin"), md5_hex(noise(2, SIZE)));
+
+    let second = index_tree(root.path(), &index).wait().expect_code(0);
+    assert!(second.stderr.contains(" 0 hashed"), "{}", second.stderr);
+    assert!(second.stderr.contains("2 known"), "{}", second.stderr);
+}
+
+#[test]
+fn a_file_that_was_rewritten_is_not_taken_for_the_one_that_was_indexed() {
+    let (root, place) = (tree(), Scratch::new());
+    let index = place.join("index");
+    index_tree(root.path(), &index).wait().expect_code(0);
+    let times = fs::metadata(root.join("a.bin")).unwrap();
+    root.write("a.bin", noise(7, SIZE));
+    // Even with its old time of writing: the time of the change tells.
+    let file = fs::File::options()
+        .write(true)
+        .open(root.join("a.bin"))
+        .unwrap();
+    file.set_modified(times.modified().unwrap()).unwrap();
+
+    let server = serve(root.path(), &index, &["--no-prehash"]);
+    let mut peer = server.connect();
+    assert_eq!(known_md5(&mut peer, "a.bin"), "");
+    peer.ask(r#"{"filename":"a.bin"}"#)
+        .assert_file("a.bin", &noise(7, SIZE));
+}
+
+#[test]
+fn a_server_hashes_what_nobody_asked_for_and_remembers_it_when_it_starts_again() {
+    let (root, place) = (tree(), Scratch::new());
+    let index = place.join("index");
+    let mut server = serve(root.path(), &index, &[]);
+    let mut peer = server.connect();
+    let begun = Instant::now();
+    while known_md5(&mut peer, "dir/b.bin").is_empty() {
+        assert!(begun.elapsed() < LIMIT, "nothing was hashed");
+        peer.assert_silence(Duration::from_millis(50));
+    }
+    assert_eq!(server.terminate(), 143);
+    let server = serve(root.path(), &index, &["--no-prehash"]);
+    let mut peer = server.connect();
+    assert_eq!(known_md5(&mut peer, "dir/b.bin"), md5_hex(noise(2, SIZE)));
+}
+
+#[test]
+fn the_default_is_a_file_of_the_owner_alone_in_the_cache_folder() {
+    let (root, cache) = (tree(), Scratch::new());
+    let output = Program::ftserve()
+        .env("XDG_CACHE_HOME", cache.path())
+        .arg("index")
+        .arg(root.path())
+        .run();
+    output.expect_code(0);
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(cache.join("ftserve")), 0o700);
+    assert_eq!(mode(cache.join("ftserve/index.sqlite3")), 0o600);
+}
+
+#[test]
+fn memory_and_off_write_nothing() {
+    let (root, place) = (tree(), Scratch::new());
+    for word in ["memory", "off"] {
+        let server = serve(root.path(), Path::new(word), &[]);
+        server
+            .connect()
+            .ask(r#"{"filename":"a.bin"}"#)
+            .assert_file("a.bin", &noise(1, SIZE));
+        assert!(!server.stderr().text().contains("remembered"), "{word}");
+        let output = Program::ftserve()
+            .in_folder(place.path())
+            .args(["index", "--index", word])
+            .arg(root.path())
+            .run();
+        let output = output.expect_code(2);
+        assert!(output.stderr.contains("--index FILE"), "{}", output.stderr);
+    }
+    assert!(place.names().is_empty(), "{:?}", place.names());
+}
+
+#[test]
+fn an_index_that_is_damaged_or_newer_is_set_aside_with_one_line() {
+    let root = tree();
+    let good = Scratch::new();
+    index_tree(root.path(), &good.join("index"))
+        .wait()
+        .expect_code(0);
+    let bytes = good.read("index");
+    let newer = python(&format!(
+        "import sqlite3; c = sqlite3.connect({:?}); c.execute('pragma user_version = 1000'); c.commit()",
+        good.join("index")
+    ));
+    newer.expect_code(0);
+    let cases: [(&str, Vec<u8>); 4] = [
+        ("zeroed", vec![0; bytes.len()]),
+        ("random", noise(3, bytes.len())),
+        ("cut in the middle", bytes[..bytes.len() / 2].to_vec()),
+        ("newer", good.read("index")),
+    ];
+    for (case, bytes) in cases {
+        let place = Scratch::with_files([("index", bytes)]);
+        let server = serve(root.path(), &place.join("index"), &[]);
+        let mut peer = server.connect();
+        peer.ask(r#"{"filename":"a.bin"}"#)
+            .assert_file("a.bin", &noise(1, SIZE));
+        let text = server.stderr().text();
+        assert_eq!(text.matches("warning:").count(), 1, "{case}: {text}");
+        assert!(text.contains("a new one is begun"), "{case}: {text}");
+        let names = place.names();
+        let aside = |name: &&std::ffi::OsString| name.to_string_lossy().contains("damaged");
+        assert!(names.iter().any(|name| aside(&name)), "{case}: {names:?}");
+    }
+}
+
+#[test]
+fn where_no_index_can_be_it_serves_from_memory_and_says_so_once() {
+    let (root, place) = (tree(), Scratch::with_files([("file", "x")]));
+    place.make_dir("folder");
+    for path in ["file/index", "folder", "/dev/full", "/proc/index"] {
+        let server = serve(root.path(), &place.join(path), &[]);
+        server
+            .connect()
+            .ask(r#"{"filename":"a.bin"}"#)
+            .assert_file("a.bin", &noise(1, SIZE));
+        let text = server.stderr().text();
+        assert_eq!(text.matches("warning:").count(), 1, "{path}: {text}");
+        assert!(text.contains("kept in memory"), "{path}: {text}");
+        // Who wants nothing but the file is told that there is none.
+        let output = index_tree(root.path(), &place.join(path)).wait();
+        output.expect_code(3);
+    }
+}
+
+#[test]
+fn an_index_inside_the_root_is_not_served() {
+    let root = tree();
+    let index = root.join("own/index");
+    let server = serve(root.path(), &index, &[]);
+    fs::hard_link(&index, root.join("link")).unwrap();
+    let mut peer = server.connect();
+    for name in ["own/index", "own/index-wal", "own/index-shm", "link"] {
+        let answer = peer.ask(format!(r#"{{"filename":"{name}"}}"#));
+        assert_eq!(answer.code(), Some("not_found"), "{name}");
+    }
+    // An odd but legal twin: another file of the same folder.
+    root.write("own/other", "twin");
+    peer.ask(r#"{"filename":"own/other"}"#)
+        .assert_file("own/other", b"twin");
+}
+
+#[test]
+fn deleting_the_index_costs_time_only() {
+    let (root, place) = (tree(), Scratch::new());
+    let index = place.join("own/index");
+    let mut server = serve(root.path(), &index, &[]);
+    let mut peer = server.connect();
+    fs::remove_dir_all(place.join("own")).unwrap();
+    for name in ["a.bin", "dir/b.bin"] {
+        let seed = if name == "a.bin" { 1 } else { 2 };
+        peer.ask(format!(r#"{{"filename":"{name}"}}"#))
+            .assert_file(name, &noise(seed, SIZE));
+    }
+    assert_eq!(server.terminate(), 143);
+    let text = server.stderr().text();
+    assert!(!text.contains("panicked"), "{text}");
+    index_tree(root.path(), &index).wait().expect_code(0);
+}
+
+#[test]
+fn two_servers_and_three_indexers_share_one_index_though_one_is_killed() {
+    let names: Vec<String> = (0..60).map(|n| format!("f{n:02}")).collect();
+    let root = Scratch::with_files(names.iter().map(|name| (name, noise(5, 20_000))));
+    let place = Scratch::new();
+    let index = place.join("index");
+    for killed in 0..3 {
+        let servers = [
+            serve(root.path(), &index, &[]),
+            serve(root.path(), &index, &[]),
+        ];
+        let indexers = [0, 1, 2].map(|_| index_tree(root.path(), &index));
+        indexers[killed].signal(Signal::KILL);
+        for (number, indexer) in indexers.into_iter().enumerate() {
+            let output = indexer.wait();
+            if number != killed {
+                output.expect_code(0);
+            }
+        }
+        for server in &servers {
+            let text = server.stderr().text();
+            assert!(!text.contains("warning"), "{text}");
+            server.assert_alive();
+        }
+    }
+    let check = python(&format!(
+        "import sqlite3; print(sqlite3.connect({index:?}).execute('pragma integrity_check').fetchone()[0])"
+    ));
+    assert_eq!(check.expect_code(0).text().trim(), "ok");
+    let last = index_tree(root.path(), &index).wait().expect_code(0);
+    assert!(last.stderr.contains("60 known"), "{}", last.stderr);
+}
+
+#[test]
+fn a_tree_that_cannot_be_read_is_a_local_failure_and_no_path_is_a_usage_error() {
+    let place = Scratch::new();
+    let index = place.join("index");
+    let missing = index_tree(&place.join("missing"), &index).wait();
+    let missing = missing.expect_code(3);
+    assert!(missing.stderr.contains("missing"), "{}", missing.stderr);
+    Program::ftserve().arg("index").run().expect_code(2);
+}
+
+/// A folder with two files that are longer than what is always hashed.
+fn tree() -> Scratch {
+    Scratch::with_files([("a.bin", noise(1, SIZE)), ("dir/b.bin", noise(2, SIZE))])
+}
+
+fn serve(root: &Path, index: &Path, more: &[&str]) -> TestServer {
+    let place = ["--index".as_ref(), index.as_os_str()];
+    TestServer::builder(root).args(place).args(more).start()
+}
+
+fn index_tree(root: &Path, index: &Path) -> Running {
+    let program = Program::ftserve().arg("index").arg(root);
+    program.arg("--index").arg(index).start()
+}
+
+/// The digest that the server knows without hashing; empty if there is none.
+fn known_md5(peer: &mut RawPeer, name: &str) -> String {
+    let answer = peer.ask(format!(r#"{{"op":"stat","filename":"{name}"}}"#));
+    answer.str("md5").to_owned()
+}
+
+fn python(program: &str) -> Output {
+    Program::system("python3", "python3")
+        .args(["-c", program])
+        .run()
+}
+
+const SIZE: usize = 300_000;
+const LIMIT: Duration = Duration::from_secs(30);
