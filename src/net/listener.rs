@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use crate::net::{Address, Peer, Stream};
+use crate::net::{Address, Peer, Stream, tcp_facts};
 
 /// A listening socket. Accepting never blocks.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ impl Listener {
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
+        // Where the kernel cannot, its own limit holds; accepted connections inherit ours.
+        let _ = tcp_facts::limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX);
         rustix::net::bind(&socket, &address)?;
         rustix::net::listen(&socket, backlog_number(backlog))?;
         let listener = TcpListener::from(socket);
@@ -154,11 +156,16 @@ fn backlog_number(backlog: u32) -> i32 {
     i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
+/// What the kernel may hold of an answer before it has sent it once. Its own limit grows to
+/// 4 MiB, and 500 peers that ask for a large file and read nothing would then hold as much
+/// as the kernel has for all connections of the machine. No slower than without, since
+/// it is as much as one write.
+const UNSENT_BYTES_MAX: u32 = 256 << 10;
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -178,6 +185,31 @@ mod tests {
         // Somebody else may hold one port for IPv4, but hardly sixteen.
         let outcomes: Vec<io::Result<()>> = (0..16).map(|_| fits()).collect();
         assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_holds_little_of_the_kernels_memory() {
+        let listener = Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), 8).unwrap();
+        let Address::Tcp { port, .. } = *listener.address() else {
+            unreachable!()
+        };
+        let peer = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let window = 64 << 10;
+        sockopt::set_socket_recv_buffer_size(&peer, window).unwrap();
+        rustix::net::connect(&peer, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let chunk = [0; 64 << 10];
+        let mut written = 0;
+        let refusal = loop {
+            match stream.write(&chunk) {
+                Ok(count) => written += count,
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(refusal, io::ErrorKind::WouldBlock);
+        // The kernel doubles the window, and finishes the segment it has begun.
+        let held_max = UNSENT_BYTES_MAX as usize + 2 * window + (128 << 10);
+        assert!(written <= held_max, "{written} bytes were taken");
     }
 
     #[test]

@@ -39,3 +39,23 @@ pub(super) fn unsent_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
     }
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
+
+/// Bounds the bytes that wait in the socket's send queue and were not sent even once:
+/// `TCP_NOTSENT_LOWAT` (tcp(7)). Connections accepted from a listener inherit it.
+pub(super) fn limit_unsent(socket: BorrowedFd<'_>, bytes_max: u32) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `bytes_max`, which outlives the call; the
+    // kernel only reads it.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes_max).cast(),
+            mem::size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
