@@ -2,11 +2,13 @@
 //! is larger than the server has places.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Options;
@@ -68,6 +70,12 @@ fn beside_a_crowd(options: &Options, size: Size) -> String {
         "{behind:?} behind the crowd at the door, the limit is {AT_ONCE:?}"
     );
     assert_eq!(alone.threads, beside.threads, "threads grew with the crowd");
+    let held = beside.kernel_mib.saturating_sub(alone.kernel_mib);
+    assert!(
+        held <= size.slow * KERNEL_PER_READER_KIB_MAX / 1024 + KERNEL_SLACK_MIB,
+        "the kernel holds {held} MiB for {} slow readers",
+        size.slow
+    );
     let grown = beside.rss_kib.saturating_sub(alone.rss_kib);
     assert!(
         grown <= (peers * RSS_PER_PEER_KIB_MAX) as u64 + RSS_SLACK_KIB,
@@ -80,7 +88,7 @@ fn beside_a_crowd(options: &Options, size: Size) -> String {
         alone.p99
     );
     let mut table = String::from(
-        "  first byte of 1 KiB        p50 ms    p99 ms    max ms   RSS KiB  threads  descriptors\n",
+        "  first byte of 1 KiB        p50 ms    p99 ms    max ms   RSS KiB  threads  descriptors  TCP MiB\n",
     );
     for (what, reading) in [
         ("alone", alone),
@@ -165,6 +173,8 @@ struct Reading {
     rss_kib: u64,
     threads: u64,
     descriptors: usize,
+    /// What the kernel holds for all TCP connections of the machine.
+    kernel_mib: usize,
 }
 
 impl Reading {
@@ -183,6 +193,7 @@ impl Reading {
             rss_kib: facts.rss_kib(),
             threads: facts.threads(),
             descriptors: facts.open_fds(),
+            kernel_mib: kernel_tcp_mib(),
         }
     }
 
@@ -190,10 +201,18 @@ impl Reading {
         let [p50, p99, max] = [self.p50, self.p99, self.max].map(millis);
         let _ = writeln!(
             table,
-            "  {what:24} {p50:8.3} {p99:9.3} {max:9.3} {:9} {:8} {:12}",
-            self.rss_kib, self.threads, self.descriptors
+            "  {what:24} {p50:8.3} {p99:9.3} {max:9.3} {:9} {:8} {:12} {:8}",
+            self.rss_kib, self.threads, self.descriptors, self.kernel_mib
         );
     }
+}
+
+/// `mem` of the TCP line of sockstat, which counts pages (proc_net(5)).
+fn kernel_tcp_mib() -> usize {
+    let text = fs::read_to_string("/proc/net/sockstat").expect("the kernel's sockets");
+    let line = text.lines().find(|line| line.starts_with("TCP:"));
+    let pages = line.and_then(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+    (pages.expect("the pages of TCP") * page_size()) >> 20
 }
 
 /// From the connect to the first byte of the answer, which must be right.
@@ -358,6 +377,10 @@ const BIG: &str = "big";
 /// Measured at about 1 KiB; a parked connection holds no buffer.
 const RSS_PER_PEER_KIB_MAX: usize = 4;
 const RSS_SLACK_KIB: u64 = 8 << 10;
+/// A quarter of a MiB unsent, what the peer's window takes, and the kernel's own book-keeping.
+const KERNEL_PER_READER_KIB_MAX: usize = 1024;
+/// Other connections of the machine are counted too.
+const KERNEL_SLACK_MIB: usize = 200;
 const P99_SLACK: Duration = Duration::from_millis(50);
 const AT_ONCE: Duration = Duration::from_secs(2);
 /// 10 s of PROTOCOL.md 7, and time to get through the line.
