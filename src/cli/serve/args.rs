@@ -22,7 +22,7 @@ use crate::store::DirectoryOptions;
         ftserve photos                      everybody who reaches this machine, port 9521\n  \
         ftserve -b 127.0.0.1 -p 0 photos    this machine only, any free port\n  \
         ftserve -b unix:ft.sock photos      a socket in the file system\n  \
-        ftserve photos -- make upload       as long as a command runs; it finds FTSERVE_ADDR\n  \
+        ftserve photos -- sh tour.sh        as long as a command runs; it finds FTSERVE_ADDR\n  \
         ftserve index photos                hash the files now; a server hashes none of them again\n\n\
         SIGTERM and SIGINT let running transfers finish; a second one ends at once.\n\
         Exit codes: 2 usage, 3 PATH cannot be read, 4 cannot listen, 130 and 143 on signals."
