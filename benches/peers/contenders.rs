@@ -62,7 +62,8 @@ pub(crate) fn field(workload: &Workload) -> Vec<Contender> {
     field
 }
 
-/// One server that has served the files before, and one that was just started.
+/// One server that has served the files before, and one that knows no digest yet: it was just
+/// started, remembers nothing from earlier, and hashes no file before it is asked for.
 fn ours(workload: &Workload) -> Vec<Contender> {
     let root = workload.root();
     let names = workload.names().to_vec();
@@ -71,7 +72,7 @@ fn ours(workload: &Workload) -> Vec<Contender> {
         let sources = names.iter().map(|name| format!("{}/{name}", server.addr()));
         words.into_iter().chain(sources).collect()
     };
-    let warm = TestServer::plain(&root);
+    let warm = TestServer::start(&root, ["--index", "memory"]);
     let elsewhere = Scratch::in_memory();
     let first = Entry::of(command(&warm, elsewhere.path())).program();
     first.deadline(CLIENT_DEADLINE).run().expect_code(0);
@@ -84,11 +85,11 @@ fn ours(workload: &Workload) -> Vec<Contender> {
             enter: Box::new(move |destination| Entry::of(command(&warm, destination))),
         },
         Contender {
-            name: "ftget, server just started",
+            name: "ftget, digests not known",
             checked: "md5 from the server",
             fetches: true,
             enter: Box::new(move |destination| {
-                let cold = TestServer::plain(&root);
+                let cold = TestServer::start(&root, ["--index", "memory", "--no-prehash"]);
                 Entry {
                     command: same_command(&cold, destination),
                     _server: Some(cold),
