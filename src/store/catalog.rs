@@ -23,6 +23,8 @@ pub struct CatalogLimits {
     pub hashes_per_address_max: usize,
     /// Files of at most this size never stand in line.
     pub queued_hash_bytes_min: u64,
+    /// Turns of 4 MiB that a hash takes before the next in line has its place, if there is one.
+    pub hash_turns_in_place_max: u32,
     /// The longest stay in line; a hash that has begun is never cut short.
     pub hash_queue_timeout: Duration,
     /// With `fresh`: a digest this young is fresh.
@@ -38,6 +40,8 @@ impl CatalogLimits {
             hashes_max: cores.max(1),
             hashes_per_address_max: 2,
             queued_hash_bytes_min: 1024 * 1024,
+            // 64 MiB: short beside the 60 s in line, and long beside a disk's seek.
+            hash_turns_in_place_max: 16,
             hash_queue_timeout: Duration::from_secs(60),
             fresh_for: Duration::from_secs(10),
             changed_hashes_max: 3,

@@ -1,8 +1,9 @@
 //! Many askers, one hash.
 //!
 //! Askers of the same content share one flight. Flights of long files stand in one line for a
-//! place, first come first served but for the bound per address; those with a place, and all
-//! short ones, take turns on the foreground pool. Who waits holds a [`Ticket`].
+//! place, in which the addresses alternate; those with a place, and all short ones, take turns
+//! on the foreground pool. After some turns a place goes to the next in line, so that a few
+//! huge files keep nobody out. Who waits holds a [`Ticket`].
 
 mod table;
 
@@ -133,13 +134,9 @@ impl Flights {
         table
             .newest
             .insert(Content::of(&hash.meta().stamp), Arc::clone(&flight));
-        let job = Job {
-            flight: Arc::clone(&flight),
-            hash,
-            place,
-        };
+        let job = Job::new(Arc::clone(&flight), hash, place);
         if place.is_some() {
-            table.line.push_back(job);
+            table.line_up(job);
             table.move_up(&self.limits);
         } else {
             table.turns.push_back(job);
@@ -248,7 +245,7 @@ impl Hand {
         let outcome = match turn {
             Ok(Turn::Unfinished) if flights.is_stopped() => Err(shutting_down()),
             Ok(Turn::Unfinished) if job.flight.is_abandoned() => Err(nobody_asks()),
-            Ok(Turn::Unfinished) => return flights.lock().turns.push_back(job),
+            Ok(Turn::Unfinished) => return flights.lock().put_back(job, &flights.limits),
             Ok(Turn::BegunAnew) => return flights.lock().begin_anew(before, job),
             Ok(Turn::Made { md5, is_untouched }) => {
                 let meta = job.hash.meta();
@@ -626,6 +623,72 @@ mod tests {
         hold_c.release();
         assert!(third.outcome().is_ok());
         assert!(in_line.outcome().is_ok());
+        place.comes_to_rest();
+    }
+
+    #[test]
+    fn a_file_of_medium_size_does_not_wait_for_huge_ones_to_end() {
+        let place = Place::with(2, |limits| {
+            limits.hashes_max = 1;
+            limits.hash_turns_in_place_max = 2;
+        });
+        let huge = |name| {
+            let file = place.store.insert(name, bytes(1, 32 * MIB)).unwrap();
+            let hold = file.hold_reads_at(MIB as u64);
+            (file, hold)
+        };
+        let ((first, hold_first), (second, hold_second)) = (huge("first"), huge("second"));
+        let of_first = place.ask_as("first", 1, false);
+        assert!(hold_first.wait_until_reached());
+        let of_second = place.ask_as("second", 2, false);
+        place.long_file("medium");
+        let medium = place.ask_as("medium", 3, false);
+        // Each of the huge ones would have to pass this on its way to the end.
+        let (end_first, end_second) = (
+            first.hold_reads_at(20 * MIB as u64),
+            second.hold_reads_at(20 * MIB as u64),
+        );
+        drop((hold_first, hold_second));
+        assert!(medium.outcome().is_ok());
+        let waiting = of_first.state_after(Duration::from_secs(3_600));
+        assert!(
+            matches!(waiting, DigestState::Waiting { done } if done > 0),
+            "begun, and back in line: {waiting:?}"
+        );
+        drop((end_first, end_second));
+        assert!(of_first.outcome().is_ok());
+        assert!(of_second.outcome().is_ok());
+        assert_eq!(first.bytes_read(), 32 * MIB as u64);
+        place.comes_to_rest();
+    }
+
+    #[test]
+    fn a_crowd_from_one_address_lengthens_no_other_wait() {
+        let place = Place::with(1, |limits| limits.hashes_max = 1);
+        let (_, hold) = place.held_file("held");
+        let held = place.ask_as("held", 1, false);
+        assert!(hold.wait_until_reached());
+        let crowd: Vec<_> = (0..50)
+            .map(|at| {
+                let name = format!("crowd {at}");
+                let file = place.long_file(&name);
+                (file, place.ask_as(&name, 1, false))
+            })
+            .collect();
+        place.long_file("honest");
+        let honest = place.ask_as("honest", 2, false);
+        // Whatever comes behind the first two of the crowd stops here.
+        let holds: Vec<_> = crowd[2..]
+            .iter()
+            .map(|(file, _)| file.hold_reads_at(0))
+            .collect();
+        drop(hold);
+        assert!(honest.outcome().is_ok());
+        drop(holds);
+        assert!(held.outcome().is_ok());
+        for (_, asked) in &crowd {
+            assert!(asked.outcome().is_ok());
+        }
         place.comes_to_rest();
     }
 

@@ -14,8 +14,10 @@ use crate::wire::Timestamp;
 pub(super) struct Table {
     /// The newest flight of each content, to be joined.
     pub(super) newest: HashMap<Content, Arc<Flight>>,
-    /// Jobs without the place they need.
+    /// Jobs without the place they need, by round.
     pub(super) line: VecDeque<Job>,
+    /// The latest round of which a job got its place.
+    round: u64,
     /// Jobs that wait for their next turn.
     pub(super) turns: VecDeque<Job>,
     /// Places taken, by address; no zeros.
@@ -28,6 +30,30 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Puts a job into the line: behind one job of each other address for every job that its
+    /// own address has there already. So a crowd from one address lengthens nobody's wait but
+    /// its own.
+    pub(super) fn line_up(&mut self, mut job: Job) {
+        let of_address = |other: &&Job| other.place == job.place;
+        let last = self.line.iter().rev().find(of_address);
+        job.round = last.map_or(self.round, |last| self.round.max(last.round + 1));
+        let at = self.line.partition_point(|other| other.round <= job.round);
+        self.line.insert(at, job);
+    }
+
+    /// Puts a job back that has more to do: to where jobs wait for their next turn, or, once
+    /// it had its place for long enough and others wait for one, into the line again.
+    pub(super) fn put_back(&mut self, mut job: Job, limits: &CatalogLimits) {
+        job.turns_in_place += 1;
+        let is_due = job.turns_in_place >= limits.hash_turns_in_place_max;
+        if job.place.is_none() || !is_due || self.line.is_empty() {
+            return self.turns.push_back(job);
+        }
+        self.give_back(job.place);
+        self.line_up(job);
+        self.move_up(limits);
+    }
+
     /// Gives the places that are free to the first in line whose address may have one more.
     pub(super) fn move_up(&mut self, limits: &CatalogLimits) {
         let mut at = 0;
@@ -40,7 +66,12 @@ impl Table {
             }
             self.places.insert(address, taken + 1);
             self.places_taken += 1;
-            self.turns.extend(self.line.remove(at));
+            let Some(mut job) = self.line.remove(at) else {
+                return;
+            };
+            self.round = self.round.max(job.round);
+            job.turns_in_place = 0;
+            self.turns.push_back(job);
         }
     }
 
@@ -87,6 +118,22 @@ pub(super) struct Job {
     pub(super) hash: Hashing,
     /// The address whose place a long file needs; a short one needs none.
     pub(super) place: Option<u128>,
+    /// When it is due, in line: lower first.
+    round: u64,
+    turns_in_place: u32,
+}
+
+impl Job {
+    /// A job that has had no turn yet.
+    pub(super) fn new(flight: Arc<Flight>, hash: Hashing, place: Option<u128>) -> Job {
+        Job {
+            flight,
+            hash,
+            place,
+            round: 0,
+            turns_in_place: 0,
+        }
+    }
 }
 
 /// What makes two files the same to those who ask for a digest: a [`Stamp`] but for ctime.
