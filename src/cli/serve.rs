@@ -273,10 +273,13 @@ fn exit_code(error: &ServerError) -> ExitCode {
 }
 
 fn hint(error: &ServerError) -> Option<&'static str> {
-    let ServerError::Bind { source, .. } = error else {
+    let ServerError::Bind { address, source } = error else {
         return None;
     };
+    let is_socket_file = address.starts_with("unix:");
     match source.kind() {
+        io::ErrorKind::AddrInUse if is_socket_file => Some("another program is listening there"),
+        io::ErrorKind::PermissionDenied if is_socket_file => None,
         io::ErrorKind::AddrInUse => Some("another program is listening there; try --port"),
         io::ErrorKind::PermissionDenied => {
             Some("ports below 1024 are the superuser's; try --port 9521")

@@ -272,3 +272,24 @@ fn flags_are_environment_variables_too() {
         .expect_code(0);
     assert_eq!(place.here.read("target/a.txt"), CONTENT);
 }
+
+#[test]
+fn switches_in_the_environment_are_read_as_people_write_them() {
+    let place = Place::with([(FILE, CONTENT)]);
+    let with = |value: &str| {
+        let source = place.server.source(FILE);
+        place.ftget().env("FTGET_JSON", value).arg(source).run()
+    };
+    let cases = [
+        ("1", true),
+        ("yes", true),
+        ("true", true),
+        ("0", false),
+        ("no", false),
+    ];
+    for (value, is_on) in cases {
+        let output = with(value).expect_code(0);
+        assert_eq!(!output.stdout.is_empty(), is_on, "{value}");
+    }
+    with("perhaps").expect_code(2);
+}

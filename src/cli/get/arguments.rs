@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 
 use super::help;
@@ -51,7 +52,7 @@ pub(super) struct Typed {
     #[arg(long, value_name = "HEX", env = "FTGET_MD5", value_parser = parse_md5, help_heading = WHAT)]
     md5: Option<Md5Digest>,
     /// Begin anew instead of continuing a partial file
-    #[arg(long, env = "FTGET_NO_RESUME", help_heading = WHAT)]
+    #[arg(long, env = "FTGET_NO_RESUME", value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     no_resume: bool,
     /// Continue partial files (the default)
     #[arg(
@@ -82,23 +83,23 @@ pub(super) struct Typed {
     #[arg(long, value_name = "S", env = "FTGET_RETRY_MAX_TIME", value_parser = parse_duration, help_heading = TIME)]
     retry_max_time: Option<Duration>,
     /// IPv4 only
-    #[arg(short = '4', long, env = "FTGET_IPV4", conflicts_with = "ipv6", help_heading = TIME)]
+    #[arg(short = '4', long, env = "FTGET_IPV4", value_parser = BoolishValueParser::new(), conflicts_with = "ipv6", help_heading = TIME)]
     ipv4: bool,
     /// IPv6 only
-    #[arg(short = '6', long, env = "FTGET_IPV6", help_heading = TIME)]
+    #[arg(short = '6', long, env = "FTGET_IPV6", value_parser = BoolishValueParser::new(), help_heading = TIME)]
     ipv6: bool,
 
     /// One JSON object per event on standard output (with -o -: on standard error)
-    #[arg(long, env = "FTGET_JSON", help_heading = SHOW)]
+    #[arg(long, env = "FTGET_JSON", value_parser = BoolishValueParser::new(), help_heading = SHOW)]
     json: bool,
     /// How to show progress on standard error; auto: a bar on a terminal
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", env = "FTGET_PROGRESS", help_heading = SHOW)]
     progress: ProgressStyle,
     /// Errors only, and no progress
-    #[arg(short, long, env = "FTGET_QUIET", conflicts_with = "verbose", help_heading = SHOW)]
+    #[arg(short, long, env = "FTGET_QUIET", value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = SHOW)]
     quiet: bool,
     /// A line for each file, and for each retry
-    #[arg(short, long, env = "FTGET_VERBOSE", help_heading = SHOW)]
+    #[arg(short, long, env = "FTGET_VERBOSE", value_parser = BoolishValueParser::new(), help_heading = SHOW)]
     verbose: bool,
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::BoolishValueParser;
 
 use crate::cli::serve::Hidden;
 
@@ -33,7 +34,7 @@ pub(super) struct Args {
     pub(super) hidden: Hidden,
 
     /// Print errors only
-    #[arg(short, long, env = "FTSERVE_QUIET")]
+    #[arg(short, long, env = "FTSERVE_QUIET", value_parser = BoolishValueParser::new())]
     pub(super) quiet: bool,
 }
 

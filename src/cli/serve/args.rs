@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 
 use crate::cli::index::IndexChoice;
@@ -81,11 +82,11 @@ pub(super) struct Args {
     index: Option<OsString>,
 
     /// Hash no file before it is asked for
-    #[arg(long, env = "FTSERVE_NO_PREHASH", help_heading = "Files")]
+    #[arg(long, env = "FTSERVE_NO_PREHASH", value_parser = BoolishValueParser::new(), help_heading = "Files")]
     no_prehash: bool,
 
     /// Threads that serve connections [default: 4 for each core, at least 8]
-    #[arg(long, value_name = "N", env = "FTSERVE_WORKERS", value_parser = at_least_one, help_heading = "Limits")]
+    #[arg(long, value_name = "N", env = "FTSERVE_WORKERS", value_parser = worker_count, help_heading = "Limits")]
     workers: Option<usize>,
 
     /// Connections at once
@@ -113,11 +114,11 @@ pub(super) struct Args {
     drain_timeout: Duration,
 
     /// Print errors only
-    #[arg(short, long, env = "FTSERVE_QUIET")]
+    #[arg(short, long, env = "FTSERVE_QUIET", value_parser = BoolishValueParser::new())]
     quiet: bool,
 
     /// Print a line for each request
-    #[arg(short, long, env = "FTSERVE_VERBOSE")]
+    #[arg(short, long, env = "FTSERVE_VERBOSE", value_parser = BoolishValueParser::new())]
     verbose: bool,
 }
 
@@ -193,12 +194,22 @@ impl Setup {
     }
 }
 
+fn worker_count(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        count if count > WORKERS_MAX => Err(format!("the limit is {WORKERS_MAX}")),
+        count => Ok(count),
+    }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("not a whole number above 0".into()),
         Ok(number) => Ok(number),
     }
 }
+
+/// Far more than any machine has cores for, and far fewer than the threads it can have.
+const WORKERS_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -264,5 +275,17 @@ mod tests {
         assert_eq!(setup.limits.header_timeout, Duration::from_millis(200));
         assert_eq!(setup.limits.idle_timeout, Duration::from_millis(200));
         assert_eq!(setup.limits.min_rate, 2048);
+    }
+
+    #[test]
+    fn workers_have_a_limit() {
+        let typed = |count: usize| {
+            let count = count.to_string();
+            Args::try_parse_from(["ftserve", "--workers", &count]).map(|args| args.workers)
+        };
+        assert_eq!(typed(WORKERS_MAX - 1).unwrap(), Some(WORKERS_MAX - 1));
+        assert_eq!(typed(WORKERS_MAX).unwrap(), Some(WORKERS_MAX));
+        assert!(typed(WORKERS_MAX + 1).is_err());
+        assert!(typed(0).is_err());
     }
 }
