@@ -7,6 +7,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// The foreground pool (`ft-hash-N`, one thread per core) and the background pool
@@ -53,6 +54,14 @@ impl Pools {
             let _counted = counted;
             job();
         });
+    }
+
+    /// Does something with every item, on as many threads of the foreground pool as are free,
+    /// and waits for all of them. Called from a job of that pool, its thread helps.
+    pub fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Send + Sync) {
+        let _counted = CountedJob::begin(&self.in_foreground);
+        self.foreground
+            .install(|| items.par_iter_mut().for_each(work));
     }
 
     /// Runs a job that can wait: it starts when no foreground job is there.

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::time::ClockId;
 
-pub(super) use folder::{Entry, Folder};
+pub(super) use folder::Folder;
 
 use crate::store::index::is_open_here;
 use crate::store::{ObjectMeta, Stamp, StoreError};
@@ -275,7 +275,7 @@ mod tests {
             StoreError::IsDirectory => "is a directory",
             StoreError::NotADirectory => "not a directory",
             StoreError::NotAFile => "not a file",
-            StoreError::Forbidden => "forbidden",
+            StoreError::NotAtRest | StoreError::Forbidden => "forbidden",
             StoreError::Busy(_) => "busy",
             StoreError::Io(_) => "failed",
         };

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::digest::Pools;
 use crate::store::flight::Flights;
+use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::index::keep;
 use crate::store::meta::is_within;
-use crate::store::{DigestIndex, ObjectMeta, Stamp, Store, StoreError, Ticket};
+use crate::store::{DigestIndex, Listing, ObjectMeta, Stamp, Store, StoreError, Ticket};
 use crate::wire::{Md5Digest, Refusal, ResourcePath};
 
 /// Called, from any thread, when a [`Ticket`] is ready or failed: perhaps before the asker
@@ -80,7 +81,8 @@ pub enum DigestState {
 pub struct Catalog<S: Store> {
     store: S,
     index: Arc<dyn DigestIndex>,
-    fresh_for: Duration,
+    pools: Arc<Pools>,
+    limits: CatalogLimits,
     pub(super) flights: Arc<Flights>,
 }
 
@@ -92,13 +94,13 @@ impl<S: Store> Catalog<S> {
         pools: Arc<Pools>,
         limits: CatalogLimits,
     ) -> Catalog<S> {
-        let fresh_for = limits.fresh_for;
-        let flights = Arc::new(Flights::new(Arc::clone(&index), pools, limits));
+        let flights = Flights::new(Arc::clone(&index), Arc::clone(&pools), limits.clone());
         Catalog {
             store,
             index,
-            fresh_for,
-            flights,
+            pools,
+            limits,
+            flights: Arc::new(flights),
         }
     }
 
@@ -122,7 +124,7 @@ impl<S: Store> Catalog<S> {
     /// `fresh` only one made at most `fresh_for` before that look.
     pub fn known(&self, meta: &ObjectMeta, fresh: bool) -> Option<Md5Digest> {
         let known = self.index.look_up(&meta.stamp)?;
-        let is_due = !fresh || is_within(self.fresh_for, known.made, meta.looked_at);
+        let is_due = !fresh || is_within(self.limits.fresh_for, known.made, meta.looked_at);
         is_due.then_some(known.md5)
     }
 
@@ -140,6 +142,58 @@ impl<S: Store> Catalog<S> {
     /// look if they changed; that the file grew is no change (see [`Stamp::still_begins`]).
     pub fn digest(&self, object: Arc<S::Object>, meta: &ObjectMeta, asker: Asker) -> Ticket {
         self.flights.join(object, meta, asker)
+    }
+
+    /// The pools that hashing is done on, for what takes as long.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// Lists a folder.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn list(
+        &self,
+        path: &ResourcePath,
+        recursive: bool,
+        after: Option<&ResourcePath>,
+    ) -> Result<Box<dyn Listing>, StoreError> {
+        self.store.list(path, recursive, after)
+    }
+
+    /// Whether a file of this size is hashed at once by whoever wants its digest, and stands in
+    /// no line.
+    pub fn is_short(&self, size: u64) -> bool {
+        size <= self.limits.queued_hash_bytes_min
+    }
+
+    /// Hashes this open file in the calling thread, for a file that [`Catalog::is_short`]. Gives
+    /// the look at the file that the digest is for.
+    ///
+    /// # Errors
+    /// `changed`, or `internal` if it cannot be read.
+    pub fn digest_now(
+        &self,
+        object: S::Object,
+        meta: ObjectMeta,
+    ) -> Result<(Md5Digest, ObjectMeta), Refusal> {
+        let mut hashing = Hashing::begin(Arc::new(object), meta);
+        let room = usize::try_from(meta.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
+        let mut buffer = vec![0; room.max(1)];
+        loop {
+            match hashing.turn(&mut buffer, self.limits.changed_hashes_max, |_| true) {
+                Turn::Unfinished | Turn::BegunAnew => {}
+                Turn::Failed(refusal) => return Err(refusal),
+                Turn::Made { md5, is_untouched } => {
+                    let meta = *hashing.meta();
+                    if is_untouched {
+                        self.remember(&meta, md5);
+                    }
+                    return Ok((md5, meta));
+                }
+            }
+        }
     }
 
     /// Ends every hash, now and later, with `shutting_down`: the server drains.

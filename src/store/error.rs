@@ -17,6 +17,9 @@ pub enum StoreError {
     /// Neither a file nor a directory: a FIFO, a socket, a device.
     #[error("name stands for something that is not a regular file")]
     NotAFile,
+    /// A folder of a file system whose files are no bytes at rest, such as /proc.
+    #[error("folder holds no files at rest")]
+    NotAtRest,
     /// The server's user may not read it.
     #[error("server may not read this")]
     Forbidden,

@@ -14,9 +14,8 @@ use crate::digest::Pools;
 use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::index::keep;
 use crate::store::meta::SETTLING_TIME;
-use crate::store::walk::Found;
-use crate::store::{DigestIndex, DirectoryStore, ObjectMeta, Store, StoreError};
-use crate::wire::ResourcePath;
+use crate::store::{DigestIndex, DirectoryStore, Listed, ObjectMeta, Store, StoreError};
+use crate::wire::{ObjectKind, ResourcePath};
 
 /// A tree on its way into an index: one thread finds the files, and the threads of a pool
 /// take one after the other, look it up, and hash it if it is not known.
@@ -206,13 +205,29 @@ impl Work {
     /// Finds the files; those that cannot be kept yet come last.
     fn find(&self, files: &Sender<FoundFile>) {
         let mut young = Vec::new();
-        for found in self.tree.walk() {
+        let root = ResourcePath::root();
+        let mut listing = match self.tree.list(&root, true, None) {
+            Ok(listing) => listing,
+            Err(error) => return self.fail(&root, 0, &error.into()),
+        };
+        loop {
             if !self.may_go_on() {
                 return;
             }
-            match found {
-                Found::Failed(path, error) => self.fail(&path, 0, &error.into()),
-                Found::File(path, meta) => {
+            let Listed {
+                path, meta, error, ..
+            } = match listing.next() {
+                Ok(Some(listed)) => listed,
+                Ok(None) => break,
+                Err(error) => {
+                    self.fail(&root, 0, &error.into());
+                    break;
+                }
+            };
+            match (meta, error) {
+                (_, Some(StoreError::NotAtRest)) => {}
+                (_, Some(error)) => self.fail(&path, 0, &error.into()),
+                (Some(meta), None) if meta.kind == ObjectKind::File => {
                     self.found.add(meta.size());
                     let is_settled = meta.stamp.settled(meta.looked_at);
                     if !is_settled && young.len() < YOUNG_FILES_MAX {
@@ -221,6 +236,7 @@ impl Work {
                         return;
                     }
                 }
+                (_, None) => {}
             }
         }
         self.is_all_found.store(true, Ordering::SeqCst);

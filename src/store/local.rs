@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::store::beneath::{Root, meta_of};
 use crate::store::walk::Walk;
-use crate::store::{Object, ObjectMeta, Store, StoreError};
+use crate::store::{Listed, Listing, Object, ObjectMeta, Store, StoreError};
 use crate::wire::ResourcePath;
 
 /// What of a directory is shown.
@@ -82,18 +82,6 @@ impl DirectoryStore {
         })
     }
 
-    /// Every regular file that is shown, in the order of the file system. No link is followed,
-    /// so that each is there once, by its own name.
-    pub(super) fn walk(&self) -> Walk {
-        match &self.names {
-            Names::Tree { show_hidden } => Walk::of_tree(self.root.open_folder(), *show_hidden),
-            Names::OneFile { asked, .. } => {
-                let found = ResourcePath::parse(asked).ok();
-                Walk::of_one(found.map(|path| (self.stat(&path), path)))
-            }
-        }
-    }
-
     /// The path below the root that a requested path stands for. Decided before any look at
     /// the tree, so that what is hidden answers like what is missing, and as fast.
     fn locate<'p>(&'p self, path: &'p ResourcePath) -> Result<&'p ResourcePath, StoreError> {
@@ -125,6 +113,32 @@ impl Store for DirectoryStore {
 
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
         self.root.stat(self.locate(path)?)
+    }
+
+    fn list(
+        &self,
+        path: &ResourcePath,
+        recursive: bool,
+        after: Option<&ResourcePath>,
+    ) -> Result<Box<dyn Listing>, StoreError> {
+        let show_hidden = match &self.names {
+            Names::Tree { show_hidden } => *show_hidden,
+            Names::OneFile { asked, .. } if path.is_root() => {
+                let only = ResourcePath::parse(asked).map_err(|_| StoreError::NotFound)?;
+                if after.is_some_and(|after| *after >= only) {
+                    return Ok(Box::new(Walk::of_one(None)));
+                }
+                let listed = Listed::of(only, self.stat(path)?);
+                return Ok(Box::new(Walk::of_one(Some(listed))));
+            }
+            Names::OneFile { .. } => {
+                self.locate(path)?;
+                return Err(StoreError::NotADirectory);
+            }
+        };
+        let folder = self.root.open_folder(self.locate(path)?)?;
+        let walk = Walk::of_folder(folder, path, recursive, show_hidden, after)?;
+        Ok(Box::new(walk))
     }
 }
 
@@ -158,9 +172,10 @@ fn into_io(error: StoreError) -> io::Error {
         StoreError::NotFound => io::ErrorKind::NotFound.into(),
         StoreError::Forbidden => io::ErrorKind::PermissionDenied.into(),
         StoreError::Busy(source) | StoreError::Io(source) => source,
-        StoreError::IsDirectory | StoreError::NotADirectory | StoreError::NotAFile => {
-            unservable("it is no regular file any more")
-        }
+        StoreError::IsDirectory
+        | StoreError::NotADirectory
+        | StoreError::NotAFile
+        | StoreError::NotAtRest => unservable("it is no regular file any more"),
     }
 }
 

@@ -8,9 +8,11 @@ mod flight;
 mod hash;
 mod index;
 mod indexing;
+mod listing;
 mod local;
 mod memory;
 mod meta;
+mod names;
 mod staged;
 mod walk;
 
@@ -25,6 +27,7 @@ pub use index::{
     MemoryIndex, NoIndex,
 };
 pub use indexing::{FilesAndBytes, Indexing, IndexingError, IndexingProgress, Priority};
+pub use listing::{Listed, Listing};
 pub use local::{DirectoryOptions, DirectoryStore};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
@@ -50,6 +53,18 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As for [`Store::open`], but every kind of object is an answer.
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError>;
+
+    /// Lists a folder, with `recursive` also what is below it, from behind `after` on, which
+    /// lies below it; it need not be there any more.
+    ///
+    /// # Errors
+    /// As for [`Store::open`]; `NotADirectory` for everything but a folder.
+    fn list(
+        &self,
+        path: &ResourcePath,
+        recursive: bool,
+        after: Option<&ResourcePath>,
+    ) -> Result<Box<dyn Listing>, StoreError>;
 }
 
 impl<S: Store> Store for Arc<S> {
@@ -61,6 +76,15 @@ impl<S: Store> Store for Arc<S> {
 
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
         (**self).stat(path)
+    }
+
+    fn list(
+        &self,
+        path: &ResourcePath,
+        recursive: bool,
+        after: Option<&ResourcePath>,
+    ) -> Result<Box<dyn Listing>, StoreError> {
+        (**self).list(path, recursive, after)
     }
 }
 

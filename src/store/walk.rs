@@ -1,136 +1,241 @@
-//! A tree, file by file.
+//! A tree, entry by entry, in the order of listings.
 
-use crate::store::beneath::{Entry, Folder};
+use crate::store::beneath::Folder;
 use crate::store::local::is_shown;
-use crate::store::{ObjectMeta, StoreError};
-use crate::wire::{ObjectKind, PATH_PARTS_MAX, ResourcePath};
+use crate::store::names::Names;
+use crate::store::{Listed, Listing, StoreError};
+use crate::wire::{ObjectKind, ResourcePath};
 
-/// The regular files of a tree, with what they were when they were found. It holds one open
-/// folder for each level it is deep, and nothing else.
+/// What is in a folder and, if wanted, below it: each folder right before its contents, names
+/// in the order of their bytes. No link is entered, so that each file is there once, by its own
+/// name. It holds one open folder and its names for each level it is deep.
 pub(super) struct Walk {
     levels: Vec<Level>,
     /// Found already, to be given first.
-    found: Option<Found>,
+    found: Option<Listed>,
+    recursive: bool,
     show_hidden: bool,
-}
-
-/// What a walk finds.
-pub(super) enum Found {
-    /// A file.
-    File(ResourcePath, ObjectMeta),
-    /// A folder or file that cannot be looked at.
-    Failed(ResourcePath, StoreError),
+    hidden: u64,
 }
 
 struct Level {
     folder: Folder,
     /// From the root, with a slash at the end unless it is the root.
     path: Vec<u8>,
+    names: Names,
 }
 
 impl Walk {
-    /// From this root.
-    pub(super) fn of_tree(root: Result<Folder, StoreError>, show_hidden: bool) -> Walk {
+    /// Of the open folder at `path`, from behind `after` on, which lies below it.
+    pub(super) fn of_folder(
+        folder: Folder,
+        path: &ResourcePath,
+        recursive: bool,
+        show_hidden: bool,
+        after: Option<&ResourcePath>,
+    ) -> Result<Walk, StoreError> {
         let mut walk = Walk {
             levels: Vec::new(),
             found: None,
+            recursive,
             show_hidden,
+            hidden: 0,
         };
-        match root {
-            Ok(folder) => walk.levels.push(Level {
-                folder,
-                path: Vec::new(),
-            }),
-            Err(error) => walk.found = Some(Found::Failed(ResourcePath::root(), error)),
+        let path = path.as_bytes();
+        let Some(after) = after else {
+            walk.enter(folder, path)?;
+            return Ok(walk);
+        };
+        let inside = after.as_bytes().strip_prefix(path).unwrap_or_default();
+        let mut parts = inside
+            .split(|&byte| byte == b'/')
+            .filter(|part| !part.is_empty());
+        let mut path = path.to_vec();
+        let mut next = Some(folder);
+        while let Some(folder) = next.take() {
+            let Some(part) = parts.next() else {
+                // What is in the last folder comes after it. That some of it is hidden was
+                // counted when it was come upon.
+                let hidden = walk.hidden;
+                walk.enter(folder, &path)?;
+                walk.hidden = hidden;
+                break;
+            };
+            if recursive && is_shown(part, show_hidden) {
+                // Gone, or another thing by now: what follows it follows all the same.
+                next = folder.open_below(part).ok();
+            }
+            walk.enter_behind(folder, &path, part)?;
+            path = joined(&path, part);
         }
-        walk
+        Ok(walk)
     }
 
-    /// Of a single file.
-    pub(super) fn of_one(found: Option<(Result<ObjectMeta, StoreError>, ResourcePath)>) -> Walk {
-        let found = match found {
-            Some((Ok(meta), path)) if meta.kind == ObjectKind::File => {
-                Some(Found::File(path, meta))
-            }
-            Some((Err(error), path)) => Some(Found::Failed(path, error)),
-            Some(_) | None => None,
-        };
+    /// Of a single thing.
+    pub(super) fn of_one(found: Option<Listed>) -> Walk {
         Walk {
             levels: Vec::new(),
             found,
+            recursive: false,
             show_hidden: true,
+            hidden: 0,
         }
     }
 
-    /// Takes one entry of the folder it is in. `None`: nothing that is served.
-    fn step(&mut self) -> Option<Found> {
-        let level = self.levels.last_mut()?;
-        match level.folder.next() {
-            None => {
-                self.levels.pop();
-                None
-            }
-            Some(Ok(Entry::File(name, meta))) => {
-                let path = self.path_of(name.to_bytes())?;
-                Some(Found::File(path, meta))
-            }
-            Some(Ok(Entry::Folder(name))) => {
-                let path = self.path_of(name.to_bytes())?;
-                let opened = self.levels.last()?.folder.open_below(&name);
-                self.enter(path, opened)
-            }
-            Some(Err((name, error))) => Some(Found::Failed(self.path_of(name.to_bytes())?, error)),
-        }
+    fn enter(&mut self, folder: Folder, path: &[u8]) -> Result<(), StoreError> {
+        let show_hidden = self.show_hidden;
+        let mut hidden = 0;
+        let names = Names::read(&folder, b"", self.room(), |name| {
+            hidden += u64::from(!is_shown(name, show_hidden) && is_shown(name, true));
+            is_shown(name, show_hidden)
+        })?;
+        self.hidden += hidden;
+        self.push(folder, path, names);
+        Ok(())
     }
 
-    fn enter(
+    fn enter_behind(
         &mut self,
-        path: ResourcePath,
-        opened: Result<Option<Folder>, StoreError>,
-    ) -> Option<Found> {
-        match opened {
-            Ok(Some(folder)) if self.levels.len() < PATH_PARTS_MAX => {
-                let mut path = path.as_bytes().to_vec();
-                path.push(b'/');
-                self.levels.push(Level { folder, path });
-                None
-            }
-            // Gone, or another thing by now.
-            Ok(_) | Err(StoreError::NotFound | StoreError::NotADirectory) => None,
-            Err(error) => Some(Found::Failed(path, error)),
-        }
+        folder: Folder,
+        path: &[u8],
+        after: &[u8],
+    ) -> Result<(), StoreError> {
+        let show_hidden = self.show_hidden;
+        let names = Names::read(&folder, after, self.room(), |name| {
+            is_shown(name, show_hidden)
+        })?;
+        self.push(folder, path, names);
+        Ok(())
     }
 
-    /// The path of an entry; `None` if it is hidden, or too long for anybody to ask for.
-    fn path_of(&self, name: &[u8]) -> Option<ResourcePath> {
-        let level = self.levels.last()?;
-        if name.is_empty() {
-            // The folder itself could not be read any further.
-            let path = level.path.strip_suffix(b"/").unwrap_or(&level.path);
-            return ResourcePath::parse(path).ok();
+    fn push(&mut self, folder: Folder, path: &[u8], names: Names) {
+        let mut path = path.to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
         }
-        if !is_shown(name, self.show_hidden) {
-            return None;
+        self.levels.push(Level {
+            folder,
+            path,
+            names,
+        });
+    }
+
+    /// Bytes that names may still take.
+    fn room(&self) -> usize {
+        NAMES_BYTES_MAX.saturating_sub(self.held_bytes())
+    }
+
+    /// Takes one name of the folder it is in. `None`: nothing to show.
+    fn step(&mut self) -> Result<Option<Listed>, StoreError> {
+        let Some(level) = self.levels.last_mut() else {
+            return Ok(None);
+        };
+        let Some((name, kind)) = level.names.next() else {
+            if let Some(Level {
+                folder,
+                path,
+                names,
+            }) = self.levels.pop()
+                && names.has_more()
+            {
+                let path = path.strip_suffix(b"/").unwrap_or(&path);
+                self.enter_behind(folder, path, names.last())?;
+            }
+            return Ok(None);
+        };
+        let Ok(path) = ResourcePath::parse(&[&level.path, name].concat()) else {
+            // Too long or too deep for anybody to ask for.
+            self.hidden += 1;
+            return Ok(None);
+        };
+        let meta = match level.folder.look(name) {
+            Ok(meta) => meta,
+            // Gone by now.
+            Err(StoreError::NotFound) => return Ok(None),
+            Err(error) => {
+                let kind = kind.unwrap_or(ObjectKind::Other);
+                return Ok(Some(Listed::failed(path, kind, error)));
+            }
+        };
+        let mut listed = Listed::of(path, meta);
+        match meta.kind {
+            ObjectKind::Symlink => {
+                let target = level.folder.link_target(name);
+                listed.target = target.filter(|target| leads_inside(&level.path, target));
+            }
+            ObjectKind::Directory if self.recursive => {
+                let entered = level.folder.open_below(name);
+                let entered = entered.and_then(|folder| self.enter(folder, listed.path.as_bytes()));
+                match entered {
+                    Ok(()) => {}
+                    Err(StoreError::NotFound | StoreError::NotADirectory) => return Ok(None),
+                    Err(error) => listed.error = Some(error),
+                }
+            }
+            ObjectKind::Directory | ObjectKind::File | ObjectKind::Other => {}
         }
-        ResourcePath::parse(&[&level.path, name].concat()).ok()
+        Ok(Some(listed))
     }
 }
 
-impl Iterator for Walk {
-    type Item = Found;
-
-    fn next(&mut self) -> Option<Found> {
+impl Listing for Walk {
+    fn next(&mut self) -> Result<Option<Listed>, StoreError> {
         if let Some(found) = self.found.take() {
-            return Some(found);
+            return Ok(Some(found));
         }
         while !self.levels.is_empty() {
-            if let Some(found) = self.step() {
-                return Some(found);
+            if let Some(listed) = self.step()? {
+                return Ok(Some(listed));
             }
         }
-        None
+        Ok(None)
+    }
+
+    fn take_hidden(&mut self) -> u64 {
+        std::mem::take(&mut self.hidden)
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.levels
+            .iter()
+            .map(|level| level.names.held_bytes())
+            .sum()
+    }
+
+    fn held_descriptors(&self) -> usize {
+        self.levels.len()
     }
 }
+
+fn joined(path: &[u8], part: &[u8]) -> Vec<u8> {
+    if path.is_empty() {
+        return part.to_vec();
+    }
+    [path, b"/", part].concat()
+}
+
+/// Whether what is written in a link of this folder stays below the root, step by step.
+/// `folder`: the path of the folder, with a slash at the end unless it is the root.
+fn leads_inside(folder: &[u8], target: &[u8]) -> bool {
+    if target.is_empty() || target.starts_with(b"/") {
+        return false;
+    }
+    let mut depth = folder.iter().filter(|&&byte| byte == b'/').count();
+    for part in target.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => match depth.checked_sub(1) {
+                Some(above) => depth = above,
+                None => return false,
+            },
+            _ => depth += 1,
+        }
+    }
+    true
+}
+
+/// Names that one listing holds, in bytes; a folder with more is read several times.
+const NAMES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -139,39 +244,74 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::store::{DirectoryOptions, DirectoryStore};
+    use crate::store::{DirectoryOptions, DirectoryStore, Store};
+    use crate::wire::PATH_PARTS_MAX;
 
-    fn files(root: &Path, show_hidden: bool) -> Vec<String> {
+    fn store(root: &Path, show_hidden: bool) -> DirectoryStore {
         let options = DirectoryOptions {
             show_hidden,
             follow_links_inside: true,
         };
-        let walk = DirectoryStore::open_root(root, options).unwrap().walk();
-        let mut paths: Vec<String> = walk
-            .map(|found| match found {
-                Found::File(path, meta) => {
-                    assert_eq!(meta.kind, ObjectKind::File);
-                    String::from_utf8_lossy(path.as_bytes()).into_owned()
-                }
-                Found::Failed(path, error) => panic!("{path:?}: {error}"),
-            })
-            .collect();
-        paths.sort();
-        paths
+        DirectoryStore::open_root(root, options).unwrap()
     }
 
-    #[test]
-    fn finds_what_is_served_once_and_enters_no_link() {
+    fn path(name: &str) -> ResourcePath {
+        ResourcePath::parse(name.as_bytes()).unwrap()
+    }
+
+    /// Everything from behind `after` on, as words; and how much is hidden.
+    fn listed(
+        store: &DirectoryStore,
+        folder: &str,
+        recursive: bool,
+        after: Option<&str>,
+    ) -> (Vec<String>, u64) {
+        let after = after.map(path);
+        let mut listing = store
+            .list(&path(folder), recursive, after.as_ref())
+            .unwrap();
+        let mut words = Vec::new();
+        while let Some(listed) = listing.next().unwrap() {
+            let mut word = String::from_utf8_lossy(listed.path.as_bytes()).into_owned();
+            match listed.kind {
+                ObjectKind::File => {}
+                ObjectKind::Directory => word.push('/'),
+                ObjectKind::Other => word.push('?'),
+                ObjectKind::Symlink => word.push('@'),
+            }
+            if let Some(target) = listed.target {
+                word += &String::from_utf8_lossy(&target);
+            }
+            if let Some(error) = listed.error {
+                word += &format!(" ({error})");
+            }
+            words.push(word);
+        }
+        (words, listing.take_hidden())
+    }
+
+    fn planted() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        for name in ["a", "b/c", "b/d/e", ".git/x", "b/.hidden", ".ft-0-1.part"] {
+        for name in [
+            "a",
+            "a.b",
+            "b/c",
+            "b/d/e",
+            "b.c",
+            ".git/x",
+            "b/.hidden",
+            ".ft-0-1.part",
+        ] {
             let path = root.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, name).unwrap();
         }
         fs::create_dir(root.join("empty")).unwrap();
         symlink("b", root.join("link")).unwrap();
-        symlink("a", root.join("link to a")).unwrap();
+        symlink("../a", root.join("b/up")).unwrap();
+        symlink("../../a", root.join("b/out")).unwrap();
+        symlink("/etc", root.join("abs")).unwrap();
         symlink(".", root.join("b/loop")).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -181,16 +321,87 @@ mod tests {
             0,
         )
         .unwrap();
-        assert_eq!(files(root, false), ["a", "b/c", "b/d/e"]);
-        assert_eq!(
-            files(root, true),
-            [".git/x", "a", "b/.hidden", "b/c", "b/d/e"]
-        );
-        assert_eq!(files(&root.join("b/c"), false), ["c"]);
+        folder
+    }
+
+    const WHOLE: [&str; 14] = [
+        "a",
+        "a.b",
+        "abs@",
+        "b/",
+        "b/c",
+        "b/d/",
+        "b/d/e",
+        "b/loop@.",
+        "b/out@",
+        "b/up@../a",
+        "b.c",
+        "empty/",
+        "fifo?",
+        "link@b",
+    ];
+
+    #[test]
+    fn each_folder_comes_right_before_its_contents_and_no_link_is_entered() {
+        let place = planted();
+        let tree = store(place.path(), false);
+        let (whole, hidden) = listed(&tree, "", true, None);
+        assert_eq!((&*whole, hidden), (&WHOLE.map(String::from)[..], 2));
+        let (top, hidden) = listed(&tree, "", false, None);
+        let is_top = |word: &&str| !word.starts_with("b/") || *word == "b/";
+        assert_eq!(top, WHOLE.into_iter().filter(is_top).collect::<Vec<_>>());
+        assert_eq!(hidden, 1);
+        let (shown, hidden) = listed(&store(place.path(), true), "", true, None);
+        assert_eq!(&shown[..3], [".git/", ".git/x", "a"]);
+        assert_eq!((shown.len(), hidden), (WHOLE.len() + 3, 0));
     }
 
     #[test]
-    fn goes_as_deep_as_a_path_may_and_no_deeper() {
+    fn continues_behind_any_entry_with_exactly_the_rest() {
+        let place = planted();
+        let tree = store(place.path(), false);
+        for (at, word) in WHOLE.iter().enumerate() {
+            let name = word.split(['@', '?']).next().unwrap().trim_end_matches('/');
+            let (rest, hidden) = listed(&tree, "", true, Some(name));
+            assert_eq!(rest, WHOLE[at + 1..], "behind {name}");
+            // What is hidden in a folder is counted when the folder is come upon.
+            assert_eq!(hidden, u64::from(at < 3), "behind {name}");
+        }
+        for (after, next) in [
+            ("b/ca", "b/d/"),
+            ("b/d/e/f", "b/loop@."),
+            ("b/d/nothing", "b/loop@."),
+            ("link/x", ""),
+            ("aa", "abs@"),
+            ("zz", ""),
+            ("empty", "fifo?"),
+        ] {
+            let (rest, _) = listed(&tree, "", true, Some(after));
+            assert_eq!(rest.first().map_or("", |word| word), next, "behind {after}");
+        }
+        assert_eq!(listed(&tree, "b", true, Some("b/d")).0[0], "b/d/e");
+        assert_eq!(listed(&tree, "b", false, Some("b/d")).0[0], "b/loop@.");
+    }
+
+    #[test]
+    fn a_folder_is_listed_by_its_own_path_and_a_single_file_as_itself() {
+        let place = planted();
+        let tree = store(place.path(), false);
+        assert_eq!(listed(&tree, "b/d", false, None).0, ["b/d/e"]);
+        assert_eq!(listed(&tree, "link", false, None).0[0], "link/c");
+        assert_eq!(listed(&tree, "empty", true, None).0, [""; 0]);
+        let refused = |name: &str| format!("{:?}", tree.list(&path(name), false, None).err());
+        assert_eq!(refused("a"), "Some(NotADirectory)");
+        assert_eq!(refused("fifo"), "Some(NotADirectory)");
+        for name in ["nothing", ".git", "b/out", "abs"] {
+            assert_eq!(refused(name), "Some(NotFound)", "{name}");
+        }
+        let one = store(&place.path().join("b/c"), false);
+        assert_eq!(listed(&one, "", true, None).0, ["c"]);
+    }
+
+    #[test]
+    fn goes_as_deep_as_a_path_may_and_counts_what_is_deeper() {
         let folder = tempfile::tempdir().unwrap();
         let mut path = folder.path().to_owned();
         for _ in 1..PATH_PARTS_MAX {
@@ -199,22 +410,21 @@ mod tests {
         fs::create_dir_all(path.join("e")).unwrap();
         fs::write(path.join("last"), "x").unwrap();
         fs::write(path.join("e/too deep"), "x").unwrap();
-        let found = files(folder.path(), false);
-        assert_eq!(found, ["d/".repeat(PATH_PARTS_MAX - 1) + "last"]);
+        let (found, hidden) = listed(&store(folder.path(), false), "", true, None);
+        assert_eq!(
+            found.last(),
+            Some(&("d/".repeat(PATH_PARTS_MAX - 1) + "last"))
+        );
+        assert_eq!(hidden, 1);
     }
 
     #[test]
-    fn leaves_out_file_systems_that_hold_no_bytes() {
-        let found = Path::new("/proc").canonicalize().unwrap();
-        let root = DirectoryStore::open_root(
-            found.parent().unwrap(),
-            DirectoryOptions {
-                show_hidden: false,
-                follow_links_inside: false,
-            },
-        );
-        let mut walk = root.unwrap().walk();
-        let level = walk.levels.remove(0);
-        assert!(matches!(level.folder.open_below(&c"proc".into()), Ok(None)));
+    fn file_systems_that_hold_no_bytes_are_named_and_not_entered() {
+        let root = Path::new("/proc").canonicalize().unwrap();
+        let tree = store(root.parent().unwrap(), false);
+        let mut listing = tree.list(&path(""), true, Some(&path("pro"))).unwrap();
+        let listed = listing.next().unwrap().unwrap();
+        assert_eq!(listed.path, path("proc"));
+        assert!(matches!(listed.error, Some(StoreError::NotAtRest)));
     }
 }

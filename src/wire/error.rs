@@ -139,6 +139,9 @@ pub enum WireError {
         /// What its value must be.
         expected: &'static str,
     },
+    /// A name in a listing that no file can be asked for by.
+    #[error("listed {0}")]
+    BadName(String),
     /// The answer needs a key that this version does not know.
     #[error("answer needs {0}, which this version does not know")]
     UnknownNeed(String),

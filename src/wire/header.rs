@@ -111,6 +111,10 @@ pub struct ResponseHeader<'a> {
     pub interim: Option<Interim<'a>>,
     /// The client has this content; nothing follows.
     pub matched: bool,
+    /// `list`: where the next page begins; `None` on the last.
+    pub next: Option<Cow<'a, str>>,
+    /// `list`: entries of the folders that begin on this page which the server does not show.
+    pub hidden: u64,
     /// The answer to `hello`.
     pub hello: Option<Hello<'a>>,
 }
@@ -152,6 +156,8 @@ impl ResponseHeader<'_> {
             status,
             done,
             matched,
+            next,
+            hidden,
             ft,
             ops,
             digests,
@@ -167,23 +173,18 @@ impl ResponseHeader<'_> {
         let header = ResponseHeader {
             name: read_echo(filename, filename_b64)?,
             total_size: required("total_size", total_size.size()?)?,
-            md5: required(
-                "md5",
-                md5.read("32 lowercase hex digits or empty", read_md5)?,
-            )?,
+            md5: required("md5", md5.read(EXPECTED_MD5, read_md5)?)?,
             body_size: body_size.size()?,
             offset: offset.size()?,
-            kind: kind.read("file, dir, symlink or other", |kind| {
-                ObjectKind::parse(&kind.into_text()?)
-            })?,
-            mtime: mtime.read("a UTC time with nanoseconds", |mtime| {
-                Timestamp::parse(&mtime.into_text()?)
-            })?,
-            mode: mode.read("0 and three octal digits", read_mode)?,
+            kind: kind.read(EXPECTED_KIND, read_kind)?,
+            mtime: mtime.read(EXPECTED_MTIME, read_mtime)?,
+            mode: mode.read(EXPECTED_MODE, read_mode)?,
             id: id.read(RequestId::EXPECTED, RequestId::from_value)?,
             error: read_error(error)?,
             interim: read_interim(status, done)?,
             matched: matched.flag()?.unwrap_or(false),
+            next: next.text()?.map(owned),
+            hidden: hidden.size()?.unwrap_or(0),
             hello: read_hello([ft, ops, digests, writable])?,
         };
         if header.error.is_some() && header.total_size != 0 {
@@ -225,14 +226,14 @@ fn read_echo(
 }
 
 // Outer: whether the value is a digest field at all. Inner: whether the digest is known.
-fn read_md5(value: Value<'_>) -> Option<Option<Md5Digest>> {
+pub(super) fn read_md5(value: Value<'_>) -> Option<Option<Md5Digest>> {
     match &*value.into_text()? {
         "" => Some(None),
         digits => Md5Digest::parse(digits).map(Some),
     }
 }
 
-fn read_mode(value: Value<'_>) -> Option<u32> {
+pub(super) fn read_mode(value: Value<'_>) -> Option<u32> {
     match value.into_text()?.as_bytes() {
         [b'0', digits @ ..] if digits.len() == 3 => digits.iter().try_fold(0, |mode, digit| {
             matches!(digit, b'0'..=b'7').then(|| mode << 3 | u32::from(digit - b'0'))
@@ -241,7 +242,7 @@ fn read_mode(value: Value<'_>) -> Option<u32> {
     }
 }
 
-fn read_error(field: Field<'_>) -> Result<Option<ErrorReply<'static>>, WireError> {
+pub(super) fn read_error(field: Field<'_>) -> Result<Option<ErrorReply<'static>>, WireError> {
     let Some([code, message, retry_after_ms]) = field.object(ERROR_KEYS)? else {
         return Ok(None);
     };
@@ -278,8 +279,32 @@ fn read_hello(fields: [Field<'_>; 4]) -> Result<Option<Hello<'static>>, WireErro
     }))
 }
 
-fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+pub(super) fn read_kind(value: Value<'_>) -> Option<ObjectKind> {
+    ObjectKind::parse(&value.into_text()?)
+}
+
+pub(super) fn read_mtime(value: Value<'_>) -> Option<Timestamp> {
+    Timestamp::parse(&value.into_text()?)
+}
+
+pub(super) fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
     Cow::Owned(text.into_owned())
+}
+
+/// The keys that an answer and an entry of a listing write alike.
+pub(super) fn write_attributes<M: SerializeMap>(
+    map: &mut M,
+    mtime: Option<Timestamp>,
+    mode: Option<u32>,
+) -> Result<(), M::Error> {
+    if let Some(mtime) = mtime.and_then(Timestamp::to_text) {
+        map.serialize_entry("mtime", ascii(&mtime))?;
+    }
+    if let Some(mode) = mode {
+        let [user, group, other] = [6, 3, 0].map(|shift| b'0' + (mode >> shift & 7) as u8);
+        map.serialize_entry("mode", ascii(&[b'0', user, group, other]))?;
+    }
+    Ok(())
 }
 
 /// A header as the object that goes on the wire.
@@ -309,13 +334,7 @@ impl Serialize for Written<'_> {
         if let Some(kind) = header.kind {
             map.serialize_entry("type", kind.as_str())?;
         }
-        if let Some(mtime) = header.mtime.and_then(Timestamp::to_text) {
-            map.serialize_entry("mtime", ascii(&mtime))?;
-        }
-        if let Some(mode) = header.mode {
-            let [user, group, other] = [6, 3, 0].map(|shift| b'0' + (mode >> shift & 7) as u8);
-            map.serialize_entry("mode", ascii(&[b'0', user, group, other]))?;
-        }
+        write_attributes(&mut map, header.mtime, header.mode)?;
         if let Some(id) = &header.id {
             map.serialize_entry("id", id)?;
         }
@@ -329,6 +348,12 @@ impl Serialize for Written<'_> {
         if header.matched {
             map.serialize_entry("match", &true)?;
         }
+        if let Some(next) = &header.next {
+            map.serialize_entry("next", next)?;
+        }
+        if header.hidden > 0 {
+            map.serialize_entry("hidden", &header.hidden)?;
+        }
         if let Some(hello) = &header.hello {
             map.serialize_entry("ft", &hello.ft)?;
             map.serialize_entry("ops", &hello.ops)?;
@@ -339,7 +364,7 @@ impl Serialize for Written<'_> {
     }
 }
 
-struct WrittenError<'a>(&'a ErrorReply<'a>);
+pub(super) struct WrittenError<'a>(pub(super) &'a ErrorReply<'a>);
 
 impl Serialize for WrittenError<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -354,11 +379,16 @@ impl Serialize for WrittenError<'_> {
     }
 }
 
-fn ascii(bytes: &[u8]) -> &str {
+pub(super) fn ascii(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("hex and decimal digits are ASCII")
 }
 
-const RESPONSE_KEYS: [&str; 19] = [
+pub(super) const EXPECTED_MD5: &str = "32 lowercase hex digits or empty";
+pub(super) const EXPECTED_KIND: &str = "file, dir, symlink or other";
+pub(super) const EXPECTED_MTIME: &str = "a UTC time with nanoseconds";
+pub(super) const EXPECTED_MODE: &str = "0 and three octal digits";
+
+const RESPONSE_KEYS: [&str; 21] = [
     "filename",
     "filename_b64",
     "total_size",
@@ -373,6 +403,8 @@ const RESPONSE_KEYS: [&str; 19] = [
     "status",
     "done",
     "match",
+    "next",
+    "hidden",
     "ft",
     "ops",
     "digests",

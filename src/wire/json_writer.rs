@@ -18,6 +18,14 @@ pub(super) fn write_frame(out: &mut Vec<u8>, object: &impl Serialize) {
     out[start..start + LENGTH_BYTES].copy_from_slice(&length);
 }
 
+/// Appends `object` as one line of text.
+pub(super) fn write_line(out: &mut Vec<u8>, object: &impl Serialize) {
+    object
+        .serialize(&mut Serializer::with_formatter(&mut *out, Escaping))
+        .expect("memory takes every write and our keys are strings");
+    out.push(b'\n');
+}
+
 /// The longest beginning of `text` that takes at most `bytes_max` when written.
 pub(super) fn cut_to_written(text: &str, bytes_max: usize) -> &str {
     let mut bytes = 0;

@@ -19,5 +19,11 @@ pub const PATH_PARTS_MAX: usize = 256;
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// The longest `error.message`, in bytes.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 200;
+/// Entries of one page of a listing, by default and at most.
+pub const LIST_ENTRIES_MAX: usize = 10_000;
+/// Bytes of one page of a listing.
+pub const LIST_PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The longest `next`, in bytes.
+pub const LIST_CURSOR_BYTES_MAX: usize = 8 * 1024;
 /// The largest size or offset that means anything: 2^63 - 1.
 pub const SIZE_MAX: u64 = i64::MAX as u64;

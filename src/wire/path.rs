@@ -1,12 +1,14 @@
 //! The one type for a path inside a served root.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::wire::{PATH_BYTES_MAX, PATH_PART_BYTES_MAX, PATH_PARTS_MAX};
 
 /// A relative path whose bytes were checked: parts between single `/`, none of them
 /// empty, `.` or `..`, no NUL, within the limits. The empty path is the root.
-/// The bytes need not be UTF-8.
+/// The bytes need not be UTF-8. Paths are ordered part by part, each part as bytes, so that
+/// a folder comes right before its contents.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ResourcePath(Box<[u8]>);
 
@@ -86,9 +88,30 @@ impl ResourcePath {
             .filter(|part| !part.is_empty())
     }
 
+    /// Whether this lies below `folder`, at whatever depth.
+    pub fn is_below(&self, folder: &ResourcePath) -> bool {
+        folder.is_root() && !self.is_root()
+            || self
+                .0
+                .strip_prefix(&*folder.0)
+                .is_some_and(|rest| rest.starts_with(b"/"))
+    }
+
     /// The last part; `None` for the root.
     pub fn file_name(&self) -> Option<&[u8]> {
         self.parts().last()
+    }
+}
+
+impl Ord for ResourcePath {
+    fn cmp(&self, other: &ResourcePath) -> Ordering {
+        self.parts().cmp(other.parts())
+    }
+}
+
+impl PartialOrd for ResourcePath {
+    fn partial_cmp(&self, other: &ResourcePath) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

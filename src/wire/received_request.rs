@@ -6,8 +6,8 @@ use crate::wire::json_reader::{Field, read_object};
 use crate::wire::name::read_name;
 use crate::wire::request::DIGEST;
 use crate::wire::{
-    Action, ByteRange, ErrorCode, GetRequest, Md5Digest, PATH_BYTES_MAX, Refusal, RequestId,
-    ResourcePath, StatRequest, WireError,
+    Action, ByteRange, ErrorCode, GetRequest, LIST_CURSOR_BYTES_MAX, LIST_ENTRIES_MAX, ListRequest,
+    Md5Digest, PATH_BYTES_MAX, Refusal, RequestId, ResourcePath, StatRequest, WireError,
 };
 
 /// A request as a server read it. What is wrong with the framing is an error of
@@ -88,6 +88,7 @@ impl ReceivedRequest {
 enum Operation {
     Get,
     Stat,
+    List,
     Hello,
 }
 
@@ -102,15 +103,16 @@ fn read_operation(op: Field<'_>, need: Field<'_>) -> Result<Operation, Refusal> 
     match op.text().map_err(bad_request)?.as_deref() {
         None | Some("get") => Ok(Operation::Get),
         Some("stat") => Ok(Operation::Stat),
+        Some("list") => Ok(Operation::List),
         Some("hello") => Ok(Operation::Hello),
         Some(op) => Err(unsupported(format!(
-            "op {op:?} is not one of get, stat and hello"
+            "op {op:?} is not one of get, stat, list and hello"
         ))),
     }
 }
 
 impl Operation {
-    fn read(self, name: Option<Vec<u8>>, options: [Field<'_>; 7]) -> Result<Action, Refusal> {
+    fn read(self, name: Option<Vec<u8>>, options: [Field<'_>; 10]) -> Result<Action, Refusal> {
         let options = Options::read(options).map_err(bad_request)?;
         let path = || match &name {
             Some(name) => read_path(name),
@@ -119,6 +121,7 @@ impl Operation {
         match self {
             Operation::Get => options.get(path()?).map(Action::Get),
             Operation::Stat => options.stat(path()?).map(Action::Stat),
+            Operation::List => options.list(path()?).map(Action::List),
             Operation::Hello => Ok(Action::Hello),
         }
     }
@@ -132,11 +135,25 @@ struct Options<'a> {
     fresh: bool,
     digests: Vec<Cow<'a, str>>,
     progress: bool,
+    recursive: bool,
+    after: Option<Cow<'a, str>>,
+    limit: Option<u64>,
 }
 
 impl<'a> Options<'a> {
-    fn read(fields: [Field<'a>; 7]) -> Result<Options<'a>, WireError> {
-        let [offset, length, have_md5, want_md5, fresh, digests, progress] = fields;
+    fn read(fields: [Field<'a>; 10]) -> Result<Options<'a>, WireError> {
+        let [
+            offset,
+            length,
+            have_md5,
+            want_md5,
+            fresh,
+            digests,
+            progress,
+            recursive,
+            after,
+            limit,
+        ] = fields;
         let range = match (offset.size()?, length.size()?) {
             (None, None) => None,
             (offset, length) => Some(ByteRange {
@@ -151,6 +168,9 @@ impl<'a> Options<'a> {
             fresh: fresh.flag()?.unwrap_or(false),
             digests: digests.texts()?.unwrap_or_default(),
             progress: progress.flag()?.unwrap_or(false),
+            recursive: recursive.flag()?.unwrap_or(false),
+            after: after.text()?,
+            limit: limit.size()?,
         })
     }
 
@@ -160,8 +180,8 @@ impl<'a> Options<'a> {
             have_md5,
             want_md5,
             fresh,
-            digests: _,
             progress,
+            ..
         } = self;
         if have_md5.is_some() && range.is_some() {
             return Err(refused_request(
@@ -179,18 +199,47 @@ impl<'a> Options<'a> {
     }
 
     fn stat(self, path: ResourcePath) -> Result<StatRequest, Refusal> {
-        if let Some(other) = self.digests.iter().find(|algorithm| **algorithm != DIGEST) {
-            return Err(unsupported(format!(
-                "digest {other:?} is not made here, only md5"
-            )));
-        }
-        let digest = !self.digests.is_empty();
         Ok(StatRequest {
             path,
-            digest,
+            digest: self.waits_for_digest()?,
             fresh: self.fresh,
             progress: self.progress,
         })
+    }
+
+    fn list(self, path: ResourcePath) -> Result<ListRequest, Refusal> {
+        let digest = self.waits_for_digest()?;
+        if self
+            .after
+            .as_ref()
+            .is_some_and(|after| after.len() > LIST_CURSOR_BYTES_MAX)
+        {
+            return Err(refused_request("after is no next of this server"));
+        }
+        let limit = match self.limit {
+            None => LIST_ENTRIES_MAX,
+            Some(0) => return Err(refused_request("limit must be at least 1")),
+            Some(limit) => usize::try_from(limit)
+                .unwrap_or(LIST_ENTRIES_MAX)
+                .min(LIST_ENTRIES_MAX),
+        };
+        Ok(ListRequest {
+            path,
+            recursive: self.recursive,
+            after: self.after.map(Cow::into_owned),
+            limit,
+            digest,
+            progress: self.progress,
+        })
+    }
+
+    fn waits_for_digest(&self) -> Result<bool, Refusal> {
+        match self.digests.iter().find(|algorithm| **algorithm != DIGEST) {
+            Some(other) => Err(unsupported(format!(
+                "digest {other:?} is not made here, only md5"
+            ))),
+            None => Ok(!self.digests.is_empty()),
+        }
     }
 }
 
@@ -211,7 +260,7 @@ fn unsupported(message: String) -> Refusal {
 }
 
 /// Every key that this version acts on; `need` may name these.
-const REQUEST_KEYS: [&str; 13] = [
+const REQUEST_KEYS: [&str; 16] = [
     "op",
     "need",
     "filename",
@@ -225,4 +274,7 @@ const REQUEST_KEYS: [&str; 13] = [
     "fresh",
     "digests",
     "progress",
+    "recursive",
+    "after",
+    "limit",
 ];

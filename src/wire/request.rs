@@ -6,7 +6,7 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::wire::json_reader::Value;
 use crate::wire::json_writer::write_frame;
 use crate::wire::name::Base64;
-use crate::wire::{ByteRange, Md5Digest, REQUEST_ID_BYTES_MAX, ResourcePath};
+use crate::wire::{ByteRange, LIST_ENTRIES_MAX, Md5Digest, REQUEST_ID_BYTES_MAX, ResourcePath};
 
 /// `id`, echoed in the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +40,8 @@ pub enum Action {
     Get(GetRequest),
     /// What is known about one name.
     Stat(StatRequest),
+    /// One page of what is in a folder.
+    List(ListRequest),
     /// What the server can do; also the ping.
     Hello,
 }
@@ -88,6 +90,37 @@ pub struct StatRequest {
     pub progress: bool,
 }
 
+/// `list`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRequest {
+    /// The folder; may be the root.
+    pub path: ResourcePath,
+    /// What is in the folders below, too.
+    pub recursive: bool,
+    /// `next` of the page before this one; `None` for the first.
+    pub after: Option<String>,
+    /// Entries of the page, 1 to [`LIST_ENTRIES_MAX`].
+    pub limit: usize,
+    /// Wait for the md5 of every file; otherwise they are given where they are known.
+    pub digest: bool,
+    /// Send `hashing` headers while the client waits.
+    pub progress: bool,
+}
+
+impl ListRequest {
+    /// Asks for the first page of a folder, as large as pages get.
+    pub fn first(path: ResourcePath) -> ListRequest {
+        ListRequest {
+            path,
+            recursive: false,
+            after: None,
+            limit: LIST_ENTRIES_MAX,
+            digest: false,
+            progress: false,
+        }
+    }
+}
+
 /// A request as a client sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -133,6 +166,23 @@ impl Serialize for Written<'_> {
                     map.serialize_entry("digests", &[DIGEST])?;
                 }
                 write_flags(&mut map, stat.fresh, stat.progress)?;
+            }
+            Action::List(list) => {
+                map.serialize_entry("op", "list")?;
+                write_name(&mut map, &list.path)?;
+                if list.recursive {
+                    map.serialize_entry("recursive", &true)?;
+                }
+                if let Some(after) = &list.after {
+                    map.serialize_entry("after", after)?;
+                }
+                if list.limit < LIST_ENTRIES_MAX {
+                    map.serialize_entry("limit", &list.limit)?;
+                }
+                if list.digest {
+                    map.serialize_entry("digests", &[DIGEST])?;
+                }
+                write_flags(&mut map, false, list.progress)?;
             }
             Action::Hello => map.serialize_entry("op", "hello")?,
         }

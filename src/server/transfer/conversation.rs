@@ -7,7 +7,9 @@ use crate::net::Peer;
 use crate::server::handler::Ending;
 use crate::server::transfer::body::Body;
 use crate::server::transfer::inbox::{Inbox, Input};
+use crate::server::transfer::making::Making;
 use crate::server::transfer::outbox::{Kept, Output};
+use crate::server::transfer::page::{OpenListing, Page};
 use crate::server::transfer::patience::Patience;
 use crate::store::{ObjectMeta, Ticket};
 use crate::wire::{GetRequest, RequestId};
@@ -19,6 +21,8 @@ pub struct Conversation<O> {
     pub(super) kept: Option<Kept>,
     pub(super) task: Task<O>,
     pub(super) patience: Patience,
+    /// The listing of the last page, for the next one.
+    pub(super) listing: Option<OpenListing>,
     /// The last answer was given, or will be when the task is done.
     pub(super) closing: Option<Ending>,
 }
@@ -43,6 +47,10 @@ pub(super) enum Task<O> {
         asked: Asked,
         awaited: Box<Awaited<O>>,
     },
+    Make {
+        asked: Asked,
+        making: Box<Making<O>>,
+    },
 }
 
 /// What of a request its answer echoes.
@@ -60,6 +68,8 @@ pub(super) enum Reply<O> {
     Send(Body<O>),
     /// The digest is being made.
     Await(Box<Awaited<O>>),
+    /// The body is being made.
+    Make(Box<Making<O>>),
 }
 
 /// A request that waits for a digest.
@@ -76,6 +86,8 @@ pub(super) struct Awaited<O> {
 pub(super) enum Purpose {
     Get(GetRequest),
     Stat,
+    /// The next entry of a page.
+    Page(Box<Page>),
 }
 
 impl<O> Conversation<O> {
@@ -85,6 +97,7 @@ impl<O> Conversation<O> {
             inbox: Inbox::new(now),
             kept: None,
             task: Task::None,
+            listing: None,
             patience: Patience::default(),
             closing: None,
         }

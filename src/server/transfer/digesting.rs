@@ -32,12 +32,22 @@ impl<S: Store> Exchange<'_, S> {
                 let reply = match purpose {
                     Purpose::Get(get) => self.begin_body(&asked, &get, object, &meta, md5),
                     Purpose::Stat => Ok(self.say_stat(&asked, &meta, Some(md5))),
+                    Purpose::Page(mut page) => {
+                        page.take_digest(md5, &meta);
+                        Ok(self.make_page(page))
+                    }
                 };
                 self.settle(asked, reply);
                 None
             }
             DigestState::Failed(refusal) => {
-                self.refuse(asked, &refusal);
+                let reply = match awaited.purpose {
+                    Purpose::Get(_) | Purpose::Stat => Err(refusal),
+                    Purpose::Page(page) => {
+                        page.take_failure(refusal).map(|page| self.make_page(page))
+                    }
+                };
+                self.settle(asked, reply);
                 None
             }
             // Not waited for: the hash could be held up by a disk for as long as it likes.
@@ -50,7 +60,8 @@ impl<S: Store> Exchange<'_, S> {
                     awaited.next_progress = Some(now + PROGRESS_INTERVAL);
                     // A peer that does not read the last one needs no other.
                     if self.desk.output.is_empty() {
-                        say_progress(&asked, &awaited.meta, done, self.desk.output.append());
+                        let total_size = awaited.meta.size();
+                        say_progress(&asked, total_size, done, self.desk.output.append());
                     }
                 }
                 let until = Deadline::after(now, Wait::Hashing, PROGRESS_INTERVAL);
@@ -98,10 +109,10 @@ impl<S: Store> Exchange<'_, S> {
 }
 
 /// Appends an interim header: how far the digest is.
-fn say_progress(asked: &Asked, meta: &ObjectMeta, done: u64, output: &mut Vec<u8>) {
+pub(super) fn say_progress(asked: &Asked, total_size: u64, done: u64, output: &mut Vec<u8>) {
     let header = ResponseHeader {
         name: (&asked.name).into(),
-        total_size: meta.size(),
+        total_size,
         body_size: Some(0),
         id: asked.id.clone(),
         interim: Some(Interim {
@@ -113,4 +124,4 @@ fn say_progress(asked: &Asked, meta: &ObjectMeta, done: u64, output: &mut Vec<u8
     header.encode(output);
 }
 
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

@@ -59,6 +59,7 @@ impl<S: Store> Exchange<'_, S> {
                 body_bytes,
             } => self.send(asked, body, body_bytes),
             Task::Await { asked, awaited } => self.look_at_digest(asked, awaited),
+            Task::Make { asked, making } => self.look_at_making(asked, making),
         }
     }
 
@@ -196,6 +197,7 @@ impl<S: Store> Exchange<'_, S> {
             _ if self.turn.draining => return self.refuse_and_go_on(asked, &shutting_down()),
             Ok(Action::Get(get)) => self.get(&asked, get),
             Ok(Action::Stat(stat)) => self.stat(&asked, stat),
+            Ok(Action::List(list)) => self.list(list),
             Ok(Action::Hello) => {
                 hello(&asked, self.desk.output.append());
                 Ok(Reply::Said { body_bytes: 0 })
@@ -221,6 +223,10 @@ impl<S: Store> Exchange<'_, S> {
                 // What is gathered is flushed while this task goes on, so no other may grow out of it.
                 self.desk.output.append();
                 self.state.task = Task::Await { asked, awaited };
+            }
+            Ok(Reply::Make(making)) => {
+                self.desk.output.append();
+                self.state.task = Task::Make { asked, making };
             }
             Err(refusal) => self.refuse(asked, &refusal),
         }
@@ -269,7 +275,7 @@ impl<S: Store> Exchange<'_, S> {
         match mem::replace(&mut self.state.task, Task::None) {
             Task::None => {}
             Task::Send { asked, .. } => self.report_end(asked, outcome),
-            Task::Await { asked, .. } => self.report(&asked, outcome),
+            Task::Await { asked, .. } | Task::Make { asked, .. } => self.report(&asked, outcome),
         }
     }
 

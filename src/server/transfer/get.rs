@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::digest::Md5Stream;
-use crate::server::transfer::body::Body;
+use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, BODY_STEP_BYTES, Purpose, Reply};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::reply::{store_refusal, unreadable};
@@ -81,8 +81,10 @@ impl<S: Store> Exchange<'_, S> {
         let body_bytes = part.end - part.start;
         if body_bytes > ALWAYS_HASHED_BYTES_MAX {
             let body = Body {
-                object: Arc::new(object),
-                stamp: meta.stamp,
+                source: Source::File {
+                    object: Arc::new(object),
+                    stamp: meta.stamp,
+                },
                 position: part.start,
                 end: part.end,
             };
@@ -124,8 +126,10 @@ impl<S: Store> Exchange<'_, S> {
             return Ok(Reply::Said { body_bytes: 0 });
         }
         Ok(Reply::Send(Body {
-            object,
-            stamp: meta.stamp,
+            source: Source::File {
+                object,
+                stamp: meta.stamp,
+            },
             position: part.start,
             end: part.end,
         }))

@@ -23,5 +23,5 @@ pub(super) fn hello(asked: &Asked, output: &mut Vec<u8>) {
 }
 
 const PROTOCOL_VERSION: u64 = 1;
-const OPS: [&str; 3] = ["get", "stat", "hello"];
+const OPS: [&str; 4] = ["get", "stat", "list", "hello"];
 const DIGESTS: [&str; 1] = ["md5"];

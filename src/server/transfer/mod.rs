@@ -7,7 +7,10 @@ mod exchange;
 mod get;
 mod hello;
 mod inbox;
+mod list;
+mod making;
 mod outbox;
+mod page;
 mod patience;
 mod reply;
 mod sending;
@@ -26,11 +29,13 @@ use crate::wire::ErrorCode;
 
 /// Serves the files of a [`Catalog`] over the transfer protocol.
 pub struct TransferHandler<S: Store> {
-    catalog: Catalog<S>,
+    catalog: Arc<Catalog<S>>,
     limits: TransferLimits,
     observer: Option<Observer>,
     /// Bytes of answers that connections keep while they rest.
     kept_bytes: Arc<AtomicUsize>,
+    /// Bytes of names that connections keep for the next pages of their listings.
+    listing_bytes: Arc<AtomicUsize>,
 }
 
 /// Called at the end of every request, by the worker that ended it: it must not wait.
@@ -88,10 +93,11 @@ impl<S: Store> TransferHandler<S> {
     /// Serves this catalog.
     pub fn new(catalog: Catalog<S>, limits: TransferLimits) -> TransferHandler<S> {
         TransferHandler {
-            catalog,
+            catalog: Arc::new(catalog),
             limits,
             observer: None,
             kept_bytes: Arc::default(),
+            listing_bytes: Arc::default(),
         }
     }
 

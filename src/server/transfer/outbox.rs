@@ -19,7 +19,12 @@ pub(super) struct Output<O> {
 /// What a connection keeps of its answers while it rests.
 pub(super) struct Kept {
     bytes: Vec<u8>,
-    /// The sum of all connections, counted down when this is dropped.
+    _share: Share,
+}
+
+/// A part of what all connections hold together, given back when it is dropped.
+pub(super) struct Share {
+    bytes: usize,
     total: Arc<AtomicUsize>,
 }
 
@@ -125,18 +130,27 @@ impl<O> Output<O> {
 }
 
 impl Kept {
-    fn new(bytes: Vec<u8>, total: &Arc<AtomicUsize>) -> Kept {
-        total.fetch_add(bytes.len(), Ordering::Relaxed);
-        Kept {
-            bytes,
-            total: Arc::clone(total),
-        }
+    pub(super) fn new(bytes: Vec<u8>, total: &Arc<AtomicUsize>) -> Kept {
+        let _share = Share::of(bytes.len(), total);
+        Kept { bytes, _share }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
-impl Drop for Kept {
+impl Share {
+    pub(super) fn of(bytes: usize, total: &Arc<AtomicUsize>) -> Share {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        let total = Arc::clone(total);
+        Share { bytes, total }
+    }
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -10,14 +10,19 @@ pub(super) fn refuse(name: &[u8], id: Option<&RequestId>, refusal: &Refusal, out
     let header = ResponseHeader {
         name: Cow::Borrowed(name),
         id: id.cloned(),
-        error: Some(ErrorReply {
-            code: Cow::Borrowed(refusal.code.as_str()),
-            message: Cow::Borrowed(&refusal.message),
-            retry_after_ms: refusal.retry_after_ms,
-        }),
+        error: Some(said_of(refusal)),
         ..ResponseHeader::default()
     };
     header.encode(output);
+}
+
+/// `error`, as it is written.
+pub(super) fn said_of(refusal: &Refusal) -> ErrorReply<'_> {
+    ErrorReply {
+        code: Cow::Borrowed(refusal.code.as_str()),
+        message: Cow::Borrowed(&refusal.message),
+        retry_after_ms: refusal.retry_after_ms,
+    }
 }
 
 /// What a peer is told of a store's error: never a path of the host.
@@ -27,7 +32,7 @@ pub(super) fn store_refusal(error: &StoreError) -> Refusal {
         StoreError::IsDirectory => ErrorCode::IsDirectory,
         StoreError::NotADirectory => ErrorCode::NotADirectory,
         StoreError::NotAFile => ErrorCode::NotAFile,
-        StoreError::Forbidden => ErrorCode::Forbidden,
+        StoreError::NotAtRest | StoreError::Forbidden => ErrorCode::Forbidden,
         StoreError::Busy(_) => ErrorCode::Busy,
         StoreError::Io(_) => ErrorCode::Internal,
     };
@@ -42,6 +47,14 @@ pub(super) fn store_refusal(error: &StoreError) -> Refusal {
 /// The file cannot be read; the reason is this machine's.
 pub(super) fn unreadable() -> Refusal {
     Refusal::new(ErrorCode::Internal, "file could not be read")
+}
+
+pub(super) fn busy(message: &str) -> Refusal {
+    Refusal {
+        code: ErrorCode::Busy,
+        message: message.into(),
+        retry_after_ms: Some(RETRY_AFTER_MS),
+    }
 }
 
 pub(super) fn shutting_down() -> Refusal {

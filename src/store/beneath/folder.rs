@@ -1,110 +1,98 @@
-//! What is in a folder, in the order the file system has it.
+//! An open folder: the names in it, and what is below them.
 
-use std::ffi::CString;
+use rustix::fs::SeekFrom;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 
 use super::{Root, from_errno, look, retried, servable};
 use crate::store::{ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// An open folder, read as it is iterated. Links, devices and what vanishes meanwhile are
-/// left out; so are the files of an index that this process has open.
+/// An open folder. Whatever happens to its name, everything stays in the folder that was
+/// opened.
 pub(in crate::store) struct Folder {
-    entries: Dir,
-}
-
-/// Something in a folder.
-pub(in crate::store) enum Entry {
-    /// A folder, which was not looked at.
-    Folder(CString),
-    /// A regular file.
-    File(CString, ObjectMeta),
+    folder: OwnedFd,
 }
 
 impl Root {
-    /// Opens the root itself for reading what is in it.
-    pub(in crate::store) fn open_folder(&self) -> Result<Folder, StoreError> {
-        let folder = self.resolve(&ResourcePath::root(), READING_FOLDER);
-        Folder::read(folder.map_err(from_errno)?)
+    /// Opens a folder for reading what is in it. The last part of its path may be a link, as
+    /// with files.
+    pub(in crate::store) fn open_folder(&self, path: &ResourcePath) -> Result<Folder, StoreError> {
+        let folder = self.resolve(path, READING_FOLDER).map_err(from_errno)?;
+        Ok(Folder { folder })
     }
 }
 
 impl Folder {
-    /// Opens a folder in this one. `None` if it is of a file system whose files are no bytes
-    /// at rest, such as /proc.
-    pub(in crate::store) fn open_below(
+    /// Shows `visit` every name in this folder but `.` and `..`, from the first on, in the order
+    /// of the file system, with its kind where the file system says that too.
+    pub(in crate::store) fn visit_names(
         &self,
-        name: &CString,
-    ) -> Result<Option<Folder>, StoreError> {
-        let above = self.entries.fd().map_err(from_errno)?;
-        let folder = retried(|| rustix::fs::openat(above, name, READING_FOLDER, Mode::empty()))
+        mut visit: impl FnMut(&[u8], Option<ObjectKind>),
+    ) -> Result<(), StoreError> {
+        rustix::fs::seek(&self.folder, SeekFrom::Start(0)).map_err(from_errno)?;
+        let mut buffer = [MaybeUninit::uninit(); NAMES_BUFFER_BYTES];
+        let mut entries = RawDir::new(&self.folder, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(from_errno)?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::RegularFile => Some(ObjectKind::File),
+                FileType::Directory => Some(ObjectKind::Directory),
+                FileType::Symlink => Some(ObjectKind::Symlink),
+                FileType::Unknown => None,
+                _ => Some(ObjectKind::Other),
+            };
+            visit(name, kind);
+        }
+        Ok(())
+    }
+
+    /// Looks at what a name in this folder stands for; a link is what it is.
+    pub(in crate::store) fn look(&self, name: &[u8]) -> Result<ObjectMeta, StoreError> {
+        look(|| rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW))
+            .map_err(from_errno)
+            .and_then(servable)
+    }
+
+    /// What is written in a link; `None` if it is gone, or no link any more.
+    pub(in crate::store) fn link_target(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let target = rustix::fs::readlinkat(&self.folder, name, Vec::new()).ok()?;
+        Some(target.into_bytes())
+    }
+
+    /// Opens a folder in this one. Follows no link.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAtRest`] if it is of a file system whose files are no bytes at rest,
+    /// such as /proc.
+    pub(in crate::store) fn open_below(&self, name: &[u8]) -> Result<Folder, StoreError> {
+        let flags = READING_FOLDER | OFlags::NOFOLLOW;
+        let folder = retried(|| rustix::fs::openat(&self.folder, name, flags, Mode::empty()))
             .map_err(from_errno)?;
         let system = rustix::fs::fstatfs(&folder).map_err(from_errno)?;
         // The field is of different width and sign on different architectures.
         #[allow(clippy::unnecessary_cast)]
         let is_virtual = VIRTUAL_FILE_SYSTEMS.contains(&(system.f_type as u32));
         if is_virtual {
-            return Ok(None);
+            return Err(StoreError::NotAtRest);
         }
-        Folder::read(folder).map(Some)
-    }
-
-    fn read(folder: OwnedFd) -> Result<Folder, StoreError> {
-        let entries = Dir::new(folder).map_err(from_errno)?;
-        Ok(Folder { entries })
-    }
-
-    fn look_at(&self, name: CString) -> Result<Option<Entry>, Errno> {
-        let folder = self.entries.fd()?;
-        let found = look(|| rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW));
-        let meta = match found {
-            Ok(meta) => meta,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-        Ok(match meta.kind {
-            ObjectKind::Directory => Some(Entry::Folder(name)),
-            ObjectKind::File => servable(meta).ok().map(|meta| Entry::File(name, meta)),
-            ObjectKind::Symlink | ObjectKind::Other => None,
-        })
-    }
-}
-
-impl Iterator for Folder {
-    type Item = Result<Entry, (CString, StoreError)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let entry = match self.entries.read()? {
-                Ok(entry) => entry,
-                Err(errno) => return Some(Err((CString::default(), from_errno(errno)))),
-            };
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            match entry.file_type() {
-                FileType::Directory => return Some(Ok(Entry::Folder(name.to_owned()))),
-                FileType::RegularFile | FileType::Unknown => {}
-                _ => continue,
-            }
-            match self.look_at(name.to_owned()) {
-                Ok(Some(entry)) => return Some(Ok(entry)),
-                Ok(None) => {}
-                Err(errno) => return Some(Err((name.to_owned(), from_errno(errno)))),
-            }
-        }
+        Ok(Folder { folder })
     }
 }
 
 const READING_FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
+
+/// Some thousand names with one call.
+const NAMES_BUFFER_BYTES: usize = 64 * 1024;
 
 /// statfs(2): proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, pstore,
 /// efivarfs, devpts, configfs.

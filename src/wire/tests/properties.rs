@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::wire::{
-    Action, ByteRange, Call, ErrorReply, GetRequest, Hello, Interim, Md5Digest, ObjectKind,
-    ReceivedRequest, RequestId, ResourcePath, ResponseHeader, SIZE_MAX, StatRequest, Timestamp,
-    fuzz, split_frame,
+    Action, ByteRange, Call, ErrorReply, GetRequest, Hello, Interim, LIST_ENTRIES_MAX, ListEntry,
+    ListRequest, Md5Digest, ObjectKind, ReceivedRequest, RequestId, ResourcePath, ResponseHeader,
+    SIZE_MAX, StatRequest, Timestamp, cursor_behind, fuzz, read_cursor, split_frame,
 };
 
 fn paths() -> impl Strategy<Value = ResourcePath> {
@@ -73,8 +73,25 @@ fn actions() -> impl Strategy<Value = Action> {
             fresh,
             progress,
         });
+    let lists = (
+        paths(),
+        any::<[bool; 3]>(),
+        option::of(texts()),
+        1..=LIST_ENTRIES_MAX,
+    );
+    let lists = lists.prop_map(
+        |(path, [recursive, digest, progress], after, limit)| ListRequest {
+            path,
+            recursive,
+            after: after.map(Cow::into_owned),
+            limit,
+            digest,
+            progress,
+        },
+    );
     prop_oneof![
         gets().prop_map(Action::Get),
+        lists.prop_map(Action::List),
         stats.prop_map(Action::Stat),
         Just(Action::Hello)
     ]
@@ -98,6 +115,34 @@ fn hellos() -> impl Strategy<Value = Hello<'static>> {
             digests,
             writable,
         })
+}
+
+fn entries() -> impl Strategy<Value = ListEntry<'static>> {
+    let kinds = proptest::sample::select(ObjectKind::ALL.to_vec());
+    let errors = (texts(), texts()).prop_map(|(code, message)| ErrorReply {
+        code,
+        message,
+        retry_after_ms: None,
+    });
+    (
+        (paths(), kinds, sizes(), option::of(digests())),
+        option::of(times()),
+        option::of(0..0o1000_u32),
+        option::of(vec(any::<u8>(), 0..40)),
+        option::of(errors),
+    )
+        .prop_map(
+            |((path, kind, total_size, md5), mtime, mode, target, error)| ListEntry {
+                path,
+                kind,
+                total_size,
+                md5,
+                mtime,
+                mode,
+                target: target.map(Cow::Owned),
+                error,
+            },
+        )
 }
 
 fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
@@ -127,12 +172,14 @@ fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
         option::of(errors),
         option::of(interims),
         any::<bool>(),
+        option::of(texts()),
+        sizes(),
         option::of(hellos()),
     );
     (first, then, last).prop_map(|(first, then, last)| {
         let (name, total_size, md5, body_size, offset) = first;
         let (kind, mtime, mode, id) = then;
-        let (error, interim, matched, hello) = last;
+        let (error, interim, matched, next, hidden, hello) = last;
         ResponseHeader {
             name: name.into(),
             total_size: if error.is_some() { 0 } else { total_size },
@@ -150,6 +197,8 @@ fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
             error,
             interim,
             matched,
+            next,
+            hidden,
             hello,
         }
     })
@@ -185,6 +234,12 @@ fn values() -> impl Strategy<Value = Value> {
             "status",
             "digests",
             "ft",
+            "type",
+            "target",
+            "next",
+            "after",
+            "limit",
+            "recursive",
         ]);
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(Value::from),
@@ -259,6 +314,7 @@ proptest! {
         let name = match &call.action {
             Action::Get(get) => get.path.as_bytes(),
             Action::Stat(stat) => stat.path.as_bytes(),
+            Action::List(list) => list.path.as_bytes(),
             Action::Hello => b"",
         };
         prop_assert_eq!(&request.name, name);
@@ -272,6 +328,27 @@ proptest! {
         let frame = split_frame(&out).unwrap().unwrap();
         prop_assert_eq!(frame.bytes, out.len());
         prop_assert_eq!(ResponseHeader::parse(frame.json), Ok(header));
+    }
+
+    #[test]
+    fn reads_the_entries_it_writes(entry in entries()) {
+        let mut out = Vec::new();
+        entry.encode(&mut out);
+        prop_assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        prop_assert_eq!(ListEntry::parse(&out[..out.len() - 1]), Ok(entry.clone()));
+        let value: Value = serde_json::from_slice(&out).unwrap();
+        prop_assert_eq!(&value["filename"], &json!(String::from_utf8_lossy(entry.path.as_bytes())));
+        prop_assert_eq!(&value["type"], &json!(entry.kind.as_str()));
+    }
+
+    #[test]
+    fn reads_the_cursors_it_writes_and_orders_a_folder_before_its_contents(
+        one in paths(),
+        other in paths(),
+    ) {
+        prop_assert_eq!(read_cursor(&cursor_behind(&one)), Some(one.clone()));
+        prop_assert!(!one.is_below(&other) || other < one);
+        prop_assert_eq!(one.cmp(&other), one.parts().cmp(other.parts()));
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! Requests that wait for a body that is made elsewhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+
+use crate::net::{Deadline, Wait};
+use crate::server::handler::{Disposition, Interest, Rest, Waker};
+use crate::server::transfer::conversation::{Asked, Task};
+use crate::server::transfer::digesting::{PROGRESS_INTERVAL, say_progress};
+use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::page::{Page, PageState};
+use crate::server::transfer::reply::shutting_down;
+use crate::store::Store;
+use crate::wire::{ErrorCode, Refusal};
+
+/// A body in the making, seen from the connection that waits for it. Dropping it ends the work.
+pub(super) struct Making<O> {
+    product: Receiver<Product<O>>,
+    is_unwanted: Arc<AtomicBool>,
+    /// When to say that the work goes on; `None` if nobody asked.
+    next_progress: Option<Instant>,
+}
+
+/// What was made.
+pub(super) enum Product<O> {
+    /// A page of a listing, as far as it is.
+    Page(Box<Page>, PageState<O>),
+}
+
+/// A body in the making, seen from where the work is done.
+pub(super) struct Maker<O> {
+    product: Sender<Product<O>>,
+    is_unwanted: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+impl<O> Making<O> {
+    /// Both ends. The waker is that of the connection which waits.
+    pub(super) fn begin(progress: bool, waker: Waker) -> (Making<O>, Maker<O>) {
+        let (product_in, product) = bounded(1);
+        let is_unwanted = Arc::new(AtomicBool::new(false));
+        let making = Making {
+            product,
+            is_unwanted: Arc::clone(&is_unwanted),
+            next_progress: progress.then(|| Instant::now() + PROGRESS_INTERVAL),
+        };
+        let maker = Maker {
+            product: product_in,
+            is_unwanted,
+            waker,
+        };
+        (making, maker)
+    }
+}
+
+impl<O> Drop for Making<O> {
+    fn drop(&mut self) {
+        self.is_unwanted.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<O> Maker<O> {
+    /// Whether nobody waits any more.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.is_unwanted.load(Ordering::Relaxed)
+    }
+
+    /// Hands over what was made.
+    pub(super) fn deliver(self, product: Product<O>) {
+        // Nobody may wait any more.
+        let _ = self.product.try_send(product);
+    }
+}
+
+impl<O> Drop for Maker<O> {
+    fn drop(&mut self) {
+        // After a panic, too: the connection finds that nothing comes.
+        self.product = bounded(1).0;
+        self.waker.wake();
+    }
+}
+
+impl<S: Store> Exchange<'_, S> {
+    /// Answers if the body is made; otherwise says that it is being made, if that was asked for,
+    /// and rests.
+    pub(super) fn look_at_making(
+        &mut self,
+        asked: Asked,
+        mut making: Box<Making<S::Object>>,
+    ) -> Option<Disposition> {
+        match making.product.try_recv() {
+            Ok(Product::Page(page, state)) => {
+                let reply = self.take_page(&asked, page, state);
+                self.settle(asked, reply);
+                return None;
+            }
+            Err(TryRecvError::Disconnected) => {
+                let refusal = Refusal::new(ErrorCode::Internal, "answer could not be made");
+                self.refuse(asked, &refusal);
+                return None;
+            }
+            Err(TryRecvError::Empty) => {}
+        }
+        if self.turn.draining {
+            self.refuse(asked, &shutting_down());
+            return None;
+        }
+        let now = Instant::now();
+        if making.next_progress.is_some_and(|at| at <= now) {
+            making.next_progress = Some(now + PROGRESS_INTERVAL);
+            // A peer that does not read the last one needs no other.
+            if self.desk.output.is_empty() {
+                say_progress(&asked, 0, 0, self.desk.output.append());
+            }
+        }
+        let until = Deadline::after(now, Wait::Hashing, PROGRESS_INTERVAL);
+        let blocked = self.flush();
+        self.state.task = Task::Make { asked, making };
+        let rest = Rest {
+            interest: Interest::Nothing,
+            until,
+            evictable_from: None,
+        };
+        Some(blocked.unwrap_or(Disposition::Park(rest)))
+    }
+}

@@ -1,0 +1,185 @@
+//! The names in a folder, sorted, in a bounded piece of memory.
+
+use crate::store::StoreError;
+use crate::store::beneath::Folder;
+use crate::wire::ObjectKind;
+
+/// The smallest names of a folder that come after some name, in order. A million names of
+/// 20 bytes take 28 MB; where that is too much, the first of them are kept, and
+/// [`Names::has_more`] says that the folder must be read again for the rest.
+pub(super) struct Names {
+    text: Vec<u8>,
+    spans: Vec<Span>,
+    next: usize,
+    has_more: bool,
+}
+
+/// One name in the text.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    /// No file system has longer names than 255 bytes.
+    bytes: u8,
+    kind: Option<ObjectKind>,
+}
+
+impl Names {
+    /// Reads the names of a folder that come after `after` and that `is_wanted`, in about
+    /// `bytes_max` bytes, at least [`NAMES_BYTES_MIN`].
+    pub(super) fn read(
+        folder: &Folder,
+        after: &[u8],
+        bytes_max: usize,
+        mut is_wanted: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Names, StoreError> {
+        let bytes_max = bytes_max.max(NAMES_BYTES_MIN);
+        let mut names = Names {
+            text: Vec::new(),
+            spans: Vec::new(),
+            next: 0,
+            has_more: false,
+        };
+        folder.visit_names(|name, kind| {
+            let Ok(bytes) = u8::try_from(name.len()) else {
+                return;
+            };
+            if !is_wanted(name) || name <= after || names.is_beyond(name) {
+                return;
+            }
+            let start = u32::try_from(names.text.len()).unwrap_or(u32::MAX);
+            names.text.extend_from_slice(name);
+            names.spans.push(Span { start, bytes, kind });
+            if names.held_bytes() > bytes_max {
+                names.keep_first_half();
+            }
+        })?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// The next name.
+    pub(super) fn next(&mut self) -> Option<(&[u8], Option<ObjectKind>)> {
+        let span = *self.spans.get(self.next)?;
+        self.next += 1;
+        Some((self.name(span), span.kind))
+    }
+
+    /// The last name that was given.
+    pub(super) fn last(&self) -> &[u8] {
+        let given = self.next.checked_sub(1);
+        given.map_or(&[], |at| self.name(self.spans[at]))
+    }
+
+    /// Whether the folder has more names than are held here.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Bytes of memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.text.len() + self.spans.len() * size_of::<Span>()
+    }
+
+    fn name(&self, span: Span) -> &[u8] {
+        let start = span.start as usize;
+        &self.text[start..start + usize::from(span.bytes)]
+    }
+
+    /// Whether a name comes after all that were kept when some were dropped: they are sorted
+    /// up to the largest of them, which is the first then.
+    fn is_beyond(&self, name: &[u8]) -> bool {
+        self.has_more
+            && self
+                .spans
+                .first()
+                .is_some_and(|&last| name > self.name(last))
+    }
+
+    /// Drops the larger half, and puts the largest of the others first.
+    fn keep_first_half(&mut self) {
+        self.sort();
+        self.has_more = true;
+        self.spans.truncate(self.spans.len().div_ceil(2));
+        let mut text = Vec::with_capacity(self.text.len());
+        for at in 0..self.spans.len() {
+            let span = self.spans[at];
+            self.spans[at].start = u32::try_from(text.len()).unwrap_or(u32::MAX);
+            text.extend_from_slice(self.name(span));
+        }
+        self.text = text;
+        self.spans.reverse();
+    }
+
+    fn sort(&mut self) {
+        let text = &self.text;
+        let name = |span: &Span| &text[span.start as usize..][..usize::from(span.bytes)];
+        self.spans
+            .sort_unstable_by(|one, other| name(one).cmp(name(other)));
+    }
+}
+
+/// At least some hundred names are held, however deep a tree is.
+const NAMES_BYTES_MIN: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::store::beneath::{Resolver, Root};
+    use crate::wire::ResourcePath;
+
+    fn folder_of(count: usize) -> (tempfile::TempDir, Folder) {
+        let place = tempfile::tempdir().unwrap();
+        for number in 0..count {
+            let name = format!("{:0>40}", (number * 7919) % count);
+            fs::write(place.path().join(name), "").unwrap();
+        }
+        let root = Root::with_resolver(place.path(), Resolver::Walk).unwrap();
+        let folder = root.open_folder(&ResourcePath::root()).unwrap();
+        (place, folder)
+    }
+
+    fn all(names: &mut Names) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        while let Some((name, kind)) = names.next() {
+            assert_ne!(kind, Some(ObjectKind::Directory));
+            all.push(name.to_vec());
+        }
+        all
+    }
+
+    #[test]
+    fn names_come_sorted_and_after_the_one_that_is_told() {
+        let (_place, folder) = folder_of(300);
+        let mut names = Names::read(&folder, b"", 1 << 20, |_| true).unwrap();
+        let sorted = all(&mut names);
+        assert_eq!(sorted.len(), 300);
+        assert!(sorted.is_sorted() && !names.has_more());
+        let mut rest = Names::read(&folder, &sorted[99], 1 << 20, |_| true).unwrap();
+        assert_eq!(all(&mut rest), sorted[100..]);
+        assert_eq!(rest.last(), sorted[299]);
+    }
+
+    #[test]
+    fn what_has_no_room_is_read_again_and_nothing_is_left_out() {
+        let (_place, folder) = folder_of(5_000);
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        let mut reads = 0;
+        loop {
+            let after = found.last().cloned().unwrap_or_default();
+            let mut names = Names::read(&folder, &after, 0, |_| true).unwrap();
+            assert!(names.held_bytes() <= NAMES_BYTES_MIN);
+            found.append(&mut all(&mut names));
+            reads += 1;
+            if !names.has_more() {
+                break;
+            }
+        }
+        assert_eq!(found.len(), 5_000);
+        assert!(found.is_sorted());
+        found.dedup();
+        assert_eq!(found.len(), 5_000);
+        assert!((2..20).contains(&reads), "{reads}");
+    }
+}
