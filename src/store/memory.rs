@@ -1,12 +1,15 @@
 //! Files that live in memory: for tests, and to make a store fail on purpose.
 
-use std::collections::{BTreeMap, BTreeSet, btree_set};
+mod listing;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::store::{Listed, Listing, Object, ObjectMeta, Stamp, Store, StoreError};
+use self::listing::MemoryListing;
+use crate::store::{Listing, Object, ObjectMeta, Stamp, Store, StoreError};
 use crate::wire::{ObjectKind, PathError, ResourcePath, Timestamp};
 
 /// A tree of byte strings, with a clock that stands still unless it is moved. Clones share
@@ -167,49 +170,10 @@ impl Store for MemoryStore {
         if self.stat(path)?.kind != ObjectKind::Directory {
             return Err(StoreError::NotADirectory);
         }
-        let mut paths = BTreeSet::new();
-        for name in locked(&self.tree).files.keys() {
-            let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-            let ends = ends.map(|(at, _)| at).chain([name.len()]);
-            let prefixes = ends.filter_map(|end| ResourcePath::parse(&name[..end]).ok());
-            paths.extend(prefixes.filter(|found| found.is_below(path)));
-        }
-        let depth = path.parts().count() + 1;
-        paths.retain(|found| {
-            (recursive || found.parts().count() == depth) && after.is_none_or(|after| after < found)
-        });
-        let (store, paths) = (self.clone(), paths.into_iter());
-        Ok(Box::new(MemoryListing { store, paths }))
-    }
-}
-
-struct MemoryListing {
-    store: MemoryStore,
-    paths: btree_set::IntoIter<ResourcePath>,
-}
-
-impl Listing for MemoryListing {
-    fn next(&mut self) -> Result<Option<Listed>, StoreError> {
-        for path in self.paths.by_ref() {
-            match self.store.stat(&path) {
-                Ok(meta) => return Ok(Some(Listed::of(path, meta))),
-                Err(StoreError::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
-
-    fn take_hidden(&mut self) -> u64 {
-        0
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.paths.len() * size_of::<ResourcePath>()
-    }
-
-    fn held_descriptors(&self) -> usize {
-        0
+        let names = locked(&self.tree).files.keys().cloned().collect();
+        Ok(Box::new(MemoryListing::of(
+            self, names, path, recursive, after,
+        )))
     }
 }
 

@@ -6,10 +6,11 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::wire::header::{
-    EXPECTED_KIND, EXPECTED_MD5, EXPECTED_MODE, EXPECTED_MTIME, WrittenError, ascii, read_error,
-    read_kind, read_md5, read_mode, read_mtime, write_attributes,
+use crate::wire::attributes::{
+    EXPECTED_KIND, EXPECTED_MD5, EXPECTED_MODE, EXPECTED_MTIME, ascii, read_kind, read_md5,
+    read_mode, read_mtime, write_attributes,
 };
+use crate::wire::header::{WrittenError, read_error};
 use crate::wire::json_reader::{Field, read_object, required};
 use crate::wire::json_writer::write_line;
 use crate::wire::name::{Base64, read_name};

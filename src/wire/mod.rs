@@ -4,6 +4,7 @@
 //!
 #![doc = include_str!("PROTOCOL.md")]
 
+mod attributes;
 mod error;
 mod frame;
 mod fuzz;

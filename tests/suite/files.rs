@@ -28,6 +28,19 @@ fn assert_refused(peer: &mut RawPeer, name: &str, code: &str) {
     get(peer, FILE).assert_file(FILE, CONTENT);
 }
 
+/// What a program is run by to have no power to read what its modes forbid: root may read
+/// everything (setpriv is part of Debian's essential package util-linux).
+pub(crate) fn unprivileged_reader() -> &'static [&'static str] {
+    match rustix::process::geteuid().is_root() {
+        true => &[
+            "setpriv",
+            "--inh-caps=-dac_override,-dac_read_search",
+            "--bounding-set=-dac_override,-dac_read_search",
+        ],
+        false => &[],
+    }
+}
+
 #[test]
 fn what_is_no_file_is_refused_without_blocking() {
     let root = Scratch::with_files([(FILE, CONTENT), ("dir/x", b"x")]);
@@ -180,17 +193,9 @@ fn an_unreadable_file_is_forbidden() {
     ]);
     fs::set_permissions(root.join("locked"), Permissions::from_mode(0o000)).expect("a mode");
     fs::set_permissions(root.join("closed"), Permissions::from_mode(0o000)).expect("a mode");
-    // Root may read everything, so the server runs without that power (setpriv is part of
-    // Debian's essential package util-linux).
-    let prefix: &[&str] = match rustix::process::geteuid().is_root() {
-        true => &[
-            "setpriv",
-            "--inh-caps=-dac_override,-dac_read_search",
-            "--bounding-set=-dac_override,-dac_read_search",
-        ],
-        false => &[],
-    };
-    let server = TestServer::builder(root.path()).through(prefix).start();
+    let server = TestServer::builder(root.path())
+        .through(unprivileged_reader())
+        .start();
     let mut peer = server.connect();
     assert_refused(&mut peer, "locked", "forbidden");
     assert_refused(&mut peer, "closed/x", "forbidden");

@@ -18,6 +18,7 @@ mod index;
 mod json;
 mod layering;
 mod limits;
+mod listing;
 mod mutations;
 mod names;
 mod outcomes;
