@@ -3,6 +3,8 @@
 mod arguments;
 mod failure;
 mod help;
+mod list;
+mod meaning;
 mod progress;
 mod report;
 mod signals;
@@ -12,15 +14,19 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use self::arguments::{Destination, Order, Typed};
+use self::meaning::{Destination, Meaning, Order};
 use self::report::Reporter;
 use crate::cli::ExitCode;
 use crate::client::{self, ClientError, DownloadResult, Event};
 
 /// Runs `ftget` with these arguments, the program's name first.
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let order = match Typed::read(arguments).and_then(Typed::interpret) {
-        Ok(order) => order,
+    let order = match Meaning::of(arguments) {
+        Ok(Meaning::Fetch(order)) => order,
+        Ok(Meaning::List(order)) => {
+            signals::end_on_signals(true);
+            return list::list(&order);
+        }
         Err(no_order) => return no_order.show(),
     };
     signals::end_on_signals(order.quiet);

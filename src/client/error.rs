@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::net::{Address, Wait};
 use crate::store::{FileName, StageError};
-use crate::wire::{ErrorCode, Md5Digest, WireError};
+use crate::wire::{ErrorCode, Md5Digest, ResourcePath, WireError};
 
 /// Why a download failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -184,6 +184,19 @@ pub enum ProtocolError {
         /// What the header says.
         found: Md5Digest,
     },
+    /// A listed name that does not lie below the folder, or not behind the one before.
+    #[error("listing has {} where only names below {} and behind {} may be", .found.as_bytes().escape_ascii(), .folder.as_bytes().escape_ascii(), .last.as_bytes().escape_ascii())]
+    MisplacedEntry {
+        /// The listed name.
+        found: ResourcePath,
+        /// The folder that was asked for.
+        folder: ResourcePath,
+        /// The name before it; the folder if it is the first.
+        last: ResourcePath,
+    },
+    /// `next` is the same again, so that the listing would never end.
+    #[error("listing has the same next twice")]
+    RepeatedNext,
     /// `match` without `have_md5` in the request, or with another digest.
     #[error("answer claims a match that was not asked for")]
     UnexpectedMatch,

@@ -59,6 +59,7 @@ mod error;
 mod event;
 mod follow;
 mod job;
+mod listing;
 mod pour;
 mod question;
 mod receive;
@@ -76,6 +77,7 @@ pub use config::{
 pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, SessionError};
 pub use event::{Action, Downloaded, Event, PROGRESS_INTERVAL};
 pub use job::Download;
+pub use listing::{Folder, Listing, Page};
 pub use pour::{Pour, pour};
 pub use session::{ReceivingHalf, SendingHalf, Session};
 

@@ -12,13 +12,13 @@ use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::event::PROGRESS_INTERVAL;
 use crate::client::question::{Answer, Content, Question};
 use crate::client::receive::{SMALL_FILE_BYTES_MAX, read_small};
-use crate::client::retry::{Verdict, judge, pause};
+use crate::client::retry::{Attempts, Verdict, judge};
 use crate::client::{
     Action, ClientConfig, ClientError, DownloadResult, Downloaded, Event, ProtocolError,
     ReceivingHalf, Session,
 };
 use crate::digest::Md5Stream;
-use crate::net::{Address, Deadline, Wait};
+use crate::net::Address;
 use crate::wire::{Md5Digest, ResourcePath};
 
 /// One file whose bytes are poured out.
@@ -49,14 +49,12 @@ pub fn pour(
     let mut pouring = Pouring {
         pour,
         config,
-        whole: config
-            .whole_timeout
-            .map(|limit| Deadline::after(begun, Wait::Whole, limit)),
+        attempts: Attempts::begin(config, begun),
         content: None,
         poured: 0,
         hasher: None,
         fresh: false,
-        attempts: 0,
+        questions: 0,
     };
     let result = pouring.run(output, on_event).map(|content| Downloaded {
         name: None,
@@ -64,7 +62,7 @@ pub fn pour(
         md5: Some(content.md5),
         action: Action::Fetched,
         elapsed: begun.elapsed(),
-        attempts: pouring.attempts,
+        attempts: pouring.questions,
     });
     on_event(match &result {
         Ok(downloaded) => Event::Done {
@@ -80,13 +78,13 @@ pub fn pour(
 struct Pouring<'p> {
     pour: &'p Pour,
     config: &'p ClientConfig,
-    whole: Option<Deadline>,
+    attempts: Attempts<'p>,
     /// What is being poured; binding once the first byte is out.
     content: Option<Content>,
     poured: u64,
     hasher: Option<Hasher>,
     fresh: bool,
-    attempts: u32,
+    questions: u32,
 }
 
 impl Pouring<'_> {
@@ -95,20 +93,10 @@ impl Pouring<'_> {
         output: &mut dyn Write,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Content, ClientError> {
-        let policy = &self.config.retry;
-        let started = Instant::now();
-        let mut reached = policy.before_contact;
-        let mut failures = 0;
         loop {
-            if self
-                .whole
-                .is_some_and(|whole| whole.is_over(Instant::now()))
-            {
-                return Err(ClientError::OutOfTime);
-            }
             let poured_before = self.poured;
-            let attempt = Session::connect(&self.pour.address, self.config, self.whole)
-                .inspect(|_| reached = true)
+            let attempt = Session::connect(&self.pour.address, self.config, self.attempts.whole)
+                .inspect(|_| self.attempts.reach())
                 .and_then(|session| self.attempt(session, output, on_event));
             let error = match attempt {
                 Ok(content) => return Ok(content),
@@ -120,27 +108,12 @@ impl Pouring<'_> {
                     self.fresh = true;
                     continue;
                 }
-                Verdict::MayPass(retry_after) if reached => retry_after,
+                Verdict::MayPass(retry_after) => retry_after,
                 _ => return Err(error),
             };
             let progress = self.poured - poured_before >= RETRY_PROGRESS_BYTES_MIN;
-            failures = if progress { 1 } else { failures + 1 };
-            let pause = pause(policy, failures, retry_after);
-            let too_late = policy
-                .time_max
-                .is_some_and(|max| started.elapsed() + pause > max);
-            if failures > policy.retries_max || too_late {
-                return Err(error);
-            }
-            on_event(Event::Retrying {
-                unfinished: 1,
-                error: &error,
-                pause,
-            });
-            std::thread::sleep(
-                self.whole
-                    .map_or(pause, |whole| pause.min(whole.remaining(Instant::now()))),
-            );
+            self.attempts
+                .pause_after(error, retry_after, progress, on_event)?;
         }
     }
 
@@ -151,7 +124,7 @@ impl Pouring<'_> {
         output: &mut dyn Write,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Content, ClientError> {
-        self.attempts += 1;
+        self.questions += 1;
         let question = Question {
             path: self.pour.path.clone(),
             offset: self.poured,

@@ -77,7 +77,7 @@ impl Question {
         let mut furthest = None;
         loop {
             let header = receiving.header()?;
-            self.check_name(&header)?;
+            check_name(&self.path, &header)?;
             let Some(interim) = &header.interim else {
                 return Ok(self.check(&header)?);
             };
@@ -90,16 +90,6 @@ impl Question {
                 return Err(receiving.timed_out(Wait::Hashing));
             }
         }
-    }
-
-    fn check_name(&self, header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
-        if *header.name != *self.path.as_bytes() {
-            return Err(ProtocolError::OtherName {
-                asked: self.path.as_bytes().to_vec(),
-                answered: header.name.to_vec(),
-            });
-        }
-        Ok(())
     }
 
     fn check(&self, header: &ResponseHeader<'_>) -> Result<Answer, ProtocolError> {
@@ -149,6 +139,20 @@ impl Question {
     }
 }
 
+/// Whether an answer is about what was asked for.
+pub(super) fn check_name(
+    path: &ResourcePath,
+    header: &ResponseHeader<'_>,
+) -> Result<(), ProtocolError> {
+    if *header.name != *path.as_bytes() {
+        return Err(ProtocolError::OtherName {
+            asked: path.as_bytes().to_vec(),
+            answered: header.name.to_vec(),
+        });
+    }
+    Ok(())
+}
+
 fn nothing_follows(header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
     // A match announces the size of the file; `body_size` says that it does not come.
     match header.bytes_that_follow() {
@@ -165,7 +169,7 @@ fn contradiction(key: &'static str, found: u64, expected: u64) -> ProtocolError 
     }
 }
 
-fn refusal(error: &ErrorReply<'_>) -> ServerRefusal {
+pub(super) fn refusal(error: &ErrorReply<'_>) -> ServerRefusal {
     ServerRefusal {
         code: ErrorCode::parse(&error.code),
         spelling: error.code.to_string(),

@@ -1,10 +1,11 @@
 //! What a failure means for a download, and how long to wait before the next attempt.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::config::{RETRY_AFTER_MAX, RETRY_DELAY_MAX};
-use crate::client::{ClientError, RetryPolicy, SessionError};
+use crate::client::{ClientConfig, ClientError, Event, RetryPolicy, SessionError};
+use crate::net::{Deadline, Wait};
 use crate::store::StageError;
 use crate::wire::ErrorCode;
 
@@ -63,6 +64,74 @@ pub(super) fn pause(policy: &RetryPolicy, failures: u32, asked_for: Option<Durat
     let jitter = u32::try_from(RandomState::new().hash_one(failures) % 256).unwrap_or(0);
     let own = longest - longest * jitter / 1024;
     own.max(asked_for.unwrap_or_default().min(RETRY_AFTER_MAX))
+}
+
+/// Attempts at one thing, one after the other.
+pub(super) struct Attempts<'c> {
+    policy: &'c RetryPolicy,
+    /// When everything is over.
+    pub(super) whole: Option<Deadline>,
+    started: Instant,
+    failures: u32,
+    reached: bool,
+}
+
+impl<'c> Attempts<'c> {
+    pub(super) fn begin(config: &'c ClientConfig, now: Instant) -> Attempts<'c> {
+        Attempts {
+            policy: &config.retry,
+            whole: config
+                .whole_timeout
+                .map(|limit| Deadline::after(now, Wait::Whole, limit)),
+            started: now,
+            failures: 0,
+            reached: config.retry.before_contact,
+        }
+    }
+
+    /// The server was reached: from now on it is worth waiting for.
+    pub(super) fn reach(&mut self) {
+        self.reached = true;
+    }
+
+    /// Waits after a failure that may pass, as long as the policy says. `progress`: something
+    /// was gained since the last one.
+    ///
+    /// # Errors
+    /// The failure itself, if there is to be no further attempt.
+    pub(super) fn pause_after(
+        &mut self,
+        error: ClientError,
+        retry_after: Option<Duration>,
+        progress: bool,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), ClientError> {
+        self.failures = if progress { 1 } else { self.failures + 1 };
+        let pause = pause(self.policy, self.failures, retry_after);
+        let is_too_late = self
+            .policy
+            .time_max
+            .is_some_and(|max| self.started.elapsed() + pause > max);
+        if !self.reached || self.failures > self.policy.retries_max || is_too_late {
+            return Err(error);
+        }
+        on_event(Event::Retrying {
+            unfinished: 1,
+            error: &error,
+            pause,
+        });
+        let left = self
+            .whole
+            .map_or(pause, |whole| whole.remaining(Instant::now()));
+        std::thread::sleep(pause.min(left));
+        if self
+            .whole
+            .is_some_and(|whole| whole.is_over(Instant::now()))
+        {
+            return Err(ClientError::OutOfTime);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

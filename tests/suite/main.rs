@@ -19,6 +19,7 @@ mod json;
 mod layering;
 mod limits;
 mod listing;
+mod listings;
 mod mutations;
 mod names;
 mod outcomes;

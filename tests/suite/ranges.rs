@@ -221,7 +221,7 @@ fn hello_says_what_this_server_can_do() {
     assert_eq!(answer.size("ft"), 1, "{}", answer.text);
     assert_eq!(
         answer.header["ops"],
-        json!(["get", "stat", "hello"]),
+        json!(["get", "stat", "list", "hello"]),
         "{}",
         answer.text
     );

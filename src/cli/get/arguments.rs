@@ -1,23 +1,15 @@
-//! The command line in two steps: what was typed, and what it means.
+//! What was typed: the options of `ftget`.
 
-use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 
 use super::help;
-use crate::cli::{ExitCode, parse_duration, visible};
-use crate::client::{
-    AddressFamily, ClientConfig, Download, IfExists, Pour, RetryPolicy, SyncPolicy,
-};
-use crate::net::{Address, Location};
-use crate::store::FileName;
-use crate::wire::{Md5Digest, ResourcePath};
+use crate::cli::parse_duration;
+use crate::wire::Md5Digest;
 
 /// Download files from an ftserve server; a file appears under its name only when verified.
 #[derive(Parser, Debug)]
@@ -29,31 +21,38 @@ pub(super) struct Typed {
         value_name = "SOURCE",
         help = "HOST:PATH, HOST:PORT/PATH, [V6]:PORT/PATH, ft://HOST[:PORT]/PATH or unix:/SOCKET:PATH"
     )]
-    sources: Vec<OsString>,
+    pub(super) sources: Vec<OsString>,
 
     /// Name of the one file, or - for standard output
     #[arg(short, long, value_name = "FILE", env = "FTGET_OUTPUT", help_heading = WHERE, conflicts_with = "dir")]
-    output: Option<OsString>,
+    pub(super) output: Option<OsString>,
     /// Folder for the files; it is made if it is missing
     #[arg(short, long, value_name = "DIR", env = "FTGET_DIR", help_heading = WHERE)]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// What to do if the name is taken
     #[arg(long, value_enum, value_name = "WHAT", default_value = "update", env = "FTGET_IF_EXISTS", help_heading = WHERE)]
-    if_exists: TypedIfExists,
+    pub(super) if_exists: TypedIfExists,
     /// Attributes that files keep
     #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "mtime,mode", env = "FTGET_PRESERVE", help_heading = WHERE)]
-    preserve: Vec<Preserved>,
+    pub(super) preserve: Vec<Preserved>,
     /// Whether files are on disk when ftget says so: auto (many small ones synced at once),
     /// always (each by itself), never
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", env = "FTGET_SYNC", help_heading = WHERE)]
-    sync: TypedSync,
+    pub(super) sync: TypedSync,
 
+    /// Show what is there instead of fetching it: names, or with mode, size and time (long), a
+    /// JSON object a line (json), or as md5sum does (md5sum)
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "short", env = "FTGET_LIST", help_heading = WHAT)]
+    pub(super) list: Option<ListStyle>,
+    /// With --list: what is in the folders below, too
+    #[arg(short, long, env = "FTGET_RECURSIVE", value_parser = BoolishValueParser::new(), help_heading = WHAT)]
+    pub(super) recursive: bool,
     /// This md5 and no other
     #[arg(long, value_name = "HEX", env = "FTGET_MD5", value_parser = parse_md5, help_heading = WHAT)]
-    md5: Option<Md5Digest>,
+    pub(super) md5: Option<Md5Digest>,
     /// Begin anew instead of continuing a partial file
     #[arg(long, env = "FTGET_NO_RESUME", value_parser = BoolishValueParser::new(), help_heading = WHAT)]
-    no_resume: bool,
+    pub(super) no_resume: bool,
     /// Continue partial files (the default)
     #[arg(
         short = 'c',
@@ -61,50 +60,50 @@ pub(super) struct Typed {
         hide = true,
         conflicts_with = "no_resume"
     )]
-    resume: bool,
+    pub(super) resume: bool,
 
     /// Longest time for a connection
     #[arg(long, value_name = "S", default_value = "10", env = "FTGET_CONNECT_TIMEOUT", value_parser = parse_limit, help_heading = TIME)]
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
     /// Longest time without progress
     #[arg(long, value_name = "S", default_value = "120", env = "FTGET_TIMEOUT", value_parser = parse_limit, help_heading = TIME)]
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// Longest time for everything
     #[arg(long, value_name = "S", env = "FTGET_MAX_TIME", value_parser = parse_limit, help_heading = TIME)]
-    max_time: Option<Duration>,
+    pub(super) max_time: Option<Duration>,
     /// Attempts after one that was cut off or refused for now; progress begins the count anew.
     /// Given, it also waits for a server that cannot be reached [default: 3]
     #[arg(long, value_name = "N", env = "FTGET_RETRY", help_heading = TIME)]
-    retry: Option<u32>,
+    pub(super) retry: Option<u32>,
     /// Pause before the first retry; it doubles with each
     #[arg(long, value_name = "S", default_value = "1", env = "FTGET_RETRY_DELAY", value_parser = parse_duration, help_heading = TIME)]
-    retry_delay: Duration,
+    pub(super) retry_delay: Duration,
     /// No retry later than this
     #[arg(long, value_name = "S", env = "FTGET_RETRY_MAX_TIME", value_parser = parse_duration, help_heading = TIME)]
-    retry_max_time: Option<Duration>,
+    pub(super) retry_max_time: Option<Duration>,
     /// IPv4 only
     #[arg(short = '4', long, env = "FTGET_IPV4", value_parser = BoolishValueParser::new(), conflicts_with = "ipv6", help_heading = TIME)]
-    ipv4: bool,
+    pub(super) ipv4: bool,
     /// IPv6 only
     #[arg(short = '6', long, env = "FTGET_IPV6", value_parser = BoolishValueParser::new(), help_heading = TIME)]
-    ipv6: bool,
+    pub(super) ipv6: bool,
 
     /// One JSON object per event on standard output (with -o -: on standard error)
     #[arg(long, env = "FTGET_JSON", value_parser = BoolishValueParser::new(), help_heading = SHOW)]
-    json: bool,
+    pub(super) json: bool,
     /// How to show progress on standard error; auto: a bar on a terminal
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", env = "FTGET_PROGRESS", help_heading = SHOW)]
-    progress: ProgressStyle,
+    pub(super) progress: ProgressStyle,
     /// Errors only, and no progress
     #[arg(short, long, env = "FTGET_QUIET", value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = SHOW)]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// A line for each file, and for each retry
     #[arg(short, long, env = "FTGET_VERBOSE", value_parser = BoolishValueParser::new(), help_heading = SHOW)]
-    verbose: bool,
+    pub(super) verbose: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum TypedIfExists {
+pub(super) enum TypedIfExists {
     /// The same md5 is a success; anything else is replaced in one step
     Update,
     /// Leave it
@@ -118,14 +117,14 @@ enum TypedIfExists {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum TypedSync {
+pub(super) enum TypedSync {
     Auto,
     Always,
     Never,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Preserved {
+pub(super) enum Preserved {
     Mtime,
     Mode,
     None,
@@ -144,209 +143,26 @@ pub(super) enum ProgressStyle {
     None,
 }
 
-/// Why a command line means nothing, or only wants to read something.
-pub(super) enum NoOrder {
-    /// Help, the version, or not what the options allow.
-    Typed(clap::Error),
-    /// Options that are right by themselves and make no sense together or as they are.
-    Meaningless(String),
-}
-
-impl NoOrder {
-    /// Shows it.
-    pub(super) fn show(&self) -> ExitCode {
-        match self {
-            NoOrder::Typed(error) => {
-                // If it cannot be shown, nobody is left to tell.
-                let _ = error.print();
-                if error.use_stderr() {
-                    ExitCode::Usage
-                } else {
-                    ExitCode::Success
-                }
-            }
-            NoOrder::Meaningless(sentence) => {
-                let _ = writeln!(io::stderr(), "ftget: {sentence}");
-                ExitCode::Usage
-            }
-        }
-    }
-}
-
-/// What the command line means.
-pub(super) struct Order {
-    pub(super) destination: Destination,
-    pub(super) config: ClientConfig,
-    pub(super) json: bool,
-    pub(super) progress: ProgressStyle,
-    pub(super) quiet: bool,
-    pub(super) verbose: bool,
-}
-
-/// Where the bytes go.
-pub(super) enum Destination {
-    Files(Vec<Download>),
-    StandardOutput(Pour),
-}
-
-impl Order {
-    /// Where a download comes from.
-    pub(super) fn source(&self, index: usize) -> (&Address, &ResourcePath) {
-        match &self.destination {
-            Destination::Files(downloads) => (&downloads[index].address, &downloads[index].path),
-            Destination::StandardOutput(pour) => (&pour.address, &pour.path),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        match &self.destination {
-            Destination::Files(downloads) => downloads.len(),
-            Destination::StandardOutput(_) => 1,
-        }
-    }
+/// How a listing is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ListStyle {
+    /// A name a line
+    Short,
+    /// Mode, size, time in UTC and name
+    Long,
+    /// A JSON object a line, as on the wire
+    Json,
+    /// What md5sum --check reads, in the folder
+    Md5sum,
 }
 
 impl Typed {
     /// Reads the arguments, the program's name first, and the environment.
-    pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, NoOrder> {
-        Typed::try_parse_from(arguments).map_err(NoOrder::Typed)
+    pub(super) fn read(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Typed, clap::Error> {
+        Typed::try_parse_from(arguments)
     }
-
-    /// Finds out what is meant, or why it means nothing.
-    pub(super) fn interpret(self) -> Result<Order, NoOrder> {
-        let destination = self.destination().map_err(NoOrder::Meaningless)?;
-        let config = self.config();
-        Ok(Order {
-            destination,
-            config,
-            json: self.json,
-            progress: self.progress,
-            quiet: self.quiet,
-            verbose: self.verbose,
-        })
-    }
-
-    fn destination(&self) -> Result<Destination, String> {
-        if let Some(_several) = self.sources.get(1) {
-            for (flag, given) in [
-                ("--output", self.output.is_some()),
-                ("--md5", self.md5.is_some()),
-            ] {
-                if given {
-                    return Err(format!(
-                        "{flag} is for one SOURCE, there are {}",
-                        self.sources.len()
-                    ));
-                }
-            }
-        }
-        if let Some(output) = &self.output {
-            let (location, path) = read_source(&self.sources[0])?;
-            if output == "-" || output == "/dev/stdout" {
-                let pour = Pour {
-                    address: location.address,
-                    path,
-                    want_md5: self.md5,
-                };
-                return Ok(Destination::StandardOutput(pour));
-            }
-            let (folder, name) = split_output(output)?;
-            let want_md5 = self.md5;
-            let download = Download {
-                address: location.address,
-                path,
-                folder,
-                name,
-                want_md5,
-            };
-            return Ok(Destination::Files(vec![download]));
-        }
-        let folder = self.dir.as_deref().unwrap_or(Path::new("."));
-        let mut names = HashSet::new();
-        let mut downloads = Vec::with_capacity(self.sources.len());
-        for source in &self.sources {
-            let (location, path) = read_source(source)?;
-            let Some(last) = path.file_name() else {
-                return Err(format!(
-                    "{} names no file; with -o FILE it may",
-                    shown(source)
-                ));
-            };
-            let name =
-                FileName::parse(last).map_err(|error| format!("{}: {error}", shown(source)))?;
-            if !names.insert(name.clone()) {
-                return Err(format!(
-                    "two sources would become the file {}",
-                    visible(name.as_bytes())
-                ));
-            }
-            let (folder, want_md5) = (folder.to_owned(), self.md5);
-            downloads.push(Download {
-                address: location.address,
-                path,
-                folder,
-                name,
-                want_md5,
-            });
-        }
-        Ok(Destination::Files(downloads))
-    }
-
-    fn config(&self) -> ClientConfig {
-        let defaults = RetryPolicy::default();
-        ClientConfig {
-            family: match (self.ipv4, self.ipv6) {
-                (true, _) => AddressFamily::V4,
-                (false, true) => AddressFamily::V6,
-                (false, false) => AddressFamily::Any,
-            },
-            connect_timeout: self.connect_timeout,
-            progress_timeout: self.timeout,
-            whole_timeout: self.max_time,
-            retry: RetryPolicy {
-                retries_max: self.retry.unwrap_or(defaults.retries_max),
-                delay: self.retry_delay,
-                time_max: self.retry_max_time,
-                before_contact: self.retry.is_some(),
-            },
-            if_exists: match self.if_exists {
-                TypedIfExists::Update => IfExists::Update,
-                TypedIfExists::Skip => IfExists::Skip,
-                TypedIfExists::Overwrite => IfExists::Overwrite,
-                TypedIfExists::Rename => IfExists::Rename,
-                TypedIfExists::Error => IfExists::Error,
-            },
-            resume: !self.no_resume,
-            sync: match self.sync {
-                TypedSync::Auto => SyncPolicy::Auto,
-                TypedSync::Always => SyncPolicy::Always,
-                TypedSync::Never => SyncPolicy::Never,
-            },
-            preserve_mode: self.preserve.contains(&Preserved::Mode),
-            preserve_mtime: self.preserve.contains(&Preserved::Mtime),
-            new_file_mode: 0o666 & !umask(),
-            make_folders: self.dir.is_some(),
-        }
-    }
-}
-
-fn read_source(source: &OsStr) -> Result<(Location, ResourcePath), String> {
-    let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
-    let path = ResourcePath::parse(&location.path)
-        .map_err(|error| format!("{}: {error}", shown(source)))?;
-    Ok((location, path))
-}
-
-/// The folder and the name in it.
-fn split_output(output: &OsStr) -> Result<(PathBuf, FileName), String> {
-    let (folder, name) = match output.as_bytes().iter().rposition(|&byte| byte == b'/') {
-        None => (&b"."[..], output.as_bytes()),
-        Some(0) => (&b"/"[..], &output.as_bytes()[1..]),
-        Some(slash) => (&output.as_bytes()[..slash], &output.as_bytes()[slash + 1..]),
-    };
-    let name = FileName::parse(name)
-        .map_err(|error| format!("-o {}: {error}; a folder is given with -d", shown(output)))?;
-    Ok((PathBuf::from(OsStr::from_bytes(folder)), name))
 }
 
 fn parse_md5(text: &str) -> Result<Md5Digest, String> {
@@ -362,161 +178,7 @@ fn parse_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The umask, which can only be read by setting it; no thread runs yet.
-fn umask() -> u32 {
-    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    rustix::process::umask(umask);
-    umask.as_raw_mode()
-}
-
-fn shown(argument: &OsStr) -> String {
-    visible(argument.as_bytes()).into_owned()
-}
-
 const WHERE: &str = "Where files go";
 const WHAT: &str = "What is fetched";
 const TIME: &str = "Network and time";
 const SHOW: &str = "What is shown";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn order(arguments: &[&str]) -> Result<Order, String> {
-        let arguments = std::iter::once("ftget").chain(arguments.iter().copied());
-        let shown = |no_order| match no_order {
-            NoOrder::Typed(error) => error.to_string(),
-            NoOrder::Meaningless(sentence) => sentence,
-        };
-        Typed::read(arguments.map(OsString::from))
-            .and_then(Typed::interpret)
-            .map_err(shown)
-    }
-
-    fn downloads(arguments: &[&str]) -> Vec<(String, String, PathBuf)> {
-        let Destination::Files(downloads) = order(arguments).unwrap().destination else {
-            panic!("{arguments:?} is not for files")
-        };
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        downloads
-            .into_iter()
-            .map(|it| {
-                (
-                    text(it.path.as_bytes()),
-                    text(it.name.as_bytes()),
-                    it.folder,
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn the_options_are_what_clap_takes_for_well_made() {
-        use clap::CommandFactory;
-        Typed::command().debug_assert();
-    }
-
-    #[test]
-    fn a_file_is_named_by_the_last_part_of_its_path_or_by_the_user() {
-        for (arguments, name, folder) in [
-            (&["h:a/b.txt"][..], "b.txt", "."),
-            (&["-d", "x/y", "h:a/b.txt"], "b.txt", "x/y"),
-            (&["-o", "n", "h:a/b.txt"], "n", "."),
-            (&["-o", "./n", "h:a/b.txt"], "n", "."),
-            (&["-o", "/n", "h:a/b.txt"], "n", "/"),
-            (&["-o", "x/y/n", "h:a/b.txt"], "n", "x/y"),
-        ] {
-            let expected = ("a/b.txt".to_owned(), name.to_owned(), PathBuf::from(folder));
-            assert_eq!(downloads(arguments), [expected], "{arguments:?}");
-        }
-        assert_eq!(downloads(&["h:a/x", "h:b/y", "other:c/z"]).len(), 3);
-    }
-
-    #[test]
-    fn a_dash_is_standard_output() {
-        for dash in ["-", "/dev/stdout"] {
-            let order = order(&["-o", dash, "h:f"]).unwrap();
-            assert!(
-                matches!(order.destination, Destination::StandardOutput(_)),
-                "{dash}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_with_a_sentence_of_one_line() {
-        for (arguments, word) in [
-            (&["h:a/x", "h:b/x"][..], "two sources"),
-            (
-                &["-o", "n", "h:a", "h:b"],
-                "--output is for one SOURCE, there are 2",
-            ),
-            (
-                &["--md5", "0123456789abcdef0123456789ABCDEF", "h:a", "h:b"],
-                "--md5 is for one",
-            ),
-            (&["-o", "x/", "h:a"], "-d"),
-            (&["-o", "..", "h:a"], "-d"),
-            (&["h:"], "names no file"),
-            (&["h:../a"], ".."),
-            (&["h:.ft-x"], ".ft-"),
-            (&["word"], "word"),
-            (&["http://h/a"], "http"),
-            (&["h:a\u{1b}[31m/../b"], "\\x1b"),
-        ] {
-            let Err(sentence) = order(arguments) else {
-                panic!("{arguments:?} is taken")
-            };
-            assert!(
-                sentence.contains(word) && !sentence.contains('\n'),
-                "{arguments:?}: {sentence}"
-            );
-        }
-    }
-
-    #[test]
-    fn wrong_values_are_refused() {
-        for arguments in [
-            &[][..],
-            &["--md5", "123", "h:a"],
-            &["--timeout", "0", "h:a"],
-            &["--timeout", "soon", "h:a"],
-            &["--retry", "-1", "h:a"],
-            &["--if-exists", "maybe", "h:a"],
-            &["-4", "-6", "h:a"],
-            &["-q", "-v", "h:a"],
-            &["-d", "x", "-o", "y", "h:a"],
-            &["-c", "--no-resume", "h:a"],
-        ] {
-            assert!(order(arguments).is_err(), "{arguments:?}");
-        }
-    }
-
-    #[test]
-    fn options_become_the_config_they_name() {
-        let config = order(&[
-            "--retry",
-            "7",
-            "--timeout",
-            "200ms",
-            "-6",
-            "--no-resume",
-            "--preserve",
-            "mode",
-            "h:a",
-        ])
-        .unwrap()
-        .config;
-        assert_eq!(
-            (config.retry.retries_max, config.retry.before_contact),
-            (7, true)
-        );
-        assert_eq!(config.progress_timeout, Duration::from_millis(200));
-        assert_eq!(config.family, AddressFamily::V6);
-        assert!(!config.resume && config.preserve_mode && !config.preserve_mtime);
-        let config = order(&["h:a"]).unwrap().config;
-        assert!(config.resume && config.preserve_mode && config.preserve_mtime);
-        assert!(!config.retry.before_contact && !config.make_folders);
-        assert_eq!(config.if_exists, IfExists::Update);
-    }
-}

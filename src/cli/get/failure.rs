@@ -71,7 +71,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::Connect(ConnectError::NoneOfFamily { .. }) => Some("try without -4 or -6"),
         ClientError::Protocol(ProtocolError::Wire(_)) => Some("is it ftserve that listens there?"),
         ClientError::Refused(refusal) if refusal.code == Some(ErrorCode::IsDirectory) => {
-            Some("name the files in it")
+            Some("see what is in it with --list, and name the files")
         }
         ClientError::Stage(error) => match &**error {
             StageError::Exists => Some("try --if-exists update, skip, overwrite or rename"),

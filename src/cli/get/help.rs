@@ -10,6 +10,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   ftget host:notes/todo.txt                     into the current folder
   ftget -d downloads host:a.iso host:b.iso      several, over one connection
+  ftget --list -r host:photos                   what is there; --list=long, =json, =md5sum
   ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
   ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
 

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::arguments::{Destination, Order};
 use super::failure::{classify, hint, sentence};
+use super::list::Failures;
+use super::meaning::{Destination, Order};
 use super::progress::Progress;
 use crate::cli::terminal::visible_json;
 use crate::cli::{ExitCode, visible};
@@ -70,21 +71,17 @@ impl<'a> Reporter<'a> {
     pub(super) fn end(mut self, results: &[DownloadResult]) -> ExitCode {
         self.progress.end();
         let (mut done, mut failed) = (0_u64, 0_u64);
-        let mut code = ExitCode::Success;
+        let mut failures = Failures::default();
         for result in results {
             match result {
                 Ok(_) => done += 1,
                 Err(error) => {
                     failed += 1;
-                    let own = classify(error).0;
-                    code = if failed == 1 || code == own {
-                        own
-                    } else {
-                        ExitCode::SomeFailed
-                    };
+                    failures.add(classify(error).0);
                 }
             }
         }
+        let code = failures.code();
         self.json(&Summary {
             v: 1,
             event: "summary",

@@ -2,5 +2,6 @@
 
 mod batches;
 mod connections;
+mod listings;
 mod pouring;
 mod scripted;

@@ -1,0 +1,275 @@
+//! `ftget --list`: what is there, shown instead of fetched.
+
+use std::io::{self, BufWriter, Write};
+
+use super::arguments::ListStyle;
+use super::failure::{classify, hint, sentence};
+use super::meaning::ListOrder;
+use crate::cli::{ExitCode, visible};
+use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, ServerRefusal};
+use crate::net::Address;
+use crate::wire::{ErrorCode, ErrorReply, ListEntry, ObjectKind, ResourcePath, Timestamp};
+
+/// Shows every listing, one after the other, and says how it all ended.
+pub(super) fn list(order: &ListOrder) -> ExitCode {
+    let mut lister = Lister {
+        style: order.style,
+        output: BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock()),
+        verbose: order.verbose,
+        quiet: order.quiet,
+        failures: Failures::default(),
+    };
+    for folder in &order.folders {
+        match lister.show(folder, &order.config) {
+            Ok(()) => {}
+            // The reader of our output has seen enough: that is its right, and no news.
+            Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return ExitCode::LocalFile;
+            }
+            Err(error) => {
+                let (code, _) = classify(&error);
+                lister.complain(&folder.address, &folder.path, &sentence(&error));
+                if let Some(hint) = hint(&error) {
+                    tell(&format!("hint: {hint}"));
+                }
+                lister.failures.add(code);
+                if matches!(error, ClientError::Output(_)) {
+                    return code;
+                }
+            }
+        }
+    }
+    lister.failures.code()
+}
+
+struct Lister<W: Write> {
+    style: ListStyle,
+    output: W,
+    verbose: bool,
+    quiet: bool,
+    failures: Failures,
+}
+
+impl<W: Write> Lister<W> {
+    fn show(&mut self, folder: &Folder, config: &ClientConfig) -> Result<(), ClientError> {
+        let mut listing = Listing::new(folder.clone(), config);
+        let verbose = self.verbose;
+        let mut on_event = |event: Event<'_>| {
+            if let Event::Retrying { error, pause, .. } = event
+                && verbose
+            {
+                let seconds = pause.as_secs_f64();
+                tell(&format!(
+                    "ftget: {}; again in {seconds:.1} s",
+                    sentence(error)
+                ));
+            }
+        };
+        let mut hidden = 0;
+        while let Some(page) = listing.next_page(&mut on_event)? {
+            hidden += page.hidden;
+            for entry in &page.entries {
+                self.write(folder, entry).map_err(output_error)?;
+                if let Some(error) = &entry.error {
+                    self.take_failure(folder, entry, error);
+                }
+            }
+            // Whoever reads along sees a page when it is there.
+            self.output.flush().map_err(output_error)?;
+        }
+        if hidden > 0 && !self.quiet {
+            let entries = if hidden == 1 {
+                "entry is"
+            } else {
+                "entries are"
+            };
+            tell(&format!(
+                "ftget: {hidden} hidden {entries} not shown by the server"
+            ));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, folder: &Folder, entry: &ListEntry<'_>) -> io::Result<()> {
+        let name = name_below(&folder.path, &entry.path);
+        match self.style {
+            ListStyle::Json => {
+                let mut line = Vec::new();
+                entry.encode(&mut line);
+                self.output.write_all(&line)
+            }
+            ListStyle::Md5sum => match entry.md5 {
+                Some(md5) if entry.kind == ObjectKind::File => {
+                    let (mark, name) = md5sum_name(name);
+                    write!(self.output, "{mark}{md5}  ")?;
+                    self.output.write_all(&name)?;
+                    self.output.write_all(b"\n")
+                }
+                _ => Ok(()),
+            },
+            ListStyle::Short => {
+                writeln!(self.output, "{}{}", visible(name), mark(entry.kind))
+            }
+            ListStyle::Long => {
+                let target = entry
+                    .target
+                    .as_deref()
+                    .map_or(String::new(), |target| format!(" -> {}", visible(target)));
+                let mtime = entry.mtime.and_then(Timestamp::to_text);
+                let mtime = mtime.as_ref().map_or("-", |text| seconds_of(text));
+                let (letters, size) = (letters(entry), entry.total_size);
+                let (name, mark) = (visible(name), mark(entry.kind));
+                writeln!(
+                    self.output,
+                    "{letters} {size:>12} {mtime:<19} {name}{mark}{target}"
+                )
+            }
+        }
+    }
+
+    fn take_failure(&mut self, folder: &Folder, entry: &ListEntry<'_>, error: &ErrorReply<'_>) {
+        let refusal = ServerRefusal {
+            code: ErrorCode::parse(&error.code),
+            spelling: error.code.to_string(),
+            message: error.message.to_string(),
+            retry_after: None,
+        };
+        let error = ClientError::from(refusal);
+        self.failures.add(classify(&error).0);
+        // A page may be waiting in the buffer: lines and complaints come in their order.
+        let _ = self.output.flush();
+        self.complain(&folder.address, &entry.path, &sentence(&error));
+    }
+
+    fn complain(&self, address: &Address, path: &ResourcePath, sentence: &str) {
+        let source = [format!("{address}/").as_bytes(), path.as_bytes()].concat();
+        tell(&format!("ftget: {}: {sentence}", visible(&source)));
+    }
+}
+
+/// The exit code of many: the cause that all failures have, or that they have several.
+#[derive(Default)]
+pub(super) struct Failures {
+    code: Option<ExitCode>,
+}
+
+impl Failures {
+    pub(super) fn add(&mut self, code: ExitCode) {
+        self.code = match self.code {
+            Some(other) if other != code => Some(ExitCode::SomeFailed),
+            _ => Some(code),
+        };
+    }
+
+    pub(super) fn code(&self) -> ExitCode {
+        self.code.unwrap_or(ExitCode::Success)
+    }
+}
+
+/// The name as a program in the folder would use it; the last part for a file by itself.
+fn name_below<'a>(folder: &ResourcePath, path: &'a ResourcePath) -> &'a [u8] {
+    let bytes = path.as_bytes();
+    if path == folder {
+        return path.file_name().unwrap_or(bytes);
+    }
+    let below = bytes.strip_prefix(folder.as_bytes()).unwrap_or(bytes);
+    below.strip_prefix(b"/").unwrap_or(below)
+}
+
+/// A name as md5sum(1) writes and reads it: with a mark before the digest if it holds a line
+/// feed, a carriage return or a backslash, which are written as two characters then.
+fn md5sum_name(name: &[u8]) -> (&'static str, Vec<u8>) {
+    let mut written = Vec::with_capacity(name.len());
+    for &byte in name {
+        match byte {
+            b'\n' => written.extend_from_slice(b"\\n"),
+            b'\r' => written.extend_from_slice(b"\\r"),
+            b'\\' => written.extend_from_slice(b"\\\\"),
+            byte => written.push(byte),
+        }
+    }
+    let mark = if written.len() > name.len() { "\\" } else { "" };
+    (mark, written)
+}
+
+/// As `ls -l` begins a line.
+fn letters(entry: &ListEntry<'_>) -> String {
+    let kind = match entry.kind {
+        ObjectKind::File => '-',
+        ObjectKind::Directory => 'd',
+        ObjectKind::Symlink => 'l',
+        ObjectKind::Other => '?',
+    };
+    let bit = |at: u32| match entry.mode {
+        None => '?',
+        Some(mode) if mode >> at & 1 == 1 => ['x', 'w', 'r'][at as usize % 3],
+        Some(_) => '-',
+    };
+    std::iter::once(kind).chain((0..9).rev().map(bit)).collect()
+}
+
+fn mark(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Directory => "/",
+        ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other => "",
+    }
+}
+
+/// A time without its fraction.
+fn seconds_of(text: &[u8; 30]) -> &str {
+    std::str::from_utf8(&text[..19]).unwrap_or("-")
+}
+
+fn tell(line: &str) {
+    // If it cannot be shown, nobody is left to tell.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+fn output_error(error: io::Error) -> ClientError {
+    ClientError::Output(error.into())
+}
+
+const OUTPUT_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &[u8]) -> ResourcePath {
+        ResourcePath::parse(name).unwrap()
+    }
+
+    #[test]
+    fn names_are_those_below_the_folder() {
+        for (folder, name, below) in [
+            (&b""[..], &b"a/b"[..], &b"a/b"[..]),
+            (b"a", b"a/b", b"b"),
+            (b"a/b", b"a/b/c/d", b"c/d"),
+            (b"a/b.txt", b"a/b.txt", b"b.txt"),
+        ] {
+            assert_eq!(name_below(&path(folder), &path(name)), below);
+        }
+    }
+
+    #[test]
+    fn md5sum_marks_the_names_that_would_break_its_lines() {
+        assert_eq!(md5sum_name(b"plain \xff"), ("", b"plain \xff".to_vec()));
+        assert_eq!(
+            md5sum_name(b"a\nb\\c\rd"),
+            ("\\", b"a\\nb\\\\c\\rd".to_vec())
+        );
+    }
+
+    #[test]
+    fn one_cause_is_the_code_and_several_are_their_own() {
+        let code = |codes: &[ExitCode]| {
+            let mut failures = Failures::default();
+            codes.iter().for_each(|code| failures.add(*code));
+            failures.code()
+        };
+        use ExitCode::{NotFound, Permission, SomeFailed, Success};
+        assert_eq!(code(&[]), Success);
+        assert_eq!(code(&[NotFound, NotFound]), NotFound);
+        assert_eq!(code(&[NotFound, Permission, NotFound]), SomeFailed);
+    }
+}

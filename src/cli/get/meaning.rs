@@ -1,0 +1,443 @@
+//! What a command line means, or why it means nothing.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists, TypedSync};
+use crate::cli::{ExitCode, visible};
+use crate::client::{
+    AddressFamily, ClientConfig, Download, Folder, IfExists, Pour, RetryPolicy, SyncPolicy,
+};
+use crate::net::{Address, Location};
+use crate::store::FileName;
+use crate::wire::ResourcePath;
+
+/// What a command line means.
+pub(super) enum Meaning {
+    Fetch(Order),
+    List(ListOrder),
+}
+
+/// Listings to show.
+pub(super) struct ListOrder {
+    pub(super) folders: Vec<Folder>,
+    pub(super) style: ListStyle,
+    pub(super) config: ClientConfig,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+}
+
+/// What the command line means.
+pub(super) struct Order {
+    pub(super) destination: Destination,
+    pub(super) config: ClientConfig,
+    pub(super) json: bool,
+    pub(super) progress: ProgressStyle,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+}
+
+/// Where the bytes go.
+pub(super) enum Destination {
+    Files(Vec<Download>),
+    StandardOutput(Pour),
+}
+
+impl Order {
+    /// Where a download comes from.
+    pub(super) fn source(&self, index: usize) -> (&Address, &ResourcePath) {
+        match &self.destination {
+            Destination::Files(downloads) => (&downloads[index].address, &downloads[index].path),
+            Destination::StandardOutput(pour) => (&pour.address, &pour.path),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match &self.destination {
+            Destination::Files(downloads) => downloads.len(),
+            Destination::StandardOutput(_) => 1,
+        }
+    }
+}
+
+/// Why a command line means nothing, or only wants to read something.
+pub(super) enum NoOrder {
+    /// Help, the version, or not what the options allow.
+    Typed(clap::Error),
+    /// Options that are right by themselves and make no sense together or as they are.
+    Meaningless(String),
+}
+
+impl NoOrder {
+    /// Shows it.
+    pub(super) fn show(&self) -> ExitCode {
+        match self {
+            NoOrder::Typed(error) => {
+                // If it cannot be shown, nobody is left to tell.
+                let _ = error.print();
+                if error.use_stderr() {
+                    ExitCode::Usage
+                } else {
+                    ExitCode::Success
+                }
+            }
+            NoOrder::Meaningless(sentence) => {
+                let _ = writeln!(io::stderr(), "ftget: {sentence}");
+                ExitCode::Usage
+            }
+        }
+    }
+}
+
+impl Meaning {
+    /// What these arguments mean, the program's name first, and the environment.
+    pub(super) fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Meaning, NoOrder> {
+        Typed::read(arguments).map_err(NoOrder::Typed)?.interpret()
+    }
+}
+
+impl Typed {
+    /// Finds out what is meant, or why it means nothing.
+    fn interpret(self) -> Result<Meaning, NoOrder> {
+        if let Some(style) = self.list {
+            let order = self.list_order(style).map_err(NoOrder::Meaningless)?;
+            return Ok(Meaning::List(order));
+        }
+        if self.recursive {
+            let sentence = "--recursive goes with --list";
+            return Err(NoOrder::Meaningless(sentence.to_owned()));
+        }
+        let destination = self.destination().map_err(NoOrder::Meaningless)?;
+        let config = self.config();
+        Ok(Meaning::Fetch(Order {
+            destination,
+            config,
+            json: self.json,
+            progress: self.progress,
+            quiet: self.quiet,
+            verbose: self.verbose,
+        }))
+    }
+
+    fn list_order(&self, style: ListStyle) -> Result<ListOrder, String> {
+        for (flag, given) in [
+            ("--output", self.output.is_some()),
+            ("--dir", self.dir.is_some()),
+            ("--md5", self.md5.is_some()),
+        ] {
+            if given {
+                return Err(format!(
+                    "{flag} does not go with --list, which fetches nothing"
+                ));
+            }
+        }
+        let style = match style {
+            ListStyle::Short if self.json => ListStyle::Json,
+            style => style,
+        };
+        let folders = self.sources.iter().map(|source| {
+            let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
+            // A folder may be named with the slash that it is shown with.
+            let path = location.path.strip_suffix(b"/").unwrap_or(&location.path);
+            let path =
+                ResourcePath::parse(path).map_err(|error| format!("{}: {error}", shown(source)))?;
+            Ok(Folder {
+                address: location.address,
+                path,
+                recursive: self.recursive,
+                digests: style == ListStyle::Md5sum,
+            })
+        });
+        Ok(ListOrder {
+            folders: folders.collect::<Result<_, String>>()?,
+            style,
+            config: self.config(),
+            quiet: self.quiet,
+            verbose: self.verbose,
+        })
+    }
+
+    fn destination(&self) -> Result<Destination, String> {
+        if let Some(_several) = self.sources.get(1) {
+            for (flag, given) in [
+                ("--output", self.output.is_some()),
+                ("--md5", self.md5.is_some()),
+            ] {
+                if given {
+                    return Err(format!(
+                        "{flag} is for one SOURCE, there are {}",
+                        self.sources.len()
+                    ));
+                }
+            }
+        }
+        if let Some(output) = &self.output {
+            let (location, path) = read_source(&self.sources[0])?;
+            if output == "-" || output == "/dev/stdout" {
+                let pour = Pour {
+                    address: location.address,
+                    path,
+                    want_md5: self.md5,
+                };
+                return Ok(Destination::StandardOutput(pour));
+            }
+            let (folder, name) = split_output(output)?;
+            let want_md5 = self.md5;
+            let download = Download {
+                address: location.address,
+                path,
+                folder,
+                name,
+                want_md5,
+            };
+            return Ok(Destination::Files(vec![download]));
+        }
+        let folder = self.dir.as_deref().unwrap_or(Path::new("."));
+        let mut names = HashSet::new();
+        let mut downloads = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            let (location, path) = read_source(source)?;
+            let Some(last) = path.file_name() else {
+                return Err(format!(
+                    "{} names no file; with -o FILE it may",
+                    shown(source)
+                ));
+            };
+            let name =
+                FileName::parse(last).map_err(|error| format!("{}: {error}", shown(source)))?;
+            if !names.insert(name.clone()) {
+                return Err(format!(
+                    "two sources would become the file {}",
+                    visible(name.as_bytes())
+                ));
+            }
+            let (folder, want_md5) = (folder.to_owned(), self.md5);
+            downloads.push(Download {
+                address: location.address,
+                path,
+                folder,
+                name,
+                want_md5,
+            });
+        }
+        Ok(Destination::Files(downloads))
+    }
+
+    fn config(&self) -> ClientConfig {
+        let defaults = RetryPolicy::default();
+        ClientConfig {
+            family: match (self.ipv4, self.ipv6) {
+                (true, _) => AddressFamily::V4,
+                (false, true) => AddressFamily::V6,
+                (false, false) => AddressFamily::Any,
+            },
+            connect_timeout: self.connect_timeout,
+            progress_timeout: self.timeout,
+            whole_timeout: self.max_time,
+            retry: RetryPolicy {
+                retries_max: self.retry.unwrap_or(defaults.retries_max),
+                delay: self.retry_delay,
+                time_max: self.retry_max_time,
+                before_contact: self.retry.is_some(),
+            },
+            if_exists: match self.if_exists {
+                TypedIfExists::Update => IfExists::Update,
+                TypedIfExists::Skip => IfExists::Skip,
+                TypedIfExists::Overwrite => IfExists::Overwrite,
+                TypedIfExists::Rename => IfExists::Rename,
+                TypedIfExists::Error => IfExists::Error,
+            },
+            resume: !self.no_resume,
+            sync: match self.sync {
+                TypedSync::Auto => SyncPolicy::Auto,
+                TypedSync::Always => SyncPolicy::Always,
+                TypedSync::Never => SyncPolicy::Never,
+            },
+            preserve_mode: self.preserve.contains(&Preserved::Mode),
+            preserve_mtime: self.preserve.contains(&Preserved::Mtime),
+            new_file_mode: 0o666 & !umask(),
+            make_folders: self.dir.is_some(),
+        }
+    }
+}
+
+fn read_source(source: &OsStr) -> Result<(Location, ResourcePath), String> {
+    let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
+    let path = ResourcePath::parse(&location.path)
+        .map_err(|error| format!("{}: {error}", shown(source)))?;
+    Ok((location, path))
+}
+
+/// The folder and the name in it.
+fn split_output(output: &OsStr) -> Result<(PathBuf, FileName), String> {
+    let (folder, name) = match output.as_bytes().iter().rposition(|&byte| byte == b'/') {
+        None => (&b"."[..], output.as_bytes()),
+        Some(0) => (&b"/"[..], &output.as_bytes()[1..]),
+        Some(slash) => (&output.as_bytes()[..slash], &output.as_bytes()[slash + 1..]),
+    };
+    let name = FileName::parse(name)
+        .map_err(|error| format!("-o {}: {error}; a folder is given with -d", shown(output)))?;
+    Ok((PathBuf::from(OsStr::from_bytes(folder)), name))
+}
+
+/// The umask, which can only be read by setting it; no thread runs yet.
+fn umask() -> u32 {
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::process::umask(umask);
+    umask.as_raw_mode()
+}
+
+fn shown(argument: &OsStr) -> String {
+    visible(argument.as_bytes()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn order(arguments: &[&str]) -> Result<Order, String> {
+        let arguments = std::iter::once("ftget").chain(arguments.iter().copied());
+        let shown = |no_order| match no_order {
+            NoOrder::Typed(error) => error.to_string(),
+            NoOrder::Meaningless(sentence) => sentence,
+        };
+        Meaning::of(arguments.map(OsString::from))
+            .map(|meaning| match meaning {
+                Meaning::Fetch(order) => order,
+                Meaning::List(_) => panic!("a listing"),
+            })
+            .map_err(shown)
+    }
+
+    fn downloads(arguments: &[&str]) -> Vec<(String, String, PathBuf)> {
+        let Destination::Files(downloads) = order(arguments).unwrap().destination else {
+            panic!("{arguments:?} is not for files")
+        };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        downloads
+            .into_iter()
+            .map(|it| {
+                (
+                    text(it.path.as_bytes()),
+                    text(it.name.as_bytes()),
+                    it.folder,
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_options_are_what_clap_takes_for_well_made() {
+        use clap::CommandFactory;
+        Typed::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_is_named_by_the_last_part_of_its_path_or_by_the_user() {
+        for (arguments, name, folder) in [
+            (&["h:a/b.txt"][..], "b.txt", "."),
+            (&["-d", "x/y", "h:a/b.txt"], "b.txt", "x/y"),
+            (&["-o", "n", "h:a/b.txt"], "n", "."),
+            (&["-o", "./n", "h:a/b.txt"], "n", "."),
+            (&["-o", "/n", "h:a/b.txt"], "n", "/"),
+            (&["-o", "x/y/n", "h:a/b.txt"], "n", "x/y"),
+        ] {
+            let expected = ("a/b.txt".to_owned(), name.to_owned(), PathBuf::from(folder));
+            assert_eq!(downloads(arguments), [expected], "{arguments:?}");
+        }
+        assert_eq!(downloads(&["h:a/x", "h:b/y", "other:c/z"]).len(), 3);
+    }
+
+    #[test]
+    fn a_dash_is_standard_output() {
+        for dash in ["-", "/dev/stdout"] {
+            let order = order(&["-o", dash, "h:f"]).unwrap();
+            assert!(
+                matches!(order.destination, Destination::StandardOutput(_)),
+                "{dash}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_sentence_of_one_line() {
+        for (arguments, word) in [
+            (&["h:a/x", "h:b/x"][..], "two sources"),
+            (
+                &["-o", "n", "h:a", "h:b"],
+                "--output is for one SOURCE, there are 2",
+            ),
+            (
+                &["--md5", "0123456789abcdef0123456789ABCDEF", "h:a", "h:b"],
+                "--md5 is for one",
+            ),
+            (&["-o", "x/", "h:a"], "-d"),
+            (&["-o", "..", "h:a"], "-d"),
+            (&["h:"], "names no file"),
+            (&["h:../a"], ".."),
+            (&["h:.ft-x"], ".ft-"),
+            (&["word"], "word"),
+            (&["http://h/a"], "http"),
+            (&["h:a\u{1b}[31m/../b"], "\\x1b"),
+        ] {
+            let Err(sentence) = order(arguments) else {
+                panic!("{arguments:?} is taken")
+            };
+            assert!(
+                sentence.contains(word) && !sentence.contains('\n'),
+                "{arguments:?}: {sentence}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for arguments in [
+            &[][..],
+            &["--md5", "123", "h:a"],
+            &["--timeout", "0", "h:a"],
+            &["--timeout", "soon", "h:a"],
+            &["--retry", "-1", "h:a"],
+            &["--if-exists", "maybe", "h:a"],
+            &["-4", "-6", "h:a"],
+            &["-q", "-v", "h:a"],
+            &["-d", "x", "-o", "y", "h:a"],
+            &["-c", "--no-resume", "h:a"],
+        ] {
+            assert!(order(arguments).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn options_become_the_config_they_name() {
+        let config = order(&[
+            "--retry",
+            "7",
+            "--timeout",
+            "200ms",
+            "-6",
+            "--no-resume",
+            "--preserve",
+            "mode",
+            "h:a",
+        ])
+        .unwrap()
+        .config;
+        assert_eq!(
+            (config.retry.retries_max, config.retry.before_contact),
+            (7, true)
+        );
+        assert_eq!(config.progress_timeout, Duration::from_millis(200));
+        assert_eq!(config.family, AddressFamily::V6);
+        assert!(!config.resume && config.preserve_mode && !config.preserve_mtime);
+        let config = order(&["h:a"]).unwrap().config;
+        assert!(config.resume && config.preserve_mode && config.preserve_mtime);
+        assert!(!config.retry.before_contact && !config.make_folders);
+        assert_eq!(config.if_exists, IfExists::Update);
+    }
+}

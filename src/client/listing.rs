@@ -1,0 +1,288 @@
+//! Listing a folder: page after page over one connection, the next asked for while the last is
+//! read, with everything checked that a server could get wrong.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::client::question::{check_name, refusal};
+use crate::client::receive::read_small;
+use crate::client::retry::{Attempts, Verdict, judge};
+use crate::client::{
+    ClientConfig, ClientError, Event, ProtocolError, ReceivingHalf, ServerRefusal, Session,
+    SessionError,
+};
+use crate::digest::Md5Stream;
+use crate::net::{Address, Deadline, Wait};
+use crate::wire::{
+    Action, Call, ErrorCode, LIST_ENTRIES_MAX, LIST_PAGE_BYTES_MAX, ListEntry, ListRequest,
+    ObjectKind, ResourcePath, ResponseHeader, StatRequest,
+};
+
+/// What to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// The server.
+    pub address: Address,
+    /// The folder; may be the root. A file is listed as itself.
+    pub path: ResourcePath,
+    /// What is in the folders below, too.
+    pub recursive: bool,
+    /// Wait for the md5 of every file; otherwise they come where they are known.
+    pub digests: bool,
+}
+
+/// A listing that is under way: an iterator over its pages, which ends after the first error.
+/// Entries ascend over all pages, and lie below the folder. It holds at most two pages.
+pub struct Listing<'c> {
+    folder: Folder,
+    config: &'c ClientConfig,
+    attempts: Attempts<'c>,
+    session: Option<Session>,
+    /// Where the next page begins.
+    after: Option<String>,
+    /// A request for it was sent.
+    is_asked: bool,
+    last: Option<ResourcePath>,
+    /// When there must have been an entry.
+    until: Deadline,
+    is_over: bool,
+}
+
+/// One page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Its entries, in order.
+    pub entries: Vec<ListEntry<'static>>,
+    /// How many entries the server has come upon here and does not show.
+    pub hidden: u64,
+}
+
+impl<'c> Listing<'c> {
+    /// Begins a listing; nothing is asked before [`Listing::next_page`].
+    pub fn new(folder: Folder, config: &'c ClientConfig) -> Listing<'c> {
+        let now = Instant::now();
+        Listing {
+            folder,
+            config,
+            attempts: Attempts::begin(config, now),
+            session: None,
+            after: None,
+            is_asked: false,
+            last: None,
+            until: Deadline::after(now, Wait::ResponseBody, config.progress_timeout),
+            is_over: false,
+        }
+    }
+
+    /// The next page; `None` after the last. Failures that may pass are tried again, each of
+    /// which `on_event` hears of.
+    ///
+    /// # Errors
+    /// [`ClientError`]. What comes after it is not known.
+    pub fn next_page(
+        &mut self,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<Page>, ClientError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let mut progress = true;
+        loop {
+            let error = match self.attempt() {
+                Ok(page) => return Ok(Some(page)),
+                Err(error) => error,
+            };
+            (self.session, self.is_asked) = (None, false);
+            let retry_after = match judge(&error, false, false) {
+                // The page is made anew whenever it is asked for.
+                Verdict::AskFresh => None,
+                Verdict::MayPass(retry_after) => retry_after,
+                Verdict::AskWhole | Verdict::Final => {
+                    self.is_over = true;
+                    return Err(error);
+                }
+            };
+            self.attempts
+                .pause_after(error, retry_after, progress, on_event)
+                .inspect_err(|_| self.is_over = true)?;
+            progress = false;
+        }
+    }
+
+    fn attempt(&mut self) -> Result<Page, ClientError> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => Session::connect(&self.folder.address, self.config, self.attempts.whole)?,
+        };
+        self.attempts.reach();
+        if !self.is_asked {
+            self.ask(&mut session)?;
+        }
+        let receiving = &mut session.receiving;
+        let header = await_header(&self.folder.path, receiving)?;
+        if let Some(error) = &header.error {
+            let refusal = refusal(error);
+            if refusal.code == Some(ErrorCode::NotADirectory) && self.after.is_none() {
+                return self.list_file(&mut session, refusal);
+            }
+            return Err(refusal.into());
+        }
+        let next = header.next.as_deref().map(str::to_owned);
+        if next.is_some() && next == self.after {
+            return Err(ProtocolError::RepeatedNext.into());
+        }
+        let asked_after = std::mem::replace(&mut self.after, next);
+        self.is_asked = self.after.is_some();
+        if self.is_asked {
+            // While this page is read the server makes the next one.
+            self.ask(&mut session)?;
+        }
+        match self.read_page(&header, &mut session.receiving) {
+            Ok(page) => {
+                self.is_over = self.after.is_none();
+                self.session = Some(session);
+                Ok(page)
+            }
+            Err(error) => {
+                self.after = asked_after;
+                Err(error)
+            }
+        }
+    }
+
+    fn ask(&mut self, session: &mut Session) -> Result<(), ClientError> {
+        let list = ListRequest {
+            path: self.folder.path.clone(),
+            recursive: self.folder.recursive,
+            after: self.after.clone(),
+            limit: LIST_ENTRIES_MAX,
+            digest: self.folder.digests,
+            progress: true,
+        };
+        send(session, Action::List(list))
+    }
+
+    fn read_page(
+        &mut self,
+        header: &ResponseHeader<'_>,
+        receiving: &mut ReceivingHalf,
+    ) -> Result<Page, ClientError> {
+        let announced = header.md5.ok_or(ProtocolError::NoDigest)?;
+        let bytes = header.bytes_that_follow();
+        if bytes != header.total_size || bytes > PAGE_BYTES_MAX {
+            return Err(ProtocolError::Contradiction {
+                key: "total_size",
+                found: bytes,
+                expected: LIST_PAGE_BYTES_MAX as u64,
+            }
+            .into());
+        }
+        let body = read_small(receiving, bytes)?;
+        let found = Md5Stream::digest(&body);
+        if found != announced {
+            return Err(ClientError::DigestMismatch { announced, found });
+        }
+        let mut entries = VecDeque::new();
+        for line in body.split_inclusive(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let entry = ListEntry::parse(line).map_err(ProtocolError::from)?;
+            let last = match entries.back() {
+                None => self.last.as_ref(),
+                Some(ListEntry { path, .. }) => Some(path),
+            };
+            let folder = &self.folder.path;
+            if !entry.path.is_below(folder) || last.is_some_and(|last| *last >= entry.path) {
+                return Err(ProtocolError::MisplacedEntry {
+                    found: entry.path,
+                    folder: folder.clone(),
+                    last: last.unwrap_or(folder).clone(),
+                }
+                .into());
+            }
+            entries.push_back(entry);
+        }
+        let now = Instant::now();
+        let limit = self.config.progress_timeout;
+        if let Some(last) = entries.back() {
+            self.last = Some(last.path.clone());
+            self.until = Deadline::after(now, Wait::ResponseBody, limit);
+        } else if self.until.is_over(now) {
+            let wait = self.until.wait;
+            return Err(SessionError::TimedOut { wait, limit }.into());
+        }
+        Ok(Page {
+            entries: entries.into(),
+            hidden: header.hidden,
+        })
+    }
+
+    /// It is no folder: if it is something else, that is all there is to list.
+    fn list_file(
+        &mut self,
+        session: &mut Session,
+        refusal: ServerRefusal,
+    ) -> Result<Page, ClientError> {
+        let path = &self.folder.path;
+        let stat = StatRequest {
+            path: path.clone(),
+            digest: self.folder.digests,
+            fresh: false,
+            progress: true,
+        };
+        send(session, Action::Stat(stat))?;
+        let header = await_header(path, &mut session.receiving)?;
+        let kind = match (&header.error, header.kind) {
+            (None, Some(kind)) if kind != ObjectKind::Directory => kind,
+            _ => return Err(refusal.into()),
+        };
+        self.is_over = true;
+        let entry = ListEntry {
+            path: path.clone(),
+            kind,
+            total_size: header.total_size,
+            md5: header.md5,
+            mtime: header.mtime,
+            mode: header.mode,
+            target: None,
+            error: None,
+        };
+        Ok(Page {
+            entries: vec![entry],
+            hidden: 0,
+        })
+    }
+}
+
+fn send(session: &mut Session, action: Action) -> Result<(), ClientError> {
+    session.sending.send(&Call { action, id: None })?;
+    session.sending.flush()
+}
+
+/// The header that answers, after those that say how far it is.
+fn await_header(
+    path: &ResourcePath,
+    receiving: &mut ReceivingHalf,
+) -> Result<ResponseHeader<'static>, ClientError> {
+    let limit = receiving.progress_timeout();
+    let mut deadline = Deadline::after(Instant::now(), Wait::Hashing, limit);
+    let mut last = None;
+    loop {
+        let header = receiving.header()?;
+        check_name(path, &header)?;
+        let Some(interim) = &header.interim else {
+            return Ok(header);
+        };
+        let now = Instant::now();
+        let position = (header.total_size, interim.done);
+        if last != Some(position) {
+            last = Some(position);
+            deadline = Deadline::after(now, Wait::Hashing, limit);
+        } else if deadline.is_over(now) {
+            return Err(receiving.timed_out(Wait::Hashing));
+        }
+    }
+}
+
+/// A page ends at 1 MiB; a server that takes this for "with the entry that exceeds it" is
+/// understood all the same.
+const PAGE_BYTES_MAX: u64 = 2 * LIST_PAGE_BYTES_MAX as u64;

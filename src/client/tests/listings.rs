@@ -1,0 +1,164 @@
+use super::scripted::{Play, ScriptedServer, config, frame, md5_hex, refusal};
+use crate::client::{ClientError, Folder, Listing, ProtocolError};
+use crate::wire::ResourcePath;
+
+fn entry(name: &str) -> String {
+    format!(r#"{{"filename":"{name}","total_size":0,"md5":"","type":"file"}}"#) + "\n"
+}
+
+fn page(names: &[&str], next: Option<&str>) -> Vec<u8> {
+    page_of(
+        &names.iter().map(|name| entry(name)).collect::<String>(),
+        next,
+    )
+}
+
+fn page_of(body: &str, next: Option<&str>) -> Vec<u8> {
+    let (size, md5) = (body.len(), md5_hex(body.as_bytes()));
+    let next = next.map_or(String::new(), |next| {
+        format!(r#","next":"{next}","hidden":2"#)
+    });
+    let header = format!(r#"{{"filename":"d","total_size":{size},"md5":"{md5}"{next}}}"#);
+    [frame(&header), body.as_bytes().to_vec()].concat()
+}
+
+/// The names that a listing gives, what is hidden, and how it ended.
+fn list_from(server: &ScriptedServer) -> (Vec<String>, u64, Result<(), ClientError>) {
+    let folder = Folder {
+        address: server.address.clone(),
+        path: ResourcePath::parse(b"d").unwrap(),
+        recursive: true,
+        digests: false,
+    };
+    let config = config();
+    let mut listing = Listing::new(folder, &config);
+    let (mut names, mut hidden) = (Vec::new(), 0);
+    loop {
+        match listing.next_page(&mut |_| {}) {
+            Ok(Some(page)) => {
+                hidden += page.hidden;
+                let name = |path: &ResourcePath| String::from_utf8_lossy(path.as_bytes()).into();
+                names.extend(page.entries.iter().map(|entry| name(&entry.path)));
+            }
+            Ok(None) => return (names, hidden, Ok(())),
+            Err(error) => {
+                assert!(
+                    matches!(listing.next_page(&mut |_| {}), Ok(None)),
+                    "it is over"
+                );
+                return (names, hidden, Err(error));
+            }
+        }
+    }
+}
+
+#[test]
+fn pages_are_asked_for_until_one_has_no_next_and_may_be_empty() {
+    let script = [
+        page(&["d/a", "d/a/b"], Some("1")),
+        page(&[], Some("2")),
+        page(&["d/a.b"], Some("3")),
+        page(&[], None),
+    ];
+    let server = ScriptedServer::play(script.map(Play::Answer).into());
+    let (names, hidden, end) = list_from(&server);
+    end.unwrap();
+    assert_eq!((names.join(" "), hidden), ("d/a d/a/b d/a.b".into(), 6));
+    let requests = server.requests();
+    let after: Vec<_> = requests
+        .iter()
+        .map(|request| request["after"].as_str())
+        .collect();
+    assert_eq!(after, [None, Some("1"), Some("2"), Some("3")]);
+    assert!(
+        requests
+            .iter()
+            .all(|request| request["op"] == "list" && request["recursive"] == true)
+    );
+}
+
+#[test]
+fn a_page_that_is_cut_off_or_damaged_is_asked_for_again() {
+    let second = page(&["d/b", "d/c"], None);
+    let mut damaged = second.clone();
+    *damaged.last_mut().unwrap() = b' ';
+    let cut = second[..second.len() - 5].to_vec();
+    let server = ScriptedServer::play(vec![
+        Play::Answer(page(&["d/a"], Some("1"))),
+        Play::Close(cut),
+        Play::Close(damaged),
+        Play::Close(refusal("d", "busy")),
+        Play::Answer(second),
+    ]);
+    let (names, _, end) = list_from(&server);
+    end.unwrap();
+    assert_eq!(names, ["d/a", "d/b", "d/c"]);
+    let requests = server.requests();
+    assert!(
+        requests[1..].iter().all(|request| request["after"] == "1"),
+        "{requests:?}"
+    );
+}
+
+#[test]
+fn a_listing_that_no_server_may_send_is_refused() {
+    let lies: [(&str, Vec<Vec<u8>>); 9] = [
+        ("not ascending", vec![page(&["d/b", "d/a"], None)]),
+        ("twice", vec![page(&["d/a", "d/a"], None)]),
+        (
+            "a folder behind its contents",
+            vec![page(&["d/a/b", "d/a"], None)],
+        ),
+        ("outside", vec![page(&["e/a"], None)]),
+        ("the folder itself", vec![page(&["d"], None)]),
+        (
+            "behind the last page",
+            vec![page(&["d/b"], Some("1")), page(&["d/a"], None)],
+        ),
+        (
+            "the same next",
+            vec![page(&["d/a"], Some("1")), page(&["d/b"], Some("1"))],
+        ),
+        ("climbing", vec![page(&["d/../../etc/passwd"], None)]),
+        ("no entry", vec![page_of("nonsense\n", None)]),
+    ];
+    for (case, script) in lies {
+        let server = ScriptedServer::play(script.into_iter().map(Play::Answer).collect());
+        let (_, _, end) = list_from(&server);
+        assert!(
+            matches!(end, Err(ClientError::Protocol(_))),
+            "{case}: {end:?}"
+        );
+    }
+    let server = ScriptedServer::play(vec![Play::Answer(frame(&format!(
+        r#"{{"filename":"d","total_size":{},"md5":"{}"}}"#,
+        1_u64 << 40,
+        md5_hex(b"")
+    )))]);
+    let (_, _, end) = list_from(&server);
+    assert!(
+        matches!(
+            end,
+            Err(ClientError::Protocol(ProtocolError::Contradiction { .. }))
+        ),
+        "a huge page: {end:?}"
+    );
+}
+
+#[test]
+fn what_is_no_folder_is_listed_as_itself_and_what_is_missing_is_not() {
+    let stat = frame(
+        r#"{"filename":"d","total_size":7,"md5":"","body_size":0,"type":"file","mode":"0644"}"#,
+    );
+    let server = ScriptedServer::play(vec![
+        Play::Answer(refusal("d", "not_a_directory")),
+        Play::Answer(stat),
+    ]);
+    let (names, _, end) = list_from(&server);
+    end.unwrap();
+    assert_eq!(names, ["d"]);
+
+    let missing = || Play::Answer(refusal("d", "not_a_directory"));
+    let server = ScriptedServer::play(vec![missing(), missing()]);
+    assert!(matches!(list_from(&server).2, Err(ClientError::Refused(_))));
+}
