@@ -22,13 +22,13 @@ pub struct ClientConfig {
     pub resume: bool,
     /// When a file counts as finished.
     pub sync: SyncPolicy,
-    /// Whether files get the permissions they have on the server, without set-user-id and
-    /// its kin. Otherwise, or if the server does not say: `new_file_mode`.
+    /// Whether files get the permissions they have on the server, but for those of `umask`, and
+    /// without set-user-id and its kin. Otherwise, or if the server does not say, `0o666`.
     pub preserve_mode: bool,
     /// Whether files get the time they were last written on the server.
     pub preserve_mtime: bool,
-    /// Permissions of a new file, where nothing else decides; usually `0o666` without the umask.
-    pub new_file_mode: u32,
+    /// Permissions that no new file gets.
+    pub umask: u32,
     /// Whether folders that are missing are made.
     pub make_folders: bool,
 }
@@ -100,7 +100,7 @@ impl Default for ClientConfig {
             sync: SyncPolicy::Auto,
             preserve_mode: true,
             preserve_mtime: true,
-            new_file_mode: 0o644,
+            umask: 0o022,
             make_folders: false,
         }
     }

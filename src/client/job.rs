@@ -8,7 +8,7 @@ use crate::client::follow::digest_file;
 use crate::client::question::Question;
 use crate::client::{Action, ClientConfig, ClientError, Downloaded, IfExists};
 use crate::net::Address;
-use crate::store::{FileName, Occupant, StageError, StagedFile, StagingFolder};
+use crate::store::{FileName, NOT_REGULAR, Occupant, StageError, StagedFile, StagingFolder};
 use crate::wire::{Md5Digest, ResourcePath};
 
 /// One file to download.
@@ -98,7 +98,7 @@ impl<'a> Job<'a> {
                 return Err(StageError::NotReplaceable("that name is a directory").into());
             }
             (Occupant::Other, _) => {
-                return Err(StageError::NotReplaceable("that name is not a regular file").into());
+                return Err(StageError::NotReplaceable(NOT_REGULAR).into());
             }
             (Occupant::File | Occupant::Link, IfExists::Skip) => {
                 return Ok(Step::Finished(self.downloaded(0, None, Action::Skipped)));

@@ -131,7 +131,8 @@ fn attributes(content: &Content, config: &ClientConfig) -> Attributes {
         mode: content
             .mode
             .filter(|_| config.preserve_mode)
-            .unwrap_or(config.new_file_mode),
+            .unwrap_or(0o666)
+            & !config.umask,
         mtime: content.mtime.filter(|_| config.preserve_mtime),
     }
 }

@@ -28,7 +28,7 @@ pub struct DirectoryOptions {
 ///   hidden file shows it: that is the owner's word, as mounts and hard links are.
 /// - Where the kernel has no `openat2`, or a sandbox forbids it, no link is followed at all.
 /// - Only regular files open; FIFOs, sockets and devices are not even touched. A file is the
-///   size that `fstat` says, so most files of `/proc`, which say 0, are empty.
+///   size that `fstat` says, so most files of `/proc`, which say 0, are not served.
 pub struct DirectoryStore {
     root: Root,
     names: Names,

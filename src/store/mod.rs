@@ -32,7 +32,8 @@ pub use local::{DirectoryOptions, DirectoryStore};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{
-    Attributes, FileName, FileNameError, Occupant, Placement, StageError, StagedFile, StagingFolder,
+    Attributes, FileName, FileNameError, NOT_REGULAR, Occupant, Placement, StageError, StagedFile,
+    StagingFolder,
 };
 
 use crate::wire::ResourcePath;

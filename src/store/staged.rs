@@ -9,6 +9,7 @@ mod folder;
 mod name;
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 pub use file::{Attributes, Placement, StagedFile};
 pub use folder::{Occupant, StagingFolder};
@@ -38,6 +39,16 @@ pub enum StageError {
     /// The partial file is no longer there: somebody else removed it.
     #[error("partial file was removed by someone else")]
     Vanished,
+    /// The folder that files go into cannot be used.
+    #[error("cannot {doing} {}", .folder.display())]
+    Folder {
+        /// What was tried.
+        doing: &'static str,
+        /// The folder.
+        folder: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
     /// Anything else that the file system said.
     #[error("cannot {doing}")]
     Io {
@@ -47,6 +58,9 @@ pub enum StageError {
         source: io::Error,
     },
 }
+
+/// Of [`StageError::NotReplaceable`]: the name is that of a device, a FIFO, a socket.
+pub const NOT_REGULAR: &str = "that name is not a regular file";
 
 impl StageError {
     /// Sorts what a file system call said.
@@ -58,6 +72,18 @@ impl StageError {
                 doing,
                 source: other.into(),
             },
+        }
+    }
+
+    /// The same, for what is about the folder itself.
+    fn of_folder(doing: &'static str, folder: &Path, errno: rustix::io::Errno) -> StageError {
+        match StageError::sort(doing, errno) {
+            StageError::Io { doing, source } => StageError::Folder {
+                doing,
+                folder: folder.to_owned(),
+                source,
+            },
+            full => full,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, ConnectError, ProtocolError, SessionError};
-use crate::store::StageError;
+use crate::store::{NOT_REGULAR, StageError};
 use crate::wire::ErrorCode;
 
 /// The exit code and the word for programs: the one place where errors become codes.
@@ -34,7 +34,9 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
             StageError::Exists => (ExitCode::Exists, "exists"),
             StageError::NotReplaceable(_) => (ExitCode::LocalFile, "not_replaceable"),
             StageError::Vanished => (ExitCode::LocalFile, "vanished"),
-            StageError::Io { .. } => (ExitCode::LocalFile, "local_file"),
+            StageError::Folder { .. } | StageError::Io { .. } => {
+                (ExitCode::LocalFile, "local_file")
+            }
         },
         ClientError::ReadBack(_) | ClientError::Output(_) => (ExitCode::LocalFile, "local_file"),
         ClientError::SameName(_) => (ExitCode::Usage, "same_name"),
@@ -78,7 +80,13 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             StageError::NoSpace { .. } | StageError::DiskFull(_) => {
                 Some("make space and run the same command again; it goes on where it stopped")
             }
-            StageError::NotReplaceable(_) | StageError::Vanished | StageError::Io { .. } => None,
+            StageError::NotReplaceable(NOT_REGULAR) => {
+                Some("to let the bytes go there use -o - and redirect standard output")
+            }
+            StageError::NotReplaceable(_)
+            | StageError::Vanished
+            | StageError::Folder { .. }
+            | StageError::Io { .. } => None,
         },
         ClientError::Connect(ConnectError::Name { .. })
         | ClientError::Session(_)

@@ -258,7 +258,7 @@ impl Typed {
             },
             preserve_mode: self.preserve.contains(&Preserved::Mode),
             preserve_mtime: self.preserve.contains(&Preserved::Mtime),
-            new_file_mode: 0o666 & !umask(),
+            umask: umask(),
             make_folders: self.dir.is_some(),
         }
     }

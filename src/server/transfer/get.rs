@@ -8,7 +8,7 @@ use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, BODY_STEP_BYTES, Purpose, Reply};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::reply::{store_refusal, unreadable};
-use crate::store::{Object, ObjectMeta, Store};
+use crate::store::{Object, ObjectMeta, Store, StoreError};
 use crate::wire::{ErrorCode, GetRequest, Md5Digest, Refusal, ResponseHeader};
 
 impl<S: Store> Exchange<'_, S> {
@@ -60,6 +60,12 @@ impl<S: Store> Exchange<'_, S> {
         let bytes = &mut self.desk.body[..(read.end - read.start) as usize];
         if !read_exactly(&object, bytes, read.start).map_err(|_| unreadable())? {
             return Ok(None);
+        }
+        if size == 0 && object.read_at(&mut [0], 0).map_err(|_| unreadable())? > 0 {
+            // Files of /proc say 0 and have bytes all the same, unless it has just grown.
+            if object.meta().map_err(|_| unreadable())?.size() == 0 {
+                return Err(store_refusal(&StoreError::NotAFile));
+            }
         }
         let now = object.meta().map_err(|_| unreadable())?.stamp;
         if !meta.stamp.still_begins(&now) {

@@ -16,8 +16,8 @@ pub enum IndexError {
     /// On a network file system, where the locks of several programs do not hold.
     #[error("a network file system ({0}) does not keep locks well enough")]
     NetworkFileSystem(&'static str),
-    /// A sound database that is not an index.
-    #[error("a database of another program")]
+    /// No index: a database of another program, or no database at all.
+    #[error("a file of another program")]
     Foreign,
     /// An index of a later version of this program.
     #[error("an index of a newer version ({found}, this program knows {known})")]

@@ -412,6 +412,20 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_wrote_is_left_where_it_is() {
+        for letter in ["Dear all,\n".repeat(1_000), "x".to_owned()] {
+            let place = Place::new();
+            fs::create_dir_all(place.path().parent().unwrap()).unwrap();
+            fs::write(place.path(), &letter).unwrap();
+            let opened = FileIndex::open(&place.path(), |_| {});
+            assert!(matches!(opened.err(), Some(IndexError::Foreign)));
+            assert_eq!(fs::read_to_string(place.path()).unwrap(), letter);
+            let folder = place.path().parent().unwrap().to_owned();
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
     fn a_file_cut_to_nothing_is_a_new_one() {
         let place = Place::new();
         place.fill(100);

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,6 +37,11 @@ impl Place {
             Ok(_) | Err(_) => {}
         }
         let place = Place { file: path };
+        // What is damaged is set aside, but never what somebody else wrote: a letter, say, named
+        // by mistake. The file of locks is what every index of ours has beside it.
+        if !place.beside(LOCK_SUFFIX).exists() && !may_be_an_index(&place.file)? {
+            return Err(IndexError::Foreign);
+        }
         let folder = place.file.parent().unwrap_or(Path::new("/"));
         let system =
             rustix::fs::statfs(folder).map_err(|error| IndexError::Folder(error.into()))?;
@@ -166,6 +171,19 @@ fn in_its_folder(path: &Path) -> Result<PathBuf, IndexError> {
         .map_err(of_folder)
 }
 
+/// Whether a file is a database, or there is nothing in it.
+fn may_be_an_index(path: &Path) -> Result<bool, IndexError> {
+    let mut beginning = [0; SQLITE_MAGIC.len()];
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(of_folder(error)),
+        Ok(file) => match file.read_at(&mut beginning, 0) {
+            Ok(count) => Ok(count == 0 || beginning == *SQLITE_MAGIC),
+            Err(error) => Err(of_folder(error)),
+        },
+    }
+}
+
 fn of_folder(error: io::Error) -> IndexError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => IndexError::Full,
@@ -189,6 +207,8 @@ const NETWORK_FILE_SYSTEMS: [(u32, &str); 11] = [
     (0x0bd0_0bd0, "Lustre"),
     (0x4750_4653, "GPFS"),
 ];
+/// SQLite's "Database File Format", section 1.3.
+const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const LOCK_SUFFIX: &str = "-lock";
 const DAMAGED_INFIX: &str = ".damaged-";
 const OWNER_ONLY: u32 = 0o600;

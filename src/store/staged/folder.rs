@@ -44,7 +44,7 @@ impl StagingFolder {
     /// # Errors
     /// [`StageError::Io`]: it is missing, not a folder, or not readable.
     pub fn open(path: &Path) -> Result<Arc<StagingFolder>, StageError> {
-        let sort = |errno| StageError::sort("open the folder", errno);
+        let sort = |errno| StageError::of_folder("open the folder", path, errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(sort)?;
         let mut leftovers: HashMap<NameTag, Vec<PartialName>> = HashMap::new();
@@ -76,7 +76,7 @@ impl StagingFolder {
             Some(above) => above,
         };
         StagingFolder::make(above)?;
-        let sort = |errno| StageError::sort("make the folder", errno);
+        let sort = |errno| StageError::of_folder("make the folder", path, errno);
         match rustix::fs::mkdir(path, Mode::from_raw_mode(0o777)) {
             // Somebody was faster, or it is no folder: opening it tells.
             Ok(()) | Err(Errno::EXIST) => {}
@@ -197,7 +197,9 @@ impl StagingFolder {
             let file = match rustix::fs::openat(&self.folder, &*partial.text, CREATE_NEW, PRIVATE) {
                 Ok(file) => file,
                 Err(Errno::EXIST) => continue,
-                Err(errno) => return Err(StageError::sort("create a partial file", errno)),
+                Err(errno) => {
+                    return Err(StageError::of_folder("create a file in", &self.path, errno));
+                }
             };
             // Who cleans up may have taken it before us for one that was left.
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
