@@ -36,6 +36,12 @@ pub enum ExitCode {
     TimedOut = 14,
     /// A batch of which some failed, for different reasons.
     SomeFailed = 23,
+    /// `ftserve PATH -- COMMAND`: the command cannot be run.
+    CommandNotRun = 126,
+    /// `ftserve PATH -- COMMAND`: there is no such command.
+    CommandNotFound = 127,
+    /// The terminal was closed (SIGHUP).
+    HungUp = 129,
     /// Interrupted (SIGINT).
     Interrupted = 130,
     /// Terminated (SIGTERM).

@@ -12,4 +12,4 @@ pub use exit_code::ExitCode;
 pub use get::get;
 pub use serve::serve;
 pub use terminal::visible;
-pub use values::{ValueError, parse_duration, parse_size};
+pub use values::{ValueError, parse_duration, parse_rate, parse_size};

@@ -1,9 +1,11 @@
 //! `ftserve`: serves a folder or a file until it is told to stop.
 
+mod announce;
 mod args;
 mod beside;
 mod command;
 mod log;
+mod running;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -11,22 +13,23 @@ use std::io::{self, Write};
 use std::process;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub(super) use self::args::Hidden;
 
 use crate::cli::index::index;
+use crate::cli::serve::announce::{announce, reachable};
 use crate::cli::serve::args::{Args, Setup};
 use crate::cli::serve::beside::Beside;
 use crate::cli::serve::command::Command;
+use crate::cli::serve::log::{AccessLog, shown};
+use crate::cli::serve::running::Running;
 use crate::cli::{ExitCode, visible};
 use crate::digest::Pools;
-use crate::net::Address;
-use crate::server::{Listen, Server, ServerError, ServerHandle, TransferHandler};
+use crate::server::{Server, ServerError, TransferHandler};
 use crate::store::{Catalog, CatalogLimits, DirectoryStore};
 
 /// Runs `ftserve` with these arguments, the program's name first, and says how it ended.
@@ -34,6 +37,13 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if args.get(1).is_some_and(|word| word == "index") {
         return index(&args);
+    }
+    if args.last().is_some_and(|word| word == "--") {
+        return complain(
+            ExitCode::Usage,
+            &*Box::<dyn Error>::from("there is no COMMAND after --"),
+            None,
+        );
     }
     let setup = match Args::try_parse_from(args).map(Setup::from_args) {
         Ok(Ok(setup)) => setup,
@@ -63,34 +73,40 @@ type Started = Server<TransferHandler<Arc<DirectoryStore>>>;
 
 fn start_and_wait(setup: Setup) -> Result<process::ExitCode, Failure> {
     // Before anything listens: a signal that comes early must not be lost.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(failure(ExitCode::Unclassified))?;
-    let (server, beside) = bind(&setup)?;
-    let handle = server.handle();
+    let signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failure(ExitCode::Unclassified))?;
+    let (server, running) = bind(&setup)?;
     if !setup.quiet {
-        announce(&setup, &handle, &beside).map_err(failure(ExitCode::Unclassified))?;
+        announce(&setup, &running).map_err(failure(ExitCode::Unclassified))?;
     }
     let ended = match &setup.command {
-        None => until_signalled(server, signals, &setup, &beside),
-        Some(words) => while_it_runs(server, signals, words, &setup, &beside),
+        None => until_signalled(server, signals, &running),
+        Some(words) => while_it_runs(server, signals, words, &running),
     };
-    beside.end();
+    running.end();
     ended
 }
 
-fn bind(setup: &Setup) -> Result<(Started, Arc<Beside>), Failure> {
+fn bind(setup: &Setup) -> Result<(Started, Arc<Running>), Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let store =
         DirectoryStore::open_root(&setup.root, setup.directory.clone()).map_err(|error| {
             Failure {
                 code: ExitCode::LocalFile,
-                error: format!(
-                    "cannot serve {}: {error}",
-                    visible(setup.root.as_os_str().as_encoded_bytes())
-                )
-                .into(),
+                error: format!("cannot serve {}: {error}", shown(&setup.root)).into(),
                 hint: None,
             }
         })?;
+    let log = match &setup.log {
+        None => None,
+        Some(place) => Some(AccessLog::start(place.clone(), setup.log_format).map_err(
+            |error| Failure {
+                code: ExitCode::LocalFile,
+                error: format!("cannot write the access log: {error}").into(),
+                hint: None,
+            },
+        )?),
+    };
     let store = Arc::new(store);
     let pools = Arc::new(Pools::start(cores).map_err(failure(ExitCode::Unclassified))?);
     let index = setup.index.open();
@@ -100,42 +116,39 @@ fn bind(setup: &Setup) -> Result<(Started, Arc<Beside>), Failure> {
         Arc::clone(&pools),
         CatalogLimits::for_cores(cores),
     );
-    let mut handler = TransferHandler::new(catalog, setup.limits.clone());
-    if setup.verbose {
-        handler = handler.observed_by(log::start());
+    let mut handler = TransferHandler::new(catalog, setup.limits);
+    if let Some(log) = &log {
+        handler = handler.observed_by(log.observer());
     }
+    let counters = handler.counters();
     let server = Server::bind(setup.server.clone(), handler).map_err(|error| Failure {
         code: exit_code(&error),
         hint: hint(&error),
         error: error.into(),
     })?;
     let beside = Beside::start(&index, &store, &pools, setup.wants_prehash);
-    Ok((server, Arc::new(beside)))
+    let running = Running::new(setup, server.handle(), counters, beside, log);
+    Ok((server, Arc::new(running)))
 }
 
 /// Serves until SIGTERM or SIGINT, then finishes what runs; a second one ends it at once.
 fn until_signalled(
     server: Started,
     mut signals: Signals,
-    setup: &Setup,
-    beside: &Arc<Beside>,
+    running: &Arc<Running>,
 ) -> Result<process::ExitCode, Failure> {
-    let (handle, listening) = (server.handle(), signals.handle());
-    let (quiet, drain_timeout) = (setup.quiet, setup.drain_timeout);
-    let beside = Arc::clone(beside);
+    let listening = signals.handle();
+    let heard = Arc::clone(running);
     let watcher = thread::spawn(move || {
         let mut first = None;
         for signal in signals.forever() {
             match first {
+                _ if signal == SIGHUP && heard.reload() => {}
                 None => {
                     first = Some(signal);
-                    if !quiet {
-                        say_draining(&handle, drain_timeout);
-                    }
-                    beside.stop();
-                    handle.drain(drain_timeout);
+                    heard.drain();
                 }
-                Some(_) => handle.stop(),
+                Some(_) => heard.handle.stop(),
             }
         }
         first
@@ -146,6 +159,7 @@ fn until_signalled(
     outcome.map_err(|error| failure(exit_code(&error))(error))?;
     Ok(match signal {
         Some(SIGINT) => ExitCode::Interrupted,
+        Some(SIGHUP) => ExitCode::HungUp,
         Some(_) => ExitCode::Terminated,
         None => ExitCode::Unclassified,
     }
@@ -157,11 +171,11 @@ fn while_it_runs(
     server: Started,
     mut signals: Signals,
     words: &[OsString],
-    setup: &Setup,
-    beside: &Beside,
+    running: &Arc<Running>,
 ) -> Result<process::ExitCode, Failure> {
-    let (handle, listening) = (server.handle(), signals.handle());
-    let address = handle
+    let listening = signals.handle();
+    let address = running
+        .handle
         .local_addresses()
         .first()
         .map(reachable)
@@ -169,12 +183,17 @@ fn while_it_runs(
     let serving = thread::spawn(move || server.run());
     let outcome = Command::start(words, &address).map(|command| {
         let pid = command.pid();
-        let stop = handle.clone();
+        let heard = Arc::clone(running);
         let watcher = thread::spawn(move || {
-            for (count, signal) in signals.forever().enumerate() {
+            let mut ends = 0;
+            for signal in signals.forever() {
+                if signal == SIGHUP && heard.reload() {
+                    continue;
+                }
                 command::pass_on(pid, signal);
-                if count > 0 {
-                    stop.stop();
+                ends += 1;
+                if ends > 1 {
+                    heard.handle.stop();
                 }
             }
         });
@@ -183,11 +202,10 @@ fn while_it_runs(
         let _ = watcher.join();
         code
     });
-    beside.stop();
-    handle.drain(setup.drain_timeout);
+    running.stop();
     let served = serving.join();
     let code = outcome.map_err(|error| Failure {
-        code: ExitCode::LocalFile,
+        code: command::code_of_failure(&error),
         error: format!(
             "cannot run {}: {error}",
             visible(words[0].as_encoded_bytes())
@@ -199,69 +217,6 @@ fn while_it_runs(
         return Err(failure(exit_code(&error))(error));
     }
     Ok(process::ExitCode::from(code))
-}
-
-/// Says where it listens, what it serves and what to try.
-fn announce(setup: &Setup, handle: &ServerHandle, beside: &Beside) -> io::Result<()> {
-    let mut text = String::new();
-    for address in handle.local_addresses() {
-        text += &format!("listening on {address}\n");
-    }
-    let wants_both = setup
-        .server
-        .listen
-        .iter()
-        .any(|place| matches!(place, Listen::Everywhere { .. }));
-    let has_ipv6 = |address: &Address| matches!(address, Address::Tcp { host, .. } if host == "::");
-    if wants_both && !handle.local_addresses().iter().any(has_ipv6) {
-        text += "IPv4 only: this machine has no IPv6\n";
-    }
-    let root = visible(setup.root.as_os_str().as_encoded_bytes());
-    let connections = handle.connections_max();
-    text += &format!("root {root}, read-only (at most {connections} connections");
-    if connections < setup.server.connections_max {
-        text += &format!(
-            " instead of {}: open files are limited",
-            setup.server.connections_max
-        );
-    }
-    text += ")\n";
-    if beside.has_index() {
-        text += &format!("digests are remembered in {}\n", setup.index);
-    }
-    if let Some(address) = handle.local_addresses().first() {
-        let separator = if matches!(address, Address::Unix(_)) {
-            ':'
-        } else {
-            '/'
-        };
-        let name = if setup.root.is_file() {
-            setup.root.file_name()
-        } else {
-            None
-        };
-        let name = name.map_or("NAME".into(), |name| visible(name.as_encoded_bytes()));
-        text += &format!("try: ftget {}{separator}{name}\n", reachable(address));
-    }
-    // One write: whoever waits for a line finds all of them.
-    io::stderr().lock().write_all(text.as_bytes())
-}
-
-fn say_draining(handle: &ServerHandle, timeout: Duration) {
-    let open = handle.stats().open;
-    let _ = writeln!(
-        io::stderr().lock(),
-        "stopping: finishing {open} connections within {timeout:?}; once more to stop at once"
-    );
-}
-
-/// An address as a program on this machine reaches it.
-fn reachable(address: &Address) -> String {
-    match address {
-        Address::Tcp { host, port } if host == "0.0.0.0" => format!("127.0.0.1:{port}"),
-        Address::Tcp { host, port } if host == "::" => format!("[::1]:{port}"),
-        address => address.to_string(),
-    }
 }
 
 fn exit_code(error: &ServerError) -> ExitCode {

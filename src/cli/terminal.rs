@@ -15,6 +15,12 @@ pub fn visible(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// A number with the word for what is counted: `1 byte`, `2 bytes`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// A line of JSON in which no character acts on a terminal or hides: outside of ASCII these
 /// stand in strings only, where `\uXXXX` means the same.
 pub(super) fn visible_json(line: &str) -> Cow<'_, str> {

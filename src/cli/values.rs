@@ -15,6 +15,11 @@ pub enum ValueError {
         "not a size: write bytes (512) or a number with K, M, G or T (10M is 10 MiB, 10MB is 10,000,000)"
     )]
     NotASize,
+    /// Not a number with one of the units of rates, or less than a byte per second.
+    #[error(
+        "not a rate above 0: write bytes per second (10M is 10 MiB) or bits (80mbit are 10,000,000 bytes)"
+    )]
+    NotARate,
     /// A number too large to mean anything.
     #[error("{text} is too large, the limit is {limit}")]
     TooLarge {
@@ -78,6 +83,39 @@ pub fn parse_size(text: &str) -> Result<u64, ValueError> {
         });
     }
     Ok(bytes as u64)
+}
+
+/// Reads a rate in bytes per second: a size, or a number with `kbit`, `mbit`, `gbit` (powers of
+/// 1,000 of bits); `/s` may follow. At least 1.
+///
+/// # Errors
+/// [`ValueError`], for the person who wrote it.
+pub fn parse_rate(text: &str) -> Result<u64, ValueError> {
+    let plain = text.strip_suffix("/s").unwrap_or(text);
+    let (number, unit) = split_unit(plain).ok_or(ValueError::NotARate)?;
+    let bits = match unit.to_ascii_lowercase().as_str() {
+        "bit" => 1.0,
+        "kbit" => 1e3,
+        "mbit" => 1e6,
+        "gbit" => 1e9,
+        _ => {
+            let bytes = parse_size(plain).map_err(|error| match error {
+                ValueError::NotASize => ValueError::NotARate,
+                other => other,
+            })?;
+            return if bytes > 0 {
+                Ok(bytes)
+            } else {
+                Err(ValueError::NotARate)
+            };
+        }
+    };
+    let bytes = number * bits / 8.0;
+    if (1.0..=SIZE_BYTES_MAX).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err(ValueError::NotARate)
+    }
 }
 
 /// A plain decimal number (no sign, no exponent) and what follows it.

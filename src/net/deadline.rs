@@ -29,6 +29,8 @@ pub enum Wait {
     Linger,
     /// What was written of an abandoned answer to arrive.
     Emptied,
+    /// The moment that a limited rate allows for.
+    Pace,
     /// The whole job.
     Whole,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Wait {
             Wait::ResponseBody => "the next bytes of the file",
             Wait::Linger => "the peer to close",
             Wait::Emptied => "the peer to take what was sent",
+            Wait::Pace => "the next bytes of a limited rate",
             Wait::Whole => "the whole job",
         })
     }

@@ -3,10 +3,12 @@
 mod address;
 mod deadline;
 mod listener;
+mod rate;
 mod stream;
 mod tcp_facts;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, Location};
 pub use deadline::{Deadline, Wait};
 pub use listener::Listener;
+pub use rate::{BURST_TIME, Pace, portion};
 pub use stream::{Peer, Stream};

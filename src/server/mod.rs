@@ -33,7 +33,8 @@ pub use config::{Closing, Listen, Quantum, ServerConfig};
 pub use handler::{ConnectionHandler, Disposition, Ending, Interest, Rest, Turn, Waker};
 pub use stats::ServerStats;
 pub use transfer::{
-    Conversation, Desk, Observer, Outcome, Report, TransferHandler, TransferLimits,
+    Conversation, Desk, LiveLimits, Observer, Outcome, Report, TransferCounters, TransferHandler,
+    TransferLimits, TransferStats,
 };
 
 use crate::net::{Address, Listener};

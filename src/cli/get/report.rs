@@ -11,7 +11,7 @@ use super::failure::{classify, hint, sentence};
 use super::list::Failures;
 use super::meaning::{Destination, Order};
 use super::progress::Progress;
-use crate::cli::terminal::visible_json;
+use crate::cli::terminal::{counted, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{Action, ClientError, DownloadResult, Downloaded, Event};
 use crate::store::FileName;
@@ -120,8 +120,9 @@ impl<'a> Reporter<'a> {
             let name = name.as_ref().map_or(&b"-"[..], FileName::as_bytes);
             let (path, name) = (visible(path.as_bytes()), visible(name));
             let secs = elapsed.as_secs_f64();
+            let size = counted(*total_size, "byte");
             self.line(&format!(
-                "{path}: {action}, {total_size} bytes in {secs:.2} s, as {name}"
+                "{path}: {action}, {size} in {secs:.2} s, as {name}"
             ));
         }
         self.json(&Done {

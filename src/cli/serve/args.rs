@@ -8,7 +8,8 @@ use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 
 use crate::cli::index::IndexChoice;
-use crate::cli::{parse_duration, parse_size};
+use crate::cli::serve::log::{LogFormat, LogPlace};
+use crate::cli::{parse_duration, parse_rate, parse_size};
 use crate::net::{Address, AddressError, DEFAULT_PORT};
 use crate::server::{Listen, ServerConfig, TransferLimits};
 use crate::store::DirectoryOptions;
@@ -109,16 +110,37 @@ pub(super) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "1K", env = "FTSERVE_MIN_RATE", value_parser = parse_size, help_heading = "Limits")]
     min_rate: u64,
 
+    /// The most that all transfers together may take per second: 10M is 10 MiB, 80mbit are bits
+    #[arg(long, value_name = "RATE", env = "FTSERVE_LIMIT_RATE", value_parser = parse_rate, help_heading = "Limits")]
+    limit_rate: Option<u64>,
+
+    /// The most that one connection may take per second
+    #[arg(long, value_name = "RATE", env = "FTSERVE_LIMIT_RATE_PER_CONNECTION", value_parser = parse_rate, help_heading = "Limits")]
+    limit_rate_per_connection: Option<u64>,
+
     /// How long running transfers may take when the server is told to stop
     #[arg(long, value_name = "TIME", default_value = "30s", env = "FTSERVE_DRAIN_TIMEOUT", value_parser = parse_duration, help_heading = "Limits")]
     drain_timeout: Duration,
 
+    /// Write a line for each request to a file, or to standard output (-); opened anew on SIGHUP
+    #[arg(
+        long,
+        value_name = "FILE|-",
+        env = "FTSERVE_ACCESS_LOG",
+        help_heading = "What is told"
+    )]
+    access_log: Option<PathBuf>,
+
+    /// How these lines look
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = LogFormat::Text, env = "FTSERVE_LOG_FORMAT", help_heading = "What is told")]
+    log_format: LogFormat,
+
     /// Print errors only
-    #[arg(short, long, env = "FTSERVE_QUIET", value_parser = BoolishValueParser::new())]
+    #[arg(short, long, env = "FTSERVE_QUIET", value_parser = BoolishValueParser::new(), help_heading = "What is told")]
     quiet: bool,
 
-    /// Print a line for each request
-    #[arg(short, long, env = "FTSERVE_VERBOSE", value_parser = BoolishValueParser::new())]
+    /// Print a line for each request to standard error, unless --access-log says where
+    #[arg(short, long, env = "FTSERVE_VERBOSE", value_parser = BoolishValueParser::new(), help_heading = "What is told")]
     verbose: bool,
 }
 
@@ -149,8 +171,9 @@ pub(super) struct Setup {
     pub(super) limits: TransferLimits,
     pub(super) drain_timeout: Duration,
     pub(super) command: Option<Vec<OsString>>,
+    pub(super) log: Option<LogPlace>,
+    pub(super) log_format: LogFormat,
     pub(super) quiet: bool,
-    pub(super) verbose: bool,
 }
 
 impl Setup {
@@ -184,12 +207,19 @@ impl Setup {
                 header_timeout: args.header_timeout,
                 idle_timeout: args.idle_timeout,
                 min_rate: args.min_rate,
+                rate: args.limit_rate,
+                rate_per_connection: args.limit_rate_per_connection,
                 ..TransferLimits::default()
             },
             drain_timeout: args.drain_timeout,
             command: (!args.command.is_empty()).then_some(args.command),
+            log: match args.access_log {
+                Some(path) if path.as_os_str() == "-" => Some(LogPlace::StandardOutput),
+                Some(path) => Some(LogPlace::File(path)),
+                None => args.verbose.then_some(LogPlace::StandardError),
+            },
+            log_format: args.log_format,
             quiet: args.quiet,
-            verbose: args.verbose,
         })
     }
 }

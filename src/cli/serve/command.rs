@@ -8,6 +8,8 @@ use std::process;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::SIGINT;
 
+use crate::cli::ExitCode;
+
 /// A running command.
 pub(super) struct Command(process::Child);
 
@@ -31,6 +33,14 @@ impl Command {
             .code()
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         u8::try_from(code).unwrap_or(1)
+    }
+}
+
+/// As shells say that a command cannot be run: 127 if it is not there, 126 otherwise.
+pub(super) fn code_of_failure(error: &io::Error) -> ExitCode {
+    match error.kind() {
+        io::ErrorKind::NotFound => ExitCode::CommandNotFound,
+        _ => ExitCode::CommandNotRun,
     }
 }
 

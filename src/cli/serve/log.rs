@@ -1,80 +1,275 @@
-//! A line for each request, written by a thread of its own.
+//! The access log: a line for each request, written by a thread of its own, for which no
+//! transfer ever waits.
 
+mod line;
+
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use clap::ValueEnum;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use self::line::Entry;
 use crate::cli::visible;
-use crate::server::{Observer, Outcome, Report};
+use crate::server::Observer;
 
-/// Starts the thread; what it returns gives it lines and never waits. Lines that it is too
-/// slow for are counted instead.
-pub(super) fn start() -> Observer {
-    let (sender, lines) = bounded(LINES_MAX);
-    let lost = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&lost);
-    thread::spawn(move || write_lines(&lines, &counted));
-    Box::new(move |report| {
-        if sender.try_send(line(report)).is_err() {
-            lost.fetch_add(1, Ordering::Relaxed);
-        }
-    })
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum LogFormat {
+    /// Fields with spaces between them, the quoted name last
+    Text,
+    /// A JSON object
+    Json,
 }
 
-fn write_lines(lines: &Receiver<String>, lost: &AtomicU64) {
-    for line in lines {
-        let mut stderr = io::stderr().lock();
-        // Nobody reads them any more: that is no reason to stop serving.
-        let _ = stderr.write_all(line.as_bytes());
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = writeln!(stderr, "{lost} lines lost");
-        }
-    }
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LogPlace {
+    File(PathBuf),
+    StandardOutput,
+    StandardError,
 }
 
-fn line(report: &Report<'_>) -> String {
-    let outcome = match report.outcome {
-        Outcome::Answered { body_bytes } => format!("{body_bytes} bytes"),
-        Outcome::Refused(code) => code.as_str().to_owned(),
-        Outcome::Abandoned => "abandoned: file changed or could not be read".to_owned(),
-        Outcome::CutOff => "cut off by the peer".to_owned(),
-        Outcome::OtherProtocol => "another protocol".to_owned(),
-    };
-    let ms = report.took.as_secs_f64() * 1000.0;
-    format!(
-        "{} \"{}\" {outcome} {ms:.1} ms\n",
-        report.peer,
-        visible(report.name)
-    )
+/// A log that is being written.
+pub(super) struct AccessLog {
+    entries: Sender<Message>,
+    lost: Arc<AtomicU64>,
+    writer: JoinHandle<()>,
+    is_file: bool,
 }
 
-const LINES_MAX: usize = 1024;
+enum Message {
+    Entry(Box<Entry>),
+    Reopen,
+    End,
+}
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::net::Peer;
-
-    #[test]
-    fn a_name_cannot_forge_a_line() {
-        let report = Report {
-            peer: Peer::Unix { uid: 7 },
-            name: b"a\n\x1b[2Jb",
-            outcome: Outcome::Answered { body_bytes: 12 },
-            took: Duration::from_micros(1500),
+impl AccessLog {
+    /// Opens the place and starts the thread.
+    ///
+    /// # Errors
+    /// The file cannot be opened; later trouble is said on standard error, once each time.
+    pub(super) fn start(place: LogPlace, format: LogFormat) -> io::Result<AccessLog> {
+        let output = Output::open(&place)?;
+        let is_file = matches!(place, LogPlace::File(_));
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut writer = Writer {
+            place,
+            format,
+            output: Some(output),
+            lost: Arc::clone(&lost),
+            is_torn: false,
+            retry_at: Instant::now(),
+            has_warned: false,
         };
-        let line = line(&report);
-        assert!(
-            line.starts_with("uid 7 \"a") && line.ends_with("b\" 12 bytes 1.5 ms\n"),
-            "{line}"
-        );
-        assert_eq!(line.matches('\n').count(), 1);
-        assert!(!line.contains('\x1b'));
+        let (entries, received) = bounded(ENTRIES_MAX);
+        let writer = thread::Builder::new()
+            .name("ft-log".to_owned())
+            .spawn(move || writer.run(&received))?;
+        Ok(AccessLog {
+            entries,
+            lost,
+            writer,
+            is_file,
+        })
+    }
+
+    /// What gives the log a line for each request, and never waits: lines that it is too slow
+    /// for are counted.
+    pub(super) fn observer(&self) -> Observer {
+        let (entries, lost) = (self.entries.clone(), Arc::clone(&self.lost));
+        Box::new(move |report| {
+            let entry = Message::Entry(Box::new(Entry::of(report)));
+            if entries.try_send(entry).is_err() {
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+
+    /// Opens the file anew, which was renamed perhaps. `false` if it is no file.
+    pub(super) fn reopen(&self) -> bool {
+        self.is_file
+            && self
+                .entries
+                .send_timeout(Message::Reopen, END_TIMEOUT)
+                .is_ok()
+    }
+
+    /// Writes what was reported before and ends, unless the disk hangs.
+    pub(super) fn end(self) {
+        if self.entries.send_timeout(Message::End, END_TIMEOUT).is_ok() {
+            let deadline = Instant::now() + END_TIMEOUT;
+            while !self.writer.is_finished() && Instant::now() < deadline {
+                thread::park_timeout(Duration::from_millis(5));
+            }
+        }
     }
 }
+
+enum Output {
+    File(File),
+    StandardOutput,
+    StandardError,
+}
+
+impl Output {
+    fn open(place: &LogPlace) -> io::Result<Output> {
+        Ok(match place {
+            LogPlace::File(path) => {
+                Output::File(OpenOptions::new().append(true).create(true).open(path)?)
+            }
+            LogPlace::StandardOutput => Output::StandardOutput,
+            LogPlace::StandardError => Output::StandardError,
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Output::File(file) => file.write(bytes),
+            Output::StandardOutput => {
+                let mut stdout = io::stdout().lock();
+                let count = stdout.write(bytes)?;
+                stdout.flush().map(|()| count)
+            }
+            Output::StandardError => io::stderr().lock().write(bytes),
+        }
+    }
+}
+
+/// The thread's belongings.
+struct Writer {
+    place: LogPlace,
+    format: LogFormat,
+    /// `None` after a failure, until it is tried again.
+    output: Option<Output>,
+    lost: Arc<AtomicU64>,
+    /// The last line was written in part.
+    is_torn: bool,
+    retry_at: Instant,
+    /// Trouble was said, and has not ended since.
+    has_warned: bool,
+}
+
+impl Writer {
+    fn run(&mut self, messages: &Receiver<Message>) {
+        let mut lines = Vec::new();
+        let mut count = 0;
+        loop {
+            // What has come together goes out with one write, as soon as nothing more is there.
+            let next = messages.recv_timeout(match count {
+                0 => IDLE,
+                _ => Duration::ZERO,
+            });
+            match next {
+                Ok(Message::Entry(entry)) => {
+                    entry.write(self.format, &mut lines);
+                    count += 1;
+                    if lines.len() < BATCH_BYTES {
+                        continue;
+                    }
+                    self.write(&mut lines, &mut count);
+                }
+                Ok(Message::Reopen) => {
+                    self.write(&mut lines, &mut count);
+                    self.reopen();
+                }
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => {
+                    self.write(&mut lines, &mut count);
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => self.write(&mut lines, &mut count),
+            }
+        }
+    }
+
+    /// Writes these lines, or counts them as lost.
+    fn write(&mut self, lines: &mut Vec<u8>, count: &mut u64) {
+        if self.output.is_none() && Instant::now() >= self.retry_at {
+            self.output = Output::open(&self.place).ok();
+            self.retry_at = Instant::now() + RETRY_INTERVAL;
+        }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let mut bytes = Vec::new();
+        if self.is_torn {
+            bytes.push(b'\n');
+        }
+        if lost > 0 {
+            line::lost(lost, self.format, &mut bytes);
+        }
+        bytes.append(lines);
+        let lines_lost = lost + std::mem::take(count);
+        let Some(output) = &mut self.output else {
+            self.lost.fetch_add(lines_lost, Ordering::Relaxed);
+            return;
+        };
+        let (mut written, mut failure) = (0, None);
+        while written < bytes.len() {
+            match output.write(&bytes[written..]) {
+                Ok(0) => break,
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failure {
+            self.warn(&error);
+        }
+        if written > 0 {
+            self.is_torn = bytes[written - 1] != b'\n';
+        }
+        if written < bytes.len() {
+            let left = bytes[written..]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
+            self.lost.fetch_add(left as u64, Ordering::Relaxed);
+            self.output = None;
+            self.retry_at = Instant::now() + RETRY_INTERVAL;
+        } else if written > 0 {
+            self.has_warned = false;
+        }
+    }
+
+    fn reopen(&mut self) {
+        match Output::open(&self.place) {
+            Ok(output) => (self.output, self.is_torn) = (Some(output), false),
+            Err(error) => self.warn(&error),
+        }
+    }
+
+    fn warn(&mut self, error: &io::Error) {
+        if std::mem::replace(&mut self.has_warned, true) {
+            return;
+        }
+        let place = match &self.place {
+            LogPlace::File(path) => shown(path),
+            LogPlace::StandardOutput => "standard output".to_owned(),
+            // There is nobody to tell.
+            LogPlace::StandardError => return,
+        };
+        let _ = writeln!(
+            io::stderr().lock(),
+            "ftserve: access log {place} cannot be written: {error}; transfers go on, lines are lost"
+        );
+    }
+}
+
+/// A path as a person may see it.
+pub(super) fn shown(path: &Path) -> String {
+    visible(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
+const ENTRIES_MAX: usize = 8_192;
+const BATCH_BYTES: usize = 64 * 1024;
+/// How soon a log that failed is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(3600);
+const END_TIMEOUT: Duration = Duration::from_secs(2);

@@ -9,10 +9,11 @@ use crate::server::transfer::body::Body;
 use crate::server::transfer::inbox::{Inbox, Input};
 use crate::server::transfer::making::Making;
 use crate::server::transfer::outbox::{Kept, Output};
+use crate::server::transfer::pacing::Allowance;
 use crate::server::transfer::page::{OpenListing, Page};
 use crate::server::transfer::patience::Patience;
 use crate::store::{ObjectMeta, Ticket};
-use crate::wire::{GetRequest, RequestId};
+use crate::wire::{GetRequest, Md5Digest, RequestId};
 
 /// What a connection remembers between turns.
 pub struct Conversation<O> {
@@ -21,6 +22,7 @@ pub struct Conversation<O> {
     pub(super) kept: Option<Kept>,
     pub(super) task: Task<O>,
     pub(super) patience: Patience,
+    pub(super) allowance: Allowance,
     /// The listing of the last page, for the next one.
     pub(super) listing: Option<OpenListing>,
     /// The last answer was given, or will be when the task is done.
@@ -55,17 +57,36 @@ pub(super) enum Task<O> {
 
 /// What of a request its answer echoes.
 pub(super) struct Asked {
+    pub(super) op: &'static str,
     pub(super) name: Vec<u8>,
     pub(super) id: Option<RequestId>,
     pub(super) since: Instant,
+    /// The digest that its answer announces.
+    pub(super) md5: Option<Md5Digest>,
+}
+
+impl Asked {
+    /// Nothing that could be read.
+    pub(super) fn nothing(since: Instant) -> Asked {
+        Asked {
+            op: "",
+            name: Vec::new(),
+            id: None,
+            since,
+            md5: None,
+        }
+    }
 }
 
 /// How a verb answers.
 pub(super) enum Reply<O> {
     /// All of it is in the output.
-    Said { body_bytes: u64 },
+    Said {
+        body_bytes: u64,
+        md5: Option<Md5Digest>,
+    },
     /// The header is in the output, the body is to be sent.
-    Send(Body<O>),
+    Send { body: Body<O>, md5: Md5Digest },
     /// The digest is being made.
     Await(Box<Awaited<O>>),
     /// The body is being made.
@@ -99,6 +120,7 @@ impl<O> Conversation<O> {
             task: Task::None,
             listing: None,
             patience: Patience::default(),
+            allowance: Allowance::default(),
             closing: None,
         }
     }

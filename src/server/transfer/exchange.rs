@@ -10,13 +10,15 @@ use crate::server::transfer::conversation::{Asked, Conversation, Desk, Reply, Ta
 use crate::server::transfer::hello::hello;
 use crate::server::transfer::inbox::{Arrival, Incoming};
 use crate::server::transfer::reply::{HTTP_ANSWER, TLS_ANSWER, refuse, shutting_down};
-use crate::server::transfer::{Outcome, Report, TransferHandler};
+use crate::server::transfer::{Outcome, Report, TransferHandler, TransferLimits};
 use crate::store::Store;
 use crate::wire::{Action, ErrorCode, ReceivedRequest, Refusal};
 
 /// One turn.
 pub(super) struct Exchange<'a, S: Store> {
     pub(super) handler: &'a TransferHandler<S>,
+    /// Those of the beginning of this turn.
+    pub(super) limits: TransferLimits,
     pub(super) stream: &'a mut Stream,
     pub(super) state: &'a mut Conversation<S::Object>,
     pub(super) desk: &'a mut Desk<S::Object>,
@@ -117,7 +119,7 @@ impl<S: Store> Exchange<'_, S> {
             self.refuse_and_close(&shutting_down());
             return None;
         }
-        let mut until = inbox.deadline(input, &self.handler.limits, now);
+        let mut until = inbox.deadline(input, &self.limits, now);
         if !self.silent
             && let Some(silence) = inbox.silence(input, self.stream)
         {
@@ -153,11 +155,7 @@ impl<S: Store> Exchange<'_, S> {
 
     fn answer(&mut self, incoming: Incoming) {
         let since = Instant::now();
-        let nameless = Asked {
-            name: Vec::new(),
-            id: None,
-            since,
-        };
+        let nameless = Asked::nothing(since);
         match incoming {
             Incoming::Request(request) => self.answer_request(request, since),
             Incoming::LongName => {
@@ -181,11 +179,16 @@ impl<S: Store> Exchange<'_, S> {
             body_size,
             action,
         } = request;
-        let asked = Asked { name, id, since };
+        let asked = Asked {
+            op: action.as_ref().map_or("", Action::op),
+            name,
+            id,
+            ..Asked::nothing(since)
+        };
         if body_size > DROPPED_BODY_BYTES_MAX {
             self.state.closing = Some(Ending::Answered);
         } else if body_size > 0 {
-            let limits = &self.handler.limits;
+            let limits = &self.limits;
             let time =
                 limits.header_timeout + Duration::from_secs(body_size / limits.min_rate.max(1));
             self.state
@@ -200,7 +203,10 @@ impl<S: Store> Exchange<'_, S> {
             Ok(Action::List(list)) => self.list(list),
             Ok(Action::Hello) => {
                 hello(&asked, self.desk.output.append());
-                Ok(Reply::Said { body_bytes: 0 })
+                Ok(Reply::Said {
+                    body_bytes: 0,
+                    md5: None,
+                })
             }
             Err(refusal) => Err(refusal),
         };
@@ -208,10 +214,14 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     /// Takes note of what a verb did.
-    pub(super) fn settle(&mut self, asked: Asked, reply: Result<Reply<S::Object>, Refusal>) {
+    pub(super) fn settle(&mut self, mut asked: Asked, reply: Result<Reply<S::Object>, Refusal>) {
         match reply {
-            Ok(Reply::Said { body_bytes }) => self.report(&asked, Outcome::Answered { body_bytes }),
-            Ok(Reply::Send(body)) => {
+            Ok(Reply::Said { body_bytes, md5 }) => {
+                asked.md5 = md5;
+                self.report(&asked, Outcome::Answered { body_bytes });
+            }
+            Ok(Reply::Send { body, md5 }) => {
+                asked.md5 = Some(md5);
                 let body_bytes = body.end - body.position;
                 self.state.task = Task::Send {
                     asked: Some(asked),
@@ -252,12 +262,7 @@ impl<S: Store> Exchange<'_, S> {
     /// Refuses a request that is not there whole.
     fn refuse_and_close(&mut self, refusal: &Refusal) {
         self.desk.input.clear();
-        let nameless = Asked {
-            name: Vec::new(),
-            id: None,
-            since: self.turn.now,
-        };
-        self.refuse(nameless, refusal);
+        self.refuse(Asked::nothing(self.turn.now), refusal);
     }
 
     fn answer_other_protocol(&mut self, asked: Asked, answer: &[u8]) {
@@ -288,11 +293,14 @@ impl<S: Store> Exchange<'_, S> {
     pub(super) fn report(&mut self, asked: &Asked, outcome: Outcome) {
         let now = Instant::now();
         self.state.inbox.answered(now);
+        self.handler.counters.count(outcome);
         if let Some(observer) = &self.handler.observer {
             let took = now.saturating_duration_since(asked.since);
             observer(&Report {
                 peer: self.state.peer,
+                op: asked.op,
                 name: &asked.name,
+                md5: asked.md5,
                 outcome,
                 took,
             });

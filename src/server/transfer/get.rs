@@ -96,7 +96,8 @@ impl<S: Store> Exchange<'_, S> {
             };
             self.desk.output.set_tail(start, body);
         }
-        Ok(Some(Reply::Said { body_bytes }))
+        let md5 = Some(md5);
+        Ok(Some(Reply::Said { body_bytes, md5 }))
     }
 
     fn get_long(
@@ -129,16 +130,18 @@ impl<S: Store> Exchange<'_, S> {
         };
         body_header(asked, request, meta, md5, &part).encode(self.desk.output.append());
         if part.is_empty() {
-            return Ok(Reply::Said { body_bytes: 0 });
+            let (body_bytes, md5) = (0, Some(md5));
+            return Ok(Reply::Said { body_bytes, md5 });
         }
-        Ok(Reply::Send(Body {
+        let body = Body {
             source: Source::File {
                 object,
                 stamp: meta.stamp,
             },
             position: part.start,
             end: part.end,
-        }))
+        };
+        Ok(Reply::Send { body, md5 })
     }
 
     /// Appends the answer to a client that has this content.
@@ -151,7 +154,10 @@ impl<S: Store> Exchange<'_, S> {
             ..describe(asked, meta)
         };
         header.encode(self.desk.output.append());
-        Reply::Said { body_bytes: 0 }
+        Reply::Said {
+            body_bytes: 0,
+            md5: Some(md5),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ impl<S: Store> Exchange<'_, S> {
                 Some(after.ok_or_else(no_cursor)?)
             }
         };
-        if self.handler.kept_bytes.load(Ordering::Relaxed) >= self.handler.limits.kept_bytes_max {
+        if self.handler.kept_bytes.load(Ordering::Relaxed) >= self.limits.kept_bytes_max {
             return Err(busy("too many answers wait to be read"));
         }
         let page = Page::new(request, after, self.state.listing.take());
@@ -60,11 +60,12 @@ impl<S: Store> Exchange<'_, S> {
             PageState::Last => false,
         };
         let bytes = std::mem::take(&mut page.bytes);
+        let md5 = Md5Stream::digest(&bytes);
         let next = page.last.as_ref().filter(|_| has_more).map(cursor_behind);
         let header = ResponseHeader {
             name: (&asked.name).into(),
             total_size: bytes.len() as u64,
-            md5: Some(Md5Stream::digest(&bytes)),
+            md5: Some(md5),
             id: asked.id.clone(),
             next: next.map(Into::into),
             hidden: page.hidden,
@@ -76,13 +77,15 @@ impl<S: Store> Exchange<'_, S> {
         }
         let end = bytes.len() as u64;
         if end == 0 {
-            return Ok(Reply::Said { body_bytes: 0 });
+            let (body_bytes, md5) = (0, Some(md5));
+            return Ok(Reply::Said { body_bytes, md5 });
         }
-        Ok(Reply::Send(Body {
+        let body = Body {
             source: Source::Memory(Kept::new(bytes, &self.handler.kept_bytes)),
             position: 0,
             end,
-        }))
+        };
+        Ok(Reply::Send { body, md5 })
     }
 
     /// A share of what all connections keep for their listings; `None` if there is none left.

@@ -2,6 +2,7 @@
 
 mod body;
 mod conversation;
+mod counters;
 mod digesting;
 mod exchange;
 mod get;
@@ -10,27 +11,32 @@ mod inbox;
 mod list;
 mod making;
 mod outbox;
+mod pacing;
 mod page;
 mod patience;
 mod reply;
 mod sending;
 mod stat;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::net::{Peer, Stream};
+use crate::net::{Pace, Peer, Stream};
 use crate::server::handler::{ConnectionHandler, Disposition, Turn};
 pub use crate::server::transfer::conversation::{Conversation, Desk};
+pub use crate::server::transfer::counters::{TransferCounters, TransferStats};
 use crate::server::transfer::exchange::Exchange;
 use crate::store::{Catalog, Store};
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Md5Digest};
 
 /// Serves the files of a [`Catalog`] over the transfer protocol.
 pub struct TransferHandler<S: Store> {
     catalog: Arc<Catalog<S>>,
-    limits: TransferLimits,
+    limits: Arc<LiveLimits>,
+    /// What all connections together may send.
+    pace: Mutex<Pace>,
+    counters: Arc<TransferCounters>,
     observer: Option<Observer>,
     /// Bytes of answers that connections keep while they rest.
     kept_bytes: Arc<AtomicUsize>,
@@ -46,8 +52,12 @@ pub type Observer = Box<dyn Fn(&Report<'_>) + Send + Sync>;
 pub struct Report<'a> {
     /// Who asked.
     pub peer: Peer,
+    /// What was asked for: the name of the operation, empty if none could be read.
+    pub op: &'static str,
     /// The name asked for, as sent; empty if none could be read.
     pub name: &'a [u8],
+    /// The digest that was announced.
+    pub md5: Option<Md5Digest>,
     /// How it ended.
     pub outcome: Outcome,
     /// How long it took from the request to the last byte given to the kernel.
@@ -73,7 +83,7 @@ pub enum Outcome {
 }
 
 /// How patient the server is with a peer (`PROTOCOL.md`, "Limits").
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferLimits {
     /// From a request's first byte to its last; a line of text has six times as long,
     /// since people type.
@@ -87,6 +97,10 @@ pub struct TransferLimits {
     /// Bytes of answers that all resting connections keep together. Beyond it, answers
     /// are no longer gathered, and what does not go out is read again from its file.
     pub kept_bytes_max: usize,
+    /// Bytes per second that all connections together may send.
+    pub rate: Option<u64>,
+    /// Bytes per second that one connection may send.
+    pub rate_per_connection: Option<u64>,
 }
 
 impl<S: Store> TransferHandler<S> {
@@ -94,11 +108,23 @@ impl<S: Store> TransferHandler<S> {
     pub fn new(catalog: Catalog<S>, limits: TransferLimits) -> TransferHandler<S> {
         TransferHandler {
             catalog: Arc::new(catalog),
-            limits,
+            limits: Arc::new(LiveLimits(RwLock::new(limits))),
+            pace: Mutex::default(),
+            counters: Arc::default(),
             observer: None,
             kept_bytes: Arc::default(),
             listing_bytes: Arc::default(),
         }
+    }
+
+    /// The limits, to be changed while the server runs.
+    pub fn limits(&self) -> Arc<LiveLimits> {
+        Arc::clone(&self.limits)
+    }
+
+    /// What was counted so far, and will be.
+    pub fn counters(&self) -> Arc<TransferCounters> {
+        Arc::clone(&self.counters)
     }
 
     /// Reports every request's end to `observer`.
@@ -131,6 +157,7 @@ impl<S: Store> ConnectionHandler for TransferHandler<S> {
     ) -> Disposition {
         Exchange {
             handler: self,
+            limits: self.limits.get(),
             stream,
             state,
             desk,
@@ -144,6 +171,22 @@ impl<S: Store> ConnectionHandler for TransferHandler<S> {
 
     fn draining(&self) {
         self.catalog.stop_hashing();
+    }
+}
+
+/// Limits that may change while they are used: each turn of a connection goes by those of its
+/// beginning.
+pub struct LiveLimits(RwLock<TransferLimits>);
+
+impl LiveLimits {
+    /// What holds now.
+    pub fn get(&self) -> TransferLimits {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to hold from now on.
+    pub fn set(&self, limits: TransferLimits) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 }
 
@@ -165,6 +208,8 @@ impl Default for TransferLimits {
             idle_timeout: Duration::from_secs(300),
             min_rate: 1024,
             kept_bytes_max: 64 << 20,
+            rate: None,
+            rate_per_connection: None,
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Share {
 pub(super) enum Flow {
     /// Everything was taken; so many bytes.
     Through(usize),
+    /// As much as is allowed was taken.
+    Allowed(usize),
     /// The peer's window is full after so many bytes.
     Blocked(usize),
 }
@@ -78,14 +80,18 @@ impl<O> Output<O> {
         self.tail = Some((start..self.bytes.len(), body));
     }
 
-    /// Writes what there is.
+    /// Writes what there is, at most `allowed` bytes.
     ///
     /// # Errors
     /// The peer is gone.
-    pub(super) fn flush(&mut self, stream: &mut Stream) -> io::Result<Flow> {
+    pub(super) fn flush(&mut self, stream: &mut Stream, allowed: usize) -> io::Result<Flow> {
         let mut written = 0;
         while !self.is_empty() {
-            match write(stream, &self.bytes[self.sent..], &[])? {
+            let end = self.bytes.len().min(self.sent + allowed - written);
+            if end == self.sent {
+                return Ok(Flow::Allowed(written));
+            }
+            match write(stream, &self.bytes[self.sent..end], &[])? {
                 None => return Ok(Flow::Blocked(written)),
                 Some(count) => {
                     self.sent += count;

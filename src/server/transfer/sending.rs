@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::server::handler::{Disposition, Ending, Interest, Rest};
 use crate::server::transfer::Outcome;
 use crate::server::transfer::body::Body;
-use crate::server::transfer::conversation::{Asked, Task};
+use crate::server::transfer::conversation::{Asked, BODY_STEP_BYTES, Task};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::outbox::Flow;
 use crate::store::Store;
@@ -19,7 +19,30 @@ impl<S: Store> Exchange<'_, S> {
         mut body: Body<S::Object>,
         body_bytes: u64,
     ) -> Option<Disposition> {
-        let Ok(Some(bytes)) = body.read(&mut self.desk.body) else {
+        let left = usize::try_from(body.end - body.position).unwrap_or(usize::MAX);
+        let wanted = self.desk.output.len() + left.min(BODY_STEP_BYTES);
+        let allowed = match self.allowed(wanted) {
+            Ok(allowed) if allowed > self.desk.output.len() || allowed == wanted => allowed,
+            // What is gathered goes first.
+            Ok(_) => {
+                self.state.task = Task::Send {
+                    asked,
+                    body,
+                    body_bytes,
+                };
+                return self.flush();
+            }
+            Err(rest) => {
+                self.state.task = Task::Send {
+                    asked,
+                    body,
+                    body_bytes,
+                };
+                return Some(rest);
+            }
+        };
+        let room = (allowed - self.desk.output.len()).max(1);
+        let Ok(Some(bytes)) = body.read(&mut self.desk.body[..room]) else {
             self.report_end(asked, Outcome::Abandoned);
             return Some(Disposition::Close(Ending::Abandoned));
         };
@@ -45,11 +68,23 @@ impl<S: Store> Exchange<'_, S> {
 
     /// Writes what is gathered. `Some` if that cannot be done now, or no more.
     pub(super) fn flush(&mut self) -> Option<Disposition> {
-        match self.desk.output.flush(self.stream) {
+        if self.desk.output.is_empty() {
+            return None;
+        }
+        let allowed = match self.allowed(self.desk.output.len()) {
+            Ok(allowed) => allowed,
+            Err(rest) => return Some(rest),
+        };
+        match self.desk.output.flush(self.stream, allowed) {
             Err(_) => Some(Disposition::Close(Ending::Silent)),
             Ok(Flow::Through(count)) => {
                 self.sent(count);
                 None
+            }
+            // The rate is used up for now: the next look says until when.
+            Ok(Flow::Allowed(count)) => {
+                self.sent(count);
+                self.flush()
             }
             Ok(Flow::Blocked(count)) => {
                 self.sent(count);
@@ -67,16 +102,17 @@ impl<S: Store> Exchange<'_, S> {
 
     fn sent(&mut self, count: usize) {
         if count > 0 {
+            self.spend(count);
             self.moved += count as u64;
             self.state
                 .patience
-                .moved(count, self.handler.limits.min_rate, Instant::now());
+                .moved(count, self.limits.min_rate, Instant::now());
         }
     }
 
     /// The peer's window is full: it must read before anything else can happen.
     fn rest_for_reader(&mut self) -> Disposition {
-        let (now, limits) = (Instant::now(), &self.handler.limits);
+        let (now, limits) = (Instant::now(), self.limits);
         self.state.patience.blocked(now);
         let until = self.state.patience.deadline(limits.idle_timeout, now);
         if until.is_over(now) {
@@ -98,7 +134,7 @@ impl<S: Store> Exchange<'_, S> {
     /// Answers gathered before they are written.
     pub(super) fn gather_bytes_max(&self) -> usize {
         let kept = self.handler.kept_bytes.load(Ordering::Relaxed);
-        if kept < self.handler.limits.kept_bytes_max {
+        if kept < self.limits.kept_bytes_max {
             GATHER_BYTES_MAX
         } else {
             1

@@ -48,6 +48,6 @@ impl<S: Store> Exchange<'_, S> {
             ..describe(asked, meta)
         };
         header.encode(self.desk.output.append());
-        Reply::Said { body_bytes: 0 }
+        Reply::Said { body_bytes: 0, md5 }
     }
 }

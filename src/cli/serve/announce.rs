@@ -1,0 +1,78 @@
+//! The lines at the start.
+
+use std::io::{self, Write};
+
+use crate::cli::serve::args::Setup;
+use crate::cli::serve::log::shown;
+use crate::cli::serve::running::Running;
+use crate::cli::terminal::counted;
+use crate::cli::visible;
+use crate::net::Address;
+use crate::server::Listen;
+
+/// Says where it listens, what it serves and what to try.
+pub(super) fn announce(setup: &Setup, running: &Running) -> io::Result<()> {
+    let handle = &running.handle;
+    let mut text = String::new();
+    for address in handle.local_addresses() {
+        text += &format!("listening on {address}\n");
+    }
+    let wants_both = setup
+        .server
+        .listen
+        .iter()
+        .any(|place| matches!(place, Listen::Everywhere { .. }));
+    let has_ipv6 = |address: &Address| matches!(address, Address::Tcp { host, .. } if host == "::");
+    if wants_both && !handle.local_addresses().iter().any(has_ipv6) {
+        text += "IPv4 only: this machine has no IPv6\n";
+    }
+    let root = shown(&setup.root);
+    let connections = handle.connections_max();
+    text += &format!(
+        "root {root}, read-only (at most {}",
+        counted(connections as u64, "connection")
+    );
+    if connections < setup.server.connections_max {
+        text += &format!(
+            " instead of {}: open files are limited",
+            setup.server.connections_max
+        );
+    }
+    for (rate, whose) in [
+        (setup.limits.rate, "in all"),
+        (setup.limits.rate_per_connection, "each"),
+    ] {
+        if let Some(rate) = rate {
+            text += &format!(", {rate} bytes/s {whose}");
+        }
+    }
+    text += ")\n";
+    if running.has_index() {
+        text += &format!("digests are remembered in {}\n", setup.index);
+    }
+    if let Some(address) = handle.local_addresses().first() {
+        let separator = if matches!(address, Address::Unix(_)) {
+            ':'
+        } else {
+            '/'
+        };
+        let name = if setup.root.is_file() {
+            setup.root.file_name()
+        } else {
+            None
+        };
+        let name = name.map_or("NAME".into(), |name| visible(name.as_encoded_bytes()));
+        text += &format!("try: ftget {}{separator}{name}\n", reachable(address));
+    }
+    // One write: whoever waits for a line finds all of them.
+    io::stderr().lock().write_all(text.as_bytes())
+}
+
+/// An address as a program on this machine reaches it.
+pub(super) fn reachable(address: &Address) -> String {
+    match address {
+        Address::Tcp { host, port } if host == "0.0.0.0" => format!("127.0.0.1:{port}"),
+        Address::Tcp { host, port } if host == "::" => format!("[::1]:{port}"),
+        address => address.to_string(),
+    }
+}

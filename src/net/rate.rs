@@ -1,0 +1,100 @@
+//! Keeping to a rate: a pure function of a passed `now`.
+
+use std::time::{Duration, Instant};
+
+/// When bytes may go, so that they keep to a rate. Each asker is given its moment, in the order
+/// of asking, and comes back then; who comes late finds what was missed, up to
+/// [`BURST_TIME`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    // When everything that was given out is paid for.
+    free_at: Option<Instant>,
+}
+
+impl Pace {
+    /// Gives out so many bytes, and says when they may go. `rate` is in bytes per second, at
+    /// least 1.
+    pub fn reserve(&mut self, bytes: u64, rate: u64, now: Instant) -> Instant {
+        let earliest = now.checked_sub(BURST_TIME).unwrap_or(now);
+        let from = self.free_at.map_or(now, |free_at| free_at.max(earliest));
+        let worth = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
+        self.free_at = from.checked_add(worth);
+        from.max(now)
+    }
+}
+
+/// How many bytes to give out at once at this rate: a few portions a second, and never more than
+/// `bytes_max`.
+pub fn portion(rate: u64, bytes_max: u64) -> u64 {
+    (rate / PORTIONS_PER_SECOND).clamp(1, bytes_max.max(1))
+}
+
+/// For as long the rate may be exceeded, after it was not reached for as long.
+pub const BURST_TIME: Duration = Duration::from_millis(250);
+const PORTIONS_PER_SECOND: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u64 = 1_000_000;
+
+    /// Bytes that go in ten seconds to so many askers that come back `late` each time.
+    fn sent(askers: usize, late: Duration) -> Vec<u64> {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(10);
+        let mut pace = Pace::default();
+        let bytes = portion(RATE, 256 << 10);
+        let mut due: Vec<Instant> = (0..askers)
+            .map(|_| pace.reserve(bytes, RATE, start))
+            .collect();
+        let mut sent = vec![0; askers];
+        while let Some((at, first)) = due.iter().copied().enumerate().min_by_key(|it| it.1)
+            && first + late < end
+        {
+            sent[at] += bytes;
+            due[at] = pace.reserve(bytes, RATE, first + late);
+        }
+        sent
+    }
+
+    #[test]
+    fn the_rate_is_kept_and_reached_by_one_and_by_many() {
+        for askers in [1, 2, 7, 50] {
+            for late in [0, 1, 50, 100].map(Duration::from_millis) {
+                let sent = sent(askers, late);
+                let all: u64 = sent.iter().sum();
+                let most = 10 * RATE + RATE / 2;
+                assert!(all <= most, "{askers} askers, {late:?} late: {all}");
+                assert!(all >= 9 * RATE, "{askers} askers, {late:?} late: {all}");
+            }
+        }
+    }
+
+    #[test]
+    fn everybody_gets_the_same() {
+        let sent = sent(10, Duration::from_millis(50));
+        let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
+        assert!(most - least <= portion(RATE, u64::MAX), "{sent:?}");
+    }
+
+    #[test]
+    fn what_was_not_used_for_long_is_lost() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        pace.reserve(1, RATE, start);
+        let later = start + Duration::from_secs(3600);
+        let mut at_once = 0;
+        while pace.reserve(1000, RATE, later) == later {
+            at_once += 1000;
+        }
+        assert!(at_once <= RATE / 2, "{at_once}");
+    }
+
+    #[test]
+    fn a_portion_is_never_nothing_and_never_too_much() {
+        assert_eq!(portion(1, 1000), 1);
+        assert_eq!(portion(8_000, 1000), 1000);
+        assert_eq!(portion(u64::MAX, 1000), 1000);
+    }
+}

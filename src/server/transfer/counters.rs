@@ -1,0 +1,82 @@
+//! What the handler has counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::server::transfer::Outcome;
+use crate::wire::ErrorCode;
+
+/// Counts since the handler was made, by every worker.
+#[derive(Default)]
+pub struct TransferCounters {
+    answered: AtomicU64,
+    body_bytes: AtomicU64,
+    refused: [AtomicU64; ErrorCode::ALL.len()],
+    abandoned: AtomicU64,
+    cut_off: AtomicU64,
+    other_protocol: AtomicU64,
+}
+
+/// What was counted up to one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransferStats {
+    /// Requests answered whole.
+    pub answered: u64,
+    /// Bytes of their bodies.
+    pub body_bytes: u64,
+    /// Requests answered with an error: how many of each code that came up.
+    pub refused: Vec<(ErrorCode, u64)>,
+    /// Answers broken off since the file changed or could not be read.
+    pub abandoned: u64,
+    /// Answers that the peer did not take to their end.
+    pub cut_off: u64,
+    /// Connections that spoke HTTP or TLS.
+    pub other_protocol: u64,
+}
+
+impl TransferCounters {
+    /// What was counted so far.
+    pub fn snapshot(&self) -> TransferStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let refused = ErrorCode::ALL
+            .into_iter()
+            .zip(self.refused.iter().map(count));
+        TransferStats {
+            answered: count(&self.answered),
+            body_bytes: count(&self.body_bytes),
+            refused: refused.filter(|(_, count)| *count > 0).collect(),
+            abandoned: count(&self.abandoned),
+            cut_off: count(&self.cut_off),
+            other_protocol: count(&self.other_protocol),
+        }
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Answered { body_bytes } => {
+                self.body_bytes.fetch_add(body_bytes, Ordering::Relaxed);
+                &self.answered
+            }
+            Outcome::Refused(code) => {
+                let at = ErrorCode::ALL.iter().position(|known| *known == code);
+                &self.refused[at.unwrap_or(0)]
+            }
+            Outcome::Abandoned => &self.abandoned,
+            Outcome::CutOff => &self.cut_off,
+            Outcome::OtherProtocol => &self.other_protocol,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl TransferStats {
+    /// Requests that came to an end, one way or the other.
+    pub fn requests(&self) -> u64 {
+        self.answered + self.failures() + self.other_protocol
+    }
+
+    /// Requests that were not answered with what they asked for.
+    pub fn failures(&self) -> u64 {
+        let refused: u64 = self.refused.iter().map(|(_, count)| count).sum();
+        refused + self.abandoned + self.cut_off
+    }
+}

@@ -1,0 +1,68 @@
+//! Limited rates: a connection is given a portion of bytes and the moment to send them, and rests
+//! until then.
+
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use crate::net::{Deadline, Pace, Wait, portion};
+use crate::server::handler::{Disposition, Interest, Rest};
+use crate::server::transfer::conversation::BODY_STEP_BYTES;
+use crate::server::transfer::exchange::Exchange;
+use crate::store::Store;
+
+/// What a connection may send, and when.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    own: Pace,
+    /// Bytes given and not sent yet.
+    bytes: u64,
+    from: Option<Instant>,
+}
+
+impl<S: Store> Exchange<'_, S> {
+    /// How many of these bytes may be sent now.
+    ///
+    /// # Errors
+    /// None yet: the rest until some may.
+    pub(super) fn allowed(&mut self, wanted: usize) -> Result<usize, Disposition> {
+        let rates = [self.limits.rate, self.limits.rate_per_connection];
+        let Some(least) = rates.into_iter().flatten().min() else {
+            return Ok(wanted);
+        };
+        let allowance = &mut self.state.allowance;
+        if allowance.bytes == 0 {
+            let now = Instant::now();
+            let bytes = portion(least, BODY_STEP_BYTES as u64).min(wanted as u64);
+            let mut from = now;
+            if let Some(rate) = self.limits.rate {
+                let mut pace = self
+                    .handler
+                    .pace
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                from = pace.reserve(bytes, rate, now);
+            }
+            if let Some(rate) = self.limits.rate_per_connection {
+                from = from.max(allowance.own.reserve(bytes, rate, now));
+            }
+            (allowance.bytes, allowance.from) = (bytes, Some(from));
+        }
+        match allowance.from {
+            Some(from) if from > Instant::now() => Err(Disposition::Park(Rest {
+                interest: Interest::Nothing,
+                until: Deadline {
+                    wait: Wait::Pace,
+                    at: from,
+                },
+                evictable_from: None,
+            })),
+            _ => Ok(usize::try_from(allowance.bytes).map_or(wanted, |bytes| bytes.min(wanted))),
+        }
+    }
+
+    /// Takes note of bytes that went out.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        let allowance = &mut self.state.allowance;
+        allowance.bytes = allowance.bytes.saturating_sub(bytes as u64);
+    }
+}

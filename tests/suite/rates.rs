@@ -1,0 +1,74 @@
+//! Limited rates of the server: kept, and shared.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Scratch, TestServer, ftget, md5_hex, noise};
+
+#[test]
+fn all_connections_together_keep_to_the_rate() {
+    let root = Scratch::new();
+    root.write("file", noise(1, 600_000));
+    let server = TestServer::builder(root.path())
+        .args(["--limit-rate", "1M"])
+        .start();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let answer = server.connect().ask(r#"{"filename":"file"}"#);
+                assert_eq!(answer.str("md5"), md5_hex(&answer.body));
+            });
+        }
+    });
+    // 1.8 MB at 1 MiB/s, but for a burst of a quarter of a second at either end.
+    let least = Duration::from_millis(1_200);
+    assert!(begun.elapsed() > least, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn each_connection_keeps_to_its_own_rate_and_small_files_count_too() {
+    let root = Scratch::new();
+    root.write("small", noise(1, 60_000));
+    let server = TestServer::builder(root.path())
+        .args(["--limit-rate-per-connection", "1.6mbit"])
+        .start();
+    let begun = Instant::now();
+    let mut peer = server.connect();
+    for _ in 0..5 {
+        peer.ask(r#"{"filename":"small"}"#)
+            .assert_file("small", &noise(1, 60_000));
+    }
+    // 300 kB at 200 kB/s.
+    assert!(
+        begun.elapsed() > Duration::from_millis(1_000),
+        "{:?}",
+        begun.elapsed()
+    );
+    // Who is told to wait is no slow reader, and holds up nobody else.
+    let begun = Instant::now();
+    let out = root.join("out");
+    ftget(["-o".as_ref(), out.as_os_str(), &server.source("small")]).expect_code(0);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn a_rate_below_the_least_a_peer_must_take_cuts_nobody_off() {
+    let root = Scratch::new();
+    root.write("file", noise(1, 1_500));
+    let server = TestServer::builder(root.path())
+        .args([
+            "--limit-rate",
+            "1000",
+            "--min-rate",
+            "100K",
+            "--idle-timeout",
+            "300ms",
+        ])
+        .start();
+    let answer = server.connect().ask(r#"{"filename":"file"}"#);
+    answer.assert_file("file", &noise(1, 1_500));
+}
