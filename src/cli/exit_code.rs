@@ -48,6 +48,57 @@ pub enum ExitCode {
     Terminated = 143,
 }
 
+impl ExitCode {
+    /// Every code with its meaning, in the order of the numbers.
+    pub const TABLE: [(ExitCode, &'static str); 21] = [
+        (
+            ExitCode::Success,
+            "Everything asked for is present and verified",
+        ),
+        (ExitCode::Unclassified, "Unclassified"),
+        (
+            ExitCode::Usage,
+            "The command line, the configuration or a manifest is wrong",
+        ),
+        (ExitCode::LocalFile, "A local file or I/O"),
+        (
+            ExitCode::Network,
+            "Name, connect, reset, cut off; ftserve: cannot bind",
+        ),
+        (ExitCode::Identity, "TLS or identity"),
+        (ExitCode::Permission, "Permission refused"),
+        (ExitCode::Protocol, "Protocol violation"),
+        (
+            ExitCode::Refused,
+            "Server refused: busy, read-only, shutting down",
+        ),
+        (ExitCode::NoSpace, "No space"),
+        (
+            ExitCode::VerificationFailed,
+            "Verification failed, nothing put in place",
+        ),
+        (ExitCode::NotFound, "Not found"),
+        (ExitCode::Exists, "Exists, and the policy says error"),
+        (ExitCode::SourceChanged, "The source kept changing"),
+        (ExitCode::TimedOut, "Timed out"),
+        (
+            ExitCode::SomeFailed,
+            "A batch of which some failed, for different reasons",
+        ),
+        (
+            ExitCode::CommandNotRun,
+            "`ftserve PATH -- COMMAND`: the command cannot be run",
+        ),
+        (
+            ExitCode::CommandNotFound,
+            "`ftserve PATH -- COMMAND`: there is no such command",
+        ),
+        (ExitCode::HungUp, "The terminal was closed (SIGHUP)"),
+        (ExitCode::Interrupted, "Interrupted (SIGINT)"),
+        (ExitCode::Terminated, "Terminated (SIGTERM)"),
+    ];
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> std::process::ExitCode {
         std::process::ExitCode::from(code as u8)

@@ -11,18 +11,25 @@ mod signals;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use self::meaning::{Destination, Meaning, Order};
 use self::report::Reporter;
-use crate::cli::ExitCode;
+use clap::CommandFactory;
+
+use self::arguments::Typed;
+use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, DownloadResult, Event};
 
 /// Runs `ftget` with these arguments, the program's name first.
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let order = match Meaning::of(arguments) {
         Ok(Meaning::Fetch(order)) => order,
+        Ok(Meaning::Manual) => return written(manual::write_page(Typed::command(), &help::MANUAL)),
+        Ok(Meaning::Completions(shell)) => {
+            return written(manual::write_completions(Typed::command(), shell));
+        }
         Ok(Meaning::List(order)) => {
             signals::end_on_signals(true);
             return list::list(&order);
@@ -33,6 +40,19 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut reporter = Reporter::new(&order);
     let results = carry_out(&order, &mut |event| reporter.take(event));
     reporter.end(&results)
+}
+
+fn written(result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::Success,
+        Err(error) => {
+            let _ = writeln!(
+                io::stderr(),
+                "ftget: cannot write to standard output: {error}"
+            );
+            ExitCode::LocalFile
+        }
+    }
 }
 
 fn carry_out(order: &Order, on_event: &mut dyn FnMut(Event<'_>)) -> Vec<DownloadResult> {

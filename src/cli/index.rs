@@ -4,13 +4,13 @@ mod args;
 mod choice;
 mod progress;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -20,6 +20,7 @@ use self::args::Args;
 use self::choice::{sentence, shown, told};
 use self::progress::{Progress, first_line};
 use crate::cli::serve::{Failure, Hidden, complain, failure};
+use crate::cli::settings::{self, Settings, SettingsError};
 use crate::cli::{ExitCode, visible};
 use crate::digest::Pools;
 use crate::store::{
@@ -30,9 +31,13 @@ use crate::wire::ResourcePath;
 
 /// Runs `ftserve index` with these arguments, the program's name and `index` first.
 pub(super) fn index(args: &[OsString]) -> process::ExitCode {
-    let args = match Args::try_parse_from(&args[1..]) {
-        Ok(args) => args,
-        Err(error) => {
+    let args = match settings::read::<Args>(&args[1..], "FTSERVE", None) {
+        Ok(Settings { typed, .. }) => typed,
+        Err(SettingsError::Elsewhere(sentence)) => {
+            let error = Box::<dyn Error>::from(sentence);
+            return complain(ExitCode::Usage, &*error, None);
+        }
+        Err(SettingsError::Typed(error)) => {
             // Help and version end well, and go to standard output.
             let _ = error.print();
             let code = u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage as u8);

@@ -4,7 +4,9 @@
 mod exit_code;
 mod get;
 mod index;
+mod manual;
 mod serve;
+mod settings;
 mod terminal;
 mod values;
 

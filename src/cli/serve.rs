@@ -4,7 +4,10 @@ mod announce;
 mod args;
 mod beside;
 mod command;
+mod help;
 mod log;
+mod reading;
+mod reload;
 mod running;
 
 use std::error::Error;
@@ -14,7 +17,7 @@ use std::process;
 use std::sync::Arc;
 use std::thread;
 
-use clap::Parser;
+use clap::CommandFactory;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -26,8 +29,10 @@ use crate::cli::serve::args::{Args, Setup};
 use crate::cli::serve::beside::Beside;
 use crate::cli::serve::command::Command;
 use crate::cli::serve::log::{AccessLog, shown};
+use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
+use crate::cli::serve::reload::Reload;
 use crate::cli::serve::running::Running;
-use crate::cli::{ExitCode, visible};
+use crate::cli::{ExitCode, manual, visible};
 use crate::digest::Pools;
 use crate::server::{Server, ServerError, TransferHandler};
 use crate::store::{Catalog, CatalogLimits, DirectoryStore};
@@ -38,17 +43,18 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     if args.get(1).is_some_and(|word| word == "index") {
         return index(&args);
     }
-    if args.last().is_some_and(|word| word == "--") {
-        return complain(
-            ExitCode::Usage,
-            &*Box::<dyn Error>::from("there is no COMMAND after --"),
-            None,
-        );
-    }
-    let setup = match Args::try_parse_from(args).map(Setup::from_args) {
-        Ok(Ok(setup)) => setup,
-        Ok(Err(error)) => return complain(ExitCode::Usage, &error, None),
-        Err(error) => {
+    let reading = Reading::of(args);
+    let (setup, words) = match reading.read() {
+        Ok(Wanted::Serve(setup, words)) => (*setup, words),
+        Ok(Wanted::Check) => return told("the options are right"),
+        Ok(Wanted::Manual) => return written(manual::write_page(Args::command(), &help::MANUAL)),
+        Ok(Wanted::Completions(shell)) => {
+            return written(manual::write_completions(Args::command(), shell));
+        }
+        Err(NotRead::Failed(failure)) => {
+            return complain(failure.code, &*failure.error, failure.hint);
+        }
+        Err(NotRead::Typed(error)) => {
             // Help and version end well, and go to standard output.
             let _ = error.print();
             return process::ExitCode::from(
@@ -56,9 +62,20 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
             );
         }
     };
-    match start_and_wait(setup) {
+    match start_and_wait(setup, reading, words) {
         Ok(code) => code,
         Err(failure) => complain(failure.code, &*failure.error, failure.hint),
+    }
+}
+
+fn told(sentence: &str) -> process::ExitCode {
+    written(writeln!(io::stdout().lock(), "{sentence}"))
+}
+
+fn written(result: io::Result<()>) -> process::ExitCode {
+    match result {
+        Ok(()) => ExitCode::Success.into(),
+        Err(error) => complain(ExitCode::LocalFile, &error, None),
     }
 }
 
@@ -71,11 +88,15 @@ pub(super) struct Failure {
 
 type Started = Server<TransferHandler<Arc<DirectoryStore>>>;
 
-fn start_and_wait(setup: Setup) -> Result<process::ExitCode, Failure> {
+fn start_and_wait(
+    setup: Setup,
+    reading: Reading,
+    words: Words,
+) -> Result<process::ExitCode, Failure> {
     // Before anything listens: a signal that comes early must not be lost.
     let signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failure(ExitCode::Unclassified))?;
-    let (server, running) = bind(&setup)?;
+    let (server, running) = bind(&setup, reading, words)?;
     if !setup.quiet {
         announce(&setup, &running).map_err(failure(ExitCode::Unclassified))?;
     }
@@ -87,7 +108,7 @@ fn start_and_wait(setup: Setup) -> Result<process::ExitCode, Failure> {
     ended
 }
 
-fn bind(setup: &Setup) -> Result<(Started, Arc<Running>), Failure> {
+fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<Running>), Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let store =
         DirectoryStore::open_root(&setup.root, setup.directory.clone()).map_err(|error| {
@@ -120,14 +141,15 @@ fn bind(setup: &Setup) -> Result<(Started, Arc<Running>), Failure> {
     if let Some(log) = &log {
         handler = handler.observed_by(log.observer());
     }
-    let counters = handler.counters();
+    let (counters, limits) = (handler.counters(), handler.limits());
     let server = Server::bind(setup.server.clone(), handler).map_err(|error| Failure {
         code: exit_code(&error),
         hint: hint(&error),
         error: error.into(),
     })?;
     let beside = Beside::start(&index, &store, &pools, setup.wants_prehash);
-    let running = Running::new(setup, server.handle(), counters, beside, log);
+    let reload = Reload::new(reading, words, limits);
+    let running = Running::new(setup, server.handle(), counters, beside, log, reload);
     Ok((server, Arc::new(running)))
 }
 

@@ -105,6 +105,24 @@ fn memory_and_off_write_nothing() {
 }
 
 #[test]
+fn a_file_that_is_no_index_stays_as_it_is() {
+    let root = tree();
+    let place = Scratch::with_files([("letter", "Dear all")]);
+    let server = serve(root.path(), &place.join("letter"), &[]);
+    server
+        .connect()
+        .ask(r#"{"filename":"a.bin"}"#)
+        .assert_file("a.bin", &noise(1, SIZE));
+    let text = server.stderr().text();
+    assert!(
+        text.contains("cannot be used: a file of another program"),
+        "{text}"
+    );
+    assert_eq!(place.names(), ["letter"]);
+    assert_eq!(place.read("letter"), b"Dear all");
+}
+
+#[test]
 fn an_index_that_is_damaged_or_newer_is_set_aside_with_one_line() {
     let root = tree();
     let good = Scratch::new();
@@ -124,7 +142,10 @@ fn an_index_that_is_damaged_or_newer_is_set_aside_with_one_line() {
         ("newer", good.read("index")),
     ];
     for (case, bytes) in cases {
-        let place = Scratch::with_files([("index", bytes)]);
+        let place = Scratch::new();
+        // What is beside every index: without it a file is somebody else's.
+        place.write("index-lock", "");
+        place.write("index", bytes);
         let server = serve(root.path(), &place.join("index"), &[]);
         let mut peer = server.connect();
         peer.ask(r#"{"filename":"a.bin"}"#)

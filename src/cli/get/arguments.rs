@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
+use clap_complete::Shell;
 
 use super::help;
 use crate::cli::parse_duration;
@@ -13,7 +14,7 @@ use crate::wire::Md5Digest;
 
 /// Download files from an ftserve server; a file appears under its name only when verified.
 #[derive(Parser, Debug)]
-#[command(name = "ftget", version, max_term_width = 100, after_help = help::EXAMPLES, after_long_help = help::long_ending())]
+#[command(name = "ftget", version, max_term_width = 100, after_help = help::ENDING, after_long_help = help::long_ending())]
 pub(super) struct Typed {
     // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
@@ -24,34 +25,34 @@ pub(super) struct Typed {
     pub(super) sources: Vec<OsString>,
 
     /// Name of the one file, or - for standard output
-    #[arg(short, long, value_name = "FILE", env = "FTGET_OUTPUT", help_heading = WHERE, conflicts_with = "dir")]
+    #[arg(short, long, value_name = "FILE", help_heading = WHERE, conflicts_with = "dir")]
     pub(super) output: Option<OsString>,
     /// Folder for the files; it is made if it is missing
-    #[arg(short, long, value_name = "DIR", env = "FTGET_DIR", help_heading = WHERE)]
+    #[arg(short, long, value_name = "DIR", help_heading = WHERE)]
     pub(super) dir: Option<PathBuf>,
     /// What to do if the name is taken
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "update", env = "FTGET_IF_EXISTS", help_heading = WHERE)]
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "update", help_heading = WHERE)]
     pub(super) if_exists: TypedIfExists,
     /// Attributes that files keep
-    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "mtime,mode", env = "FTGET_PRESERVE", help_heading = WHERE)]
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "mtime,mode", help_heading = WHERE)]
     pub(super) preserve: Vec<Preserved>,
     /// Whether files are on disk when ftget says so: auto (many small ones synced at once),
     /// always (each by itself), never
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", env = "FTGET_SYNC", help_heading = WHERE)]
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", help_heading = WHERE)]
     pub(super) sync: TypedSync,
 
     /// Show what is there instead of fetching it: names, or with mode, size and time (long), a
     /// JSON object a line (json), or as md5sum does (md5sum)
-    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "short", env = "FTGET_LIST", help_heading = WHAT)]
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "short", help_heading = WHAT)]
     pub(super) list: Option<ListStyle>,
     /// With --list: what is in the folders below, too
-    #[arg(short, long, env = "FTGET_RECURSIVE", value_parser = BoolishValueParser::new(), help_heading = WHAT)]
+    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) recursive: bool,
     /// This md5 and no other
-    #[arg(long, value_name = "HEX", env = "FTGET_MD5", value_parser = parse_md5, help_heading = WHAT)]
+    #[arg(long, value_name = "HEX", value_parser = parse_md5, help_heading = WHAT)]
     pub(super) md5: Option<Md5Digest>,
     /// Begin anew instead of continuing a partial file
-    #[arg(long, env = "FTGET_NO_RESUME", value_parser = BoolishValueParser::new(), help_heading = WHAT)]
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) no_resume: bool,
     /// Continue partial files (the default)
     #[arg(
@@ -63,43 +64,50 @@ pub(super) struct Typed {
     pub(super) resume: bool,
 
     /// Longest time for a connection
-    #[arg(long, value_name = "S", default_value = "10", env = "FTGET_CONNECT_TIMEOUT", value_parser = parse_limit, help_heading = TIME)]
+    #[arg(long, value_name = "S", default_value = "10", value_parser = parse_limit, help_heading = TIME)]
     pub(super) connect_timeout: Duration,
     /// Longest time without progress
-    #[arg(long, value_name = "S", default_value = "120", env = "FTGET_TIMEOUT", value_parser = parse_limit, help_heading = TIME)]
+    #[arg(long, value_name = "S", default_value = "120", value_parser = parse_limit, help_heading = TIME)]
     pub(super) timeout: Duration,
     /// Longest time for everything
-    #[arg(long, value_name = "S", env = "FTGET_MAX_TIME", value_parser = parse_limit, help_heading = TIME)]
+    #[arg(long, value_name = "S", value_parser = parse_limit, help_heading = TIME)]
     pub(super) max_time: Option<Duration>,
     /// Attempts after one that was cut off or refused for now; progress begins the count anew.
     /// Given, it also waits for a server that cannot be reached [default: 3]
-    #[arg(long, value_name = "N", env = "FTGET_RETRY", help_heading = TIME)]
+    #[arg(long, value_name = "N", help_heading = TIME)]
     pub(super) retry: Option<u32>,
     /// Pause before the first retry; it doubles with each
-    #[arg(long, value_name = "S", default_value = "1", env = "FTGET_RETRY_DELAY", value_parser = parse_duration, help_heading = TIME)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = parse_duration, help_heading = TIME)]
     pub(super) retry_delay: Duration,
     /// No retry later than this
-    #[arg(long, value_name = "S", env = "FTGET_RETRY_MAX_TIME", value_parser = parse_duration, help_heading = TIME)]
+    #[arg(long, value_name = "S", value_parser = parse_duration, help_heading = TIME)]
     pub(super) retry_max_time: Option<Duration>,
     /// IPv4 only
-    #[arg(short = '4', long, env = "FTGET_IPV4", value_parser = BoolishValueParser::new(), conflicts_with = "ipv6", help_heading = TIME)]
+    #[arg(short = '4', long, value_parser = BoolishValueParser::new(), conflicts_with = "ipv6", help_heading = TIME)]
     pub(super) ipv4: bool,
     /// IPv6 only
-    #[arg(short = '6', long, env = "FTGET_IPV6", value_parser = BoolishValueParser::new(), help_heading = TIME)]
+    #[arg(short = '6', long, value_parser = BoolishValueParser::new(), help_heading = TIME)]
     pub(super) ipv6: bool,
 
     /// One JSON object per event on standard output (with -o -: on standard error)
-    #[arg(long, env = "FTGET_JSON", value_parser = BoolishValueParser::new(), help_heading = SHOW)]
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = SHOW)]
     pub(super) json: bool,
     /// How to show progress on standard error; auto: a bar on a terminal
-    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", env = "FTGET_PROGRESS", help_heading = SHOW)]
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", help_heading = SHOW)]
     pub(super) progress: ProgressStyle,
     /// Errors only, and no progress
-    #[arg(short, long, env = "FTGET_QUIET", value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = SHOW)]
+    #[arg(short, long, value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = SHOW)]
     pub(super) quiet: bool,
     /// A line for each file, and for each retry
-    #[arg(short, long, env = "FTGET_VERBOSE", value_parser = BoolishValueParser::new(), help_heading = SHOW)]
+    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = SHOW)]
     pub(super) verbose: bool,
+
+    /// Print the manual page, for man -l -
+    #[arg(long, exclusive = true, help_heading = SHOW)]
+    pub(super) man: bool,
+    /// Print completions for a shell
+    #[arg(long, value_enum, value_name = "SHELL", exclusive = true, help_heading = SHOW)]
+    pub(super) completions: Option<Shell>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -154,15 +162,6 @@ pub(super) enum ListStyle {
     Json,
     /// What md5sum --check reads, in the folder
     Md5sum,
-}
-
-impl Typed {
-    /// Reads the arguments, the program's name first, and the environment.
-    pub(super) fn read(
-        arguments: impl IntoIterator<Item = OsString>,
-    ) -> Result<Typed, clap::Error> {
-        Typed::try_parse_from(arguments)
-    }
 }
 
 fn parse_md5(text: &str) -> Result<Md5Digest, String> {

@@ -1,12 +1,14 @@
-//! What stands below the options in `ftget --help`.
+//! What `ftget` says of itself besides its options.
+
+use crate::cli::manual::{Manual, exit_codes};
 
 /// Below the long help.
 pub(super) fn long_ending() -> String {
-    format!("{EXAMPLES}\n\n{UNITS_AND_CODES}")
+    format!("{ENDING}\n\n{UNITS}\n\n{}", exit_codes())
 }
 
 /// Below the short help.
-pub(super) const EXAMPLES: &str = "\
+pub(super) const ENDING: &str = "\
 Examples:
   ftget host:notes/todo.txt                     into the current folder
   ftget -d downloads host:a.iso host:b.iso      several, over one connection
@@ -16,23 +18,34 @@ Examples:
 
 A download that was cut off goes on where it stopped when the same command is run again.
 Every option can be set in the environment: --retry-delay is FTGET_RETRY_DELAY.";
-const UNITS_AND_CODES: &str = "\
-Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m.
+const UNITS: &str = "\
+Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m. Rates are bytes per second, or bits:
+10M is 10 MiB, 80mbit are 10,000,000 bytes.";
 
-Exit codes:
-   0  everything asked for is present and verified (fetched, or there already)
-   1  unclassified
-   2  the command line is wrong, or the name is not that of a file
-   3  a local file or I/O; standard output was closed
-   4  network: name, connect, reset, cut off
-   6  permission refused
-   7  the server broke the protocol
-   8  the server refused: busy, shutting down
-   9  no space
-  10  verification failed, nothing put in place
-  11  not found
-  12  exists, and --if-exists is error
-  13  the source kept changing, or is not the --md5
-  14  timed out
-  23  several sources failed, for different reasons
- 130  interrupted, 143 terminated";
+/// The manual page besides the options.
+pub(in crate::cli) const MANUAL: Manual = Manual {
+    prefix: "FTGET",
+    examples: &[
+        (
+            "ftget host:notes/todo.txt",
+            "Download into the current folder; run again, it goes on where it was cut off.",
+        ),
+        (
+            "ftget -d downloads host:a.iso host:b.iso",
+            "Download several files over one connection.",
+        ),
+        (
+            "ftget --list=md5sum -r host: | md5sum --check",
+            "Compare the current folder with everything that a server has.",
+        ),
+        (
+            "ftget -o - host:data.tar | tar x",
+            "Download into a pipe; the exit code tells whether what came was right.",
+        ),
+    ],
+    files: &[(
+        ".ft-*.part",
+        "In the folder of a download: what has come of it, continued by the next run.",
+    )],
+    see_also: "ftserve(1), md5sum(1)",
+};

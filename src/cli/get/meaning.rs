@@ -6,7 +6,11 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use clap_complete::Shell;
+
 use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists, TypedSync};
+use super::help;
+use crate::cli::settings::{self, Settings, SettingsError};
 use crate::cli::{ExitCode, visible};
 use crate::client::{
     AddressFamily, ClientConfig, Download, Folder, IfExists, Pour, RetryPolicy, SyncPolicy,
@@ -19,6 +23,8 @@ use crate::wire::ResourcePath;
 pub(super) enum Meaning {
     Fetch(Order),
     List(ListOrder),
+    Manual,
+    Completions(Shell),
 }
 
 /// Listings to show.
@@ -66,9 +72,18 @@ impl Order {
 /// Why a command line means nothing, or only wants to read something.
 pub(super) enum NoOrder {
     /// Help, the version, or not what the options allow.
-    Typed(clap::Error),
+    Typed(Box<clap::Error>),
     /// Options that are right by themselves and make no sense together or as they are.
     Meaningless(String),
+}
+
+impl From<SettingsError> for NoOrder {
+    fn from(error: SettingsError) -> NoOrder {
+        match error {
+            SettingsError::Typed(error) => NoOrder::Typed(error),
+            SettingsError::Elsewhere(sentence) => NoOrder::Meaningless(sentence),
+        }
+    }
 }
 
 impl NoOrder {
@@ -95,13 +110,22 @@ impl NoOrder {
 impl Meaning {
     /// What these arguments mean, the program's name first, and the environment.
     pub(super) fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Meaning, NoOrder> {
-        Typed::read(arguments).map_err(NoOrder::Typed)?.interpret()
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let Settings { typed, .. } =
+            settings::read::<Typed>(&arguments, help::MANUAL.prefix, None)?;
+        typed.interpret()
     }
 }
 
 impl Typed {
     /// Finds out what is meant, or why it means nothing.
     fn interpret(self) -> Result<Meaning, NoOrder> {
+        if self.man {
+            return Ok(Meaning::Manual);
+        }
+        if let Some(shell) = self.completions {
+            return Ok(Meaning::Completions(shell));
+        }
         if let Some(style) = self.list {
             let order = self.list_order(style).map_err(NoOrder::Meaningless)?;
             return Ok(Meaning::List(order));
@@ -309,7 +333,7 @@ mod tests {
         Meaning::of(arguments.map(OsString::from))
             .map(|meaning| match meaning {
                 Meaning::Fetch(order) => order,
-                Meaning::List(_) => panic!("a listing"),
+                _ => panic!("no download"),
             })
             .map_err(shown)
     }

@@ -26,15 +26,15 @@ pub(super) struct Args {
     pub(super) path: PathBuf,
 
     /// File that remembers digests [default: ftserve/index.sqlite3 in the user's cache folder]
-    #[arg(long, value_name = "FILE", env = "FTSERVE_INDEX")]
+    #[arg(long, value_name = "FILE")]
     pub(super) index: Option<OsString>,
 
     /// Names that begin with a dot
-    #[arg(long, value_enum, default_value_t = Hidden::Hide, env = "FTSERVE_HIDDEN")]
+    #[arg(long, value_enum, default_value_t = Hidden::Hide)]
     pub(super) hidden: Hidden,
 
     /// Print errors only
-    #[arg(short, long, env = "FTSERVE_QUIET", value_parser = BoolishValueParser::new())]
+    #[arg(short, long, value_parser = BoolishValueParser::new())]
     pub(super) quiet: bool,
 }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
+use clap_complete::Shell;
 
 use crate::cli::index::IndexChoice;
+use crate::cli::serve::help;
 use crate::cli::serve::log::{LogFormat, LogPlace};
 use crate::cli::{parse_duration, parse_rate, parse_size};
 use crate::net::{Address, AddressError, DEFAULT_PORT};
@@ -20,23 +22,17 @@ use crate::store::DirectoryOptions;
     name = "ftserve",
     version,
     max_term_width = 100,
-    after_help = "Examples:\n  \
-        ftserve photos                      everybody who reaches this machine, port 9521\n  \
-        ftserve -b 127.0.0.1 -p 0 photos    this machine only, any free port\n  \
-        ftserve -b unix:ft.sock photos      a socket in the file system\n  \
-        ftserve photos -- sh tour.sh        as long as a command runs; it finds FTSERVE_ADDR\n  \
-        ftserve index photos                hash the files now; a server hashes none of them again\n\n\
-        SIGTERM and SIGINT let running transfers finish; a second one ends at once.\n\
-        Exit codes: 2 usage, 3 PATH cannot be read, 4 cannot listen, 130 and 143 on signals."
+    after_help = help::ENDING,
+    after_long_help = help::long_ending()
 )]
 pub(super) struct Args {
     /// Folder or file to serve, read-only
-    #[arg(value_name = "PATH", default_value = ".", env = "FTSERVE_PATH")]
-    path: PathBuf,
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(super) path: PathBuf,
 
     /// Serve for as long as this command runs; its exit code is ours
     #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 
     // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
@@ -44,14 +40,13 @@ pub(super) struct Args {
         short,
         long,
         value_name = "ADDR",
-        env = "FTSERVE_BIND",
         value_delimiter = ',',
         help_heading = "Listening"
     )]
     bind: Vec<String>,
 
     /// Port where --bind names none; 0 takes a free one
-    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_PORT, env = "FTSERVE_PORT", help_heading = "Listening")]
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_PORT, help_heading = "Listening")]
     port: u16,
 
     /// Connections that the kernel holds until they are accepted
@@ -59,88 +54,99 @@ pub(super) struct Args {
         long,
         value_name = "N",
         default_value_t = 1024,
-        env = "FTSERVE_BACKLOG",
         help_heading = "Listening"
     )]
     backlog: u32,
 
     /// Names that begin with a dot
-    #[arg(long, value_enum, default_value_t = Hidden::Hide, env = "FTSERVE_HIDDEN", help_heading = "Files")]
+    #[arg(long, value_enum, default_value_t = Hidden::Hide, help_heading = "Files")]
     hidden: Hidden,
 
     /// Symbolic links; those that lead outside are never followed
-    #[arg(long, value_enum, default_value_t = Links::Inside, env = "FTSERVE_FOLLOW_SYMLINKS", help_heading = "Files")]
+    #[arg(long, value_enum, default_value_t = Links::Inside, help_heading = "Files")]
     follow_symlinks: Links,
 
     /// Where digests are remembered: a file, memory, or off
     /// [default: ftserve/index.sqlite3 in the user's cache folder]
-    #[arg(
-        long,
-        value_name = "FILE|memory|off",
-        env = "FTSERVE_INDEX",
-        help_heading = "Files"
-    )]
+    #[arg(long, value_name = "FILE|memory|off", help_heading = "Files")]
     index: Option<OsString>,
 
     /// Hash no file before it is asked for
-    #[arg(long, env = "FTSERVE_NO_PREHASH", value_parser = BoolishValueParser::new(), help_heading = "Files")]
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
     no_prehash: bool,
 
     /// Threads that serve connections [default: 4 for each core, at least 8]
-    #[arg(long, value_name = "N", env = "FTSERVE_WORKERS", value_parser = worker_count, help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = worker_count, help_heading = "Limits")]
     workers: Option<usize>,
 
     /// Connections at once
-    #[arg(long, value_name = "N", default_value = "10000", env = "FTSERVE_MAX_CONNECTIONS", value_parser = at_least_one, help_heading = "Limits")]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one, help_heading = "Limits")]
     max_connections: usize,
 
     /// Connections of one address at once [default: a quarter of all]
-    #[arg(long, value_name = "N", env = "FTSERVE_MAX_PER_ADDRESS", value_parser = at_least_one, help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
     max_per_address: Option<usize>,
 
     /// From a request's first byte to its last
-    #[arg(long, value_name = "TIME", default_value = "10s", env = "FTSERVE_HEADER_TIMEOUT", value_parser = parse_duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Limits")]
     header_timeout: Duration,
 
     /// Between requests; also how long a peer may take nothing of its answer
-    #[arg(long, value_name = "TIME", default_value = "300s", env = "FTSERVE_IDLE_TIMEOUT", value_parser = parse_duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_duration, help_heading = "Limits")]
     idle_timeout: Duration,
 
     /// The least a peer must take per second; 0 for no least
-    #[arg(long, value_name = "SIZE", default_value = "1K", env = "FTSERVE_MIN_RATE", value_parser = parse_size, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", default_value = "1K", value_parser = parse_size, help_heading = "Limits")]
     min_rate: u64,
 
     /// The most that all transfers together may take per second: 10M is 10 MiB, 80mbit are bits
-    #[arg(long, value_name = "RATE", env = "FTSERVE_LIMIT_RATE", value_parser = parse_rate, help_heading = "Limits")]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Limits")]
     limit_rate: Option<u64>,
 
     /// The most that one connection may take per second
-    #[arg(long, value_name = "RATE", env = "FTSERVE_LIMIT_RATE_PER_CONNECTION", value_parser = parse_rate, help_heading = "Limits")]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Limits")]
     limit_rate_per_connection: Option<u64>,
 
     /// How long running transfers may take when the server is told to stop
-    #[arg(long, value_name = "TIME", default_value = "30s", env = "FTSERVE_DRAIN_TIMEOUT", value_parser = parse_duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Limits")]
     drain_timeout: Duration,
 
     /// Write a line for each request to a file, or to standard output (-); opened anew on SIGHUP
-    #[arg(
-        long,
-        value_name = "FILE|-",
-        env = "FTSERVE_ACCESS_LOG",
-        help_heading = "What is told"
-    )]
+    #[arg(long, value_name = "FILE|-", help_heading = "What is told")]
     access_log: Option<PathBuf>,
 
     /// How these lines look
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = LogFormat::Text, env = "FTSERVE_LOG_FORMAT", help_heading = "What is told")]
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = LogFormat::Text, help_heading = "What is told")]
     log_format: LogFormat,
 
+    /// Read options from a TOML file, whose keys are their names; read anew on SIGHUP
+    #[arg(short, long, value_name = "FILE", help_heading = "Settings")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Say whether the options and the file are right, and end
+    #[arg(long, help_heading = "Settings")]
+    pub(super) check_config: bool,
+
+    /// Print the manual page, for man -l -
+    #[arg(long, exclusive = true, help_heading = "Settings")]
+    pub(super) man: bool,
+
+    /// Print completions for a shell
+    #[arg(
+        long,
+        value_enum,
+        value_name = "SHELL",
+        exclusive = true,
+        help_heading = "Settings"
+    )]
+    pub(super) completions: Option<Shell>,
+
     /// Print errors only
-    #[arg(short, long, env = "FTSERVE_QUIET", value_parser = BoolishValueParser::new(), help_heading = "What is told")]
+    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = "What is told")]
     quiet: bool,
 
     /// Print a line for each request to standard error, unless --access-log says where
-    #[arg(short, long, env = "FTSERVE_VERBOSE", value_parser = BoolishValueParser::new(), help_heading = "What is told")]
+    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = "What is told")]
     verbose: bool,
 }
 

@@ -46,6 +46,7 @@ pub(super) struct AccessLog {
 enum Message {
     Entry(Box<Entry>),
     Reopen,
+    Move(LogPlace, LogFormat),
     End,
 }
 
@@ -100,6 +101,13 @@ impl AccessLog {
                 .is_ok()
     }
 
+    /// Goes on somewhere else, if it is not there already.
+    pub(super) fn move_to(&self, place: LogPlace, format: LogFormat) {
+        let _ = self
+            .entries
+            .send_timeout(Message::Move(place, format), END_TIMEOUT);
+    }
+
     /// Writes what was reported before and ends, unless the disk hangs.
     pub(super) fn end(self) {
         if self.entries.send_timeout(Message::End, END_TIMEOUT).is_ok() {
@@ -113,8 +121,8 @@ impl AccessLog {
 
 enum Output {
     File(File),
-    StandardOutput,
-    StandardError,
+    Stdout,
+    Stderr,
 }
 
 impl Output {
@@ -123,20 +131,20 @@ impl Output {
             LogPlace::File(path) => {
                 Output::File(OpenOptions::new().append(true).create(true).open(path)?)
             }
-            LogPlace::StandardOutput => Output::StandardOutput,
-            LogPlace::StandardError => Output::StandardError,
+            LogPlace::StandardOutput => Output::Stdout,
+            LogPlace::StandardError => Output::Stderr,
         })
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Output::File(file) => file.write(bytes),
-            Output::StandardOutput => {
+            Output::Stdout => {
                 let mut stdout = io::stdout().lock();
                 let count = stdout.write(bytes)?;
                 stdout.flush().map(|()| count)
             }
-            Output::StandardError => io::stderr().lock().write(bytes),
+            Output::Stderr => io::stderr().lock().write(bytes),
         }
     }
 }
@@ -177,6 +185,14 @@ impl Writer {
                 Ok(Message::Reopen) => {
                     self.write(&mut lines, &mut count);
                     self.reopen();
+                }
+                Ok(Message::Move(place, format)) => {
+                    self.write(&mut lines, &mut count);
+                    self.format = format;
+                    if self.place != place {
+                        self.place = place;
+                        self.reopen();
+                    }
                 }
                 Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => {
                     self.write(&mut lines, &mut count);

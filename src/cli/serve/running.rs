@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cli::serve::args::Setup;
 use crate::cli::serve::beside::Beside;
 use crate::cli::serve::log::AccessLog;
+use crate::cli::serve::reload::Reload;
 use crate::cli::terminal::counted;
 use crate::server::{ServerHandle, TransferCounters};
 
@@ -16,6 +17,7 @@ pub(super) struct Running {
     counters: Arc<TransferCounters>,
     beside: Beside,
     log: Mutex<Option<AccessLog>>,
+    reload: Reload,
     started: Instant,
     drain_timeout: Duration,
     quiet: bool,
@@ -28,12 +30,14 @@ impl Running {
         counters: Arc<TransferCounters>,
         beside: Beside,
         log: Option<AccessLog>,
+        reload: Reload,
     ) -> Running {
         Running {
             handle,
             counters,
             beside,
             log: Mutex::new(log),
+            reload,
             started: Instant::now(),
             drain_timeout: setup.drain_timeout,
             quiet: setup.quiet,
@@ -45,13 +49,15 @@ impl Running {
         self.beside.has_index()
     }
 
-    /// SIGHUP: opens the log anew. `false` if there is nothing to do anew; then the signal means
-    /// the end, as when a terminal is closed.
+    /// SIGHUP: reads the options and opens the log anew. `false` if there is nothing to do anew;
+    /// then the signal means the end, as when a terminal is closed.
     pub(super) fn reload(&self) -> bool {
-        match &*self.log.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(log) => log.reopen(),
-            None => false,
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_file = self.reload.has_file();
+        if has_file {
+            self.reload.apply(log.as_ref());
         }
+        log.as_ref().is_some_and(AccessLog::reopen) || has_file
     }
 
     /// Says so, and lets running transfers finish.
@@ -97,7 +103,8 @@ impl Running {
     }
 }
 
-fn tell(line: &str) {
+/// Says something on standard error.
+pub(super) fn tell(line: &str) {
     // If it cannot be shown, nobody is left to tell.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

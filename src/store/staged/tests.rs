@@ -360,7 +360,7 @@ fn folders_are_made_with_those_above_or_the_reason_is_said() {
     let deep = temp.path().join("a/b/c");
     assert!(matches!(
         StagingFolder::open(&deep),
-        Err(StageError::Io { .. })
+        Err(StageError::Folder { .. })
     ));
     for _already_there in [false, true] {
         StagingFolder::make(&deep).unwrap();

@@ -1,0 +1,162 @@
+//! A configuration file: TOML, whose keys are the names of options.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Command};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{is_setting, name_of};
+use crate::cli::visible;
+
+/// A configuration file that was read.
+pub(in crate::cli) struct ConfigFile {
+    entries: BTreeMap<String, Entry>,
+}
+
+/// One key.
+pub(super) struct Entry {
+    pub(super) words: Vec<String>,
+    /// `FILE:LINE`.
+    pub(super) place: String,
+}
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum ConfigError {
+    /// It cannot be read.
+    #[error("configuration {} cannot be read", shown(.path))]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// It is not what it may be; with the line.
+    #[error("{place}: {reason}")]
+    Wrong { place: String, reason: String },
+}
+
+impl ConfigFile {
+    /// Reads a file whose keys are options of this command.
+    pub(in crate::cli) fn read(path: &Path, command: &Command) -> Result<ConfigFile, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            let reason = format!("file is longer than {FILE_BYTES_MAX} bytes");
+            return Err(unreadable(io::Error::other(reason)));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| unreadable(io::Error::other("it is not UTF-8")))?;
+        ConfigFile::parse(&text, path, command)
+    }
+
+    fn parse(text: &str, path: &Path, command: &Command) -> Result<ConfigFile, ConfigError> {
+        let wrong = |at: usize, reason: String| {
+            let line = text.as_bytes()[..at.min(text.len())]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                + 1;
+            let place = format!("{}:{line}", shown(path));
+            ConfigError::Wrong { place, reason }
+        };
+        let table = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            wrong(at, error.message().trim().to_owned())
+        })?;
+        let mut entries = BTreeMap::new();
+        for (key, value) in table.into_inner() {
+            let (at, key) = (key.span().start, key.into_inner().into_owned());
+            let place = wrong(at, String::new());
+            let arg = command
+                .get_arguments()
+                .find(|arg| is_setting(arg) && name_of(arg) == key && key != "config");
+            let Some(arg) = arg else {
+                return Err(wrong(at, unknown(&key, command)));
+            };
+            let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+            let is_list = matches!(arg.get_action(), ArgAction::Append);
+            let words = words_of(&value, is_switch, is_list).ok_or_else(|| {
+                wrong(
+                    at,
+                    format!("{key} must be {}", expected(is_switch, is_list)),
+                )
+            })?;
+            let ConfigError::Wrong { place, .. } = place else {
+                continue;
+            };
+            entries.insert(key, Entry { words, place });
+        }
+        Ok(ConfigFile { entries })
+    }
+
+    /// What is said of an option.
+    pub(super) fn find(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+}
+
+/// The words of a value, if it is of the right type.
+fn words_of(value: &Spanned<DeValue<'_>>, is_switch: bool, is_list: bool) -> Option<Vec<String>> {
+    let word = |value: &DeValue<'_>| match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().replace('_', "")),
+        DeValue::Float(number) => Some(number.as_str().replace('_', "")),
+        _ => None,
+    };
+    match value.get_ref() {
+        DeValue::Boolean(flag) if is_switch => Some(vec![flag.to_string()]),
+        _ if is_switch => None,
+        DeValue::Array(items) if is_list => items.iter().map(|item| word(item.get_ref())).collect(),
+        value => word(value).map(|word| vec![word]),
+    }
+}
+
+fn expected(is_switch: bool, is_list: bool) -> &'static str {
+    match (is_switch, is_list) {
+        (true, _) => "true or false",
+        (false, true) => "a string, a number, or an array of these",
+        (false, false) => "a string or a number",
+    }
+}
+
+fn unknown(key: &str, command: &Command) -> String {
+    let names = command
+        .get_arguments()
+        .filter(|arg| is_setting(arg))
+        .map(name_of);
+    let close = names
+        .map(|name| (distance(key, &name), name))
+        .min()
+        .filter(|(distance, _)| *distance <= 3);
+    let key = visible(key.as_bytes());
+    match close {
+        Some((_, name)) => format!("{key} is not an option; is it {name}?"),
+        None => format!("{key} is not an option; see ftserve --help"),
+    }
+}
+
+/// How many letters must change to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (above, letter) in one.chars().take(64).enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
+        for at in 0..other.len() {
+            let changed = diagonal + usize::from(letter != other[at]);
+            diagonal = row[at + 1];
+            row[at + 1] = changed.min(row[at] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+fn shown(path: &Path) -> String {
+    visible(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
+const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -1,0 +1,206 @@
+//! Options from the environment and from a file, and what of them may change while it runs.
+
+use std::fs;
+use std::io::Write;
+
+use rustix::process::Signal;
+
+use crate::harness::{Output, Program, Scratch, TestServer};
+
+fn nowhere() -> Program {
+    Program::ftget().args(["127.0.0.1:1/x"])
+}
+
+#[test]
+fn the_command_line_wins_over_a_variable_it_does_not_go_with() {
+    for (variable, value, args) in [
+        ("FTGET_QUIET", "false", &["-v"][..]),
+        ("FTGET_QUIET", "1", &["-v"]),
+        ("FTGET_VERBOSE", "yes", &["-q"]),
+        ("FTGET_DIR", "x", &["-o", "y"]),
+        ("FTGET_OUTPUT", "y", &["-d", "x"]),
+        ("FTGET_IPV6", "true", &["-4"]),
+        ("FTGET_TIMEOUT", "", &[]),
+        ("FTGET_JSON", "", &[]),
+    ] {
+        let here = Scratch::new();
+        let ended = nowhere()
+            .in_folder(here.path())
+            .env(variable, value)
+            .args(args)
+            .run();
+        assert_eq!(
+            ended.code, 4,
+            "{variable}={value} {args:?}: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn every_option_has_a_variable_and_a_wrong_one_is_named() {
+    for (variable, value, word) in [
+        ("FTGET_TIMEOUT", "soon", "not a duration"),
+        ("FTGET_RETRY", "-1", "-1 is not in"),
+        ("FTGET_IF_EXISTS", "maybe", "it may be update, skip"),
+        ("FTGET_LIST", "tall", "it may be short, long"),
+        ("FTGET_MD5", "x", "32 hex digits"),
+        ("FTGET_JSON", "perhaps", ""),
+    ] {
+        let ended = nowhere().env(variable, value).run().expect_code(2);
+        assert!(
+            ended.stderr.contains(&format!("ftget: {variable}: ")) && ended.stderr.contains(word),
+            "{variable}={value}: {}",
+            ended.stderr
+        );
+    }
+    let help = Program::ftserve().arg("--help").run().expect_code(0).text();
+    let page = Program::ftserve().arg("--man").run().expect_code(0).text();
+    let options = help
+        .lines()
+        .filter_map(|line| line.trim_start().split("--").nth(1));
+    let mut found = 0;
+    for option in options.filter_map(|rest| rest.split([' ', '=', '<']).next()) {
+        if ["help", "version", "man", "completions", "check-config"].contains(&option)
+            || !option.chars().all(|c| c == '-' || c.is_ascii_lowercase())
+            || !help.contains(&format!("--{option} <"))
+        {
+            continue;
+        }
+        let variable = format!("FTSERVE_{}", option.to_uppercase().replace('-', "_"));
+        assert!(page.contains(&variable), "{variable} is not in the page");
+        found += 1;
+    }
+    assert!(found > 15, "only {found} options found");
+}
+
+fn check(config: &str) -> Output {
+    let place = Scratch::new();
+    let file = place.write("ftserve.toml", config);
+    Program::ftserve()
+        .arg("--check-config")
+        .arg("-c")
+        .arg(file)
+        .run()
+}
+
+#[test]
+fn a_configuration_is_checked_without_serving() {
+    let good = "bind = [\"127.0.0.1:0\", \"unix:x.sock\"]\npath = \".\"\nport = 9_000\n\
+                limit-rate = \"80mbit\"\nhidden = \"show\"\nquiet = true\ndrain-timeout = 0.5\n";
+    let checked = check(good).expect_code(0);
+    assert_eq!(checked.text(), "the options are right\n");
+    check("# nothing\n").expect_code(0);
+    for (line, words) in [
+        ("colour = 1", "colour is not an option"),
+        ("por = 1", "is it port?"),
+        ("[limits]\nrate = 1", "limits is not an option"),
+        ("port = \"x\"", "port is \"x\""),
+        ("port = 70000", "port is \"70000\""),
+        ("port = true", "port must be a string or a number"),
+        ("port = [1, 2]", "port must be a string or a number"),
+        ("port = 0x10", "port must be"),
+        ("quiet = \"yes\"", "quiet must be true or false"),
+        ("port = 1\nport = 2", "duplicate key"),
+        ("bind = {}", "bind must be"),
+        ("hidden = \"maybe\"", "it may be hide, show"),
+        ("limit-rate = 0", "not a rate above 0"),
+        ("config = \"x\"", "config is not an option"),
+        ("x = [", "unclosed array"),
+        ("\u{1b}[31m = 1", ""),
+    ] {
+        let config = format!("\n\n{line}\n");
+        let refused = check(&config).expect_code(2);
+        let place = if line.contains("port = 2") {
+            "ftserve.toml:4: "
+        } else {
+            "ftserve.toml:3: "
+        };
+        assert!(
+            refused.stderr.contains(place) && refused.stderr.contains(words),
+            "{line}: {}",
+            refused.stderr
+        );
+        assert!(!refused.stderr.contains('\u{1b}'), "{}", refused.stderr);
+    }
+    for missing in ["/nothing/ftserve.toml", "/"] {
+        let refused = Program::ftserve()
+            .args(["--check-config", "-c", missing])
+            .run();
+        assert!(
+            refused.stderr.contains("cannot be read"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(refused.code, 2);
+    }
+    let place = Scratch::new();
+    let latin = place.write("latin", b"path = \"\xe9\"");
+    let refused = Program::ftserve()
+        .arg("--check-config")
+        .arg("-c")
+        .arg(latin)
+        .run();
+    assert!(refused.expect_code(2).stderr.contains("it is not UTF-8"));
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let place = Scratch::new();
+    let root = Scratch::with_files([(".hidden", "x")]);
+    let file = place.write("ftserve.toml", "hidden = \"show\"\nmax-connections = 7\n");
+    let told = |variable: Option<&str>, args: &[&str]| {
+        let mut program = Program::ftserve()
+            .arg("-c")
+            .arg(&file)
+            .args(["-b", "127.0.0.1:0"]);
+        if let Some(value) = variable {
+            program = program.env("FTSERVE_MAX_CONNECTIONS", value);
+        }
+        let program = program.args(args).arg(root.path()).args(["--", "true"]);
+        program.run().expect_code(0).stderr
+    };
+    assert!(told(None, &[]).contains("at most 7 connections"));
+    assert!(told(Some("8"), &[]).contains("at most 8 connections"));
+    assert!(told(Some("8"), &["--max-connections", "9"]).contains("at most 9 connections"));
+}
+
+#[test]
+fn a_hangup_applies_what_can_change_and_says_what_cannot() {
+    let place = Scratch::new();
+    let root = Scratch::with_files([("a", "x")]);
+    let file = place.write("ftserve.toml", "idle-timeout = 300\n");
+    let mut server = TestServer::builder(root.path())
+        .args(["-c".as_ref(), file.as_os_str()])
+        .start();
+    let mut peer = server.connect();
+    peer.ask(r#"{"filename":"a"}"#);
+
+    fs::write(
+        &file,
+        "idle-timeout = \"50ms\"\nport = 1\nhidden = \"show\"\n",
+    )
+    .unwrap();
+    server.signal(Signal::HUP);
+    let said = server
+        .stderr()
+        .wait_until("all changes", |text| text.contains("port has"));
+    assert!(said.contains("idle-timeout is 50ms now"), "{said}");
+    assert!(
+        said.contains("hidden has changed, which needs a restart"),
+        "{said}"
+    );
+    // One that rests goes by the old limit until it is looked at again.
+    peer.ask(r#"{"filename":"a"}"#);
+    peer.expect_eof();
+
+    let mut broken = fs::File::create(&file).unwrap();
+    broken.write_all(b"idle-timeout = \"soon\"\n").unwrap();
+    server.signal(Signal::HUP);
+    server.stderr().wait_until("the trouble", |text| {
+        text.contains("nothing changes: ")
+            && text.contains("ftserve.toml:1: idle-timeout is \"soon\"")
+    });
+    server.connect().ask(r#"{"filename":"a"}"#);
+    server.assert_alive();
+}
