@@ -8,7 +8,7 @@ use crate::wire::attributes::{
     EXPECTED_KIND, EXPECTED_MD5, EXPECTED_MODE, EXPECTED_MTIME, ascii, read_kind, read_md5,
     read_mode, read_mtime, write_attributes,
 };
-use crate::wire::json_reader::{Field, read_object, required};
+use crate::wire::json_reader::{Field, Value, read_object, required};
 use crate::wire::json_writer::{cut_to_written, write_frame};
 use crate::wire::name::{Base64, read_name};
 use crate::wire::{
@@ -119,6 +119,8 @@ pub struct ResponseHeader<'a> {
     pub next: Option<Cow<'a, str>>,
     /// `list`: entries of the folders that begin on this page which the server does not show.
     pub hidden: u64,
+    /// `run`: how the command ended, 0 to 255; 128 + n for a signal.
+    pub exit_status: Option<u8>,
     /// The answer to `hello`.
     pub hello: Option<Hello<'a>>,
 }
@@ -162,6 +164,7 @@ impl ResponseHeader<'_> {
             matched,
             next,
             hidden,
+            exit_status,
             ft,
             ops,
             digests,
@@ -189,6 +192,7 @@ impl ResponseHeader<'_> {
             matched: matched.flag()?.unwrap_or(false),
             next: next.text()?.map(owned),
             hidden: hidden.size()?.unwrap_or(0),
+            exit_status: exit_status.read("an integer between 0 and 255", read_exit_status)?,
             hello: read_hello([ft, ops, digests, writable])?,
         };
         if header.error.is_some() && header.total_size != 0 {
@@ -227,6 +231,13 @@ fn read_echo(
         });
     }
     Ok(Cow::Owned(name))
+}
+
+fn read_exit_status(value: Value<'_>) -> Option<u8> {
+    match value {
+        Value::Unsigned(status) => u8::try_from(status).ok(),
+        _ => None,
+    }
 }
 
 pub(super) fn read_error(field: Field<'_>) -> Result<Option<ErrorReply<'static>>, WireError> {
@@ -317,6 +328,9 @@ impl Serialize for Written<'_> {
         if header.hidden > 0 {
             map.serialize_entry("hidden", &header.hidden)?;
         }
+        if let Some(exit_status) = header.exit_status {
+            map.serialize_entry("exit_status", &exit_status)?;
+        }
         if let Some(hello) = &header.hello {
             map.serialize_entry("ft", &hello.ft)?;
             map.serialize_entry("ops", &hello.ops)?;
@@ -342,7 +356,7 @@ impl Serialize for WrittenError<'_> {
     }
 }
 
-const RESPONSE_KEYS: [&str; 21] = [
+const RESPONSE_KEYS: [&str; 22] = [
     "filename",
     "filename_b64",
     "total_size",
@@ -359,6 +373,7 @@ const RESPONSE_KEYS: [&str; 21] = [
     "match",
     "next",
     "hidden",
+    "exit_status",
     "ft",
     "ops",
     "digests",

@@ -36,7 +36,7 @@ pub use md5_digest::Md5Digest;
 pub use path::{PathError, ResourcePath};
 pub use range::ByteRange;
 pub use received_request::ReceivedRequest;
-pub use request::{Action, Call, GetRequest, ListRequest, RequestId, StatRequest};
+pub use request::{Action, Call, GetRequest, ListRequest, RequestId, RunRequest, StatRequest};
 pub use spelling::{Spelling, classify};
 pub use text::{TEXT_LINE_BYTES_MAX, TextEvent, TextReader};
 pub use timestamp::Timestamp;

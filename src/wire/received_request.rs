@@ -7,7 +7,8 @@ use crate::wire::name::read_name;
 use crate::wire::request::DIGEST;
 use crate::wire::{
     Action, ByteRange, ErrorCode, GetRequest, LIST_CURSOR_BYTES_MAX, LIST_ENTRIES_MAX, ListRequest,
-    Md5Digest, PATH_BYTES_MAX, Refusal, RequestId, ResourcePath, StatRequest, WireError,
+    Md5Digest, PATH_BYTES_MAX, Refusal, RequestId, ResourcePath, RunRequest, StatRequest,
+    WireError,
 };
 
 /// A request as a server read it. What is wrong with the framing is an error of
@@ -70,6 +71,20 @@ impl ReceivedRequest {
         })
     }
 
+    /// A request to run the command that is published under this name.
+    pub fn to_run(name: &[u8]) -> ReceivedRequest {
+        let run = RunRequest {
+            name: name.to_vec(),
+            progress: false,
+        };
+        ReceivedRequest {
+            name: name.to_vec(),
+            id: None,
+            body_size: 0,
+            action: Ok(Action::Run(run)),
+        }
+    }
+
     /// The request that a line of text means: a plain `get` of that name.
     pub fn from_text(name: &[u8]) -> ReceivedRequest {
         ReceivedRequest {
@@ -89,6 +104,7 @@ enum Operation {
     Get,
     Stat,
     List,
+    Run,
     Hello,
 }
 
@@ -104,9 +120,10 @@ fn read_operation(op: Field<'_>, need: Field<'_>) -> Result<Operation, Refusal> 
         None | Some("get") => Ok(Operation::Get),
         Some("stat") => Ok(Operation::Stat),
         Some("list") => Ok(Operation::List),
+        Some("run") => Ok(Operation::Run),
         Some("hello") => Ok(Operation::Hello),
         Some(op) => Err(unsupported(format!(
-            "op {op:?} is not one of get, stat, list and hello"
+            "op {op:?} is not one of get, stat, list, run and hello"
         ))),
     }
 }
@@ -122,6 +139,13 @@ impl Operation {
             Operation::Get => options.get(path()?).map(Action::Get),
             Operation::Stat => options.stat(path()?).map(Action::Stat),
             Operation::List => options.list(path()?).map(Action::List),
+            Operation::Run => match name {
+                Some(name) => Ok(Action::Run(RunRequest {
+                    name,
+                    progress: options.progress,
+                })),
+                None => Err(bad_request(WireError::MissingKey("filename"))),
+            },
             Operation::Hello => Ok(Action::Hello),
         }
     }

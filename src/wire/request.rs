@@ -42,6 +42,8 @@ pub enum Action {
     Stat(StatRequest),
     /// One page of what is in a folder.
     List(ListRequest),
+    /// The output of a published command.
+    Run(RunRequest),
     /// What the server can do; also the ping.
     Hello,
 }
@@ -53,6 +55,7 @@ impl Action {
             Action::Get(_) => "get",
             Action::Stat(_) => "stat",
             Action::List(_) => "list",
+            Action::Run(_) => "run",
             Action::Hello => "hello",
         }
     }
@@ -133,6 +136,15 @@ impl ListRequest {
     }
 }
 
+/// `run`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRequest {
+    /// The name that the command is published under.
+    pub name: Vec<u8>,
+    /// Send `hashing` headers while the client waits.
+    pub progress: bool,
+}
+
 /// A request as a client sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -157,7 +169,7 @@ impl Serialize for Written<'_> {
         let mut map = serializer.serialize_map(None)?;
         match &self.0.action {
             Action::Get(get) => {
-                write_name(&mut map, &get.path)?;
+                write_name(&mut map, get.path.as_bytes())?;
                 if let Some(range) = get.range {
                     map.serialize_entry("offset", &range.offset)?;
                     if let Some(length) = range.length {
@@ -173,7 +185,7 @@ impl Serialize for Written<'_> {
             }
             Action::Stat(stat) => {
                 map.serialize_entry("op", "stat")?;
-                write_name(&mut map, &stat.path)?;
+                write_name(&mut map, stat.path.as_bytes())?;
                 if stat.digest {
                     map.serialize_entry("digests", &[DIGEST])?;
                 }
@@ -181,7 +193,7 @@ impl Serialize for Written<'_> {
             }
             Action::List(list) => {
                 map.serialize_entry("op", "list")?;
-                write_name(&mut map, &list.path)?;
+                write_name(&mut map, list.path.as_bytes())?;
                 if list.recursive {
                     map.serialize_entry("recursive", &true)?;
                 }
@@ -196,6 +208,11 @@ impl Serialize for Written<'_> {
                 }
                 write_flags(&mut map, false, list.progress)?;
             }
+            Action::Run(run) => {
+                map.serialize_entry("op", "run")?;
+                write_name(&mut map, &run.name)?;
+                write_flags(&mut map, false, run.progress)?;
+            }
             Action::Hello => map.serialize_entry("op", "hello")?,
         }
         if let Some(id) = &self.0.id {
@@ -205,10 +222,10 @@ impl Serialize for Written<'_> {
     }
 }
 
-fn write_name<M: SerializeMap>(map: &mut M, path: &ResourcePath) -> Result<(), M::Error> {
-    match std::str::from_utf8(path.as_bytes()) {
+fn write_name<M: SerializeMap>(map: &mut M, name: &[u8]) -> Result<(), M::Error> {
+    match std::str::from_utf8(name) {
         Ok(name) => map.serialize_entry("filename", name),
-        Err(_) => map.serialize_entry("filename_b64", &Base64(path.as_bytes())),
+        Err(_) => map.serialize_entry("filename_b64", &Base64(name)),
     }
 }
 

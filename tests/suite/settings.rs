@@ -170,7 +170,7 @@ fn a_hangup_applies_what_can_change_and_says_what_cannot() {
     let place = Scratch::new();
     let root = Scratch::with_files([("a", "x")]);
     let file = place.write("ftserve.toml", "idle-timeout = 300\n");
-    let mut server = TestServer::builder(root.path())
+    let server = TestServer::builder(root.path())
         .args(["-c".as_ref(), file.as_os_str()])
         .start();
     let mut peer = server.connect();

@@ -1,7 +1,9 @@
 //! The bytes of one answer on their way to a peer: a file's, a range of it, or bytes that were
 //! made for it.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::server::transfer::outbox::Kept;
@@ -26,6 +28,8 @@ pub(super) enum Source<O> {
     },
     /// In memory.
     Memory(Kept),
+    /// In a file that has no name, and so changes no more.
+    Output(File),
 }
 
 impl<O: Object> Body<O> {
@@ -44,6 +48,10 @@ impl<O: Object> Body<O> {
         let room = left.min(buffer.len());
         let (object, stamp) = match &self.source {
             Source::File { object, stamp } => (object, stamp),
+            Source::Output(file) => {
+                let count = FileExt::read_at(file, &mut buffer[..room], self.position)?;
+                return Ok((count > 0).then_some(&buffer[..count]));
+            }
             Source::Memory(kept) => {
                 let from = usize::try_from(self.position).unwrap_or(usize::MAX);
                 return Ok(kept.bytes().get(from..from.saturating_add(room)));

@@ -158,6 +158,7 @@ impl<S: Store> Exchange<'_, S> {
         let nameless = Asked::nothing(since);
         match incoming {
             Incoming::Request(request) => self.answer_request(request, since),
+            Incoming::Line(name) => self.answer_request(self.request_of_line(&name), since),
             Incoming::LongName => {
                 self.refuse(
                     nameless,
@@ -201,8 +202,10 @@ impl<S: Store> Exchange<'_, S> {
             Ok(Action::Get(get)) => self.get(&asked, get),
             Ok(Action::Stat(stat)) => self.stat(&asked, stat),
             Ok(Action::List(list)) => self.list(list),
+            Ok(Action::Run(run)) => self.run_command(run),
             Ok(Action::Hello) => {
-                hello(&asked, self.desk.output.append());
+                let publishes = !self.handler.published.is_empty();
+                hello(&asked, publishes, self.desk.output.append());
                 Ok(Reply::Said {
                     body_bytes: 0,
                     md5: None,
@@ -211,6 +214,14 @@ impl<S: Store> Exchange<'_, S> {
             Err(refusal) => Err(refusal),
         };
         self.settle(asked, reply);
+    }
+
+    /// What a line of text means: `@NAME` is a command, if that is published.
+    fn request_of_line(&self, line: &[u8]) -> ReceivedRequest {
+        match line.strip_prefix(b"@") {
+            Some(name) if self.handler.published.has(name) => ReceivedRequest::to_run(name),
+            _ => ReceivedRequest::from_text(line),
+        }
     }
 
     /// Takes note of what a verb did.

@@ -6,14 +6,18 @@ use crate::server::transfer::conversation::Asked;
 use crate::wire::{Hello, ResponseHeader};
 
 /// Appends the answer to `hello`.
-pub(super) fn hello(asked: &Asked, output: &mut Vec<u8>) {
+pub(super) fn hello(asked: &Asked, publishes: bool, output: &mut Vec<u8>) {
     let text = |word: &'static str| Cow::Borrowed(word);
     let header = ResponseHeader {
         id: asked.id.clone(),
         body_size: Some(0),
         hello: Some(Hello {
             ft: PROTOCOL_VERSION,
-            ops: OPS.map(text).into(),
+            ops: OPS
+                .into_iter()
+                .chain(publishes.then_some("run"))
+                .map(text)
+                .collect(),
             digests: DIGESTS.map(text).into(),
             writable: false,
         }),

@@ -38,6 +38,8 @@ pub(super) struct Input {
 /// What was found in the input.
 pub(super) enum Incoming {
     Request(ReceivedRequest),
+    /// A name as a line of text.
+    Line(Vec<u8>),
     /// A line of text longer than a name may be.
     LongName,
     /// Not a frame, for this reason.
@@ -147,7 +149,7 @@ impl Inbox {
         let (bytes, event) = self.text.next(input.rest(), ended);
         input.take(bytes);
         match event? {
-            TextEvent::Name(name) => Some(Incoming::Request(ReceivedRequest::from_text(&name))),
+            TextEvent::Name(name) => Some(Incoming::Line(name)),
             TextEvent::TooLong => Some(Incoming::LongName),
             TextEvent::Http => Some(Incoming::Http),
         }

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::net::{Deadline, Wait};
 use crate::server::handler::{Disposition, Interest, Rest, Waker};
+use crate::server::published::CommandOutput;
 use crate::server::transfer::conversation::{Asked, Task};
 use crate::server::transfer::digesting::{PROGRESS_INTERVAL, say_progress};
 use crate::server::transfer::exchange::Exchange;
@@ -28,6 +29,8 @@ pub(super) struct Making<O> {
 pub(super) enum Product<O> {
     /// A page of a listing, as far as it is.
     Page(Box<Page>, PageState<O>),
+    /// What a command wrote.
+    Output(Result<CommandOutput, Refusal>),
 }
 
 /// A body in the making, seen from where the work is done.
@@ -94,6 +97,11 @@ impl<S: Store> Exchange<'_, S> {
         match making.product.try_recv() {
             Ok(Product::Page(page, state)) => {
                 let reply = self.take_page(&asked, page, state);
+                self.settle(asked, reply);
+                return None;
+            }
+            Ok(Product::Output(output)) => {
+                let reply = output.map(|output| self.take_output(&asked, output));
                 self.settle(asked, reply);
                 return None;
             }

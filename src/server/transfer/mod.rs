@@ -15,6 +15,7 @@ mod pacing;
 mod page;
 mod patience;
 mod reply;
+mod run;
 mod sending;
 mod stat;
 
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::{Pace, Peer, Stream};
 use crate::server::handler::{ConnectionHandler, Disposition, Turn};
+use crate::server::published::Published;
 pub use crate::server::transfer::conversation::{Conversation, Desk};
 pub use crate::server::transfer::counters::{TransferCounters, TransferStats};
 use crate::server::transfer::exchange::Exchange;
@@ -37,6 +39,7 @@ pub struct TransferHandler<S: Store> {
     /// What all connections together may send.
     pace: Mutex<Pace>,
     counters: Arc<TransferCounters>,
+    published: Arc<Published>,
     observer: Option<Observer>,
     /// Bytes of answers that connections keep while they rest.
     kept_bytes: Arc<AtomicUsize>,
@@ -111,6 +114,7 @@ impl<S: Store> TransferHandler<S> {
             limits: Arc::new(LiveLimits(RwLock::new(limits))),
             pace: Mutex::default(),
             counters: Arc::default(),
+            published: Arc::new(Published::nothing()),
             observer: None,
             kept_bytes: Arc::default(),
             listing_bytes: Arc::default(),
@@ -125,6 +129,11 @@ impl<S: Store> TransferHandler<S> {
     /// What was counted so far, and will be.
     pub fn counters(&self) -> Arc<TransferCounters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Publishes these commands too.
+    pub fn publishing(self, published: Arc<Published>) -> TransferHandler<S> {
+        TransferHandler { published, ..self }
     }
 
     /// Reports every request's end to `observer`.

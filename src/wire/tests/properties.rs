@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::wire::{
     Action, ByteRange, Call, ErrorReply, GetRequest, Hello, Interim, LIST_ENTRIES_MAX, ListEntry,
     ListRequest, Md5Digest, ObjectKind, ReceivedRequest, RequestId, ResourcePath, ResponseHeader,
-    SIZE_MAX, StatRequest, Timestamp, cursor_behind, fuzz, read_cursor, split_frame,
+    RunRequest, SIZE_MAX, StatRequest, Timestamp, cursor_behind, fuzz, read_cursor, split_frame,
 };
 
 fn paths() -> impl Strategy<Value = ResourcePath> {
@@ -89,8 +89,11 @@ fn actions() -> impl Strategy<Value = Action> {
             progress,
         },
     );
+    let runs = (vec(any::<u8>(), 0..40), any::<bool>())
+        .prop_map(|(name, progress)| RunRequest { name, progress });
     prop_oneof![
         gets().prop_map(Action::Get),
+        runs.prop_map(Action::Run),
         lists.prop_map(Action::List),
         stats.prop_map(Action::Stat),
         Just(Action::Hello)
@@ -174,12 +177,13 @@ fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
         any::<bool>(),
         option::of(texts()),
         sizes(),
+        option::of(any::<u8>()),
         option::of(hellos()),
     );
     (first, then, last).prop_map(|(first, then, last)| {
         let (name, total_size, md5, body_size, offset) = first;
         let (kind, mtime, mode, id) = then;
-        let (error, interim, matched, next, hidden, hello) = last;
+        let (error, interim, matched, next, hidden, exit_status, hello) = last;
         ResponseHeader {
             name: name.into(),
             total_size: if error.is_some() { 0 } else { total_size },
@@ -199,6 +203,7 @@ fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
             matched,
             next,
             hidden,
+            exit_status,
             hello,
         }
     })
@@ -315,6 +320,7 @@ proptest! {
             Action::Get(get) => get.path.as_bytes(),
             Action::Stat(stat) => stat.path.as_bytes(),
             Action::List(list) => list.path.as_bytes(),
+            Action::Run(run) => &run.name,
             Action::Hello => b"",
         };
         prop_assert_eq!(&request.name, name);

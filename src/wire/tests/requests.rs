@@ -184,7 +184,7 @@ fn says_how_many_bytes_follow_a_request_that_may_have_none() {
 #[test]
 fn refuses_operations_that_are_not_built_or_not_known() {
     for op in [
-        "offer", "put", "pieces", "run", "tree", "delete", "GET", "", "get ", "\\u0000",
+        "offer", "put", "pieces", "tree", "delete", "GET", "", "get ", "\\u0000",
     ] {
         let json = format!(r#"{{"op":"{op}","filename":"a","offset":"wrong","id":1}}"#);
         assert_eq!(code(&json), ErrorCode::Unsupported, "{op}");

@@ -1,0 +1,358 @@
+//! Commands that are published under a name, and their runs.
+
+mod run;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::run::{Flow, Output, Run, STEP};
+use crate::wire::{ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
+
+/// The commands that a server publishes. Nothing of a peer reaches one but the wish to run it:
+/// a command gets the words it was published with, an empty input, and this process's
+/// environment and folder.
+pub struct Published {
+    commands: BTreeMap<Vec<u8>, Vec<OsString>>,
+    limits: RunLimits,
+    runs: Mutex<Runs>,
+    none_runs: Condvar,
+}
+
+/// Bounds of runs (`PROTOCOL.md`, "Limits").
+#[derive(Clone, Copy, Debug)]
+pub struct RunLimits {
+    /// Runs at once.
+    pub runs_max: usize,
+    /// Bytes of both outputs of one run.
+    pub output_bytes_max: u64,
+    /// How long one run may take.
+    pub time_max: Duration,
+}
+
+/// Why a name cannot be published.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Not a name that a line of text can ask for.
+    #[error("a name consists of letters, digits, dots, dashes and underscores, at most 255")]
+    Name,
+    /// Two commands of one name.
+    #[error("the name is published twice")]
+    Twice,
+    /// There is nothing to run.
+    #[error("there is no program")]
+    NoProgram,
+}
+
+/// What a run came to.
+pub(super) struct CommandOutput {
+    /// Both outputs, the error output last; without a name in any folder.
+    pub(super) file: File,
+    pub(super) bytes: u64,
+    pub(super) md5: Md5Digest,
+    /// 0 to 255; 128 + n for a signal.
+    pub(super) exit_status: u8,
+}
+
+#[derive(Default)]
+struct Runs {
+    running: usize,
+    has_ended: bool,
+}
+
+impl Published {
+    /// These commands, each a name with a program and its arguments.
+    ///
+    /// # Errors
+    /// [`PublishError`], with the name it is about.
+    pub fn new(
+        commands: impl IntoIterator<Item = (Vec<u8>, Vec<OsString>)>,
+        limits: RunLimits,
+    ) -> Result<Published, (Vec<u8>, PublishError)> {
+        let mut named = BTreeMap::new();
+        for (name, words) in commands {
+            let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+            if name.is_empty() || name.len() > PATH_PART_BYTES_MAX || !name.iter().all(is_good) {
+                return Err((name, PublishError::Name));
+            }
+            if words.first().is_none_or(|program| program.is_empty()) {
+                return Err((name, PublishError::NoProgram));
+            }
+            if named.contains_key(&name) {
+                return Err((name, PublishError::Twice));
+            }
+            named.insert(name, words);
+        }
+        Ok(Published {
+            commands: named,
+            limits,
+            runs: Mutex::default(),
+            none_runs: Condvar::new(),
+        })
+    }
+
+    /// No command at all.
+    pub fn nothing() -> Published {
+        Published {
+            commands: BTreeMap::new(),
+            limits: RunLimits::default(),
+            runs: Mutex::default(),
+            none_runs: Condvar::new(),
+        }
+    }
+
+    /// Whether nothing is published.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Whether this name is published.
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        self.commands.contains_key(name)
+    }
+
+    /// Ends every run, now and later, and waits until there is none, or for this long.
+    pub fn end(&self, within: Duration) {
+        let mut runs = self.runs();
+        runs.has_ended = true;
+        let waited = self
+            .none_runs
+            .wait_timeout_while(runs, within, |runs| runs.running > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A place for a run, to be taken before it is begun.
+    ///
+    /// # Errors
+    /// `not_found`, `busy`, `shutting_down`.
+    pub(super) fn take_place(&self, name: &[u8]) -> Result<Place<'_>, Refusal> {
+        let Some(words) = self.commands.get(name) else {
+            let message = "nothing is published under this name";
+            return Err(Refusal::new(ErrorCode::NotFound, message));
+        };
+        let mut runs = self.runs();
+        let (code, message) = if runs.has_ended {
+            (ErrorCode::ShuttingDown, "server is shutting down")
+        } else if runs.running >= self.limits.runs_max {
+            (ErrorCode::Busy, "too many commands run already")
+        } else {
+            runs.running += 1;
+            return Ok(Place {
+                published: self,
+                words,
+            });
+        };
+        Err(Refusal {
+            retry_after_ms: Some(RETRY_AFTER_MS),
+            ..Refusal::new(code, message)
+        })
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place for a run; dropping it gives it up.
+pub(super) struct Place<'p> {
+    published: &'p Published,
+    words: &'p [OsString],
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut runs = self.published.runs();
+        runs.running -= 1;
+        if runs.running == 0 {
+            self.published.none_runs.notify_all();
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Runs the command to its end, in the calling thread. `is_unwanted` is asked now and then;
+    /// whatever ends a run ends all processes of its group.
+    ///
+    /// # Errors
+    /// `too_large`, or `internal`: it cannot be started, took too long, or nobody waits any more.
+    pub(super) fn run(&self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
+        let limits = self.published.limits;
+        let until = Instant::now().checked_add(limits.time_max);
+        let internal = |message: &str| Refusal::new(ErrorCode::Internal, message);
+        let mut run = Run::start(self.words).map_err(|_| internal("command cannot be started"))?;
+        let mut output =
+            Output::new(limits.output_bytes_max).map_err(|_| internal("no room for output"))?;
+        loop {
+            let is_over = run.has_ended();
+            match run.read(&mut output) {
+                Ok(Flow::Ended) => break,
+                // What its children still hold open is not waited for.
+                Ok(Flow::Empty) if is_over => break,
+                Ok(Flow::Some | Flow::Empty) => {}
+                Ok(Flow::TooMuch) => {
+                    let message = format!("output is more than {} bytes", limits.output_bytes_max);
+                    return Err(Refusal::new(ErrorCode::TooLarge, message));
+                }
+                Err(_) => return Err(internal("output cannot be read")),
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                let message = format!("command took longer than {:?}", limits.time_max);
+                return Err(internal(&message));
+            }
+            if is_unwanted() || self.published.runs().has_ended {
+                return Err(internal("nobody waits for it"));
+            }
+        }
+        // Its outputs may be closed before it ends.
+        while !run.has_ended() {
+            if until.is_some_and(|until| Instant::now() >= until) || is_unwanted() {
+                return Err(internal("command took too long"));
+            }
+            std::thread::park_timeout(STEP);
+        }
+        let status = run.end().map_err(|_| internal("command is lost"))?;
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        output
+            .finish(u8::try_from(code).unwrap_or(u8::MAX))
+            .map_err(|_| internal("no room for output"))
+    }
+}
+
+impl Default for RunLimits {
+    fn default() -> RunLimits {
+        RunLimits {
+            runs_max: 4,
+            output_bytes_max: 64 << 20,
+            time_max: Duration::from_secs(60),
+        }
+    }
+}
+
+const RETRY_AFTER_MS: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::digest::Md5Stream;
+
+    fn published(words: &[&str], limits: RunLimits) -> Published {
+        let words = words.iter().map(OsString::from).collect();
+        Published::new([(b"it".to_vec(), words)], limits).unwrap()
+    }
+
+    fn run(script: &str, limits: RunLimits) -> Result<(Vec<u8>, u8), ErrorCode> {
+        let published = published(&["sh", "-c", script], limits);
+        let output = published.take_place(b"it").unwrap().run(|| false);
+        let output = output.map_err(|refusal| refusal.code)?;
+        let mut bytes = vec![0; output.bytes as usize];
+        output.file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(Md5Stream::digest(&bytes), output.md5);
+        assert_eq!(published.runs().running, 0);
+        Ok((bytes, output.exit_status))
+    }
+
+    #[test]
+    fn output_comes_before_error_output_and_the_status_last() {
+        let usual = RunLimits::default();
+        let both = "echo error >&2; echo out; cat; exit 3";
+        assert_eq!(run(both, usual), Ok((b"out\nerror\n".to_vec(), 3)));
+        assert_eq!(run("true", usual), Ok((vec![], 0)));
+        assert_eq!(run("kill -9 $$", usual), Ok((vec![], 137)));
+        let closed = "exec >&- 2>&-; exit 7";
+        assert_eq!(run(closed, usual), Ok((vec![], 7)));
+    }
+
+    #[test]
+    fn what_children_hold_open_is_not_waited_for_and_they_end_too() {
+        let usual = RunLimits::default();
+        let begun = Instant::now();
+        let (out, status) = run("sleep 1000 & echo $!", usual).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert_eq!(status, 0);
+        let pid: i32 = String::from_utf8(out).unwrap().trim().parse().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // Whoever adopts it takes its end note of.
+        let is_there = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.is_ok_and(|stat| !stat.contains(") Z"))
+        };
+        while is_there() {
+            assert!(Instant::now() < deadline, "{pid} is still there");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn time_and_output_are_bounded() {
+        let short = RunLimits {
+            time_max: Duration::from_millis(100),
+            ..RunLimits::default()
+        };
+        assert_eq!(run("sleep 1000", short), Err(ErrorCode::Internal));
+        assert_eq!(
+            run("exec >&- 2>&-; sleep 1000", short),
+            Err(ErrorCode::Internal)
+        );
+        for (bytes_max, expected) in [
+            (9, Err(ErrorCode::TooLarge)),
+            (10, Ok((b"12345\n789\n".to_vec(), 0))),
+            (11, Ok((b"12345\n789\n".to_vec(), 0))),
+        ] {
+            let limits = RunLimits {
+                output_bytes_max: bytes_max,
+                ..RunLimits::default()
+            };
+            assert_eq!(
+                run("echo 12345; echo 789 >&2", limits),
+                expected,
+                "{bytes_max}"
+            );
+        }
+        let endless = RunLimits {
+            output_bytes_max: 1 << 20,
+            ..RunLimits::default()
+        };
+        assert_eq!(run("yes", endless), Err(ErrorCode::TooLarge));
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let published = published(&["true"], RunLimits::default());
+        let places: Vec<_> = (0..4)
+            .map(|_| published.take_place(b"it").unwrap())
+            .collect();
+        let code = |name: &[u8]| published.take_place(name).err().map(|refusal| refusal.code);
+        assert_eq!(code(b"it"), Some(ErrorCode::Busy));
+        assert_eq!(code(b"other"), Some(ErrorCode::NotFound));
+        drop(places);
+        assert_eq!(code(b"it"), None);
+        published.end(Duration::ZERO);
+        assert_eq!(code(b"it"), Some(ErrorCode::ShuttingDown));
+    }
+
+    #[test]
+    fn names_are_words_and_nothing_is_published_twice() {
+        let publish = |names: &[&str]| {
+            let words = || vec![OsString::from("true")];
+            let commands = names.iter().map(|name| (name.as_bytes().to_vec(), words()));
+            Published::new(commands, RunLimits::default())
+                .err()
+                .map(|(_, error)| error)
+        };
+        assert_eq!(publish(&["a", "b-1_x.Y"]), None);
+        assert_eq!(publish(&["a", "a"]), Some(PublishError::Twice));
+        for name in ["", "a/b", "a b", "ä", "@a", "a\n", &"x".repeat(256)] {
+            assert_eq!(publish(&[name]), Some(PublishError::Name), "{name:?}");
+        }
+        assert_eq!(publish(&[&"x".repeat(255)]), None);
+        let nothing = Published::new([(b"a".to_vec(), vec![])], RunLimits::default());
+        assert!(matches!(nothing, Err((_, PublishError::NoProgram))));
+    }
+}

@@ -1,0 +1,194 @@
+//! One run of a command: its processes and its outputs.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, OFlags};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use crate::digest::Md5Stream;
+use crate::server::published::CommandOutput;
+
+/// A running command; dropping it kills its whole group.
+pub(super) struct Run {
+    child: Child,
+    group: Option<Pid>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    /// It has ended, and is still to be waited for: until then its number is nobody else's.
+    is_over: bool,
+}
+
+/// What a look at the outputs gave.
+pub(super) enum Flow {
+    Some,
+    /// Nothing now.
+    Empty,
+    /// Nothing any more.
+    Ended,
+    TooMuch,
+}
+
+impl Run {
+    pub(super) fn start(words: &[OsString]) -> io::Result<Run> {
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let run = Run {
+            group: i32::try_from(child.id()).ok().and_then(Pid::from_raw),
+            child,
+            stdout,
+            stderr,
+            is_over: false,
+        };
+        for pipe in [
+            run.stdout.as_ref().map(AsFd::as_fd),
+            run.stderr.as_ref().map(AsFd::as_fd),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let flags = rustix::fs::fcntl_getfl(pipe)?;
+            rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
+        }
+        Ok(run)
+    }
+
+    pub(super) fn has_ended(&mut self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if !self.is_over
+            && let Some(pid) = self.group
+        {
+            self.is_over = !matches!(waitid(WaitId::Pid(pid), look), Ok(None));
+        }
+        self.is_over
+    }
+
+    /// Ends what is left of its group, and says how it ended itself.
+    pub(super) fn end(&mut self) -> io::Result<ExitStatus> {
+        if let Some(group) = self.group.take() {
+            // Processes that it left behind are part of it.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        self.child.wait()
+    }
+
+    /// Reads what is there, or waits a moment for more.
+    pub(super) fn read(&mut self, output: &mut Output) -> io::Result<Flow> {
+        if self.stdout.is_none() && self.stderr.is_none() {
+            return Ok(Flow::Ended);
+        }
+        let open = [
+            self.stdout.as_ref().map(AsFd::as_fd),
+            self.stderr.as_ref().map(AsFd::as_fd),
+        ];
+        let mut polled: Vec<PollFd<'_>> = open
+            .into_iter()
+            .flatten()
+            .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN))
+            .collect();
+        let step = if self.is_over { Duration::ZERO } else { STEP };
+        let step = Timespec::try_from(step).ok();
+        match poll(&mut polled, step.as_ref()) {
+            Ok(0) => return Ok(Flow::Empty),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let out = read_some(&mut self.stdout, |bytes| output.take(bytes))?;
+        let err = read_some(&mut self.stderr, |bytes| output.take_error(bytes))?;
+        if output.is_too_much() {
+            return Ok(Flow::TooMuch);
+        }
+        Ok(if out || err { Flow::Some } else { Flow::Empty })
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if self.group.is_some() {
+            let _ = self.end();
+        }
+    }
+}
+
+/// Reads once; at its end the pipe is closed. Returns whether there was something.
+fn read_some<P: Read>(
+    pipe: &mut Option<P>,
+    take: impl FnOnce(&[u8]) -> io::Result<()>,
+) -> io::Result<bool> {
+    let Some(open) = pipe else { return Ok(false) };
+    let mut buffer = [0; 64 * 1024];
+    match open.read(&mut buffer) {
+        Ok(0) => *pipe = None,
+        Ok(count) => {
+            take(&buffer[..count])?;
+            return Ok(true);
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) => return Err(error),
+    }
+    Ok(false)
+}
+
+/// Both outputs, as far as they have come.
+pub(super) struct Output {
+    file: File,
+    md5: Md5Stream,
+    bytes: u64,
+    error: Vec<u8>,
+    bytes_max: u64,
+}
+
+impl Output {
+    pub(super) fn new(bytes_max: u64) -> io::Result<Output> {
+        let memory: OwnedFd = rustix::fs::memfd_create("ft-output", MemfdFlags::CLOEXEC)?;
+        Ok(Output {
+            file: File::from(memory),
+            md5: Md5Stream::new(),
+            bytes: 0,
+            error: Vec::new(),
+            bytes_max,
+        })
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.md5.update(bytes);
+        self.file.write_all(bytes)
+    }
+
+    fn take_error(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.error.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.bytes + self.error.len() as u64 > self.bytes_max
+    }
+
+    pub(super) fn finish(mut self, exit_status: u8) -> io::Result<CommandOutput> {
+        let error = std::mem::take(&mut self.error);
+        self.take(&error)?;
+        Ok(CommandOutput {
+            file: self.file,
+            bytes: self.bytes,
+            md5: self.md5.finish(),
+            exit_status,
+        })
+    }
+}
+
+/// How often it is looked whether a run is still wanted, when nothing else happens.
+pub(super) const STEP: Duration = Duration::from_millis(20);

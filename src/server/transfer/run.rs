@@ -1,0 +1,61 @@
+//! `run`: the output of a published command.
+
+use std::sync::Arc;
+use std::thread;
+
+use crate::server::published::CommandOutput;
+use crate::server::transfer::body::{Body, Source};
+use crate::server::transfer::conversation::{Asked, Reply};
+use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::making::{Making, Product};
+use crate::store::Store;
+use crate::wire::{ErrorCode, Refusal, ResponseHeader, RunRequest};
+
+impl<S: Store> Exchange<'_, S> {
+    /// Lets the command run in a thread of its own, of which there are few.
+    pub(super) fn run_command(&mut self, request: RunRequest) -> Result<Reply<S::Object>, Refusal> {
+        let published = Arc::clone(&self.handler.published);
+        // Refused at once, without a thread, if there is no place for it.
+        drop(published.take_place(&request.name)?);
+        let (making, maker) = Making::begin(request.progress, self.turn.waker());
+        let run = move || {
+            let place = published.take_place(&request.name);
+            let output = place.and_then(|place| place.run(|| maker.is_unwanted()));
+            maker.deliver(Product::Output(output));
+        };
+        thread::Builder::new()
+            .name("ft-run".to_owned())
+            .spawn(run)
+            .map_err(|_| Refusal::new(ErrorCode::Internal, "command cannot be started"))?;
+        Ok(Reply::Make(Box::new(making)))
+    }
+
+    /// Answers with what a command wrote.
+    pub(super) fn take_output(&mut self, asked: &Asked, output: CommandOutput) -> Reply<S::Object> {
+        let CommandOutput {
+            file,
+            bytes,
+            md5,
+            exit_status,
+        } = output;
+        let header = ResponseHeader {
+            name: (&asked.name).into(),
+            total_size: bytes,
+            md5: Some(md5),
+            id: asked.id.clone(),
+            exit_status: Some(exit_status),
+            ..ResponseHeader::default()
+        };
+        header.encode(self.desk.output.append());
+        if bytes == 0 {
+            let (body_bytes, md5) = (0, Some(md5));
+            return Reply::Said { body_bytes, md5 };
+        }
+        let body = Body {
+            source: Source::Output(file),
+            position: 0,
+            end: bytes,
+        };
+        Reply::Send { body, md5 }
+    }
+}
