@@ -6,7 +6,7 @@
 pub enum ExitCode {
     /// Everything asked for is present and verified.
     Success = 0,
-    /// Unclassified.
+    /// Unclassified; a command of --exec, or one that the server publishes, did not end with 0.
     Unclassified = 1,
     /// The command line, the configuration or a manifest is wrong.
     Usage = 2,
@@ -55,7 +55,10 @@ impl ExitCode {
             ExitCode::Success,
             "Everything asked for is present and verified",
         ),
-        (ExitCode::Unclassified, "Unclassified"),
+        (
+            ExitCode::Unclassified,
+            "Unclassified; a command of --exec, or one that the server publishes, did not end with 0",
+        ),
         (
             ExitCode::Usage,
             "The command line, the configuration or a manifest is wrong",

@@ -1,10 +1,12 @@
 //! `ftget`: from what was typed to files, lines and an exit code.
 
 mod arguments;
+mod exec;
 mod failure;
 mod help;
 mod list;
 mod meaning;
+mod preview;
 mod progress;
 mod report;
 mod signals;
@@ -26,6 +28,7 @@ use crate::client::{self, ClientError, DownloadResult, Event};
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let order = match Meaning::of(arguments) {
         Ok(Meaning::Fetch(order)) => order,
+        Ok(Meaning::Preview(order)) => return preview::show(&order),
         Ok(Meaning::Manual) => return written(manual::write_page(Typed::command(), &help::MANUAL)),
         Ok(Meaning::Completions(shell)) => {
             return written(manual::write_completions(Typed::command(), shell));

@@ -6,6 +6,7 @@ mod beside;
 mod command;
 mod help;
 mod log;
+mod publish;
 mod reading;
 mod reload;
 mod running;
@@ -31,7 +32,7 @@ use crate::cli::serve::command::Command;
 use crate::cli::serve::log::{AccessLog, shown};
 use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
 use crate::cli::serve::reload::Reload;
-use crate::cli::serve::running::Running;
+use crate::cli::serve::running::{Parts, Running};
 use crate::cli::{ExitCode, manual, visible};
 use crate::digest::Pools;
 use crate::server::{Server, ServerError, TransferHandler};
@@ -118,6 +119,8 @@ fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<R
                 hint: None,
             }
         })?;
+    let published = publish::read(&setup.publish, setup.publish_timeout)?;
+    let published = Arc::new(published);
     let log = match &setup.log {
         None => None,
         Some(place) => Some(AccessLog::start(place.clone(), setup.log_format).map_err(
@@ -137,7 +140,8 @@ fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<R
         Arc::clone(&pools),
         CatalogLimits::for_cores(cores),
     );
-    let mut handler = TransferHandler::new(catalog, setup.limits);
+    let mut handler =
+        TransferHandler::new(catalog, setup.limits).publishing(Arc::clone(&published));
     if let Some(log) = &log {
         handler = handler.observed_by(log.observer());
     }
@@ -149,7 +153,14 @@ fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<R
     })?;
     let beside = Beside::start(&index, &store, &pools, setup.wants_prehash);
     let reload = Reload::new(reading, words, limits);
-    let running = Running::new(setup, server.handle(), counters, beside, log, reload);
+    let parts = Parts {
+        counters,
+        beside,
+        published,
+        log,
+        reload,
+    };
+    let running = Running::new(setup, server.handle(), parts);
     Ok((server, Arc::new(running)))
 }
 

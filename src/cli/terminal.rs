@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::io::{self, IsTerminal};
+
+use clap::ValueEnum;
 
 /// Bytes from a peer, a path or an argument as text that is safe on a terminal and in a log
 /// line: control, direction and other invisible characters and bytes that are not UTF-8
@@ -12,6 +15,29 @@ pub fn visible(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(is_deceptive) => Cow::Borrowed(text),
         Ok(_) | Err(_) => Cow::Owned(escape(bytes)),
+    }
+}
+
+/// Whether what is said is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl ColorChoice {
+    /// Whether lines on standard error are coloured.
+    pub(super) fn applies(self) -> bool {
+        let is_unwanted = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match self {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => io::stderr().is_terminal() && !is_unwanted(),
+        }
     }
 }
 

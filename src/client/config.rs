@@ -14,6 +14,8 @@ pub struct ClientConfig {
     pub progress_timeout: Duration,
     /// The longest time for everything.
     pub whole_timeout: Option<Duration>,
+    /// Bytes per second that one connection may receive.
+    pub rate: Option<u64>,
     /// What happens after a failure that may pass.
     pub retry: RetryPolicy,
     /// What happens if the final name is taken.
@@ -94,6 +96,7 @@ impl Default for ClientConfig {
             connect_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(120),
             whole_timeout: None,
+            rate: None,
             retry: RetryPolicy::default(),
             if_exists: IfExists::Update,
             resume: true,

@@ -1,7 +1,7 @@
 //! Making a connection: every address of a name in turn, within one limit for all.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) fn connect(
     match address {
         Address::Unix(path) => connect_unix(path, limit).map(Stream::Unix).map_err(failed),
         Address::Tcp { host, port } => {
-            let candidates = resolve(host, *port, family)?;
+            let candidates = resolve(host, *port, family, limit)?;
             connect_tcp(&candidates, limit)
                 .map(Stream::Tcp)
                 .map_err(failed)
@@ -43,20 +43,23 @@ pub(super) fn connect(
     }
 }
 
-/// The addresses of a name, never none. The resolver has its own limits.
-fn resolve(host: &str, port: u16, family: AddressFamily) -> Result<Vec<SocketAddr>, ConnectError> {
-    let all = (host, port)
-        .to_socket_addrs()
-        .map_err(|source| ConnectError::Name {
-            host: host.to_owned(),
-            source: Arc::new(source),
-        })?;
+/// The addresses of a name, never none.
+fn resolve(
+    host: &str,
+    port: u16,
+    family: AddressFamily,
+    limit: Duration,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let all = look_up(host, port, limit).map_err(|source| ConnectError::Name {
+        host: host.to_owned(),
+        source: Arc::new(source),
+    })?;
     let (wanted, family): (fn(&SocketAddr) -> bool, _) = match family {
         AddressFamily::Any => (|_| true, "IP"),
         AddressFamily::V4 => (SocketAddr::is_ipv4, "IPv4"),
         AddressFamily::V6 => (SocketAddr::is_ipv6, "IPv6"),
     };
-    let addresses: Vec<SocketAddr> = all.filter(wanted).collect();
+    let addresses: Vec<SocketAddr> = all.into_iter().filter(wanted).collect();
     if addresses.is_empty() {
         return Err(ConnectError::NoneOfFamily {
             host: host.to_owned(),
@@ -64,6 +67,26 @@ fn resolve(host: &str, port: u16, family: AddressFamily) -> Result<Vec<SocketAdd
         });
     }
     Ok(addresses)
+}
+
+/// Asks the system's resolver, which may take minutes and cannot be called off: it is left to
+/// itself then, in a thread of its own.
+fn look_up(host: &str, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (found_in, found) = crossbeam_channel::bounded(1);
+    let host = host.to_owned();
+    std::thread::Builder::new()
+        .name("ft-resolve".to_owned())
+        .spawn(move || {
+            let found = (host.as_str(), port).to_socket_addrs();
+            // Nobody may wait any more.
+            let _ = found_in.send(found.map(Iterator::collect));
+        })?;
+    found
+        .recv_timeout(limit)
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn connect_tcp(candidates: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {

@@ -75,6 +75,8 @@ pub struct Downloaded {
     pub elapsed: Duration,
     /// Requests that were sent for it.
     pub attempts: u32,
+    /// Of a published command: how it ended, 0 to 255; 128 + n for a signal.
+    pub exit_status: Option<u8>,
 }
 
 /// What was done for a file.

@@ -123,6 +123,7 @@ impl<'a> Job<'a> {
         self.continued = partial.is_some();
         let question = Question {
             path: self.download.path.clone(),
+            is_command: false,
             offset: partial.as_ref().map_or(0, StagedFile::bytes),
             // The two cannot be asked together.
             have_md5: self.have.filter(|_| partial.is_none()).map(|have| have.md5),
@@ -149,6 +150,7 @@ impl<'a> Job<'a> {
             action,
             elapsed: self.begun.map(|begun| begun.elapsed()).unwrap_or_default(),
             attempts: self.attempts,
+            exit_status: None,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::client::question::{check_name, refusal};
+use crate::client::question::{await_header, refusal};
 use crate::client::receive::read_small;
 use crate::client::retry::{Attempts, Verdict, judge};
 use crate::client::{
@@ -119,7 +119,7 @@ impl<'c> Listing<'c> {
             self.ask(&mut session)?;
         }
         let receiving = &mut session.receiving;
-        let header = await_header(&self.folder.path, receiving)?;
+        let header = await_header(&self.folder.path, receiving, |_, _| {})?;
         if let Some(error) = &header.error {
             let refusal = refusal(error);
             if refusal.code == Some(ErrorCode::NotADirectory) && self.after.is_none() {
@@ -230,7 +230,7 @@ impl<'c> Listing<'c> {
             progress: true,
         };
         send(session, Action::Stat(stat))?;
-        let header = await_header(path, &mut session.receiving)?;
+        let header = await_header(path, &mut session.receiving, |_, _| {})?;
         let kind = match (&header.error, header.kind) {
             (None, Some(kind)) if kind != ObjectKind::Directory => kind,
             _ => return Err(refusal.into()),
@@ -256,31 +256,6 @@ impl<'c> Listing<'c> {
 fn send(session: &mut Session, action: Action) -> Result<(), ClientError> {
     session.sending.send(&Call { action, id: None })?;
     session.sending.flush()
-}
-
-/// The header that answers, after those that say how far it is.
-fn await_header(
-    path: &ResourcePath,
-    receiving: &mut ReceivingHalf,
-) -> Result<ResponseHeader<'static>, ClientError> {
-    let limit = receiving.progress_timeout();
-    let mut deadline = Deadline::after(Instant::now(), Wait::Hashing, limit);
-    let mut last = None;
-    loop {
-        let header = receiving.header()?;
-        check_name(path, &header)?;
-        let Some(interim) = &header.interim else {
-            return Ok(header);
-        };
-        let now = Instant::now();
-        let position = (header.total_size, interim.done);
-        if last != Some(position) {
-            last = Some(position);
-            deadline = Deadline::after(now, Wait::Hashing, limit);
-        } else if deadline.is_over(now) {
-            return Err(receiving.timed_out(Wait::Hashing));
-        }
-    }
 }
 
 /// A page ends at 1 MiB; a server that takes this for "with the entry that exceeds it" is

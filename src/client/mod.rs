@@ -61,12 +61,14 @@ mod follow;
 mod job;
 mod listing;
 mod pour;
+mod preview;
 mod question;
 mod receive;
 mod retry;
 mod round;
 mod session;
 mod settle;
+mod spool;
 mod verify;
 
 pub use batch::{DownloadResult, download};
@@ -79,6 +81,7 @@ pub use event::{Action, Downloaded, Event, PROGRESS_INTERVAL};
 pub use job::Download;
 pub use listing::{Folder, Listing, Page};
 pub use pour::{Pour, pour};
+pub use preview::{Prospect, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! they may be used.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -13,6 +14,7 @@ use crate::client::event::PROGRESS_INTERVAL;
 use crate::client::question::{Answer, Content, Question};
 use crate::client::receive::{SMALL_FILE_BYTES_MAX, read_small};
 use crate::client::retry::{Attempts, Verdict, judge};
+use crate::client::spool::Spool;
 use crate::client::{
     Action, ClientConfig, ClientError, DownloadResult, Downloaded, Event, ProtocolError,
     ReceivingHalf, Session,
@@ -21,19 +23,24 @@ use crate::digest::Md5Stream;
 use crate::net::Address;
 use crate::wire::{Md5Digest, ResourcePath};
 
-/// One file whose bytes are poured out.
+/// Something whose bytes are poured out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pour {
     /// The server.
     pub address: Address,
-    /// The file's path there.
+    /// The file's path there, or the name that a command is published under.
     pub path: ResourcePath,
+    /// It is a published command: its output is wanted. It is run once, whatever happens.
+    pub is_command: bool,
     /// Only this content will do.
     pub want_md5: Option<Md5Digest>,
+    /// Keep everything in a file without a name in this folder until it is verified.
+    pub spool: Option<PathBuf>,
 }
 
 /// Downloads one file into `output`. Up to 256 KiB it is verified before a byte goes out;
-/// a larger one goes out as it comes, and **only a success says that it was right**. A
+/// a larger one goes out as it comes, unless it is spooled, and **only a success says that it
+/// was right**. A
 /// retry goes on behind what is out, in the same content or not at all. In the events it
 /// is download 0.
 ///
@@ -53,6 +60,7 @@ pub fn pour(
         content: None,
         poured: 0,
         hasher: None,
+        spool: None,
         fresh: false,
         questions: 0,
     };
@@ -63,6 +71,7 @@ pub fn pour(
         action: Action::Fetched,
         elapsed: begun.elapsed(),
         attempts: pouring.questions,
+        exit_status: content.exit_status,
     });
     on_event(match &result {
         Ok(downloaded) => Event::Done {
@@ -83,6 +92,7 @@ struct Pouring<'p> {
     content: Option<Content>,
     poured: u64,
     hasher: Option<Hasher>,
+    spool: Option<Spool>,
     fresh: bool,
     questions: u32,
 }
@@ -104,9 +114,14 @@ impl Pouring<'_> {
             };
             let retry_after = match judge(&error, false, self.fresh) {
                 // What is out cannot be taken back.
-                Verdict::AskFresh if self.poured == 0 => {
+                Verdict::AskFresh if self.poured == 0 || self.spool.is_some() => {
+                    (self.poured, self.content, self.hasher, self.spool) = (0, None, None, None);
                     self.fresh = true;
                     continue;
+                }
+                // A command that may have been run is not run again.
+                Verdict::MayPass(_) if self.pour.is_command && self.questions > 0 => {
+                    return Err(error);
                 }
                 Verdict::MayPass(retry_after) => retry_after,
                 _ => return Err(error),
@@ -127,6 +142,7 @@ impl Pouring<'_> {
         self.questions += 1;
         let question = Question {
             path: self.pour.path.clone(),
+            is_command: self.pour.is_command,
             offset: self.poured,
             have_md5: None,
             want_md5: self
@@ -169,13 +185,31 @@ impl Pouring<'_> {
             return Ok(content);
         }
         self.content = Some(content);
-        self.pour_body(receiving, &content, output, on_event)?;
+        if let Some(folder) = &self.pour.spool
+            && self.spool.is_none()
+        {
+            self.spool = Some(Spool::with_room(folder, content.total_size)?);
+        }
+        match self.spool.take() {
+            Some(mut spool) => {
+                let poured = self.pour_body(receiving, &content, &mut spool, on_event);
+                self.spool = Some(spool);
+                poured?;
+            }
+            None => self.pour_body(receiving, &content, output, on_event)?,
+        }
         output.flush().map_err(output_error)?;
         let found = self
             .hasher
             .take()
             .map_or_else(|| Md5Stream::new().finish(), Hasher::finish);
         check(&content, found)?;
+        if let Some(spool) = &mut self.spool {
+            spool
+                .pour(output)
+                .and_then(|()| output.flush())
+                .map_err(output_error)?;
+        }
         Ok(content)
     }
 

@@ -6,13 +6,15 @@ use crate::client::{ClientError, ProtocolError, ReceivingHalf, ServerRefusal};
 use crate::net::{Deadline, Wait};
 use crate::wire::{
     Action, ByteRange, Call, ErrorCode, ErrorReply, GetRequest, Md5Digest, ResourcePath,
-    ResponseHeader, Timestamp,
+    ResponseHeader, RunRequest, Timestamp,
 };
 
 /// One question about one file.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     pub(super) path: ResourcePath,
+    /// It is a published command, to be run.
+    pub(super) is_command: bool,
     /// Where to continue the content `want_md5`; 0 asks for the whole file.
     pub(super) offset: u64,
     pub(super) have_md5: Option<Md5Digest>,
@@ -37,6 +39,8 @@ pub(super) struct Content {
     pub(super) md5: Md5Digest,
     pub(super) mtime: Option<Timestamp>,
     pub(super) mode: Option<u32>,
+    /// How a command ended.
+    pub(super) exit_status: Option<u8>,
 }
 
 impl Content {
@@ -47,6 +51,16 @@ impl Content {
 
 impl Question {
     pub(super) fn call(&self) -> Call {
+        if self.is_command {
+            let run = RunRequest {
+                name: self.path.as_bytes().to_vec(),
+                progress: true,
+            };
+            return Call {
+                action: Action::Run(run),
+                id: None,
+            };
+        }
         let range = (self.offset > 0).then_some(ByteRange {
             offset: self.offset,
             length: None,
@@ -65,31 +79,14 @@ impl Question {
     }
 
     /// Reads headers until one answers the question. `on_hashing` hears how far the server's
-    /// digest is, and how large the file. An interim header counts as progress only if the
-    /// digest has advanced.
+    /// digest is, and how large the file.
     pub(super) fn await_answer(
         &self,
         receiving: &mut ReceivingHalf,
-        mut on_hashing: impl FnMut(u64, u64),
+        on_hashing: impl FnMut(u64, u64),
     ) -> Result<Answer, ClientError> {
-        let limit = receiving.progress_timeout();
-        let mut deadline = Deadline::after(Instant::now(), Wait::Hashing, limit);
-        let mut furthest = None;
-        loop {
-            let header = receiving.header()?;
-            check_name(&self.path, &header)?;
-            let Some(interim) = &header.interim else {
-                return Ok(self.check(&header)?);
-            };
-            let now = Instant::now();
-            if Some(interim.done) > furthest {
-                furthest = Some(interim.done);
-                deadline = Deadline::after(now, Wait::Hashing, limit);
-                on_hashing(interim.done, header.total_size);
-            } else if deadline.is_over(now) {
-                return Err(receiving.timed_out(Wait::Hashing));
-            }
-        }
+        let header = await_header(&self.path, receiving, on_hashing)?;
+        Ok(self.check(&header)?)
     }
 
     fn check(&self, header: &ResponseHeader<'_>) -> Result<Answer, ProtocolError> {
@@ -135,15 +132,40 @@ impl Question {
             md5,
             mtime: header.mtime,
             mode: header.mode,
+            exit_status: header.exit_status,
         }))
     }
 }
 
-/// Whether an answer is about what was asked for.
-pub(super) fn check_name(
+/// Reads headers until one is no interim one. Such a one counts as progress only if the digest
+/// has advanced.
+pub(super) fn await_header(
     path: &ResourcePath,
-    header: &ResponseHeader<'_>,
-) -> Result<(), ProtocolError> {
+    receiving: &mut ReceivingHalf,
+    mut on_hashing: impl FnMut(u64, u64),
+) -> Result<ResponseHeader<'static>, ClientError> {
+    let limit = receiving.progress_timeout();
+    let mut deadline = Deadline::after(Instant::now(), Wait::Hashing, limit);
+    let mut furthest = None;
+    loop {
+        let header = receiving.header()?;
+        check_name(path, &header)?;
+        let Some(interim) = &header.interim else {
+            return Ok(header);
+        };
+        let now = Instant::now();
+        if Some(interim.done) > furthest {
+            furthest = Some(interim.done);
+            deadline = Deadline::after(now, Wait::Hashing, limit);
+            on_hashing(interim.done, header.total_size);
+        } else if deadline.is_over(now) {
+            return Err(receiving.timed_out(Wait::Hashing));
+        }
+    }
+}
+
+/// Whether an answer is about what was asked for.
+fn check_name(path: &ResourcePath, header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
     if *header.name != *path.as_bytes() {
         return Err(ProtocolError::OtherName {
             asked: path.as_bytes().to_vec(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::connect::connect;
 use crate::client::{ClientConfig, ClientError, SessionError};
-use crate::net::{Address, Deadline, Stream, Wait};
+use crate::net::{Address, Deadline, Pace, Stream, Wait, portion};
 use crate::wire::{Call, ResponseHeader, split_frame};
 
 /// One connection to a server. The halves may be used by two threads.
@@ -37,6 +37,8 @@ pub struct ReceivingHalf {
     end: usize,
     progress_timeout: Duration,
     whole: Option<Deadline>,
+    rate: Option<u64>,
+    pace: Pace,
     // What the socket has been told, to tell it only what is new.
     socket_timeout: Duration,
 }
@@ -53,15 +55,10 @@ impl Session {
     ) -> Result<Session, ClientError> {
         let left = whole.map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
         let stream = connect(address, config.family, config.connect_timeout.min(left))?;
-        Session::over(stream, config.progress_timeout, whole)
-            .map_err(|source| broken(Wait::Connect, source))
+        Session::over(stream, config, whole).map_err(|source| broken(Wait::Connect, source))
     }
 
-    fn over(
-        stream: Stream,
-        progress_timeout: Duration,
-        whole: Option<Deadline>,
-    ) -> io::Result<Session> {
+    fn over(stream: Stream, config: &ClientConfig, whole: Option<Deadline>) -> io::Result<Session> {
         let other = match &stream {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
             Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
@@ -71,8 +68,10 @@ impl Session {
             buffer: vec![0; RECEIVE_BUFFER_BYTES].into(),
             start: 0,
             end: 0,
-            progress_timeout,
+            progress_timeout: config.progress_timeout,
             whole,
+            rate: config.rate,
+            pace: Pace::default(),
             socket_timeout: Duration::MAX,
         };
         Ok(Session {
@@ -167,12 +166,20 @@ impl ReceivingHalf {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
+        let mut room = self.buffer.len() - self.end;
+        if let Some(rate) = self.rate {
+            room = usize::try_from(portion(rate, room as u64)).unwrap_or(room);
+        }
         loop {
             self.arm_timeout(wait)?;
-            match self.stream.read(&mut self.buffer[self.end..]) {
+            match self
+                .stream
+                .read(&mut self.buffer[self.end..self.end + room])
+            {
                 Ok(0) => return Err(SessionError::CutOff(wait).into()),
                 Ok(read) => {
                     self.end += read;
+                    self.keep_to_rate(read);
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -181,6 +188,16 @@ impl ReceivingHalf {
                 }
                 Err(source) => return Err(broken(wait, source)),
             }
+        }
+    }
+
+    /// Waits until as much may be received again; meanwhile the server is held back.
+    fn keep_to_rate(&mut self, bytes: usize) {
+        if let Some(rate) = self.rate {
+            let now = Instant::now();
+            self.pace.reserve(bytes as u64, rate, now);
+            let free = self.pace.reserve(0, rate, now);
+            std::thread::sleep(free.saturating_duration_since(now));
         }
     }
 

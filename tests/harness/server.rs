@@ -234,10 +234,17 @@ impl ProcessFacts {
 
     /// Its children.
     pub fn children(&self) -> Vec<u32> {
-        let path = format!("/proc/{0}/task/{0}/children", self.pid);
-        let text = fs::read_to_string(path).expect("the children of a child");
-        text.split_whitespace()
-            .map(|pid| pid.parse().expect("a process id"))
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).expect("threads");
+        let lists = tasks
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        lists
+            .flat_map(|list| {
+                let pids = list
+                    .split_whitespace()
+                    .map(|pid| pid.parse().expect("a pid"));
+                pids.collect::<Vec<u32>>()
+            })
             .collect()
     }
 

@@ -9,7 +9,8 @@ use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
 
 use super::help;
-use crate::cli::parse_duration;
+use crate::cli::terminal::ColorChoice;
+use crate::cli::{parse_duration, parse_rate};
 use crate::wire::Md5Digest;
 
 /// Download files from an ftserve server; a file appears under its name only when verified.
@@ -20,7 +21,8 @@ pub(super) struct Typed {
     #[arg(
         required = true,
         value_name = "SOURCE",
-        help = "HOST:PATH, HOST:PORT/PATH, [V6]:PORT/PATH, ft://HOST[:PORT]/PATH or unix:/SOCKET:PATH"
+        help = "HOST:PATH, HOST:PORT/PATH, [V6]:PORT/PATH, ft://HOST[:PORT]/PATH or unix:/SOCKET:PATH; \
+                @NAME as PATH runs the command that the server publishes as NAME"
     )]
     pub(super) sources: Vec<OsString>,
 
@@ -30,6 +32,12 @@ pub(super) struct Typed {
     /// Folder for the files; it is made if it is missing
     #[arg(short, long, value_name = "DIR", help_heading = WHERE)]
     pub(super) dir: Option<PathBuf>,
+    /// With -o -: let nothing out before all of it is verified
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = WHERE)]
+    pub(super) spool: bool,
+    /// Run this command on each verified file: words, without a shell; the file comes last
+    #[arg(long, value_name = "CMD", help_heading = WHERE)]
+    pub(super) exec: Option<String>,
     /// What to do if the name is taken
     #[arg(long, value_enum, value_name = "WHAT", default_value = "update", help_heading = WHERE)]
     pub(super) if_exists: TypedIfExists,
@@ -48,6 +56,9 @@ pub(super) struct Typed {
     /// With --list: what is in the folders below, too
     #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) recursive: bool,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "exec", "spool"], help_heading = WHAT)]
+    pub(super) dry_run: bool,
     /// This md5 and no other
     #[arg(long, value_name = "HEX", value_parser = parse_md5, help_heading = WHAT)]
     pub(super) md5: Option<Md5Digest>,
@@ -72,6 +83,9 @@ pub(super) struct Typed {
     /// Longest time for everything
     #[arg(long, value_name = "S", value_parser = parse_limit, help_heading = TIME)]
     pub(super) max_time: Option<Duration>,
+    /// The most to receive per second: 10M is 10 MiB, 80mbit are bits
+    #[arg(long, alias = "bwlimit", value_name = "RATE", value_parser = parse_rate, help_heading = TIME)]
+    pub(super) limit_rate: Option<u64>,
     /// Attempts after one that was cut off or refused for now; progress begins the count anew.
     /// Given, it also waits for a server that cannot be reached [default: 3]
     #[arg(long, value_name = "N", help_heading = TIME)]
@@ -95,6 +109,9 @@ pub(super) struct Typed {
     /// How to show progress on standard error; auto: a bar on a terminal
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", help_heading = SHOW)]
     pub(super) progress: ProgressStyle,
+    /// Whether what is said is coloured; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", help_heading = SHOW)]
+    pub(super) color: ColorChoice,
     /// Errors only, and no progress
     #[arg(short, long, value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = SHOW)]
     pub(super) quiet: bool,

@@ -1,6 +1,7 @@
 //! What a command line means, or why it means nothing.
 
 use std::collections::HashSet;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -22,6 +23,8 @@ use crate::wire::ResourcePath;
 /// What a command line means.
 pub(super) enum Meaning {
     Fetch(Order),
+    /// Only say what would be done.
+    Preview(Order),
     List(ListOrder),
     Manual,
     Completions(Shell),
@@ -42,6 +45,9 @@ pub(super) struct Order {
     pub(super) config: ClientConfig,
     pub(super) json: bool,
     pub(super) progress: ProgressStyle,
+    /// The words of a command that is run on each file.
+    pub(super) exec: Option<Vec<String>>,
+    pub(super) is_coloured: bool,
     pub(super) quiet: bool,
     pub(super) verbose: bool,
 }
@@ -135,15 +141,42 @@ impl Typed {
             return Err(NoOrder::Meaningless(sentence.to_owned()));
         }
         let destination = self.destination().map_err(NoOrder::Meaningless)?;
+        let exec = self
+            .exec_words(&destination)
+            .map_err(NoOrder::Meaningless)?;
         let config = self.config();
-        Ok(Meaning::Fetch(Order {
+        let order = Order {
             destination,
             config,
             json: self.json,
             progress: self.progress,
+            exec,
+            is_coloured: self.color.applies(),
             quiet: self.quiet,
             verbose: self.verbose,
-        }))
+        };
+        match (self.dry_run, &order.destination) {
+            (false, _) => Ok(Meaning::Fetch(order)),
+            (true, Destination::Files(_)) => Ok(Meaning::Preview(order)),
+            (true, Destination::StandardOutput(_)) => {
+                let sentence = "--dry-run is for files, not for standard output";
+                Err(NoOrder::Meaningless(sentence.to_owned()))
+            }
+        }
+    }
+
+    fn exec_words(&self, destination: &Destination) -> Result<Option<Vec<String>>, String> {
+        let Some(command) = &self.exec else {
+            return Ok(None);
+        };
+        if matches!(destination, Destination::StandardOutput(_)) {
+            return Err("--exec is for files, not for standard output".to_owned());
+        }
+        match shlex::split(command) {
+            Some(words) if !words.is_empty() => Ok(Some(words)),
+            Some(_) => Err("--exec has no command".to_owned()),
+            None => Err("--exec has a quote that does not end".to_owned()),
+        }
     }
 
     fn list_order(&self, style: ListStyle) -> Result<ListOrder, String> {
@@ -198,13 +231,21 @@ impl Typed {
                 }
             }
         }
+        if let Some(pour) = self.command_to_run()? {
+            return Ok(Destination::StandardOutput(pour));
+        }
+        if self.spool && self.output.as_deref().is_none_or(|output| output != "-") {
+            return Err("--spool goes with -o -".to_owned());
+        }
         if let Some(output) = &self.output {
             let (location, path) = read_source(&self.sources[0])?;
             if output == "-" || output == "/dev/stdout" {
                 let pour = Pour {
                     address: location.address,
                     path,
+                    is_command: false,
                     want_md5: self.md5,
+                    spool: self.spool.then(env::temp_dir),
                 };
                 return Ok(Destination::StandardOutput(pour));
             }
@@ -250,6 +291,37 @@ impl Typed {
         Ok(Destination::Files(downloads))
     }
 
+    /// The command to run, if the one source is one: `@NAME` in every form but the URL, where
+    /// it is the file of that name.
+    fn command_to_run(&self) -> Result<Option<Pour>, String> {
+        let is_url = |source: &OsStr| source.as_bytes().starts_with(b"ft://");
+        for source in self.sources.iter().filter(|source| !is_url(source)) {
+            let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
+            let Some(name) = location.path.strip_prefix(b"@") else {
+                continue;
+            };
+            if self.sources.len() > 1 {
+                return Err(format!("{} is a command, and runs alone", shown(source)));
+            }
+            if self.dir.is_some() || self.output.as_deref().is_some_and(|output| output != "-") {
+                return Err(format!(
+                    "what {} writes goes to standard output; redirect it with >",
+                    shown(source)
+                ));
+            }
+            let path =
+                ResourcePath::parse(name).map_err(|error| format!("{}: {error}", shown(source)))?;
+            return Ok(Some(Pour {
+                address: location.address,
+                path,
+                is_command: true,
+                want_md5: self.md5,
+                spool: Some(env::temp_dir()),
+            }));
+        }
+        Ok(None)
+    }
+
     fn config(&self) -> ClientConfig {
         let defaults = RetryPolicy::default();
         ClientConfig {
@@ -261,6 +333,7 @@ impl Typed {
             connect_timeout: self.connect_timeout,
             progress_timeout: self.timeout,
             whole_timeout: self.max_time,
+            rate: self.limit_rate,
             retry: RetryPolicy {
                 retries_max: self.retry.unwrap_or(defaults.retries_max),
                 delay: self.retry_delay,

@@ -2,11 +2,14 @@
 //! end one exit code for all.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::exec;
 use super::failure::{classify, hint, sentence};
 use super::list::Failures;
 use super::meaning::{Destination, Order};
@@ -25,7 +28,9 @@ pub(super) struct Reporter<'a> {
     bytes: u64,
     // Many files fail alike if there is no connection: it is said once.
     last_failure: String,
-    json_failed: bool,
+    json_failed: Option<io::Error>,
+    /// Of commands that were run: not the downloads'.
+    own_failures: Failures,
 }
 
 impl<'a> Reporter<'a> {
@@ -36,7 +41,8 @@ impl<'a> Reporter<'a> {
             started: Instant::now(),
             bytes: 0,
             last_failure: String::new(),
-            json_failed: false,
+            json_failed: None,
+            own_failures: Failures::default(),
         }
     }
 
@@ -71,7 +77,7 @@ impl<'a> Reporter<'a> {
     pub(super) fn end(mut self, results: &[DownloadResult]) -> ExitCode {
         self.progress.end();
         let (mut done, mut failed) = (0_u64, 0_u64);
-        let mut failures = Failures::default();
+        let mut failures = std::mem::take(&mut self.own_failures);
         for result in results {
             match result {
                 Ok(_) => done += 1,
@@ -91,8 +97,13 @@ impl<'a> Reporter<'a> {
             secs: self.started.elapsed().as_secs_f64(),
             code: code as u8,
         });
-        if code == ExitCode::Success && self.json_failed {
-            return ExitCode::LocalFile;
+        if let Some(error) = self.json_failed.take() {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.line(&format!("cannot write to standard output: {error}"));
+            }
+            if code == ExitCode::Success {
+                return ExitCode::LocalFile;
+            }
         }
         code
     }
@@ -106,6 +117,7 @@ impl<'a> Reporter<'a> {
             action,
             elapsed,
             attempts,
+            exit_status,
         } = downloaded;
         let (action, resumed_from) = match action {
             Action::Fetched => ("fetched", None),
@@ -125,6 +137,14 @@ impl<'a> Reporter<'a> {
                 "{path}: {action}, {size} in {secs:.2} s, as {name}"
             ));
         }
+        let exec_status = self.run_on(index, downloaded);
+        if let Some(status) = exit_status.filter(|status| *status != 0) {
+            self.line(&format!(
+                "{}: command ended with {status}",
+                visible(path.as_bytes())
+            ));
+            self.own_failures.add(ExitCode::Unclassified);
+        }
         self.json(&Done {
             v: 1,
             event: "done",
@@ -139,7 +159,35 @@ impl<'a> Reporter<'a> {
                 .map(|name| String::from_utf8_lossy(name.as_bytes())),
             secs: elapsed.as_secs_f64(),
             attempts: *attempts,
+            exit_status: *exit_status,
+            exec_status,
         });
+    }
+
+    /// Runs the command of `--exec`; says how it ended, if there is one to run.
+    fn run_on(&mut self, index: usize, downloaded: &Downloaded) -> Option<i32> {
+        let words = self.order.exec.as_ref()?;
+        let Destination::Files(downloads) = &self.order.destination else {
+            return None;
+        };
+        let name = downloaded.name.as_ref()?;
+        if downloaded.action == Action::Skipped {
+            return None;
+        }
+        let file = downloads[index]
+            .folder
+            .join(OsStr::from_bytes(name.as_bytes()));
+        let ended = exec::run(words, &file, self.order.json);
+        let shown = visible(name.as_bytes()).into_owned();
+        match &ended {
+            Ok(0) => {}
+            Ok(code) => self.line(&format!("{shown}: --exec ended with {code}")),
+            Err(error) => self.line(&format!("{shown}: --exec cannot be run: {error}")),
+        }
+        if !matches!(ended, Ok(0)) {
+            self.own_failures.add(ExitCode::Unclassified);
+        }
+        Some(ended.unwrap_or(127))
     }
 
     fn tell_failed(&mut self, index: usize, error: &ClientError) {
@@ -163,7 +211,8 @@ impl<'a> Reporter<'a> {
         if !closed && !self.json_on_stderr() && human != self.last_failure {
             self.line(&human);
             if let Some(hint) = hint(error) {
-                self.progress.line(&format!("hint: {hint}"));
+                let label = self.paint("hint:", DIM);
+                self.progress.line(&format!("{label} {hint}"));
             }
             self.last_failure = human;
         }
@@ -179,7 +228,16 @@ impl<'a> Reporter<'a> {
     }
 
     fn line(&self, text: &str) {
-        self.progress.line(&format!("ftget: {text}"));
+        let label = self.paint("ftget:", BOLD);
+        self.progress.line(&format!("{label} {text}"));
+    }
+
+    fn paint(&self, text: &str, style: &str) -> String {
+        if self.order.is_coloured {
+            format!("\x1b[{style}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn json_on_stderr(&self) -> bool {
@@ -200,7 +258,7 @@ impl<'a> Reporter<'a> {
         } else {
             writeln!(io::stdout(), "{line}")
         };
-        self.json_failed |= written.is_err();
+        self.json_failed = self.json_failed.take().or(written.err());
     }
 }
 
@@ -228,6 +286,10 @@ struct Done<'a> {
     name: Option<Cow<'a, str>>,
     secs: f64,
     attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_status: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exec_status: Option<i32>,
 }
 
 #[derive(Serialize)]
@@ -252,3 +314,7 @@ struct Summary {
     secs: f64,
     code: u8,
 }
+
+/// Select Graphic Rendition (ECMA-48, 8.3.117).
+const BOLD: &str = "1";
+const DIM: &str = "2";

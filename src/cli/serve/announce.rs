@@ -50,6 +50,11 @@ pub(super) fn announce(setup: &Setup, running: &Running) -> io::Result<()> {
     if running.has_index() {
         text += &format!("digests are remembered in {}\n", setup.index);
     }
+    if !setup.publish.is_empty() {
+        let names = setup.publish.iter().filter_map(|text| text.split_once('='));
+        let names: Vec<String> = names.map(|(name, _)| format!("@{name}")).collect();
+        text += &format!("commands: {}\n", names.join(" "));
+    }
     if let Some(address) = handle.local_addresses().first() {
         let separator = if matches!(address, Address::Unix(_)) {
             ':'

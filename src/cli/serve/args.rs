@@ -75,6 +75,14 @@ pub(super) struct Args {
     #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
     no_prehash: bool,
 
+    /// Command whose output is served to who asks for @NAME; words, without a shell; repeatable
+    #[arg(long, value_name = "NAME=CMD", help_heading = "Commands")]
+    publish: Vec<String>,
+
+    /// How long such a command may run
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration, help_heading = "Commands")]
+    publish_timeout: Duration,
+
     /// Threads that serve connections [default: 4 for each core, at least 8]
     #[arg(long, value_name = "N", value_parser = worker_count, help_heading = "Limits")]
     workers: Option<usize>,
@@ -175,6 +183,8 @@ pub(super) struct Setup {
     pub(super) wants_prehash: bool,
     pub(super) server: ServerConfig,
     pub(super) limits: TransferLimits,
+    pub(super) publish: Vec<String>,
+    pub(super) publish_timeout: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) command: Option<Vec<OsString>>,
     pub(super) log: Option<LogPlace>,
@@ -217,6 +227,8 @@ impl Setup {
                 rate_per_connection: args.limit_rate_per_connection,
                 ..TransferLimits::default()
             },
+            publish: args.publish,
+            publish_timeout: args.publish_timeout,
             drain_timeout: args.drain_timeout,
             command: (!args.command.is_empty()).then_some(args.command),
             log: match args.access_log {

@@ -9,13 +9,14 @@ use crate::cli::serve::beside::Beside;
 use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reload::Reload;
 use crate::cli::terminal::counted;
-use crate::server::{ServerHandle, TransferCounters};
+use crate::server::{Published, ServerHandle, TransferCounters};
 
 /// A server that runs, with all that belongs to it.
 pub(super) struct Running {
     pub(super) handle: ServerHandle,
     counters: Arc<TransferCounters>,
     beside: Beside,
+    published: Arc<Published>,
     log: Mutex<Option<AccessLog>>,
     reload: Reload,
     started: Instant,
@@ -23,19 +24,29 @@ pub(super) struct Running {
     quiet: bool,
 }
 
+/// What belongs to a server.
+pub(super) struct Parts {
+    pub(super) counters: Arc<TransferCounters>,
+    pub(super) beside: Beside,
+    pub(super) published: Arc<Published>,
+    pub(super) log: Option<AccessLog>,
+    pub(super) reload: Reload,
+}
+
 impl Running {
-    pub(super) fn new(
-        setup: &Setup,
-        handle: ServerHandle,
-        counters: Arc<TransferCounters>,
-        beside: Beside,
-        log: Option<AccessLog>,
-        reload: Reload,
-    ) -> Running {
+    pub(super) fn new(setup: &Setup, handle: ServerHandle, parts: Parts) -> Running {
+        let Parts {
+            counters,
+            beside,
+            published,
+            log,
+            reload,
+        } = parts;
         Running {
             handle,
             counters,
             beside,
+            published,
             log: Mutex::new(log),
             reload,
             started: Instant::now(),
@@ -80,6 +91,7 @@ impl Running {
 
     /// Keeps what was learnt and said, and sums it up.
     pub(super) fn end(&self) {
+        self.published.end(RUNS_END_TIMEOUT);
         self.beside.end();
         let log = self
             .log
@@ -108,3 +120,6 @@ pub(super) fn tell(line: &str) {
     // If it cannot be shown, nobody is left to tell.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
+
+/// Commands that still run are killed; this long is waited for that.
+const RUNS_END_TIMEOUT: Duration = Duration::from_secs(2);

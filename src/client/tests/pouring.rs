@@ -10,7 +10,9 @@ fn pour_from(server: &ScriptedServer) -> (Vec<u8>, DownloadResult) {
     let wanted = Pour {
         address: server.address.clone(),
         path: ResourcePath::parse(b"f").unwrap(),
+        is_command: false,
         want_md5: None,
+        spool: None,
     };
     let mut output = Vec::new();
     let result = pour(&wanted, &config(), &mut output, &mut |_| {});
@@ -111,7 +113,9 @@ fn an_output_that_is_closed_ends_it() {
         let wanted = Pour {
             address: server.address.clone(),
             path: ResourcePath::parse(b"f").unwrap(),
+            is_command: false,
             want_md5: None,
+            spool: None,
         };
         let error = pour(&wanted, &config(), &mut Closed, &mut |_| {}).unwrap_err();
         assert!(matches!(error, ClientError::Output(_)), "{error:?}");

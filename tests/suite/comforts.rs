@@ -1,0 +1,281 @@
+//! What makes `ftget` pleasant in scripts and by hand.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Program, Scratch, TestServer, md5_hex, noise};
+
+struct Place {
+    server: TestServer,
+    here: Scratch,
+    root: Scratch,
+}
+
+impl Place {
+    fn with(files: &[(&str, &[u8])]) -> Place {
+        let root = Scratch::with_files(files.iter().copied());
+        Place {
+            server: TestServer::plain(root.path()),
+            here: Scratch::new(),
+            root,
+        }
+    }
+
+    fn ftget(&self, args: &[&str], paths: &[&str]) -> Program {
+        let sources = paths.iter().map(|path| self.server.source(path));
+        Program::ftget()
+            .in_folder(self.here.path())
+            .args(args)
+            .args(sources)
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_a_run_would_do_and_does_nothing() {
+    let big = noise(1, 400_000);
+    let place = Place::with(&[
+        ("new", b"1"),
+        ("same", b"22"),
+        ("other", b"333"),
+        ("big", &big),
+    ]);
+    place.here.write("same", "22");
+    place.here.write("other", "not that");
+    let md5 = md5_hex(&big);
+    let tag = &md5_hex("big")[..16];
+    place
+        .here
+        .write(format!(".ft-{tag}-{md5}.part"), &big[..100_000]);
+    let before = place.here.names();
+    let told = place
+        .ftget(&["-n"], &["new", "same", "other", "big", "nothing"])
+        .run();
+    let told = told.expect_code(11);
+    assert_eq!(
+        told.text(),
+        "new: would be fetched, 1 byte\nsame: is there already, 2 bytes\n\
+         other: would be replaced, 3 bytes\nbig: would be resumed, 400000 bytes\n"
+    );
+    assert!(
+        told.stderr.contains("/nothing: server says not_found"),
+        "{}",
+        told.stderr
+    );
+    assert_eq!(place.here.names(), before);
+    assert_eq!(place.here.read("other"), b"not that");
+    let json = place
+        .ftget(&["-n", "--json", "--if-exists", "skip"], &["same", "new"])
+        .run();
+    let events = json.expect_code(0).json_lines();
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| event["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(told, ["skipped", "fetched"]);
+    let exists = place
+        .ftget(&["-n", "--if-exists", "error"], &["same"])
+        .run();
+    exists.expect_code(12);
+    // A folder that would be made is not.
+    place
+        .ftget(&["-n", "-d", "deep/er"], &["new"])
+        .run()
+        .expect_code(0);
+    assert!(!place.here.join("deep").exists());
+    // What was told comes true.
+    place
+        .ftget(&[], &["new", "same", "other", "big"])
+        .run()
+        .expect_code(0);
+    assert_eq!(place.here.read("big"), big);
+}
+
+#[test]
+fn a_command_runs_on_each_file_when_it_is_in_place() {
+    let place = Place::with(&[("-rf", b"a"), ("b c", b"b"), ("$(id)", b"c")]);
+    let ran = place.ftget(
+        &["--exec", "sh -c 'printf \"%s|\" \"$@\"; cat \"$1\"' it"],
+        &["-rf", "b c", "$(id)"],
+    );
+    let ran = ran.run().expect_code(0);
+    let mut parts: Vec<String> = ran
+        .text()
+        .split_inclusive(['a', 'b', 'c'])
+        .map(str::to_owned)
+        .collect();
+    parts.sort();
+    assert!(
+        ran.text().contains("./-rf|a") && ran.text().contains("./b c|b"),
+        "{}",
+        ran.text()
+    );
+    assert!(ran.text().contains("./$(id)|c"), "{}", ran.text());
+    // Present already is verified, too; skipped is not.
+    let again = place
+        .ftget(&["--exec", "echo"], &["-rf"])
+        .run()
+        .expect_code(0);
+    assert_eq!(again.text(), "./-rf\n");
+    let skipped = place
+        .ftget(&["--exec", "echo", "--if-exists", "skip"], &["-rf"])
+        .run();
+    assert_eq!(skipped.expect_code(0).text(), "");
+    let json = place.ftget(
+        &["--json", "--exec", "sh -c 'echo noise; exit 7'"],
+        &["-rf"],
+    );
+    let json = json.run().expect_code(1);
+    assert_eq!(json.json_lines()[0]["exec_status"], 7);
+    assert!(
+        json.stderr.contains("--exec ended with 7"),
+        "{}",
+        json.stderr
+    );
+    let missing = place
+        .ftget(&["--exec", "/nothing/here"], &["-rf"])
+        .run()
+        .expect_code(1);
+    assert!(
+        missing.stderr.contains("--exec cannot be run"),
+        "{}",
+        missing.stderr
+    );
+    for bad in ["", "  ", "sh -c 'open"] {
+        place.ftget(&["--exec", bad], &["-rf"]).run().expect_code(2);
+    }
+    place
+        .ftget(&["--exec", "cat", "-o", "-"], &["-rf"])
+        .run()
+        .expect_code(2);
+}
+
+#[test]
+fn spooled_output_is_nothing_or_all_of_it() {
+    let content = noise(1, 3_000_000);
+    let place = Place::with(&[("big", &content)]);
+    let good = place
+        .ftget(&["--spool", "-o", "-"], &["big"])
+        .run()
+        .expect_code(0);
+    assert!(good.stdout == content);
+    let wrong = [
+        "--spool",
+        "-o",
+        "-",
+        "--md5",
+        "00000000000000000000000000000000",
+    ];
+    let refused = place.ftget(&wrong, &["big"]).run().expect_code(13);
+    assert!(refused.stdout.is_empty());
+    place.ftget(&["--spool"], &["big"]).run().expect_code(2);
+    assert_eq!(place.here.names(), Vec::<std::ffi::OsString>::new());
+    let full = place
+        .ftget(&["--spool", "-o", "-"], &["big"])
+        .env("TMPDIR", "/nothing/here");
+    full.run().expect_code(3);
+}
+
+#[test]
+fn a_rate_is_kept_and_a_slow_client_is_no_stalled_one() {
+    let content = noise(1, 500_000);
+    let place = Place::with(&[("big", &content)]);
+    for flag in ["--limit-rate", "--bwlimit"] {
+        let begun = Instant::now();
+        let args = [flag, "400K", "--timeout", "300ms"];
+        place.ftget(&args, &["big"]).run().expect_code(0);
+        assert!(
+            begun.elapsed() > Duration::from_millis(700),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert!(place.here.read("big") == content);
+        fs::remove_file(place.here.join("big")).unwrap();
+    }
+    for bad in ["0", "fast", "-1", "1x", ""] {
+        place
+            .ftget(&["--limit-rate", bad], &["big"])
+            .run()
+            .expect_code(2);
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_who_wants_them() {
+    let place = Place::with(&[]);
+    let told = |args: &[&str]| place.ftget(args, &["nothing"]).run().expect_code(11).stderr;
+    assert!(told(&["--color", "always"]).contains("\u{1b}[1mftget:\u{1b}[0m "));
+    for plain in [&[][..], &["--color", "never"], &["--color", "auto"]] {
+        assert!(!told(plain).contains('\u{1b}'), "{plain:?}");
+    }
+}
+
+#[test]
+fn a_full_standard_output_is_said_and_a_closed_one_is_not() {
+    let place = Place::with(&[("a", b"x")]);
+    let source = place.server.source("a");
+    let run = |command: &str| {
+        Program::system("sh", "dash")
+            .in_folder(place.here.path())
+            .args(["-c", command])
+            .arg(env!("CARGO_BIN_EXE_ftget"))
+            .arg(&source)
+            .run()
+    };
+    let full = run("exec \"$0\" --json \"$1\" > /dev/full").expect_code(3);
+    assert!(
+        full.stderr
+            .contains("cannot write to standard output: No space"),
+        "{}",
+        full.stderr
+    );
+    assert_eq!(place.here.read(Path::new("a")), b"x");
+    assert_eq!(place.root.read("a"), b"x");
+}
+
+#[test]
+fn permissions_that_the_umask_forbids_are_not_given() {
+    let place = Place::with(&[("open", b"x")]);
+    let mode = |mode| -> fs::Permissions { std::os::unix::fs::PermissionsExt::from_mode(mode) };
+    fs::set_permissions(place.root.join("open"), mode(0o777)).unwrap();
+    let source = place.server.source("open");
+    for (umask, expected) in [("027", 0o750), ("077", 0o700), ("000", 0o777)] {
+        Program::system("sh", "dash")
+            .in_folder(place.here.path())
+            .args([
+                "-c",
+                &format!("umask {umask}; exec \"$0\" --if-exists overwrite \"$1\""),
+            ])
+            .arg(env!("CARGO_BIN_EXE_ftget"))
+            .arg(&source)
+            .run()
+            .expect_code(0);
+        let meta = fs::metadata(place.here.join("open")).unwrap();
+        let found = std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777;
+        assert_eq!(found, expected, "umask {umask}");
+    }
+}
+
+#[test]
+fn trouble_with_the_folder_names_the_folder_and_devices_have_a_hint() {
+    let place = Place::with(&[("a", b"x")]);
+    place.here.write("file", "");
+    let told = place
+        .ftget(&["-d", "file/deeper"], &["a"])
+        .run()
+        .expect_code(3)
+        .stderr;
+    assert!(told.contains("cannot make the folder file"), "{told}");
+    let told = place
+        .ftget(&["-o", "missing/x"], &["a"])
+        .run()
+        .expect_code(3)
+        .stderr;
+    assert!(told.contains("cannot open the folder missing"), "{told}");
+    let told = place
+        .ftget(&["-o", "/dev/null"], &["a"])
+        .run()
+        .expect_code(3)
+        .stderr;
+    assert!(told.contains("use -o - and redirect"), "{told}");
+}

@@ -1,0 +1,271 @@
+//! Published commands: their output as a transfer, their bounds, and that nothing of a peer
+//! reaches them.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{Program, Scratch, TestServer, ftget, md5_hex};
+
+fn publishing(root: &Scratch, commands: &[&str], more: &[&str]) -> TestServer {
+    let publish = commands.iter().flat_map(|command| ["--publish", command]);
+    let args: Vec<&str> = publish.chain(more.iter().copied()).collect();
+    TestServer::builder(root.path()).args(args).start()
+}
+
+/// Seconds to sleep that no other test, and no other run of this one, sleeps.
+fn long(number: u32) -> String {
+    format!("9{:07}{number}", std::process::id())
+}
+
+/// Waits until no process has this word in its command line.
+#[track_caller]
+fn wait_until_gone(word: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let is_there = || {
+        let processes = fs::read_dir("/proc").expect("processes").flatten();
+        let lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        lines
+            .map(|line| String::from_utf8_lossy(&line).into_owned())
+            .any(|line| line.contains(word) && !line.contains("--publish"))
+    };
+    while is_there() {
+        assert!(Instant::now() < deadline, "{word} still runs");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn output_comes_with_its_digest_and_the_status_as_a_frame_and_as_text() {
+    let root = Scratch::with_files([("@up", "a file of that name")]);
+    let server = publishing(
+        &root,
+        &["up=printf 'a  b'", "sad=sh -c 'echo e >&2; exit 4'"],
+        &[],
+    );
+    let mut peer = server.connect();
+    let answer = peer.ask(r#"{"op":"run","filename":"up","id":1}"#);
+    answer.assert_file("up", b"a  b");
+    assert_eq!((answer.size("exit_status"), answer.size("id")), (0, 1));
+    let sad = peer.ask(r#"{"op":"run","filename":"sad"}"#);
+    sad.assert_file("sad", b"e\n");
+    assert_eq!(sad.size("exit_status"), 4);
+    // Only `run` runs anything.
+    peer.ask(r#"{"filename":"@up"}"#)
+        .assert_file("@up", b"a file of that name");
+    assert_eq!(
+        peer.ask(r#"{"op":"stat","filename":"@up"}"#)
+            .size("total_size"),
+        19
+    );
+    assert_eq!(peer.ask(r#"{"filename":"up"}"#).code(), Some("not_found"));
+    let hello = peer.ask(r#"{"op":"hello"}"#);
+    assert_eq!(
+        hello.header["ops"],
+        json!(["get", "stat", "list", "hello", "run"])
+    );
+
+    let mut text = server.connect();
+    text.send(b"@up\n@missing\n@up x\n@up;id\n");
+    text.read_answer().assert_file("up", b"a  b");
+    for _ in 0..3 {
+        assert_eq!(text.read_answer().code(), Some("not_found"));
+    }
+}
+
+#[test]
+fn names_that_are_not_published_run_nothing() {
+    let root = Scratch::new();
+    let server = publishing(&root, &["up=true"], &[]);
+    let mut peer = server.connect();
+    for name in ["", "other", "@up", "up ", "up;id", "../up", "up\n", "sh"] {
+        let answer = peer.ask(json!({"op": "run", "filename": name}).to_string());
+        assert_eq!(answer.code(), Some("not_found"), "{name:?}");
+    }
+    assert_eq!(peer.ask(r#"{"op":"run"}"#).code(), Some("bad_request"));
+    let none = TestServer::plain(root.path());
+    let answer = none.connect().ask(r#"{"op":"run","filename":"up"}"#);
+    assert_eq!(answer.code(), Some("not_found"));
+}
+
+#[test]
+fn a_command_gets_an_empty_input_and_its_words_and_nothing_else() {
+    let root = Scratch::new();
+    let show =
+        "show=sh -c 'cat; printf \"%s|\" \"$0\" \"$@\"; env | grep -c 127.0.0.1' a 'b c' '*'";
+    let server = publishing(&root, &[show], &[]);
+    let answer = server.connect().ask(r#"{"op":"run","filename":"show"}"#);
+    answer.assert_file("show", b"a|b c|*|0\n");
+}
+
+#[test]
+fn what_writes_too_much_or_never_ends_is_ended_with_all_its_processes() {
+    let root = Scratch::new();
+    let server = publishing(
+        &root,
+        &[
+            "gib=head -c 1073741824 /dev/zero",
+            &format!("ever=sh -c 'sleep {} & sleep {}'", long(1), long(2)),
+            &format!("forks=sh -c 'sleep {} & echo done'", long(3)),
+            "leaves=sh -c '(setsid sleep 0.01; echo late >&2) & echo now'",
+            "dies=sh -c 'kill -SEGV $$'",
+        ],
+        &["--publish-timeout", "400ms"],
+    );
+    let mut peer = server.connect();
+    let mut run = |name: &str| peer.ask(json!({"op": "run", "filename": name}).to_string());
+    assert_eq!(run("ever").code(), Some("internal"));
+    wait_until_gone(&long(1));
+    wait_until_gone(&long(2));
+    run("forks").assert_file("forks", b"done\n");
+    wait_until_gone(&long(3));
+    assert!(run("leaves").body.starts_with(b"now\n"));
+    assert_eq!(run("dies").size("exit_status"), 139);
+    let begun = server.facts().rss_kib();
+    let server = publishing(&root, &["gib=head -c 1073741824 /dev/zero"], &[]);
+    let answer = server.connect().ask(r#"{"op":"run","filename":"gib"}"#);
+    assert_eq!(answer.code(), Some("too_large"));
+    let grown = server.facts().rss_kib().saturating_sub(begun);
+    assert!(grown < 100 << 10, "{grown} KiB");
+}
+
+#[test]
+fn four_run_at_once_and_a_fifth_is_busy_until_one_ends() {
+    let root = Scratch::new();
+    let gate = root.join("gate");
+    let wait = format!(
+        "wait=sh -c 'until test -e {}; do sleep 0.01; done'",
+        gate.display()
+    );
+    let server = publishing(&root, &[&wait], &[]);
+    let mut peers: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for peer in &mut peers {
+        peer.send_frame(r#"{"op":"run","filename":"wait"}"#);
+    }
+    let mut fifth = server.connect();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // Until all four have begun, the fifth may be one of the first four itself.
+    while server.facts().children().len() < 4 {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let busy = fifth.ask(r#"{"op":"run","filename":"wait"}"#);
+    assert_eq!(busy.code(), Some("busy"), "{}", busy.text);
+    assert!(busy.header["error"]["retry_after_ms"].as_u64().is_some());
+    fs::write(&gate, "").unwrap();
+    for peer in &mut peers {
+        assert_eq!(peer.read_answer().size("exit_status"), 0);
+    }
+    assert_eq!(
+        fifth
+            .ask(r#"{"op":"run","filename":"wait"}"#)
+            .size("exit_status"),
+        0
+    );
+}
+
+#[test]
+fn a_command_ends_with_who_asked_and_with_the_server() {
+    let root = Scratch::new();
+    let server = publishing(&root, &[&format!("ever=sleep {}", long(4))], &[]);
+    let mut peer = server.connect();
+    peer.send_frame(r#"{"op":"run","filename":"ever"}"#);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.facts().children().is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    peer.reset();
+    wait_until_gone(&long(4));
+
+    let mut server = publishing(&root, &[&format!("ever=sleep {}", long(5))], &[]);
+    let mut peer = server.connect();
+    peer.send_frame(r#"{"op":"run","filename":"ever"}"#);
+    while server.facts().children().is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let ended = server.terminate();
+    assert_eq!(ended, 143);
+    assert_eq!(peer.read_answer().code(), Some("shutting_down"));
+    wait_until_gone(&long(5));
+}
+
+#[test]
+fn what_cannot_be_published_is_said_before_anything_is_served() {
+    let root = Scratch::with_files([("plain", "no program")]);
+    let plain = format!("x={}", root.join("plain").display());
+    for (commands, code, word) in [
+        (
+            &["x=/nothing/at/all"][..],
+            3,
+            "there is no program /nothing/at/all",
+        ),
+        (&["x=no-such-program-anywhere -x"], 3, "there is no program"),
+        (&[&plain], 3, "there is no program"),
+        (&["x"], 2, "write NAME=PROGRAM"),
+        (&["=true"], 2, "a name consists of"),
+        (&["a/b=true"], 2, "a name consists of"),
+        (&["x="], 2, "there is no program"),
+        (&["x=sh -c 'open"], 2, "a quote does not end"),
+        (&["x=true", "x=false"], 2, "published twice"),
+    ] {
+        let publish = commands.iter().flat_map(|command| ["--publish", command]);
+        let program = Program::ftserve().args(["-b", "127.0.0.1:0"]).args(publish);
+        let refused = program.arg(root.path()).run().expect_code(code);
+        assert!(
+            refused.stderr.contains(word),
+            "{commands:?}: {}",
+            refused.stderr
+        );
+    }
+}
+
+#[test]
+fn a_program_that_vanishes_later_is_an_error_without_a_path() {
+    let root = Scratch::new();
+    let program = root.write("tool", "#!/bin/sh\necho it\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&program, mode).unwrap();
+    let server = publishing(&root, &[&format!("tool={}", program.display())], &[]);
+    let mut peer = server.connect();
+    peer.ask(r#"{"op":"run","filename":"tool"}"#)
+        .assert_file("tool", b"it\n");
+    fs::remove_file(&program).unwrap();
+    let answer = peer.ask(r#"{"op":"run","filename":"tool"}"#);
+    assert_eq!(answer.code(), Some("internal"));
+    assert!(!answer.message().contains("tool"), "{}", answer.message());
+}
+
+#[test]
+fn ftget_runs_a_command_once_and_lets_out_what_is_verified() {
+    let root = Scratch::with_files([("@up", "file")]);
+    let count = root.join("count");
+    let commands = [
+        format!(
+            "up=sh -c 'echo x >> {}; head -c 3000000 /dev/zero'",
+            count.display()
+        ),
+        "sad=sh -c 'echo bad news; exit 9'".to_owned(),
+    ];
+    let server = publishing(&root, &commands.each_ref().map(String::as_str), &[]);
+    let here = Scratch::new();
+    let at = |path: &str| format!("{}/{path}", server.addr());
+    let up = ftget([at("@up")]).expect_code(0);
+    assert_eq!(md5_hex(&up.stdout), md5_hex(vec![0; 3_000_000]));
+    assert_eq!(fs::read_to_string(&count).unwrap(), "x\n");
+    let sad = ftget([at("@sad")]).expect_code(1);
+    assert_eq!(sad.text(), "bad news\n");
+    assert_eq!(sad.stderr, "ftget: sad: command ended with 9\n");
+    let json = ftget(["--json".to_owned(), at("@sad")]).expect_code(1);
+    assert!(json.stderr.contains("\"exit_status\":9"), "{}", json.stderr);
+    ftget([at("@none")]).expect_code(11);
+    ftget([at("@up"), at("@sad")]).expect_code(2);
+    ftget(["-o".to_owned(), "x".to_owned(), at("@up")]).expect_code(2);
+    let file = Program::ftget().arg(format!("ft://{}/@up", server.addr()));
+    file.in_folder(here.path()).run().expect_code(0);
+    assert_eq!(here.read(Path::new("@up")), b"file");
+    assert_eq!(fs::read_to_string(&count).unwrap(), "x\n");
+}
