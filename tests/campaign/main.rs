@@ -1,5 +1,6 @@
 //! Long runs of the real programs in trouble: killed at any moment, fed files that change
-//! under them, and asked by one honest client amid a crowd.
+//! under them, asked by one honest client amid a crowd, sharing an index with programs that are
+//! killed, and listing very many files.
 //!
 //! Without arguments, as `cargo test` runs it, each campaign is short. The long ones:
 //!
@@ -7,6 +8,9 @@
 //! cargo test --release --test campaign -- kill --rounds 1000 --seed 7
 //! cargo test --release --test campaign -- changing --rounds 1000
 //! cargo test --release --test campaign -- crowd --full
+//! cargo test --release --test campaign -- stale --rounds 2000
+//! cargo test --release --test campaign -- sharing --rounds 200
+//! cargo test --release --test campaign -- listing --rounds 1000000
 //! ```
 //!
 //! Everything random comes from the seed and the number of the round. A failure names both;
@@ -23,9 +27,12 @@ mod harness;
 mod changing;
 mod crowd;
 mod kill;
+mod listing;
 mod mapping;
 mod published;
 mod random;
+mod sharing;
+mod stale;
 mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,10 +108,10 @@ impl Options {
 /// Runs the campaigns named, or all of them.
 #[derive(Parser)]
 struct Args {
-    /// kill, changing, crowd; another word, such as a filter meant for other tests, runs none
+    /// kill, changing, crowd, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
     names: Vec<String>,
 
-    /// Rounds of each campaign; for crowd: requests
+    /// Rounds of each campaign; for crowd: requests; for stale: changes; for listing: files
     #[arg(long)]
     rounds: Option<u32>,
 
@@ -157,8 +164,11 @@ struct Libtest {
 type Campaign = fn(&Options) -> String;
 
 /// Name, rounds of a short run, and the campaign itself, which panics if it fails.
-const CAMPAIGNS: [(&str, u32, Campaign); 3] = [
+const CAMPAIGNS: [(&str, u32, Campaign); 6] = [
     ("kill", 50, kill::run),
     ("changing", 100, changing::run),
     ("crowd", 100, crowd::run),
+    ("stale", 60, stale::run),
+    ("sharing", 5, sharing::run),
+    ("listing", 20_000, listing::run),
 ];

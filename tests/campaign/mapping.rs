@@ -112,7 +112,7 @@ fn stamp(path: &PathBuf) -> [i64; 6] {
 
 /// Every page is written once before the server looks, so that the kernel has moved the
 /// times for good; the second write goes to pages that are dirty already.
-const WRITER: &str = r#"
+pub(crate) const WRITER: &str = r#"
 import mmap, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 maps = []
