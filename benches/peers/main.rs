@@ -18,6 +18,8 @@
 mod harness;
 
 mod contenders;
+#[path = "../measure.rs"]
+mod measure;
 mod servers;
 mod workload;
 
@@ -27,6 +29,7 @@ use clap::{Parser, ValueEnum};
 
 use contenders::Contender;
 use harness::Scratch;
+use measure::median;
 use workload::Workload;
 
 fn main() {
@@ -94,17 +97,6 @@ fn print_table(field: &[Contender], times: &[Vec<Duration>]) {
             median / medians[0],
             contender.checked
         );
-    }
-}
-
-fn median(times: &[Duration]) -> f64 {
-    let mut seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
-    seconds.sort_by(f64::total_cmp);
-    let middle = seconds.len() / 2;
-    match seconds.len() {
-        0 => f64::NAN,
-        odd if odd % 2 == 1 => seconds[middle],
-        _ => (seconds[middle - 1] + seconds[middle]) / 2.0,
     }
 }
 

@@ -6,6 +6,14 @@ use super::visit::Expected::Refused;
 use super::visit::{assert_one_clear_line, assert_only, case, play_small, visit};
 use crate::harness::{Scratch, md5_hex};
 
+/// `@NAME` is a command, but in a URL.
+fn source(server: &HostileServer, name: &str) -> String {
+    match name.strip_prefix('@') {
+        Some(_) => format!("ft://{}", server.source(name)),
+        None => server.source(name),
+    }
+}
+
 #[test]
 fn a_name_that_was_not_asked_for_is_a_protocol_violation() {
     let names = [
@@ -74,14 +82,14 @@ fn odd_names_are_asked_for_as_typed_and_shown_escaped() {
     for name in odd {
         let folder = Scratch::new();
         let server = HostileServer::start(|request| honest(CONTENT, request));
-        visit(folder.path(), [server.source(name)]).expect_code(0);
+        visit(folder.path(), [source(&server, name)]).expect_code(0);
         assert_only(&folder, name, CONTENT);
         assert_eq!(server.requests()[0].str("filename"), name);
 
         // The same names in a failure's message.
         let folder = Scratch::new();
         let server = HostileServer::repeating(vec![Act::Send(good_answer(CONTENT)), Act::Stall]);
-        let output = visit(folder.path(), ["--retry", "0", &server.source(name)]).expect_code(7);
+        let output = visit(folder.path(), ["--retry", "0", &source(&server, name)]).expect_code(7);
         assert_one_clear_line(&output, name);
         assert_eq!(folder.names(), [""; 0], "{name:?}");
     }

@@ -1,0 +1,198 @@
+//! Hashing trees ahead, and servers that start again, beside programs that hash.
+//!
+//! ```text
+//! cargo bench --bench digests -- [tree|large|restart|all] [--runs N]
+//! ```
+//!
+//! `tree` is a real tree, the folder of the Rust toolchain; `large` 64 files of 32 MiB; `restart` a
+//! server over 50,000 files, from its start to its first answer and to the digests of all.
+//! Everything is in memory. The contenders take turns; only the ratios within one run mean
+//! something. A contender that is not installed is named and left out.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "the table is the output of a benchmark"
+)]
+
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
+#[path = "../measure.rs"]
+mod measure;
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+
+use harness::{Program, Scratch, noise};
+use measure::median;
+
+fn main() {
+    let args = Args::parse();
+    let wants = |choice| args.workload == choice || args.workload == Choice::All;
+    if wants(Choice::Tree) {
+        let root = Scratch::in_memory();
+        shell(
+            "cp -r \"$(rustc --print sysroot)/.\" \"$ROOT\"",
+            root.path(),
+            root.path(),
+        );
+        compare("a real tree", &root, args.runs, &indexing());
+    }
+    if wants(Choice::Large) {
+        let root = Scratch::in_memory();
+        for number in 0..64 {
+            root.write(format!("{number}"), noise(number, 32 << 20));
+        }
+        compare("64 files of 32 MiB", &root, args.runs, &indexing());
+    }
+    if wants(Choice::Restart) {
+        let root = Scratch::in_memory();
+        for number in 0..50_000_usize {
+            let size = 1024 + number * 7919 % (15 << 10);
+            root.write(
+                format!("{}/{number}", number % 200),
+                noise(number as u64, size),
+            );
+        }
+        compare(
+            "50,000 files of 1 to 16 KiB",
+            &root,
+            args.runs,
+            &restarting(),
+        );
+    }
+}
+
+/// A name and a command, in which `ROOT` is the tree, `KNOWN` an index that knows it, and `FRESH`
+/// a folder that is empty at each run.
+type Contender = (&'static str, &'static str);
+
+fn indexing() -> Vec<Contender> {
+    let mut field = vec![
+        (
+            "ftserve index",
+            "ftserve index -q --hidden show --index $FRESH/index $ROOT",
+        ),
+        (
+            "ftserve index, all known",
+            "ftserve index -q --hidden show --index $KNOWN $ROOT",
+        ),
+        (
+            MD5SUM,
+            "find $ROOT -type f -print0 | xargs -0 -P4 -n64 md5sum > $FRESH/sums",
+        ),
+    ];
+    let hashdeep = Program::system("sh", "dash")
+        .args(["-c", "command -v hashdeep"])
+        .run();
+    match hashdeep.code {
+        0 => field.push(("hashdeep", "hashdeep -c md5 -r $ROOT > $FRESH/sums")),
+        _ => println!("hashdeep is not installed (Debian's package hashdeep)"),
+    }
+    field
+}
+
+fn restarting() -> Vec<Contender> {
+    vec![
+        (
+            "first answer, index known",
+            "ftserve -q -b 127.0.0.1:0 --index $KNOWN $ROOT -- sh -c 'ftget -q -o - $FTSERVE_ADDR/7/7' > $FRESH/out",
+        ),
+        (
+            "first answer, index new",
+            "ftserve -q -b 127.0.0.1:0 --index $FRESH/index $ROOT -- sh -c 'ftget -q -o - $FTSERVE_ADDR/7/7' > $FRESH/out",
+        ),
+        (
+            "digests of all, index known",
+            "ftserve -q -b 127.0.0.1:0 --index $KNOWN $ROOT -- sh -c 'ftget -q -r --list=md5sum $FTSERVE_ADDR/' > $FRESH/sums",
+        ),
+        (
+            "digests of all, index new",
+            "ftserve -q -b 127.0.0.1:0 --index $FRESH/index $ROOT -- sh -c 'ftget -q -r --list=md5sum $FTSERVE_ADDR/' > $FRESH/sums",
+        ),
+        (
+            MD5SUM,
+            "find $ROOT -type f -print0 | xargs -0 -P4 -n64 md5sum > $FRESH/sums",
+        ),
+    ]
+}
+
+fn compare(title: &str, root: &Scratch, runs: usize, field: &[Contender]) {
+    println!("\n{title}, {runs} runs");
+    let place = Scratch::in_memory();
+    // A digest is kept only under a stamp that is some seconds old.
+    thread::sleep(STAMPS_SETTLE);
+    shell(
+        "ftserve index -q --hidden show --index $KNOWN $ROOT",
+        root.path(),
+        place.path(),
+    );
+    let mut times = vec![Vec::with_capacity(runs); field.len()];
+    for run in 0..runs {
+        for ((name, command), times) in field.iter().zip(&mut times) {
+            if run == 0 {
+                println!("  {name}:\n    {command}");
+            }
+            times.push(shell(command, root.path(), place.path()));
+        }
+    }
+    let medians: Vec<f64> = times.iter().map(|times| median(times)).collect();
+    let md5sum = field.iter().position(|(name, _)| *name == MD5SUM);
+    for (((name, _), median), times) in field.iter().zip(&medians).zip(&times) {
+        let least = times.iter().min().map_or(0.0, Duration::as_secs_f64);
+        let ratio = md5sum.map_or(f64::NAN, |at| median / medians[at]);
+        println!("  {name:32} median {median:7.3} s, least {least:7.3} s, {ratio:6.2} of md5sum");
+    }
+}
+
+/// The time of one command.
+fn shell(command: &str, root: &Path, place: &Path) -> Duration {
+    let fresh = Scratch::in_memory();
+    let binaries = Path::new(env!("CARGO_BIN_EXE_ftserve")).parent();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", binaries.expect("a folder").display());
+    let program = Program::system("sh", "dash")
+        .args(["-c", command])
+        .env("PATH", path)
+        .env("HOME", std::env::var_os("HOME").unwrap_or_default())
+        .env("ROOT", root)
+        .env("KNOWN", place.join("index"))
+        .env("FRESH", fresh.path())
+        .deadline(DEADLINE);
+    let started = Instant::now();
+    let running = program.start();
+    assert!(running.ends_within(DEADLINE), "{command} is not done");
+    let elapsed = started.elapsed();
+    running.wait().expect_code(0);
+    elapsed
+}
+
+/// Compares hashing ahead and starting again with programs that hash.
+#[derive(Parser)]
+struct Args {
+    /// What is hashed
+    #[arg(value_enum, default_value_t = Choice::All)]
+    workload: Choice,
+
+    /// Runs of each contender
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+
+    /// `cargo bench` passes this
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Choice {
+    Tree,
+    Large,
+    Restart,
+    All,
+}
+
+const MD5SUM: &str = "find | xargs -P4 md5sum";
+const STAMPS_SETTLE: Duration = Duration::from_millis(3_200);
+const DEADLINE: Duration = Duration::from_secs(180);
