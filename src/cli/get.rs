@@ -13,7 +13,7 @@ mod signals;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self};
 use std::os::fd::AsFd;
 
 use self::meaning::{Destination, Meaning, Order};
@@ -21,6 +21,7 @@ use self::report::Reporter;
 use clap::CommandFactory;
 
 use self::arguments::Typed;
+use crate::cli::terminal::tell;
 use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, DownloadResult, Event};
 
@@ -49,10 +50,7 @@ fn written(result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::Success,
         Err(error) => {
-            let _ = writeln!(
-                io::stderr(),
-                "ftget: cannot write to standard output: {error}"
-            );
+            tell(&format!("ftget: cannot write to standard output: {error}"));
             ExitCode::LocalFile
         }
     }

@@ -33,6 +33,7 @@ use crate::cli::serve::log::{AccessLog, shown};
 use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
 use crate::cli::serve::reload::Reload;
 use crate::cli::serve::running::{Parts, Running};
+use crate::cli::terminal::tell;
 use crate::cli::{ExitCode, manual, visible};
 use crate::digest::Pools;
 use crate::server::{Server, ServerError, TransferHandler};
@@ -151,7 +152,7 @@ fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<R
         hint: hint(&error),
         error: error.into(),
     })?;
-    let beside = Beside::start(&index, &store, &pools, setup.wants_prehash);
+    let beside = Beside::start(&index, &store, &pools, setup.hash_ahead);
     let reload = Reload::new(reading, words, limits);
     let parts = Parts {
         counters,
@@ -296,6 +297,6 @@ pub(super) fn complain(code: ExitCode, error: &dyn Error, hint: Option<&str>) ->
     if let Some(hint) = hint {
         text += &format!("\nhint: {hint}");
     }
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    tell(&text);
     code.into()
 }

@@ -1,8 +1,8 @@
 //! The one writer that escapes what peers send before a person sees it.
 
 use std::borrow::Cow;
-use std::fmt::Write;
-use std::io::{self, IsTerminal};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 
 use clap::ValueEnum;
 
@@ -39,6 +39,13 @@ impl ColorChoice {
             ColorChoice::Auto => io::stderr().is_terminal() && !is_unwanted(),
         }
     }
+}
+
+/// Says something on standard error, in one write, so that no other program's words come
+/// between.
+pub(super) fn tell(text: &str) {
+    // If it cannot be shown, nobody is left to tell.
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// A number with the word for what is counted: `1 byte`, `2 bytes`.

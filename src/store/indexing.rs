@@ -1,5 +1,7 @@
 //! A tree of files being hashed into an index, before somebody asks for them.
 
+mod progress;
+
 use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +16,11 @@ use crate::digest::Pools;
 use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::index::keep;
 use crate::store::meta::SETTLING_TIME;
-use crate::store::{DigestIndex, DirectoryStore, Listed, ObjectMeta, Store, StoreError};
+use crate::store::{DigestIndex, DirectoryStore, Listed, Listing, ObjectMeta, Store, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
+
+use progress::Count;
+pub use progress::{FilesAndBytes, IndexingProgress};
 
 /// A tree on its way into an index: one thread finds the files, and the threads of a pool
 /// take one after the other, look it up, and hash it if it is not known.
@@ -36,34 +41,6 @@ pub enum Priority {
     Foreground,
     /// Nobody does: half of the cores, only while no request waits for a digest.
     Background,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IndexingProgress {
-    /// Files found so far, and their bytes.
-    pub found: FilesAndBytes,
-    /// All files were found.
-    pub is_all_found: bool,
-    /// Hashed and kept.
-    pub hashed: FilesAndBytes,
-    /// In the index already.
-    pub known: FilesAndBytes,
-    /// Still being written, or stamped with times in the future: not kept.
-    pub unsettled: FilesAndBytes,
-    /// Could not be read. Folders that could not be read count as one file each.
-    pub failed: FilesAndBytes,
-    /// Bytes of all these, and those of the files being hashed so far.
-    pub bytes_done: u64,
-}
-
-/// A count of files, and of their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FilesAndBytes {
-    /// Files.
-    pub files: u64,
-    /// Bytes.
-    pub bytes: u64,
 }
 
 /// Why a file or folder is not indexed.
@@ -89,6 +66,19 @@ impl Indexing {
         priority: Priority,
         on_failure: impl Fn(&ResourcePath, &IndexingError) + Send + Sync + 'static,
     ) -> io::Result<Indexing> {
+        let whole = |tree: &DirectoryStore| tree.list(&ResourcePath::root(), true, None);
+        Indexing::start_with(tree, index, pools, priority, whole, on_failure)
+    }
+
+    /// Begins with what `list` lists of the tree, of which only files count.
+    pub(super) fn start_with(
+        tree: Arc<DirectoryStore>,
+        index: Arc<dyn DigestIndex>,
+        pools: Arc<Pools>,
+        priority: Priority,
+        list: impl FnOnce(&DirectoryStore) -> Result<Box<dyn Listing>, StoreError> + Send + 'static,
+        on_failure: impl Fn(&ResourcePath, &IndexingError) + Send + Sync + 'static,
+    ) -> io::Result<Indexing> {
         let work = Arc::new(Work {
             tree,
             index,
@@ -110,7 +100,7 @@ impl Indexing {
         let finder = thread::Builder::new().name("ft-find".to_owned()).spawn({
             let still_working = still_working.clone();
             move || {
-                finding.find(&files);
+                finding.find(list, &files);
                 drop(still_working);
             }
         })?;
@@ -170,26 +160,6 @@ struct Work {
     bytes_done: AtomicU64,
 }
 
-#[derive(Default)]
-struct Count {
-    files: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Count {
-    fn add(&self, bytes: u64) {
-        self.files.fetch_add(1, Ordering::SeqCst);
-        self.bytes.fetch_add(bytes, Ordering::SeqCst);
-    }
-
-    fn get(&self) -> FilesAndBytes {
-        FilesAndBytes {
-            files: self.files.load(Ordering::SeqCst),
-            bytes: self.bytes.load(Ordering::SeqCst),
-        }
-    }
-}
-
 /// A file, as it was when it was found.
 type FoundFile = (ResourcePath, ObjectMeta);
 
@@ -203,10 +173,14 @@ enum Fate {
 
 impl Work {
     /// Finds the files; those that cannot be kept yet come last.
-    fn find(&self, files: &Sender<FoundFile>) {
+    fn find(
+        &self,
+        list: impl FnOnce(&DirectoryStore) -> Result<Box<dyn Listing>, StoreError>,
+        files: &Sender<FoundFile>,
+    ) {
         let mut young = Vec::new();
         let root = ResourcePath::root();
-        let mut listing = match self.tree.list(&root, true, None) {
+        let mut listing = match list(&self.tree) {
             Ok(listing) => listing,
             Err(error) => return self.fail(&root, 0, &error.into()),
         };

@@ -3,9 +3,12 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use rustix::fs::inotify::WatchFlags;
 
 use crate::store::beneath::{Root, meta_of};
 use crate::store::walk::Walk;
@@ -80,6 +83,20 @@ impl DirectoryStore {
             root,
             names: Names::OneFile { inside, asked },
         })
+    }
+
+    /// Has the kernel tell of changes in a folder, or in the one that the one file is in.
+    pub(super) fn watch(
+        &self,
+        path: &ResourcePath,
+        inotify: impl AsFd,
+        changes: WatchFlags,
+    ) -> Result<i32, StoreError> {
+        let folder = match &self.names {
+            Names::Tree { .. } => self.root.open_folder(self.locate(path)?)?,
+            Names::OneFile { .. } => self.root.open_folder(&ResourcePath::root())?,
+        };
+        folder.watch(inotify, changes)
     }
 
     /// The path below the root that a requested path stands for. Decided before any look at

@@ -15,6 +15,7 @@ mod meta;
 mod names;
 mod staged;
 mod walk;
+mod watching;
 
 use std::io;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use staged::{
     Attributes, FileName, FileNameError, NOT_REGULAR, Occupant, Placement, StageError, StagedFile,
     StagingFolder,
 };
+pub use watching::Watching;
 
 use crate::wire::ResourcePath;
 

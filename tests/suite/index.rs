@@ -1,6 +1,7 @@
 //! Digests that outlive the server: `--index`, and `ftserve index`.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -58,11 +59,7 @@ fn a_server_hashes_what_nobody_asked_for_and_remembers_it_when_it_starts_again()
     let index = place.join("index");
     let mut server = serve(root.path(), &index, &[]);
     let mut peer = server.connect();
-    let begun = Instant::now();
-    while known_md5(&mut peer, "dir/b.bin").is_empty() {
-        assert!(begun.elapsed() < LIMIT, "nothing was hashed");
-        peer.assert_silence(Duration::from_millis(50));
-    }
+    wait_until_known(&mut peer, "dir/b.bin");
     assert_eq!(server.terminate(), 143);
     let server = serve(root.path(), &index, &["--no-prehash"]);
     let mut peer = server.connect();
@@ -254,6 +251,158 @@ fn a_tree_that_cannot_be_read_is_a_local_failure_and_no_path_is_a_usage_error() 
     let missing = missing.expect_code(3);
     assert!(missing.stderr.contains("missing"), "{}", missing.stderr);
     Program::ftserve().arg("index").run().expect_code(2);
+}
+
+#[test]
+fn an_index_that_another_program_keeps_locked_holds_nothing_up() {
+    let (root, place) = (tree(), Scratch::new());
+    let index = place.join("index");
+    index_tree(root.path(), &index).wait().expect_code(0);
+    root.write("new.bin", noise(4, SIZE));
+    let lock = |how: &str| {
+        let other = rusqlite::Connection::open(&index).unwrap();
+        other.execute_batch(how).unwrap();
+        other
+    };
+    let before = serve(root.path(), &index, &[]);
+    let against_writers = lock("BEGIN EXCLUSIVE");
+    let mut servers = [before, serve(root.path(), &index, &[])];
+    servers.iter().for_each(assert_serves_all);
+    servers.iter_mut().for_each(assert_ends_with_a_line_at_most);
+    drop(against_writers);
+
+    let against_all = lock("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
+    let mut server = serve(root.path(), &index, &[]);
+    assert_serves_all(&server);
+    assert_ends_with_a_line_at_most(&mut server);
+    drop(against_all);
+
+    let last = index_tree(root.path(), &index).wait().expect_code(0);
+    assert!(last.stderr.contains("3 files"), "{}", last.stderr);
+    let names = format!("{:?}", place.names());
+    assert!(!names.contains("damaged"), "it was set aside: {names}");
+}
+
+fn assert_serves_all(server: &TestServer) {
+    let mut peer = server.connect();
+    for (name, seed) in [("a.bin", 1), ("dir/b.bin", 2), ("new.bin", 4)] {
+        peer.ask(format!(r#"{{"filename":"{name}"}}"#))
+            .assert_file(name, &noise(seed, SIZE));
+    }
+}
+
+fn assert_ends_with_a_line_at_most(server: &mut TestServer) {
+    assert_eq!(server.terminate(), 143);
+    let text = server.stderr().text();
+    assert!(text.matches("warning:").count() <= 1, "{text}");
+}
+
+#[test]
+fn an_index_on_a_full_disk_is_said_once_and_every_digest_is_told_all_the_same() {
+    let files = (0..3_000).map(|number| (format!("{number:04}"), number.to_string()));
+    let root = Scratch::with_files(files);
+    let place = Scratch::with_files([("said", "")]);
+    place.make_dir("disk");
+    let script =
+        r#"mount -t tmpfs -o size=160k tmpfs "$1/disk" && exec 2> "$1/said" && shift && exec "$@""#;
+    let ask = concat!(
+        env!("CARGO_BIN_EXE_ftget"),
+        r#" --list=md5sum "$FTSERVE_ADDR/" && until grep -q warning "$0"; do sleep 0.05; done"#
+    );
+    let output = Program::system("unshare", "util-linux")
+        .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(place.path())
+        .args([env!("CARGO_BIN_EXE_ftserve"), "-b", "127.0.0.1:0"])
+        .arg("--index")
+        .arg(place.join("disk/index"))
+        .arg(root.path())
+        .args(["--", "sh", "-c", ask])
+        .arg(place.join("said"))
+        .run();
+    if ["unshare:", "mount:"]
+        .iter()
+        .any(|who| output.stderr.starts_with(who))
+    {
+        return note(&format!(
+            "no file system may be mounted here: {}",
+            output.stderr
+        ));
+    }
+    assert_eq!(output.expect_code(0).text().lines().count(), 3_000);
+    let said = String::from_utf8(place.read("said")).unwrap();
+    assert_eq!(said.matches("warning:").count(), 1, "{said}");
+    assert!(said.contains("kept in memory"), "{said}");
+}
+
+#[test]
+fn a_server_that_watches_hashes_what_changes_before_it_is_asked() {
+    let (root, place) = (tree(), Scratch::new());
+    for index in [place.join("index"), "memory".into()] {
+        let mut server = serve(root.path(), &index, &["--watch"]);
+        let mut peer = server.connect();
+        wait_until_known(&mut peer, "a.bin");
+        root.write("dir/later.bin", noise(8, SIZE));
+        assert_eq!(
+            wait_until_known(&mut peer, "dir/later.bin"),
+            md5_hex(noise(8, SIZE))
+        );
+        assert_eq!(server.terminate(), 143);
+        fs::remove_file(root.join("dir/later.bin")).unwrap();
+    }
+}
+
+#[test]
+fn where_not_every_folder_can_be_watched_one_line_says_so() {
+    let root = Scratch::with_files((0..20).map(|number| (format!("{number}/file"), "x")));
+    let script = r#"echo 5 > /proc/sys/user/max_inotify_watches && exec "$@""#;
+    let ask = concat!(
+        env!("CARGO_BIN_EXE_ftget"),
+        r#" -q -o - "$FTSERVE_ADDR/7/file" && until grep -q warning "$0"; do sleep 0.05; done"#
+    );
+    let said = Scratch::with_files([("said", "")]);
+    let output = Program::system("unshare", "util-linux")
+        .args(["--map-root-user", "sh", "-c", script, "sh"])
+        .args(["sh", "-c", r#"exec 2> "$0"; exec "$@""#])
+        .arg(said.join("said"))
+        .args([
+            env!("CARGO_BIN_EXE_ftserve"),
+            "-b",
+            "127.0.0.1:0",
+            "--watch",
+            "--index",
+            "memory",
+        ])
+        .arg(root.path())
+        .args(["--", "sh", "-c", ask])
+        .arg(said.join("said"))
+        .run();
+    if output.stderr.starts_with("unshare:") || output.stderr.contains("max_inotify_watches") {
+        return note(&format!(
+            "watches cannot be limited here: {}",
+            output.stderr
+        ));
+    }
+    assert_eq!(output.expect_code(0).stdout, b"x");
+    let said = String::from_utf8(said.read("said")).unwrap();
+    assert_eq!(said.matches("warning:").count(), 1, "{said}");
+    assert!(said.contains("max_user_watches"), "{said}");
+}
+
+/// Seen with `--nocapture`: what cannot be tested on this machine.
+fn note(text: &str) {
+    let _ = std::io::stderr().write_all(format!("not tested: {text}\n").as_bytes());
+}
+
+fn wait_until_known(peer: &mut RawPeer, name: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let md5 = known_md5(peer, name);
+        if !md5.is_empty() {
+            return md5;
+        }
+        assert!(begun.elapsed() < LIMIT, "{name} was not hashed");
+        peer.assert_silence(Duration::from_millis(50));
+    }
 }
 
 /// A folder with two files that are longer than what is always hashed.

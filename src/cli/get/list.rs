@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use super::arguments::ListStyle;
 use super::failure::{classify, hint, sentence};
 use super::meaning::ListOrder;
+use crate::cli::terminal::tell;
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, ServerRefusal};
 use crate::net::Address;
@@ -218,11 +219,6 @@ fn mark(kind: ObjectKind) -> &'static str {
 /// A time without its fraction.
 fn seconds_of(text: &[u8; 30]) -> &str {
     std::str::from_utf8(&text[..19]).unwrap_or("-")
-}
-
-fn tell(line: &str) {
-    // If it cannot be shown, nobody is left to tell.
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 fn output_error(error: io::Error) -> ClientError {

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use clap_complete::Shell;
 use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists, TypedSync};
 use super::help;
 use crate::cli::settings::{self, Settings, SettingsError};
+use crate::cli::terminal::tell;
 use crate::cli::{ExitCode, visible};
 use crate::client::{
     AddressFamily, ClientConfig, Download, Folder, IfExists, Pour, RetryPolicy, SyncPolicy,
@@ -106,7 +106,7 @@ impl NoOrder {
                 }
             }
             NoOrder::Meaningless(sentence) => {
-                let _ = writeln!(io::stderr(), "ftget: {sentence}");
+                tell(&format!("ftget: {sentence}"));
                 ExitCode::Usage
             }
         }

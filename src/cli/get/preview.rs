@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::failure::{classify, hint, sentence};
 use super::list::Failures;
 use super::meaning::{Destination, Order};
-use crate::cli::terminal::{counted, visible_json};
+use crate::cli::terminal::{counted, tell, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{self, Action, Prospect};
 
@@ -35,14 +35,9 @@ pub(super) fn show(order: &Order) -> ExitCode {
                     download.path.as_bytes(),
                 ]
                 .concat();
-                let _ = writeln!(
-                    io::stderr(),
-                    "ftget: {}: {}",
-                    visible(&name),
-                    sentence(&error)
-                );
+                tell(&format!("ftget: {}: {}", visible(&name), sentence(&error)));
                 if let Some(hint) = hint(&error) {
-                    let _ = writeln!(io::stderr(), "hint: {hint}");
+                    tell(&format!("hint: {hint}"));
                 }
                 Ok(())
             }

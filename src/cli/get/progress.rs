@@ -1,11 +1,12 @@
 //! Progress on standard error: a bar, a line now and then, or nothing.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 
 use super::arguments::ProgressStyle;
+use crate::cli::terminal::tell;
 use crate::client::Event;
 
 /// Shows progress, and keeps it out of the way of lines.
@@ -119,10 +120,7 @@ impl Progress {
 
     /// Shows a line, above the bar if there is one.
     pub(super) fn line(&self, text: &str) {
-        let write = || {
-            // Nobody is left to tell.
-            let _ = writeln!(io::stderr(), "{text}");
-        };
+        let write = || tell(text);
         match &self.shown {
             Shown::Bar(bar) => bar.suspend(write),
             Shown::Nothing | Shown::Lines { .. } => write(),
@@ -168,7 +166,7 @@ impl Progress {
             Shown::Lines { next } if Instant::now() < *next => {}
             Shown::Lines { next } => {
                 *next = Instant::now() + PLAIN_INTERVAL;
-                let _ = writeln!(io::stderr(), "{text}");
+                tell(text);
             }
         }
     }

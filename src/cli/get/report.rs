@@ -254,9 +254,9 @@ impl<'a> Reporter<'a> {
         };
         let line = visible_json(&line);
         let written = if self.json_on_stderr() {
-            writeln!(io::stderr(), "{line}")
+            io::stderr().write_all(format!("{line}\n").as_bytes())
         } else {
-            writeln!(io::stdout(), "{line}")
+            io::stdout().write_all(format!("{line}\n").as_bytes())
         };
         self.json_failed = self.json_failed.take().or(written.err());
     }

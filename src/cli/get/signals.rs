@@ -1,12 +1,11 @@
 //! The end by SIGINT and SIGTERM: at once, since nothing half done is ever visible. What was
 //! received stays in the partial file, for the next run.
 
-use std::io::{self, Write};
-
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::cli::ExitCode;
+use crate::cli::terminal::tell;
 
 /// Starts the thread that ends the process with 130 or 143.
 pub(super) fn end_on_signals(quiet: bool) {
@@ -23,10 +22,7 @@ pub(super) fn end_on_signals(quiet: bool) {
                 _ => continue,
             };
             if !quiet {
-                let _ = writeln!(
-                    io::stderr(),
-                    "\nftget: stopped; the same command goes on where it stopped"
-                );
+                tell("\nftget: stopped; the same command goes on where it stopped");
             }
             end(code);
         }

@@ -4,10 +4,10 @@ use std::env;
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cli::terminal::tell;
 use crate::cli::visible;
 use crate::store::{DigestIndex, FileIndex, IndexError, IndexEvent, MemoryIndex, NoIndex};
 
@@ -129,8 +129,7 @@ pub(super) fn shown(path: &Path) -> String {
 }
 
 fn warn(text: &str) {
-    // Nobody is left to tell.
-    let _ = writeln!(io::stderr().lock(), "ftserve: warning: {text}");
+    tell(&format!("ftserve: warning: {text}"));
 }
 
 /// The XDG base directory specification: the variable counts if it is an absolute path.

@@ -1,10 +1,11 @@
 //! Progress on standard error: a bar on a terminal, elsewhere a line now and then.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::terminal::tell;
 use crate::store::IndexingProgress;
 
 /// Shows progress, and keeps it out of the way of lines. Clones share one place.
@@ -51,10 +52,7 @@ impl Progress {
 
     /// Shows a line, above the bar if there is one.
     pub(super) fn line(&self, text: &str) {
-        let write = || {
-            // Nobody is left to tell.
-            let _ = writeln!(io::stderr().lock(), "{text}");
-        };
+        let write = || tell(text);
         match &self.bar {
             Some(bar) => bar.suspend(write),
             None => write(),

@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
 
 use crate::cli::index::IndexChoice;
+use crate::cli::serve::beside::HashAhead;
 use crate::cli::serve::help;
 use crate::cli::serve::log::{LogFormat, LogPlace};
 use crate::cli::{parse_duration, parse_rate, parse_size};
@@ -74,6 +75,10 @@ pub(super) struct Args {
     /// Hash no file before it is asked for
     #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
     no_prehash: bool,
+
+    /// Hash all files ahead, and again when they have changed
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
+    watch: bool,
 
     /// Command whose output is served to who asks for @NAME; words, without a shell; repeatable
     #[arg(long, value_name = "NAME=CMD", help_heading = "Commands")]
@@ -180,7 +185,7 @@ pub(super) struct Setup {
     pub(super) root: PathBuf,
     pub(super) directory: DirectoryOptions,
     pub(super) index: IndexChoice,
-    pub(super) wants_prehash: bool,
+    pub(super) hash_ahead: HashAhead,
     pub(super) server: ServerConfig,
     pub(super) limits: TransferLimits,
     pub(super) publish: Vec<String>,
@@ -210,7 +215,11 @@ impl Setup {
                 follow_links_inside: args.follow_symlinks == Links::Inside,
             },
             index: IndexChoice::from_typed(args.index),
-            wants_prehash: !args.no_prehash,
+            hash_ahead: match (args.watch, args.no_prehash) {
+                (true, _) => HashAhead::Always,
+                (false, false) => HashAhead::Once,
+                (false, true) => HashAhead::Nothing,
+            },
             server: ServerConfig {
                 listen,
                 backlog: args.backlog,

@@ -1,19 +1,39 @@
 //! What goes on beside the server: an index in a file, and the hashing of what nobody has
 //! asked for yet.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::index::Opened;
+use crate::cli::terminal::tell;
 use crate::digest::Pools;
-use crate::store::{DirectoryStore, FileIndex, Indexing, Priority};
+use crate::store::{DirectoryStore, FileIndex, Indexing, IndexingError, Priority, Watching};
+use crate::wire::ResourcePath;
 
 /// An index that outlives the server, and the hashing that fills it; neither, where digests
-/// are kept in memory only.
+/// are kept in memory only and nothing is to be watched.
 #[derive(Default)]
 pub(super) struct Beside {
     index: Option<Arc<FileIndex>>,
-    indexing: Option<Indexing>,
+    ahead: Option<Ahead>,
+}
+
+/// What is hashed before anybody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HashAhead {
+    /// Nothing.
+    Nothing,
+    /// What is there at the start, if its digests outlive the server.
+    Once,
+    /// That, and what changes.
+    Always,
+}
+
+/// Hashing that is under way.
+enum Ahead {
+    Once(Indexing),
+    Always(Watching),
 }
 
 impl Beside {
@@ -22,21 +42,38 @@ impl Beside {
         index: &Opened,
         tree: &Arc<DirectoryStore>,
         pools: &Arc<Pools>,
-        wants_prehash: bool,
+        what: HashAhead,
     ) -> Beside {
-        let Opened::File(file) = index else {
-            return Beside::default();
+        let file = match index {
+            Opened::File(file) => Some(Arc::clone(file)),
+            Opened::Other(_) => None,
         };
-        let indexing = wants_prehash.then(|| {
+        let once = || {
             let (tree, pools) = (Arc::clone(tree), Arc::clone(pools));
-            // Who asks for a file that cannot be read is told so then.
-            let on_failure = |_: &_, _: &_| {};
-            Indexing::start(tree, index.index(), pools, Priority::Background, on_failure)
-        });
+            Indexing::start(tree, index.index(), pools, Priority::Background, unheard)
+        };
+        let ahead = match what {
+            HashAhead::Always => {
+                let (tree, pools) = (Arc::clone(tree), Arc::clone(pools));
+                let watching =
+                    Watching::start(tree, index.index(), pools, unheard, |error| warn(&error));
+                watching.map(Ahead::Always).or_else(|error| {
+                    warn(&error);
+                    once().map(Ahead::Once)
+                })
+            }
+            HashAhead::Once if file.is_some() => once().map(Ahead::Once),
+            HashAhead::Once | HashAhead::Nothing => {
+                return Beside {
+                    index: file,
+                    ahead: None,
+                };
+            }
+        };
         Beside {
-            index: Some(Arc::clone(file)),
+            index: file,
             // Without threads there is nothing but requests.
-            indexing: indexing.and_then(Result::ok),
+            ahead: ahead.ok(),
         }
     }
 
@@ -47,21 +84,35 @@ impl Beside {
 
     /// Lets the server end.
     pub(super) fn stop(&self) {
-        if let Some(indexing) = &self.indexing {
-            indexing.stop();
+        match &self.ahead {
+            Some(Ahead::Once(indexing)) => indexing.stop(),
+            Some(Ahead::Always(watching)) => watching.stop(),
+            None => {}
         }
     }
 
     /// Keeps what was learnt.
     pub(super) fn end(&self) {
         self.stop();
-        if let Some(indexing) = &self.indexing {
-            indexing.wait(END_TIMEOUT);
-        }
+        match &self.ahead {
+            Some(Ahead::Once(indexing)) => indexing.wait(END_TIMEOUT),
+            Some(Ahead::Always(watching)) => watching.wait(END_TIMEOUT),
+            None => true,
+        };
         if let Some(index) = &self.index {
             index.close(END_TIMEOUT);
         }
     }
+}
+
+/// Who asks for a file that cannot be read is told so then.
+fn unheard(_: &ResourcePath, _: &IndexingError) {}
+
+fn warn(error: &io::Error) {
+    tell(&format!(
+        "ftserve: warning: not every folder can be watched: {error}; what changes unseen is \
+         hashed later"
+    ));
 }
 
 /// Long enough for what is on its way; what a disk that hangs loses can be made anew.

@@ -15,6 +15,7 @@ use clap::ValueEnum;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use self::line::Entry;
+use crate::cli::terminal::tell;
 use crate::cli::visible;
 use crate::server::Observer;
 
@@ -271,10 +272,9 @@ impl Writer {
             // There is nobody to tell.
             LogPlace::StandardError => return,
         };
-        let _ = writeln!(
-            io::stderr().lock(),
+        tell(&format!(
             "ftserve: access log {place} cannot be written: {error}; transfers go on, lines are lost"
-        );
+        ));
     }
 }
 

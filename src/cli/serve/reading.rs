@@ -8,7 +8,9 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::ExitCode;
+use crate::cli::index::IndexChoice;
 use crate::cli::serve::args::{Args, Setup};
+use crate::cli::serve::beside::HashAhead;
 use crate::cli::serve::help::MANUAL;
 use crate::cli::serve::{Failure, failure};
 use crate::cli::settings::{self, ConfigFile, Settings, SettingsError};
@@ -69,6 +71,11 @@ impl Reading {
         let is_check = typed.check_config;
         let setup = Setup::from_args(typed)
             .map_err(|error| NotRead::Failed(failure(ExitCode::Usage)(error)))?;
+        if setup.hash_ahead == HashAhead::Always && setup.index == IndexChoice::Off {
+            return Err(usage(
+                "--watch with --index off: there is no place for the digests",
+            ));
+        }
         if is_check {
             return Ok(Wanted::Check);
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
-use crate::cli::serve::running::tell;
+use crate::cli::terminal::tell;
 use crate::server::LiveLimits;
 
 /// What it takes to read the options anew.

@@ -1,6 +1,5 @@
 //! A server that runs, as signals see it.
 
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use crate::cli::serve::args::Setup;
 use crate::cli::serve::beside::Beside;
 use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reload::Reload;
-use crate::cli::terminal::counted;
+use crate::cli::terminal::{counted, tell};
 use crate::server::{Published, ServerHandle, TransferCounters};
 
 /// A server that runs, with all that belongs to it.
@@ -113,12 +112,6 @@ impl Running {
             ));
         }
     }
-}
-
-/// Says something on standard error.
-pub(super) fn tell(line: &str) {
-    // If it cannot be shown, nobody is left to tell.
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Commands that still run are killed; this long is waited for that.

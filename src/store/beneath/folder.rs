@@ -1,10 +1,12 @@
 //! An open folder: the names in it, and what is below them.
 
-use rustix::fs::SeekFrom;
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::inotify::{self, WatchFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom};
+use rustix::io::Errno;
 
 use super::{Root, from_errno, look, retried, servable};
 use crate::store::{ObjectMeta, StoreError};
@@ -75,14 +77,41 @@ impl Folder {
         let flags = READING_FOLDER | OFlags::NOFOLLOW;
         let folder = retried(|| rustix::fs::openat(&self.folder, name, flags, Mode::empty()))
             .map_err(from_errno)?;
-        let system = rustix::fs::fstatfs(&folder).map_err(from_errno)?;
+        let folder = Folder { folder };
+        folder.check_at_rest()?;
+        Ok(folder)
+    }
+
+    /// Has the kernel tell of changes in this folder. Returns the number of the watch.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAtRest`] as for [`Folder::open_below`]; whatever the kernel says, such
+    /// as that there are no more watches for this user.
+    pub(in crate::store) fn watch(
+        &self,
+        inotify: impl AsFd,
+        changes: WatchFlags,
+    ) -> Result<i32, StoreError> {
+        self.check_at_rest()?;
+        // By the descriptor: its name may stand for another folder by now.
+        let name = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
+        inotify::add_watch(inotify, name, changes).map_err(|errno| match errno {
+            Errno::NOSPC => StoreError::Busy(io::Error::other(
+                "the limit of watches (fs.inotify.max_user_watches) is reached",
+            )),
+            errno => from_errno(errno),
+        })
+    }
+
+    fn check_at_rest(&self) -> Result<(), StoreError> {
+        let system = rustix::fs::fstatfs(&self.folder).map_err(from_errno)?;
         // The field is of different width and sign on different architectures.
         #[allow(clippy::unnecessary_cast)]
         let is_virtual = VIRTUAL_FILE_SYSTEMS.contains(&(system.f_type as u32));
         if is_virtual {
             return Err(StoreError::NotAtRest);
         }
-        Ok(Folder { folder })
+        Ok(())
     }
 }
 

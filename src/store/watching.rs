@@ -1,0 +1,273 @@
+//! A tree kept hashed: files are hashed again when they have changed.
+
+mod folders;
+mod watches;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::digest::Pools;
+use crate::store::indexing::{Indexing, IndexingError, Priority};
+use crate::store::meta::SETTLING_TIME;
+use crate::store::{DigestIndex, DirectoryStore, Listing};
+use crate::wire::ResourcePath;
+use folders::Folders;
+use watches::{Changed, Watches};
+
+/// A tree that is hashed into an index in the background, and again wherever it changes, once
+/// the changes have settled.
+///
+/// The kernel tells of changes by this machine only, folder by folder, when a file was closed
+/// after writing, renamed or given other attributes: what other machines write into a network
+/// file system, and what is stored into mapped memory, is hashed when somebody asks for it.
+/// Where not all folders can be watched, the whole tree is looked through every ten minutes.
+pub struct Watching {
+    work: Arc<Work>,
+    /// Disconnected once it has ended.
+    working: Receiver<()>,
+}
+
+/// Hears, from any thread, that not everything is watched, and why.
+type OnPartial = Box<dyn FnOnce(io::Error) + Send>;
+type OnFailure = Arc<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
+
+struct Work {
+    tree: Arc<DirectoryStore>,
+    index: Arc<dyn DigestIndex>,
+    pools: Arc<Pools>,
+    watches: Arc<Watches>,
+    on_failure: OnFailure,
+    is_stopped: AtomicBool,
+}
+
+impl Watching {
+    /// Begins with the whole tree. `on_failure` hears of what cannot be read, `on_partial` at
+    /// most once that not everything is watched, and why; both from any thread.
+    ///
+    /// # Errors
+    /// The kernel offers nothing to watch with, or a thread cannot be started.
+    pub fn start(
+        tree: Arc<DirectoryStore>,
+        index: Arc<dyn DigestIndex>,
+        pools: Arc<Pools>,
+        on_failure: impl Fn(&ResourcePath, &IndexingError) + Send + Sync + 'static,
+        on_partial: impl FnOnce(io::Error) + Send + 'static,
+    ) -> io::Result<Watching> {
+        let work = Arc::new(Work {
+            watches: Arc::new(Watches::new(Arc::clone(&tree), Box::new(on_partial))?),
+            tree,
+            index,
+            pools,
+            on_failure: Arc::new(on_failure),
+            is_stopped: AtomicBool::new(false),
+        });
+        let (still_working, working) = bounded(0);
+        let watching = Arc::clone(&work);
+        thread::Builder::new()
+            .name("ft-watch".to_owned())
+            .spawn(move || watching.watch(still_working))?;
+        Ok(Watching { work, working })
+    }
+
+    /// Ends it soon; what is hashed is kept.
+    pub fn stop(&self) {
+        self.work.is_stopped.store(true, Ordering::SeqCst);
+        self.work.watches.wake();
+    }
+
+    /// Waits for its end, at most so long. Returns whether it has ended.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        self.working.recv_timeout(at_most) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+impl Work {
+    fn watch(&self, still_working: Sender<()>) {
+        let mut changed = Changed::Everything;
+        while !self.is_stopped() {
+            let begun = Instant::now();
+            changed = self.hash(changed);
+            let took = begun.elapsed();
+            if changed.is_nothing() {
+                let at_most = self.watches.are_partial().then_some(LOOK_AGAIN_AFTER);
+                self.watches.gather(&mut changed, at_most);
+                if changed.is_nothing() && at_most.is_some() {
+                    changed = Changed::Everything;
+                    continue;
+                }
+            }
+            // What changes all the time costs a small part of the time, however large it is.
+            let until = Instant::now() + PAUSE_MIN + took * PAUSE_PER_PASS;
+            while !self.is_stopped()
+                && let left = until.saturating_duration_since(Instant::now())
+                && !left.is_zero()
+            {
+                self.watches.gather(&mut changed, Some(left));
+            }
+        }
+        drop(still_working);
+    }
+
+    /// Hashes what changed, and says what changed meanwhile.
+    fn hash(&self, changed: Changed) -> Changed {
+        let folders = Folders::new(Arc::clone(&self.tree), Arc::clone(&self.watches), changed);
+        let on_failure = Arc::clone(&self.on_failure);
+        let pass = Indexing::start_with(
+            Arc::clone(&self.tree),
+            Arc::clone(&self.index),
+            Arc::clone(&self.pools),
+            Priority::Background,
+            move |_| Ok(Box::new(folders) as Box<dyn Listing>),
+            move |path, error| on_failure(path, error),
+        );
+        let mut meanwhile = Changed::nothing();
+        match pass {
+            Ok(pass) => {
+                while !pass.wait(Duration::ZERO) {
+                    if self.is_stopped() {
+                        pass.stop();
+                    }
+                    // So that the kernel's queue does not overflow.
+                    self.watches.gather(&mut meanwhile, Some(GATHERING_PAUSE));
+                }
+            }
+            // No thread to be had: later.
+            Err(_) => meanwhile = Changed::Everything,
+        }
+        meanwhile
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::SeqCst)
+    }
+}
+
+/// Between two looks at the whole of a tree that is not watched as a whole.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// What changed before has settled after it.
+const PAUSE_MIN: Duration = SETTLING_TIME.saturating_add(Duration::from_millis(100));
+/// So many times as long as a pass took is the pause after it.
+const PAUSE_PER_PASS: u32 = 8;
+/// Between two looks at what changed while files are hashed.
+const GATHERING_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::digest::Md5Stream;
+    use crate::store::{DirectoryOptions, KnownDigest, Stamp};
+    use crate::wire::Md5Digest;
+
+    /// Tells of every digest that is kept.
+    struct Telling(mpsc::Sender<Md5Digest>);
+
+    impl DigestIndex for Telling {
+        fn look_up(&self, _stamp: &Stamp) -> Option<KnownDigest> {
+            None
+        }
+
+        fn remember(&self, _stamp: &Stamp, known: KnownDigest) {
+            let _ = self.0.send(known.md5);
+        }
+
+        fn forget(&self, _stamp: &Stamp) {}
+    }
+
+    struct Watched {
+        watching: Watching,
+        kept: mpsc::Receiver<Md5Digest>,
+    }
+
+    impl Watched {
+        fn start(root: &Path) -> Watched {
+            let (sender, kept) = mpsc::channel();
+            let options = DirectoryOptions {
+                show_hidden: false,
+                follow_links_inside: true,
+            };
+            let tree = Arc::new(DirectoryStore::open_root(root, options).unwrap());
+            let pools = Arc::new(Pools::start(2).unwrap());
+            let index = Arc::new(Telling(sender));
+            let on_partial = |error: io::Error| panic!("{error}");
+            let on_failure =
+                |path: &ResourcePath, error: &IndexingError| panic!("{path:?}: {error}");
+            let watching = Watching::start(tree, index, pools, on_failure, on_partial).unwrap();
+            Watched { watching, kept }
+        }
+
+        /// Waits until each of these contents was hashed and kept.
+        fn expect(&self, contents: &[&str]) {
+            let mut missing: Vec<Md5Digest> = contents.iter().map(|text| md5(text)).collect();
+            while !missing.is_empty() {
+                let md5 = self.kept.recv_timeout(LIMIT).expect("not all are hashed");
+                missing.retain(|&missing| missing != md5);
+            }
+        }
+    }
+
+    fn md5(text: &str) -> Md5Digest {
+        let mut stream = Md5Stream::new();
+        stream.update(text.as_bytes());
+        stream.finish()
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            self.watching.stop();
+            assert!(self.watching.wait(LIMIT));
+        }
+    }
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_is_written_renamed_or_given_attributes_is_hashed_when_it_has_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("a/b")).unwrap();
+        fs::write(at("a/b/first"), "first").unwrap();
+        let watched = Watched::start(folder.path());
+        watched.expect(&["first"]);
+        fs::write(at("a/b/second"), "second").unwrap();
+        fs::write(at(".aside"), "renamed").unwrap();
+        fs::rename(at(".aside"), at("a/b/second")).unwrap();
+        fs::set_permissions(at("a/b/first"), fs::Permissions::from_mode(0o600)).unwrap();
+        // Whole at once: who watches hears of the topmost folder only.
+        fs::create_dir_all(at("new/folder/inside")).unwrap();
+        fs::write(at("new/folder/inside/file"), "third").unwrap();
+        watched.expect(&["first", "renamed", "third"]);
+        // Known to the kernel under its old name, by which nothing would be found.
+        fs::rename(at("a/b"), at("new/b")).unwrap();
+        watched.expect(&["renamed"]);
+        fs::write(at("new/b/again"), "by its new name").unwrap();
+        watched.expect(&["by its new name"]);
+    }
+
+    #[test]
+    fn a_single_file_is_watched_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "once").unwrap();
+        let watched = Watched::start(&file);
+        watched.expect(&["once"]);
+        fs::write(&file, "twice").unwrap();
+        watched.expect(&["twice"]);
+    }
+
+    #[test]
+    fn ends_at_once_while_it_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let watched = Watched::start(folder.path());
+        drop(watched);
+    }
+}

@@ -1,0 +1,225 @@
+//! What the kernel tells of changes: inotify.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+
+use super::OnPartial;
+use crate::store::{DirectoryStore, StoreError};
+use crate::wire::ResourcePath;
+
+/// Folders being watched.
+pub(super) struct Watches {
+    tree: Arc<DirectoryStore>,
+    inotify: OwnedFd,
+    /// Readable once [`Watches::wake`] was called.
+    alarm: OwnedFd,
+    /// What each watch is of: where that folder was seen last.
+    paths: Mutex<HashMap<i32, ResourcePath>>,
+    are_partial: AtomicBool,
+    on_partial: Mutex<Option<OnPartial>>,
+}
+
+/// Where something changed.
+pub(super) enum Changed {
+    /// Anywhere below the root.
+    Everything,
+    /// In these folders, not below them.
+    Folders(HashSet<ResourcePath>),
+}
+
+impl Changed {
+    pub(super) fn nothing() -> Changed {
+        Changed::Folders(HashSet::new())
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Changed::Folders(folders) if folders.is_empty())
+    }
+
+    fn add(&mut self, folder: &ResourcePath) {
+        if let Changed::Folders(folders) = self
+            && !folders.contains(folder)
+        {
+            if folders.len() == FOLDERS_MAX {
+                *self = Changed::Everything;
+            } else {
+                folders.insert(folder.clone());
+            }
+        }
+    }
+}
+
+impl Watches {
+    pub(super) fn new(tree: Arc<DirectoryStore>, on_partial: OnPartial) -> io::Result<Watches> {
+        Ok(Watches {
+            tree,
+            inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
+            alarm: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            paths: Mutex::default(),
+            are_partial: AtomicBool::new(false),
+            on_partial: Mutex::new(Some(on_partial)),
+        })
+    }
+
+    /// Watches a folder. Returns whether it was not watched, at this place, before.
+    pub(super) fn watch(&self, folder: &ResourcePath) -> bool {
+        match self.tree.watch(folder, &self.inotify, CHANGES) {
+            Ok(watch) => {
+                let before = self.paths().insert(watch, folder.clone());
+                before.as_ref() != Some(folder)
+            }
+            // Its files are not even hashed, or are told of by their folder's parent.
+            Err(
+                StoreError::NotAtRest
+                | StoreError::NotFound
+                | StoreError::NotADirectory
+                | StoreError::Forbidden,
+            ) => false,
+            Err(StoreError::Busy(error) | StoreError::Io(error)) => {
+                self.become_partial(error);
+                false
+            }
+            Err(error) => {
+                self.become_partial(io::Error::other(error));
+                false
+            }
+        }
+    }
+
+    fn become_partial(&self, error: io::Error) {
+        self.are_partial.store(true, Ordering::SeqCst);
+        let on_partial = self
+            .on_partial
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(on_partial) = on_partial {
+            on_partial(error);
+        }
+    }
+
+    /// Whether some folders could not be watched.
+    pub(super) fn are_partial(&self) -> bool {
+        self.are_partial.load(Ordering::SeqCst)
+    }
+
+    /// Waits until something changes, at most so long, and adds all there is to `changed`.
+    pub(super) fn gather(&self, changed: &mut Changed, at_most: Option<Duration>) {
+        let at_most = at_most.map(|time| Timespec::try_from(time).unwrap_or(A_LONG_TIME));
+        let mut waited_for = [
+            PollFd::new(&self.inotify, PollFlags::IN),
+            PollFd::new(&self.alarm, PollFlags::IN),
+        ];
+        // Interrupted: the caller comes again.
+        let _ = poll(&mut waited_for, at_most.as_ref());
+        let mut buffer = [MaybeUninit::uninit(); EVENTS_BYTES];
+        let mut events = Reader::new(&self.inotify, &mut buffer);
+        let mut paths = self.paths();
+        // Until there are no more.
+        while let Ok(event) = events.next() {
+            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                *changed = Changed::Everything;
+            } else if event.events().contains(ReadFlags::IGNORED) {
+                paths.remove(&event.wd());
+            } else if let Some(folder) = paths.get(&event.wd()) {
+                changed.add(folder);
+            }
+        }
+    }
+
+    /// Ends every [`Watches::gather`] from now on at once.
+    pub(super) fn wake(&self) {
+        // Full: it is readable already.
+        let _ = rustix::io::write(&self.alarm, &1_u64.to_ne_bytes());
+    }
+
+    fn paths(&self) -> MutexGuard<'_, HashMap<i32, ResourcePath>> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file was closed after writing, came, or has other attributes (the time of its change is
+/// part of what its digest is kept under).
+const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::ONLYDIR);
+/// Some thousand events with one call.
+const EVENTS_BYTES: usize = 32 * 1024;
+/// Folders that changed; with more, everything is looked through.
+const FOLDERS_MAX: usize = 10_000;
+const A_LONG_TIME: Timespec = Timespec {
+    tv_sec: 3600,
+    tv_nsec: 0,
+};
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::store::DirectoryOptions;
+
+    fn watches(root: &std::path::Path) -> Watches {
+        let options = DirectoryOptions {
+            show_hidden: false,
+            follow_links_inside: true,
+        };
+        let tree = Arc::new(DirectoryStore::open_root(root, options).unwrap());
+        Watches::new(tree, Box::new(|error| panic!("{error}"))).unwrap()
+    }
+
+    fn path(name: &str) -> ResourcePath {
+        ResourcePath::parse(name.as_bytes()).unwrap()
+    }
+
+    fn gathered(watches: &Watches) -> Option<Vec<ResourcePath>> {
+        let mut changed = Changed::nothing();
+        watches.gather(&mut changed, Some(Duration::ZERO));
+        match changed {
+            Changed::Everything => None,
+            Changed::Folders(folders) => Some(folders.into_iter().collect()),
+        }
+    }
+
+    #[test]
+    fn says_in_which_folder_something_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), "there").unwrap();
+        let watches = watches(folder.path());
+        assert!(watches.watch(&path("")) && watches.watch(&path("a/b")));
+        assert!(!watches.watch(&path("a/b")) && !watches.watch(&path("gone")));
+        assert_eq!(gathered(&watches), Some(vec![]));
+        fs::read(folder.path().join("a/b/file")).unwrap();
+        assert_eq!(gathered(&watches), Some(vec![]), "to read changes nothing");
+        fs::write(folder.path().join("a/b/file"), "changed").unwrap();
+        assert_eq!(gathered(&watches), Some(vec![path("a/b")]));
+        fs::remove_dir_all(folder.path().join("a")).unwrap();
+        gathered(&watches);
+        assert_eq!(watches.paths().len(), 1, "what is gone is forgotten");
+    }
+
+    #[test]
+    fn more_changes_than_the_kernel_remembers_are_changes_of_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let watches = watches(folder.path());
+        watches.watch(&path(""));
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let most: usize = most.trim().parse().unwrap();
+        // Two events each: it comes, and is closed.
+        for number in 0..=most / 2 {
+            fs::write(folder.path().join(number.to_string()), "").unwrap();
+        }
+        assert_eq!(gathered(&watches), None);
+    }
+}
