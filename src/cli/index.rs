@@ -4,7 +4,6 @@ mod args;
 mod choice;
 mod progress;
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +16,12 @@ use signal_hook::iterator::Signals;
 pub(super) use self::choice::{IndexChoice, Opened};
 
 use self::args::Args;
-use self::choice::{sentence, shown, told};
+use self::choice::told;
 use self::progress::{Progress, first_line};
-use crate::cli::serve::{Failure, Hidden, complain, failure};
+use crate::cli::failure::{Failure, failure, sentence, show_typed};
 use crate::cli::settings::{self, Settings, SettingsError};
-use crate::cli::{ExitCode, visible};
+use crate::cli::terminal::shown;
+use crate::cli::{ExitCode, Hidden, visible};
 use crate::digest::Pools;
 use crate::store::{
     DirectoryOptions, DirectoryStore, FileIndex, IndexError, IndexEvent, Indexing, IndexingError,
@@ -34,19 +34,13 @@ pub(super) fn index(args: &[OsString]) -> process::ExitCode {
     let args = match settings::read::<Args>(&args[1..], "FTSERVE", None) {
         Ok(Settings { typed, .. }) => typed,
         Err(SettingsError::Elsewhere(sentence)) => {
-            let error = Box::<dyn Error>::from(sentence);
-            return complain(ExitCode::Usage, &*error, None);
+            return failure(ExitCode::Usage)(sentence).complain();
         }
-        Err(SettingsError::Typed(error)) => {
-            // Help and version end well, and go to standard output.
-            let _ = error.print();
-            let code = u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage as u8);
-            return process::ExitCode::from(code);
-        }
+        Err(SettingsError::Typed(error)) => return show_typed(&error),
     };
     match index_tree(args) {
         Ok(code) => code.into(),
-        Err(failure) => complain(failure.code, &*failure.error, failure.hint),
+        Err(failure) => failure.complain(),
     }
 }
 

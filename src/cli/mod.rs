@@ -2,6 +2,7 @@
 //! prints, reads the environment or picks an exit code.
 
 mod exit_code;
+mod failure;
 mod get;
 mod index;
 mod manual;
@@ -14,4 +15,5 @@ pub use exit_code::ExitCode;
 pub use get::get;
 pub use serve::serve;
 pub use terminal::visible;
+use values::Hidden;
 pub use values::{ValueError, parse_duration, parse_rate, parse_size};

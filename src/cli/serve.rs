@@ -11,7 +11,6 @@ mod reading;
 mod reload;
 mod running;
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process;
@@ -22,18 +21,17 @@ use clap::CommandFactory;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-pub(super) use self::args::Hidden;
-
+use crate::cli::failure::{Failure, failure, show_typed, written};
 use crate::cli::index::index;
 use crate::cli::serve::announce::{announce, reachable};
 use crate::cli::serve::args::{Args, Setup};
 use crate::cli::serve::beside::Beside;
 use crate::cli::serve::command::Command;
-use crate::cli::serve::log::{AccessLog, shown};
+use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
 use crate::cli::serve::reload::Reload;
 use crate::cli::serve::running::{Parts, Running};
-use crate::cli::terminal::tell;
+use crate::cli::terminal::shown;
 use crate::cli::{ExitCode, manual, visible};
 use crate::digest::Pools;
 use crate::server::{Server, ServerError, TransferHandler};
@@ -53,39 +51,17 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
         Ok(Wanted::Completions(shell)) => {
             return written(manual::write_completions(Args::command(), shell));
         }
-        Err(NotRead::Failed(failure)) => {
-            return complain(failure.code, &*failure.error, failure.hint);
-        }
-        Err(NotRead::Typed(error)) => {
-            // Help and version end well, and go to standard output.
-            let _ = error.print();
-            return process::ExitCode::from(
-                u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage as u8),
-            );
-        }
+        Err(NotRead::Failed(failure)) => return failure.complain(),
+        Err(NotRead::Typed(error)) => return show_typed(&error),
     };
     match start_and_wait(setup, reading, words) {
         Ok(code) => code,
-        Err(failure) => complain(failure.code, &*failure.error, failure.hint),
+        Err(failure) => failure.complain(),
     }
 }
 
 fn told(sentence: &str) -> process::ExitCode {
     written(writeln!(io::stdout().lock(), "{sentence}"))
-}
-
-fn written(result: io::Result<()>) -> process::ExitCode {
-    match result {
-        Ok(()) => ExitCode::Success.into(),
-        Err(error) => complain(ExitCode::LocalFile, &error, None),
-    }
-}
-
-/// Why it does not run.
-pub(super) struct Failure {
-    pub(super) code: ExitCode,
-    pub(super) error: Box<dyn Error>,
-    pub(super) hint: Option<&'static str>,
 }
 
 type Started = Server<TransferHandler<Arc<DirectoryStore>>>;
@@ -276,27 +252,4 @@ fn hint(error: &ServerError) -> Option<&'static str> {
         io::ErrorKind::AddrNotAvailable => Some("no interface of this machine has that address"),
         _ => None,
     }
-}
-
-pub(super) fn failure<E: Into<Box<dyn Error>>>(code: ExitCode) -> impl FnOnce(E) -> Failure {
-    move |error| Failure {
-        code,
-        error: error.into(),
-        hint: None,
-    }
-}
-
-/// One line with the whole chain of reasons, and a hint where there is one.
-pub(super) fn complain(code: ExitCode, error: &dyn Error, hint: Option<&str>) -> process::ExitCode {
-    let mut text = format!("ftserve: {error}");
-    let mut source = error.source();
-    while let Some(reason) = source {
-        text += &format!(": {reason}");
-        source = reason.source();
-    }
-    if let Some(hint) = hint {
-        text += &format!("\nhint: {hint}");
-    }
-    tell(&text);
-    code.into()
 }

@@ -1,6 +1,7 @@
 //! The one writer that escapes what peers send before a person sees it.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
@@ -16,6 +17,11 @@ pub fn visible(bytes: &[u8]) -> Cow<'_, str> {
         Ok(text) if !text.contains(is_deceptive) => Cow::Borrowed(text),
         Ok(_) | Err(_) => Cow::Owned(escape(bytes)),
     }
+}
+
+/// A path or an argument as a person may see it.
+pub(super) fn shown(path: impl AsRef<OsStr>) -> String {
+    visible(path.as_ref().as_encoded_bytes()).into_owned()
 }
 
 /// Whether what is said is coloured.

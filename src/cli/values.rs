@@ -1,6 +1,18 @@
-//! Durations and sizes as people write them: `0.2`, `200ms`, `5s`, `2m`; `512`, `10M`.
+//! Durations and sizes as people write them: `0.2`, `200ms`, `5s`, `2m`; `512`, `10M`. And what
+//! options of several commands may be.
 
 use std::time::Duration;
+
+use clap::ValueEnum;
+
+/// What becomes of names that begin with a dot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Hidden {
+    /// Are not served
+    Hide,
+    /// Are served
+    Show,
+}
 
 /// Why text is not a duration or a size; says what would be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

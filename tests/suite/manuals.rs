@@ -41,6 +41,29 @@ fn manual_pages_are_set_without_a_warning_and_say_what_people_look_for() {
 }
 
 #[test]
+fn what_cannot_be_shown_is_a_failure() {
+    for args in [
+        "--help",
+        "--version",
+        "--man",
+        "--completions bash",
+        "index --help",
+        "--check-config",
+    ] {
+        let script = format!("exec \"$0\" {args} >/dev/full");
+        let refused = Program::ftserve()
+            .through(["sh", "-c", &script])
+            .run()
+            .expect_code(3);
+        assert_eq!(
+            refused.stderr,
+            "ftserve: cannot write to standard output: No space left on device (os error 28)\n",
+            "{args}"
+        );
+    }
+}
+
+#[test]
 fn completions_are_what_bash_can_use() {
     for (name, program) in programs() {
         let script = program.args(["--completions", "bash"]).run().expect_code(0);

@@ -1,7 +1,6 @@
 //! What a failure is called, which exit code it has, and what may help.
 
-use std::error::Error;
-
+use crate::cli::failure::reasons;
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, ConnectError, ProtocolError, SessionError};
 use crate::store::{NOT_REGULAR, StageError};
@@ -103,13 +102,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
 
 /// The whole error in one line that is safe to show: what went wrong, and why.
 pub(super) fn sentence(error: &ClientError) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence.push_str(": ");
-        sentence.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let mut sentence = reasons(error);
     // It may quote a peer: a whole frame of it helps nobody.
     if let Some((end, _)) = sentence.char_indices().nth(SENTENCE_CHARS_MAX) {
         sentence.truncate(end);

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists, TypedSync};
 use super::help;
 use crate::cli::settings::{self, Settings, SettingsError};
-use crate::cli::terminal::tell;
+use crate::cli::terminal::{shown, tell};
 use crate::cli::{ExitCode, visible};
 use crate::client::{
     AddressFamily, ClientConfig, Download, Folder, IfExists, Pour, RetryPolicy, SyncPolicy,
@@ -385,10 +385,6 @@ fn umask() -> u32 {
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     rustix::process::umask(umask);
     umask.as_raw_mode()
-}
-
-fn shown(argument: &OsStr) -> String {
-    visible(argument.as_bytes()).into_owned()
 }
 
 #[cfg(test)]

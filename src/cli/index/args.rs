@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::builder::BoolishValueParser;
 
-use crate::cli::serve::Hidden;
+use crate::cli::Hidden;
 
 /// Hashes the files of a folder now, so that ftserve knows their digests when they are asked
 /// for. Known ones are not read again.

@@ -1,15 +1,14 @@
 //! Where digests are remembered: what `--index` means, and what is said about the file.
 
 use std::env;
-use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::cli::terminal::tell;
-use crate::cli::visible;
-use crate::store::{DigestIndex, FileIndex, IndexError, IndexEvent, MemoryIndex, NoIndex};
+use crate::cli::failure::sentence;
+use crate::cli::terminal::{shown, tell};
+use crate::store::{DigestIndex, FileIndex, IndexEvent, MemoryIndex, NoIndex};
 
 /// What `--index` means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,21 +110,6 @@ pub(super) fn told(path: &Path, event: &IndexEvent) -> String {
             )
         }
     }
-}
-
-/// An error and its reasons in one line.
-pub(super) fn sentence(error: &IndexError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(reason) = source {
-        text += &format!(": {reason}");
-        source = reason.source();
-    }
-    visible(text.as_bytes()).into_owned()
-}
-
-pub(super) fn shown(path: &Path) -> String {
-    visible(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 fn warn(text: &str) {

@@ -3,9 +3,8 @@
 use std::io::{self, Write};
 
 use crate::cli::serve::args::Setup;
-use crate::cli::serve::log::shown;
 use crate::cli::serve::running::Running;
-use crate::cli::terminal::counted;
+use crate::cli::terminal::{counted, shown};
 use crate::cli::visible;
 use crate::net::Address;
 use crate::server::Listen;

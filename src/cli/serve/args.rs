@@ -12,7 +12,7 @@ use crate::cli::index::IndexChoice;
 use crate::cli::serve::beside::HashAhead;
 use crate::cli::serve::help;
 use crate::cli::serve::log::{LogFormat, LogPlace};
-use crate::cli::{parse_duration, parse_rate, parse_size};
+use crate::cli::{Hidden, parse_duration, parse_rate, parse_size};
 use crate::net::{Address, AddressError, DEFAULT_PORT};
 use crate::server::{Listen, ServerConfig, TransferLimits};
 use crate::store::DirectoryOptions;
@@ -161,15 +161,6 @@ pub(super) struct Args {
     /// Print a line for each request to standard error, unless --access-log says where
     #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = "What is told")]
     verbose: bool,
-}
-
-/// What becomes of names that begin with a dot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum Hidden {
-    /// Are not served
-    Hide,
-    /// Are served
-    Show,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,7 @@ mod line;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -15,8 +15,7 @@ use clap::ValueEnum;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use self::line::Entry;
-use crate::cli::terminal::tell;
-use crate::cli::visible;
+use crate::cli::terminal::{shown, tell};
 use crate::server::Observer;
 
 /// How a line looks.
@@ -276,11 +275,6 @@ impl Writer {
             "ftserve: access log {place} cannot be written: {error}; transfers go on, lines are lost"
         ));
     }
-}
-
-/// A path as a person may see it.
-pub(super) fn shown(path: &Path) -> String {
-    visible(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 const ENTRIES_MAX: usize = 8_192;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::Access;
 
-use crate::cli::serve::{Failure, failure};
+use crate::cli::failure::{Failure, failure};
 use crate::cli::{ExitCode, visible};
 use crate::server::{Published, RunLimits};
 

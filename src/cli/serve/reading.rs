@@ -8,11 +8,11 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::ExitCode;
+use crate::cli::failure::{Failure, failure};
 use crate::cli::index::IndexChoice;
 use crate::cli::serve::args::{Args, Setup};
 use crate::cli::serve::beside::HashAhead;
 use crate::cli::serve::help::MANUAL;
-use crate::cli::serve::{Failure, failure};
 use crate::cli::settings::{self, ConfigFile, Settings, SettingsError};
 
 /// What was typed, to be read as often as the file changes.

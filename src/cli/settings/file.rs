@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{is_setting, name_of};
+use crate::cli::terminal::shown;
 use crate::cli::visible;
 
 /// A configuration file that was read.
@@ -153,10 +154,6 @@ fn distance(one: &str, other: &str) -> usize {
         }
     }
     row[other.len()]
-}
-
-fn shown(path: &Path) -> String {
-    visible(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 const FILE_BYTES_MAX: u64 = 1 << 20;

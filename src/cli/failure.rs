@@ -1,0 +1,87 @@
+//! Why `ftserve` does not run: an exit code, the reasons in one line, and what may help.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process;
+
+use crate::cli::terminal::tell;
+use crate::cli::{ExitCode, visible};
+
+/// Why it does not run.
+pub(super) struct Failure {
+    pub(super) code: ExitCode,
+    pub(super) error: Box<dyn Error>,
+    pub(super) hint: Option<&'static str>,
+}
+
+impl Failure {
+    /// Says so in one line with the whole chain of reasons, and a hint where there is one.
+    pub(super) fn complain(&self) -> process::ExitCode {
+        let mut text = format!("ftserve: {}", sentence(&*self.error));
+        if let Some(hint) = self.hint {
+            text += &format!("\nhint: {hint}");
+        }
+        tell(&text);
+        self.code.into()
+    }
+}
+
+/// A failure without a hint, from an error or a sentence.
+pub(super) fn failure<E: Into<Box<dyn Error>>>(code: ExitCode) -> impl FnOnce(E) -> Failure {
+    move |error| Failure {
+        code,
+        error: error.into(),
+        hint: None,
+    }
+}
+
+/// An error and its reasons in one line that is safe to show.
+pub(super) fn sentence(error: &dyn Error) -> String {
+    visible(reasons(error).as_bytes()).into_owned()
+}
+
+/// An error and its reasons, as they come.
+pub(super) fn reasons(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(reason) = source {
+        text += &format!(": {reason}");
+        source = reason.source();
+    }
+    text
+}
+
+/// Shows help or the version, which end well, or what is wrong with what was typed.
+pub(super) fn show_typed(error: &clap::Error) -> process::ExitCode {
+    let shown = error.print();
+    if error.use_stderr() {
+        return ExitCode::Usage.into();
+    }
+    written(shown)
+}
+
+/// How it ends when this was written to standard output.
+pub(super) fn written(result: io::Result<()>) -> process::ExitCode {
+    match result.and_then(|()| io::stdout().flush()) {
+        Ok(()) => ExitCode::Success.into(),
+        Err(error) => {
+            let sentence = format!("cannot write to standard output: {error}");
+            failure(ExitCode::LocalFile)(sentence).complain()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer \u{1b}[2J")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_sentence_has_every_reason_and_nothing_that_acts_on_a_terminal() {
+        let error = Outer(io::Error::other("in\nner"));
+        assert_eq!(sentence(&error), r"outer \x1b[2J: in\x0aner");
+    }
+}
