@@ -1,11 +1,7 @@
 //! Two rayon pools: what somebody waits for, and what can wait.
 
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
@@ -73,9 +69,9 @@ impl Pools {
         });
     }
 
-    /// Pauses the calling background job until no foreground job is there. Called between
-    /// its steps, each at most 1 MiB. Never to be called from a foreground job, which would
-    /// wait for itself.
+    /// Pauses the calling background job until no foreground job is there, for as long as that
+    /// takes: what nobody waits for has no limit to keep. Called between its steps, each at most
+    /// 1 MiB. Never to be called from a foreground job, which would wait for itself.
     pub fn give_way(&self) {
         self.in_foreground.wait_for_none();
     }

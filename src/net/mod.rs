@@ -10,5 +10,5 @@ mod tcp_facts;
 pub use address::{Address, AddressError, DEFAULT_PORT, Location};
 pub use deadline::{Deadline, Wait};
 pub use listener::Listener;
-pub use rate::{BURST_TIME, Pace, portion};
+pub use rate::{BURST_TIME, Pace, portion, time_of};
 pub use stream::{Peer, Stream};

@@ -17,10 +17,17 @@ impl Pace {
     pub fn reserve(&mut self, bytes: u64, rate: u64, now: Instant) -> Instant {
         let earliest = now.checked_sub(BURST_TIME).unwrap_or(now);
         let from = self.free_at.map_or(now, |free_at| free_at.max(earliest));
-        let worth = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
-        self.free_at = from.checked_add(worth);
+        // What is beyond the clock is as far as it was.
+        self.free_at = from.checked_add(time_of(bytes, rate)).or(self.free_at);
         from.max(now)
     }
+}
+
+/// How long so many bytes take at this rate, which is in bytes per second and counts as at least 1.
+pub fn time_of(bytes: u64, rate: u64) -> Duration {
+    let rate = rate.max(1);
+    let rest = u128::from(bytes % rate) * NANOS_PER_SECOND / u128::from(rate);
+    Duration::from_secs(bytes / rate) + Duration::from_nanos(u64::try_from(rest).unwrap_or(0))
 }
 
 /// How many bytes to give out at once at this rate: a few portions a second, and never more than
@@ -32,6 +39,7 @@ pub fn portion(rate: u64, bytes_max: u64) -> u64 {
 /// For as long the rate may be exceeded, after it was not reached for as long.
 pub const BURST_TIME: Duration = Duration::from_millis(250);
 const PORTIONS_PER_SECOND: u64 = 8;
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -89,6 +97,18 @@ mod tests {
             at_once += 1000;
         }
         assert!(at_once <= RATE / 2, "{at_once}");
+    }
+
+    #[test]
+    fn the_largest_numbers_are_a_long_time_and_no_panic() {
+        assert_eq!(time_of(u64::MAX, 0), Duration::from_secs(u64::MAX));
+        assert_eq!(time_of(u64::MAX, u64::MAX), Duration::from_secs(1));
+        assert_eq!(time_of(u64::MAX - 1, u64::MAX).as_secs(), 0);
+        assert_eq!(time_of(3, 2), Duration::from_millis(1500));
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        pace.reserve(u64::MAX, 1, now);
+        assert_eq!(pace.reserve(1, RATE, now), now);
     }
 
     #[test]

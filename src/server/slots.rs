@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use crate::server::control::{Control, Mode};
+use crate::server::control::{Control, Mode, lock};
 use crate::server::permits::Permits;
 use crate::server::ticks::{NEVER, Ticks};
 
@@ -361,11 +361,6 @@ impl Key {
 /// An address key as 64 bits: exact for IPv4 and unix, and for IPv6 as good as exact.
 fn fold(address_key: u128) -> u64 {
     (address_key >> 64) as u64 ^ address_key as u64
-}
-
-/// Locks even after a panic elsewhere: no code here leaves a half-made change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const EVICTION_CANDIDATES_MAX: usize = 8;

@@ -23,6 +23,8 @@ pub struct ReceivedRequest {
     pub id: Option<RequestId>,
     /// Bytes that follow the request.
     pub body_size: u64,
+    /// The operation, of a request that is refused too; empty if it is none of this version.
+    pub op: &'static str,
     /// What to do.
     pub action: Result<Action, Refusal>,
 }
@@ -52,6 +54,7 @@ impl ReceivedRequest {
             Err(error) => (None, Some(error)),
         };
         let name = read_name(filename, filename_b64);
+        let operation = read_operation(op);
         Ok(ReceivedRequest {
             name: match &name {
                 Ok(Some(name)) if name.len() <= PATH_BYTES_MAX => name.clone(),
@@ -59,7 +62,8 @@ impl ReceivedRequest {
             },
             id,
             body_size,
-            action: read_operation(op, need).and_then(|operation| {
+            op: operation.as_ref().map_or("", Operation::name),
+            action: known_keys(need).and(operation).and_then(|operation| {
                 if let Some(error) = id_error {
                     return Err(bad_request(error));
                 }
@@ -81,6 +85,7 @@ impl ReceivedRequest {
             name: name.to_vec(),
             id: None,
             body_size: 0,
+            op: Operation::Run.name(),
             action: Ok(Action::Run(run)),
         }
     }
@@ -95,6 +100,7 @@ impl ReceivedRequest {
             },
             id: None,
             body_size: 0,
+            op: Operation::Get.name(),
             action: read_path(name).map(|path| Action::Get(GetRequest::whole(path))),
         }
     }
@@ -108,7 +114,7 @@ enum Operation {
     Hello,
 }
 
-fn read_operation(op: Field<'_>, need: Field<'_>) -> Result<Operation, Refusal> {
+fn known_keys(need: Field<'_>) -> Result<(), Refusal> {
     for key in need.texts().map_err(bad_request)?.unwrap_or_default() {
         if !REQUEST_KEYS.contains(&&*key) {
             return Err(unsupported(format!(
@@ -116,6 +122,10 @@ fn read_operation(op: Field<'_>, need: Field<'_>) -> Result<Operation, Refusal> 
             )));
         }
     }
+    Ok(())
+}
+
+fn read_operation(op: Field<'_>) -> Result<Operation, Refusal> {
     match op.text().map_err(bad_request)?.as_deref() {
         None | Some("get") => Ok(Operation::Get),
         Some("stat") => Ok(Operation::Stat),
@@ -129,6 +139,17 @@ fn read_operation(op: Field<'_>, need: Field<'_>) -> Result<Operation, Refusal> 
 }
 
 impl Operation {
+    /// As the wire spells it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Operation::Get => "get",
+            Operation::Stat => "stat",
+            Operation::List => "list",
+            Operation::Run => "run",
+            Operation::Hello => "hello",
+        }
+    }
+
     fn read(self, name: Option<Vec<u8>>, options: [Field<'_>; 10]) -> Result<Action, Refusal> {
         let options = Options::read(options).map_err(bad_request)?;
         let path = || match &name {

@@ -48,19 +48,6 @@ pub enum Action {
     Hello,
 }
 
-impl Action {
-    /// The operation as the wire spells it.
-    pub const fn op(&self) -> &'static str {
-        match self {
-            Action::Get(_) => "get",
-            Action::Stat(_) => "stat",
-            Action::List(_) => "list",
-            Action::Run(_) => "run",
-            Action::Hello => "hello",
-        }
-    }
-}
-
 /// `get`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetRequest {

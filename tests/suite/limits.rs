@@ -108,6 +108,23 @@ fn a_reader_that_stalls_is_given_up_and_a_slow_one_is_not() {
 }
 
 #[test]
+fn an_unwanted_body_that_is_all_there_leaves_the_connection_its_idle_time() {
+    let root = root();
+    let server = TestServer::start(root.path(), ["--header-timeout", "0.2"]);
+    let mut peer = server.connect();
+    peer.send_frame(r#"{"filename":"a.txt","body_size":5}"#);
+    peer.send("hello");
+    assert_eq!(peer.read_answer().code(), Some("bad_request"));
+    peer.assert_silence(Duration::from_millis(600));
+    peer.ask(r#"{"filename":"a.txt"}"#)
+        .assert_file(FILE, CONTENT);
+    // One that is not there has its time.
+    peer.send_frame(r#"{"filename":"a.txt","body_size":5}"#);
+    assert_eq!(peer.read_answer().code(), Some("bad_request"));
+    peer.expect_eof();
+}
+
+#[test]
 fn the_longest_idle_makes_room_when_connections_run_short() {
     let root = root();
     let server = TestServer::start(

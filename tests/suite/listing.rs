@@ -245,6 +245,22 @@ fn what_cannot_be_entered_or_looked_at_is_named_and_the_rest_is_listed() {
 }
 
 #[test]
+fn a_listing_of_a_file_says_that_it_is_none_and_blames_no_part_of_its_path() {
+    let root = tree();
+    let server = TestServer::plain(root.path());
+    let mut peer = server.connect();
+    let mut message = |name: &str| {
+        let request = json!({"op": "list", "filename": name}).to_string();
+        peer.ask(request).message().to_owned()
+    };
+    assert_eq!(
+        message("b/e"),
+        "name stands for something that is no directory"
+    );
+    assert_eq!(message("b/e/x"), "part of the path is not a directory");
+}
+
+#[test]
 fn bad_listings_are_refused_and_the_connection_goes_on() {
     let root = tree();
     symlink("b", root.join("link")).unwrap();

@@ -45,6 +45,11 @@ fn every_request_has_one_line_whatever_became_of_it() {
     peer.ask(r#"{"op":"hello"}"#);
     peer.ask(r#"{"filename":"nothing"}"#);
     peer.ask(r#"{"op":"fly","filename":"x"}"#);
+    peer.ask(r#"{"op":"run","filename":"x"}"#);
+    peer.send_frame(r#"{"op":"run","filename":"x","body_size":3}"#);
+    peer.send("abc");
+    peer.read_answer();
+    peer.ask(r#"{"op":"stat","filename":"/"}"#);
     peer.send(b"\x01\x00\x00\x00");
     assert_eq!(peer.read_answer().code(), Some("bad_frame"));
     server.terminate();
@@ -66,6 +71,9 @@ fn every_request_has_one_line_whatever_became_of_it() {
             ["hello", "", "ok", ""],
             ["get", "nothing", "refused", "not_found"],
             ["", "x", "refused", "unsupported"],
+            ["run", "x", "refused", "not_found"],
+            ["run", "x", "refused", "bad_request"],
+            ["stat", "/", "refused", "bad_name"],
             ["", "", "refused", "bad_frame"],
         ]
     );
@@ -74,8 +82,8 @@ fn every_request_has_one_line_whatever_became_of_it() {
     assert!(lines[0]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
     let summary = server.stderr().text();
     assert!(
-        summary.contains("served 7 requests on 1 connection with ")
-            && summary.contains(", 3 failed, in "),
+        summary.contains("served 10 requests on 1 connection with ")
+            && summary.contains(", 6 failed, in "),
         "{summary}"
     );
 }

@@ -4,7 +4,7 @@
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::net::{Deadline, Stream, Wait};
+use crate::net::{Deadline, Stream, Wait, time_of};
 use crate::server::handler::{Disposition, Ending, Interest, Rest, Turn};
 use crate::server::transfer::conversation::{Asked, Conversation, Desk, Reply, Task};
 use crate::server::transfer::hello::hello;
@@ -178,10 +178,11 @@ impl<S: Store> Exchange<'_, S> {
             name,
             id,
             body_size,
+            op,
             action,
         } = request;
         let asked = Asked {
-            op: action.as_ref().map_or("", Action::op),
+            op,
             name,
             id,
             ..Asked::nothing(since)
@@ -190,8 +191,7 @@ impl<S: Store> Exchange<'_, S> {
             self.state.closing = Some(Ending::Answered);
         } else if body_size > 0 {
             let limits = &self.limits;
-            let time =
-                limits.header_timeout + Duration::from_secs(body_size / limits.min_rate.max(1));
+            let time = time_of(body_size, limits.min_rate).saturating_add(limits.header_timeout);
             self.state
                 .inbox
                 .drop_body_by(Deadline::after(since, Wait::DroppedBody, time));

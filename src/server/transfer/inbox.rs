@@ -93,10 +93,13 @@ impl Inbox {
             .min(input.rest().len());
         input.take(dropped);
         self.dropping -= dropped as u64;
-        if self.dropping > 0 || input.rest().is_empty() {
+        if self.dropping > 0 {
             return None;
         }
         self.drop_by = None;
+        if input.rest().is_empty() {
+            return None;
+        }
         let spelling = match self.spelling {
             Some(spelling) => spelling,
             None => {

@@ -1,10 +1,10 @@
 //! Limited rates: a connection is given a portion of bytes and the moment to send them, and rests
 //! until then.
 
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use crate::net::{Deadline, Pace, Wait, portion};
+use crate::server::control::lock;
 use crate::server::handler::{Disposition, Interest, Rest};
 use crate::server::transfer::conversation::BODY_STEP_BYTES;
 use crate::server::transfer::exchange::Exchange;
@@ -35,12 +35,7 @@ impl<S: Store> Exchange<'_, S> {
             let bytes = portion(least, BODY_STEP_BYTES as u64).min(wanted as u64);
             let mut from = now;
             if let Some(rate) = self.limits.rate {
-                let mut pace = self
-                    .handler
-                    .pace
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                from = pace.reserve(bytes, rate, now);
+                from = lock(&self.handler.pace).reserve(bytes, rate, now);
             }
             if let Some(rate) = self.limits.rate_per_connection {
                 from = from.max(allowance.own.reserve(bytes, rate, now));

@@ -105,7 +105,7 @@ impl Page {
         };
         let mut listing = match listing {
             Ok(listing) => listing,
-            Err(error) => return PageState::Failed(store_refusal(&error)),
+            Err(error) => return PageState::Failed(not_listed(&error, catalog.stat(path))),
         };
         let state = loop {
             if !goes_on() {
@@ -181,19 +181,14 @@ impl Page {
             if self.entries >= self.request.limit {
                 return Some(PageState::Full);
             }
-            if self.request.digest
-                && let Some(meta) = next.awaits_digest()
-            {
+            if self.request.digest && next.awaits_digest().is_some() {
                 match catalog.open(&next.listed.path) {
                     Ok((object, meta)) => return Some(PageState::Awaits(Arc::new(object), meta)),
                     Err(StoreError::NotFound) => {
                         self.pending.pop_front();
                         continue;
                     }
-                    Err(error) => {
-                        next.refusal = Some(store_refusal(&error));
-                        next.listed.meta = Some(meta);
-                    }
+                    Err(error) => next.refusal = Some(store_refusal(&error)),
                 }
             }
             let start = self.bytes.len();
@@ -299,6 +294,23 @@ impl Pending {
             error: refusal.map(said_of),
         };
         entry.encode(page);
+    }
+}
+
+/// Why there is no listing of a name at which this was found.
+fn not_listed(error: &StoreError, found: Result<ObjectMeta, StoreError>) -> Refusal {
+    let refusal = store_refusal(error);
+    match found.map(|meta| meta.kind) {
+        // No part of the path is at fault, the whole of it is no folder's.
+        Ok(ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other)
+            if refusal.code == ErrorCode::NotADirectory =>
+        {
+            Refusal::new(
+                refusal.code,
+                "name stands for something that is no directory",
+            )
+        }
+        _ => refusal,
     }
 }
 

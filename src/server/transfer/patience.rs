@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::net::{Deadline, Wait};
+use crate::net::{Deadline, Wait, time_of};
 
 /// The time by which a peer is behind the least rate: it grows while the server waits for
 /// the peer to read and shrinks with the bytes that go out.
@@ -25,7 +25,7 @@ impl Patience {
         let worth = if min_rate == 0 {
             Duration::MAX
         } else {
-            Duration::from_secs_f64(bytes as f64 / min_rate as f64)
+            time_of(bytes as u64, min_rate)
         };
         self.behind = self.behind.saturating_sub(worth);
     }
@@ -40,10 +40,10 @@ impl Patience {
     }
 
     fn behind_at(&self, now: Instant) -> Duration {
-        self.behind
-            + self
-                .blocked_since
-                .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        let blocked = self
+            .blocked_since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.behind.saturating_add(blocked)
     }
 }
 
@@ -90,6 +90,15 @@ mod tests {
         patience.moved(1, MIN_RATE, start + Duration::from_secs(1));
         let later = start + Duration::from_secs(1000);
         assert!(!patience.deadline(LIMIT, later).is_over(later));
+    }
+
+    #[test]
+    fn the_largest_numbers_are_no_panic() {
+        let now = Instant::now();
+        let mut patience = Patience::default();
+        patience.blocked(now);
+        patience.moved(usize::MAX, 1, now + Duration::from_secs(1));
+        assert_eq!(patience.deadline(LIMIT, now).remaining(now), LIMIT);
     }
 
     #[test]
