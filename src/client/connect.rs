@@ -4,9 +4,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rustix::net::sockopt::Timeout;
 use rustix::net::{
     AddressFamily as SocketFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt,
@@ -16,12 +17,25 @@ use crate::client::{AddressFamily, ConnectError};
 use crate::net::{Address, Deadline, Stream, Wait};
 
 /// Connects within `limit`. Each address of a name gets an equal share of the time that is
-/// left, so that a silent one does not use up that of the next.
+/// left after it was looked up, so that a silent one does not use up that of the next.
 pub(super) fn connect(
     address: &Address,
     family: AddressFamily,
     limit: Duration,
 ) -> Result<Stream, ConnectError> {
+    connect_by(ask_system, address, family, limit)
+}
+
+/// What finds the addresses of a host.
+type Resolver = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
+
+fn connect_by(
+    resolver: Resolver,
+    address: &Address,
+    family: AddressFamily,
+    limit: Duration,
+) -> Result<Stream, ConnectError> {
+    let deadline = Deadline::after(Instant::now(), Wait::Connect, limit);
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ConnectError::TimedOut {
             address: address.clone(),
@@ -35,8 +49,8 @@ pub(super) fn connect(
     match address {
         Address::Unix(path) => connect_unix(path, limit).map(Stream::Unix).map_err(failed),
         Address::Tcp { host, port } => {
-            let candidates = resolve(host, *port, family, limit)?;
-            connect_tcp(&candidates, limit)
+            let candidates = resolve(resolver, host, *port, family, deadline)?;
+            connect_tcp(&candidates, deadline)
                 .map(Stream::Tcp)
                 .map_err(failed)
         }
@@ -45,12 +59,13 @@ pub(super) fn connect(
 
 /// The addresses of a name, never none.
 fn resolve(
+    resolver: Resolver,
     host: &str,
     port: u16,
     family: AddressFamily,
-    limit: Duration,
+    deadline: Deadline,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
-    let all = look_up(host, port, limit).map_err(|source| ConnectError::Name {
+    let all = look_up(resolver, host, port, deadline).map_err(|source| ConnectError::Name {
         host: host.to_owned(),
         source: Arc::new(source),
     })?;
@@ -69,28 +84,70 @@ fn resolve(
     Ok(addresses)
 }
 
-/// Asks the system's resolver, which may take minutes and cannot be called off: it is left to
-/// itself then, in a thread of its own.
-fn look_up(host: &str, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
+/// Asks the resolver, which may take minutes and cannot be called off: it is left to itself
+/// then, in a thread of its own, and whoever asks for the same next waits for that one.
+fn look_up(
+    resolver: Resolver,
+    host: &str,
+    port: u16,
+    deadline: Deadline,
+) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let (found_in, found) = crossbeam_channel::bounded(1);
-    let host = host.to_owned();
-    std::thread::Builder::new()
-        .name("ft-resolve".to_owned())
-        .spawn(move || {
-            let found = (host.as_str(), port).to_socket_addrs();
-            // Nobody may wait any more.
-            let _ = found_in.send(found.map(Iterator::collect));
-        })?;
-    found
-        .recv_timeout(limit)
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let look_up = match LookUp::take_given_up(host, port) {
+        Some(look_up) => look_up,
+        None => LookUp::start(resolver, host, port)?,
+    };
+    match look_up.found.recv_deadline(deadline.at) {
+        Ok(found) => found,
+        Err(RecvTimeoutError::Timeout) => {
+            given_up().push(look_up);
+            Err(io::ErrorKind::TimedOut.into())
+        }
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the resolver failed")),
+    }
 }
 
-fn connect_tcp(candidates: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
-    let deadline = Deadline::after(Instant::now(), Wait::Connect, limit);
+/// A thread that looks up a name.
+struct LookUp {
+    host: String,
+    port: u16,
+    found: Receiver<io::Result<Vec<SocketAddr>>>,
+}
+
+impl LookUp {
+    fn start(resolver: Resolver, host: &str, port: u16) -> io::Result<LookUp> {
+        let (found_in, found) = crossbeam_channel::bounded(1);
+        let (host, asked) = (host.to_owned(), host.to_owned());
+        std::thread::Builder::new()
+            .name("ft-resolve".to_owned())
+            .spawn(move || {
+                // Nobody may wait any more.
+                let _ = found_in.send(resolver(&asked, port));
+            })?;
+        Ok(LookUp { host, port, found })
+    }
+
+    fn take_given_up(host: &str, port: u16) -> Option<LookUp> {
+        let mut given_up = given_up();
+        let is_same = |look_up: &LookUp| look_up.host == host && look_up.port == port;
+        let at = given_up.iter().position(is_same)?;
+        Some(given_up.swap_remove(at))
+    }
+}
+
+/// Those that took too long: at most as many as there are servers to be asked for.
+fn given_up() -> MutexGuard<'static, Vec<LookUp>> {
+    static GIVEN_UP: Mutex<Vec<LookUp>> = Mutex::new(Vec::new());
+    GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ask_system(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+fn connect_tcp(candidates: &[SocketAddr], deadline: Deadline) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::TimedOut);
     for (tried, candidate) in candidates.iter().enumerate() {
         let addresses_left = u32::try_from(candidates.len() - tried).unwrap_or(u32::MAX);
@@ -122,4 +179,74 @@ fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     sockopt::set_socket_timeout(&socket, Timeout::Send, None)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn named(host: &str) -> Address {
+        Address::Tcp {
+            host: host.to_owned(),
+            port: 9,
+        }
+    }
+
+    #[test]
+    fn one_limit_is_for_looking_up_and_connecting_together() {
+        const LIMIT: Duration = Duration::from_millis(800);
+        // Found when most of the time is over; and it never answers, its backlog being full.
+        fn slow(_: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+            let _ = crossbeam_channel::after(LIMIT * 7 / 8).recv();
+            Ok(vec![*SILENT.get().unwrap()])
+        }
+        static SILENT: std::sync::OnceLock<SocketAddr> = std::sync::OnceLock::new();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let silent = *SILENT.get_or_init(|| listener.local_addr().unwrap());
+        let patience = Duration::from_millis(50);
+        let held: Vec<_> =
+            std::iter::from_fn(|| TcpStream::connect_timeout(&silent, patience).ok())
+                .take(100)
+                .collect();
+        assert!(held.len() < 100, "a backlog of none takes no end");
+        let begun = Instant::now();
+        let error = connect_by(slow, &named("slow"), AddressFamily::Any, LIMIT).unwrap_err();
+        assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
+        let taken = begun.elapsed();
+        assert!(LIMIT <= taken && taken < LIMIT * 3 / 2, "{taken:?}");
+    }
+
+    #[test]
+    fn a_look_up_that_takes_too_long_is_waited_for_again_and_not_begun_again() {
+        fn stuck(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+            BEGUN.fetch_add(1, Ordering::SeqCst);
+            assert_eq!((host, port), ("stuck", 9));
+            let (_, go_on) = GO_ON.get_or_init(|| crossbeam_channel::bounded(0));
+            let _ = go_on.recv();
+            Ok(Vec::new())
+        }
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        static GO_ON: std::sync::OnceLock<(
+            crossbeam_channel::Sender<()>,
+            crossbeam_channel::Receiver<()>,
+        )> = std::sync::OnceLock::new();
+        let attempt = |limit| connect_by(stuck, &named("stuck"), AddressFamily::Any, limit);
+        for _ in 0..3 {
+            let error = attempt(Duration::from_millis(10)).unwrap_err();
+            let is_late = matches!(&error, ConnectError::Name { source, .. } if source.kind() == io::ErrorKind::TimedOut);
+            assert!(is_late, "{error:?}");
+        }
+        let (go_on, _) = GO_ON.get_or_init(|| crossbeam_channel::bounded(0));
+        go_on.send(()).unwrap();
+        let error = attempt(Duration::from_secs(60)).unwrap_err();
+        assert!(
+            matches!(error, ConnectError::NoneOfFamily { .. }),
+            "{error:?}"
+        );
+        assert_eq!(BEGUN.load(Ordering::SeqCst), 1);
+    }
 }

@@ -184,12 +184,12 @@ pub enum ProtocolError {
         /// What the header says.
         found: Md5Digest,
     },
-    /// A listed name that does not lie below the folder, or not behind the one before.
-    #[error("listing has {} where only names below {} and behind {} may be", .found.as_bytes().escape_ascii(), .folder.as_bytes().escape_ascii(), .last.as_bytes().escape_ascii())]
+    /// A listed name that does not lie in its folder, or not behind the one before.
+    #[error("listing has {} where only names in {} and behind {} may be", .found.as_bytes().escape_ascii(), .folder.as_bytes().escape_ascii(), .last.as_bytes().escape_ascii())]
     MisplacedEntry {
         /// The listed name.
         found: ResourcePath,
-        /// The folder that was asked for.
+        /// The folder that was asked for, or the innermost that was listed above the name.
         folder: ResourcePath,
         /// The name before it; the folder if it is the first.
         last: ResourcePath,

@@ -32,7 +32,8 @@ pub struct Folder {
 }
 
 /// A listing that is under way: an iterator over its pages, which ends after the first error.
-/// Entries ascend over all pages, and lie below the folder. It holds at most two pages.
+/// Entries ascend over all pages; each lies in the folder, or if that is wanted in one that was
+/// listed before it. It holds at most two pages.
 pub struct Listing<'c> {
     folder: Folder,
     config: &'c ClientConfig,
@@ -43,6 +44,8 @@ pub struct Listing<'c> {
     /// A request for it was sent.
     is_asked: bool,
     last: Option<ResourcePath>,
+    /// The folder, and those that were listed from there down to the last entry.
+    open: Vec<ResourcePath>,
     /// When there must have been an entry.
     until: Deadline,
     is_over: bool,
@@ -62,6 +65,7 @@ impl<'c> Listing<'c> {
     pub fn new(folder: Folder, config: &'c ClientConfig) -> Listing<'c> {
         let now = Instant::now();
         Listing {
+            open: vec![folder.path.clone()],
             folder,
             config,
             attempts: Attempts::begin(config, now),
@@ -182,25 +186,42 @@ impl<'c> Listing<'c> {
         if found != announced {
             return Err(ClientError::DigestMismatch { announced, found });
         }
-        let mut entries = VecDeque::new();
+        let mut entries: VecDeque<ListEntry<'static>> = VecDeque::new();
+        // A page that fails is asked for again.
+        let mut open = self.open.clone();
+        let last_file = match &self.last {
+            Some(last) if self.folder.recursive && open.last() != Some(last) => Some(last),
+            Some(_) | None => None,
+        };
         for line in body.split_inclusive(|&byte| byte == b'\n') {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             let entry = ListEntry::parse(line).map_err(ProtocolError::from)?;
+            if last_file.is_some_and(|file| entry.path.is_below(file)) {
+                // Between two pages it may have become a folder: what is in there came meanwhile.
+                continue;
+            }
             let last = match entries.back() {
                 None => self.last.as_ref(),
                 Some(ListEntry { path, .. }) => Some(path),
             };
-            let folder = &self.folder.path;
-            if !entry.path.is_below(folder) || last.is_some_and(|last| *last >= entry.path) {
+            while open.len() > 1 && !entry.path.is_below(&open[open.len() - 1]) {
+                open.pop();
+            }
+            let folder = &open[open.len() - 1];
+            if !entry.path.is_child_of(folder) || last.is_some_and(|last| *last >= entry.path) {
                 return Err(ProtocolError::MisplacedEntry {
-                    found: entry.path,
                     folder: folder.clone(),
                     last: last.unwrap_or(folder).clone(),
+                    found: entry.path,
                 }
                 .into());
             }
+            if self.folder.recursive && entry.kind == ObjectKind::Directory {
+                open.push(entry.path.clone());
+            }
             entries.push_back(entry);
         }
+        self.open = open;
         let now = Instant::now();
         let limit = self.config.progress_timeout;
         if let Some(last) = entries.back() {

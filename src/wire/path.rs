@@ -97,6 +97,14 @@ impl ResourcePath {
                 .is_some_and(|rest| rest.starts_with(b"/"))
     }
 
+    /// Whether this lies in `folder` itself, not deeper.
+    pub fn is_child_of(&self, folder: &ResourcePath) -> bool {
+        match self.0.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => self.0[..slash] == *folder.0,
+            None => folder.is_root() && !self.is_root(),
+        }
+    }
+
     /// The last part; `None` for the root.
     pub fn file_name(&self) -> Option<&[u8]> {
         self.parts().last()

@@ -2,8 +2,13 @@ use super::scripted::{Play, ScriptedServer, config, frame, md5_hex, refusal};
 use crate::client::{ClientError, Folder, Listing, ProtocolError};
 use crate::wire::ResourcePath;
 
+/// A folder if there is a slash behind the name.
 fn entry(name: &str) -> String {
-    format!(r#"{{"filename":"{name}","total_size":0,"md5":"","type":"file"}}"#) + "\n"
+    let (name, kind) = match name.strip_suffix('/') {
+        Some(name) => (name, "dir"),
+        None => (name, "file"),
+    };
+    format!(r#"{{"filename":"{name}","total_size":0,"md5":"","type":"{kind}"}}"#) + "\n"
 }
 
 fn page(names: &[&str], next: Option<&str>) -> Vec<u8> {
@@ -24,10 +29,17 @@ fn page_of(body: &str, next: Option<&str>) -> Vec<u8> {
 
 /// The names that a listing gives, what is hidden, and how it ended.
 fn list_from(server: &ScriptedServer) -> (Vec<String>, u64, Result<(), ClientError>) {
+    list_to_depth(server, true)
+}
+
+fn list_to_depth(
+    server: &ScriptedServer,
+    recursive: bool,
+) -> (Vec<String>, u64, Result<(), ClientError>) {
     let folder = Folder {
         address: server.address.clone(),
         path: ResourcePath::parse(b"d").unwrap(),
-        recursive: true,
+        recursive,
         digests: false,
     };
     let config = config();
@@ -55,7 +67,7 @@ fn list_from(server: &ScriptedServer) -> (Vec<String>, u64, Result<(), ClientErr
 #[test]
 fn pages_are_asked_for_until_one_has_no_next_and_may_be_empty() {
     let script = [
-        page(&["d/a", "d/a/b"], Some("1")),
+        page(&["d/a/", "d/a/b"], Some("1")),
         page(&[], Some("2")),
         page(&["d/a.b"], Some("3")),
         page(&[], None),
@@ -102,12 +114,25 @@ fn a_page_that_is_cut_off_or_damaged_is_asked_for_again() {
 
 #[test]
 fn a_listing_that_no_server_may_send_is_refused() {
-    let lies: [(&str, Vec<Vec<u8>>); 9] = [
+    let lies: [(&str, Vec<Vec<u8>>); 13] = [
         ("not ascending", vec![page(&["d/b", "d/a"], None)]),
         ("twice", vec![page(&["d/a", "d/a"], None)]),
         (
             "a folder behind its contents",
-            vec![page(&["d/a/b", "d/a"], None)],
+            vec![page(&["d/a/b", "d/a/"], None)],
+        ),
+        (
+            "in a folder that was not listed",
+            vec![page(&["d/a/b"], None)],
+        ),
+        (
+            "in a folder that was not listed, of one that was",
+            vec![page(&["d/a/", "d/a/b/c"], None)],
+        ),
+        ("in a file", vec![page(&["d/a", "d/a/b"], None)]),
+        (
+            "in a folder of the last page that is behind",
+            vec![page(&["d/a/", "d/b/"], Some("1")), page(&["d/a/c"], None)],
         ),
         ("outside", vec![page(&["e/a"], None)]),
         ("the folder itself", vec![page(&["d"], None)]),
@@ -143,6 +168,58 @@ fn a_listing_that_no_server_may_send_is_refused() {
         ),
         "a huge page: {end:?}"
     );
+}
+
+#[test]
+fn folders_go_on_over_pages_however_deep() {
+    let script = [
+        page(&["d/a/", "d/a/b/"], Some("1")),
+        page(&["d/a/b/c", "d/a/b.c/", "d/a/b.c/d"], Some("2")),
+        page(&["d/a/e", "d/f/", "d/g"], None),
+    ];
+    let server = ScriptedServer::play(script.map(Play::Answer).into());
+    let (names, _, end) = list_from(&server);
+    end.unwrap();
+    assert_eq!(
+        names.join(" "),
+        "d/a d/a/b d/a/b/c d/a/b.c d/a/b.c/d d/a/e d/f d/g"
+    );
+}
+
+#[test]
+fn what_is_deeper_has_no_place_in_a_listing_of_one_folder() {
+    let flat = ScriptedServer::play(vec![Play::Answer(page(&["d/a/", "d/b"], None))]);
+    let (names, _, end) = list_to_depth(&flat, false);
+    end.unwrap();
+    assert_eq!(names, ["d/a", "d/b"]);
+    for script in [
+        vec![page(&["d/a/b"], None)],
+        vec![page(&["d/a/", "d/a/b"], None)],
+        vec![page(&["d/a/"], Some("1")), page(&["d/a/b"], None)],
+        vec![page(&["d/a"], Some("1")), page(&["d/a/b"], None)],
+    ] {
+        let server = ScriptedServer::play(script.into_iter().map(Play::Answer).collect());
+        let (_, _, end) = list_to_depth(&server, false);
+        assert!(
+            matches!(
+                end,
+                Err(ClientError::Protocol(ProtocolError::MisplacedEntry { .. }))
+            ),
+            "{end:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_became_a_folder_between_two_pages_is_left_at_that() {
+    let script = [
+        page(&["d/a"], Some("1")),
+        page(&["d/a/new", "d/a/newer/", "d/a/newer/x", "d/b"], None),
+    ];
+    let server = ScriptedServer::play(script.map(Play::Answer).into());
+    let (names, _, end) = list_from(&server);
+    end.unwrap();
+    assert_eq!(names, ["d/a", "d/b"]);
 }
 
 #[test]
