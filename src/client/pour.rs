@@ -192,23 +192,24 @@ impl Pouring<'_> {
         }
         match self.spool.take() {
             Some(mut spool) => {
-                let poured = self.pour_body(receiving, &content, &mut spool, on_event);
+                let mut take = |bytes: &[u8]| Ok(spool.append(bytes)?);
+                let taken = self.pour_body(receiving, &content, &mut take, on_event);
                 self.spool = Some(spool);
-                poured?;
+                taken?;
             }
-            None => self.pour_body(receiving, &content, output, on_event)?,
+            None => {
+                let mut take = |bytes: &[u8]| output.write_all(bytes).map_err(output_error);
+                self.pour_body(receiving, &content, &mut take, on_event)?;
+                output.flush().map_err(output_error)?;
+            }
         }
-        output.flush().map_err(output_error)?;
         let found = self
             .hasher
             .take()
             .map_or_else(|| Md5Stream::new().finish(), Hasher::finish);
         check(&content, found)?;
         if let Some(spool) = &mut self.spool {
-            spool
-                .pour(output)
-                .and_then(|()| output.flush())
-                .map_err(output_error)?;
+            spool.pour(output)?;
         }
         Ok(content)
     }
@@ -217,7 +218,7 @@ impl Pouring<'_> {
         &mut self,
         receiving: &mut ReceivingHalf,
         content: &Content,
-        output: &mut dyn Write,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), ClientError>,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), ClientError> {
         let (total_size, resumed_from) = (content.total_size, self.poured);
@@ -240,7 +241,7 @@ impl Pouring<'_> {
                 continue;
             }
             self.hasher.get_or_insert_with(Hasher::start).update(new);
-            output.write_all(new).map_err(output_error)?;
+            take(new)?;
             self.poured = at;
             if reported.elapsed() >= PROGRESS_INTERVAL {
                 reported = Instant::now();

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::client::ClientError;
 use crate::store::StageError;
@@ -13,57 +14,113 @@ use crate::store::StageError;
 pub(super) struct Spool(File);
 
 impl Spool {
-    /// In this folder, with room for so many bytes.
+    /// In this folder, with room for so many bytes; in memory if no such file can be made
+    /// there and they are at most [`MEMORY_BYTES_MAX`].
     ///
     /// # Errors
-    /// [`StageError::NoSpace`], or what the file system says.
-    pub(super) fn with_room(folder: &Path, bytes: u64) -> Result<Spool, ClientError> {
-        let facts = rustix::fs::statvfs(folder).map_err(|errno| output(errno.into()))?;
+    /// [`StageError::NoSpace`], or what the file system says of the folder.
+    pub(super) fn with_room(folder: &Path, bytes: u64) -> Result<Spool, StageError> {
+        let facts = rustix::fs::statvfs(folder)
+            .map_err(|errno| StageError::of_folder("look at the folder", folder, errno))?;
         let available = facts.f_bavail.saturating_mul(facts.f_frsize);
         if facts.f_blocks > 0 && available < bytes {
             let needed = bytes;
-            return Err(StageError::NoSpace { needed, available }.into());
+            return Err(StageError::NoSpace { needed, available });
         }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => File::from(file),
-            // Some file systems have no files without a name.
-            Err(_) => {
-                let flags = rustix::fs::MemfdFlags::CLOEXEC;
-                let memory = rustix::fs::memfd_create("ft-spool", flags);
-                File::from(memory.map_err(|errno| output(errno.into()))?)
+            Ok(file) => file,
+            // Some file systems have no files without a name, and some folders are not ours.
+            Err(_) if bytes <= MEMORY_BYTES_MAX => {
+                rustix::fs::memfd_create("ft-spool", MemfdFlags::CLOEXEC)
+                    .map_err(|errno| StageError::sort("make a file in memory", errno))?
+            }
+            Err(errno) => {
+                let doing = "make a file without a name in";
+                return Err(StageError::of_folder(doing, folder, errno));
             }
         };
-        Ok(Spool(file))
+        Ok(Spool(File::from(file)))
+    }
+
+    /// Takes more.
+    ///
+    /// # Errors
+    /// [`StageError`]: the disk may have become full meanwhile.
+    pub(super) fn append(&mut self, mut bytes: &[u8]) -> Result<(), StageError> {
+        while !bytes.is_empty() {
+            match rustix::io::write(&self.0, bytes) {
+                Ok(0) => return Err(StageError::sort("write to the spool", Errno::IO)),
+                Ok(written) => bytes = &bytes[written..],
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(StageError::sort("write to the spool", errno)),
+            }
+        }
+        Ok(())
     }
 
     /// Everything in it goes out.
-    pub(super) fn pour(&mut self, into: &mut dyn Write) -> io::Result<()> {
-        self.0.seek(SeekFrom::Start(0))?;
+    ///
+    /// # Errors
+    /// [`ClientError::ReadBack`], [`ClientError::Output`].
+    pub(super) fn pour(&mut self, into: &mut dyn Write) -> Result<(), ClientError> {
+        let unread = |error: io::Error| ClientError::ReadBack(error.into());
+        let unwritten = |error: io::Error| ClientError::Output(error.into());
+        self.0.seek(SeekFrom::Start(0)).map_err(unread)?;
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             match self.0.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => into.write_all(&buffer[..count])?,
+                Ok(0) => return into.flush().map_err(unwritten),
+                Ok(count) => into.write_all(&buffer[..count]).map_err(unwritten)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(unread(error)),
             }
         }
     }
 }
 
-impl Write for Spool {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn output(error: io::Error) -> ClientError {
-    ClientError::Output(error.into())
-}
-
 const BUFFER_BYTES: usize = 256 * 1024;
+/// The most that is spooled in memory: what a published command may write.
+const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_comes_out_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        // No file can be made in the second one.
+        for folder in [folder.path(), Path::new("/proc")] {
+            let mut spool = Spool::with_room(folder, 700_000).unwrap();
+            let mut expected = Vec::new();
+            for part in [vec![1; 300_000], Vec::new(), vec![2; 400_000]] {
+                spool.append(&part).unwrap();
+                expected.extend(part);
+            }
+            let mut out = Vec::new();
+            spool.pour(&mut out).unwrap();
+            assert!(out == expected, "{}", folder.display());
+        }
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_what_is_small_is_held_in_memory() {
+        let folder = Path::new("/proc");
+        for (bytes, fits) in [
+            (MEMORY_BYTES_MAX - 1, true),
+            (MEMORY_BYTES_MAX, true),
+            (MEMORY_BYTES_MAX + 1, false),
+            (u64::MAX, false),
+        ] {
+            match Spool::with_room(folder, bytes) {
+                Ok(_) => assert!(fits, "{bytes}"),
+                Err(StageError::Folder { folder: named, .. }) => {
+                    assert!(!fits && named == folder, "{bytes}");
+                }
+                Err(error) => panic!("{bytes}: {error}"),
+            }
+        }
+    }
+}

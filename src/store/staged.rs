@@ -64,7 +64,7 @@ pub const NOT_REGULAR: &str = "that name is not a regular file";
 
 impl StageError {
     /// Sorts what a file system call said.
-    fn sort(doing: &'static str, errno: rustix::io::Errno) -> StageError {
+    pub(crate) fn sort(doing: &'static str, errno: rustix::io::Errno) -> StageError {
         use rustix::io::Errno;
         match errno {
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => StageError::DiskFull(errno.into()),
@@ -76,7 +76,11 @@ impl StageError {
     }
 
     /// The same, for what is about the folder itself.
-    fn of_folder(doing: &'static str, folder: &Path, errno: rustix::io::Errno) -> StageError {
+    pub(crate) fn of_folder(
+        doing: &'static str,
+        folder: &Path,
+        errno: rustix::io::Errno,
+    ) -> StageError {
         match StageError::sort(doing, errno) {
             StageError::Io { doing, source } => StageError::Folder {
                 doing,

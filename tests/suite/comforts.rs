@@ -177,6 +177,33 @@ fn spooled_output_is_nothing_or_all_of_it() {
 }
 
 #[test]
+fn a_disk_too_full_to_spool_is_named_as_such_and_nothing_goes_out() {
+    let place = Place::with(&[("big", &noise(1, 3_000_000))]);
+    // What a full disk comes to, on every machine: no file may grow beyond this.
+    let full = Program::system("prlimit", "util-linux")
+        .args([
+            "--fsize=1000000",
+            "sh",
+            "-c",
+            "trap '' XFSZ; exec \"$@\"",
+            "sh",
+        ])
+        .arg(env!("CARGO_BIN_EXE_ftget"))
+        .args(["--retry", "0", "--json", "--spool", "-o", "-"])
+        .arg(place.server.source("big"))
+        .env("TMPDIR", place.here.path())
+        .run()
+        .expect_code(9);
+    assert!(full.stdout.is_empty());
+    assert!(
+        full.stderr.contains(r#""reason":"no_space""#),
+        "{}",
+        full.stderr
+    );
+    assert_eq!(place.here.names(), Vec::<std::ffi::OsString>::new());
+}
+
+#[test]
 fn a_rate_is_kept_and_a_slow_client_is_no_stalled_one() {
     let content = noise(1, 500_000);
     let place = Place::with(&[("big", &content)]);
