@@ -2,21 +2,22 @@
 
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::run::{Flow, Output, Run, STEP};
+use crate::server::control::lock;
 use crate::wire::{ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
 
 /// The commands that a server publishes. Nothing of a peer reaches one but the wish to run it:
 /// a command gets the words it was published with, an empty input, and this process's
 /// environment and folder.
 pub struct Published {
-    commands: BTreeMap<Vec<u8>, Vec<OsString>>,
+    commands: BTreeMap<Vec<u8>, Arc<[OsString]>>,
     limits: RunLimits,
     runs: Mutex<Runs>,
     none_runs: Condvar,
@@ -27,7 +28,8 @@ pub struct Published {
 pub struct RunLimits {
     /// Runs at once.
     pub runs_max: usize,
-    /// Bytes of both outputs of one run.
+    /// Bytes of both outputs of one run. All outputs together, of runs and those still to be
+    /// sent, are at most twice what `runs_max` runs may write, and half of that for one address.
     pub output_bytes_max: u64,
     /// How long one run may take.
     pub time_max: Duration,
@@ -55,12 +57,18 @@ pub(super) struct CommandOutput {
     pub(super) md5: Md5Digest,
     /// 0 to 255; 128 + n for a signal.
     pub(super) exit_status: u8,
+    /// To be kept as long as the file.
+    pub(super) held: Held,
 }
 
 #[derive(Default)]
 struct Runs {
     running: usize,
     has_ended: bool,
+    /// Bytes of outputs, and bytes that running commands may still write.
+    held: u64,
+    /// The same by address; no zeros.
+    held_by_address: HashMap<u128, u64>,
 }
 
 impl Published {
@@ -84,7 +92,7 @@ impl Published {
             if named.contains_key(&name) {
                 return Err((name, PublishError::Twice));
             }
-            named.insert(name, words);
+            named.insert(name, words.into());
         }
         Ok(Published {
             commands: named,
@@ -116,7 +124,7 @@ impl Published {
 
     /// Ends every run, now and later, and waits until there is none, or for this long.
     pub fn end(&self, within: Duration) {
-        let mut runs = self.runs();
+        let mut runs = lock(&self.runs);
         runs.has_ended = true;
         let waited = self
             .none_runs
@@ -124,25 +132,45 @@ impl Published {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A place for a run, to be taken before it is begun.
+    /// A place for a run that this address asks for, to be taken before it is begun: there is
+    /// room for all that it may write.
     ///
     /// # Errors
     /// `not_found`, `busy`, `shutting_down`.
-    pub(super) fn take_place(&self, name: &[u8]) -> Result<Place<'_>, Refusal> {
+    pub(super) fn take_place(
+        self: &Arc<Self>,
+        name: &[u8],
+        address: u128,
+    ) -> Result<Place, Refusal> {
         let Some(words) = self.commands.get(name) else {
             let message = "nothing is published under this name";
             return Err(Refusal::new(ErrorCode::NotFound, message));
         };
-        let mut runs = self.runs();
+        let mut runs = lock(&self.runs);
+        let of_address = runs.held_by_address.get(&address).copied().unwrap_or(0);
+        let bytes = self.limits.output_bytes_max;
+        let one_address_max = bytes.saturating_mul(self.limits.runs_max as u64);
+        let has_room = |held: u64, max: u64| held.saturating_add(bytes) <= max;
         let (code, message) = if runs.has_ended {
             (ErrorCode::ShuttingDown, "server is shutting down")
         } else if runs.running >= self.limits.runs_max {
             (ErrorCode::Busy, "too many commands run already")
+        } else if !has_room(of_address, one_address_max)
+            || !has_room(runs.held, one_address_max.saturating_mul(2))
+        {
+            (ErrorCode::Busy, "too many outputs wait to be read")
         } else {
             runs.running += 1;
+            runs.held += bytes;
+            runs.held_by_address.insert(address, of_address + bytes);
             return Ok(Place {
-                published: self,
-                words,
+                running: Running(Arc::clone(self)),
+                held: Held {
+                    published: Arc::clone(self),
+                    address,
+                    bytes,
+                },
+                words: Arc::clone(words),
             });
         };
         Err(Refusal {
@@ -150,39 +178,73 @@ impl Published {
             ..Refusal::new(code, message)
         })
     }
-
-    fn runs(&self) -> MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A place for a run; dropping it gives it up.
-pub(super) struct Place<'p> {
-    published: &'p Published,
-    words: &'p [OsString],
+pub(super) struct Place {
+    running: Running,
+    held: Held,
+    words: Arc<[OsString]>,
 }
 
-impl Drop for Place<'_> {
+/// One of the runs there are.
+struct Running(Arc<Published>);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let mut runs = self.published.runs();
+        let mut runs = lock(&self.0.runs);
         runs.running -= 1;
         if runs.running == 0 {
-            self.published.none_runs.notify_all();
+            self.0.none_runs.notify_all();
         }
     }
 }
 
-impl Place<'_> {
+/// Room for an output, or what it takes; dropping it gives it back.
+pub(super) struct Held {
+    published: Arc<Published>,
+    address: u128,
+    bytes: u64,
+}
+
+impl Held {
+    /// Gives back what an output of so many bytes does not take.
+    fn shrink_to(&mut self, bytes: u64) {
+        let spare = self.bytes.saturating_sub(bytes);
+        self.bytes -= spare;
+        let mut runs = lock(&self.published.runs);
+        runs.held -= spare;
+        if let Some(held) = runs.held_by_address.get_mut(&self.address) {
+            *held -= spare;
+            if *held == 0 {
+                runs.held_by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+impl Place {
     /// Runs the command to its end, in the calling thread. `is_unwanted` is asked now and then;
     /// whatever ends a run ends all processes of its group.
     ///
     /// # Errors
     /// `too_large`, or `internal`: it cannot be started, took too long, or nobody waits any more.
-    pub(super) fn run(&self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
-        let limits = self.published.limits;
+    pub(super) fn run(self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
+        let Place {
+            running: Running(published),
+            words,
+            ..
+        } = &self;
+        let limits = published.limits;
         let until = Instant::now().checked_add(limits.time_max);
         let internal = |message: &str| Refusal::new(ErrorCode::Internal, message);
-        let mut run = Run::start(self.words).map_err(|_| internal("command cannot be started"))?;
+        let mut run = Run::start(words).map_err(|_| internal("command cannot be started"))?;
         let mut output =
             Output::new(limits.output_bytes_max).map_err(|_| internal("no room for output"))?;
         loop {
@@ -202,7 +264,7 @@ impl Place<'_> {
                 let message = format!("command took longer than {:?}", limits.time_max);
                 return Err(internal(&message));
             }
-            if is_unwanted() || self.published.runs().has_ended {
+            if is_unwanted() || lock(&published.runs).has_ended {
                 return Err(internal("nobody waits for it"));
             }
         }
@@ -217,9 +279,18 @@ impl Place<'_> {
         let code = status
             .code()
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        output
-            .finish(u8::try_from(code).unwrap_or(u8::MAX))
-            .map_err(|_| internal("no room for output"))
+        let (file, bytes, md5) = output
+            .finish()
+            .map_err(|_| internal("no room for output"))?;
+        let mut held = self.held;
+        held.shrink_to(bytes);
+        Ok(CommandOutput {
+            file,
+            bytes,
+            md5,
+            exit_status: u8::try_from(code).unwrap_or(u8::MAX),
+            held,
+        })
     }
 }
 
@@ -242,19 +313,23 @@ mod tests {
     use super::*;
     use crate::digest::Md5Stream;
 
-    fn published(words: &[&str], limits: RunLimits) -> Published {
+    fn published(words: &[&str], limits: RunLimits) -> Arc<Published> {
         let words = words.iter().map(OsString::from).collect();
-        Published::new([(b"it".to_vec(), words)], limits).unwrap()
+        Arc::new(Published::new([(b"it".to_vec(), words)], limits).unwrap())
     }
 
     fn run(script: &str, limits: RunLimits) -> Result<(Vec<u8>, u8), ErrorCode> {
         let published = published(&["sh", "-c", script], limits);
-        let output = published.take_place(b"it").unwrap().run(|| false);
-        let output = output.map_err(|refusal| refusal.code)?;
+        let output = published.take_place(b"it", 0).unwrap().run(|| false);
+        assert_eq!(lock(&published.runs).running, 0);
+        let output = output.map_err(|refusal| {
+            assert_eq!(lock(&published.runs).held, 0);
+            refusal.code
+        })?;
+        assert_eq!(lock(&published.runs).held, output.bytes);
         let mut bytes = vec![0; output.bytes as usize];
         output.file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(Md5Stream::digest(&bytes), output.md5);
-        assert_eq!(published.runs().running, 0);
         Ok((bytes, output.exit_status))
     }
 
@@ -326,15 +401,43 @@ mod tests {
     fn places_are_bounded_and_given_back() {
         let published = published(&["true"], RunLimits::default());
         let places: Vec<_> = (0..4)
-            .map(|_| published.take_place(b"it").unwrap())
+            .map(|_| published.take_place(b"it", 0).unwrap())
             .collect();
-        let code = |name: &[u8]| published.take_place(name).err().map(|refusal| refusal.code);
+        let code = |name: &[u8]| {
+            let refused = published.take_place(name, 0).err();
+            refused.map(|refusal| refusal.code)
+        };
         assert_eq!(code(b"it"), Some(ErrorCode::Busy));
         assert_eq!(code(b"other"), Some(ErrorCode::NotFound));
         drop(places);
         assert_eq!(code(b"it"), None);
         published.end(Duration::ZERO);
         assert_eq!(code(b"it"), Some(ErrorCode::ShuttingDown));
+    }
+
+    #[test]
+    fn outputs_are_bounded_until_they_are_dropped_and_by_address() {
+        let limits = RunLimits {
+            runs_max: 2,
+            output_bytes_max: 10,
+            ..RunLimits::default()
+        };
+        let published = published(&["echo", "12345678"], limits);
+        let run = |address| {
+            let place = published.take_place(b"it", address);
+            place
+                .and_then(|place| place.run(|| false))
+                .map_err(|refusal| refusal.code)
+        };
+        // Each holds 9 bytes and needs 10 to begin, of 20 for an address and 40 for all.
+        let mut kept: Vec<_> = [0, 0, 1, 1].map(|address| run(address).unwrap()).into();
+        assert_eq!(run(0).err(), Some(ErrorCode::Busy));
+        assert_eq!(run(2).err(), Some(ErrorCode::Busy));
+        kept.pop();
+        kept.push(run(2).unwrap());
+        drop(kept);
+        let runs = lock(&published.runs);
+        assert_eq!((runs.held, runs.held_by_address.len()), (0, 0));
     }
 
     #[test]

@@ -210,6 +210,11 @@ impl ProcessFacts {
         ProcessFacts { pid }
     }
 
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Resident memory, in KiB.
     pub fn rss_kib(&self) -> u64 {
         self.status("VmRSS:")

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Program, Scratch, TestServer, ftget, md5_hex};
+use crate::harness::{Program, RawPeer, Scratch, TestServer, ftget, md5_hex};
 
 fn publishing(root: &Scratch, commands: &[&str], more: &[&str]) -> TestServer {
     let publish = commands.iter().flat_map(|command| ["--publish", command]);
@@ -164,6 +164,52 @@ fn four_run_at_once_and_a_fifth_is_busy_until_one_ends() {
             .size("exit_status"),
         0
     );
+}
+
+#[test]
+fn outputs_that_nobody_reads_are_bounded_and_leave_other_addresses_room() {
+    let root = Scratch::new();
+    let server = publishing(&root, &["big=head -c 60000000 /dev/zero"], &[]);
+    let held = || {
+        let fds = fs::read_dir(format!("/proc/{}/fd", server.facts().pid()));
+        let links = fds.expect("descriptors").flatten();
+        let links = links.filter_map(|fd| fs::read_link(fd.path()).ok());
+        links
+            .filter(|link| link.to_string_lossy().contains("ft-output"))
+            .count()
+    };
+    let mut peers = Vec::new();
+    let mut ask = |source: &str| {
+        let mut peer = RawPeer::connect_from(source, server.addr());
+        peer.shrink_receive_buffer(4096);
+        peer.send_frame(r#"{"op":"run","filename":"big"}"#);
+        let header = peer.read_header();
+        peers.push(peer);
+        header.code().map(str::to_owned)
+    };
+    let answers: Vec<_> = (0..8).map(|_| ask("127.0.1.1")).collect();
+    let busy = || Some("busy".to_owned());
+    assert_eq!(answers[..4], [None, None, None, None]);
+    assert_eq!(answers[4..], [busy(), busy(), busy(), busy()]);
+    assert_eq!(ask("127.0.1.2"), None);
+    assert_eq!(held(), 5);
+    drop(peers);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while held() > 0 {
+        assert!(Instant::now() < deadline, "{} outputs are left", held());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_large_error_output_is_nowhere_in_the_heap() {
+    let root = Scratch::new();
+    let command = "err=sh -c 'echo out; head -c 60000000 /dev/zero >&2'";
+    let server = publishing(&root, &[command], &[]);
+    let answer = server.connect().ask(r#"{"op":"run","filename":"err"}"#);
+    answer.assert_file("err", &[&b"out\n"[..], &vec![0; 60_000_000]].concat());
+    let peak = server.facts().peak_rss_kib();
+    assert!(peak < 40 << 10, "{peak} KiB");
 }
 
 #[test]

@@ -3,17 +3,18 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, OFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, OFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::digest::Md5Stream;
-use crate::server::published::CommandOutput;
+use crate::wire::Md5Digest;
 
 /// A running command; dropping it kills its whole group.
 pub(super) struct Run {
@@ -147,18 +148,19 @@ pub(super) struct Output {
     file: File,
     md5: Md5Stream,
     bytes: u64,
-    error: Vec<u8>,
+    error: Option<File>,
+    error_bytes: u64,
     bytes_max: u64,
 }
 
 impl Output {
     pub(super) fn new(bytes_max: u64) -> io::Result<Output> {
-        let memory: OwnedFd = rustix::fs::memfd_create("ft-output", MemfdFlags::CLOEXEC)?;
         Ok(Output {
-            file: File::from(memory),
+            file: nameless()?,
             md5: Md5Stream::new(),
             bytes: 0,
-            error: Vec::new(),
+            error: None,
+            error_bytes: 0,
             bytes_max,
         })
     }
@@ -170,25 +172,41 @@ impl Output {
     }
 
     fn take_error(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.error.extend_from_slice(bytes);
-        Ok(())
+        self.error_bytes += bytes.len() as u64;
+        let error = match &mut self.error {
+            Some(error) => error,
+            none => none.insert(nameless()?),
+        };
+        error.write_all(bytes)
     }
 
     fn is_too_much(&self) -> bool {
-        self.bytes + self.error.len() as u64 > self.bytes_max
+        self.bytes + self.error_bytes > self.bytes_max
     }
 
-    pub(super) fn finish(mut self, exit_status: u8) -> io::Result<CommandOutput> {
-        let error = std::mem::take(&mut self.error);
-        self.take(&error)?;
-        Ok(CommandOutput {
-            file: self.file,
-            bytes: self.bytes,
-            md5: self.md5.finish(),
-            exit_status,
-        })
+    /// Puts the error output behind the output: a file, its bytes and its digest.
+    pub(super) fn finish(mut self) -> io::Result<(File, u64, Md5Digest)> {
+        if let Some(error) = self.error.take() {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let mut at = 0;
+            while let count @ 1.. = FileExt::read_at(&error, &mut chunk, at)? {
+                self.take(&chunk[..count])?;
+                // Given back at once: no output is in memory twice.
+                let gone = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                let _ = rustix::fs::fallocate(&error, gone, at, count as u64);
+                at += count as u64;
+            }
+        }
+        Ok((self.file, self.bytes, self.md5.finish()))
     }
+}
+
+/// A file in memory.
+fn nameless() -> io::Result<File> {
+    let memory = rustix::fs::memfd_create("ft-output", MemfdFlags::CLOEXEC)?;
+    Ok(File::from(memory))
 }
 
 /// How often it is looked whether a run is still wanted, when nothing else happens.
 pub(super) const STEP: Duration = Duration::from_millis(20);
+const CHUNK_BYTES: usize = 1 << 20;

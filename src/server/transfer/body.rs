@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use crate::server::published::Held;
 use crate::server::transfer::outbox::Kept;
 use crate::store::{Object, Stamp};
 
@@ -29,7 +30,7 @@ pub(super) enum Source<O> {
     /// In memory.
     Memory(Kept),
     /// In a file that has no name, and so changes no more.
-    Output(File),
+    Output { file: File, _held: Held },
 }
 
 impl<O: Object> Body<O> {
@@ -48,7 +49,7 @@ impl<O: Object> Body<O> {
         let room = left.min(buffer.len());
         let (object, stamp) = match &self.source {
             Source::File { object, stamp } => (object, stamp),
-            Source::Output(file) => {
+            Source::Output { file, .. } => {
                 let count = FileExt::read_at(file, &mut buffer[..room], self.position)?;
                 return Ok((count > 0).then_some(&buffer[..count]));
             }

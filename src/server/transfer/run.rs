@@ -1,6 +1,5 @@
 //! `run`: the output of a published command.
 
-use std::sync::Arc;
 use std::thread;
 
 use crate::server::published::CommandOutput;
@@ -14,13 +13,12 @@ use crate::wire::{ErrorCode, Refusal, ResponseHeader, RunRequest};
 impl<S: Store> Exchange<'_, S> {
     /// Lets the command run in a thread of its own, of which there are few.
     pub(super) fn run_command(&mut self, request: RunRequest) -> Result<Reply<S::Object>, Refusal> {
-        let published = Arc::clone(&self.handler.published);
+        let address = self.state.peer.address_key();
         // Refused at once, without a thread, if there is no place for it.
-        drop(published.take_place(&request.name)?);
+        let place = self.handler.published.take_place(&request.name, address)?;
         let (making, maker) = Making::begin(request.progress, self.turn.waker());
         let run = move || {
-            let place = published.take_place(&request.name);
-            let output = place.and_then(|place| place.run(|| maker.is_unwanted()));
+            let output = place.run(|| maker.is_unwanted());
             maker.deliver(Product::Output(output));
         };
         thread::Builder::new()
@@ -37,6 +35,7 @@ impl<S: Store> Exchange<'_, S> {
             bytes,
             md5,
             exit_status,
+            held,
         } = output;
         let header = ResponseHeader {
             name: (&asked.name).into(),
@@ -52,7 +51,7 @@ impl<S: Store> Exchange<'_, S> {
             return Reply::Said { body_bytes, md5 };
         }
         let body = Body {
-            source: Source::Output(file),
+            source: Source::Output { file, _held: held },
             position: 0,
             end: bytes,
         };
