@@ -4,8 +4,11 @@ mod arguments;
 mod exec;
 mod failure;
 mod help;
+mod input;
 mod list;
+mod listed;
 mod meaning;
+mod no_order;
 mod preview;
 mod progress;
 mod report;
@@ -42,6 +45,7 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     signals::end_on_signals(order.quiet);
     let mut reporter = Reporter::new(&order);
+    reporter.complain();
     let results = carry_out(&order, &mut |event| reporter.take(event));
     reporter.end(&results)
 }

@@ -21,6 +21,7 @@ mod layering;
 mod limits;
 mod listing;
 mod listings;
+mod lists;
 mod logs;
 mod manuals;
 mod mutations;

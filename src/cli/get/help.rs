@@ -13,6 +13,7 @@ Examples:
   ftget host:notes/todo.txt                     into the current folder
   ftget -d downloads host:a.iso host:b.iso      several, over one connection
   ftget --list -r host:photos                   what is there; --list=long, =json, =md5sum
+  ftget -i MD5SUMS -d data host:data            what a list names, and only with these md5s
   ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
   ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
 
@@ -37,6 +38,10 @@ pub(in crate::cli) const MANUAL: Manual = Manual {
         (
             "ftget --list=md5sum -r host: | md5sum --check",
             "Compare the current folder with everything that a server has.",
+        ),
+        (
+            "ftget -i MD5SUMS -d data host:data",
+            "Download what a list names, each file only with the md5 it has there.",
         ),
         (
             "ftget -o - host:data.tar | tar x",

@@ -168,7 +168,7 @@ impl Failures {
 }
 
 /// The name as a program in the folder would use it; the last part for a file by itself.
-fn name_below<'a>(folder: &ResourcePath, path: &'a ResourcePath) -> &'a [u8] {
+pub(super) fn name_below<'a>(folder: &ResourcePath, path: &'a ResourcePath) -> &'a [u8] {
     let bytes = path.as_bytes();
     if path == folder {
         return path.file_name().unwrap_or(bytes);

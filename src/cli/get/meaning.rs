@@ -10,9 +10,11 @@ use clap_complete::Shell;
 
 use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists, TypedSync};
 use super::help;
-use crate::cli::settings::{self, Settings, SettingsError};
-use crate::cli::terminal::{shown, tell};
-use crate::cli::{ExitCode, visible};
+use super::listed::{self, Complaint};
+use super::no_order::NoOrder;
+use crate::cli::settings::{self, Settings};
+use crate::cli::terminal::shown;
+use crate::cli::visible;
 use crate::client::{
     AddressFamily, ClientConfig, Download, Folder, IfExists, Pour, RetryPolicy, SyncPolicy,
 };
@@ -42,6 +44,8 @@ pub(super) struct ListOrder {
 /// What the command line means.
 pub(super) struct Order {
     pub(super) destination: Destination,
+    /// What a list asks for and cannot be.
+    pub(super) complaints: Vec<Complaint>,
     pub(super) config: ClientConfig,
     pub(super) json: bool,
     pub(super) progress: ProgressStyle,
@@ -75,44 +79,6 @@ impl Order {
     }
 }
 
-/// Why a command line means nothing, or only wants to read something.
-pub(super) enum NoOrder {
-    /// Help, the version, or not what the options allow.
-    Typed(Box<clap::Error>),
-    /// Options that are right by themselves and make no sense together or as they are.
-    Meaningless(String),
-}
-
-impl From<SettingsError> for NoOrder {
-    fn from(error: SettingsError) -> NoOrder {
-        match error {
-            SettingsError::Typed(error) => NoOrder::Typed(error),
-            SettingsError::Elsewhere(sentence) => NoOrder::Meaningless(sentence),
-        }
-    }
-}
-
-impl NoOrder {
-    /// Shows it.
-    pub(super) fn show(&self) -> ExitCode {
-        match self {
-            NoOrder::Typed(error) => {
-                // If it cannot be shown, nobody is left to tell.
-                let _ = error.print();
-                if error.use_stderr() {
-                    ExitCode::Usage
-                } else {
-                    ExitCode::Success
-                }
-            }
-            NoOrder::Meaningless(sentence) => {
-                tell(&format!("ftget: {sentence}"));
-                ExitCode::Usage
-            }
-        }
-    }
-}
-
 impl Meaning {
     /// What these arguments mean, the program's name first, and the environment.
     pub(super) fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Meaning, NoOrder> {
@@ -140,13 +106,24 @@ impl Typed {
             let sentence = "--recursive goes with --list";
             return Err(NoOrder::Meaningless(sentence.to_owned()));
         }
-        let destination = self.destination().map_err(NoOrder::Meaningless)?;
+        let (destination, complaints) = match &self.input_file {
+            Some(list) => listed::read(list, &self)?,
+            None if self.null => {
+                let sentence = "--null goes with --input-file";
+                return Err(NoOrder::Meaningless(sentence.to_owned()));
+            }
+            None => (
+                self.destination().map_err(NoOrder::Meaningless)?,
+                Vec::new(),
+            ),
+        };
         let exec = self
             .exec_words(&destination)
             .map_err(NoOrder::Meaningless)?;
         let config = self.config();
         let order = Order {
             destination,
+            complaints,
             config,
             json: self.json,
             progress: self.progress,
@@ -356,7 +333,7 @@ impl Typed {
             preserve_mode: self.preserve.contains(&Preserved::Mode),
             preserve_mtime: self.preserve.contains(&Preserved::Mtime),
             umask: umask(),
-            make_folders: self.dir.is_some(),
+            make_folders: self.dir.is_some() || self.input_file.is_some(),
         }
     }
 }
@@ -397,7 +374,7 @@ mod tests {
         let arguments = std::iter::once("ftget").chain(arguments.iter().copied());
         let shown = |no_order| match no_order {
             NoOrder::Typed(error) => error.to_string(),
-            NoOrder::Meaningless(sentence) => sentence,
+            NoOrder::Meaningless(sentence) | NoOrder::Unreadable(sentence) => sentence,
         };
         Meaning::of(arguments.map(OsString::from))
             .map(|meaning| match meaning {

@@ -18,6 +18,10 @@ pub(super) fn show(order: &Order) -> ExitCode {
         return ExitCode::Usage;
     };
     let mut failures = Failures::default();
+    for complaint in &order.complaints {
+        failures.add(complaint.code);
+        tell(&format!("ftget: {}", complaint.sentence));
+    }
     let mut output = io::stdout().lock();
     let prospects = client::preview(downloads, &order.config);
     for (download, prospect) in downloads.iter().zip(prospects) {

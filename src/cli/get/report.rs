@@ -46,6 +46,23 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    /// Tells what of a list cannot be.
+    pub(super) fn complain(&mut self) {
+        for complaint in &self.order.complaints {
+            self.own_failures.add(complaint.code);
+            self.line(&complaint.sentence);
+            self.json(&Failed {
+                v: 1,
+                event: "error",
+                filename: Cow::Borrowed(""),
+                filename_b64: None,
+                code: complaint.code as u8,
+                reason: complaint.reason,
+                message: &complaint.sentence,
+            });
+        }
+    }
+
     /// Takes one event.
     pub(super) fn take(&mut self, event: Event<'_>) {
         self.progress.take(&event, |index| {
@@ -76,7 +93,7 @@ impl<'a> Reporter<'a> {
     /// Ends the report and says how it all ended.
     pub(super) fn end(mut self, results: &[DownloadResult]) -> ExitCode {
         self.progress.end();
-        let (mut done, mut failed) = (0_u64, 0_u64);
+        let (mut done, mut failed) = (0_u64, self.order.complaints.len() as u64);
         let mut failures = std::mem::take(&mut self.own_failures);
         for result in results {
             match result {

@@ -1,0 +1,219 @@
+//! `ftget -i`: the lines of a list, one after the other, whatever its length.
+//!
+//! A list is names, JSON Lines or what md5sum(1) writes. Its first line tells which, and the
+//! others must be alike: a damaged line of a list of checksums is never taken for a name.
+
+mod line;
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, stdin};
+
+use self::line::{Format, LineError};
+use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
+
+/// What one line of a list names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The whole path on the server.
+    pub(super) path: ResourcePath,
+    /// What it is said to be; a file where nothing is said.
+    pub(super) kind: ObjectKind,
+    /// Only this content will do.
+    pub(super) md5: Option<Md5Digest>,
+}
+
+/// Why a line, or all that is left of a list, names nothing; to be said right behind the list's
+/// name and a colon.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InputError {
+    /// One line; the next ones are read all the same.
+    #[error("{number}: {problem}")]
+    Line {
+        /// Counted from 1.
+        number: u64,
+        /// What is wrong with it.
+        problem: LineError,
+    },
+    /// The list cannot be read any further.
+    #[error(" cannot be read: {0}")]
+    Read(io::Error),
+    /// It is not in an encoding that has bytes for names.
+    #[error("1: text is UTF-16, a list must be UTF-8 or the plain bytes of names")]
+    Utf16,
+}
+
+/// A list that is being read: an iterator over what its lines name. It holds one line, or before
+/// it knows the format at most [`HELD_LINES_MAX`].
+pub(super) struct Input<R> {
+    reader: R,
+    folder: ResourcePath,
+    separator: u8,
+    /// Not known before a line tells.
+    format: Option<Format>,
+    /// Of the last line that was read.
+    number: u64,
+    /// Lines that were read to find out the format.
+    held: VecDeque<Result<NumberedLine, InputError>>,
+    is_over: bool,
+}
+
+struct NumberedLine {
+    number: u64,
+    bytes: Vec<u8>,
+}
+
+impl Input<Box<dyn BufRead>> {
+    /// Opens the list of this name, `-` for standard input.
+    ///
+    /// # Errors
+    /// Those of opening the file.
+    pub(super) fn open(
+        list: &OsStr,
+        folder: ResourcePath,
+        ends_with_nul: bool,
+    ) -> io::Result<Input<Box<dyn BufRead>>> {
+        let reader: Box<dyn BufRead> = if list == "-" {
+            Box::new(stdin().lock())
+        } else {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, File::open(list)?))
+        };
+        Ok(Input::new(reader, folder, ends_with_nul))
+    }
+}
+
+impl<R: BufRead> Input<R> {
+    /// Reads names below `folder`. With `ends_with_nul` these are names, whatever they look
+    /// like, that end with a NUL; otherwise lines, whose first one tells the format.
+    pub(super) fn new(reader: R, folder: ResourcePath, ends_with_nul: bool) -> Input<R> {
+        Input {
+            reader,
+            folder,
+            separator: if ends_with_nul { 0 } else { b'\n' },
+            format: ends_with_nul.then_some(Format::Names),
+            number: 0,
+            held: VecDeque::new(),
+            is_over: false,
+        }
+    }
+
+    fn next_line(&mut self) -> Option<Result<NumberedLine, InputError>> {
+        while self.format.is_none() {
+            let line = self.read_line();
+            let may_wait = self.held.len() < HELD_LINES_MAX;
+            self.format = match &line {
+                // A comment of a list of checksums, or a name: what follows tells.
+                Some(Ok(line)) if line.bytes.starts_with(b"#") && may_wait => None,
+                Some(Ok(line)) => Some(Format::of(&line.bytes)),
+                Some(Err(InputError::Line { .. })) if may_wait => None,
+                Some(Err(_)) | None => Some(Format::Names),
+            };
+            self.held.extend(line);
+        }
+        self.held.pop_front().or_else(|| self.read_line())
+    }
+
+    /// The next line that is not empty, without its end.
+    fn read_line(&mut self) -> Option<Result<NumberedLine, InputError>> {
+        while !self.is_over {
+            let (number, is_text) = (self.number + 1, self.separator == b'\n');
+            let mut bytes = match self.read_to_separator() {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(error) => {
+                    self.is_over = !matches!(error, InputError::Line { .. });
+                    return Some(Err(error));
+                }
+            };
+            if is_text && number == 1 {
+                if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+                    self.is_over = true;
+                    return Some(Err(InputError::Utf16));
+                }
+                if bytes.starts_with(BYTE_ORDER_MARK) {
+                    bytes.drain(..BYTE_ORDER_MARK.len());
+                }
+            }
+            if is_text && bytes.ends_with(b"\r") {
+                bytes.pop();
+            }
+            if !bytes.is_empty() {
+                return Some(Ok(NumberedLine { number, bytes }));
+            }
+        }
+        self.is_over = true;
+        None
+    }
+
+    /// The bytes up to the next separator or the end; `None` if there are none. Of a line that
+    /// is too long nothing is kept.
+    fn read_to_separator(&mut self) -> Result<Option<Vec<u8>>, InputError> {
+        let (mut line, mut length, mut has_begun) = (Vec::new(), 0_usize, false);
+        loop {
+            let available = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(InputError::Read)?,
+            };
+            if available.is_empty() {
+                break;
+            }
+            has_begun = true;
+            let end = available.iter().position(|&byte| byte == self.separator);
+            let piece = &available[..end.unwrap_or(available.len())];
+            length = length.saturating_add(piece.len());
+            if length <= LINE_BYTES_MAX {
+                line.extend_from_slice(piece);
+            }
+            let consumed = end.map_or(piece.len(), |end| end + 1);
+            self.reader.consume(consumed);
+            if end.is_some() {
+                break;
+            }
+        }
+        if !has_begun {
+            return Ok(None);
+        }
+        self.number += 1;
+        if length > LINE_BYTES_MAX {
+            return Err(InputError::Line {
+                number: self.number,
+                problem: LineError::TooLong,
+            });
+        }
+        Ok(Some(line))
+    }
+}
+
+impl<R: BufRead> Iterator for Input<R> {
+    type Item = Result<Wanted, InputError>;
+
+    fn next(&mut self) -> Option<Result<Wanted, InputError>> {
+        loop {
+            let line = match self.next_line()? {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
+            // It is known once there is a line.
+            let format = self.format.unwrap_or(Format::Names);
+            match format.read(&line.bytes, &self.folder) {
+                Ok(None) => {}
+                Ok(Some(wanted)) => return Some(Ok(wanted)),
+                Err(problem) => {
+                    let number = line.number;
+                    return Some(Err(InputError::Line { number, problem }));
+                }
+            }
+        }
+    }
+}
+
+/// The longest line. A path of 4,096 bytes has six times that in JSON at most.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Lines that may begin with `#` before one tells the format.
+const HELD_LINES_MAX: usize = 100;
+const BUFFER_BYTES: usize = 64 * 1024;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+#[cfg(test)]
+mod tests;

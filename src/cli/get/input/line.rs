@@ -1,0 +1,230 @@
+//! One line of a list: a name, an object of JSON, or a line of md5sum(1).
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+
+use super::{LINE_BYTES_MAX, Wanted};
+use crate::cli::visible;
+use crate::store::{FileName, FileNameError};
+use crate::wire::{Md5Digest, ObjectKind, PathError, ResourcePath};
+
+/// What the lines of a list are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Names below the folder.
+    Names,
+    /// Objects with `filename` or `filename_b64`, which is the whole path on the server, and
+    /// perhaps `md5` and `type`: entries of a listing, receipts. `#` begins a comment.
+    Json,
+    /// Digests and names below the folder, as md5sum(1) writes them in any of its ways. `#`
+    /// begins a comment, as it does there.
+    Md5sum,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::cli::get) enum LineError {
+    /// Over [`LINE_BYTES_MAX`].
+    #[error("line is over {LINE_BYTES_MAX} bytes")]
+    TooLong,
+    /// Not an object, a key twice, a value of the wrong type.
+    #[error("line is not a JSON object with a filename: {0}")]
+    NotJson(String),
+    /// Neither `filename` nor `filename_b64`.
+    #[error("object has no filename")]
+    NoFilename,
+    /// `filename_b64` is something else.
+    #[error("filename_b64 is not padded base64")]
+    NotBase64,
+    /// `md5` is something else.
+    #[error("md5 is {0:?}, it must be 32 hex digits")]
+    NotMd5(String),
+    /// No line of md5sum(1).
+    #[error(
+        "line is none of md5sum's, which are 32 hex digits, two spaces and a name, or MD5 (NAME) = and the digits"
+    )]
+    NotMd5sum,
+    /// A backslash before something that needs none.
+    #[error("name has a backslash before neither \\, n nor r")]
+    BadEscape,
+    /// From the root of a file system.
+    #[error("name begins with /, write it as it is below the served folder")]
+    Absolute,
+    /// No path on a server.
+    #[error("{0}")]
+    BadName(#[from] PathError),
+    /// No name for a file here.
+    #[error("{0}")]
+    BadFileName(#[from] FileNameError),
+    /// `filename` lies elsewhere.
+    #[error("{path} is not below the folder {folder} of the source")]
+    Outside {
+        /// What the line names, safe to show.
+        path: String,
+        /// The folder that names must be below, safe to show.
+        folder: String,
+    },
+}
+
+impl Format {
+    /// What the lines are of which this is the first.
+    pub(super) fn of(line: &[u8]) -> Format {
+        if line.starts_with(b"{") {
+            Format::Json
+        } else if split_md5sum(line).is_some() {
+            Format::Md5sum
+        } else {
+            Format::Names
+        }
+    }
+
+    /// What a line names; `None` if it is a comment.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(
+        self,
+        line: &[u8],
+        folder: &ResourcePath,
+    ) -> Result<Option<Wanted>, LineError> {
+        let wanted = match self {
+            Format::Names => read_name(line, folder, None)?,
+            Format::Json | Format::Md5sum if line.starts_with(b"#") => return Ok(None),
+            Format::Json => read_json(line, folder)?,
+            Format::Md5sum => read_md5sum(line, folder)?,
+        };
+        if wanted.kind == ObjectKind::File {
+            FileName::parse(wanted.path.file_name().unwrap_or_default())?;
+        }
+        Ok(Some(wanted))
+    }
+}
+
+/// The keys that mean something here; all others are ignored.
+#[derive(Deserialize)]
+struct Object {
+    filename: Option<String>,
+    filename_b64: Option<String>,
+    md5: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+fn read_json(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
+    let object: Object = serde_json::from_slice(line).map_err(|error| {
+        // Its lines are none of ours: they count from 1 in each of them.
+        let sentence = error.to_string().replace(" at line 1 column", " at column");
+        LineError::NotJson(visible(sentence.as_bytes()).into_owned())
+    })?;
+    let name = match (object.filename_b64, object.filename) {
+        (Some(base64), _) => BASE64_STANDARD
+            .decode(base64)
+            .map_err(|_| LineError::NotBase64)?,
+        (None, Some(name)) => name.into_bytes(),
+        (None, None) => return Err(LineError::NoFilename),
+    };
+    let path = ResourcePath::parse(&name)?;
+    if path != *folder && !path.is_below(folder) {
+        let shown = |path: &ResourcePath| visible(path.as_bytes()).into_owned();
+        let (path, folder) = (shown(&path), shown(folder));
+        return Err(LineError::Outside { path, folder });
+    }
+    let md5 = match object.md5.as_deref() {
+        None | Some("") => None,
+        Some(text) => {
+            let not_md5 = || LineError::NotMd5(text.chars().take(SHOWN_CHARS_MAX).collect());
+            Some(read_md5(text.as_bytes()).ok_or_else(not_md5)?)
+        }
+    };
+    let kind = match object.kind.as_deref() {
+        None | Some("file") => ObjectKind::File,
+        Some("dir") => ObjectKind::Directory,
+        Some("symlink") => ObjectKind::Symlink,
+        Some(_) => ObjectKind::Other,
+    };
+    Ok(Wanted { path, kind, md5 })
+}
+
+fn read_md5sum(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
+    let (md5, name) = split_md5sum(line).ok_or(LineError::NotMd5sum)?;
+    if line.starts_with(b"\\") {
+        read_name(&unescape(name)?, folder, Some(md5))
+    } else {
+        read_name(name, folder, Some(md5))
+    }
+}
+
+/// The digest and the name of `<md5>  name`, `<md5> *name`, `<md5> name` (as `md5 -r` has it)
+/// or `MD5 (name) = <md5>`, with or without the backslash that says that the name has some.
+fn split_md5sum(line: &[u8]) -> Option<(Md5Digest, &[u8])> {
+    let line = line.strip_prefix(b"\\").unwrap_or(line);
+    if let Some(rest) = line.strip_prefix(b"MD5 (") {
+        let (name, digits) = rest.split_at_checked(rest.len().checked_sub(MD5_DIGITS)?)?;
+        let name = name.strip_suffix(b") = ").filter(|name| !name.is_empty())?;
+        return Some((read_md5(digits)?, name));
+    }
+    let (digits, rest) = line.split_at_checked(MD5_DIGITS)?;
+    let rest = rest.strip_prefix(b" ")?;
+    let name = rest
+        .strip_prefix(b" ")
+        .or_else(|| rest.strip_prefix(b"*"))
+        .unwrap_or(rest);
+    Some((read_md5(digits)?, name)).filter(|(_, name)| !name.is_empty())
+}
+
+fn read_md5(digits: &[u8]) -> Option<Md5Digest> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    Md5Digest::parse(&digits.to_ascii_lowercase())
+}
+
+fn unescape(name: &[u8]) -> Result<Cow<'_, [u8]>, LineError> {
+    let mut plain = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(&byte) = bytes.next() {
+        plain.push(match byte {
+            b'\\' => match bytes.next() {
+                Some(b'\\') => b'\\',
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                _ => return Err(LineError::BadEscape),
+            },
+            byte => byte,
+        });
+    }
+    Ok(Cow::Owned(plain))
+}
+
+/// A name below the folder: as `find .` writes it, too, and a folder's with its slash.
+fn read_name(
+    name: &[u8],
+    folder: &ResourcePath,
+    md5: Option<Md5Digest>,
+) -> Result<Wanted, LineError> {
+    let mut name = name;
+    while let Some(rest) = name.strip_prefix(b"./") {
+        name = rest;
+    }
+    if name.starts_with(b"/") {
+        return Err(LineError::Absolute);
+    }
+    let (name, kind) = match name.strip_suffix(b"/") {
+        Some(name) => (name, ObjectKind::Directory),
+        None if name.is_empty() || name == b"." => (&b""[..], ObjectKind::Directory),
+        None => (name, ObjectKind::File),
+    };
+    // Checked alone first, so that what is said is about what is written.
+    let below = ResourcePath::parse(name)?;
+    let path = match (folder.is_root(), below.is_root()) {
+        (true, _) => below,
+        (false, true) => folder.clone(),
+        (false, false) => ResourcePath::parse(&[folder.as_bytes(), b"/", name].concat())?,
+    };
+    Ok(Wanted { path, kind, md5 })
+}
+
+const MD5_DIGITS: usize = 32;
+/// Characters of a wrong value that are repeated.
+const SHOWN_CHARS_MAX: usize = 64;

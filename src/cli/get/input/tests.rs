@@ -1,0 +1,328 @@
+use std::io::Read;
+
+use super::*;
+
+fn path(name: &[u8]) -> ResourcePath {
+    ResourcePath::parse(name).unwrap()
+}
+
+fn file(name: &[u8], md5: Option<&str>) -> Wanted {
+    Wanted {
+        path: path(name),
+        kind: ObjectKind::File,
+        md5: md5.map(|digits| Md5Digest::parse(digits).unwrap()),
+    }
+}
+
+/// What the lines name, or the number and the sentence of a bad one.
+fn read_below(folder: &str, text: &[u8], nul: bool) -> Vec<Result<Wanted, (u64, String)>> {
+    let input = Input::new(text, path(folder.as_bytes()), nul);
+    input
+        .map(|read| {
+            read.map_err(|error| match error {
+                InputError::Line { number, problem } => (number, problem.to_string()),
+                other => (0, other.to_string()),
+            })
+        })
+        .collect()
+}
+
+fn read(text: &[u8]) -> Vec<Result<Wanted, (u64, String)>> {
+    read_below("", text, false)
+}
+
+#[track_caller]
+fn names(text: &[u8]) -> Vec<String> {
+    let wanted = read(text).into_iter().map(|line| line.expect("a name"));
+    wanted
+        .map(|wanted| String::from_utf8(wanted.path.as_bytes().to_vec()).unwrap())
+        .collect()
+}
+
+#[track_caller]
+fn assert_bad(text: &[u8], number: u64, words: &str) {
+    let read = read(text);
+    let bad: Vec<_> = read.iter().filter_map(|line| line.as_ref().err()).collect();
+    assert!(
+        matches!(&bad[..], [(at, sentence)] if *at == number && sentence.contains(words)),
+        "{}: {bad:?}",
+        text.escape_ascii()
+    );
+}
+
+#[test]
+fn names_come_one_a_line_whatever_its_end() {
+    assert_eq!(names(b""), [""; 0]);
+    assert_eq!(names(b"\n\n\r\n"), [""; 0]);
+    assert_eq!(names(b"a\nb/c\n"), ["a", "b/c"]);
+    assert_eq!(names(b"a\nb/c"), ["a", "b/c"]);
+    assert_eq!(names(b"a\r\n\r\nb c\r\n"), ["a", "b c"]);
+    assert_eq!(names(b"\xef\xbb\xbfa\nb\n"), ["a", "b"]);
+    assert_eq!(names(b"./a\n././b\n"), ["a", "b"]);
+    // Spaces, marks and later lines that look like something else belong to the name.
+    assert_eq!(names(b" a \n#b\n{}\n"), [" a ", "#b", "{}"]);
+    assert_eq!(names(b"#b\na\n"), ["#b", "a"]);
+    assert_eq!(names(b"#b\n"), ["#b"]);
+    let lines = names(b"a\nd41d8cd98f00b204e9800998ecf8427e  b\n");
+    assert_eq!(lines, ["a", "d41d8cd98f00b204e9800998ecf8427e  b"]);
+}
+
+#[test]
+fn names_need_not_be_text() {
+    assert_eq!(read(b"latin-\xe9\n"), [Ok(file(b"latin-\xe9", None))]);
+}
+
+#[test]
+fn with_nul_everything_else_is_part_of_a_name() {
+    let nul = |text: &[u8]| read_below("", text, true);
+    let expected: [&[u8]; 5] = [b"a\nb", b"c\r", b"{\"x\":1}", EMPTY_LINE, b"\xef\xbb\xbfx"];
+    let text = [expected.join(&0), b"\0\0".to_vec()].concat();
+    let expected: Vec<_> = expected.iter().map(|name| Ok(file(name, None))).collect();
+    assert_eq!(nul(&text), expected);
+    assert_eq!(nul(b"\xff\xfea"), [Ok(file(b"\xff\xfea", None))]);
+    assert_eq!(nul(b"./a"), [Ok(file(b"a", None))]);
+}
+
+#[test]
+fn names_lie_below_the_folder_of_the_source() {
+    let expected = [Ok(file(b"x/y/a/b", None)), Ok(file(b"x/y/c", None))];
+    assert_eq!(read_below("x/y", b"a/b\n./c\n", false), expected);
+}
+
+#[test]
+fn a_slash_at_the_end_and_a_dot_are_folders() {
+    let kinds = |text: &[u8]| -> Vec<_> {
+        let wanted = read_below("x", text, false).into_iter().map(Result::unwrap);
+        wanted.map(|it| (it.path, it.kind)).collect()
+    };
+    let folder = |name: &[u8]| (path(name), ObjectKind::Directory);
+    assert_eq!(
+        kinds(b".\n./\na/\n./a/b/\n"),
+        [folder(b"x"), folder(b"x"), folder(b"x/a"), folder(b"x/a/b")]
+    );
+}
+
+#[test]
+fn every_way_of_md5sum_is_read() {
+    let digits = "d41d8cd98f00b204e9800998ecf8427e";
+    for (line, name) in [
+        (format!("{digits}  a b"), "a b"),
+        (format!("{digits} *a"), "a"),
+        (format!("{digits} a"), "a"),
+        (format!("{}  a", digits.to_uppercase()), "a"),
+        (format!("{digits}  ./a"), "a"),
+        (format!("{digits}   a"), " a"),
+        (format!("{digits}  a\\nb"), "a\\nb"),
+        (format!("\\{digits}  a\\nb\\\\c\\rd"), "a\nb\\c\rd"),
+        (format!("MD5 (a) = {digits}"), "a"),
+        (format!("MD5 (a) = b) = {digits}"), "a) = b"),
+        (format!("\\MD5 (a\\nb) = {digits}"), "a\nb"),
+    ] {
+        let expected = [Ok(file(name.as_bytes(), Some(digits)))];
+        assert_eq!(read(format!("{line}\n").as_bytes()), expected, "{line}");
+        assert_eq!(read(format!("{line}\r\n").as_bytes()), expected, "{line}");
+    }
+    // Both ways in one list, and comments, as md5sum has it.
+    let text = format!("# sums\n#\n{digits}  a\n# more\nMD5 (b) = {digits}\n");
+    let expected = [b"a", b"b"].map(|name| Ok(file(name, Some(digits))));
+    assert_eq!(read(text.as_bytes()), expected);
+}
+
+#[test]
+fn a_damaged_line_of_checksums_is_never_a_name() {
+    let first = b"d41d8cd98f00b204e9800998ecf8427e  a\n";
+    for (line, words) in [
+        (
+            &b"d41d8cd98f00b204e9800998ecf8427  b"[..],
+            "none of md5sum's",
+        ),
+        (b"d41d8cd98f00b204e9800998ecf8427g  b", "none of md5sum's"),
+        (b"d41d8cd98f00b204e9800998ecf8427e", "none of md5sum's"),
+        (b"d41d8cd98f00b204e9800998ecf8427e  ", "none of md5sum's"),
+        (b"d41d8cd98f00b204e9800998ecf8427e\tb", "none of md5sum's"),
+        (
+            b"da39a3ee5e6b4b0d3255bfef95601890afd80709  b",
+            "none of md5sum's",
+        ),
+        (b"MD5 (b) = d41d", "none of md5sum's"),
+        (
+            b"MD5 () = d41d8cd98f00b204e9800998ecf8427e",
+            "none of md5sum's",
+        ),
+        (
+            b"SHA1 (b) = d41d8cd98f00b204e9800998ecf8427e",
+            "none of md5sum's",
+        ),
+        (b"\\d41d8cd98f00b204e9800998ecf8427e  b\\t", "backslash"),
+        (b"\\d41d8cd98f00b204e9800998ecf8427e  b\\", "backslash"),
+        (
+            b"d41d8cd98f00b204e9800998ecf8427e  ../b",
+            "a part that is . or ..",
+        ),
+        (b"b", "none of md5sum's"),
+    ] {
+        let text = [first, line, b"\n", first].concat();
+        assert_bad(&text, 2, words);
+        assert_eq!(read(&text).len(), 3, "the rest is read");
+    }
+}
+
+#[test]
+fn objects_name_the_whole_path() {
+    let digits = "d41d8cd98f00b204e9800998ecf8427e";
+    for (line, name, md5) in [
+        (r#"{"filename":"x/a"}"#.to_owned(), &b"x/a"[..], None),
+        (r#"{"filename":"x/a","md5":""}"#.to_owned(), b"x/a", None),
+        (r#"{"filename":"x/a","md5":null}"#.to_owned(), b"x/a", None),
+        (
+            format!(r#"{{"filename":"x/a","md5":"{digits}"}}"#),
+            b"x/a",
+            Some(digits),
+        ),
+        (
+            format!(
+                r#" {{"v":1, "md5":"{}", "filename":"x/ü\n"}} "#,
+                digits.to_uppercase()
+            ),
+            "x/ü\n".as_bytes(),
+            Some(digits),
+        ),
+        (
+            r#"{"filename":"x/?","filename_b64":"eC9sYXRpbi3p","else":{"a":[1]}}"#.to_owned(),
+            b"x/latin-\xe9",
+            None,
+        ),
+    ] {
+        // After another one, since a space does not begin a list of objects.
+        let text = format!("{{\"filename\":\"x/0\"}}\n{line}\r\n");
+        let read = read_below("x", text.as_bytes(), false);
+        assert_eq!(read[1], Ok(file(name, md5)), "{line}");
+    }
+    let kinds = ["dir", "symlink", "other", "of tomorrow"].map(|kind| {
+        let line = format!("{{\"filename\":\"a\",\"type\":\"{kind}\"}}");
+        read(line.as_bytes()).remove(0).unwrap().kind
+    });
+    use ObjectKind::{Directory, Other, Symlink};
+    assert_eq!(kinds, [Directory, Symlink, Other, Other]);
+}
+
+#[test]
+fn objects_that_name_nothing_are_named_by_their_line() {
+    for (line, words) in [
+        ("{", "EOF while parsing an object at column 1"),
+        ("[]", "not a JSON object"),
+        ("name", "not a JSON object"),
+        (r#"{"filename":"a"} x"#, "trailing characters"),
+        (r#"{"filename":"a","filename":"b"}"#, "duplicate field"),
+        (r#"{"filename":5}"#, "invalid type"),
+        (r#"{"filename":"\ud800"}"#, "not a JSON object"),
+        (r#"{"name":"a"}"#, "no filename"),
+        (r#"{"filename_b64":"-"}"#, "base64"),
+        (r#"{"filename":"a","md5":"d41d"}"#, "32 hex digits"),
+        (r#"{"filename":"a","md5":5}"#, "invalid type"),
+        (r#"{"filename":""}"#, "file name is empty"),
+        (r#"{"filename":"../a"}"#, ". or .."),
+        (r#"{"filename":"/a"}"#, "empty part"),
+        (r#"{"filename":"a\u0000"}"#, "NUL"),
+    ] {
+        let text = format!("# a list\n{{\"filename\":\"0\"}}\n\n{line}\n{{\"filename\":\"1\"}}");
+        assert_bad(text.as_bytes(), 4, words);
+        assert_eq!(read(text.as_bytes()).len(), 3, "the rest is read");
+    }
+    let outside = read_below("x", b"{\"filename\":\"xy/a\\u001b\"}", false);
+    let sentence = "xy/a\\x1b is not below the folder x of the source";
+    assert_eq!(outside, [Err((1, sentence.to_owned()))]);
+}
+
+#[test]
+fn names_that_are_none_are_named_by_their_line() {
+    for (line, words) in [
+        (&b"/etc/passwd"[..], "begins with /"),
+        (b"..", ". or .."),
+        (b"a/../b", ". or .."),
+        (b"a//b", "empty part"),
+        (b"a//", "empty part"),
+        (b"a\0b", "NUL"),
+        (b"a/.ft-b", "kept for partial files"),
+    ] {
+        assert_bad(&[b"0\n", line, b"\n1"].concat(), 2, words);
+    }
+    let long = "x".repeat(256);
+    assert_bad(format!("{long}\n").as_bytes(), 1, "256 bytes");
+}
+
+#[test]
+fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
+    for (length, words) in [
+        (LINE_BYTES_MAX - 1, "the limit is 4096"),
+        (LINE_BYTES_MAX, "the limit is 4096"),
+        (LINE_BYTES_MAX + 1, "line is over 65536 bytes"),
+        (10 * LINE_BYTES_MAX, "line is over 65536 bytes"),
+    ] {
+        let text = format!("a\n{}\nb\n", "x".repeat(length));
+        assert_bad(text.as_bytes(), 2, words);
+        assert_eq!(read(text.as_bytes()).len(), 3);
+        // Also where it comes first and last.
+        let alone = "x".repeat(length);
+        assert_bad(alone.as_bytes(), 1, words);
+    }
+}
+
+#[test]
+fn many_comments_do_not_pile_up() {
+    let digits = "d41d8cd98f00b204e9800998ecf8427e";
+    let list = |comments: usize| format!("{}{digits}  a\n", "# x\n".repeat(comments));
+    assert_eq!(read(list(HELD_LINES_MAX).as_bytes()).len(), 1);
+    // One more, and it is taken for names.
+    let too_many = read(list(HELD_LINES_MAX + 1).as_bytes());
+    assert_eq!(too_many.len(), HELD_LINES_MAX + 2);
+}
+
+#[test]
+fn utf_16_is_said_once() {
+    for text in [&b"\xff\xfea\0\n\0b\0\n\0"[..], b"\xfe\xff\0a\0\n\0b"] {
+        let read = read(text);
+        assert!(
+            matches!(&read[..], [Err((0, sentence))] if sentence.contains("UTF-16")),
+            "{read:?}"
+        );
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_read_any_further_ends() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("broken"))
+        }
+    }
+    let reader = BufReader::new((&b"a\nb"[..]).chain(Broken));
+    let read: Vec<_> = Input::new(reader, path(b""), false).collect();
+    assert!(
+        matches!(&read[..], [Ok(_), Err(InputError::Read(error))] if error.to_string() == "broken"),
+        "{read:?}"
+    );
+}
+
+#[test]
+fn a_million_lines_are_read_as_they_come() {
+    /// Writes lines as they are asked for, and counts them.
+    struct Endless<'a>(&'a std::cell::Cell<u64>);
+    impl Read for Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.set(self.0.get() + 1);
+            let line = format!("folder/{}\n", self.0.get());
+            buffer[..line.len()].copy_from_slice(line.as_bytes());
+            Ok(line.len())
+        }
+    }
+    let written = std::cell::Cell::new(0);
+    let input = Input::new(BufReader::new(Endless(&written)), path(b""), false);
+    for (number, wanted) in input.take(1_000_000).enumerate() {
+        assert!(wanted.is_ok());
+        assert_eq!(written.get(), number as u64 + 1, "not a line ahead");
+    }
+}
+
+const EMPTY_LINE: &[u8] = b"\n";

@@ -1,0 +1,49 @@
+//! Why a command line leads to nothing.
+
+use crate::cli::ExitCode;
+use crate::cli::settings::SettingsError;
+use crate::cli::terminal::tell;
+
+/// Why a command line means nothing, or only wants to read something.
+pub(super) enum NoOrder {
+    /// Help, the version, or not what the options allow.
+    Typed(Box<clap::Error>),
+    /// Options that are right by themselves and make no sense together or as they are.
+    Meaningless(String),
+    /// What the command line names cannot be read; a whole sentence.
+    Unreadable(String),
+}
+
+impl From<SettingsError> for NoOrder {
+    fn from(error: SettingsError) -> NoOrder {
+        match error {
+            SettingsError::Typed(error) => NoOrder::Typed(error),
+            SettingsError::Elsewhere(sentence) => NoOrder::Meaningless(sentence),
+        }
+    }
+}
+
+impl NoOrder {
+    /// Shows it.
+    pub(super) fn show(&self) -> ExitCode {
+        match self {
+            NoOrder::Typed(error) => {
+                // If it cannot be shown, nobody is left to tell.
+                let _ = error.print();
+                if error.use_stderr() {
+                    ExitCode::Usage
+                } else {
+                    ExitCode::Success
+                }
+            }
+            NoOrder::Meaningless(sentence) => {
+                tell(&format!("ftget: {sentence}"));
+                ExitCode::Usage
+            }
+            NoOrder::Unreadable(sentence) => {
+                tell(&format!("ftget: {sentence}"));
+                ExitCode::LocalFile
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! `ftget -i`: what a list names is fetched, and what is wrong with a list is said.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+
+use crate::cases::NamedCase;
+use crate::harness::{Program, md5_hex};
+use crate::place::Place;
+
+/// Names that survive in every format, and some that only exact formats can say.
+fn place() -> Place {
+    let place = Place::with([
+        ("top", "1"),
+        ("sub/two", "22"),
+        ("sub/deep/er/three", "333"),
+    ]);
+    place.root.make_dir("sub/empty");
+    place
+}
+
+fn odd(place: &Place) {
+    place.root.write("sub/line\nfeed \\ \r", "odd");
+    place.root.write("sub/#hash", "hash");
+    place
+        .root
+        .write(OsStr::from_bytes(b"sub/latin-\xe9"), "latin");
+}
+
+fn diff(place: &Place, there: &str, here: &str) {
+    let diff = Program::system("diff", "diffutils").arg("-r");
+    diff.args([place.root.join(there), place.here.join(here)])
+        .run()
+        .expect_code(0);
+}
+
+#[test]
+fn what_list_writes_of_a_source_is_a_list_for_that_source() {
+    for style in ["short", "json", "md5sum"] {
+        for source in ["", "sub", "sub/"] {
+            let _case = NamedCase(format!("--list={style} of {source:?}"));
+            let place = place();
+            if style != "short" {
+                odd(&place);
+            }
+            let source = place.server.source(source);
+            let shown = Program::ftget()
+                .arg(format!("--list={style}"))
+                .args(["-r", "-q"])
+                .arg(&source)
+                .run()
+                .expect_code(0);
+            // Folders are made as files need them.
+            fs::remove_dir(place.root.join("sub/empty")).expect("a removal");
+            place
+                .ftget()
+                .args(["-i", "-", "-d", "all"])
+                .arg(&source)
+                .input(shown.stdout)
+                .run()
+                .expect_code(0);
+            let at_root = source.as_bytes().ends_with(b"/");
+            let is_root = at_root && !source.as_bytes().ends_with(b"sub/");
+            diff(&place, if is_root { "" } else { "sub" }, "all");
+        }
+    }
+}
+
+#[test]
+fn names_of_find_arrive_with_and_without_nul() {
+    let place = place();
+    odd(&place);
+    fs::remove_dir(place.root.join("sub/empty")).expect("a removal");
+    let find = Program::system("find", "findutils").in_folder(place.root.path());
+    let found = find
+        .args([".", "-type", "f", "-print0"])
+        .run()
+        .expect_code(0);
+    let list = place.here.write("names", found.stdout);
+    let fetch = place.ftget().args(["-0", "-d", "all", "-i"]).arg(&list);
+    fetch.arg(place.server.source("")).run().expect_code(0);
+    diff(&place, "", "all");
+    let lines = b"\xef\xbb\xbf./top\r\n\r\nsub/two";
+    let fetch = place.ftget().args(["-i", "-", "-d", "some"]).input(lines);
+    fetch.arg(place.server.source("")).run().expect_code(0);
+    assert_eq!(place.here.read("some/top"), b"1");
+    assert_eq!(place.here.read("some/sub/two"), b"22");
+}
+
+#[test]
+fn what_md5sum_wrote_must_match_and_the_rest_arrives_all_the_same() {
+    let place = place();
+    let sums = Program::system("md5sum", "coreutils")
+        .args(["top", "sub/two", "sub/deep/er/three"])
+        .in_folder(place.root.path())
+        .run()
+        .expect_code(0)
+        .text();
+    place.here.write("MD5SUMS", &sums);
+    let fetch = || {
+        place
+            .ftget()
+            .args(["-i", "MD5SUMS"])
+            .arg(place.server.source(""))
+    };
+    fetch().run().expect_code(0);
+    let check = Program::system("md5sum", "coreutils").args(["--check", "--strict", "MD5SUMS"]);
+    check.in_folder(place.here.path()).run().expect_code(0);
+    // A version that nobody summed is not taken; an older one stays.
+    place.root.write("sub/two", "not what was summed");
+    place.here.write("sub/two", "old");
+    place.here.write("top", "other");
+    let ended = fetch().run().expect_code(13);
+    assert!(
+        ended.stderr.contains("/sub/two: server says changed"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(place.here.read("sub/two"), b"old");
+    assert_eq!(place.here.read("top"), b"1");
+}
+
+#[test]
+fn bad_lines_are_named_by_their_number_and_the_rest_arrives() {
+    let place = place();
+    let md5 = md5_hex("1");
+    let list = format!(
+        "{md5}  top\n\n{md5}  ../up\r\nno sum\n{}  long\n",
+        "x".repeat(70_000)
+    );
+    place.here.write("li\u{1b}st", &list);
+    let fetch = |args: &[&str]| {
+        let fetch = place.ftget().args(args).args(["-i", "li\u{1b}st"]);
+        fetch.arg(place.server.source("")).run()
+    };
+    let ended = fetch(&[]).expect_code(2);
+    let told: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(told.len(), 3, "{}", ended.stderr);
+    for (line, begin) in told
+        .iter()
+        .zip(["3: name has", "4: line is none", "5: line is over"])
+    {
+        assert!(
+            line.starts_with(&format!("ftget: li\\x1bst:{begin}")),
+            "{line}"
+        );
+    }
+    assert_eq!(place.here.read("top"), b"1");
+    let events = fetch(&["--json"]).expect_code(2).json_lines();
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| (&event["event"], event["reason"].as_str().unwrap_or("")))
+        .map(|(event, reason)| format!("{} {reason}", event.as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "error bad_line",
+            "error bad_line",
+            "error bad_line",
+            "done ",
+            "summary "
+        ]
+    );
+    let summary = events.last().unwrap();
+    assert_eq!(
+        (&summary["done"], &summary["failed"]),
+        (&1.into(), &3.into())
+    );
+    let looked = fetch(&["-n"]).expect_code(2);
+    assert_eq!(looked.text(), "top: is there already, 1 byte\n");
+    assert_eq!(looked.stderr, ended.stderr);
+    // With failures of another kind the code is that of several.
+    place.here.write("mixed", "nothing\na//b\ntop\n");
+    let mixed = place
+        .ftget()
+        .args(["-i", "mixed"])
+        .arg(place.server.source(""));
+    mixed.run().expect_code(23);
+}
+
+#[test]
+fn lists_that_cannot_be_read_and_options_that_do_not_go_with_them_are_refused() {
+    let place = place();
+    let source = place.server.source("").into_string().unwrap();
+    place.here.write("list", "top\n");
+    place.here.write("utf-16", b"\xff\xfet\0o\0p\0");
+    for (args, code, words) in [
+        (
+            &["-i", "nothing", &source][..],
+            3,
+            "cannot open nothing: No such file",
+        ),
+        (
+            &["-i", ".", &source],
+            3,
+            ".: cannot be read: Is a directory",
+        ),
+        (&["-i", "utf-16", &source], 2, "utf-16:1: text is UTF-16"),
+        (
+            &["-i", "list", &source, &source],
+            2,
+            "one SOURCE, there are 2",
+        ),
+        (&["-i", "list"], 2, "required"),
+        (
+            &["-i", "list", "-o", "x", &source],
+            2,
+            "cannot be used with",
+        ),
+        (&["-i", "list", "--list", &source], 2, "cannot be used with"),
+        (&["-0", &source], 2, "--null goes with --input-file"),
+        (&["-i", "list", "127.0.0.1:1/../x"], 2, ". or .."),
+    ] {
+        let ended = place.ftget().args(args).run().expect_code(code);
+        assert!(ended.stderr.contains(words), "{args:?}: {}", ended.stderr);
+    }
+    assert_eq!(place.here.names(), ["list", "utf-16"]);
+    // Odd, but legal.
+    place.here.write("empty", "");
+    place
+        .ftget()
+        .args(["-i", "empty", &source])
+        .run()
+        .expect_code(0);
+}
+
+#[test]
+fn links_in_a_listing_are_passed_over_and_counted() {
+    let place = place();
+    symlink("top", place.root.join("link")).expect("a link");
+    let list = Program::ftget()
+        .args(["--list=json"])
+        .arg(place.server.source(""));
+    let list = list.run().expect_code(0).stdout;
+    let fetch = |args: &[&str]| {
+        let fetch = place.ftget().args(["-i", "-", "-d", "all"]).args(args);
+        fetch
+            .arg(place.server.source(""))
+            .input(list.clone())
+            .run()
+            .expect_code(0)
+    };
+    let told = "ftget: standard input: 1 line passed over, which name links or special files\n";
+    assert_eq!(fetch(&[]).stderr, told);
+    assert_eq!(fetch(&["-q"]).stderr, "");
+    assert!(!place.here.join("all/link").exists());
+}
