@@ -2,6 +2,7 @@
 
 mod address;
 mod deadline;
+mod descriptors;
 mod listener;
 mod rate;
 mod stream;
@@ -9,6 +10,7 @@ mod tcp_facts;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, Location};
 pub use deadline::{Deadline, Wait};
+pub use descriptors::raise_descriptor_limit;
 pub use listener::Listener;
 pub use rate::{BURST_TIME, Pace, portion, time_of};
 pub use stream::{Peer, Stream};

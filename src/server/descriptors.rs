@@ -1,20 +1,4 @@
-//! How many descriptors this process may have, and how many connections that means.
-
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// Raises the limit of open descriptors as far as this user may, and says what it is.
-pub(super) fn raise_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    // Refused: the limit stays what it was.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
+//! How many connections the descriptors of this process can carry.
 
 /// The most connections that so many descriptors carry: each may need one for its socket and one
 /// for its file, and some are for listeners, standard streams, the served root, epoll, logs, the

@@ -39,7 +39,7 @@ pub use transfer::{
     TransferLimits, TransferStats,
 };
 
-use crate::net::{Address, Listener};
+use crate::net::{Address, Listener, raise_descriptor_limit};
 use crate::server::control::{Control, Mode};
 use crate::server::engine::Engine;
 use crate::server::parker::Parker;
@@ -98,7 +98,7 @@ impl<H: ConnectionHandler> Server<H> {
     pub fn bind(config: ServerConfig, handler: H) -> Result<Server<H>, ServerError> {
         let connections_max = config
             .connections_max
-            .clamp(1, descriptors::connections_for(descriptors::raise_limit()));
+            .clamp(1, descriptors::connections_for(raise_descriptor_limit()));
         let per_address_max = config
             .connections_per_address_max
             .unwrap_or(connections_max.div_ceil(4))

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::time::ClockId;
 
-pub(super) use folder::Folder;
+pub(super) use folder::{Folder, folder_in, unlock_folder, unlock_folder_in};
 
 use crate::store::index::is_open_here;
 use crate::store::{ObjectMeta, Stamp, StoreError};

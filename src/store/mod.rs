@@ -33,8 +33,8 @@ pub use local::{DirectoryOptions, DirectoryStore};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{
-    Attributes, FileName, FileNameError, NOT_REGULAR, Occupant, Placement, StageError, StagedFile,
-    StagingFolder,
+    Attributes, DestinationTree, FileName, FileNameError, NOT_REGULAR, Occupant, PlacedLink,
+    Placement, StageError, StagedFile, StagingFolder,
 };
 pub use watching::Watching;
 

@@ -4,16 +4,22 @@
 //! remembered for a resume. Whoever holds its lock owns it; a partial file without a lock
 //! was left by a process that is gone.
 
+mod copy;
 mod file;
 mod folder;
+mod link;
 mod name;
+mod rename;
+mod tree;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use file::{Attributes, Placement, StagedFile};
 pub use folder::{Occupant, StagingFolder};
+pub use link::PlacedLink;
 pub use name::{FileName, FileNameError};
+pub use tree::DestinationTree;
 
 /// Why a file could not be staged or placed. All of it is about this machine.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,18 @@ pub enum StageError {
         /// What the file system said.
         source: io::Error,
     },
+    /// On the way to where a file goes, a name is taken by something that is no folder. No
+    /// link is followed there.
+    #[error("{} is {what}, not a folder", .path.display())]
+    NotAFolder {
+        /// The name, with the path of the destination before it.
+        path: PathBuf,
+        /// What it is, with an article.
+        what: &'static str,
+    },
+    /// A part of the path is no name that a file or folder may get here.
+    #[error(transparent)]
+    Name(#[from] FileNameError),
     /// Anything else that the file system said.
     #[error("cannot {doing}")]
     Io {
@@ -61,6 +79,9 @@ pub enum StageError {
 
 /// Of [`StageError::NotReplaceable`]: the name is that of a device, a FIFO, a socket.
 pub const NOT_REGULAR: &str = "that name is not a regular file";
+
+/// Of the same: a folder.
+const OCCUPIED_BY_FOLDER: &str = "that name is a directory";
 
 impl StageError {
     /// Sorts what a file system call said.

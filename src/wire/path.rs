@@ -105,6 +105,15 @@ impl ResourcePath {
         }
     }
 
+    /// The folder that this is in; `None` for the root.
+    pub fn parent(&self) -> Option<ResourcePath> {
+        let name = self.file_name()?;
+        let above = &self.0[..self.0.len() - name.len()];
+        Some(ResourcePath(
+            above.strip_suffix(b"/").unwrap_or(above).into(),
+        ))
+    }
+
     /// The last part; `None` for the root.
     pub fn file_name(&self) -> Option<&[u8]> {
         self.parts().last()

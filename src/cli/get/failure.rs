@@ -33,6 +33,8 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
             StageError::Exists => (ExitCode::Exists, "exists"),
             StageError::NotReplaceable(_) => (ExitCode::LocalFile, "not_replaceable"),
             StageError::Vanished => (ExitCode::LocalFile, "vanished"),
+            StageError::NotAFolder { .. } => (ExitCode::LocalFile, "not_a_folder"),
+            StageError::Name(_) => (ExitCode::Protocol, "bad_name"),
             StageError::Folder { .. } | StageError::Io { .. } => {
                 (ExitCode::LocalFile, "local_file")
             }
@@ -84,6 +86,8 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             }
             StageError::NotReplaceable(_)
             | StageError::Vanished
+            | StageError::NotAFolder { .. }
+            | StageError::Name(_)
             | StageError::Folder { .. }
             | StageError::Io { .. } => None,
         },

@@ -5,10 +5,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::inotify::{self, WatchFlags};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
 use rustix::io::Errno;
+use rustix::path::DecInt;
 
-use super::{Root, from_errno, look, retried, servable};
+use super::{Root, from_errno, look, own_descriptors, retried, servable};
 use crate::store::{ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
@@ -22,8 +23,57 @@ impl Root {
     /// Opens a folder for reading what is in it. The last part of its path may be a link, as
     /// with files.
     pub(in crate::store) fn open_folder(&self, path: &ResourcePath) -> Result<Folder, StoreError> {
-        let folder = self.resolve(path, READING_FOLDER).map_err(from_errno)?;
+        let folder = self.folder_descriptor(path).map_err(from_errno)?;
         Ok(Folder { folder })
+    }
+
+    /// The same, as what the kernel gives and says.
+    pub(in crate::store) fn folder_descriptor(
+        &self,
+        path: &ResourcePath,
+    ) -> Result<OwnedFd, Errno> {
+        self.resolve(path, READING_FOLDER)
+    }
+}
+
+/// Opens a folder by its name in another one, for reading. Follows no link.
+pub(in crate::store) fn folder_in(folder: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = READING_FOLDER | OFlags::NOFOLLOW;
+    retried(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))
+}
+
+/// Lets its owner read, write and enter a folder that this user may not even open. Nothing is
+/// done to what is no folder of this user, and no link is followed.
+pub(in crate::store) fn unlock_folder_in(folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = retried(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))?;
+    let Some(mode) = unlocked_mode(&rustix::fs::fstat(&handle)?) else {
+        return Ok(());
+    };
+    // By the descriptor: its name may stand for something else by now.
+    let descriptors = own_descriptors().ok_or(Errno::ACCESS)?;
+    let name = DecInt::from_fd(&handle);
+    rustix::fs::chmodat(descriptors, name, mode, AtFlags::empty())
+}
+
+/// The same for an open folder; tells what it is then.
+pub(in crate::store) fn unlock_folder(folder: impl AsFd) -> Result<Stat, Errno> {
+    let stat = rustix::fs::fstat(&folder)?;
+    if let Some(mode) = unlocked_mode(&stat) {
+        rustix::fs::fchmod(&folder, mode)?;
+    }
+    Ok(stat)
+}
+
+fn unlocked_mode(stat: &Stat) -> Option<Mode> {
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+    (is_ours && !mode.contains(Mode::RWXU)).then_some(mode | Mode::RWXU)
+}
+
+impl From<OwnedFd> for Folder {
+    fn from(folder: OwnedFd) -> Folder {
+        Folder { folder }
     }
 }
 
@@ -74,10 +124,7 @@ impl Folder {
     /// [`StoreError::NotAtRest`] if it is of a file system whose files are no bytes at rest,
     /// such as /proc.
     pub(in crate::store) fn open_below(&self, name: &[u8]) -> Result<Folder, StoreError> {
-        let flags = READING_FOLDER | OFlags::NOFOLLOW;
-        let folder = retried(|| rustix::fs::openat(&self.folder, name, flags, Mode::empty()))
-            .map_err(from_errno)?;
-        let folder = Folder { folder };
+        let folder = Folder::from(folder_in(&self.folder, name).map_err(from_errno)?);
         folder.check_at_rest()?;
         Ok(folder)
     }

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FallocateFlags, Mode, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::StageError;
@@ -132,6 +133,11 @@ impl StagedFile {
         Ok(())
     }
 
+    /// It has so many bytes now, written by its file.
+    pub(super) fn note_bytes(&mut self, bytes: u64) {
+        self.bytes = bytes;
+    }
+
     /// Throws away what is there: the content comes again from its first byte.
     ///
     /// # Errors
@@ -150,23 +156,8 @@ impl StagedFile {
     /// [`StageError`].
     pub fn dress(&self, attributes: &Attributes) -> Result<(), StageError> {
         // Never set-user-id and its kin: a peer must not hand them out.
-        rustix::fs::fchmod(&*self.file, Mode::from_raw_mode(attributes.mode & 0o777))
-            .map_err(|errno| StageError::sort("set permissions", errno))?;
-        let Some(mtime) = attributes.mtime else {
-            return Ok(());
-        };
-        let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: mtime.seconds,
-                tv_nsec: mtime.nanoseconds.into(),
-            },
-        };
-        rustix::fs::futimens(&*self.file, &times)
-            .map_err(|errno| StageError::sort("set the time", errno))
+        set_mode(&*self.file, attributes.mode & 0o777)?;
+        set_mtime(&*self.file, attributes.mtime)
     }
 
     /// Makes its bytes survive a power cut.
@@ -183,17 +174,7 @@ impl StagedFile {
     /// # Errors
     /// [`StageError`]; the partial file stays as [`StagedFile`] says.
     pub fn place(mut self, placement: Placement) -> Result<FileName, StageError> {
-        let name = match placement {
-            Placement::Replace => {
-                self.rename_over()?;
-                self.name.clone()
-            }
-            Placement::CreateOnly => {
-                self.rename_to_new(&self.name)?;
-                self.name.clone()
-            }
-            Placement::Numbered => self.rename_to_free()?,
-        };
+        let name = self.folder.rename(&self.partial, &self.name, placement)?;
         self.fate = Fate::Placed;
         self.folder.remove_leftovers(&self.name);
         Ok(name)
@@ -202,44 +183,6 @@ impl StagedFile {
     /// Removes it: its bytes are wrong.
     pub fn discard(mut self) {
         self.fate = Fate::Remove;
-    }
-
-    fn rename_over(&self) -> Result<(), StageError> {
-        let folder = self.folder.as_fd();
-        rustix::fs::renameat(folder, &*self.partial.text, folder, self.name.as_bytes())
-            .map_err(sort_rename)
-    }
-
-    fn rename_to_new(&self, name: &FileName) -> Result<(), StageError> {
-        let folder = self.folder.as_fd();
-        let partial = &*self.partial.text;
-        match rustix::fs::renameat_with(
-            folder,
-            partial,
-            folder,
-            name.as_bytes(),
-            RenameFlags::NOREPLACE,
-        ) {
-            // This file system cannot; a second name is refused by all if the first exists.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                rustix::fs::linkat(folder, partial, folder, name.as_bytes(), AtFlags::empty())
-                    .and_then(|()| rustix::fs::unlinkat(folder, partial, AtFlags::empty()))
-            }
-            done => done,
-        }
-        .map_err(sort_rename)
-    }
-
-    fn rename_to_free(&self) -> Result<FileName, StageError> {
-        let numbered = (1..NUMBER_MAX).map(|number| self.name.numbered(number));
-        for name in std::iter::once(self.name.clone()).chain(numbered) {
-            match self.rename_to_new(&name) {
-                Err(StageError::Exists) => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(name),
-            }
-        }
-        Err(StageError::Exists)
     }
 
     fn allocated_bytes(&self) -> u64 {
@@ -289,16 +232,31 @@ impl Drop for StagedFile {
     }
 }
 
-fn sort_rename(errno: Errno) -> StageError {
-    match errno {
-        Errno::EXIST | Errno::NOTEMPTY => StageError::Exists,
-        Errno::ISDIR => StageError::NotReplaceable("that name is a directory"),
-        Errno::NOENT => StageError::Vanished,
-        other => StageError::sort("rename the file into place", other),
-    }
+/// Sets permission bits of an open file or folder.
+pub(super) fn set_mode(of: impl AsFd, mode: u32) -> Result<(), StageError> {
+    rustix::fs::fchmod(of, Mode::from_raw_mode(mode))
+        .map_err(|errno| StageError::sort("set permissions", errno))
 }
 
-fn sort_io(doing: &'static str, error: io::Error) -> StageError {
+/// Sets when an open file or folder was last written.
+pub(super) fn set_mtime(of: impl AsFd, mtime: Option<Timestamp>) -> Result<(), StageError> {
+    let Some(mtime) = mtime else {
+        return Ok(());
+    };
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: mtime.seconds,
+            tv_nsec: mtime.nanoseconds.into(),
+        },
+    };
+    rustix::fs::futimens(of, &times).map_err(|errno| StageError::sort("set the time", errno))
+}
+
+pub(super) fn sort_io(doing: &'static str, error: io::Error) -> StageError {
     match Errno::from_io_error(&error) {
         Some(errno) => StageError::sort(doing, errno),
         None => StageError::Io {
@@ -310,4 +268,3 @@ fn sort_io(doing: &'static str, error: io::Error) -> StageError {
 
 /// statfs(2).
 const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
-const NUMBER_MAX: u32 = 10_000;

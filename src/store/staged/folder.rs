@@ -18,13 +18,14 @@ use crate::wire::Md5Digest;
 /// A folder in which files are staged and placed.
 pub struct StagingFolder {
     folder: OwnedFd,
+    device: u64,
     path: PathBuf,
     // Partial files that nobody here works on, as of the opening and of what was kept since.
     leftovers: Mutex<HashMap<NameTag, Vec<PartialName>>>,
 }
 
 /// What a name in the folder stands for.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupant {
     /// There is nothing.
     Nothing,
@@ -44,9 +45,19 @@ impl StagingFolder {
     /// # Errors
     /// [`StageError::Io`]: it is missing, not a folder, or not readable.
     pub fn open(path: &Path) -> Result<Arc<StagingFolder>, StageError> {
-        let sort = |errno| StageError::of_folder("open the folder", path, errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(sort)?;
+        let folder = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| StageError::of_folder("open the folder", path, errno))?;
+        StagingFolder::of_descriptor(folder, path)
+    }
+
+    /// The same of a folder that is open for reading, and shown by this path.
+    pub(super) fn of_descriptor(
+        folder: OwnedFd,
+        path: &Path,
+    ) -> Result<Arc<StagingFolder>, StageError> {
+        let sort = |errno| StageError::of_folder("read the folder", path, errno);
+        let device = device_of(&rustix::fs::fstat(&folder).map_err(sort)?);
         let mut leftovers: HashMap<NameTag, Vec<PartialName>> = HashMap::new();
         for entry in Dir::read_from(&folder).map_err(sort)? {
             if let Some(partial) = PartialName::parse(entry.map_err(sort)?.file_name().to_bytes()) {
@@ -56,6 +67,7 @@ impl StagingFolder {
         let (path, leftovers) = (path.to_owned(), Mutex::new(leftovers));
         Ok(Arc::new(StagingFolder {
             folder,
+            device,
             path,
             leftovers,
         }))
@@ -92,21 +104,18 @@ impl StagingFolder {
         &self.path
     }
 
+    /// The device it is on: folders of one device are synced together.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
     /// What a name stands for now. Follows no link.
     ///
     /// # Errors
     /// [`StageError::Io`].
     pub fn occupant(&self, name: &FileName) -> Result<Occupant, StageError> {
-        match rustix::fs::statat(&self.folder, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Occupant::File,
-                FileType::Symlink => Occupant::Link,
-                FileType::Directory => Occupant::Directory,
-                _ => Occupant::Other,
-            }),
-            Err(Errno::NOENT) => Ok(Occupant::Nothing),
-            Err(errno) => Err(StageError::sort("look at the file", errno)),
-        }
+        occupant_in(self.folder.as_fd(), name.as_bytes())
+            .map_err(|errno| StageError::sort("look at the file", errno))
     }
 
     /// Opens an existing regular file for reading. Follows no link and waits for nothing.
@@ -190,7 +199,10 @@ impl StagingFolder {
     }
 
     /// Starts a partial file that nobody will resume.
-    fn stage_unnamed(self: &Arc<Self>, name: &FileName) -> Result<StagedFile, StageError> {
+    pub(super) fn stage_unnamed(
+        self: &Arc<Self>,
+        name: &FileName,
+    ) -> Result<StagedFile, StageError> {
         let tag = name.tag();
         for _ in 0..NAME_ATTEMPTS_MAX {
             let partial = PartialName::random(tag);
@@ -246,11 +258,37 @@ impl StagingFolder {
             return;
         };
         for partial in self.lock_leftovers().remove(&tag).unwrap_or_default() {
+            let held = self.lock_partial(&partial, OFlags::empty());
             // Not what we would make: not ours to remove.
-            if let Some((_locked, _)) = self.lock_partial(&partial, OFlags::empty()) {
+            if held.is_some() || self.is_our_link(&partial) {
                 let _ = rustix::fs::unlinkat(&self.folder, &*partial.text, AtFlags::empty());
             }
         }
+    }
+
+    /// A link on its way, whose maker was stopped, or is about to find it gone and make another.
+    fn is_our_link(&self, partial: &PartialName) -> bool {
+        partial.content.is_none()
+            && rustix::fs::statat(&self.folder, &*partial.text, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| {
+                    FileType::from_raw_mode(stat.st_mode) == FileType::Symlink && is_ours(&stat)
+                })
+    }
+
+    /// The longest partial file of `name`, and what it is a prefix of, for looking only:
+    /// somebody may hold it.
+    pub fn leftover(&self, name: &FileName) -> Option<(Md5Digest, u64)> {
+        let tag = self.tag_with_leftovers(name)?;
+        let candidates = self.lock_leftovers().get(&tag).cloned()?;
+        candidates
+            .into_iter()
+            .filter_map(|partial| {
+                let look = AtFlags::SYMLINK_NOFOLLOW;
+                let stat = rustix::fs::statat(&self.folder, &*partial.text, look).ok()?;
+                let bytes = u64::try_from(stat.st_size).ok()?;
+                (is_private_file(&stat) && bytes > 0).then_some((partial.content?, bytes))
+            })
+            .max_by_key(|&(_, bytes)| bytes)
     }
 
     /// Makes what was renamed so far survive a power cut.
@@ -298,6 +336,26 @@ impl StagingFolder {
     }
 }
 
+/// What a name in an open folder stands for. Follows no link.
+pub(super) fn occupant_in(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Occupant, Errno> {
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Occupant::File,
+            FileType::Symlink => Occupant::Link,
+            FileType::Directory => Occupant::Directory,
+            _ => Occupant::Other,
+        }),
+        Err(Errno::NOENT) => Ok(Occupant::Nothing),
+        Err(errno) => Err(errno),
+    }
+}
+
+// The type of this field differs between architectures.
+#[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
+pub(super) fn device_of(stat: &Stat) -> u64 {
+    stat.st_dev as u64
+}
+
 fn sync_folder(folder: &OwnedFd) -> Result<(), StageError> {
     match rustix::fs::fsync(folder) {
         // Some file systems cannot sync a folder, and say so like this.
@@ -310,10 +368,15 @@ fn sync_folder(folder: &OwnedFd) -> Result<(), StageError> {
 fn is_private_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && stat.st_nlink <= 1
-        && stat.st_uid == rustix::process::geteuid().as_raw()
+        && is_ours(stat)
 }
 
-const NAME_ATTEMPTS_MAX: u32 = 16;
+fn is_ours(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
+}
+
+/// How often something is tried again that others in the same folder may spoil.
+pub(super) const NAME_ATTEMPTS_MAX: u32 = 16;
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 const CREATE_NEW: OFlags = OFlags::RDWR
     .union(OFlags::CREATE)

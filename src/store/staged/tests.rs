@@ -400,3 +400,51 @@ fn many_who_stage_the_same_content_show_it_whole_or_not_at_all() {
     assert_eq!(entries(temp.path()), ["f"]);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
 }
+
+#[test]
+fn what_is_left_over_is_told_without_touching_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let (half, less) = (partial_of("f", b"content"), partial_of("f", b"other"));
+    fs::write(temp.path().join(&half), "con").unwrap();
+    fs::write(temp.path().join(&less), "ot").unwrap();
+    let folder = StagingFolder::open(temp.path()).unwrap();
+    let held = folder.resume(&name("f"), None).unwrap();
+    let before = fs::metadata(temp.path().join(&half)).unwrap();
+    assert_eq!(held.bytes(), 3);
+    for folder in [&folder, &StagingFolder::open(temp.path()).unwrap()] {
+        assert_eq!(folder.leftover(&name("f")), Some((md5(b"content"), 3)));
+        assert_eq!(folder.leftover(&name("g")), None);
+    }
+    let after = fs::metadata(temp.path().join(&half)).unwrap();
+    assert_eq!(
+        (after.ctime(), after.ctime_nsec(), after.len()),
+        (before.ctime(), before.ctime_nsec(), 3)
+    );
+    fs::remove_file(temp.path().join(&half)).unwrap();
+    symlink("victim", temp.path().join(&half)).unwrap();
+    assert_eq!(folder.leftover(&name("f")), Some((md5(b"other"), 2)));
+}
+
+#[test]
+fn copies_an_open_file_of_any_size_as_it_is_now() {
+    let temp = tempfile::tempdir().unwrap();
+    // In memory, and wherever temporary files are: the kernel copies within one of them only.
+    for elsewhere in [temp.path(), Path::new("/dev/shm")] {
+        let elsewhere = tempfile::tempdir_in(elsewhere).unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        for size in [0, 1, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 3_000_000] {
+            let content: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
+            let original = elsewhere.path().join("original");
+            fs::write(&original, &content).unwrap();
+            let copy = folder
+                .stage_copy_of(&name("copy"), &fs::File::open(&original).unwrap())
+                .unwrap();
+            assert_eq!(copy.bytes(), u64::from(size));
+            copy.dress(&ATTRIBUTES).unwrap();
+            copy.place(Placement::Replace).unwrap();
+            assert!(fs::read(temp.path().join("copy")).unwrap() == content);
+            fs::write(&original, "changed").unwrap();
+            assert!(fs::read(temp.path().join("copy")).unwrap() == content);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A copy of a file of this machine, on its way to a name.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::StageError;
+use super::file::{StagedFile, sort_io};
+use super::folder::StagingFolder;
+use super::name::FileName;
+
+impl StagingFolder {
+    /// Stages a copy of an open file, of as many bytes as it has now. Where the file system can
+    /// share blocks it does, and nothing is read or written; else the kernel copies. Whoever
+    /// calls this verifies the copy, not the original, which may change meanwhile.
+    ///
+    /// # Errors
+    /// [`StageError`]: it cannot be created, read or written.
+    pub fn stage_copy_of(
+        self: &Arc<Self>,
+        name: &FileName,
+        original: &File,
+    ) -> Result<StagedFile, StageError> {
+        let mut staged = self.stage_unnamed(name)?;
+        if rustix::fs::ioctl_ficlone(&*staged.file(), original).is_ok() {
+            staged.note_bytes(size_of_file(&staged.file())?);
+            return Ok(staged);
+        }
+        let bytes = size_of_file(original)?;
+        staged.reserve(bytes)?;
+        copy_in_kernel(original, &mut staged, bytes)?;
+        // Where the kernel cannot copy it may also say that there is nothing to copy.
+        copy_by_reading(original, &mut staged, bytes)?;
+        Ok(staged)
+    }
+}
+
+/// As far as the kernel can.
+fn copy_in_kernel(original: &File, staged: &mut StagedFile, bytes: u64) -> Result<(), StageError> {
+    let copy = staged.file();
+    while staged.bytes() < bytes {
+        let (mut from, mut to) = (staged.bytes(), staged.bytes());
+        let step = step(bytes - staged.bytes(), STEP_BYTES_MAX);
+        match rustix::fs::copy_file_range(original, Some(&mut from), &*copy, Some(&mut to), step) {
+            Ok(0) => break,
+            Ok(_) => staged.note_bytes(to),
+            Err(Errno::INTR) => {}
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => {
+                return Err(StageError::sort("copy", errno));
+            }
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+fn copy_by_reading(original: &File, staged: &mut StagedFile, bytes: u64) -> Result<(), StageError> {
+    let mut buffer = Vec::new();
+    while staged.bytes() < bytes {
+        buffer.resize(step(bytes - staged.bytes(), BUFFER_BYTES_MAX), 0);
+        match original.read_at(&mut buffer, staged.bytes()) {
+            Ok(0) => break,
+            Ok(read) => staged.append(&buffer[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(sort_io("read", error)),
+        }
+    }
+    Ok(())
+}
+
+fn step(bytes: u64, max: usize) -> usize {
+    usize::try_from(bytes).map_or(max, |bytes| bytes.min(max))
+}
+
+fn size_of_file(file: &File) -> Result<u64, StageError> {
+    let meta = file
+        .metadata()
+        .map_err(|error| sort_io("look at the file", error))?;
+    Ok(meta.len())
+}
+
+/// A call that copies without end could not be stopped.
+const STEP_BYTES_MAX: usize = 64 * 1024 * 1024;
+const BUFFER_BYTES_MAX: usize = 256 * 1024;

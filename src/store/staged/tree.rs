@@ -1,0 +1,391 @@
+//! A tree that files go into, below one folder and nowhere else.
+
+mod open_folders;
+mod remove;
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{Mode, Stat};
+use rustix::io::Errno;
+
+use self::open_folders::OpenFolders;
+use super::StageError;
+use super::file::{Attributes, set_mode, set_mtime};
+use super::folder::{Occupant, StagingFolder, device_of, occupant_in};
+use super::name::FileName;
+use crate::store::beneath::{Folder, Root, folder_in, unlock_folder, unlock_folder_in};
+use crate::store::walk::Walk;
+use crate::store::{Listing, StoreError};
+use crate::wire::{ObjectKind, ResourcePath};
+
+/// A tree that files go into. Every folder is found below the root by its descriptor, through
+/// no link: what somebody plants or swaps there meanwhile is an error or is replaced, and
+/// never leads outside. The root itself may be reached by links: it is the user's word.
+///
+/// A folder that was opened stays that very folder, wherever it is moved. Up to 128
+/// folders are kept open, besides those in use.
+pub struct DestinationTree {
+    root: Root,
+    path: PathBuf,
+    open: Mutex<OpenFolders>,
+    /// Of each device on which something was made or finished since the last sync, a folder.
+    unsynced: Mutex<HashMap<u64, OwnedFd>>,
+}
+
+impl DestinationTree {
+    /// Opens the root; with `make`, makes it and those above it, as far as they are missing.
+    ///
+    /// # Errors
+    /// [`StageError::Folder`]: it is missing, no folder, or cannot be made.
+    pub fn open(root: &Path, make: bool) -> Result<Arc<DestinationTree>, StageError> {
+        if make {
+            StagingFolder::make(root)?;
+        }
+        let opened = Root::open(root, false).map_err(|source| StageError::Folder {
+            doing: "open the folder",
+            folder: root.to_owned(),
+            source,
+        })?;
+        Ok(Arc::new(DestinationTree::below(opened, root)))
+    }
+
+    fn below(root: Root, path: &Path) -> DestinationTree {
+        DestinationTree {
+            root,
+            path: path.to_owned(),
+            open: Mutex::default(),
+            unsynced: Mutex::default(),
+        }
+    }
+
+    /// The path of the root, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder at this path, made if it is missing, and those above it too; what is made is
+    /// for this user alone until [`DestinationTree::finish_folder`]. A folder of this user,
+    /// other than the root, that its owner may not read, write and enter lets him from now on:
+    /// a finished tree can be worked on again.
+    ///
+    /// # Errors
+    /// [`StageError::NotAFolder`] if a name on the way is taken by something else, be it a
+    /// link; [`StageError::Name`]; what the file system says.
+    pub fn folder(&self, path: &ResourcePath) -> Result<Arc<StagingFolder>, StageError> {
+        check_names(path)?;
+        let unlock = |folder: BorrowedFd<'_>| {
+            let look = if path.is_root() {
+                rustix::fs::fstat
+            } else {
+                unlock_folder
+            };
+            look(folder)
+        };
+        if let Some(open) = self.still_open(path, unlock)? {
+            return Ok(open);
+        }
+        let folder = match (self.root.folder_descriptor(path), path.parent()) {
+            (Ok(folder), _) => folder,
+            (Err(Errno::NOENT | Errno::ACCESS), Some(above)) => {
+                let above = self.folder(&above)?;
+                self.make_in(above.as_fd(), path)?
+            }
+            (Err(errno), _) => return Err(self.explain(path, errno)),
+        };
+        self.keep_open(path, folder, unlock)
+    }
+
+    /// The folder at this path as it is. Nothing is made or changed; `None` if it is missing.
+    ///
+    /// # Errors
+    /// As for [`DestinationTree::folder`].
+    pub fn existing_folder(
+        &self,
+        path: &ResourcePath,
+    ) -> Result<Option<Arc<StagingFolder>>, StageError> {
+        check_names(path)?;
+        let look = |folder: BorrowedFd<'_>| rustix::fs::fstat(folder);
+        if let Some(open) = self.still_open(path, look)? {
+            return Ok(Some(open));
+        }
+        match self.root.folder_descriptor(path) {
+            Ok(folder) => self.keep_open(path, folder, look).map(Some),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.explain(path, errno)),
+        }
+    }
+
+    /// Gives a folder exactly these permissions and this time. Whoever calls this is done
+    /// with what is in it: what is placed or removed there changes its time again. It is made
+    /// if it is missing. A finished folder is not touched again if it is as it should be.
+    ///
+    /// # Errors
+    /// As for [`DestinationTree::folder`].
+    pub fn finish_folder(
+        &self,
+        path: &ResourcePath,
+        attributes: &Attributes,
+    ) -> Result<(), StageError> {
+        check_names(path)?;
+        let (found, made);
+        let folder = match self.root.folder_descriptor(path) {
+            Ok(folder) => {
+                found = folder;
+                found.as_fd()
+            }
+            Err(Errno::NOENT | Errno::ACCESS) => {
+                made = self.folder(path)?;
+                made.as_fd()
+            }
+            Err(errno) => return Err(self.explain(path, errno)),
+        };
+        let stat = rustix::fs::fstat(folder).map_err(|errno| self.explain(path, errno))?;
+        // What the owner of this machine said beyond permissions stays: new files of a folder
+        // may have to be of its group.
+        let mode = stat.st_mode & 0o7000 | attributes.mode & 0o777;
+        if stat.st_mode & 0o7777 != mode {
+            set_mode(folder, mode)?;
+            self.note_unsynced(folder, &stat);
+        }
+        if !is_of_time(&stat, attributes) {
+            set_mtime(folder, attributes.mtime)?;
+            self.note_unsynced(folder, &stat);
+        }
+        // Who works on it again has to unlock it again.
+        let closed = self.lock_open().remove(path);
+        drop(closed);
+        Ok(())
+    }
+
+    /// Shows `visit` every name in a folder and what it is, in the order of the file system.
+    /// A missing folder has none. Partial files are not shown.
+    ///
+    /// # Errors
+    /// As for [`DestinationTree::folder`].
+    pub fn names(
+        &self,
+        path: &ResourcePath,
+        mut visit: impl FnMut(FileName, Occupant),
+    ) -> Result<(), StageError> {
+        let folder = match self.root.folder_descriptor(path) {
+            Ok(folder) => Folder::from(folder),
+            Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(self.explain(path, errno)),
+        };
+        folder
+            .visit_names(|name, kind| {
+                let Ok(name) = FileName::parse(name) else {
+                    return;
+                };
+                // Gone since then, if it cannot be looked at.
+                let kind = kind.or_else(|| Some(folder.look(name.as_bytes()).ok()?.kind));
+                if let Some(kind) = kind {
+                    visit(name, occupant_of(kind));
+                }
+            })
+            .map_err(|error| self.about_reading(path, error))
+    }
+
+    /// Lists a folder, with `recursive` also what is below it, in the order of listings and in
+    /// bounded memory, so that it can be compared with one step by step.
+    ///
+    /// # Errors
+    /// As for [`DestinationTree::folder`], and if it is missing.
+    pub fn list(
+        &self,
+        path: &ResourcePath,
+        recursive: bool,
+    ) -> Result<Box<dyn Listing>, StageError> {
+        let folder = self.root.folder_descriptor(path);
+        let folder = folder.map_err(|errno| self.explain(path, errno))?;
+        let walk = Walk::of_folder(folder.into(), path, recursive, true, None);
+        Ok(Box::new(
+            walk.map_err(|error| self.about_reading(path, error))?,
+        ))
+    }
+
+    /// Makes all folders made and finished so far survive a power cut, with everything else
+    /// on their file systems. Costs nothing if there are none.
+    ///
+    /// # Errors
+    /// [`StageError::Io`], and they count as unsynced still.
+    pub fn sync(&self) -> Result<(), StageError> {
+        let unsynced = std::mem::take(&mut *self.lock_unsynced());
+        let mut result = Ok(());
+        for (device, folder) in unsynced {
+            if let Err(errno) = rustix::fs::syncfs(&folder) {
+                result = Err(StageError::sort("sync the file system", errno));
+                self.lock_unsynced().insert(device, folder);
+            }
+        }
+        result
+    }
+
+    /// Makes a folder in the one above it, unless it is there, and opens it.
+    fn make_in(&self, above: BorrowedFd<'_>, path: &ResourcePath) -> Result<OwnedFd, StageError> {
+        let name = path.file_name().unwrap_or_default();
+        match rustix::fs::mkdirat(above, name, Mode::RWXU) {
+            Ok(()) => match rustix::fs::fstat(above) {
+                Ok(stat) => self.note_unsynced(above, &stat),
+                Err(errno) => return Err(self.explain(path, errno)),
+            },
+            Err(Errno::EXIST) => {}
+            Err(errno) => {
+                let folder = self.shown(path);
+                return Err(StageError::of_folder("make the folder", &folder, errno));
+            }
+        }
+        open_unlocked(above, name).map_err(|errno| self.explain(path, errno))
+    }
+
+    /// A folder that is kept open, if it was not removed meanwhile.
+    fn still_open(
+        &self,
+        path: &ResourcePath,
+        look: impl FnOnce(BorrowedFd<'_>) -> Result<Stat, Errno>,
+    ) -> Result<Option<Arc<StagingFolder>>, StageError> {
+        let open = self.lock_open().get(path);
+        let Some(open) = open else {
+            return Ok(None);
+        };
+        let stat = look(open.as_fd()).map_err(|errno| self.explain(path, errno))?;
+        if stat.st_nlink > 0 {
+            return Ok(Some(open));
+        }
+        let closed = self.lock_open().remove(path);
+        drop(closed);
+        Ok(None)
+    }
+
+    fn keep_open(
+        &self,
+        path: &ResourcePath,
+        folder: OwnedFd,
+        look: impl FnOnce(BorrowedFd<'_>) -> Result<Stat, Errno>,
+    ) -> Result<Arc<StagingFolder>, StageError> {
+        look(folder.as_fd()).map_err(|errno| self.explain(path, errno))?;
+        let folder = StagingFolder::of_descriptor(folder, &self.shown(path))?;
+        let (kept, closed) = self.lock_open().insert(path, folder);
+        // Closing is a system call, and comes after the lock.
+        drop(closed);
+        Ok(kept)
+    }
+
+    fn note_unsynced(&self, folder: BorrowedFd<'_>, stat: &Stat) {
+        let device = device_of(stat);
+        if self.lock_unsynced().contains_key(&device) {
+            return;
+        }
+        match folder.try_clone_to_owned() {
+            Ok(folder) => drop(self.lock_unsynced().insert(device, folder)),
+            // No descriptor is left: now, then, and what it says there is not what was asked.
+            Err(_) => drop(rustix::fs::syncfs(folder)),
+        }
+    }
+
+    /// What an error on the way to a folder is about: the first name that is no folder, or the
+    /// folder itself.
+    fn explain(&self, path: &ResourcePath, errno: Errno) -> StageError {
+        if matches!(errno, Errno::NOTDIR | Errno::LOOP)
+            && let Some(culprit) = self.first_that_is_no_folder(path)
+        {
+            return culprit;
+        }
+        StageError::of_folder("open the folder", &self.shown(path), errno)
+    }
+
+    /// `None` if there is none any more.
+    fn first_that_is_no_folder(&self, path: &ResourcePath) -> Option<StageError> {
+        let mut at = self.root.folder_descriptor(&ResourcePath::root()).ok()?;
+        let mut shown = self.path.clone();
+        for part in path.parts() {
+            shown.push(OsStr::from_bytes(part));
+            let what = match occupant_in(at.as_fd(), part).ok()? {
+                Occupant::Directory => {
+                    at = folder_in(&at, part).ok()?;
+                    continue;
+                }
+                Occupant::Nothing => return None,
+                Occupant::Link => "a symbolic link",
+                Occupant::File => "a file",
+                Occupant::Other => "a FIFO, a socket or a device",
+            };
+            return Some(StageError::NotAFolder { path: shown, what });
+        }
+        None
+    }
+
+    fn about_reading(&self, path: &ResourcePath, error: StoreError) -> StageError {
+        StageError::Folder {
+            doing: "read the folder",
+            folder: self.shown(path),
+            source: match error {
+                StoreError::Io(source) | StoreError::Busy(source) => source,
+                other => io::Error::other(other),
+            },
+        }
+    }
+
+    fn shown(&self, path: &ResourcePath) -> PathBuf {
+        if path.is_root() {
+            return self.path.clone();
+        }
+        self.path.join(OsStr::from_bytes(path.as_bytes()))
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, OpenFolders> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_unsynced(&self) -> MutexGuard<'_, HashMap<u64, OwnedFd>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names of partial files are kept for these, on every level.
+fn check_names(path: &ResourcePath) -> Result<(), StageError> {
+    for part in path.parts() {
+        FileName::parse(part)?;
+    }
+    Ok(())
+}
+
+/// Opens a folder by its name in another one, so that its owner may work in it. Follows no link.
+fn open_unlocked(above: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let folder = match folder_in(above, name) {
+        Err(Errno::ACCESS) => {
+            unlock_folder_in(above, name)?;
+            folder_in(above, name)?
+        }
+        opened => opened?,
+    };
+    unlock_folder(&folder)?;
+    Ok(folder)
+}
+
+// The types of these fields differ between architectures.
+#[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
+fn is_of_time(stat: &Stat, attributes: &Attributes) -> bool {
+    attributes.mtime.is_none_or(|mtime| {
+        let nanoseconds = i64::from(mtime.nanoseconds);
+        (mtime.seconds, nanoseconds) == (stat.st_mtime as i64, stat.st_mtime_nsec as i64)
+    })
+}
+
+fn occupant_of(kind: ObjectKind) -> Occupant {
+    match kind {
+        ObjectKind::File => Occupant::File,
+        ObjectKind::Directory => Occupant::Directory,
+        ObjectKind::Symlink => Occupant::Link,
+        ObjectKind::Other => Occupant::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Folders of a tree that are kept open for the next file.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::store::staged::StagingFolder;
+use crate::wire::ResourcePath;
+
+/// The folders used last. It makes no system call: what it gives back is closed by whoever
+/// drops it, after the lock.
+#[derive(Default)]
+pub(super) struct OpenFolders {
+    folders: HashMap<ResourcePath, Used>,
+    uses: u64,
+}
+
+struct Used {
+    folder: Arc<StagingFolder>,
+    last: u64,
+}
+
+impl OpenFolders {
+    pub(super) fn get(&mut self, path: &ResourcePath) -> Option<Arc<StagingFolder>> {
+        self.uses += 1;
+        let used = self.folders.get_mut(path)?;
+        used.last = self.uses;
+        Some(used.folder.clone())
+    }
+
+    /// Keeps a folder, unless another thread was faster with it. Returns the one that is kept,
+    /// and what is to be closed.
+    pub(super) fn insert(
+        &mut self,
+        path: &ResourcePath,
+        folder: Arc<StagingFolder>,
+    ) -> (Arc<StagingFolder>, Option<Arc<StagingFolder>>) {
+        if let Some(kept) = self.get(path) {
+            return (kept, Some(folder));
+        }
+        let closed = if self.folders.len() < OPEN_FOLDERS_MAX {
+            None
+        } else {
+            self.remove_oldest()
+        };
+        let last = self.uses;
+        self.folders.insert(
+            path.clone(),
+            Used {
+                folder: folder.clone(),
+                last,
+            },
+        );
+        (folder, closed)
+    }
+
+    pub(super) fn remove(&mut self, path: &ResourcePath) -> Option<Arc<StagingFolder>> {
+        Some(self.folders.remove(path)?.folder)
+    }
+
+    /// Takes out a folder and all below it.
+    pub(super) fn remove_tree(&mut self, path: &ResourcePath) -> Vec<Arc<StagingFolder>> {
+        let is_in = |other: &ResourcePath| other == path || other.is_below(path);
+        let removed = self.folders.extract_if(|other, _| is_in(other));
+        removed.map(|(_, used)| used.folder).collect()
+    }
+
+    fn remove_oldest(&mut self) -> Option<Arc<StagingFolder>> {
+        let oldest = self.folders.iter().min_by_key(|(_, used)| used.last);
+        let path = oldest?.0.clone();
+        self.remove(&path)
+    }
+}
+
+/// Folders kept open, one descriptor each.
+pub(super) const OPEN_FOLDERS_MAX: usize = 128;
