@@ -3,16 +3,19 @@
 mod arguments;
 mod exec;
 mod failure;
+mod fitting;
 mod help;
 mod input;
 mod list;
 mod listed;
 mod meaning;
 mod no_order;
+mod output;
 mod preview;
 mod progress;
 mod report;
 mod signals;
+mod source;
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -21,7 +21,8 @@ use self::progress::{Progress, first_line};
 use crate::cli::failure::{Failure, failure, sentence, show_typed};
 use crate::cli::settings::{self, Settings, SettingsError};
 use crate::cli::terminal::shown;
-use crate::cli::{ExitCode, Hidden, visible};
+use crate::cli::values::Hidden;
+use crate::cli::{ExitCode, visible};
 use crate::digest::Pools;
 use crate::store::{
     DirectoryOptions, DirectoryStore, FileIndex, IndexError, IndexEvent, Indexing, IndexingError,

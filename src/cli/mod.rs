@@ -15,5 +15,4 @@ pub use exit_code::ExitCode;
 pub use get::get;
 pub use serve::serve;
 pub use terminal::visible;
-use values::Hidden;
 pub use values::{ValueError, parse_duration, parse_rate, parse_size};

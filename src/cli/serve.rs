@@ -46,7 +46,12 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     let reading = Reading::of(args);
     let (setup, words) = match reading.read() {
         Ok(Wanted::Serve(setup, words)) => (*setup, words),
-        Ok(Wanted::Check) => return told("the options are right"),
+        Ok(Wanted::Check(setup)) => {
+            return match check(&setup) {
+                Ok(()) => told("the options are right"),
+                Err(failure) => failure.complain(),
+            };
+        }
         Ok(Wanted::Manual) => return written(manual::write_page(Args::command(), &help::MANUAL)),
         Ok(Wanted::Completions(shell)) => {
             return written(manual::write_completions(Args::command(), shell));
@@ -86,27 +91,34 @@ fn start_and_wait(
     ended
 }
 
+/// Looks for what would keep it from serving, as far as that can be known without doing so:
+/// not whether the addresses are free.
+fn check(setup: &Setup) -> Result<(), Failure> {
+    open_root(setup)?;
+    publish::read(&setup.publish, setup.publish_timeout)?;
+    match &setup.log {
+        Some(place) => place.check().map_err(failure(ExitCode::LocalFile)),
+        None => Ok(()),
+    }
+}
+
+fn open_root(setup: &Setup) -> Result<DirectoryStore, Failure> {
+    DirectoryStore::open_root(&setup.root, setup.directory.clone()).map_err(|error| {
+        failure(ExitCode::LocalFile)(format!("cannot serve {}: {error}", shown(&setup.root)))
+    })
+}
+
 fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<Running>), Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let store =
-        DirectoryStore::open_root(&setup.root, setup.directory.clone()).map_err(|error| {
-            Failure {
-                code: ExitCode::LocalFile,
-                error: format!("cannot serve {}: {error}", shown(&setup.root)).into(),
-                hint: None,
-            }
-        })?;
+    let store = open_root(setup)?;
     let published = publish::read(&setup.publish, setup.publish_timeout)?;
     let published = Arc::new(published);
     let log = match &setup.log {
         None => None,
-        Some(place) => Some(AccessLog::start(place.clone(), setup.log_format).map_err(
-            |error| Failure {
-                code: ExitCode::LocalFile,
-                error: format!("cannot write the access log: {error}").into(),
-                hint: None,
-            },
-        )?),
+        Some(place) => Some(
+            AccessLog::start(place.clone(), setup.log_format)
+                .map_err(failure(ExitCode::LocalFile))?,
+        ),
     };
     let store = Arc::new(store);
     let pools = Arc::new(Pools::start(cores).map_err(failure(ExitCode::Unclassified))?);

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 pub(super) use self::file::ConfigFile;
 
@@ -19,6 +19,8 @@ pub(super) struct Settings<T> {
     pub(super) typed: T,
     /// Each option's name and its words, to be compared with those of another reading.
     pub(super) words: BTreeMap<String, Vec<OsString>>,
+    /// Those that were not typed.
+    pub(super) elsewhere: Places,
 }
 
 /// Why there are none.
@@ -35,15 +37,35 @@ impl From<clap::Error> for SettingsError {
     }
 }
 
+/// Where options stand that were not typed, by name: a variable, or a line of a file.
+#[derive(Default)]
+pub(super) struct Places(BTreeMap<String, String>);
+
+impl Places {
+    /// Whether an option counts as it was set elsewhere.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// An option as who set it will know it: `--dir`, or `dir (FTGET_DIR)`.
+    pub(super) fn called(&self, name: &str) -> String {
+        match self.0.get(name) {
+            Some(place) => format!("{name} ({place})"),
+            None => format!("--{name}"),
+        }
+    }
+}
+
 /// An option's words outside the command line, and where they stand.
 struct Elsewhere {
     words: Vec<OsString>,
     place: String,
+    is_in_file: bool,
 }
 
 /// Reads the arguments, the program's name first. Variables are called `PREFIX_LONG_NAME`;
 /// empty ones count as unset. An option of the environment or the file that does not go with
-/// one of the command line gives way to it.
+/// one of the command line gives way to it, and one of the file to one of the environment.
 pub(super) fn read<T: CommandFactory + FromArgMatches>(
     arguments: &[OsString],
     prefix: &str,
@@ -54,29 +76,13 @@ pub(super) fn read<T: CommandFactory + FromArgMatches>(
     let typed = T::command().try_get_matches_from(arguments)?;
     let mut elsewhere = BTreeMap::new();
     for arg in command.get_arguments().filter(|arg| is_setting(arg)) {
-        let variable = variable(prefix, arg);
-        let found = match env::var_os(&variable).filter(|value| !value.is_empty()) {
-            Some(value) => Some(Elsewhere {
-                words: vec![value],
-                place: variable,
-            }),
-            None => file
-                .and_then(|file| file.find(&name_of(arg)))
-                .map(|entry| Elsewhere {
-                    words: entry.words.iter().map(OsString::from).collect(),
-                    place: entry.place.clone(),
-                }),
-        };
-        let gives_way = command
-            .get_arg_conflicts_with(arg)
-            .iter()
-            .any(|other| is_given(&typed, other.get_id().as_str()));
-        if let Some(found) = found
-            && !gives_way
+        if let Some(found) = find(arg, prefix, file)
+            && !is_given(&typed, arg)
         {
             elsewhere.insert(arg.get_id().to_string(), found);
         }
     }
+    settle_conflicts(&command, &typed, &mut elsewhere)?;
     let layered = T::command().mut_args(|arg| match elsewhere.get(arg.get_id().as_str()) {
         Some(found) => arg.default_values(found.words.clone()),
         None => arg,
@@ -92,8 +98,13 @@ pub(super) fn read<T: CommandFactory + FromArgMatches>(
             let words = raw.map(|raw| raw.map(OsStr::to_owned).collect());
             (name_of(arg), words.unwrap_or_default())
         });
+    let places = command.get_arguments().filter_map(|arg| {
+        let found = elsewhere.get(arg.get_id().as_str())?;
+        Some((name_of(arg), found.place.clone()))
+    });
     Ok(Settings {
         words: words.collect(),
+        elsewhere: Places(places.collect()),
         typed: T::from_arg_matches(&matches)?,
     })
 }
@@ -116,8 +127,77 @@ pub(super) fn name_of(arg: &Arg) -> String {
     arg.get_long().unwrap_or(arg.get_id().as_str()).to_owned()
 }
 
-fn is_given(matches: &ArgMatches, id: &str) -> bool {
-    matches.value_source(id) == Some(ValueSource::CommandLine)
+fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
+    matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+}
+
+/// What the environment, else the file, says of an option.
+fn find(arg: &Arg, prefix: &str, file: Option<&ConfigFile>) -> Option<Elsewhere> {
+    let variable = variable(prefix, arg);
+    if let Some(value) = env::var_os(&variable).filter(|value| !value.is_empty()) {
+        return Some(Elsewhere {
+            words: vec![value],
+            place: variable,
+            is_in_file: false,
+        });
+    }
+    let entry = file?.find(&name_of(arg))?;
+    Some(Elsewhere {
+        words: entry.words.iter().map(OsString::from).collect(),
+        place: entry.place.clone(),
+        is_in_file: true,
+    })
+}
+
+/// Takes out what does not go with an option that was typed, or with one of the environment.
+fn settle_conflicts(
+    command: &Command,
+    typed: &ArgMatches,
+    elsewhere: &mut BTreeMap<String, Elsewhere>,
+) -> Result<(), SettingsError> {
+    let pairs = command.get_arguments().flat_map(|arg| {
+        let others = command.get_arg_conflicts_with(arg);
+        others.into_iter().map(move |other| (arg, other))
+    });
+    for (one, other) in pairs {
+        for (arg, other) in [(one, other), (other, one)] {
+            if is_given(typed, other) {
+                elsewhere.remove(arg.get_id().as_str());
+            }
+        }
+        let is_on = |arg: &Arg| {
+            let found = elsewhere.get(arg.get_id().as_str());
+            found.filter(|found| !is_switched_off(arg, found))
+        };
+        let (Some(first), Some(second)) = (is_on(one), is_on(other)) else {
+            continue;
+        };
+        match (first.is_in_file, second.is_in_file) {
+            (true, false) => elsewhere.remove(one.get_id().as_str()),
+            (false, true) => elsewhere.remove(other.get_id().as_str()),
+            _ => {
+                return Err(SettingsError::Elsewhere(format!(
+                    "{}: {} does not go with {} ({})",
+                    first.place,
+                    name_of(one),
+                    name_of(other),
+                    second.place
+                )));
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Whether this is a switch, and is not thrown.
+fn is_switched_off(arg: &Arg, found: &Elsewhere) -> bool {
+    // The words that clap's BoolishValueParser takes for no.
+    let is_no = |word: &OsString| {
+        ["n", "no", "f", "false", "off", "0"]
+            .iter()
+            .any(|no| word.eq_ignore_ascii_case(no))
+    };
+    matches!(arg.get_action(), ArgAction::SetTrue) && found.words.iter().all(is_no)
 }
 
 /// Says where a wrong value stands, unless that is the command line.

@@ -1,9 +1,11 @@
 //! Durations and sizes as people write them: `0.2`, `200ms`, `5s`, `2m`; `512`, `10M`. And what
 //! options of several commands may be.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 /// What becomes of names that begin with a dot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -128,6 +130,23 @@ pub fn parse_rate(text: &str) -> Result<u64, ValueError> {
     } else {
         Err(ValueError::NotARate)
     }
+}
+
+/// A duration that something may take: not nothing.
+pub(super) fn parse_limit(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be more than 0".to_owned()),
+        Ok(limit) => Ok(limit),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Words that say something.
+pub(super) fn not_empty() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|word| match word.is_empty() {
+        true => Err("must not be empty"),
+        false => Ok(word),
+    })
 }
 
 /// A plain decimal number (no sign, no exponent) and what follows it.

@@ -198,10 +198,116 @@ fn a_log_that_cannot_be_written_is_said_once_and_transfers_go_on() {
         .arg(root.path());
     let refused = refused.run().expect_code(3);
     assert!(
-        refused.stderr.contains("cannot write the access log"),
+        refused
+            .stderr
+            .contains("access log /nothing/log cannot be opened: No such file"),
         "{}",
         refused.stderr
     );
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_anew_goes_on_where_it_was() {
+    let root = Scratch::with_files([("a", "content")]);
+    let place = Scratch::new();
+    let (log, renamed) = (place.join("log"), place.join("log.1"));
+    let mut server = with_log(&root, &log, &[]);
+    fs::rename(&log, &renamed).unwrap();
+    place.make_dir("log");
+    server.signal(Signal::HUP);
+    let said = server
+        .stderr()
+        .wait_until("a warning", |text| text.contains("lines go on"));
+    assert!(
+        said.contains(
+            "log cannot be opened: Is a directory (os error 21); lines go on where they went"
+        ) && !said.contains("lost"),
+        "{said}"
+    );
+    server.connect().ask(r#"{"filename":"a"}"#);
+    server.terminate();
+    assert_eq!(fs::read_to_string(&renamed).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn a_new_place_for_the_log_is_said_once_lines_go_there() {
+    let root = Scratch::with_files([("a", "content")]);
+    let place = Scratch::new();
+    let (old, new) = (place.join("old"), place.join("new"));
+    let write = |log: Option<&Path>| {
+        let line = log.map(|log| format!("access-log = {log:?}\n"));
+        place.write("ftserve.toml", line.unwrap_or_default())
+    };
+    let file = write(Some(&old));
+    let mut server = TestServer::builder(root.path())
+        .args(["-c".as_ref(), file.as_os_str()])
+        .start();
+    let reload = |log: Option<&Path>, expected: &str| {
+        write(log);
+        server.signal(Signal::HUP);
+        let said = server
+            .stderr()
+            .wait_until(expected, |text| text.contains(expected));
+        server.connect().ask(r#"{"filename":"a"}"#);
+        said
+    };
+    let said = reload(
+        Some(Path::new("/nodir/log")),
+        "access log /nodir/log cannot be opened: No such file or directory (os error 2); \
+         lines go on where they went",
+    );
+    assert!(!said.contains(" now") && !said.contains("lost"), "{said}");
+    read_until(&old, |text| text.lines().count() == 1);
+    let said = reload(None, "access-log has changed, which needs a restart");
+    assert!(!said.contains("unset"), "{said}");
+    read_until(&old, |text| text.lines().count() == 2);
+    reload(Some(&new), &format!("access-log is {} now", new.display()));
+    read_until(&new, |text| text.lines().count() == 1);
+    server.terminate();
+    assert_eq!(fs::read_to_string(&old).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_fifo_holds_nobody_up_and_gets_the_lines_if_somebody_reads() {
+    let root = Scratch::with_files([("a", "content")]);
+    let place = Scratch::new();
+    let (log, fifo) = (place.join("log"), place.join("fifo"));
+    let mkfifo = Program::system("mkfifo", "coreutils").arg(&fifo).run();
+    mkfifo.expect_code(0);
+    let refused = Program::ftserve()
+        .arg("--access-log")
+        .arg(&fifo)
+        .args(["-b", "127.0.0.1:0"])
+        .arg(root.path())
+        .run()
+        .expect_code(3);
+    assert!(
+        refused
+            .stderr
+            .contains("cannot be opened: nobody reads this FIFO"),
+        "{}",
+        refused.stderr
+    );
+    // On SIGHUP too.
+    let mut server = with_log(&root, &log, &[]);
+    fs::rename(&log, place.join("log.1")).unwrap();
+    fs::rename(&fifo, &log).unwrap();
+    server.signal(Signal::HUP);
+    server.stderr().wait_until("a warning", |text| {
+        text.contains("nobody reads this FIFO; lines go on where they went")
+    });
+    let reader = Program::system("cat", "coreutils").arg(&log).start();
+    // Its open returns when the server has opened the other end.
+    server.signal(Signal::HUP);
+    let mut peer = server.connect();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !reader.stdout().text().contains(" get ok ") {
+        assert!(Instant::now() < deadline, "{}", server.stderr().text());
+        server.signal(Signal::HUP);
+        peer.ask(r#"{"filename":"a"}"#);
+    }
+    server.terminate();
+    reader.wait().expect_code(0);
 }
 
 #[test]

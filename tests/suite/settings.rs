@@ -1,5 +1,6 @@
 //! Options from the environment and from a file, and what of them may change while it runs.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 
@@ -105,7 +106,18 @@ fn a_configuration_is_checked_without_serving() {
         ("bind = {}", "bind must be"),
         ("hidden = \"maybe\"", "it may be hide, show"),
         ("limit-rate = 0", "not a rate above 0"),
-        ("config = \"x\"", "config is not an option"),
+        (
+            "config = \"x\"",
+            "config names this file, and has no place in it",
+        ),
+        ("bind = []", "bind is an empty array"),
+        (
+            "idle-timeout = 0",
+            "idle-timeout is \"0\": must be more than 0",
+        ),
+        ("header-timeout = \"0ms\"", "must be more than 0"),
+        ("publish-timeout = 0", "must be more than 0"),
+        ("quiet = true\nverbose = true", "verbose"),
         ("x = [", "unclosed array"),
         ("\u{1b}[31m = 1", ""),
     ] {
@@ -142,6 +154,209 @@ fn a_configuration_is_checked_without_serving() {
         .arg(latin)
         .run();
     assert!(refused.expect_code(2).stderr.contains("it is not UTF-8"));
+}
+
+#[test]
+fn a_configuration_that_cannot_start_is_found_by_the_check_as_by_a_start() {
+    let place = Scratch::with_files([("script.py", "print()"), ("notes", "x")]);
+    let script = place.join("script.py");
+    let script = script.to_str().unwrap();
+    let fifo = place.join("fifo");
+    let mkfifo = Program::system("mkfifo", "coreutils").arg(&fifo).run();
+    mkfifo.expect_code(0);
+    let fifo = fifo.to_str().unwrap();
+    for (config, code, words) in [
+        ("path = \"/nonexistent\"", 3, "cannot serve /nonexistent: "),
+        (
+            "publish = [\"a=nosuch x\"]",
+            3,
+            "--publish a: there is no program nosuch",
+        ),
+        ("publish = \"a=/tmp\"", 3, "--publish a: not a file: /tmp"),
+        (
+            &format!("publish = \"a={script}\""),
+            3,
+            "--publish a: not executable: /",
+        ),
+        (
+            "publish = \"=x\"",
+            2,
+            "--publish =x: there is no NAME before the =",
+        ),
+        (
+            "access-log = \"/nodir/x\"",
+            3,
+            "access log /nodir/x cannot be opened: No such file",
+        ),
+        (
+            "access-log = \"/\"",
+            3,
+            "access log / cannot be opened: Is a directory",
+        ),
+        (
+            &format!("access-log = \"{fifo}\""),
+            3,
+            "cannot be opened: nobody reads this FIFO",
+        ),
+        ("watch = true\nindex = \"off\"", 2, "watch (/"),
+    ] {
+        let file = place.write("ftserve.toml", config);
+        let program = || {
+            Program::ftserve()
+                .arg("-c")
+                .arg(&file)
+                .args(["-b", "127.0.0.1:0"])
+        };
+        for program in [
+            program().arg("--check-config"),
+            program().args(["--", "true"]),
+        ] {
+            let refused = program.run().expect_code(code);
+            assert!(
+                refused.stderr.starts_with("ftserve: ") && refused.stderr.contains(words),
+                "{config}: {}",
+                refused.stderr
+            );
+        }
+    }
+    let log = place.join("new.log");
+    let good = format!("access-log = {log:?}\npublish = [\"a=true\"]");
+    check(&good).expect_code(0);
+    assert!(!log.exists(), "checking made a log");
+    let empty = Program::ftserve().args(["--index", "", "--check-config"]);
+    let empty = empty.run().expect_code(2).stderr;
+    assert!(empty.contains("must not be empty"), "{empty}");
+}
+
+#[test]
+fn a_configuration_comes_through_a_pipe_and_is_not_waited_for_for_ever() {
+    let place = Scratch::new();
+    let fifo = place.join("fifo");
+    let mkfifo = Program::system("mkfifo", "coreutils").arg(&fifo).run();
+    mkfifo.expect_code(0);
+    let check = |config: &OsStr| {
+        Program::ftserve()
+            .arg("--check-config")
+            .arg("-c")
+            .arg(config)
+    };
+    let refused = check(fifo.as_os_str()).run().expect_code(2);
+    assert!(
+        refused
+            .stderr
+            .contains("fifo cannot be read: nothing came for 5s"),
+        "{}",
+        refused.stderr
+    );
+    let writer = "{ echo port = 1; echo colour = 1; } | exec \"$@\"";
+    let piped = check("/dev/stdin".as_ref()).through(["bash", "-c", writer, "-"]);
+    let piped = piped.run().expect_code(2).stderr;
+    assert!(
+        piped.contains("/dev/stdin:2: colour is not an option"),
+        "{piped}"
+    );
+}
+
+#[test]
+fn what_does_not_apply_gives_way_unless_it_was_typed() {
+    let root = Scratch::with_files([("a", "content")]);
+    let server = TestServer::start(root.path(), ["--publish", "hello=echo hello"]);
+    let file = server.source("a");
+    let all = server.source("");
+    let command = server.source("@hello");
+    for (variable, value, args, shown) in [
+        ("FTGET_DIR", "x", &["--list"][..], "a\n"),
+        ("FTGET_OUTPUT", "x", &["--list"], "a\n"),
+        (
+            "FTGET_MD5",
+            "00000000000000000000000000000000",
+            &["--list"],
+            "a\n",
+        ),
+        ("FTGET_EXEC", "false", &["--list"], "a\n"),
+        ("FTGET_SPOOL", "1", &["--list"], "a\n"),
+        ("FTGET_DIR", "x", &["@"], "hello\n"),
+        ("FTGET_EXEC", "false", &["@"], "hello\n"),
+        ("FTGET_RECURSIVE", "1", &["@"], "hello\n"),
+        ("FTGET_EXEC", "false", &["-o", "-"], "content"),
+        ("FTGET_LIST", "long", &["-o", "-"], "content"),
+        ("FTGET_RECURSIVE", "1", &["-q"], ""),
+        ("FTGET_SPOOL", "1", &["-q"], ""),
+        ("FTGET_VERBOSE", "1", &["-q"], ""),
+        ("FTGET_QUIET", "0", &["-q"], ""),
+    ] {
+        let here = Scratch::new();
+        let source = match args[0] {
+            "--list" => &all,
+            "@" => &command,
+            _ => &file,
+        };
+        let ended = Program::ftget()
+            .in_folder(here.path())
+            .env(variable, value)
+            .args(args.iter().filter(|arg| **arg != "@"))
+            .arg(source)
+            .run();
+        assert_eq!(ended.code, 0, "{variable} {args:?}: {}", ended.stderr);
+        assert_eq!(ended.text(), shown, "{variable} {args:?}");
+        if args == ["-q"] {
+            assert_eq!(ended.stderr, "", "{variable}");
+            assert_eq!(here.read("a"), b"content");
+        } else {
+            assert!(here.names().is_empty(), "{variable}: {:?}", here.names());
+        }
+    }
+}
+
+#[test]
+fn what_would_do_something_else_is_refused_by_its_own_name() {
+    let source = ["127.0.0.1:1/x", "127.0.0.1:1/y"];
+    let md5 = "00000000000000000000000000000000";
+    for (variables, args, words) in [
+        (
+            &[("FTGET_MD5", md5)][..],
+            &source[..],
+            "md5 (FTGET_MD5) is for one SOURCE",
+        ),
+        (
+            &[("FTGET_OUTPUT", "x")],
+            &source,
+            "output (FTGET_OUTPUT) is for one SOURCE",
+        ),
+        (
+            &[("FTGET_OUTPUT", "x")],
+            &["127.0.0.1:1/@x"],
+            "output (FTGET_OUTPUT) is not for it",
+        ),
+        (
+            &[("FTGET_DRY_RUN", "1")],
+            &["-o", "-", "h:x"],
+            "dry-run (FTGET_DRY_RUN) is for files",
+        ),
+        (
+            &[("FTGET_EXEC", "'")],
+            &["h:x"],
+            "exec (FTGET_EXEC) has a quote",
+        ),
+        (
+            &[("FTGET_QUIET", "1"), ("FTGET_VERBOSE", "on")],
+            &["h:x"],
+            "FTGET_QUIET: quiet does not go with verbose (FTGET_VERBOSE)",
+        ),
+    ] {
+        let mut program = Program::ftget().args(args);
+        for (variable, value) in variables {
+            program = program.env(variable, value);
+        }
+        let refused = program.run().expect_code(2).stderr;
+        assert!(refused.contains(words), "{variables:?}: {refused}");
+    }
+    // A switch that is off is in nobody's way.
+    let mut off = nowhere();
+    for (variable, value) in [("FTGET_QUIET", "off"), ("FTGET_VERBOSE", "1")] {
+        off = off.env(variable, value);
+    }
+    off.run().expect_code(4);
 }
 
 #[test]
@@ -190,6 +405,10 @@ fn a_hangup_applies_what_can_change_and_says_what_cannot() {
         said.contains("hidden has changed, which needs a restart"),
         "{said}"
     );
+    assert!(
+        said.contains("port has changed, which needs a restart"),
+        "{said}"
+    );
     // One that rests goes by the old limit until it is looked at again.
     peer.ask(r#"{"filename":"a"}"#);
     peer.expect_eof();
@@ -200,6 +419,19 @@ fn a_hangup_applies_what_can_change_and_says_what_cannot() {
     server.stderr().wait_until("the trouble", |text| {
         text.contains("nothing changes: ")
             && text.contains("ftserve.toml:1: idle-timeout is \"soon\"")
+    });
+    // What is as it was at the start needs none.
+    fs::write(&file, "idle-timeout = 7\n").unwrap();
+    server.signal(Signal::HUP);
+    let said = server
+        .stderr()
+        .wait_until("the limit", |text| text.contains("idle-timeout is 7 now"));
+    assert_eq!(said.matches("needs a restart").count(), 2, "{said}");
+
+    fs::remove_file(&file).unwrap();
+    server.signal(Signal::HUP);
+    server.stderr().wait_until("the reason", |text| {
+        text.contains("ftserve.toml cannot be read: No such file or directory")
     });
     server.connect().ask(r#"{"filename":"a"}"#);
     server.assert_alive();

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use super::help;
 use crate::cli::terminal::ColorChoice;
+use crate::cli::values::parse_limit;
 use crate::cli::{parse_duration, parse_rate};
 use crate::wire::Md5Digest;
 
@@ -190,15 +191,6 @@ pub(super) enum ListStyle {
 
 fn parse_md5(text: &str) -> Result<Md5Digest, String> {
     Md5Digest::parse(&text.to_ascii_lowercase()).ok_or_else(|| "an md5 is 32 hex digits".to_owned())
-}
-
-/// A duration that something may take: not nothing.
-fn parse_limit(text: &str) -> Result<Duration, String> {
-    match parse_duration(text) {
-        Ok(Duration::ZERO) => Err("must be more than 0".to_owned()),
-        Ok(limit) => Ok(limit),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 const WHERE: &str = "Where files go";

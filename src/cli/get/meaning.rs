@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap_complete::Shell;
 
@@ -12,7 +12,9 @@ use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists
 use super::help;
 use super::listed::{self, Complaint};
 use super::no_order::NoOrder;
-use crate::cli::settings::{self, Settings};
+use super::output::{is_standard_output, split_output};
+use super::source::{is_url, read_source};
+use crate::cli::settings::{self, Places, Settings};
 use crate::cli::terminal::shown;
 use crate::cli::visible;
 use crate::client::{
@@ -83,15 +85,19 @@ impl Meaning {
     /// What these arguments mean, the program's name first, and the environment.
     pub(super) fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Meaning, NoOrder> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let Settings { typed, .. } =
-            settings::read::<Typed>(&arguments, help::MANUAL.prefix, None)?;
-        typed.interpret()
+        let Settings {
+            mut typed,
+            elsewhere,
+            ..
+        } = settings::read::<Typed>(&arguments, help::MANUAL.prefix, None)?;
+        typed.forget_what_does_not_apply(&elsewhere);
+        typed.interpret(&elsewhere)
     }
 }
 
 impl Typed {
     /// Finds out what is meant, or why it means nothing.
-    fn interpret(self) -> Result<Meaning, NoOrder> {
+    fn interpret(self, elsewhere: &Places) -> Result<Meaning, NoOrder> {
         if self.man {
             return Ok(Meaning::Manual);
         }
@@ -113,12 +119,12 @@ impl Typed {
                 return Err(NoOrder::Meaningless(sentence.to_owned()));
             }
             None => (
-                self.destination().map_err(NoOrder::Meaningless)?,
+                self.destination(elsewhere).map_err(NoOrder::Meaningless)?,
                 Vec::new(),
             ),
         };
         let exec = self
-            .exec_words(&destination)
+            .exec_words(&destination, elsewhere)
             .map_err(NoOrder::Meaningless)?;
         let config = self.config();
         let order = Order {
@@ -136,13 +142,18 @@ impl Typed {
             (false, _) => Ok(Meaning::Fetch(order)),
             (true, Destination::Files(_)) => Ok(Meaning::Preview(order)),
             (true, Destination::StandardOutput(_)) => {
-                let sentence = "--dry-run is for files, not for standard output";
-                Err(NoOrder::Meaningless(sentence.to_owned()))
+                let dry_run = elsewhere.called("dry-run");
+                let sentence = format!("{dry_run} is for files, not for standard output");
+                Err(NoOrder::Meaningless(sentence))
             }
         }
     }
 
-    fn exec_words(&self, destination: &Destination) -> Result<Option<Vec<String>>, String> {
+    fn exec_words(
+        &self,
+        destination: &Destination,
+        elsewhere: &Places,
+    ) -> Result<Option<Vec<String>>, String> {
         let Some(command) = &self.exec else {
             return Ok(None);
         };
@@ -151,8 +162,11 @@ impl Typed {
         }
         match shlex::split(command) {
             Some(words) if !words.is_empty() => Ok(Some(words)),
-            Some(_) => Err("--exec has no command".to_owned()),
-            None => Err("--exec has a quote that does not end".to_owned()),
+            Some(_) => Err(format!("{} has no command", elsewhere.called("exec"))),
+            None => {
+                let exec = elsewhere.called("exec");
+                Err(format!("{exec} has a quote that does not end"))
+            }
         }
     }
 
@@ -194,21 +208,22 @@ impl Typed {
         })
     }
 
-    fn destination(&self) -> Result<Destination, String> {
+    fn destination(&self, elsewhere: &Places) -> Result<Destination, String> {
         if let Some(_several) = self.sources.get(1) {
-            for (flag, given) in [
-                ("--output", self.output.is_some()),
-                ("--md5", self.md5.is_some()),
+            for (name, given) in [
+                ("output", self.output.is_some()),
+                ("md5", self.md5.is_some()),
             ] {
                 if given {
                     return Err(format!(
-                        "{flag} is for one SOURCE, there are {}",
+                        "{} is for one SOURCE, there are {}",
+                        elsewhere.called(name),
                         self.sources.len()
                     ));
                 }
             }
         }
-        if let Some(pour) = self.command_to_run()? {
+        if let Some(pour) = self.command_to_run(elsewhere)? {
             return Ok(Destination::StandardOutput(pour));
         }
         if self.spool && self.output.as_deref().is_none_or(|output| output != "-") {
@@ -216,7 +231,7 @@ impl Typed {
         }
         if let Some(output) = &self.output {
             let (location, path) = read_source(&self.sources[0])?;
-            if output == "-" || output == "/dev/stdout" {
+            if is_standard_output(output) {
                 let pour = Pour {
                     address: location.address,
                     path,
@@ -270,8 +285,7 @@ impl Typed {
 
     /// The command to run, if the one source is one: `@NAME` in every form but the URL, where
     /// it is the file of that name.
-    fn command_to_run(&self) -> Result<Option<Pour>, String> {
-        let is_url = |source: &OsStr| source.as_bytes().starts_with(b"ft://");
+    fn command_to_run(&self, elsewhere: &Places) -> Result<Option<Pour>, String> {
         for source in self.sources.iter().filter(|source| !is_url(source)) {
             let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
             let Some(name) = location.path.strip_prefix(b"@") else {
@@ -280,10 +294,16 @@ impl Typed {
             if self.sources.len() > 1 {
                 return Err(format!("{} is a command, and runs alone", shown(source)));
             }
-            if self.dir.is_some() || self.output.as_deref().is_some_and(|output| output != "-") {
+            let named = match &self.output {
+                Some(output) if !is_standard_output(output) => Some("output"),
+                Some(_) => None,
+                None => self.dir.as_ref().map(|_| "dir"),
+            };
+            if let Some(name) = named {
                 return Err(format!(
-                    "what {} writes goes to standard output; redirect it with >",
-                    shown(source)
+                    "what {} writes goes to standard output, {} is not for it; redirect it with >",
+                    shown(source),
+                    elsewhere.called(name)
                 ));
             }
             let path =
@@ -338,25 +358,6 @@ impl Typed {
     }
 }
 
-fn read_source(source: &OsStr) -> Result<(Location, ResourcePath), String> {
-    let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
-    let path = ResourcePath::parse(&location.path)
-        .map_err(|error| format!("{}: {error}", shown(source)))?;
-    Ok((location, path))
-}
-
-/// The folder and the name in it.
-fn split_output(output: &OsStr) -> Result<(PathBuf, FileName), String> {
-    let (folder, name) = match output.as_bytes().iter().rposition(|&byte| byte == b'/') {
-        None => (&b"."[..], output.as_bytes()),
-        Some(0) => (&b"/"[..], &output.as_bytes()[1..]),
-        Some(slash) => (&output.as_bytes()[..slash], &output.as_bytes()[slash + 1..]),
-    };
-    let name = FileName::parse(name)
-        .map_err(|error| format!("-o {}: {error}; a folder is given with -d", shown(output)))?;
-    Ok((PathBuf::from(OsStr::from_bytes(folder)), name))
-}
-
 /// The umask, which can only be read by setting it; no thread runs yet.
 fn umask() -> u32 {
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -366,6 +367,7 @@ fn umask() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::builder::BoolishValueParser;
 
-use crate::cli::Hidden;
+use crate::cli::values::{Hidden, not_empty};
 
 /// Hashes the files of a folder now, so that ftserve knows their digests when they are asked
 /// for. Known ones are not read again.
@@ -26,7 +26,7 @@ pub(super) struct Args {
     pub(super) path: PathBuf,
 
     /// File that remembers digests [default: ftserve/index.sqlite3 in the user's cache folder]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = not_empty())]
     pub(super) index: Option<OsString>,
 
     /// Names that begin with a dot

@@ -12,7 +12,8 @@ use crate::cli::index::IndexChoice;
 use crate::cli::serve::beside::HashAhead;
 use crate::cli::serve::help;
 use crate::cli::serve::log::{LogFormat, LogPlace};
-use crate::cli::{Hidden, parse_duration, parse_rate, parse_size};
+use crate::cli::values::{Hidden, not_empty, parse_limit};
+use crate::cli::{parse_duration, parse_rate, parse_size};
 use crate::net::{Address, AddressError, DEFAULT_PORT};
 use crate::server::{Listen, ServerConfig, TransferLimits};
 use crate::store::DirectoryOptions;
@@ -69,7 +70,7 @@ pub(super) struct Args {
 
     /// Where digests are remembered: a file, memory, or off
     /// [default: ftserve/index.sqlite3 in the user's cache folder]
-    #[arg(long, value_name = "FILE|memory|off", help_heading = "Files")]
+    #[arg(long, value_name = "FILE|memory|off", value_parser = not_empty(), help_heading = "Files")]
     index: Option<OsString>,
 
     /// Hash no file before it is asked for
@@ -85,7 +86,7 @@ pub(super) struct Args {
     publish: Vec<String>,
 
     /// How long such a command may run
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration, help_heading = "Commands")]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_limit, help_heading = "Commands")]
     publish_timeout: Duration,
 
     /// Threads that serve connections [default: 4 for each core, at least 8]
@@ -101,11 +102,11 @@ pub(super) struct Args {
     max_per_address: Option<usize>,
 
     /// From a request's first byte to its last
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_limit, help_heading = "Limits")]
     header_timeout: Duration,
 
     /// Between requests; also how long a peer may take nothing of its answer
-    #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_limit, help_heading = "Limits")]
     idle_timeout: Duration,
 
     /// The least a peer must take per second; 0 for no least
@@ -155,7 +156,7 @@ pub(super) struct Args {
     pub(super) completions: Option<Shell>,
 
     /// Print errors only
-    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = "What is told")]
+    #[arg(short, long, value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = "What is told")]
     quiet: bool,
 
     /// Print a line for each request to standard error, unless --access-log says where

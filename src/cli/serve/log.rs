@@ -2,9 +2,10 @@
 //! transfer ever waits.
 
 mod line;
+mod output;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use clap::ValueEnum;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use self::line::Entry;
+use self::output::Output;
 use crate::cli::terminal::{shown, tell};
 use crate::server::Observer;
 
@@ -35,18 +37,54 @@ pub(super) enum LogPlace {
     StandardError,
 }
 
+impl LogPlace {
+    /// Says what is wrong with it as a place for lines, if that can be known without making it.
+    ///
+    /// # Errors
+    /// [`LogError`]
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        Output::check(self).map_err(|error| LogError::of(self, error))
+    }
+}
+
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogPlace::File(path) => f.write_str(&shown(path)),
+            LogPlace::StandardOutput => f.write_str("standard output"),
+            LogPlace::StandardError => f.write_str("standard error"),
+        }
+    }
+}
+
+/// Why lines cannot go to a place.
+#[derive(Debug, thiserror::Error)]
+#[error("access log {place} cannot be opened")]
+pub(super) struct LogError {
+    place: LogPlace,
+    source: io::Error,
+}
+
+impl LogError {
+    fn of(place: &LogPlace, source: io::Error) -> LogError {
+        let place = place.clone();
+        LogError { place, source }
+    }
+}
+
 /// A log that is being written.
 pub(super) struct AccessLog {
     entries: Sender<Message>,
     lost: Arc<AtomicU64>,
     writer: JoinHandle<()>,
-    is_file: bool,
+    place: LogPlace,
+    format: LogFormat,
 }
 
 enum Message {
     Entry(Box<Entry>),
-    Reopen,
-    Move(LogPlace, LogFormat),
+    /// Go on in a place, opened anew; and tell how that went whoever still waits for it.
+    GoOn(LogPlace, LogFormat, Sender<io::Result<()>>),
     End,
 }
 
@@ -55,12 +93,12 @@ impl AccessLog {
     ///
     /// # Errors
     /// The file cannot be opened; later trouble is said on standard error, once each time.
-    pub(super) fn start(place: LogPlace, format: LogFormat) -> io::Result<AccessLog> {
-        let output = Output::open(&place)?;
-        let is_file = matches!(place, LogPlace::File(_));
+    pub(super) fn start(place: LogPlace, format: LogFormat) -> Result<AccessLog, LogError> {
+        let wrong = |error| LogError::of(&place, error);
+        let output = Output::open(&place).map_err(wrong)?;
         let lost = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
-            place,
+            place: place.clone(),
             format,
             output: Some(output),
             lost: Arc::clone(&lost),
@@ -71,12 +109,14 @@ impl AccessLog {
         let (entries, received) = bounded(ENTRIES_MAX);
         let writer = thread::Builder::new()
             .name("ft-log".to_owned())
-            .spawn(move || writer.run(&received))?;
+            .spawn(move || writer.run(&received))
+            .map_err(wrong)?;
         Ok(AccessLog {
             entries,
             lost,
             writer,
-            is_file,
+            place,
+            format,
         })
     }
 
@@ -92,20 +132,38 @@ impl AccessLog {
         })
     }
 
-    /// Opens the file anew, which was renamed perhaps. `false` if it is no file.
-    pub(super) fn reopen(&self) -> bool {
-        self.is_file
-            && self
-                .entries
-                .send_timeout(Message::Reopen, END_TIMEOUT)
-                .is_ok()
+    /// Whether it is a file, which can be renamed.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.place, LogPlace::File(_))
     }
 
-    /// Goes on somewhere else, if it is not there already.
-    pub(super) fn move_to(&self, place: LogPlace, format: LogFormat) {
-        let _ = self
-            .entries
-            .send_timeout(Message::Move(place, format), END_TIMEOUT);
+    /// Opens the place anew: a file was renamed perhaps.
+    ///
+    /// # Errors
+    /// It cannot be opened; lines go on where they went.
+    pub(super) fn reopen(&mut self) -> Result<(), LogError> {
+        self.go_on(self.place.clone(), self.format)
+    }
+
+    /// Goes on in a place, opened anew, in this format.
+    ///
+    /// # Errors
+    /// It cannot be opened; lines go on where they went.
+    pub(super) fn go_on(&mut self, place: LogPlace, format: LogFormat) -> Result<(), LogError> {
+        let wrong = |error| LogError::of(&place, error);
+        // Without room, so that it is told exactly if it is heard.
+        let (told, heard) = bounded(0);
+        let message = Message::GoOn(place.clone(), format, told);
+        let stuck = || io::Error::other("the one that is open takes no line");
+        self.entries
+            .send_timeout(message, END_TIMEOUT)
+            .map_err(|_| wrong(stuck()))?;
+        heard
+            .recv_timeout(END_TIMEOUT)
+            .map_err(|_| wrong(stuck()))?
+            .map_err(wrong)?;
+        (self.place, self.format) = (place, format);
+        Ok(())
     }
 
     /// Writes what was reported before and ends, unless the disk hangs.
@@ -115,36 +173,6 @@ impl AccessLog {
             while !self.writer.is_finished() && Instant::now() < deadline {
                 thread::park_timeout(Duration::from_millis(5));
             }
-        }
-    }
-}
-
-enum Output {
-    File(File),
-    Stdout,
-    Stderr,
-}
-
-impl Output {
-    fn open(place: &LogPlace) -> io::Result<Output> {
-        Ok(match place {
-            LogPlace::File(path) => {
-                Output::File(OpenOptions::new().append(true).create(true).open(path)?)
-            }
-            LogPlace::StandardOutput => Output::Stdout,
-            LogPlace::StandardError => Output::Stderr,
-        })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Output::File(file) => file.write(bytes),
-            Output::Stdout => {
-                let mut stdout = io::stdout().lock();
-                let count = stdout.write(bytes)?;
-                stdout.flush().map(|()| count)
-            }
-            Output::Stderr => io::stderr().lock().write(bytes),
         }
     }
 }
@@ -182,17 +210,9 @@ impl Writer {
                     }
                     self.write(&mut lines, &mut count);
                 }
-                Ok(Message::Reopen) => {
+                Ok(Message::GoOn(place, format, told)) => {
                     self.write(&mut lines, &mut count);
-                    self.reopen();
-                }
-                Ok(Message::Move(place, format)) => {
-                    self.write(&mut lines, &mut count);
-                    self.format = format;
-                    if self.place != place {
-                        self.place = place;
-                        self.reopen();
-                    }
+                    self.go_on(place, format, &told);
                 }
                 Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => {
                     self.write(&mut lines, &mut count);
@@ -254,10 +274,14 @@ impl Writer {
         }
     }
 
-    fn reopen(&mut self) {
-        match Output::open(&self.place) {
-            Ok(output) => (self.output, self.is_torn) = (Some(output), false),
-            Err(error) => self.warn(&error),
+    fn go_on(&mut self, place: LogPlace, format: LogFormat, told: &Sender<io::Result<()>>) {
+        let (output, result) = match Output::open(&place) {
+            Ok(output) => (Some(output), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        if told.send(result).is_ok() && output.is_some() {
+            (self.output, self.is_torn, self.has_warned) = (output, false, false);
+            (self.place, self.format) = (place, format);
         }
     }
 
@@ -265,12 +289,11 @@ impl Writer {
         if std::mem::replace(&mut self.has_warned, true) {
             return;
         }
-        let place = match &self.place {
-            LogPlace::File(path) => shown(path),
-            LogPlace::StandardOutput => "standard output".to_owned(),
+        let place = &self.place;
+        if *place == LogPlace::StandardError {
             // There is nobody to tell.
-            LogPlace::StandardError => return,
-        };
+            return;
+        }
         tell(&format!(
             "ftserve: access log {place} cannot be written: {error}; transfers go on, lines are lost"
         ));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::Access;
 
 use crate::cli::failure::{Failure, failure};
+use crate::cli::terminal::shown;
 use crate::cli::{ExitCode, visible};
 use crate::server::{Published, RunLimits};
 
@@ -23,16 +24,16 @@ pub(super) fn read(typed: &[String], time_max: Duration) -> Result<Published, Fa
         let (name, command) = text
             .split_once('=')
             .ok_or_else(|| wrong("write NAME=PROGRAM, with arguments if need be"))?;
+        if name.is_empty() {
+            return Err(wrong("there is no NAME before the ="));
+        }
         let words = shlex::split(command).ok_or_else(|| wrong("a quote does not end"))?;
         let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
-        if let Some(program) = words.first_mut() {
-            *program = find(program).ok_or_else(|| {
-                let program = visible(program.as_encoded_bytes());
-                Failure {
-                    code: ExitCode::LocalFile,
-                    error: format!("--publish {name}: there is no program {program}").into(),
-                    hint: Some("name it with its path, or look at PATH"),
-                }
+        if let Some(program) = words.first_mut().filter(|word| !word.is_empty()) {
+            *program = find(program).map_err(|(reason, hint)| Failure {
+                code: ExitCode::LocalFile,
+                error: format!("--publish {}: {reason} {}", shown(name), shown(&*program)).into(),
+                hint,
             })?;
         }
         commands.push((name.as_bytes().to_vec(), words));
@@ -47,18 +48,27 @@ pub(super) fn read(typed: &[String], time_max: Duration) -> Result<Published, Fa
     })
 }
 
-/// The path of a program, as a shell would find it.
-fn find(program: &OsStr) -> Option<OsString> {
-    let is_program =
-        |path: &Path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok();
+/// The path of a program, as a shell would find it; or what is wrong with it, and what may help.
+fn find(program: &OsStr) -> Result<OsString, (&'static str, Option<&'static str>)> {
+    let may_be_run = |path: &Path| rustix::fs::access(path, Access::EXEC_OK).is_ok();
     if program.as_encoded_bytes().contains(&b'/') {
-        let path = PathBuf::from(program);
-        return is_program(&path).then(|| path.into());
+        let path = Path::new(program);
+        return match path.metadata() {
+            Ok(found) if !found.is_file() => Err(("not a file:", None)),
+            Ok(_) if may_be_run(path) => Ok(program.to_owned()),
+            Ok(_) => Err(("not executable:", Some("is chmod +x what it lacks?"))),
+            Err(_) => Err(("there is no program", None)),
+        };
     }
-    env::split_paths(&env::var_os("PATH")?)
+    let folders = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&folders)
         .map(|folder| folder.join(program))
-        .find(|path| is_program(path))
+        .find(|path| path.is_file() && may_be_run(path))
         .map(PathBuf::into_os_string)
+        .ok_or((
+            "there is no program",
+            Some("name it with its path, or look at PATH"),
+        ))
 }
 
 fn usage(text: String, hint: Option<&'static str>) -> Failure {

@@ -24,8 +24,8 @@ pub(super) struct Reading {
 pub(super) enum Wanted {
     /// To serve; and each option's words.
     Serve(Box<Setup>, Words),
-    /// Only to know that the options are right.
-    Check,
+    /// Only to know whether it could serve.
+    Check(Box<Setup>),
     Manual,
     Completions(Shell),
 }
@@ -58,7 +58,11 @@ impl Reading {
                     .map_err(|error| NotRead::Failed(failure(ExitCode::Usage)(error)))?,
             ),
         };
-        let Settings { typed, words } = match &config {
+        let Settings {
+            typed,
+            words,
+            elsewhere,
+        } = match &config {
             Some(file) => self.settings(Some(file))?,
             None => self.settings(None)?,
         };
@@ -72,12 +76,13 @@ impl Reading {
         let setup = Setup::from_args(typed)
             .map_err(|error| NotRead::Failed(failure(ExitCode::Usage)(error)))?;
         if setup.hash_ahead == HashAhead::Always && setup.index == IndexChoice::Off {
-            return Err(usage(
-                "--watch with --index off: there is no place for the digests",
-            ));
+            let [watch, index] = ["watch", "index"].map(|name| elsewhere.called(name));
+            return Err(usage(&format!(
+                "{watch} with {index} off: there is no place for the digests"
+            )));
         }
         if is_check {
-            return Ok(Wanted::Check);
+            return Ok(Wanted::Check(Box::new(setup)));
         }
         Ok(Wanted::Serve(Box::new(setup), words))
     }

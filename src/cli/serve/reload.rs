@@ -1,15 +1,18 @@
 //! SIGHUP: reading the options anew, and what of them can change while the server runs.
 
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cli::serve::log::AccessLog;
+use crate::cli::failure::sentence;
+use crate::cli::serve::log::{AccessLog, LogError};
 use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
-use crate::cli::terminal::tell;
+use crate::cli::terminal::{shown, tell};
 use crate::server::LiveLimits;
 
 /// What it takes to read the options anew.
 pub(super) struct Reload {
     reading: Reading,
+    /// What the server goes by; what needs a restart stays as it was at the start.
     words: Mutex<Words>,
     limits: Arc<LiveLimits>,
 }
@@ -29,44 +32,82 @@ impl Reload {
         words.get("config").is_some_and(|config| !config.is_empty())
     }
 
-    /// Reads the options, applies those that can change, and says which cannot. What is wrong
-    /// changes nothing.
-    pub(super) fn apply(&self, log: Option<&AccessLog>) {
-        let (setup, new) = match self.reading.read() {
-            Ok(Wanted::Serve(setup, words)) => (setup, words),
-            Ok(_) => return,
-            Err(NotRead::Failed(failure)) => {
-                return tell(&format!("nothing changes: {}", failure.error));
-            }
-            Err(NotRead::Typed(error)) => return tell(&format!("nothing changes: {error}")),
+    /// Reads the options, applies those that can change, and says which did and which cannot.
+    /// What is wrong changes nothing. The log is opened anew in any case.
+    pub(super) fn apply(&self, log: Option<&mut AccessLog>) {
+        let read = match self.reading.read() {
+            Ok(Wanted::Serve(setup, words)) => Ok((setup, words)),
+            Ok(_) => Err("nothing is to be served".to_owned()),
+            Err(NotRead::Failed(failure)) => Err(sentence(&*failure.error)),
+            Err(NotRead::Typed(error)) => Err(error.to_string()),
         };
-        let mut old = self.words.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, words) in &new {
-            if old.get(name) == Some(words) {
+        let (setup, new) = match read {
+            Ok(read) => read,
+            Err(reason) => {
+                tell(&format!("nothing changes: {reason}"));
+                return warn(log.map_or(Ok(()), AccessLog::reopen));
+            }
+        };
+        self.limits.set(setup.limits);
+        let log = match (log, setup.log) {
+            (Some(log), Some(place)) => match log.go_on(place, setup.log_format) {
+                Ok(()) => Fate::Applied,
+                Err(error) => {
+                    warn(Err(error));
+                    Fate::Failed
+                }
+            },
+            // A log begins and ends with the server.
+            (log, _) => {
+                warn(log.map_or(Ok(()), AccessLog::reopen));
+                Fate::NeedsRestart
+            }
+        };
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, new) in new {
+            if words.get(&name) == Some(&new) {
                 continue;
             }
-            let shown = words
-                .iter()
-                .map(|word| word.to_string_lossy())
-                .collect::<Vec<_>>();
-            let is_log = LOG_OPTIONS.contains(&name.as_str());
-            if LIMIT_OPTIONS.contains(&name.as_str()) || is_log && log.is_some() {
-                let shown = if shown.is_empty() {
-                    "unset".to_owned()
-                } else {
-                    shown.join(", ")
-                };
-                tell(&format!("{name} is {shown} now"));
-            } else {
-                tell(&format!("{name} has changed, which needs a restart"));
+            let fate = match name.as_str() {
+                limit if LIMIT_OPTIONS.contains(&limit) => Fate::Applied,
+                of_log if LOG_OPTIONS.contains(&of_log) => log,
+                _ => Fate::NeedsRestart,
+            };
+            match fate {
+                Fate::Applied => {
+                    tell(&format!("{name} is {} now", in_a_line(&new)));
+                    words.insert(name, new);
+                }
+                Fate::NeedsRestart => tell(&format!("{name} has changed, which needs a restart")),
+                Fate::Failed => {}
             }
         }
-        self.limits.set(setup.limits);
-        if let (Some(log), Some(place)) = (log, setup.log) {
-            log.move_to(place, setup.log_format);
-        }
-        *old = new;
     }
+}
+
+/// What became of an option that has changed.
+#[derive(Clone, Copy)]
+enum Fate {
+    Applied,
+    NeedsRestart,
+    /// It was said why.
+    Failed,
+}
+
+fn warn(opened: Result<(), LogError>) {
+    if let Err(error) = opened {
+        let reason = sentence(&error);
+        tell(&format!(
+            "ftserve: warning: {reason}; lines go on where they went"
+        ));
+    }
+}
+
+fn in_a_line(words: &[OsString]) -> String {
+    if words.is_empty() {
+        return "unset".to_owned();
+    }
+    words.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 const LIMIT_OPTIONS: [&str; 5] = [
@@ -76,4 +117,4 @@ const LIMIT_OPTIONS: [&str; 5] = [
     "limit-rate",
     "limit-rate-per-connection",
 ];
-const LOG_OPTIONS: [&str; 2] = ["access-log", "log-format"];
+const LOG_OPTIONS: [&str; 3] = ["access-log", "log-format", "verbose"];

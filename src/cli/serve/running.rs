@@ -62,12 +62,13 @@ impl Running {
     /// SIGHUP: reads the options and opens the log anew. `false` if there is nothing to do anew;
     /// then the signal means the end, as when a terminal is closed.
     pub(super) fn reload(&self) -> bool {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let has_file = self.reload.has_file();
-        if has_file {
-            self.reload.apply(log.as_ref());
+        if !has_file && !log.as_ref().is_some_and(AccessLog::is_file) {
+            return false;
         }
-        log.as_ref().is_some_and(AccessLog::reopen) || has_file
+        self.reload.apply(log.as_mut());
+        true
     }
 
     /// Says so, and lets running transfers finish.

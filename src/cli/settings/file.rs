@@ -1,10 +1,16 @@
 //! A configuration file: TOML, whose keys are the names of options.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Command};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -42,14 +48,7 @@ impl ConfigFile {
             path: path.to_owned(),
             source,
         };
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-            .map_err(unreadable)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            let reason = format!("file is longer than {FILE_BYTES_MAX} bytes");
-            return Err(unreadable(io::Error::other(reason)));
-        }
+        let bytes = read_all(path).map_err(unreadable)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| unreadable(io::Error::other("it is not UTF-8")))?;
         ConfigFile::parse(&text, path, command)
@@ -87,6 +86,9 @@ impl ConfigFile {
                     format!("{key} must be {}", expected(is_switch, is_list)),
                 )
             })?;
+            if words.is_empty() {
+                return Err(wrong(at, format!("{key} is an empty array; leave it out")));
+            }
             let ConfigError::Wrong { place, .. } = place else {
                 continue;
             };
@@ -98,6 +100,48 @@ impl ConfigFile {
     /// What is said of an option.
     pub(super) fn find(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name)
+    }
+}
+
+/// Reads a file, or what a program writes into a pipe.
+fn read_all(path: &Path) -> io::Result<Vec<u8>> {
+    // A FIFO into which nobody writes would never open.
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let deadline = Instant::now() + READ_TIMEOUT;
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        wait_for(&file, deadline)?;
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if bytes.len() > FILE_BYTES_MAX {
+            let reason = format!("file is longer than {FILE_BYTES_MAX} bytes");
+            return Err(io::Error::other(reason));
+        }
+    }
+}
+
+/// Waits until there is something to read, or the end.
+fn wait_for(file: &File, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)) {
+            Ok(0) => {
+                let reason = format!("nothing came for {READ_TIMEOUT:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -126,10 +170,14 @@ fn expected(is_switch: bool, is_list: bool) -> &'static str {
 }
 
 fn unknown(key: &str, command: &Command) -> String {
+    if key == "config" {
+        return "config names this file, and has no place in it".to_owned();
+    }
     let names = command
         .get_arguments()
         .filter(|arg| is_setting(arg))
-        .map(name_of);
+        .map(name_of)
+        .filter(|name| name != "config");
     let close = names
         .map(|name| (distance(key, &name), name))
         .min()
@@ -156,4 +204,6 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
+/// From the first byte of a pipe to its last.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);

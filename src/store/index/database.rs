@@ -339,7 +339,7 @@ fn meaning(error: rusqlite::Error) -> IndexError {
 }
 
 /// "ftix" in the file's header, where `file` and SQLite's own tools show it.
-const APPLICATION_ID: i64 = 0x6674_6978;
+pub(super) const APPLICATION_ID: i64 = 0x6674_6978;
 /// To be raised with every change of the schema or of what a row means.
 const VERSION: i64 = 1;
 /// A row is about 90 bytes. Times are nanoseconds since 1970, `used` a day since then.

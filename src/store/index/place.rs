@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::IndexError;
+use super::database::APPLICATION_ID;
 use super::locks::{Inode, identity};
 
 /// The place of an index.
@@ -31,6 +33,8 @@ impl Place {
         };
         match fs::metadata(&path) {
             Ok(found) if !found.is_file() => return Err(IndexError::NotAFile),
+            // A link to nothing: what it leads to cannot be made by its name.
+            Err(_) if path.is_symlink() => return Err(IndexError::NotAFile),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(IndexError::Folder(error));
             }
@@ -171,14 +175,16 @@ fn in_its_folder(path: &Path) -> Result<PathBuf, IndexError> {
         .map_err(of_folder)
 }
 
-/// Whether a file is a database, or there is nothing in it.
+/// Whether a file is a database of this program, or there is nothing in it.
 fn may_be_an_index(path: &Path) -> Result<bool, IndexError> {
-    let mut beginning = [0; SQLITE_MAGIC.len()];
+    let mut beginning = [0; SQLITE_APPLICATION.end];
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(of_folder(error)),
         Ok(file) => match file.read_at(&mut beginning, 0) {
-            Ok(count) => Ok(count == 0 || beginning == *SQLITE_MAGIC),
+            Ok(count) => Ok(count == 0
+                || beginning.starts_with(SQLITE_MAGIC)
+                    && beginning[SQLITE_APPLICATION] == (APPLICATION_ID as u32).to_be_bytes()),
             Err(error) => Err(of_folder(error)),
         },
     }
@@ -209,6 +215,7 @@ const NETWORK_FILE_SYSTEMS: [(u32, &str); 11] = [
 ];
 /// SQLite's "Database File Format", section 1.3.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+const SQLITE_APPLICATION: Range<usize> = 68..72;
 const LOCK_SUFFIX: &str = "-lock";
 const DAMAGED_INFIX: &str = ".damaged-";
 const OWNER_ONLY: u32 = 0o600;
@@ -286,6 +293,23 @@ mod tests {
             Place::make(Path::new("/dev/null")),
             Err(IndexError::NotAFile)
         ));
+    }
+
+    #[test]
+    fn what_is_refused_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("nothing", &link).unwrap();
+        assert!(matches!(Place::make(&link), Err(IndexError::NotAFile)));
+        let other = folder.path().join("other");
+        let database = rusqlite::Connection::open(&other).unwrap();
+        database
+            .execute_batch("CREATE TABLE photos (name); PRAGMA application_id = 7;")
+            .unwrap();
+        drop(database);
+        let refused = crate::store::FileIndex::open(&other, |_| {});
+        assert!(matches!(refused.err(), Some(IndexError::Foreign)));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -1,0 +1,52 @@
+//! Which options fit a command line: a variable is set for many, and gives way in some.
+
+use super::arguments::Typed;
+use super::output::is_standard_output;
+use super::source::is_command;
+use crate::cli::settings::Places;
+
+impl Typed {
+    /// Forgets what was set elsewhere, for many commands, and does not apply to this one.
+    pub(super) fn forget_what_does_not_apply(&mut self, elsewhere: &Places) {
+        let fetches = [
+            ("output", self.output.is_some()),
+            ("dir", self.dir.is_some()),
+            ("md5", self.md5.is_some()),
+            ("exec", self.exec.is_some()),
+            ("spool", self.spool),
+        ]
+        .iter()
+        .any(|(name, given)| *given && !elsewhere.has(name));
+        let unfit = |name, does_not_apply| does_not_apply && elsewhere.has(name);
+        if unfit("list", fetches) {
+            self.list = None;
+        }
+        let lists = self.list.is_some();
+        let runs = self.sources.iter().any(|source| is_command(source));
+        let is_poured = runs || self.output.as_deref().is_some_and(is_standard_output);
+        if unfit("output", lists) {
+            self.output = None;
+        }
+        if unfit("dir", lists || runs) {
+            self.dir = None;
+        }
+        if unfit("md5", lists) {
+            self.md5 = None;
+        }
+        if unfit("exec", lists || is_poured) {
+            self.exec = None;
+        }
+        if unfit("spool", lists || !is_poured) {
+            self.spool = false;
+        }
+        if unfit("input-file", runs) {
+            self.input_file = None;
+        }
+        if unfit("null", self.input_file.is_none()) {
+            self.null = false;
+        }
+        if unfit("recursive", !lists) {
+            self.recursive = false;
+        }
+    }
+}
