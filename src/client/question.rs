@@ -85,7 +85,11 @@ impl Question {
         receiving: &mut ReceivingHalf,
         on_hashing: impl FnMut(u64, u64),
     ) -> Result<Answer, ClientError> {
-        let header = await_header(&self.path, receiving, on_hashing)?;
+        let header = if self.is_command {
+            await_output(&self.path, receiving)?
+        } else {
+            await_header(&self.path, receiving, on_hashing)?
+        };
         Ok(self.check(&header)?)
     }
 
@@ -160,6 +164,21 @@ pub(super) fn await_header(
             on_hashing(interim.done, header.total_size);
         } else if deadline.is_over(now) {
             return Err(receiving.timed_out(Wait::Hashing));
+        }
+    }
+}
+
+/// Reads headers until one is no interim one. Each is a sign that the command runs, which has no
+/// progress to show; how long it may run is for the server and the limit of the whole job to say.
+fn await_output(
+    path: &ResourcePath,
+    receiving: &mut ReceivingHalf,
+) -> Result<ResponseHeader<'static>, ClientError> {
+    loop {
+        let header = receiving.header()?;
+        check_name(path, &header)?;
+        if header.interim.is_none() {
+            return Ok(header);
         }
     }
 }

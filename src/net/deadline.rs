@@ -19,6 +19,10 @@ pub enum Wait {
     DroppedBody,
     /// A digest.
     Hashing,
+    /// A page of a listing.
+    Page,
+    /// A published command to end.
+    Command,
     /// The peer to read what is sent to it.
     SendProgress,
     /// An answer's header.
@@ -44,6 +48,8 @@ impl fmt::Display for Wait {
             Wait::TextSilence => "the end of the line",
             Wait::DroppedBody => "the rest of the request's body",
             Wait::Hashing => "the digest",
+            Wait::Page => "the page",
+            Wait::Command => "the command to end",
             Wait::SendProgress => "the peer to read",
             Wait::ResponseHeader => "the answer",
             Wait::ResponseBody => "the next bytes of the file",

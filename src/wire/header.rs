@@ -69,9 +69,9 @@ pub struct ErrorReply<'a> {
 /// `status`: an interim header; the real one follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interim<'a> {
-    /// `hashing`; unknown values are skipped by the reader.
+    /// `hashing` or `running`; unknown values are skipped by the reader.
     pub status: Cow<'a, str>,
-    /// Bytes hashed so far.
+    /// Bytes hashed so far; 0 where `total_size` is 0 and nothing is measured.
     pub done: u64,
 }
 

@@ -141,6 +141,65 @@ fn a_hash_that_would_take_hours_does_not_hold_the_drain() {
     assert!(bytes.len() < 10_000, "{} bytes", bytes.len());
 }
 
+/// A server whose command `wait` has begun, and goes on until there is a file `gate`; and who asked.
+fn with_a_command(root: &Scratch, drain_timeout: &str) -> (TestServer, RawPeer) {
+    let gate = root.join("gate");
+    let command = format!(
+        "wait=sh -c 'until test -e {}; do sleep 0.01; done; echo done'",
+        gate.display()
+    );
+    let args = ["--publish", &command, "--drain-timeout", drain_timeout];
+    let server = TestServer::start(root.path(), args);
+    let mut peer = server.connect();
+    peer.send_frame(r#"{"op":"run","filename":"wait","progress":true}"#);
+    assert_eq!(peer.read_header().str("status"), "running");
+    (server, peer)
+}
+
+#[test]
+fn a_command_that_runs_is_finished_as_a_transfer_is() {
+    let root = root();
+    let (mut server, mut peer) = with_a_command(&root, "30");
+    server.signal(Signal::TERM);
+    assert_refuses_soon(server.addr());
+    // It works on, and says so.
+    assert_eq!(peer.read_header().str("status"), "running");
+    root.write("gate", "");
+    let answer = std::iter::repeat_with(|| peer.read_answer())
+        .find(|answer| answer.header.get("status").is_none())
+        .expect("an answer");
+    answer.assert_file("wait", b"done\n");
+    assert_eq!(answer.size("exit_status"), 0);
+    peer.expect_eof();
+    assert_eq!(server.wait_code(), 143);
+}
+
+#[test]
+fn a_command_that_does_not_end_in_time_is_killed_and_its_asker_cut_off() {
+    let root = root();
+    for ending in ["the time is up", "a second signal"] {
+        let _case = NamedCase(ending);
+        let is_timed = ending == "the time is up";
+        let (mut server, mut peer) = with_a_command(&root, if is_timed { "0.3" } else { "30" });
+        let children = server.facts().children();
+        assert_eq!(children.len(), 1);
+        server.signal(Signal::TERM);
+        if !is_timed {
+            assert_refuses_soon(server.addr());
+            server.signal(Signal::TERM);
+        }
+        let (bytes, _) = peer.read_to_end();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(
+            !text.contains("exit_status") && !text.contains("error"),
+            "{text}"
+        );
+        assert_eq!(server.wait_code(), 143);
+        let is_gone = !std::path::Path::new(&format!("/proc/{}", children[0])).exists();
+        assert!(is_gone, "the command outlives the server");
+    }
+}
+
 #[test]
 fn the_port_is_free_at_once_for_the_next_server() {
     let root = root();

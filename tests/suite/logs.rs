@@ -89,6 +89,35 @@ fn every_request_has_one_line_whatever_became_of_it() {
 }
 
 #[test]
+fn how_a_command_ended_stands_in_its_line() {
+    let root = Scratch::new();
+    let place = Scratch::new();
+    for (format, told) in [
+        ("text", [" run ok exit=4 2 ", " run ok exit=137 0 "]),
+        ("json", ["\"exit_status\":4}", "\"exit_status\":137}"]),
+    ] {
+        let log = place.join(format);
+        let mut args = vec!["--log-format", format];
+        args.extend(["--publish", "sad=sh -c 'echo x; exit 4'"]);
+        args.extend(["--publish", "dies=sh -c 'kill -9 $$'"]);
+        let mut server = with_log(&root, &log, &args);
+        let mut peer = server.connect();
+        for name in ["sad", "dies", "none"] {
+            peer.ask(format!(r#"{{"op":"run","filename":"{name}"}}"#));
+        }
+        peer.ask(r#"{"op":"hello"}"#);
+        server.terminate();
+        let text = fs::read_to_string(&log).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].contains(told[0]) && lines[1].contains(told[1]),
+            "{text}"
+        );
+        assert!(!lines[2..].concat().contains("exit"), "{text}");
+    }
+}
+
+#[test]
 fn hostile_names_are_shown_raw_by_od_without_a_byte_that_acts() {
     let names: [&[u8]; 5] = [
         b"line\nfeed",

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::scripted::{config, file, frame, md5_hex};
 use crate::client::{
-    ClientConfig, ClientError, ConnectError, Event, Session, SessionError, download,
+    ClientConfig, ClientError, ConnectError, Event, Pour, Session, SessionError, download, pour,
 };
 use crate::net::Address;
 use crate::wire::{Action, Call, GetRequest, ResourcePath};
@@ -175,21 +175,18 @@ fn a_silent_server_is_given_up_after_the_limit() {
     );
 }
 
-/// A server that says again and again how far its digest is.
-fn hashing_server(advances: bool) -> Address {
+/// A server that says again and again how far it is, and answers in the end.
+fn busy_server(interim: impl Fn(u64) -> String + Send + 'static) -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = loopback(&listener);
     std::thread::spawn(move || {
         let (mut peer, _) = listener.accept().unwrap();
         let begun = Instant::now();
-        let mut done = 0;
+        let mut said = 0;
         // Longer than the client's limit for no progress, by a good part.
         while begun.elapsed() < HASHING_LIMIT * 4 {
-            done += u64::from(advances);
-            let header = format!(
-                r#"{{"filename":"f","total_size":9,"md5":"","body_size":0,"status":"hashing","done":{done}}}"#
-            );
-            if peer.write_all(&frame(&header)).is_err() {
+            said += 1;
+            if peer.write_all(&frame(&interim(said))).is_err() {
                 return;
             }
         }
@@ -207,7 +204,12 @@ fn a_digest_that_advances_is_waited_for_and_one_that_does_not_is_not() {
     for advances in [true, false] {
         let temp = tempfile::tempdir().unwrap();
         let mut wanted = super::scripted::ScriptedServer::play(vec![]).download(temp.path(), "f");
-        wanted.address = hashing_server(advances);
+        wanted.address = busy_server(move |said| {
+            let done = if advances { said } else { 0 };
+            format!(
+                r#"{{"filename":"f","total_size":9,"md5":"","body_size":0,"status":"hashing","done":{done}}}"#
+            )
+        });
         let mut config = ClientConfig {
             progress_timeout: HASHING_LIMIT,
             ..config()
@@ -226,6 +228,29 @@ fn a_digest_that_advances_is_waited_for_and_one_that_does_not_is_not() {
             other => panic!("advances: {advances}, {other:?}"),
         }
     }
+}
+
+#[test]
+fn a_command_that_works_quietly_is_waited_for() {
+    let running =
+        r#"{"filename":"f","total_size":0,"md5":"","body_size":0,"status":"running","done":0}"#;
+    let wanted = Pour {
+        address: busy_server(|_| running.to_owned()),
+        path: ResourcePath::parse(b"f").unwrap(),
+        is_command: true,
+        want_md5: None,
+        spool: None,
+    };
+    let config = ClientConfig {
+        progress_timeout: HASHING_LIMIT,
+        ..config()
+    };
+    let (mut output, mut hashing) = (Vec::new(), 0);
+    let result = pour(&wanted, &config, &mut output, &mut |event| {
+        hashing += u32::from(matches!(event, Event::ServerHashing { .. }));
+    });
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((&*output, hashing), (&b"content"[..], 0));
 }
 
 #[test]

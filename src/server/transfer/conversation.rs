@@ -63,6 +63,8 @@ pub(super) struct Asked {
     pub(super) since: Instant,
     /// The digest that its answer announces.
     pub(super) md5: Option<Md5Digest>,
+    /// How the command ended.
+    pub(super) exit_status: Option<u8>,
 }
 
 impl Asked {
@@ -74,6 +76,7 @@ impl Asked {
             id: None,
             since,
             md5: None,
+            exit_status: None,
         }
     }
 }

@@ -61,7 +61,8 @@ impl<S: Store> Exchange<'_, S> {
                     // A peer that does not read the last one needs no other.
                     if self.desk.output.is_empty() {
                         let total_size = awaited.meta.size();
-                        say_progress(&asked, total_size, done, self.desk.output.append());
+                        let output = self.desk.output.append();
+                        say_progress(&asked, HASHING, total_size, done, output);
                     }
                 }
                 let until = Deadline::after(now, Wait::Hashing, PROGRESS_INTERVAL);
@@ -108,15 +109,21 @@ impl<S: Store> Exchange<'_, S> {
     }
 }
 
-/// Appends an interim header: how far the digest is.
-pub(super) fn say_progress(asked: &Asked, total_size: u64, done: u64, output: &mut Vec<u8>) {
+/// Appends an interim header: what is being done, and how far that is.
+pub(super) fn say_progress(
+    asked: &Asked,
+    status: &'static str,
+    total_size: u64,
+    done: u64,
+    output: &mut Vec<u8>,
+) {
     let header = ResponseHeader {
         name: (&asked.name).into(),
         total_size,
         body_size: Some(0),
         id: asked.id.clone(),
         interim: Some(Interim {
-            status: "hashing".into(),
+            status: status.into(),
             done,
         }),
         ..ResponseHeader::default()
@@ -124,4 +131,8 @@ pub(super) fn say_progress(asked: &Asked, total_size: u64, done: u64, output: &m
     header.encode(output);
 }
 
+/// `status`, while a digest or what has some in it is being made.
+pub(super) const HASHING: &str = "hashing";
+/// `status`, while a command runs.
+pub(super) const RUNNING: &str = "running";
 pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

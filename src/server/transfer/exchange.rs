@@ -312,6 +312,7 @@ impl<S: Store> Exchange<'_, S> {
                 op: asked.op,
                 name: &asked.name,
                 md5: asked.md5,
+                exit_status: asked.exit_status,
                 outcome,
                 took,
             });

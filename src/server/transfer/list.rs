@@ -7,7 +7,7 @@ use crate::digest::Md5Stream;
 use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, Purpose, Reply};
 use crate::server::transfer::exchange::Exchange;
-use crate::server::transfer::making::{Making, Product};
+use crate::server::transfer::making::{Making, Product, Work};
 use crate::server::transfer::outbox::{Kept, Share};
 use crate::server::transfer::page::{Page, PageState};
 use crate::server::transfer::reply::busy;
@@ -34,7 +34,7 @@ impl<S: Store> Exchange<'_, S> {
 
     /// Lets the foreground pool go on with a page.
     pub(super) fn make_page(&mut self, mut page: Box<Page>) -> Reply<S::Object> {
-        let (making, maker) = Making::begin(page.request.progress, self.turn.waker());
+        let (making, maker) = Making::begin(Work::Page, page.request.progress, self.turn.waker());
         let catalog = Arc::clone(&self.handler.catalog);
         self.handler.catalog.pools().foreground(move || {
             let state = page.advance(&catalog, || !maker.is_unwanted());

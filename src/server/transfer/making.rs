@@ -10,7 +10,7 @@ use crate::net::{Deadline, Wait};
 use crate::server::handler::{Disposition, Interest, Rest, Waker};
 use crate::server::published::CommandOutput;
 use crate::server::transfer::conversation::{Asked, Task};
-use crate::server::transfer::digesting::{PROGRESS_INTERVAL, say_progress};
+use crate::server::transfer::digesting::{HASHING, PROGRESS_INTERVAL, RUNNING, say_progress};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::page::{Page, PageState};
 use crate::server::transfer::reply::shutting_down;
@@ -19,10 +19,21 @@ use crate::wire::{ErrorCode, Refusal};
 
 /// A body in the making, seen from the connection that waits for it. Dropping it ends the work.
 pub(super) struct Making<O> {
+    work: Work,
     product: Receiver<Product<O>>,
     is_unwanted: Arc<AtomicBool>,
     /// When to say that the work goes on; `None` if nobody asked.
     next_progress: Option<Instant>,
+}
+
+/// What is being made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// A page of a listing.
+    Page,
+    /// The output of a command. It is finished when the server drains, as a transfer is: nobody
+    /// could tell how far a command came that was killed.
+    Output,
 }
 
 /// What was made.
@@ -42,10 +53,11 @@ pub(super) struct Maker<O> {
 
 impl<O> Making<O> {
     /// Both ends. The waker is that of the connection which waits.
-    pub(super) fn begin(progress: bool, waker: Waker) -> (Making<O>, Maker<O>) {
+    pub(super) fn begin(work: Work, progress: bool, waker: Waker) -> (Making<O>, Maker<O>) {
         let (product_in, product) = bounded(1);
         let is_unwanted = Arc::new(AtomicBool::new(false));
         let making = Making {
+            work,
             product,
             is_unwanted: Arc::clone(&is_unwanted),
             next_progress: progress.then(|| Instant::now() + PROGRESS_INTERVAL),
@@ -91,7 +103,7 @@ impl<S: Store> Exchange<'_, S> {
     /// and rests.
     pub(super) fn look_at_making(
         &mut self,
-        asked: Asked,
+        mut asked: Asked,
         mut making: Box<Making<S::Object>>,
     ) -> Option<Disposition> {
         match making.product.try_recv() {
@@ -101,7 +113,7 @@ impl<S: Store> Exchange<'_, S> {
                 return None;
             }
             Ok(Product::Output(output)) => {
-                let reply = output.map(|output| self.take_output(&asked, output));
+                let reply = output.map(|output| self.take_output(&mut asked, output));
                 self.settle(asked, reply);
                 return None;
             }
@@ -112,7 +124,7 @@ impl<S: Store> Exchange<'_, S> {
             }
             Err(TryRecvError::Empty) => {}
         }
-        if self.turn.draining {
+        if self.turn.draining && making.work == Work::Page {
             self.refuse(asked, &shutting_down());
             return None;
         }
@@ -121,10 +133,18 @@ impl<S: Store> Exchange<'_, S> {
             making.next_progress = Some(now + PROGRESS_INTERVAL);
             // A peer that does not read the last one needs no other.
             if self.desk.output.is_empty() {
-                say_progress(&asked, 0, 0, self.desk.output.append());
+                let status = match making.work {
+                    Work::Page => HASHING,
+                    Work::Output => RUNNING,
+                };
+                say_progress(&asked, status, 0, 0, self.desk.output.append());
             }
         }
-        let until = Deadline::after(now, Wait::Hashing, PROGRESS_INTERVAL);
+        let wait = match making.work {
+            Work::Page => Wait::Page,
+            Work::Output => Wait::Command,
+        };
+        let until = Deadline::after(now, wait, PROGRESS_INTERVAL);
         let blocked = self.flush();
         self.state.task = Task::Make { asked, making };
         let rest = Rest {

@@ -61,6 +61,8 @@ pub struct Report<'a> {
     pub name: &'a [u8],
     /// The digest that was announced.
     pub md5: Option<Md5Digest>,
+    /// How the command ended that was run: 0 to 255, 128 + n for a signal.
+    pub exit_status: Option<u8>,
     /// How it ended.
     pub outcome: Outcome,
     /// How long it took from the request to the last byte given to the kernel.

@@ -6,7 +6,7 @@ use crate::server::published::CommandOutput;
 use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, Reply};
 use crate::server::transfer::exchange::Exchange;
-use crate::server::transfer::making::{Making, Product};
+use crate::server::transfer::making::{Making, Product, Work};
 use crate::store::Store;
 use crate::wire::{ErrorCode, Refusal, ResponseHeader, RunRequest};
 
@@ -16,7 +16,7 @@ impl<S: Store> Exchange<'_, S> {
         let address = self.state.peer.address_key();
         // Refused at once, without a thread, if there is no place for it.
         let place = self.handler.published.take_place(&request.name, address)?;
-        let (making, maker) = Making::begin(request.progress, self.turn.waker());
+        let (making, maker) = Making::begin(Work::Output, request.progress, self.turn.waker());
         let run = move || {
             let output = place.run(|| maker.is_unwanted());
             maker.deliver(Product::Output(output));
@@ -29,7 +29,11 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     /// Answers with what a command wrote.
-    pub(super) fn take_output(&mut self, asked: &Asked, output: CommandOutput) -> Reply<S::Object> {
+    pub(super) fn take_output(
+        &mut self,
+        asked: &mut Asked,
+        output: CommandOutput,
+    ) -> Reply<S::Object> {
         let CommandOutput {
             file,
             bytes,
@@ -37,6 +41,7 @@ impl<S: Store> Exchange<'_, S> {
             exit_status,
             held,
         } = output;
+        asked.exit_status = Some(exit_status);
         let header = ResponseHeader {
             name: (&asked.name).into(),
             total_size: bytes,

@@ -20,6 +20,7 @@ pub(super) struct Entry {
     op: &'static str,
     name: Vec<u8>,
     md5: Option<Md5Digest>,
+    exit_status: Option<u8>,
     outcome: Outcome,
     took: Duration,
 }
@@ -32,6 +33,7 @@ impl Entry {
             op: report.op,
             name: report.name.to_vec(),
             md5: report.md5,
+            exit_status: report.exit_status,
             outcome: report.outcome,
             took: report.took,
         }
@@ -54,13 +56,16 @@ impl Entry {
         let written = match format {
             LogFormat::Text => {
                 let or_dash = |text: &'static str| if text.is_empty() { "-" } else { text };
+                let reason = match self.exit_status {
+                    Some(status) if reason.is_empty() => format!("exit={status}"),
+                    _ => or_dash(reason).to_owned(),
+                };
                 let peer = self.peer.to_string().replace(' ', "=");
                 let name = serde_json::to_string(&name).unwrap_or_default();
                 writeln!(
                     lines,
-                    "{time} {peer} {} {result} {} {bytes} {secs:.6} {} {}",
+                    "{time} {peer} {} {result} {reason} {bytes} {secs:.6} {} {}",
                     or_dash(self.op),
-                    or_dash(reason),
                     md5.as_deref().unwrap_or("-"),
                     visible_json(&name),
                 )
@@ -80,6 +85,7 @@ impl Entry {
                     md5: md5.as_deref().unwrap_or(""),
                     result,
                     reason,
+                    exit_status: self.exit_status,
                 })
                 .unwrap_or_default();
                 writeln!(lines, "{}", visible_json(&line))
@@ -116,6 +122,8 @@ struct JsonLine<'a> {
     md5: &'a str,
     result: &'a str,
     reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_status: Option<u8>,
 }
 
 /// In UTC, to the millisecond.
@@ -144,6 +152,7 @@ mod tests {
             op: "get",
             name: name.to_vec(),
             md5: Md5Digest::parse("746308829575e17c3331bbcb00c0898b"),
+            exit_status: None,
             outcome,
             took: Duration::from_micros(1500),
         };
