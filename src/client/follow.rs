@@ -5,10 +5,53 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Md5Stream;
 use crate::wire::Md5Digest;
+
+/// The writing thread's end of a track. Dropped before the file is complete, no more bytes
+/// come.
+pub(super) struct Writing<T> {
+    track: Arc<Track<T>>,
+}
+
+impl<T> Writing<T> {
+    /// A file of which so many bytes are there.
+    pub(super) fn begin(written: u64) -> Writing<T> {
+        let (state, changed) = (Mutex::new(State { written, end: None }), Condvar::new());
+        Writing {
+            track: Arc::new(Track { state, changed }),
+        }
+    }
+
+    /// The other end.
+    pub(super) fn track(&self) -> Arc<Track<T>> {
+        Arc::clone(&self.track)
+    }
+
+    /// So many bytes are there now.
+    pub(super) fn advance(&self, written: u64) {
+        self.track.lock().written = written;
+        self.track.changed.notify_one();
+    }
+
+    /// All bytes are there.
+    pub(super) fn complete(self, handed_over: T) {
+        self.finish(End::Complete(handed_over));
+    }
+
+    fn finish(&self, end: End<T>) {
+        self.track.lock().end.get_or_insert(end);
+        self.track.changed.notify_one();
+    }
+}
+
+impl<T> Drop for Writing<T> {
+    fn drop(&mut self) {
+        self.finish(End::Abandoned);
+    }
+}
 
 /// How far a file is, between the thread that writes it and the one that follows. When it is
 /// complete, `T` goes from the one to the other.
@@ -28,35 +71,6 @@ enum End<T> {
 }
 
 impl<T> Track<T> {
-    /// A file of which so many bytes are there.
-    pub(super) fn new(written: u64) -> Track<T> {
-        Track {
-            state: Mutex::new(State { written, end: None }),
-            changed: Condvar::new(),
-        }
-    }
-
-    /// So many bytes are there now.
-    pub(super) fn advance(&self, written: u64) {
-        self.lock().written = written;
-        self.changed.notify_one();
-    }
-
-    /// All bytes are there.
-    pub(super) fn complete(&self, handed_over: T) {
-        self.finish(End::Complete(handed_over));
-    }
-
-    /// No more bytes come.
-    pub(super) fn abandon(&self) {
-        self.finish(End::Abandoned);
-    }
-
-    fn finish(&self, end: End<T>) {
-        self.lock().end = Some(end);
-        self.changed.notify_one();
-    }
-
     /// Hashes the file up to its last byte. `None` if it was abandoned.
     pub(super) fn follow(
         &self,

@@ -58,18 +58,15 @@ mod connect;
 mod error;
 mod event;
 mod follow;
-mod job;
 mod listing;
 mod pour;
 mod preview;
 mod question;
 mod receive;
 mod retry;
-mod round;
 mod session;
-mod settle;
 mod spool;
-mod verify;
+mod wanted;
 
 pub use batch::{DownloadResult, download};
 pub use config::{
@@ -78,11 +75,11 @@ pub use config::{
 };
 pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, SessionError};
 pub use event::{Action, Downloaded, Event, PROGRESS_INTERVAL};
-pub use job::Download;
 pub use listing::{Folder, Listing, Page};
 pub use pour::{Pour, pour};
 pub use preview::{Prospect, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};
+pub use wanted::Download;
 
 #[cfg(test)]
 mod tests;

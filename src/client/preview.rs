@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::client::batch::jobs::Wish;
+use crate::client::batch::look::{Decision, look as look_at};
 use crate::client::follow::HASH_BUFFER_BYTES;
-use crate::client::job::{Job, Step};
 use crate::client::question::{await_header, refusal};
 use crate::client::{
-    Action, ClientConfig, ClientError, Download, IfExists, ProtocolError, ServerRefusal, Session,
+    Action, ClientConfig, ClientError, Download, ProtocolError, ServerRefusal, Session,
 };
 use crate::net::{Deadline, Wait};
-use crate::store::{Occupant, StageError, StagingFolder};
+use crate::store::{StageError, StagingFolder};
 use crate::wire::{self, Call, ErrorCode, Md5Digest, ObjectKind, ResponseHeader, StatRequest};
 
 /// What a download would do.
@@ -117,24 +118,29 @@ fn look(
         }
         Err(error) => return Err(error.into()),
     };
-    let is_taken = !matches!(folder.occupant(&download.name)?, Occupant::Nothing);
-    let mut job = Job::new(0, download, folder);
-    match job.next_step(config, buffer)? {
-        Step::Finished(downloaded) if downloaded.action == Action::Skipped => Ok(Local::Skip),
-        // It has the digest that is wanted; the server is asked whether it has the file.
-        Step::Finished(downloaded) => Ok(Local::Ask {
-            have_md5: downloaded.md5,
-            partial_bytes: None,
-            replaces: false,
-        }),
-        Step::Ask(question, partial) => Ok(Local::Ask {
-            have_md5: question.have_md5,
-            partial_bytes: partial
-                .as_ref()
-                .and_then(|partial| partial.content().map(|content| (content, partial.bytes()))),
-            replaces: is_taken && config.if_exists != IfExists::Rename,
-        }),
-    }
+    let wish = Wish::default();
+    Ok(
+        match look_at(download, &folder, wish, None, config, buffer)? {
+            Decision::Finished(placed) if placed.action == Action::Skipped => Local::Skip,
+            // It has the digest that is wanted; the server is asked whether it has the file.
+            Decision::Finished(placed) => Local::Ask {
+                have_md5: placed.md5,
+                partial_bytes: None,
+                replaces: false,
+            },
+            Decision::Ask {
+                to_ask, replaces, ..
+            } => {
+                let question = &to_ask.question;
+                let content = question.want_md5.filter(|_| question.offset > 0);
+                Local::Ask {
+                    have_md5: question.have_md5,
+                    partial_bytes: content.map(|content| (content, question.offset)),
+                    replaces,
+                }
+            }
+        },
+    )
 }
 
 fn ask(

@@ -47,6 +47,17 @@ impl Content {
     pub(super) fn body_bytes(&self) -> u64 {
         self.total_size - self.offset
     }
+
+    /// Whether bytes of this digest are the content.
+    pub(super) fn check(&self, found: Md5Digest) -> Result<(), ClientError> {
+        if found != self.md5 {
+            return Err(ClientError::DigestMismatch {
+                announced: self.md5,
+                found,
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Question {

@@ -1,206 +1,235 @@
-//! The receiving thread: takes the answers in the order of the questions, writes long bodies
-//! as they come, and hands everything on to be verified by others.
+//! The receiving thread of a connection: takes the answers in the order of the questions,
+//! writes long bodies as they come, and hands everything on to be verified by others.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
+use crate::client::batch::budget::Share;
+use crate::client::batch::hands::Body;
+use crate::client::batch::jobs::JobId;
+use crate::client::batch::lane::{Ask, LaneId, LaneWork};
+use crate::client::batch::report::{LaneEnd, Report};
 use crate::client::event::PROGRESS_INTERVAL;
-use crate::client::follow::Track;
-use crate::client::job::Job;
-use crate::client::question::{Answer, Content, Question};
-use crate::client::round::Report;
-use crate::client::verify::Unverified;
-use crate::client::{ClientError, ReceivingHalf};
-use crate::store::StagedFile;
-
-/// A job whose question was sent, or is about to be.
-pub(super) struct Asked<'a> {
-    pub(super) job: Job<'a>,
-    pub(super) question: Question,
-    pub(super) partial: Option<StagedFile>,
-}
+use crate::client::follow::{Track, Writing};
+use crate::client::question::{Answer, Content};
+use crate::client::{ClientError, Download, ReceivingHalf};
+use crate::store::{StageError, StagedFile};
 
 /// The receiving thread's belongings.
-pub(super) struct Receive<'a, 's> {
-    pub(super) receiving: &'s mut ReceivingHalf,
-    pub(super) asked: Receiver<Asked<'a>>,
-    pub(super) unverified: Sender<Unverified<'a>>,
-    pub(super) reports: Sender<Report<'a>>,
+pub(super) struct Receive<'w, 's> {
+    pub(super) lane: LaneId,
+    pub(super) receiving: ReceivingHalf,
+    pub(super) asked: Receiver<Ask>,
+    pub(super) following: Sender<Following>,
+    pub(super) work: &'w LaneWork<'s>,
+    /// Questions that were answered since that was reported.
+    pub(super) answered: usize,
 }
 
-/// The rest of a session is of no use; why, was reported.
-struct SessionOver;
+/// A large file on its way, for the thread that hashes it.
+pub(super) struct Following {
+    pub(super) id: JobId,
+    pub(super) download: Arc<Download>,
+    pub(super) content: Content,
+    pub(super) file: Arc<File>,
+    pub(super) track: Arc<Track<(StagedFile, Share)>>,
+}
 
-impl<'a> Receive<'a, '_> {
-    /// Takes answers until every question has one or the session is of no use.
-    pub(super) fn run(mut self) {
-        while let Ok(asked) = self.asked.recv() {
-            let Err(SessionOver) = self.take_answer(asked) else {
-                continue;
+impl Receive<'_, '_> {
+    /// Takes answers until there are no more questions or the connection is of no use.
+    pub(super) fn run(mut self) -> LaneEnd {
+        let end = self.take_answers();
+        // Ends the sending thread too, if it waits for the server to read.
+        self.receiving.end();
+        self.report_answered();
+        end
+    }
+
+    fn take_answers(&mut self) -> LaneEnd {
+        loop {
+            let ask = match self.asked.try_recv() {
+                Ok(ask) => ask,
+                Err(TryRecvError::Disconnected) => return LaneEnd::Left,
+                Err(TryRecvError::Empty) => {
+                    self.report_answered();
+                    match self.asked.recv() {
+                        Ok(ask) => ask,
+                        Err(_) => return LaneEnd::Left,
+                    }
+                }
             };
-            // Ends the sending thread too, if it waits for the server to read.
-            self.receiving.end();
-            while let Ok(asked) = self.asked.recv() {
-                self.report(Report::Unanswered(asked.job));
+            if let Err(end) = self.take_answer(ask) {
+                return end;
+            }
+            self.answered += 1;
+            if self.answered >= ANSWERED_TOGETHER {
+                self.report_answered();
             }
         }
     }
 
-    fn take_answer(&mut self, asked: Asked<'a>) -> Result<(), SessionOver> {
-        let Asked {
-            job,
-            question,
-            partial,
-        } = asked;
-        let reports = &self.reports;
+    fn take_answer(&mut self, ask: Ask) -> Result<(), LaneEnd> {
+        let reports = &self.work.reports;
+        let id = ask.id;
         let on_hashing = |done, total_size| {
-            let _ = reports.send(Report::ServerHashing {
-                index: job.index,
+            reports.send(Report::Hashing {
+                id,
                 done,
                 total_size,
             });
         };
-        match question.await_answer(self.receiving, on_hashing) {
-            Err(error) => Err(self.lost(job, error)),
+        let answer = ask
+            .to_ask
+            .question
+            .await_answer(&mut self.receiving, on_hashing);
+        match answer {
+            Err(error) => Err(LaneEnd::Lost { error, bytes: 0 }),
             Ok(Answer::Refused(refusal)) => {
-                drop(partial);
-                self.report(Report::Failed(job, refusal.into()));
+                self.fail(id, refusal.into());
                 Ok(())
             }
             Ok(Answer::Match) => {
-                let identical = job.identical();
-                self.report(Report::Finished(job, identical));
+                ask.to_ask.folder.remove_leftovers(&ask.download.name);
+                self.work.reports.send(Report::Matched(id));
                 Ok(())
             }
-            Ok(Answer::Content(content)) => self.take_content(job, content, partial),
+            Ok(Answer::Content(content)) => self.take_content(ask, content),
         }
     }
 
-    fn take_content(
-        &mut self,
-        mut job: Job<'a>,
-        content: Content,
-        partial: Option<StagedFile>,
-    ) -> Result<(), SessionOver> {
-        if let Some(wanted) = job.download.want_md5
+    fn take_content(&mut self, ask: Ask, content: Content) -> Result<(), LaneEnd> {
+        if let Some(wanted) = ask.download.want_md5
             && wanted != content.md5
         {
             let error = ClientError::OtherContent {
                 wanted,
                 offered: content.md5,
             };
-            self.report(Report::Failed(job, error));
+            self.fail(ask.id, error);
             return self.skip(content.body_bytes());
         }
         if content.offset == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
-            return self.take_small(job, content);
+            return self.take_small(ask, content);
         }
-        match stage(&mut job, &content, partial) {
-            Ok(staged) => self.take_large(job, content, staged),
+        let share = self.work.open_files.take(1);
+        match stage(&ask, &content) {
+            Ok(staged) => self.take_large(ask, content, staged, share),
             Err(error) => {
-                self.report(Report::Failed(job, error));
+                self.fail(ask.id, error);
                 self.skip(content.body_bytes())
             }
         }
     }
 
     /// A file that is verified in memory before anything is created.
-    fn take_small(&mut self, job: Job<'a>, content: Content) -> Result<(), SessionOver> {
-        let body = match read_small(self.receiving, content.total_size) {
-            Ok(body) => body,
-            Err(error) => return Err(self.lost(job, error)),
-        };
+    fn take_small(&mut self, ask: Ask, content: Content) -> Result<(), LaneEnd> {
+        let share = self.work.memory.take(content.total_size);
+        let bytes = read_small(&mut self.receiving, content.total_size)
+            .map_err(|error| LaneEnd::Lost { error, bytes: 0 })?;
         // Whoever verifies outlives this thread.
-        let _ = self
-            .unverified
-            .send(Unverified::Small { job, content, body });
+        let _ = self.work.bodies.send(Body {
+            id: ask.id,
+            download: ask.download,
+            folder: ask.to_ask.folder,
+            content,
+            bytes,
+            share,
+        });
         Ok(())
     }
 
     /// A file that is written as it comes, while another thread hashes what was written.
     fn take_large(
         &mut self,
-        mut job: Job<'a>,
+        ask: Ask,
         content: Content,
         mut staged: StagedFile,
-    ) -> Result<(), SessionOver> {
-        let index = job.index;
-        self.report(Report::Began {
-            index,
+        share: Share,
+    ) -> Result<(), LaneEnd> {
+        let reports = &self.work.reports;
+        let id = ask.id;
+        reports.send(Report::Began {
+            id,
             total_size: content.total_size,
             resumed_from: staged.bytes(),
         });
-        let track = Arc::new(Track::new(staged.bytes()));
-        let following = Unverified::Large {
+        let writing = Writing::begin(staged.bytes());
+        let _ = self.following.send(Following {
+            id,
+            download: ask.download,
             content,
             file: staged.file(),
-            track: track.clone(),
-        };
-        let _ = self.unverified.send(following);
+            track: writing.track(),
+        });
         let mut reported = Instant::now();
         while staged.bytes() < content.total_size {
             let bytes = match self.receiving.body(content.total_size - staged.bytes()) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    track.abandon();
-                    job.note_bytes(staged.bytes());
-                    return Err(self.lost(job, error));
+                    let bytes = staged.bytes();
+                    return Err(LaneEnd::Lost { error, bytes });
                 }
             };
             if let Err(error) = staged.append(bytes) {
-                track.abandon();
-                self.report(Report::Failed(job, error.into()));
-                return Err(self.not_worth_reading());
+                self.fail(id, error.into());
+                return Err(self.leave());
             }
-            track.advance(staged.bytes());
+            writing.advance(staged.bytes());
             if reported.elapsed() >= PROGRESS_INTERVAL {
                 reported = Instant::now();
-                self.report(Report::Received {
-                    index,
-                    bytes: staged.bytes(),
-                });
+                reports.send(received(id, &staged, &content));
             }
         }
-        self.report(Report::Received {
-            index,
-            bytes: staged.bytes(),
-        });
-        track.complete((job, staged));
+        reports.send(received(id, &staged, &content));
+        writing.complete((staged, share));
         Ok(())
     }
 
-    /// Drops a body that nobody wants.
-    fn skip(&mut self, bytes: u64) -> Result<(), SessionOver> {
+    /// Drops a body that nobody wants; one that is too long to be read for nothing ends the
+    /// connection.
+    fn skip(&mut self, bytes: u64) -> Result<(), LaneEnd> {
         if bytes > SKIPPED_BODY_BYTES_MAX {
-            return Err(self.not_worth_reading());
+            return Err(self.leave());
         }
         let mut left = bytes;
         while left > 0 {
             match self.receiving.body(left) {
                 Ok(dropped) => left -= dropped.len() as u64,
-                Err(_) => return Err(self.not_worth_reading()),
+                Err(_) => return Err(self.leave()),
             }
         }
         Ok(())
     }
 
-    /// The session failed while the answer for this job was read.
-    fn lost(&self, job: Job<'a>, error: ClientError) -> SessionOver {
-        self.report(Report::Lost(job, error));
-        SessionOver
+    /// Ends the connection for the sake of a job that was reported.
+    fn leave(&mut self) -> LaneEnd {
+        self.answered += 1;
+        LaneEnd::Left
     }
 
-    /// The body that comes is not wanted, and too long to be read for nothing.
-    fn not_worth_reading(&self) -> SessionOver {
-        self.report(Report::Ended);
-        SessionOver
+    fn fail(&self, id: JobId, error: ClientError) {
+        let outcome = Err(error);
+        self.work.reports.send(Report::Finished { id, outcome });
     }
 
-    fn report(&self, report: Report<'a>) {
-        // The thread that listens ends last.
-        let _ = self.reports.send(report);
+    fn report_answered(&mut self) {
+        let count = std::mem::take(&mut self.answered);
+        if count > 0 {
+            let lane = self.lane;
+            self.work.reports.send(Report::Answered { lane, count });
+        }
+    }
+}
+
+fn received(id: JobId, staged: &StagedFile, content: &Content) -> Report {
+    let bytes = staged.bytes();
+    Report::Received {
+        id,
+        bytes,
+        left: content.total_size - bytes,
     }
 }
 
@@ -218,22 +247,19 @@ pub(super) fn read_small(
 }
 
 /// The partial file that a body is appended to, with room for all of it.
-fn stage(
-    job: &mut Job<'_>,
-    content: &Content,
-    partial: Option<StagedFile>,
-) -> Result<StagedFile, ClientError> {
-    let mut staged = match partial.filter(|partial| partial.content() == Some(content.md5)) {
-        Some(partial) => partial,
-        None => {
-            // Else a source that changes with every attempt would leave one for each.
-            job.folder.remove_leftovers(&job.download.name);
-            job.folder.stage(&job.download.name, content.md5)?
-        }
-    };
-    // What is there from now on is of the content that the server has.
-    job.whole = false;
+fn stage(ask: &Ask, content: &Content) -> Result<StagedFile, ClientError> {
+    let (folder, name) = (&ask.to_ask.folder, &ask.download.name);
+    let question = &ask.to_ask.question;
+    if question.offset == 0 || question.want_md5 != Some(content.md5) {
+        // Else a source that changes with every attempt would leave one for each.
+        folder.remove_leftovers(name);
+    }
+    let mut staged = folder.stage(name, content.md5)?;
     if staged.bytes() != content.offset {
+        if content.offset > 0 {
+            // Somebody else has it by now, or has removed it.
+            return Err(StageError::Vanished.into());
+        }
         // The server sends the whole file.
         staged.restart()?;
     }
@@ -245,3 +271,5 @@ fn stage(
 pub(super) const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Up to this many unwanted bytes are read to keep the session.
 const SKIPPED_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Answers that are reported together.
+const ANSWERED_TOGETHER: usize = 32;

@@ -1,0 +1,162 @@
+//! The threads that look at folders and that verify small files: what waits for disks and
+//! hashes, so that no connection does.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, select_biased};
+
+use crate::client::batch::budget::{Budget, Share};
+use crate::client::batch::jobs::{JobId, Wish};
+use crate::client::batch::look::{Decision, Existing, Folders, look};
+use crate::client::batch::placing::{Verified, place};
+use crate::client::batch::report::{Report, Reports};
+use crate::client::follow::HASH_BUFFER_BYTES;
+use crate::client::question::Content;
+use crate::client::{ClientConfig, ClientError, Download, SyncPolicy};
+use crate::digest::Md5Stream;
+use crate::store::{Attributes, StagingFolder};
+
+/// A job whose folder is to be looked at.
+pub(in crate::client) struct ToLook {
+    pub(in crate::client) id: JobId,
+    pub(in crate::client) download: Arc<Download>,
+    pub(in crate::client) wish: Wish,
+    pub(in crate::client) known: Option<Existing>,
+}
+
+/// A small file, all of it in memory and not verified yet.
+pub(in crate::client) struct Body {
+    pub(in crate::client) id: JobId,
+    pub(in crate::client) download: Arc<Download>,
+    pub(in crate::client) folder: Arc<StagingFolder>,
+    pub(in crate::client) content: Content,
+    pub(in crate::client) bytes: Vec<u8>,
+    /// Of the memory that bodies may take.
+    pub(in crate::client) share: Share,
+}
+
+/// A thread's belongings.
+#[derive(Clone)]
+pub(in crate::client) struct Hand<'s> {
+    pub(in crate::client) looks: Receiver<Vec<ToLook>>,
+    pub(in crate::client) bodies: Receiver<Body>,
+    pub(in crate::client) verified: Sender<Verified>,
+    pub(in crate::client) reports: Reports,
+    pub(in crate::client) folders: &'s Folders,
+    /// Files that may be open at once.
+    pub(in crate::client) open_files: Arc<Budget>,
+    pub(in crate::client) config: &'s ClientConfig,
+}
+
+impl Hand<'_> {
+    /// Works until nothing more comes. Bodies go first: they hold memory, and connections wait
+    /// for them.
+    pub(in crate::client) fn run(self) {
+        let mut buffer = Vec::new();
+        let (mut looks, mut bodies) = (true, true);
+        let never_looks = crossbeam_channel::never();
+        let never_bodies = crossbeam_channel::never();
+        while looks || bodies {
+            select_biased! {
+                recv(if bodies { &self.bodies } else { &never_bodies }) -> body => match body {
+                    Ok(body) => self.verify(body),
+                    Err(_) => bodies = false,
+                },
+                recv(if looks { &self.looks } else { &never_looks }) -> wanted => match wanted {
+                    Ok(wanted) => self.look_at(wanted, &mut buffer),
+                    Err(_) => looks = false,
+                },
+            }
+        }
+    }
+
+    fn look_at(&self, wanted: Vec<ToLook>, buffer: &mut Vec<u8>) {
+        buffer.resize(HASH_BUFFER_BYTES, 0);
+        let mut looked = Vec::with_capacity(wanted.len());
+        for job in wanted {
+            let decision = guarded(|| self.decide(&job, buffer));
+            looked.push((job.id, decision));
+        }
+        self.reports.send(Report::Looked(looked));
+    }
+
+    fn decide(&self, job: &ToLook, buffer: &mut [u8]) -> Result<Decision, ClientError> {
+        let folder = self.folders.open(&job.download.folder, self.config)?;
+        let decision = look(
+            &job.download,
+            &folder,
+            job.wish,
+            job.known,
+            self.config,
+            buffer,
+        )?;
+        if matches!(decision, Decision::Finished(_)) {
+            folder.remove_leftovers(&job.download.name);
+        }
+        Ok(decision)
+    }
+
+    fn verify(&self, body: Body) {
+        let id = body.id;
+        let outcome = guarded(|| {
+            let verified = self.stage(body)?;
+            if self.config.sync == SyncPolicy::Never {
+                return place(verified, self.config).map(Some);
+            }
+            // Whoever places ends last.
+            let _ = self.verified.send(verified);
+            Ok(None)
+        });
+        if let Some(outcome) = outcome.transpose() {
+            self.reports.send(Report::Finished { id, outcome });
+        }
+    }
+
+    fn stage(&self, body: Body) -> Result<Verified, ClientError> {
+        let Body {
+            id,
+            download,
+            folder,
+            content,
+            bytes,
+            share: memory,
+        } = body;
+        content.check(Md5Stream::digest(&bytes))?;
+        let share = self.open_files.take(1);
+        let attributes = attributes(&content, self.config);
+        let staged = folder.stage_whole(&download.name, &bytes, &attributes)?;
+        drop((bytes, memory));
+        Ok(Verified {
+            id,
+            download,
+            content,
+            staged,
+            synced: false,
+            share,
+        })
+    }
+}
+
+/// What a file gets that the server told of.
+pub(in crate::client) fn attributes(content: &Content, config: &ClientConfig) -> Attributes {
+    Attributes {
+        mode: content
+            .mode
+            .filter(|_| config.preserve_mode)
+            .unwrap_or(0o666)
+            & !config.umask,
+        mtime: content.mtime.filter(|_| config.preserve_mtime),
+    }
+}
+
+/// A panic costs one file, and is told as its failure.
+pub(in crate::client) fn guarded<T>(
+    work: impl FnOnce() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let panicked = io::Error::other("a thread panicked");
+        Err(ClientError::Internal(Arc::new(panicked)))
+    })
+}

@@ -1,0 +1,159 @@
+//! The downloads that are under way. Each is in one state, known here alone: what other threads
+//! have of it is its number, so that none is lost with a thread.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::client::Download;
+use crate::client::batch::look::Existing;
+use crate::client::question::Question;
+use crate::store::StagingFolder;
+
+/// The number of a job; that of one that has ended is never given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::client) struct JobId {
+    slot: u32,
+    generation: u32,
+}
+
+/// A download that is not finished.
+pub(super) struct Job {
+    /// Its place among all that were wanted.
+    pub(super) index: usize,
+    pub(super) download: Arc<Download>,
+    /// Which of the servers has it.
+    pub(super) server: usize,
+    pub(super) state: State,
+    pub(super) begun: Instant,
+    /// Requests sent so far.
+    pub(super) attempts: u32,
+    /// Failures that may pass, of this job alone.
+    pub(super) failures: u32,
+    /// What the next question is.
+    pub(super) wish: Wish,
+    /// The server made the digest anew once.
+    pub(super) was_fresh: bool,
+    /// The last question was for the rest of a partial file.
+    pub(super) continued: bool,
+    /// The most bytes of it that were ever here.
+    pub(super) furthest: u64,
+    /// The file that has the final name, as it was last seen.
+    pub(super) have: Option<Existing>,
+}
+
+/// What a question is to be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::client) struct Wish {
+    /// The digest did not fit the bytes: the server is asked to make it anew.
+    pub(in crate::client) fresh: bool,
+    /// What is there of it belongs to a content that the server no longer has.
+    pub(in crate::client) whole: bool,
+}
+
+/// Where a job is.
+pub(super) enum State {
+    /// A hand looks at the folder.
+    Looking,
+    /// It is to be asked.
+    Ready(Box<ToAsk>),
+    /// It failed, and comes again later.
+    Waiting,
+    /// It was given to a connection, or what came of that is being verified and placed.
+    Asked,
+}
+
+/// A question and what the answer is for.
+pub(in crate::client) struct ToAsk {
+    pub(in crate::client) question: Question,
+    pub(in crate::client) folder: Arc<StagingFolder>,
+}
+
+impl Job {
+    pub(super) fn new(index: usize, download: Download, server: usize) -> Job {
+        Job {
+            index,
+            download: Arc::new(download),
+            server,
+            state: State::Looking,
+            begun: Instant::now(),
+            attempts: 0,
+            failures: 0,
+            wish: Wish::default(),
+            was_fresh: false,
+            continued: false,
+            furthest: 0,
+            have: None,
+        }
+    }
+
+    /// So many bytes of it are here. Returns how many more than ever before.
+    pub(super) fn note_bytes(&mut self, bytes: u64) -> u64 {
+        let gained = bytes.saturating_sub(self.furthest);
+        self.furthest = self.furthest.max(bytes);
+        gained
+    }
+}
+
+/// All jobs.
+#[derive(Default)]
+pub(super) struct Jobs {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    job: Option<Job>,
+}
+
+impl Jobs {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn add(&mut self, job: Job) -> JobId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            // At most JOBS_MAX.
+            (self.slots.len() - 1) as u32
+        });
+        let place = &mut self.slots[slot as usize];
+        place.job = Some(job);
+        JobId {
+            slot,
+            generation: place.generation,
+        }
+    }
+
+    pub(super) fn get(&mut self, id: JobId) -> Option<&mut Job> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        slot.job
+            .as_mut()
+            .filter(|_| slot.generation == id.generation)
+    }
+
+    pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
+        self.get(id)?;
+        let slot = &mut self.slots[id.slot as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        slot.job.take()
+    }
+
+    /// All that fit, in the order in which they were wanted.
+    pub(super) fn select(&self, fits: impl Fn(&Job) -> bool) -> Vec<JobId> {
+        let mut found: Vec<(usize, JobId)> = Vec::new();
+        for (number, slot) in self.slots.iter().enumerate() {
+            if let Some(job) = slot.job.as_ref().filter(|job| fits(job)) {
+                let id = JobId {
+                    slot: number as u32,
+                    generation: slot.generation,
+                };
+                found.push((job.index, id));
+            }
+        }
+        found.sort_unstable_by_key(|(index, _)| *index);
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! One connection of a batch, for its whole life: questions go out in one thread, answers come
+//! in in another, and a third hashes large files while they are being received.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, Scope};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+
+use crate::client::batch::budget::Budget;
+use crate::client::batch::hands::{Body, attributes, guarded};
+use crate::client::batch::jobs::{JobId, ToAsk};
+use crate::client::batch::placing::{Verified, place};
+use crate::client::batch::report::{LaneEnd, Report, Reports};
+use crate::client::follow::HASH_BUFFER_BYTES;
+use crate::client::receive::{Following, Receive};
+use crate::client::{ClientConfig, ClientError, Download, SendingHalf, Session, SyncPolicy};
+use crate::net::{Address, Deadline};
+
+/// The number of a connection, never given again.
+pub(in crate::client) type LaneId = u64;
+
+/// A question for a connection.
+pub(in crate::client) struct Ask {
+    pub(in crate::client) id: JobId,
+    pub(in crate::client) download: Arc<Download>,
+    pub(in crate::client) to_ask: Box<ToAsk>,
+}
+
+/// What the threads of all connections share.
+#[derive(Clone)]
+pub(in crate::client) struct LaneWork<'s> {
+    pub(in crate::client) config: &'s ClientConfig,
+    pub(in crate::client) whole: Option<Deadline>,
+    pub(in crate::client) bodies: Sender<Body>,
+    pub(in crate::client) verified: Sender<Verified>,
+    pub(in crate::client) reports: Reports,
+    /// Bytes that small bodies may take in memory.
+    pub(in crate::client) memory: Arc<Budget>,
+    /// Files that may be open at once.
+    pub(in crate::client) open_files: Arc<Budget>,
+}
+
+/// A connection, as the thread that has the jobs sees it. Dropped, it ends once every
+/// question has its answer.
+pub(super) struct Lane {
+    pub(super) id: LaneId,
+    pub(super) server: usize,
+    pub(super) is_connected: bool,
+    /// Questions without a whole answer, in their order, each with the bytes that are
+    /// expected.
+    pub(super) asked: VecDeque<(JobId, u64)>,
+    /// The sum of what is expected.
+    pub(super) expected: u64,
+    /// So many questions may be without an answer.
+    pub(super) window: usize,
+    asks: Sender<Vec<Ask>>,
+    /// Given since the last [`Lane::send`].
+    unsent: Vec<Ask>,
+}
+
+impl Lane {
+    /// Begins to connect.
+    pub(super) fn open<'scope, 'env: 'scope>(
+        id: LaneId,
+        server: usize,
+        address: Address,
+        work: LaneWork<'env>,
+        scope: &'scope Scope<'scope, 'env>,
+    ) -> Result<Lane, ClientError> {
+        let (asks, to_send) = unbounded();
+        Builder::new()
+            .name("ft-lane".to_owned())
+            .spawn_scoped(scope, move || {
+                let end = run(id, &address, &work, to_send, scope);
+                work.reports.send(Report::Ended { lane: id, end });
+            })
+            .map_err(thread_missing)?;
+        Ok(Lane {
+            id,
+            server,
+            is_connected: false,
+            asked: VecDeque::new(),
+            expected: 0,
+            window: WINDOW_AT_FIRST,
+            asks,
+            unsent: Vec::new(),
+        })
+    }
+
+    /// Whether it may be asked more.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_connected && self.asked.len() < self.window && self.expected < EXPECTED_BYTES_MAX
+    }
+
+    /// Takes a question; it goes out with [`Lane::send`].
+    pub(super) fn give(&mut self, ask: Ask, expected: u64) {
+        self.asked.push_back((ask.id, expected));
+        self.expected += expected;
+        self.unsent.push(ask);
+    }
+
+    /// Sends what was given.
+    pub(super) fn send(&mut self) {
+        if !self.unsent.is_empty() {
+            // If the connection is over, that is reported, and these are still in `asked`.
+            let _ = self.asks.send(std::mem::take(&mut self.unsent));
+        }
+    }
+
+    /// The oldest question has its whole answer.
+    pub(super) fn answered(&mut self) -> Option<JobId> {
+        let (id, expected) = self.asked.pop_front()?;
+        self.expected -= expected;
+        self.window = (self.window + 1).min(WINDOW_MAX);
+        Some(id)
+    }
+
+    /// So much is still expected of a question.
+    pub(super) fn expect(&mut self, id: JobId, bytes: u64) {
+        // It is the oldest, or nearly.
+        if let Some((_, expected)) = self.asked.iter_mut().find(|(asked, _)| *asked == id) {
+            self.expected = self.expected - *expected + bytes;
+            *expected = bytes;
+        }
+    }
+}
+
+fn run<'scope, 'env: 'scope>(
+    id: LaneId,
+    address: &Address,
+    work: &LaneWork<'env>,
+    to_send: Receiver<Vec<Ask>>,
+    scope: &'scope Scope<'scope, 'env>,
+) -> LaneEnd {
+    let session = match Session::connect(address, work.config, work.whole) {
+        Ok(session) => session,
+        Err(error) => return LaneEnd::Unconnected(error),
+    };
+    let Session { sending, receiving } = session;
+    let (asked_in, asked) = unbounded();
+    let (following_in, following) = crossbeam_channel::bounded(0);
+    let followed = work.clone();
+    let threads = Builder::new()
+        .name("ft-send".to_owned())
+        .spawn_scoped(scope, move || send(&to_send, &asked_in, sending))
+        .and_then(|_| {
+            Builder::new()
+                .name("ft-follow".to_owned())
+                .spawn_scoped(scope, move || follow(&following, &followed))
+        });
+    if let Err(error) = threads {
+        return LaneEnd::Unconnected(thread_missing(error));
+    }
+    work.reports.send(Report::Connected(id));
+    let receive = Receive {
+        lane: id,
+        receiving,
+        asked,
+        following: following_in,
+        work,
+        answered: 0,
+    };
+    receive.run()
+}
+
+/// The sending thread: one question after the other, together what comes together.
+fn send(to_send: &Receiver<Vec<Ask>>, asked: &Sender<Ask>, mut sending: SendingHalf) {
+    loop {
+        let asks = match to_send.try_recv() {
+            Ok(asks) => asks,
+            Err(TryRecvError::Empty) => {
+                // Why it cannot be sent, the receiving thread finds out and says.
+                if sending.flush().is_err() {
+                    return;
+                }
+                match to_send.recv() {
+                    Ok(asks) => asks,
+                    Err(_) => return,
+                }
+            }
+            Err(TryRecvError::Disconnected) => {
+                let _ = sending.flush();
+                return;
+            }
+        };
+        for ask in asks {
+            let call = ask.to_ask.question.call();
+            // The receiving thread has to wait for the answer before it can come.
+            if asked.send(ask).is_err() || sending.send(&call).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The thread that verifies large files, each while it is being received.
+fn follow(following: &Receiver<Following>, work: &LaneWork<'_>) {
+    let mut buffer = Vec::new();
+    for file in following {
+        let Following {
+            id,
+            download,
+            content,
+            file,
+            track,
+        } = file;
+        buffer.resize(HASH_BUFFER_BYTES, 0);
+        let outcome = guarded(|| {
+            // Abandoned: the receiving thread has reported why.
+            let Some(((staged, share), found)) = track.follow(&file, &mut buffer) else {
+                return Ok(None);
+            };
+            let found = found.map_err(|error| ClientError::ReadBack(Arc::new(error)))?;
+            if let Err(error) = content.check(found) {
+                staged.discard();
+                return Err(error);
+            }
+            staged.dress(&attributes(&content, work.config))?;
+            let synced = work.config.sync != SyncPolicy::Never;
+            if synced {
+                staged.sync()?;
+            }
+            let verified = Verified {
+                id,
+                download,
+                content,
+                staged,
+                synced,
+                share,
+            };
+            if !synced {
+                return place(verified, work.config).map(Some);
+            }
+            // Whoever places ends last.
+            let _ = work.verified.send(verified);
+            Ok(None)
+        });
+        if let Some(outcome) = outcome.transpose() {
+            work.reports.send(Report::Finished { id, outcome });
+        }
+    }
+}
+
+/// A connection needs threads that cannot be had.
+fn thread_missing(source: io::Error) -> ClientError {
+    ClientError::Internal(Arc::new(source))
+}
+
+/// Questions without an answer, at first, and after many answers.
+const WINDOW_AT_FIRST: usize = 512;
+const WINDOW_MAX: usize = 4_096;
+/// From here on nothing more is asked.
+const EXPECTED_BYTES_MAX: u64 = 16 * 1024 * 1024;

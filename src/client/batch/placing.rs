@@ -1,0 +1,206 @@
+//! Placing verified files, many at once: sync their bytes, rename each, sync each folder, and
+//! only then are they done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::client::batch::budget::Share;
+use crate::client::batch::jobs::JobId;
+use crate::client::batch::report::{Report, Reports};
+use crate::client::question::Content;
+use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
+use crate::store::{FileName, Placement, StageError, StagedFile, StagingFolder};
+use crate::wire::Md5Digest;
+
+/// A file that has the right bytes, permissions and time, and is to be placed.
+pub(in crate::client) struct Verified {
+    pub(in crate::client) id: JobId,
+    pub(in crate::client) download: Arc<Download>,
+    pub(in crate::client) content: Content,
+    pub(in crate::client) staged: StagedFile,
+    pub(in crate::client) synced: bool,
+    /// Of the files that may be open at once.
+    pub(in crate::client) share: Share,
+}
+
+/// A file that is there.
+#[derive(Debug)]
+pub(in crate::client) struct Placed {
+    pub(in crate::client) name: FileName,
+    pub(in crate::client) total_size: u64,
+    pub(in crate::client) md5: Option<Md5Digest>,
+    pub(in crate::client) action: Action,
+}
+
+/// Places until nothing more comes.
+pub(in crate::client) fn run(
+    verified: &Receiver<Verified>,
+    reports: &Reports,
+    config: &ClientConfig,
+) {
+    let mut sheaf = Sheaf::default();
+    loop {
+        let file = match sheaf.patience(Instant::now()) {
+            None => verified.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(patience) => verified.recv_timeout(patience),
+        };
+        let is_over = matches!(file, Err(RecvTimeoutError::Disconnected));
+        let is_due = file.is_err();
+        if let Ok(file) = file {
+            sheaf.push(file, Instant::now());
+        }
+        if is_due || sheaf.is_full() {
+            for (id, outcome) in sheaf.settle(config) {
+                reports.send(Report::Finished { id, outcome });
+            }
+        }
+        if is_over {
+            return;
+        }
+    }
+}
+
+/// Verified files that wait to be placed together.
+#[derive(Default)]
+struct Sheaf {
+    files: Vec<Verified>,
+    bytes: u64,
+    since: Option<Instant>,
+}
+
+impl Sheaf {
+    fn push(&mut self, file: Verified, now: Instant) {
+        self.bytes += file.content.total_size;
+        self.since.get_or_insert(now);
+        self.files.push(file);
+    }
+
+    fn is_full(&self) -> bool {
+        self.files.len() >= SHEAF_FILES_MAX || self.bytes >= SHEAF_BYTES_MAX
+    }
+
+    /// How long it may still wait for more; `None` if it is empty.
+    fn patience(&self, now: Instant) -> Option<Duration> {
+        self.since
+            .map(|since| SHEAF_AGE_MAX.saturating_sub(now.saturating_duration_since(since)))
+    }
+
+    /// Places everything and says how each file fared.
+    fn settle(&mut self, config: &ClientConfig) -> Vec<(JobId, Result<Placed, ClientError>)> {
+        let Sheaf { files, .. } = std::mem::take(self);
+        let mut folders: Vec<Arc<StagingFolder>> = Vec::new();
+        for file in &files {
+            if !folders
+                .iter()
+                .any(|folder| Arc::ptr_eq(folder, file.staged.folder()))
+            {
+                folders.push(Arc::clone(file.staged.folder()));
+            }
+        }
+        let synced_together = sync_together(&files, &folders, config);
+        let mut settled: Vec<_> = files
+            .into_iter()
+            .map(|file| {
+                let (id, folder) = (file.id, Arc::clone(file.staged.folder()));
+                let outcome = match &synced_together {
+                    Ok(together) => sync_and_place(file, *together, config),
+                    Err(error) => Err(error.clone()),
+                };
+                (id, outcome, folder)
+            })
+            .collect();
+        for folder in folders {
+            let Err(error) = folder.sync().map_err(ClientError::from) else {
+                continue;
+            };
+            for (_, outcome, placed_in) in &mut settled {
+                if Arc::ptr_eq(placed_in, &folder) && outcome.is_ok() {
+                    *outcome = Err(error.clone());
+                }
+            }
+        }
+        settled
+            .into_iter()
+            .map(|(id, outcome, _)| (id, outcome))
+            .collect()
+    }
+}
+
+/// Syncs many files with one call. `Ok(false)`: they are few, or shall be synced one by one.
+fn sync_together(
+    files: &[Verified],
+    folders: &[Arc<StagingFolder>],
+    config: &ClientConfig,
+) -> Result<bool, ClientError> {
+    let unsynced = files.iter().filter(|file| !file.synced).count();
+    if config.sync != SyncPolicy::Auto || unsynced < SYNC_TOGETHER_FILES_MIN {
+        return Ok(false);
+    }
+    for folder in folders {
+        folder.sync_file_system()?;
+    }
+    Ok(true)
+}
+
+fn sync_and_place(
+    file: Verified,
+    synced_together: bool,
+    config: &ClientConfig,
+) -> Result<Placed, ClientError> {
+    // Before the rename: a crash must never show the new name with other bytes.
+    if !file.synced && !synced_together {
+        file.staged.sync()?;
+    }
+    place(file, config)
+}
+
+/// Gives a file its name.
+pub(in crate::client) fn place(
+    file: Verified,
+    config: &ClientConfig,
+) -> Result<Placed, ClientError> {
+    let Verified {
+        download,
+        content,
+        staged,
+        share: _share,
+        ..
+    } = file;
+    let placement = match config.if_exists {
+        IfExists::Update | IfExists::Overwrite => Placement::Replace,
+        IfExists::Skip | IfExists::Error => Placement::CreateOnly,
+        IfExists::Rename => Placement::Numbered,
+    };
+    let folder = Arc::clone(staged.folder());
+    let placed = match staged.place(placement) {
+        Ok(name) => Placed {
+            name,
+            total_size: content.total_size,
+            md5: Some(content.md5),
+            action: match content.offset {
+                0 => Action::Fetched,
+                from => Action::Resumed { from },
+            },
+        },
+        // It came while we were looking elsewhere.
+        Err(StageError::Exists) if config.if_exists == IfExists::Skip => Placed {
+            name: download.name.clone(),
+            total_size: 0,
+            md5: None,
+            action: Action::Skipped,
+        },
+        Err(error) => return Err(error.into()),
+    };
+    folder.remove_leftovers(&download.name);
+    Ok(placed)
+}
+
+/// Half of the files that may be open at once.
+const SHEAF_FILES_MAX: usize = 256;
+const SHEAF_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const SHEAF_AGE_MAX: Duration = Duration::from_millis(500);
+/// From here on one sync of the file system is cheaper than one of each file. Measured with
+/// 2,000 files of 8 KiB on ext4: 0.17 s together, 0.66 s one by one, 0.17 s without any.
+const SYNC_TOGETHER_FILES_MIN: usize = 8;
