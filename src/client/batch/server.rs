@@ -19,12 +19,12 @@ pub(super) struct Server {
     ready_bytes: u64,
     /// It was reached.
     pub(super) is_reached: bool,
-    /// It has answered as a server does.
-    pub(super) has_answered: bool,
     /// So many connections are of use.
     pub(super) lanes_max: usize,
     /// Connections that failed in a row, without progress in between.
     pub(super) failures: u32,
+    /// Answers that are not what the protocol allows, without progress in between.
+    pub(super) violations: u32,
     pub(super) has_progress: bool,
     /// No new connection before this.
     pub(super) not_before: Option<Instant>,
@@ -40,7 +40,7 @@ impl Server {
             large: BinaryHeap::new(),
             ready_bytes: 0,
             is_reached,
-            has_answered: false,
+            violations: 0,
             lanes_max,
             failures: 0,
             has_progress: false,

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FallocateFlags, Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::StageError;
@@ -224,6 +224,8 @@ impl Drop for StagedFile {
             // sent little would keep a disk full.
             let _ = self.file.set_len(self.bytes);
             self.folder.keep(self.partial.clone());
+            // Whoever still hashes it must not keep it from the next attempt.
+            let _ = rustix::fs::flock(&*self.file, FlockOperation::Unlock);
         } else {
             // If it cannot be removed, the next run tries again.
             let _ =

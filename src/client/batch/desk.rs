@@ -1,0 +1,389 @@
+//! The thread that has all jobs: it decides, and waits for nothing but reports.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, never, select};
+
+use crate::client::batch::hands::ToLook;
+use crate::client::batch::jobs::{Job, JobId, Jobs, State, Wish};
+use crate::client::batch::lane::{Ask, Lane, LaneId, LaneWork};
+use crate::client::batch::look::Decision;
+use crate::client::batch::report::Report;
+use crate::client::batch::server::Server;
+use crate::client::{ClientConfig, ClientError, Download, Event};
+
+/// The thread that has all jobs, and what it knows.
+pub(super) struct Desk<'d, 'e, 'scope, 'env> {
+    pub(super) config: &'env ClientConfig,
+    pub(super) on_event: &'d mut (dyn FnMut(Event<'_>) + 'e),
+    pub(super) scope: &'scope Scope<'scope, 'env>,
+    pub(super) work: LaneWork<'env>,
+    pub(super) looks: Sender<Vec<ToLook>>,
+    /// To be looked at, and not yet handed out.
+    pub(super) to_look: Vec<ToLook>,
+    pub(super) jobs: Jobs,
+    pub(super) servers: Vec<Server>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) lanes_opened: LaneId,
+    /// Jobs that failed, by the moment they come again.
+    pub(super) waiting: BinaryHeap<Reverse<(Instant, JobId)>>,
+    /// Hashes of the folders and names that are taken; by its key, nobody can make two the same.
+    pub(super) names: HashSet<u64>,
+    pub(super) hasher: RandomState,
+    /// Downloads that were wanted so far.
+    pub(super) count: usize,
+    pub(super) started: Instant,
+    pub(super) last_failure: Option<ClientError>,
+    /// The end of the pause that was told last.
+    pub(super) announced: Option<Instant>,
+    /// Nothing can be done, for this reason.
+    pub(super) failed: Option<ClientError>,
+}
+
+impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
+    pub(super) fn new(
+        config: &'env ClientConfig,
+        on_event: &'d mut (dyn FnMut(Event<'_>) + 'e),
+        scope: &'scope Scope<'scope, 'env>,
+        work: LaneWork<'env>,
+        looks: Sender<Vec<ToLook>>,
+    ) -> Self {
+        Desk {
+            config,
+            on_event,
+            scope,
+            work,
+            looks,
+            to_look: Vec::new(),
+            jobs: Jobs::default(),
+            servers: Vec::new(),
+            lanes: Vec::new(),
+            lanes_opened: 0,
+            waiting: BinaryHeap::new(),
+            names: HashSet::new(),
+            hasher: RandomState::new(),
+            count: 0,
+            started: Instant::now(),
+            last_failure: None,
+            announced: None,
+            failed: None,
+        }
+    }
+
+    /// Every job ends with this failure from now on.
+    pub(super) fn give_up(&mut self, error: ClientError) {
+        self.failed.get_or_insert(error);
+    }
+
+    pub(super) fn work(&mut self, reports: Receiver<Report>, to_do: Receiver<Download>) {
+        let mut to_do = Some(to_do);
+        loop {
+            let now = Instant::now();
+            if self.work.whole.is_some_and(|whole| whole.is_over(now)) {
+                self.give_up(ClientError::OutOfTime);
+            }
+            if let Some(error) = self.failed.clone() {
+                self.end_all(&error, |_| true);
+            }
+            self.assign(now);
+            if to_do.is_none() && self.jobs.len() == 0 {
+                return;
+            }
+            let has_room = self.jobs.len() < JOBS_MAX;
+            let more = to_do.as_ref().filter(|_| has_room);
+            let nothing = never();
+            select! {
+                recv(more.unwrap_or(&nothing)) -> download => match download {
+                    Ok(download) => {
+                        self.take(download);
+                        let more = more.into_iter().flat_map(Receiver::try_iter);
+                        for download in more.take(TAKEN_TOGETHER) {
+                            self.take(download);
+                        }
+                    }
+                    Err(_) => to_do = None,
+                },
+                recv(reports) -> report => {
+                    let more = reports.try_iter().take(TAKEN_TOGETHER);
+                    for report in report.into_iter().chain(more) {
+                        self.hear(report);
+                    }
+                }
+                default(self.pause(now)) => {}
+            }
+        }
+    }
+
+    /// How long there is nothing to do but listen. Tells of a pause in which nothing goes on.
+    fn pause(&mut self, now: Instant) -> Duration {
+        let comes_again = self.waiting.peek().map(|Reverse((moment, _))| *moment);
+        let asked_again = self.servers.iter().filter(|server| !server.is_idle());
+        let next = asked_again
+            .filter_map(|server| server.not_before)
+            .chain(comes_again)
+            .filter(|&moment| moment > now)
+            .min();
+        let left = self.work.whole.map(|whole| whole.remaining(now));
+        if let Some(until) = next
+            && self
+                .lanes
+                .iter()
+                .all(|lane| lane.is_connected && lane.asked.is_empty())
+            && self
+                .jobs
+                .select(|job| matches!(job.state, State::Looking | State::Asked))
+                .is_empty()
+            && self.announced.replace(until) != Some(until)
+            && let Some(error) = &self.last_failure
+        {
+            (self.on_event)(Event::Retrying {
+                unfinished: self.jobs.len(),
+                error,
+                pause: until - now,
+            });
+        }
+        let pause = next.map_or(LONGEST_PAUSE, |until| until - now);
+        pause.min(left.unwrap_or(LONGEST_PAUSE))
+    }
+
+    /// A further download is wanted.
+    fn take(&mut self, download: Download) {
+        let index = self.count;
+        self.count += 1;
+        let place = (&download.folder, download.name.as_bytes());
+        if !self.names.insert(self.hasher.hash_one(place)) {
+            let error = ClientError::SameName(download.name);
+            return (self.on_event)(Event::Failed {
+                index,
+                error: &error,
+            });
+        }
+        let known = self
+            .servers
+            .iter()
+            .position(|server| server.address == download.address);
+        let server = known.unwrap_or_else(|| {
+            let is_reached = self.config.retry.before_contact;
+            let server = Server::new(download.address.clone(), is_reached, LANES_MAX);
+            self.servers.push(server);
+            self.servers.len() - 1
+        });
+        let id = self.jobs.add(Job::new(index, download, server));
+        self.look(id);
+    }
+
+    /// Has a hand look at a job's folder.
+    pub(super) fn look(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(id) else {
+            return;
+        };
+        job.state = State::Looking;
+        self.to_look.push(ToLook {
+            id,
+            download: job.download.clone(),
+            wish: job.wish,
+            known: job.have,
+        });
+        if self.to_look.len() >= LOOKED_AT_TOGETHER {
+            self.hand_out();
+        }
+    }
+
+    fn hand_out(&mut self) {
+        if !self.to_look.is_empty() {
+            // The hands are there as long as this is.
+            let _ = self.looks.send(std::mem::take(&mut self.to_look));
+        }
+    }
+
+    /// Gives everybody as much to do as there is.
+    fn assign(&mut self, now: Instant) {
+        while let Some(&Reverse((moment, id))) = self.waiting.peek()
+            && moment <= now
+        {
+            self.waiting.pop();
+            self.look(id);
+        }
+        self.hand_out();
+        for number in 0..self.servers.len() {
+            if let Some(error) = self.servers[number].given_up.clone() {
+                self.end_all(&error, |job| {
+                    job.server == number && matches!(job.state, State::Ready(_) | State::Waiting)
+                });
+            }
+            self.ask(number);
+            self.open_lane(number, now);
+        }
+        self.lanes.iter_mut().for_each(Lane::send);
+    }
+
+    /// Gives a server's connections what is to be asked.
+    fn ask(&mut self, number: usize) {
+        loop {
+            let with_room = self
+                .lanes
+                .iter_mut()
+                .filter(|lane| lane.server == number && lane.has_room());
+            let Some(lane) = with_room.min_by_key(|lane| (lane.expected, lane.asked.len())) else {
+                return;
+            };
+            let Some((id, expected)) = self.servers[number].next() else {
+                return;
+            };
+            let Some(job) = self.jobs.get(id) else {
+                continue;
+            };
+            if let State::Ready(to_ask) = std::mem::replace(&mut job.state, State::Asked) {
+                job.attempts += 1;
+                job.continued = to_ask.question.offset > 0;
+                job.was_fresh |= to_ask.question.fresh;
+                let download = job.download.clone();
+                let ask = Ask {
+                    id,
+                    download,
+                    to_ask,
+                };
+                lane.give(ask, expected);
+            }
+        }
+    }
+
+    fn open_lane(&mut self, number: usize, now: Instant) {
+        let of_server = || self.lanes.iter().filter(|lane| lane.server == number);
+        let (open, is_connecting) = (
+            of_server().count(),
+            of_server().any(|lane| !lane.is_connected),
+        );
+        let has_room = of_server().any(Lane::has_room);
+        let server = &self.servers[number];
+        if is_connecting
+            || has_room
+            || self.lanes.len() >= ALL_LANES_MAX
+            || !server.wants_lane(open, now)
+        {
+            return;
+        }
+        self.lanes_opened += 1;
+        let id = self.lanes_opened;
+        let address = server.address.clone();
+        match Lane::open(id, number, address, self.work.clone(), self.scope) {
+            Ok(lane) => self.lanes.push(lane),
+            Err(error) if open == 0 => self.servers[number].given_up = Some(error),
+            Err(_) => self.servers[number].lanes_max = open,
+        }
+    }
+
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::Looked(looked) => {
+                for (id, decision) in looked {
+                    self.take_decision(id, decision);
+                }
+            }
+            Report::Connected(lane) => {
+                if let Some(lane) = self.lanes.iter_mut().find(|open| open.id == lane) {
+                    lane.is_connected = true;
+                    self.servers[lane.server].is_reached = true;
+                }
+            }
+            Report::Answered { lane, count } => {
+                if let Some(lane) = self.lanes.iter_mut().find(|open| open.id == lane) {
+                    for _ in 0..count {
+                        lane.answered();
+                    }
+                }
+            }
+            Report::Hashing {
+                id,
+                done,
+                total_size,
+            } => {
+                if let Some(Job { index, .. }) = self.jobs.get(id) {
+                    (self.on_event)(Event::ServerHashing {
+                        index: *index,
+                        done,
+                        total_size,
+                    });
+                }
+            }
+            Report::Began {
+                id,
+                total_size,
+                resumed_from,
+            } => {
+                if let Some(job) = self.jobs.get(id) {
+                    // What is there from now on is of the content that the server has.
+                    job.wish = Wish::default();
+                    let index = job.index;
+                    self.expect(id, total_size - resumed_from);
+                    (self.on_event)(Event::Began {
+                        index,
+                        total_size,
+                        resumed_from,
+                    });
+                }
+            }
+            Report::Received { id, bytes, left } => {
+                if let Some(job) = self.jobs.get(id) {
+                    let index = job.index;
+                    self.expect(id, left);
+                    (self.on_event)(Event::Received { index, bytes });
+                }
+            }
+            Report::Matched(id) => {
+                let Some(job) = self.jobs.get(id) else {
+                    return;
+                };
+                // It was asked because of what is here.
+                if let Some(have) = job.have {
+                    let placed = have.identical(&job.download);
+                    self.end(id, Ok(placed));
+                }
+            }
+            Report::Finished { id, outcome } => match outcome {
+                Ok(placed) => self.end(id, Ok(placed)),
+                Err(error) => self.take_failure(id, error),
+            },
+            Report::Ended { lane, end } => self.lane_ended(lane, end),
+        }
+    }
+
+    fn expect(&mut self, id: JobId, bytes: u64) {
+        for lane in &mut self.lanes {
+            lane.expect(id, bytes);
+        }
+    }
+
+    fn take_decision(&mut self, id: JobId, decision: Result<Decision, ClientError>) {
+        let Some(job) = self.jobs.get(id) else {
+            return;
+        };
+        match decision {
+            Ok(Decision::Finished(placed)) => self.end(id, Ok(placed)),
+            Ok(Decision::Ask {
+                to_ask, existing, ..
+            }) => {
+                job.have = existing;
+                job.state = State::Ready(to_ask);
+                let (index, server) = (job.index, job.server);
+                self.servers[server].add(id, index, EXPECTED_BYTES_UNKNOWN);
+            }
+            Err(error) => self.end(id, Err(error)),
+        }
+    }
+}
+
+/// Jobs at once; what is wanted beyond that waits where it comes from.
+const JOBS_MAX: usize = 4_096;
+const TAKEN_TOGETHER: usize = 256;
+const LOOKED_AT_TOGETHER: usize = 32;
+/// Connections to one server, and to all.
+const LANES_MAX: usize = 4;
+const ALL_LANES_MAX: usize = 16;
+/// What is expected of a file whose size nobody has told.
+const EXPECTED_BYTES_UNKNOWN: u64 = 64 * 1024;
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);

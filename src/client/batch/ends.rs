@@ -1,0 +1,180 @@
+//! How attempts, connections and jobs end, and what follows from that.
+
+use crate::client::batch::desk::Desk;
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+
+use crate::client::batch::jobs::{Job, JobId, State};
+use crate::client::batch::lane::LaneId;
+use crate::client::batch::placing::Placed;
+use crate::client::batch::report::LaneEnd;
+use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
+use crate::client::retry::{Verdict, judge, pause};
+use crate::client::{ClientError, Downloaded, Event};
+
+impl Desk<'_, '_, '_, '_> {
+    /// A failure of one job alone.
+    pub(super) fn take_failure(&mut self, id: JobId, error: ClientError) {
+        let Some(job) = self.jobs.get(id) else {
+            return;
+        };
+        match judge(&error, job.continued, job.was_fresh) {
+            Verdict::AskFresh => {
+                // What was received is thrown away.
+                job.furthest = 0;
+                job.wish.fresh = true;
+                self.look(id);
+            }
+            Verdict::AskWhole => {
+                job.wish.whole = true;
+                self.look(id);
+            }
+            Verdict::MayPass(retry_after) if job.failures < self.config.retry.retries_max => {
+                job.failures += 1;
+                let pause = pause(&self.config.retry, job.failures, retry_after);
+                if self.is_too_late(pause) {
+                    return self.end(id, Err(error));
+                }
+                if let Some(job) = self.jobs.get(id) {
+                    job.state = State::Waiting;
+                }
+                self.waiting.push(Reverse((Instant::now() + pause, id)));
+                self.last_failure = Some(error);
+            }
+            Verdict::MayPass(_) | Verdict::Final => self.end(id, Err(error)),
+        }
+    }
+
+    pub(super) fn lane_ended(&mut self, id: LaneId, end: LaneEnd) {
+        let Some(at) = self.lanes.iter().position(|lane| lane.id == id) else {
+            return;
+        };
+        let lane = self.lanes.remove(at);
+        let others = self
+            .lanes
+            .iter()
+            .filter(|other| other.server == lane.server);
+        let others = others.count();
+        let mut unanswered = lane.asked;
+        match end {
+            LaneEnd::Left => {}
+            LaneEnd::Unconnected(error) => {
+                let server = &mut self.servers[lane.server];
+                if others > 0 {
+                    // Such as a server that takes only so many from one address.
+                    server.lanes_max = others;
+                } else if server.is_reached {
+                    self.server_failed(lane.server, error);
+                } else {
+                    server.given_up = Some(error);
+                }
+            }
+            LaneEnd::Lost { error, bytes } => {
+                if let Some((lost, _)) = unanswered.pop_front() {
+                    self.lost(lost, &error, bytes);
+                }
+                let server = &mut self.servers[lane.server];
+                if !matches!(error, ClientError::Protocol(_)) {
+                    self.server_failed(lane.server, error);
+                } else if server.has_progress {
+                    (server.has_progress, server.violations) = (false, 1);
+                } else {
+                    server.violations += 1;
+                    if server.violations >= VIOLATIONS_MAX {
+                        // Such as one of another protocol.
+                        server.given_up = Some(error);
+                    }
+                }
+            }
+        }
+        // For no fault of their own.
+        for (id, _) in unanswered {
+            self.look(id);
+        }
+    }
+
+    /// The connection failed while the answer for this job was read.
+    fn lost(&mut self, id: JobId, error: &ClientError, bytes: u64) {
+        let Some(job) = self.jobs.get(id) else {
+            return;
+        };
+        let gained = job.note_bytes(bytes);
+        let server = &mut self.servers[job.server];
+        server.has_progress |= gained >= RETRY_PROGRESS_BYTES_MIN;
+        if judge(error, job.continued, job.was_fresh) == Verdict::Final {
+            return self.end_without_progress(id, Err(error.clone()));
+        }
+        self.look(id);
+    }
+
+    /// A connection failed in a way that may pass.
+    fn server_failed(&mut self, number: usize, error: ClientError) {
+        let server = &mut self.servers[number];
+        // After progress this failure is the first again, and not none at all: whoever wants
+        // no retries gets none.
+        server.failures = if server.has_progress {
+            1
+        } else {
+            server.failures + 1
+        };
+        server.has_progress = false;
+        let (failures, policy) = (server.failures, &self.config.retry);
+        let pause = pause(policy, failures, None);
+        if failures > policy.retries_max || self.is_too_late(pause) {
+            self.servers[number].given_up = Some(error);
+            return;
+        }
+        self.servers[number].not_before = Some(Instant::now() + pause);
+        self.last_failure = Some(error);
+    }
+
+    fn is_too_late(&self, pause: Duration) -> bool {
+        let time_max = self.config.retry.time_max;
+        time_max.is_some_and(|max| self.started.elapsed().saturating_add(pause) > max)
+    }
+
+    pub(super) fn end_all(&mut self, error: &ClientError, fits: impl Fn(&Job) -> bool) {
+        for id in self.jobs.select(fits) {
+            self.end_without_progress(id, Err(error.clone()));
+        }
+    }
+
+    /// A job has its end, by an answer of its server or without any.
+    pub(super) fn end(&mut self, id: JobId, outcome: Result<Placed, ClientError>) {
+        if let Some(job) = self.jobs.get(id) {
+            self.servers[job.server].has_progress = true;
+        }
+        self.end_without_progress(id, outcome);
+    }
+
+    fn end_without_progress(&mut self, id: JobId, outcome: Result<Placed, ClientError>) {
+        let Some(job) = self.jobs.remove(id) else {
+            return;
+        };
+        let index = job.index;
+        match outcome {
+            Ok(placed) => {
+                let downloaded = Downloaded {
+                    name: Some(placed.name),
+                    total_size: placed.total_size,
+                    md5: placed.md5,
+                    action: placed.action,
+                    elapsed: job.begun.elapsed(),
+                    attempts: job.attempts,
+                    exit_status: None,
+                };
+                (self.on_event)(Event::Done {
+                    index,
+                    downloaded: &downloaded,
+                });
+            }
+            Err(error) => (self.on_event)(Event::Failed {
+                index,
+                error: &error,
+            }),
+        }
+    }
+}
+
+/// Files that a server may spoil, one after the other, before nothing is asked of it any more.
+const VIOLATIONS_MAX: u32 = 4;
