@@ -3,6 +3,7 @@
 mod arguments;
 mod exec;
 mod failure;
+mod filter;
 mod fitting;
 mod help;
 mod input;

@@ -13,6 +13,7 @@ mod crates;
 mod drain;
 mod fetching;
 mod files;
+mod filters;
 mod frames;
 mod hostile;
 mod index;

@@ -8,6 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
 
+use super::filter::TypedRules;
 use super::help;
 use crate::cli::terminal::ColorChoice;
 use crate::cli::values::parse_limit;
@@ -57,6 +58,8 @@ pub(super) struct Typed {
     /// With --list: what is in the folders below, too
     #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) recursive: bool,
+    #[command(flatten, next_help_heading = WHAT)]
+    pub(super) rules: TypedRules,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "exec", "spool"], help_heading = WHAT)]
     pub(super) dry_run: bool,

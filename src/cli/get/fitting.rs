@@ -48,5 +48,6 @@ impl Typed {
         if unfit("recursive", !lists) {
             self.recursive = false;
         }
+        self.rules.forget(|option| unfit(option, !lists));
     }
 }

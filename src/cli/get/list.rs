@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use super::arguments::ListStyle;
 use super::failure::{classify, hint, sentence};
+use super::filter::{Filter, Selection};
 use super::meaning::ListOrder;
 use crate::cli::terminal::tell;
 use crate::cli::{ExitCode, visible};
@@ -18,10 +19,11 @@ pub(super) fn list(order: &ListOrder) -> ExitCode {
         output: BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock()),
         verbose: order.verbose,
         quiet: order.quiet,
+        filter: &order.filter,
         failures: Failures::default(),
     };
-    for folder in &order.folders {
-        match lister.show(folder, &order.config) {
+    for (folder, selection) in &order.folders {
+        match lister.show(folder, selection, &order.config) {
             Ok(()) => {}
             // The reader of our output has seen enough: that is its right, and no news.
             Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -43,16 +45,22 @@ pub(super) fn list(order: &ListOrder) -> ExitCode {
     lister.failures.code()
 }
 
-struct Lister<W: Write> {
+struct Lister<'a, W: Write> {
     style: ListStyle,
     output: W,
     verbose: bool,
     quiet: bool,
+    filter: &'a Filter,
     failures: Failures,
 }
 
-impl<W: Write> Lister<W> {
-    fn show(&mut self, folder: &Folder, config: &ClientConfig) -> Result<(), ClientError> {
+impl<W: Write> Lister<'_, W> {
+    fn show(
+        &mut self,
+        folder: &Folder,
+        selection: &Selection,
+        config: &ClientConfig,
+    ) -> Result<(), ClientError> {
         let mut listing = Listing::new(folder.clone(), config);
         let verbose = self.verbose;
         let mut on_event = |event: Event<'_>| {
@@ -66,10 +74,19 @@ impl<W: Write> Lister<W> {
                 ));
             }
         };
-        let mut hidden = 0;
+        let (mut hidden, mut is_found) = (0, false);
         while let Some(page) = listing.next_page(&mut on_event)? {
             hidden += page.hidden;
             for entry in &page.entries {
+                let name = name_below(&folder.path, &entry.path);
+                let is_folder = entry.kind == ObjectKind::Directory;
+                if !selection.admits(name, is_folder) {
+                    continue;
+                }
+                is_found = true;
+                if !self.filter.admits(name, is_folder) {
+                    continue;
+                }
                 self.write(folder, entry).map_err(output_error)?;
                 if let Some(error) = &entry.error {
                     self.take_failure(folder, entry, error);
@@ -77,6 +94,11 @@ impl<W: Write> Lister<W> {
             }
             // Whoever reads along sees a page when it is there.
             self.output.flush().map_err(output_error)?;
+        }
+        if let Some(pattern) = selection.written().filter(|_| !is_found) {
+            let sentence = format!("nothing matches {}", visible(pattern));
+            self.complain(&folder.address, &folder.path, &sentence);
+            self.failures.add(ExitCode::NotFound);
         }
         if hidden > 0 && !self.quiet {
             let entries = if hidden == 1 {

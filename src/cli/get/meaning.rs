@@ -9,6 +9,7 @@ use std::path::Path;
 use clap_complete::Shell;
 
 use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists, TypedSync};
+use super::filter::{Filter, Selection};
 use super::help;
 use super::listed::{self, Complaint};
 use super::no_order::NoOrder;
@@ -36,7 +37,9 @@ pub(super) enum Meaning {
 
 /// Listings to show.
 pub(super) struct ListOrder {
-    pub(super) folders: Vec<Folder>,
+    /// Each folder, with what of it is meant.
+    pub(super) folders: Vec<(Folder, Selection)>,
+    pub(super) filter: Filter,
     pub(super) style: ListStyle,
     pub(super) config: ClientConfig,
     pub(super) quiet: bool,
@@ -105,12 +108,20 @@ impl Typed {
             return Ok(Meaning::Completions(shell));
         }
         if let Some(style) = self.list {
-            let order = self.list_order(style).map_err(NoOrder::Meaningless)?;
-            return Ok(Meaning::List(order));
+            let filter = self.rules.read()?;
+            let order = self.list_order(style, filter);
+            return Ok(Meaning::List(order.map_err(NoOrder::Meaningless)?));
         }
-        if self.recursive {
-            let sentence = "--recursive goes with --list";
-            return Err(NoOrder::Meaningless(sentence.to_owned()));
+        for (options, given) in [
+            ("--recursive goes", self.recursive),
+            (
+                "--include, --exclude and --exclude-from go",
+                !self.rules.read()?.is_empty(),
+            ),
+        ] {
+            if given {
+                return Err(NoOrder::Meaningless(format!("{options} with --list")));
+            }
         }
         let (destination, complaints) = match &self.input_file {
             Some(list) => listed::read(list, &self)?,
@@ -170,7 +181,7 @@ impl Typed {
         }
     }
 
-    fn list_order(&self, style: ListStyle) -> Result<ListOrder, String> {
+    fn list_order(&self, style: ListStyle, filter: Filter) -> Result<ListOrder, String> {
         for (flag, given) in [
             ("--output", self.output.is_some()),
             ("--dir", self.dir.is_some()),
@@ -188,19 +199,29 @@ impl Typed {
         };
         let folders = self.sources.iter().map(|source| {
             let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
+            let shown = || shown(source);
+            // In a URL every name can be written without a sign.
+            let split = if is_url(source) {
+                Selection::everything(&location.path, self.recursive)
+            } else {
+                Selection::split(&location.path, self.recursive)
+                    .map_err(|error| format!("{}: {error}", shown()))?
+            };
             // A folder may be named with the slash that it is shown with.
-            let path = location.path.strip_suffix(b"/").unwrap_or(&location.path);
+            let path = split.path.strip_suffix(b"/").unwrap_or(split.path);
             let path =
-                ResourcePath::parse(path).map_err(|error| format!("{}: {error}", shown(source)))?;
-            Ok(Folder {
+                ResourcePath::parse(path).map_err(|error| format!("{}: {error}", shown()))?;
+            let folder = Folder {
                 address: location.address,
                 path,
-                recursive: self.recursive,
+                recursive: split.is_deep,
                 digests: style == ListStyle::Md5sum,
-            })
+            };
+            Ok((folder, split.selection))
         });
         Ok(ListOrder {
             folders: folders.collect::<Result<_, String>>()?,
+            filter,
             style,
             config: self.config(),
             quiet: self.quiet,

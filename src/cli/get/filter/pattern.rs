@@ -1,0 +1,424 @@
+//! Patterns of paths, over bytes: `*`, `**`, `?` and `[...]`, as rsync(1) and gitignore(5) agree
+//! on them.
+
+/// A pattern. `*` is any number of characters and `?` is one, neither of them `/`; `[a-z]` is
+/// one of a class, `[!a-z]` one of none; `**` as a whole part is any number of folders; `\`
+/// takes the meaning of what follows. A character is one of UTF-8, or a byte that is none.
+/// Without a `/` in front it may begin in any folder; with one behind it is for folders only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli::get) struct Pattern {
+    parts: Vec<Part>,
+    only_folders: bool,
+}
+
+/// Why text is no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::cli::get) enum PatternError {
+    /// Nothing between the slashes.
+    #[error("pattern has an empty part")]
+    EmptyPart,
+    /// `.` or `..`, which no path has.
+    #[error("pattern has a part that is . or ..")]
+    DotPart,
+    /// A class that does not end in its part.
+    #[error("pattern has [ without ]; [[] stands for the bracket itself")]
+    OpenClass,
+    /// `[z-a]`, or a class of POSIX such as `[[:alpha:]]`.
+    #[error("pattern has a class that is none; write [a-z] or [!a-z]")]
+    BadClass,
+    /// A backslash at the end.
+    #[error("pattern has \\ before nothing; \\\\ stands for the backslash itself")]
+    OpenEscape,
+    /// `!` in front, which means the opposite elsewhere.
+    #[error(
+        "pattern begins with !; what is to be kept goes with --include, and \\! is the mark itself"
+    )]
+    Negated,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    /// `**`: any number of folders, or none.
+    Folders,
+    Name(Vec<Token>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    /// `*`.
+    Any,
+    /// `?`.
+    One,
+    Exactly(Character),
+    /// The ends of each range, both within.
+    Class {
+        negated: bool,
+        ranges: Vec<(Character, Character)>,
+    },
+}
+
+/// A character of UTF-8, or a byte that belongs to none, which is more than all of these.
+type Character = u32;
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub(in crate::cli::get) fn parse(text: &[u8]) -> Result<Pattern, PatternError> {
+        if text.starts_with(b"!") {
+            return Err(PatternError::Negated);
+        }
+        let (text, only_folders) = match text.strip_suffix(b"/") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        let mut parts = Vec::new();
+        let text = match text.strip_prefix(b"/") {
+            Some(text) => text,
+            None => {
+                parts.push(Part::Folders);
+                text
+            }
+        };
+        for part in text.split(|&byte| byte == b'/') {
+            parts.push(match part {
+                b"" => return Err(PatternError::EmptyPart),
+                b"." | b".." => return Err(PatternError::DotPart),
+                b"**" => Part::Folders,
+                name => Part::Name(read_name(name)?),
+            });
+        }
+        if parts.last() == Some(&Part::Folders) {
+            // What is in a folder, and not the folder itself.
+            parts.push(Part::Name(vec![Token::Any]));
+        }
+        Ok(Pattern {
+            parts,
+            only_folders,
+        })
+    }
+
+    /// Whether a path, parts between slashes, is one of those that are meant.
+    pub(in crate::cli::get) fn matches(&self, path: &[u8], is_folder: bool) -> bool {
+        (is_folder || !self.only_folders)
+            && fits(
+                &self.parts,
+                path.split(|&byte| byte == b'/'),
+                |part| matches!(part, Part::Folders),
+                |part, name| match part {
+                    Part::Folders => false,
+                    Part::Name(tokens) => name_fits(tokens, name),
+                },
+            )
+    }
+
+    /// Whether paths of more than one part may match.
+    pub(in crate::cli::get) fn reaches_below(&self) -> bool {
+        self.parts.len() > 1
+    }
+}
+
+/// Whether the items are those of a pattern, some elements of which stand for any number of
+/// items. Only the last of these is ever tried anew, since those before it have found the
+/// earliest place, and nothing is won by a later one: the time is at most the product of both
+/// lengths.
+fn fits<P, I: Iterator + Clone>(
+    pattern: &[P],
+    mut items: I,
+    is_any: impl Fn(&P) -> bool,
+    is_one: impl Fn(&P, &I::Item) -> bool,
+) -> bool {
+    let mut at = 0;
+    let mut retry: Option<(usize, I)> = None;
+    loop {
+        if pattern.get(at).is_some_and(&is_any) {
+            at += 1;
+            retry = Some((at, items.clone()));
+            continue;
+        }
+        let mut rest = items.clone();
+        match (pattern.get(at), rest.next()) {
+            (None, None) => return true,
+            (Some(element), Some(item)) if is_one(element, &item) => {
+                at += 1;
+                items = rest;
+                continue;
+            }
+            (_, None) => return false,
+            (None | Some(_), Some(_)) => {}
+        }
+        let Some((behind, from)) = &mut retry else {
+            return false;
+        };
+        from.next();
+        (at, items) = (*behind, from.clone());
+    }
+}
+
+fn name_fits(tokens: &[Token], name: &[u8]) -> bool {
+    fits(
+        tokens,
+        Characters(name),
+        |token| *token == Token::Any,
+        |token, character| match token {
+            Token::Any => false,
+            Token::One => true,
+            Token::Exactly(wanted) => wanted == character,
+            Token::Class { negated, ranges } => {
+                let within =
+                    |(low, high): &(Character, Character)| (*low..=*high).contains(character);
+                ranges.iter().any(within) != *negated
+            }
+        },
+    )
+}
+
+fn read_name(name: &[u8]) -> Result<Vec<Token>, PatternError> {
+    let mut tokens = Vec::new();
+    let mut characters = Characters(name);
+    while let Some(character) = characters.next() {
+        tokens.push(match ascii(character) {
+            // Several are one.
+            b'*' if tokens.last() == Some(&Token::Any) => continue,
+            b'*' => Token::Any,
+            b'?' => Token::One,
+            b'[' => read_class(&mut characters)?,
+            b'\\' => Token::Exactly(characters.next().ok_or(PatternError::OpenEscape)?),
+            _ => Token::Exactly(character),
+        });
+    }
+    Ok(tokens)
+}
+
+/// Reads a class behind its bracket.
+fn read_class(characters: &mut Characters<'_>) -> Result<Token, PatternError> {
+    let negated = matches!(characters.0.first(), Some(b'!' | b'^'));
+    if negated {
+        characters.next();
+    }
+    let mut ranges = Vec::new();
+    loop {
+        let low = characters.next().ok_or(PatternError::OpenClass)?;
+        let low = match ascii(low) {
+            // In front it is one of the class.
+            b']' if !ranges.is_empty() => return Ok(Token::Class { negated, ranges }),
+            b'[' if matches!(characters.0.first(), Some(b':' | b'.' | b'=')) => {
+                return Err(PatternError::BadClass);
+            }
+            b'\\' => characters.next().ok_or(PatternError::OpenClass)?,
+            _ => low,
+        };
+        let high = match characters.0 {
+            [b'-', b']', ..] | [b'-'] => low,
+            [b'-', ..] => {
+                characters.next();
+                let high = characters.next().ok_or(PatternError::OpenClass)?;
+                match ascii(high) {
+                    b'\\' => characters.next().ok_or(PatternError::OpenClass)?,
+                    _ => high,
+                }
+            }
+            _ => low,
+        };
+        if high < low {
+            return Err(PatternError::BadClass);
+        }
+        ranges.push((low, high));
+    }
+}
+
+/// A character as a byte if it is one of ASCII, else 0, which has no meaning.
+fn ascii(character: Character) -> u8 {
+    u8::try_from(character)
+        .ok()
+        .filter(u8::is_ascii)
+        .unwrap_or(0)
+}
+
+/// The characters of bytes.
+#[derive(Clone)]
+struct Characters<'a>(&'a [u8]);
+
+impl Iterator for Characters<'_> {
+    type Item = Character;
+
+    fn next(&mut self) -> Option<Character> {
+        let &first = self.0.first()?;
+        let length = match first {
+            0..0x80 => 1,
+            0x80..0xe0 => 2,
+            0xe0..0xf0 => 3,
+            0xf0.. => 4,
+        };
+        let text = self
+            .0
+            .get(..length)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let (character, length) = match text.and_then(|text| text.chars().next()) {
+            Some(character) => (character.into(), length),
+            None => (BYTES + Character::from(first), 1),
+        };
+        self.0 = &self.0[length..];
+        Some(character)
+    }
+}
+
+/// The first number that is no character.
+const BYTES: Character = char::MAX as Character + 1;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, path: &[u8]) -> bool {
+        let pattern =
+            Pattern::parse(pattern.as_bytes()).unwrap_or_else(|e| panic!("{pattern}: {e}"));
+        pattern.matches(path, false)
+    }
+
+    #[test]
+    fn patterns_match_what_their_signs_say() {
+        for (pattern, yes, no) in [
+            ("a", &["a", "x/a", "x/y/a"][..], &["ab", "a/b", "A", ""][..]),
+            ("/a", &["a"], &["x/a", "a/b"]),
+            ("a/b", &["a/b", "x/a/b"], &["a", "b", "a/b/c", "xa/b"]),
+            ("/a/b", &["a/b"], &["x/a/b"]),
+            ("*", &["a", "a/b", ".x"], &[]),
+            ("/*", &["a"], &["a/b"]),
+            (
+                "*.log",
+                &["a.log", ".log", "x/b.log"],
+                &["a.logs", "a.log/b", "log"],
+            ),
+            (
+                "a*b*c",
+                &["abc", "aXbYc", "abcbc", "abbc"],
+                &["ab", "acb", "abcd"],
+            ),
+            ("/a*/b", &["a/b", "ax/b"], &["a/x/b"]),
+            ("?", &["a", "ü", "🦀", "x/文"], &["ab", "", "ü1"]),
+            ("a?c", &["abc", "aüc"], &["ac", "a/c", "abbc"]),
+            ("[a-c]x", &["ax", "bx", "cx"], &["dx", "x", "[a-c]x"]),
+            ("[!a-c]x", &["dx", "üx"], &["ax", "x"]),
+            ("[^a]", &["b"], &["a"]),
+            ("[]a]", &["]", "a"], &["b"]),
+            ("[!]a]", &["b"], &["]", "a"]),
+            ("[a-]", &["a", "-"], &["b"]),
+            ("[-a]", &["a", "-"], &["b"]),
+            ("[[]1]", &["[1]"], &["1"]),
+            ("[\\]]", &["]"], &["\\"]),
+            ("[ä-ü]", &["ö"], &["o"]),
+            ("\\*", &["*"], &["a", "\\*"]),
+            ("\\a\\\\", &["a\\"], &["a"]),
+            ("{a,b}", &["{a,b}"], &["a"]),
+            ("**", &["a", "a/b"], &[]),
+            ("/a/**", &["a/b", "a/b/c"], &["a", "x/a/b"]),
+            (
+                "/a/**/b",
+                &["a/b", "a/x/b", "a/x/y/b"],
+                &["b", "a/bx", "a/x/y"],
+            ),
+            ("**/a", &["a", "x/y/a"], &["b"]),
+            ("/**/a/**/b", &["a/b", "x/a/a/y/b"], &["a", "b/a"]),
+            ("a**b", &["ab", "axb"], &["a/b"]),
+            ("***", &["a"], &[]),
+        ] {
+            for path in yes {
+                assert!(matches(pattern, path.as_bytes()), "{pattern} {path}");
+            }
+            for path in no {
+                assert!(!matches(pattern, path.as_bytes()), "{pattern} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_characters_each() {
+        assert!(matches("latin-?", b"latin-\xe9"));
+        assert!(!matches("latin-?", b"latin-\xe9\xe9"));
+        assert!(matches("*\u{fffd}*", "a\u{fffd}b".as_bytes()));
+        assert!(!matches("*\u{fffd}*", b"a\xe9b"));
+        let pattern = Pattern::parse(b"[\xe0-\xe9]\xff").unwrap();
+        assert!(pattern.matches(b"\xe5\xff", false) && !pattern.matches(b"\xea\xff", false));
+        // A character cut short, and the longest kind.
+        assert!(matches("??", b"\xe6\x96") && matches("?", "\u{10ffff}".as_bytes()));
+    }
+
+    #[test]
+    fn a_slash_behind_is_for_folders() {
+        let pattern = Pattern::parse(b"a/").unwrap();
+        assert!(pattern.matches(b"a", true) && pattern.matches(b"x/a", true));
+        assert!(!pattern.matches(b"a", false));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        use PatternError::{BadClass, DotPart, EmptyPart, Negated, OpenClass, OpenEscape};
+        for (text, error) in [
+            ("", EmptyPart),
+            ("/", EmptyPart),
+            ("//", EmptyPart),
+            ("a//b", EmptyPart),
+            ("//a", EmptyPart),
+            (".", DotPart),
+            ("../a", DotPart),
+            ("a/.", DotPart),
+            ("[", OpenClass),
+            ("[]", OpenClass),
+            ("[!]", OpenClass),
+            ("[a", OpenClass),
+            ("[a-", OpenClass),
+            ("[a/b]", OpenClass),
+            ("[\\]", OpenClass),
+            ("[z-a]", BadClass),
+            ("[[:alpha:]]", BadClass),
+            ("a\\", OpenEscape),
+            ("!a", Negated),
+        ] {
+            assert_eq!(Pattern::parse(text.as_bytes()), Err(error), "{text}");
+        }
+        assert!(matches("\\!a", b"!a"));
+    }
+
+    #[test]
+    fn no_pattern_takes_long() {
+        let pattern = "*a".repeat(100) + "b";
+        assert!(!matches(&pattern, &[b'a'; 255]));
+        let pattern = "**/a/".repeat(100) + "b";
+        assert!(!matches(&pattern, &b"a/".repeat(255)[..509]));
+    }
+
+    /// The same, in the plainest way there is.
+    fn plainly(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => {
+                (0..=name.len()).any(|skipped| plainly(rest, &name[skipped..]))
+            }
+            ([b'?', rest @ ..], [_, name @ ..]) => plainly(rest, name),
+            ([wanted, rest @ ..], [byte, name @ ..]) => wanted == byte && plainly(rest, name),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_match_as_in_the_plainest_way(pattern in "[ab*?]{1,8}", name in "[ab]{0,8}") {
+            let found = Pattern::parse(format!("/{pattern}").as_bytes());
+            prop_assert_eq!(
+                found.unwrap().matches(name.as_bytes(), false),
+                plainly(pattern.as_bytes(), name.as_bytes())
+            );
+        }
+
+        #[test]
+        fn nothing_that_is_typed_panics(text in proptest::collection::vec(any::<u8>(), 0..20), path in proptest::collection::vec(any::<u8>(), 0..20)) {
+            if let Ok(pattern) = Pattern::parse(&text) {
+                pattern.matches(&path, true);
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! `--include`, `--exclude` and `--exclude-from` as they were typed: one list of rules, in the
+//! order of the command line.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, stdin};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use super::{Filter, Pattern};
+use crate::cli::get::no_order::NoOrder;
+use crate::cli::terminal::shown;
+
+/// What was typed, in its order.
+#[derive(Debug, Default)]
+pub(in crate::cli::get) struct TypedRules {
+    rules: Vec<(Kind, OsString)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Include,
+    Exclude,
+    ExcludeFrom,
+}
+
+impl TypedRules {
+    /// Forgets the rules of options of which this is true.
+    pub(in crate::cli::get) fn forget(&mut self, is_unfit: impl Fn(&'static str) -> bool) {
+        self.rules.retain(|(kind, _)| !is_unfit(kind.id()));
+    }
+
+    /// Reads the patterns, and the files of patterns.
+    ///
+    /// # Errors
+    /// A pattern is none, or a file cannot be read.
+    pub(in crate::cli::get) fn read(&self) -> Result<Filter, NoOrder> {
+        let mut filter = Filter::default();
+        for (kind, word) in &self.rules {
+            if *kind == Kind::ExcludeFrom {
+                exclude_from(word, &mut filter)?;
+                continue;
+            }
+            let pattern = Pattern::parse(word.as_bytes()).map_err(|error| {
+                let (id, word) = (kind.id(), shown(word));
+                NoOrder::Meaningless(format!("--{id} {word}: {error}"))
+            })?;
+            filter.push(*kind == Kind::Include, pattern);
+        }
+        Ok(filter)
+    }
+}
+
+/// A pattern a line; `#` begins a comment.
+fn exclude_from(file: &OsStr, filter: &mut Filter) -> Result<(), NoOrder> {
+    let text = read_whole(file)
+        .map_err(|error| NoOrder::Unreadable(format!("cannot read {}: {error}", shown(file))))?;
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        let pattern = Pattern::parse(line).map_err(|error| {
+            NoOrder::Meaningless(format!("{}:{}: {error}", shown(file), number + 1))
+        })?;
+        filter.push(false, pattern);
+    }
+    Ok(())
+}
+
+fn read_whole(file: &OsStr) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let reader: &mut dyn Read = if file == "-" {
+        &mut stdin().lock()
+    } else {
+        &mut File::open(file)?
+    };
+    reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let sentence = format!("it is over {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, sentence));
+    }
+    Ok(text)
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::Include, Kind::Exclude, Kind::ExcludeFrom];
+
+    fn id(self) -> &'static str {
+        match self {
+            Kind::Include => "include",
+            Kind::Exclude => "exclude",
+            Kind::ExcludeFrom => "exclude-from",
+        }
+    }
+
+    fn arg(self) -> Arg {
+        let (value, help) = match self {
+            Kind::Include => (
+                "GLOB",
+                "Keep what matches, by the first of these options that does: *, ?, [a-z], ** for folders, \
+                 a / in front for the top alone, a / behind for folders only; with no --exclude nothing \
+                 else is kept",
+            ),
+            Kind::Exclude => (
+                "GLOB",
+                "Leave out what matches, of a folder with all that is in it",
+            ),
+            Kind::ExcludeFrom => (
+                "FILE",
+                "Leave out what matches one of the patterns in a file, one a line; # begins a comment",
+            ),
+        };
+        Arg::new(self.id())
+            .long(self.id())
+            .value_name(value)
+            .help(help)
+            .action(ArgAction::Append)
+            .value_parser(ValueParser::os_string())
+    }
+}
+
+impl Args for TypedRules {
+    fn augment_args(command: Command) -> Command {
+        command.args(Kind::ALL.map(Kind::arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        TypedRules::augment_args(command)
+    }
+}
+
+impl FromArgMatches for TypedRules {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<TypedRules, clap::Error> {
+        let mut rules = Vec::new();
+        for kind in Kind::ALL {
+            let places = matches.indices_of(kind.id()).into_iter().flatten();
+            let words = matches
+                .get_many::<OsString>(kind.id())
+                .into_iter()
+                .flatten();
+            rules.extend(
+                places
+                    .zip(words)
+                    .map(|(place, word)| (place, kind, word.clone())),
+            );
+        }
+        rules.sort_by_key(|(place, ..)| *place);
+        let rules = rules.into_iter().map(|(_, kind, word)| (kind, word));
+        Ok(TypedRules {
+            rules: rules.collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = TypedRules::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The longest file of patterns: they are compared with every entry.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(arguments: &[&str]) -> TypedRules {
+        let command = TypedRules::augment_args(Command::new("x").no_binary_name(true));
+        TypedRules::from_arg_matches(&command.get_matches_from(arguments)).unwrap()
+    }
+
+    #[test]
+    fn rules_keep_the_order_in_which_they_were_typed() {
+        let rules = typed(&[
+            "--exclude",
+            "a",
+            "--include=b",
+            "--exclude-from",
+            "c",
+            "--exclude=d",
+            "--include",
+            "e",
+        ]);
+        let kinds: Vec<_> = rules
+            .rules
+            .iter()
+            .map(|(kind, word)| (kind.id(), word.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                ("exclude", "a"),
+                ("include", "b"),
+                ("exclude-from", "c"),
+                ("exclude", "d"),
+                ("include", "e")
+            ]
+        );
+        assert!(typed(&[]).read().is_ok_and(|filter| filter.is_empty()));
+    }
+
+    #[test]
+    fn a_file_of_patterns_stands_where_it_was_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("patterns");
+        std::fs::write(&file, "\u{feff}# comment\r\n\r\n*.tmp\r\n/b").unwrap();
+        let name = file.to_str().unwrap();
+        let filter = typed(&["--include", "keep.tmp", "--exclude-from", name]).read();
+        let filter = filter.unwrap_or_else(|_| panic!("refused"));
+        let admitted = ["keep.tmp", "a.tmp", "b", "x/b", "# comment"]
+            .map(|it| filter.admits(it.as_bytes(), false));
+        assert_eq!(admitted, [true, false, false, true, true]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("patterns");
+        let name = file.to_str().unwrap();
+        std::fs::write(&file, "a\n\n[b\n").unwrap();
+        let refused = |arguments: &[&str]| match typed(arguments).read() {
+            Err(NoOrder::Meaningless(sentence) | NoOrder::Unreadable(sentence)) => sentence,
+            _ => panic!("{arguments:?} is taken"),
+        };
+        let sentence = refused(&["--exclude-from", name]);
+        assert!(
+            sentence.contains("patterns:3: pattern has [ without ]"),
+            "{sentence}"
+        );
+        let sentence = refused(&["--include", "a//b"]);
+        assert_eq!(sentence, "--include a//b: pattern has an empty part");
+        std::fs::write(&file, vec![b'\n'; FILE_BYTES_MAX as usize + 1]).unwrap();
+        assert!(refused(&["--exclude-from", name]).contains("over 1048576 bytes"));
+        std::fs::write(&file, vec![b'\n'; FILE_BYTES_MAX as usize]).unwrap();
+        assert!(typed(&["--exclude-from", name]).read().is_ok());
+        assert!(refused(&["--exclude-from", "/nothing"]).contains("cannot read /nothing"));
+    }
+}
