@@ -120,7 +120,7 @@ fn evict<H: ConnectionHandler>(
         return false;
     };
     count(&engine.control.counters.evicted);
-    drop(connection);
+    connection.close(&engine.handler);
     engine.slots.release(key);
     true
 }

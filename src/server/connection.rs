@@ -49,6 +49,18 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Closes it. The handler is told of what it was not done with.
+    pub(super) fn close<H>(self, handler: &H)
+    where
+        H: ConnectionHandler<State = S>,
+    {
+        // The socket first: whoever hears of the end finds it ended.
+        drop(self.stream);
+        if let Stage::Serving(state) = self.stage {
+            handler.closed(state);
+        }
+    }
+
     /// Goes on as far as that is possible without waiting.
     pub(super) fn advance<H>(
         &mut self,

@@ -31,6 +31,10 @@ pub trait ConnectionHandler: Send + Sync + 'static {
         turn: Turn<'_>,
     ) -> Disposition;
 
+    /// Told when the engine closes a connection that the handler had not ended: to make room for
+    /// another, or since the server stops.
+    fn closed(&self, _state: Self::State) {}
+
     /// Told once, before connections see [`Turn::draining`].
     fn draining(&self) {}
 }

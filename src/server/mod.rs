@@ -40,6 +40,7 @@ pub use transfer::{
 };
 
 use crate::net::{Address, Listener, raise_descriptor_limit};
+use crate::server::connection::Connection;
 use crate::server::control::{Control, Mode};
 use crate::server::engine::Engine;
 use crate::server::parker::Parker;
@@ -274,7 +275,8 @@ fn stop<H: ConnectionHandler>(engine: &Engine<H>, workers: usize) {
     engine.control.enter(Mode::Stopping);
     engine.control.acceptor_bell.ring();
     engine.control.parker_bell.ring();
-    engine.slots.close_all();
+    let close = |connection: Box<Connection<_>>| connection.close(&engine.handler);
+    engine.slots.close_all(close);
     engine.control.queue.stop(workers);
 }
 

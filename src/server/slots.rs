@@ -293,8 +293,9 @@ impl<C> Slots<C> {
         }
     }
 
-    /// Closes every connection that does not run; those that run are closed by their workers.
-    pub(super) fn close_all(&self) {
+    /// Closes, as `close` does it, every connection that does not run; those that run are closed by
+    /// their workers.
+    pub(super) fn close_all(&self, close: impl Fn(Box<C>)) {
         for key in self.keys() {
             let Some((_, mut seat)) = self.seat(key) else {
                 continue;
@@ -302,7 +303,7 @@ impl<C> Slots<C> {
             match std::mem::replace(&mut seat.place, Place::Free) {
                 Place::Queued(connection) | Place::Parked(connection) => {
                     drop(seat);
-                    drop(connection);
+                    close(connection);
                     self.release(key);
                 }
                 other => seat.place = other,

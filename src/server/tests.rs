@@ -432,3 +432,41 @@ fn a_peer_that_reads_nothing_is_given_up() {
         body.len()
     );
 }
+
+#[test]
+fn a_request_is_reported_when_the_server_closes_its_connection() {
+    for ending in ["stopped", "evicted"] {
+        let store = MemoryStore::new();
+        store.insert("long", noise(32 << 20)).unwrap();
+        store.advance(Duration::from_secs(3600));
+        let limits = TransferLimits {
+            // After a tenth of it a slow reader may be closed to make room.
+            idle_timeout: Duration::from_secs(2),
+            ..TransferLimits::default()
+        };
+        let (server, reports) = serve(store, limits);
+        let slow_reader = || {
+            let mut peer = server.connect();
+            ask(&mut peer, r#"{"filename":"long"}"#);
+            read_header(&mut peer);
+            peer
+        };
+        let crowd: Vec<TcpStream> = match ending {
+            "evicted" => (0..64).map(|_| slow_reader()).collect(),
+            _ => vec![slow_reader()],
+        };
+        if ending == "evicted" {
+            let mut next = server.connect();
+            ask(&mut next, r#"{"op":"hello"}"#);
+            read_header(&mut next);
+        } else {
+            server.handle.stop();
+        }
+        assert_eq!(
+            reports.recv_timeout(PATIENCE),
+            Ok(Outcome::Closed),
+            "{ending}"
+        );
+        drop(crowd);
+    }
+}

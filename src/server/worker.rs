@@ -20,7 +20,7 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
         };
         let mode = engine.control.mode();
         if mode == Mode::Stopping {
-            close(engine, key, connection);
+            close(engine, key, *connection);
             continue;
         }
         let turn = Turn {
@@ -50,30 +50,28 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
                     arm,
                 );
                 if let Err(connection) = parked {
-                    close(engine, key, connection);
+                    close(engine, key, *connection);
                 }
             }
-            Ok(Step::Close) => close(engine, key, connection),
+            Ok(Step::Close) => close(engine, key, *connection),
             Ok(Step::Reset) => {
                 connection.stream.reset_on_close();
-                close(engine, key, connection);
+                close(engine, key, *connection);
             }
             Err(_) => {
                 count(&engine.control.counters.panicked);
                 scratch = engine.handler.scratch();
                 connection.stream.reset_on_close();
-                close(engine, key, connection);
+                // What the handler remembers of it may be half changed.
+                drop(connection);
+                engine.slots.release(key);
             }
         }
     }
 }
 
-fn close<H: ConnectionHandler>(
-    engine: &Engine<H>,
-    key: Key,
-    connection: Box<Connection<H::State>>,
-) {
+fn close<H: ConnectionHandler>(engine: &Engine<H>, key: Key, connection: Connection<H::State>) {
     // Closed before its permit is free: connections never outnumber the permits.
-    drop(connection);
+    connection.close(&engine.handler);
     engine.slots.release(key);
 }

@@ -1,5 +1,6 @@
 //! What a connection remembers, and what a worker has for the one it works on.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,6 +54,17 @@ pub(super) enum Task<O> {
         asked: Asked,
         making: Box<Making<O>>,
     },
+}
+
+impl<O> Task<O> {
+    /// Gives the task up: the request whose end is still to be reported, if there is one.
+    pub(super) fn take_asked(&mut self) -> Option<Asked> {
+        match mem::replace(self, Task::None) {
+            Task::None => None,
+            Task::Send { asked, .. } => asked,
+            Task::Await { asked, .. } | Task::Make { asked, .. } => Some(asked),
+        }
+    }
 }
 
 /// What of a request its answer echoes.

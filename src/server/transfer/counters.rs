@@ -27,7 +27,7 @@ pub struct TransferStats {
     pub refused: Vec<(ErrorCode, u64)>,
     /// Answers broken off since the file changed or could not be read.
     pub abandoned: u64,
-    /// Answers that the peer did not take to their end.
+    /// Answers that the peer did not take to their end, or was not given the time to.
     pub cut_off: u64,
     /// Connections that spoke HTTP or TLS.
     pub other_protocol: u64,
@@ -61,7 +61,7 @@ impl TransferCounters {
                 &self.refused[at.unwrap_or(0)]
             }
             Outcome::Abandoned => &self.abandoned,
-            Outcome::CutOff => &self.cut_off,
+            Outcome::CutOff | Outcome::Closed => &self.cut_off,
             Outcome::OtherProtocol => &self.other_protocol,
         };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -66,8 +66,8 @@ impl<S: Store> Exchange<'_, S> {
                     }
                 }
                 let until = Deadline::after(now, Wait::Hashing, PROGRESS_INTERVAL);
-                let blocked = self.flush();
                 self.state.task = Task::Await { asked, awaited };
+                let blocked = self.flush();
                 let rest = Rest {
                     interest: Interest::Nothing,
                     until,

@@ -10,7 +10,7 @@ use crate::server::transfer::conversation::{Asked, Conversation, Desk, Reply, Ta
 use crate::server::transfer::hello::hello;
 use crate::server::transfer::inbox::{Arrival, Incoming};
 use crate::server::transfer::reply::{HTTP_ANSWER, TLS_ANSWER, refuse, shutting_down};
-use crate::server::transfer::{Outcome, Report, TransferHandler, TransferLimits};
+use crate::server::transfer::{Outcome, TransferHandler, TransferLimits};
 use crate::store::Store;
 use crate::wire::{Action, ErrorCode, ReceivedRequest, Refusal};
 
@@ -288,11 +288,8 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     pub(super) fn lose_task(&mut self, outcome: Outcome) {
-        match mem::replace(&mut self.state.task, Task::None) {
-            Task::None => {}
-            Task::Send { asked, .. } => self.report_end(asked, outcome),
-            Task::Await { asked, .. } | Task::Make { asked, .. } => self.report(&asked, outcome),
-        }
+        let asked = self.state.task.take_asked();
+        self.report_end(asked, outcome);
     }
 
     pub(super) fn report_end(&mut self, asked: Option<Asked>, outcome: Outcome) {
@@ -302,21 +299,8 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     pub(super) fn report(&mut self, asked: &Asked, outcome: Outcome) {
-        let now = Instant::now();
-        self.state.inbox.answered(now);
-        self.handler.counters.count(outcome);
-        if let Some(observer) = &self.handler.observer {
-            let took = now.saturating_duration_since(asked.since);
-            observer(&Report {
-                peer: self.state.peer,
-                op: asked.op,
-                name: &asked.name,
-                md5: asked.md5,
-                exit_status: asked.exit_status,
-                outcome,
-                took,
-            });
-        }
+        self.state.inbox.answered(Instant::now());
+        self.handler.report(self.state.peer, asked, outcome);
     }
 }
 

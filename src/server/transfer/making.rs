@@ -145,8 +145,8 @@ impl<S: Store> Exchange<'_, S> {
             Work::Output => Wait::Command,
         };
         let until = Deadline::after(now, wait, PROGRESS_INTERVAL);
-        let blocked = self.flush();
         self.state.task = Task::Make { asked, making };
+        let blocked = self.flush();
         let rest = Rest {
             interest: Interest::Nothing,
             until,

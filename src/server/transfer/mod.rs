@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use crate::net::{Pace, Peer, Stream};
 use crate::server::handler::{ConnectionHandler, Disposition, Turn};
 use crate::server::published::Published;
+use crate::server::transfer::conversation::Asked;
 pub use crate::server::transfer::conversation::{Conversation, Desk};
 pub use crate::server::transfer::counters::{TransferCounters, TransferStats};
 use crate::server::transfer::exchange::Exchange;
@@ -83,6 +84,9 @@ pub enum Outcome {
     Abandoned,
     /// The peer was gone, or too slow, before the last byte.
     CutOff,
+    /// The server closed the connection before the last byte, to make room for another or since it
+    /// stopped.
+    Closed,
     /// Not this protocol: HTTP or TLS.
     OtherProtocol,
 }
@@ -147,6 +151,23 @@ impl<S: Store> TransferHandler<S> {
     }
 }
 
+impl<S: Store> TransferHandler<S> {
+    fn report(&self, peer: Peer, asked: &Asked, outcome: Outcome) {
+        self.counters.count(outcome);
+        if let Some(observer) = &self.observer {
+            observer(&Report {
+                peer,
+                op: asked.op,
+                name: &asked.name,
+                md5: asked.md5,
+                exit_status: asked.exit_status,
+                outcome,
+                took: asked.since.elapsed(),
+            });
+        }
+    }
+}
+
 impl<S: Store> ConnectionHandler for TransferHandler<S> {
     type State = Conversation<S::Object>;
     type Scratch = Desk<S::Object>;
@@ -178,6 +199,12 @@ impl<S: Store> ConnectionHandler for TransferHandler<S> {
             socket_empty: false,
         }
         .run()
+    }
+
+    fn closed(&self, mut state: Conversation<S::Object>) {
+        if let Some(asked) = state.task.take_asked() {
+            self.report(state.peer, &asked, Outcome::Closed);
+        }
     }
 
     fn draining(&self) {

@@ -76,7 +76,10 @@ impl<S: Store> Exchange<'_, S> {
             Err(rest) => return Some(rest),
         };
         match self.desk.output.flush(self.stream, allowed) {
-            Err(_) => Some(Disposition::Close(Ending::Silent)),
+            Err(_) => {
+                self.lose_task(Outcome::CutOff);
+                Some(Disposition::Close(Ending::Silent))
+            }
             Ok(Flow::Through(count)) => {
                 self.sent(count);
                 None
