@@ -42,7 +42,7 @@ pub(super) fn write_page(command: Command, manual: &Manual) -> io::Result<()> {
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text([roman(
         "Each option has a variable, which counts where the command line does not say otherwise; \
-         an empty one does not count.",
+         an empty one does not count, and one that does not apply to a command gives way.",
     )]);
     for arg in command.get_arguments().filter(|arg| is_setting(arg)) {
         roff.control("TP", []);

@@ -119,6 +119,16 @@ fn refuses_each_planted_bad_example() {
             "past the mod.rs of wire",
         ),
         (
+            "src/cli/index.rs",
+            "use crate::cli::serve::Failure;",
+            "index may not name serve",
+        ),
+        (
+            "src/cli/settings/file.rs",
+            "use super::super::get::Typed;",
+            "settings may not name get",
+        ),
+        (
             "src/store/local.rs",
             "use crate::Server;",
             "through the crate root",
@@ -274,6 +284,9 @@ fn accepts_what_is_odd_but_right() {
             "src/cli/get.rs",
             "fn f() { println!(\"x\"); std::process::exit(crate::client::g()) }",
         ),
+        ("src/cli/mod.rs", "pub use self::get::get;"),
+        ("src/cli/serve/beside.rs", "use crate::cli::index::Opened;"),
+        ("src/cli/get/list.rs", "use crate::cli::get::Typed;"),
         (
             "bin/ftget.rs",
             "fn main() -> std::process::ExitCode { ftserve::cli::get() }",
@@ -300,6 +313,7 @@ fn violations(path: &str, text: &str) -> Vec<String> {
             Some((floor, below)) => {
                 paths(&module, &tokens).iter().for_each(|named| {
                     imports(floor, below, named, &mut found);
+                    commands(&module, named, &mut found);
                 });
                 front_door(path, &tokens, &mut found);
                 let end = if is_test_file(path) {
@@ -374,6 +388,22 @@ fn imports(floor: &str, below: &[&str], named: &Named<'_>, found: &mut Found) {
     } else if target != floor && named.parts.len() > 2 && named.parts[1].starts_with(is_lower) {
         let sentence = format!("{} reaches past the mod.rs of {target}", named.text());
         found.push((named.line, sentence));
+    }
+}
+
+/// The commands of the highest floor share what is beside them, which knows none of them.
+fn commands(module: &[&str], named: &Named<'_>, found: &mut Found) {
+    let (["cli", own, ..], ["cli", other, ..]) = (module, &named.parts[..]) else {
+        return;
+    };
+    let is_command = |word: &str| COMMANDS.iter().any(|(command, _)| *command == word);
+    let may = COMMANDS.iter().find(|(command, _)| command == own);
+    let is_allowed = may.is_some_and(|(_, others)| others.contains(other));
+    if is_command(other) && own != other && !is_allowed {
+        found.push((
+            named.line,
+            format!("{own} may not name {other}: {}", named.text()),
+        ));
     }
 }
 
@@ -710,6 +740,8 @@ const FLOORS: [(&str, &[&str]); 7] = [
         &["wire", "digest", "store", "net", "server", "client"],
     ),
 ];
+/// Each command, and the others it may name.
+const COMMANDS: [(&str, &[&str]); 3] = [("get", &[]), ("index", &[]), ("serve", &["index"])];
 const FILE_LINES_MAX: usize = 400;
 const PROGRAM_LINES_MAX: usize = 40;
 const UNSAFE_FILE: &str = "src/net/tcp_facts.rs";

@@ -297,6 +297,24 @@ fn a_new_place_for_the_log_is_said_once_lines_go_there() {
 }
 
 #[test]
+fn a_configuration_from_a_pipe_is_not_read_again_as_an_empty_one() {
+    let root = Scratch::new();
+    let place = Scratch::new();
+    let log = place.join("log");
+    let mut server = TestServer::builder(root.path())
+        .args(["-c", "/dev/stdin", "--access-log"])
+        .args([&log])
+        .through(["bash", "-c", "exec \"$@\" < <(echo idle-timeout = 7)", "-"])
+        .start();
+    fs::rename(&log, place.join("log.1")).unwrap();
+    server.signal(Signal::HUP);
+    read_until(&log, |_| log.exists());
+    server.terminate();
+    let said = server.stderr().text();
+    assert!(!said.contains("idle-timeout"), "{said}");
+}
+
+#[test]
 fn a_fifo_holds_nobody_up_and_gets_the_lines_if_somebody_reads() {
     let root = Scratch::with_files([("a", "content")]);
     let place = Scratch::new();

@@ -137,7 +137,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE", help_heading = "Settings")]
     pub(super) config: Option<PathBuf>,
 
-    /// Say whether the options and the file are right, and end
+    /// Say whether the options, and what they name, are right, and end
     #[arg(long, help_heading = "Settings")]
     pub(super) check_config: bool,
 

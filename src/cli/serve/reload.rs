@@ -1,6 +1,7 @@
 //! SIGHUP: reading the options anew, and what of them can change while the server runs.
 
 use std::ffi::OsString;
+use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cli::failure::sentence;
@@ -26,10 +27,14 @@ impl Reload {
         }
     }
 
-    /// Whether there is a file that may have changed.
+    /// Whether there is a file that may have changed: a pipe was read to its end.
     pub(super) fn has_file(&self) -> bool {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
-        words.get("config").is_some_and(|config| !config.is_empty())
+        let Some(file) = words.get("config").and_then(|config| config.first()) else {
+            return false;
+        };
+        // One that is gone is still there to be named.
+        fs::metadata(file).map_or(true, |found| found.is_file())
     }
 
     /// Reads the options, applies those that can change, and says which did and which cannot.
@@ -94,7 +99,8 @@ enum Fate {
     Failed,
 }
 
-fn warn(opened: Result<(), LogError>) {
+/// Says why a log was not opened anew.
+pub(super) fn warn(opened: Result<(), LogError>) {
     if let Err(error) = opened {
         let reason = sentence(&error);
         tell(&format!(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::cli::serve::args::Setup;
 use crate::cli::serve::beside::Beside;
 use crate::cli::serve::log::AccessLog;
-use crate::cli::serve::reload::Reload;
+use crate::cli::serve::reload::{self, Reload};
 use crate::cli::terminal::{counted, tell};
 use crate::server::{Published, ServerHandle, TransferCounters};
 
@@ -63,12 +63,17 @@ impl Running {
     /// then the signal means the end, as when a terminal is closed.
     pub(super) fn reload(&self) -> bool {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_file = self.reload.has_file();
-        if !has_file && !log.as_ref().is_some_and(AccessLog::is_file) {
-            return false;
+        if self.reload.has_file() {
+            self.reload.apply(log.as_mut());
+            return true;
         }
-        self.reload.apply(log.as_mut());
-        true
+        match log.as_mut().filter(|log| log.is_file()) {
+            Some(log) => {
+                reload::warn(log.reopen());
+                true
+            }
+            None => false,
+        }
     }
 
     /// Says so, and lets running transfers finish.
