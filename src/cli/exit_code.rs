@@ -20,7 +20,7 @@ pub enum ExitCode {
     Permission = 6,
     /// Protocol violation.
     Protocol = 7,
-    /// Server refused: busy, read-only, shutting down.
+    /// Server refused: busy, read-only, shutting down, too large.
     Refused = 8,
     /// No space.
     NoSpace = 9,
@@ -73,7 +73,7 @@ impl ExitCode {
         (ExitCode::Protocol, "Protocol violation"),
         (
             ExitCode::Refused,
-            "Server refused: busy, read-only, shutting down",
+            "Server refused: busy, read-only, shutting down, too large",
         ),
         (ExitCode::NoSpace, "No space"),
         (

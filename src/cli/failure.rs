@@ -62,13 +62,27 @@ pub(super) fn show_typed(error: &clap::Error) -> process::ExitCode {
 
 /// How it ends when this was written to standard output.
 pub(super) fn written(result: io::Result<()>) -> process::ExitCode {
-    match result.and_then(|()| io::stdout().flush()) {
-        Ok(()) => ExitCode::Success.into(),
-        Err(error) => {
-            let sentence = format!("cannot write to standard output: {error}");
-            failure(ExitCode::LocalFile)(sentence).complain()
-        }
+    ended("ftserve", result).into()
+}
+
+/// The same, of either program.
+pub(super) fn ended(program: &str, written: io::Result<()>) -> ExitCode {
+    match written.and_then(|()| io::stdout().flush()) {
+        Ok(()) => ExitCode::Success,
+        Err(error) => unwritten(program, &error),
     }
+}
+
+/// How it ends when standard output cannot be written. A reader that has seen enough, such as
+/// a pager that was left, is no failure, and nothing is said of it.
+pub(super) fn unwritten(program: &str, error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::Success;
+    }
+    tell(&format!(
+        "{program}: cannot write to standard output: {error}"
+    ));
+    ExitCode::LocalFile
 }
 
 #[cfg(test)]

@@ -17,10 +17,11 @@ mod progress;
 mod report;
 mod signals;
 mod source;
+mod wording;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self};
+use std::io;
 use std::os::fd::AsFd;
 
 use self::meaning::{Destination, Meaning, Order};
@@ -28,7 +29,7 @@ use self::report::Reporter;
 use clap::CommandFactory;
 
 use self::arguments::Typed;
-use crate::cli::terminal::tell;
+use crate::cli::failure::ended;
 use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, DownloadResult, Event};
 
@@ -37,9 +38,11 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let order = match Meaning::of(arguments) {
         Ok(Meaning::Fetch(order)) => order,
         Ok(Meaning::Preview(order)) => return preview::show(&order),
-        Ok(Meaning::Manual) => return written(manual::write_page(Typed::command(), &help::MANUAL)),
+        Ok(Meaning::Manual) => {
+            return ended("ftget", manual::write_page(Typed::command(), &help::MANUAL));
+        }
         Ok(Meaning::Completions(shell)) => {
-            return written(manual::write_completions(Typed::command(), shell));
+            return ended("ftget", manual::write_completions(Typed::command(), shell));
         }
         Ok(Meaning::List(order)) => {
             signals::end_on_signals(true);
@@ -52,16 +55,6 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     reporter.complain();
     let results = carry_out(&order, &mut |event| reporter.take(event));
     reporter.end(&results)
-}
-
-fn written(result: io::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::Success,
-        Err(error) => {
-            tell(&format!("ftget: cannot write to standard output: {error}"));
-            ExitCode::LocalFile
-        }
-    }
 }
 
 fn carry_out(order: &Order, on_event: &mut dyn FnMut(Event<'_>)) -> Vec<DownloadResult> {

@@ -261,6 +261,50 @@ fn a_full_standard_output_is_said_and_a_closed_one_is_not() {
 }
 
 #[test]
+fn what_is_shown_to_read_fails_on_a_full_disk_and_not_when_the_reader_has_seen_enough() {
+    let place = Place::with(&[("a", b"x")]);
+    let source = place.server.source("a");
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["--version"],
+        &["--man"],
+        &["--completions", "zsh"],
+        &["-n"],
+        &["-n", "--json"],
+        &["--list"],
+    ] {
+        let is_exclusive = !["-n", "--list"].contains(&args[0]);
+        let full = Program::system("sh", "dash")
+            .in_folder(place.here.path())
+            .args(["-c", "exec \"$@\" > /dev/full", "sh"])
+            .arg(env!("CARGO_BIN_EXE_ftget"))
+            .args(args)
+            .args((!is_exclusive).then_some(&source))
+            .run()
+            .expect_code(3);
+        assert_eq!(
+            full.stderr,
+            "ftget: cannot write to standard output: No space left on device (os error 28)\n",
+            "{args:?}"
+        );
+        // A pipe whose reader is gone before a byte is written.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let left = std::process::Command::new(env!("CARGO_BIN_EXE_ftget"))
+            .args(args)
+            .args((!is_exclusive).then_some(&source))
+            .env_clear()
+            .current_dir(place.here.path())
+            .stdout(writer)
+            .output()
+            .expect("ftget runs");
+        assert_eq!(left.status.code(), Some(0), "{args:?}");
+        assert_eq!(String::from_utf8_lossy(&left.stderr), "", "{args:?}");
+    }
+}
+
+#[test]
 fn permissions_that_the_umask_forbids_are_not_given() {
     let place = Place::with(&[("open", b"x")]);
     let mode = |mode| -> fs::Permissions { std::os::unix::fs::PermissionsExt::from_mode(mode) };

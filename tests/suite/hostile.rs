@@ -10,6 +10,7 @@ mod frames;
 mod full_disk;
 mod headers;
 mod json;
+mod listings;
 mod names;
 mod resume;
 mod server;

@@ -31,11 +31,66 @@ fn list(server: &TestServer, args: &[&str], path: &str) -> Output {
 #[test]
 fn people_see_names_that_cannot_hurt_their_terminal() {
     let root = tree();
+    root.write(
+        "sub/line\\nfeed",
+        "the name that the other may not look like",
+    );
+    root.write("zero\u{200b}width", "");
+    let server = TestServer::plain(root.path());
+    let on_terminal = |style: &str, path: &str| {
+        let typist = "set timeout 30; spawn -noecho $env(FTGET) $env(LIST) -r $env(SOURCE); \
+                      expect eof; exit [lindex [wait] 3]";
+        let shown = Program::system("expect", "expect")
+            .args(["-c", typist])
+            .env("FTGET", env!("CARGO_BIN_EXE_ftget"))
+            .env("LIST", style)
+            .env("SOURCE", server.source(path))
+            .run()
+            .expect_code(0);
+        let text = String::from_utf8(shown.stdout).expect("no byte that is not text");
+        let text = text.replace("\r\n", "\n");
+        assert!(
+            !text.contains(|c: char| c != '\n' && c.is_control() || "\u{202e}\u{200b}".contains(c)),
+            "{style}: {text:?}"
+        );
+        text
+    };
+    let odd = r"line\nfeed \\ \x1b[31m\u{202e}";
+    assert_eq!(
+        on_terminal("--list", ""),
+        format!(
+            "empty/\nlatin-\\xe9\n{odd}\nlink\nplain.txt\nsub/\nsub/deep/\nsub/deep/one\n\
+             sub/line\\\\nfeed\nsub/two\nzero\\u{{200b}}width\nftget: 1 hidden entry is not shown by the server\n"
+        )
+    );
+    let long = on_terminal("--list=long", "");
+    assert!(long.contains(&format!(" {odd}\n")), "{long}");
+    let sums = on_terminal("--list=md5sum", "");
+    let md5 = md5_hex("odd");
+    assert!(sums.contains(&format!("\n\\{md5}  {odd}\n")), "{sums}");
+    let json = on_terminal("--list=json", "");
+    assert!(json.contains(r#""zero\u200bwidth""#), "{json}");
+}
+
+#[test]
+fn names_in_a_pipe_are_exact_and_each_is_one_line() {
+    let root = tree();
+    root.write(r"line\nfeed \ it is not", "");
     let server = TestServer::plain(root.path());
     let shown = list(&server, &["--list"], "").expect_code(0);
+    let expected: [&[u8]; 7] = [
+        b"empty/",
+        b"latin-\xe9",
+        "\\line\\nfeed \\\\ \u{1b}[31m\u{202e}".as_bytes(),
+        br"\line\\nfeed \\ it is not",
+        b"link",
+        b"plain.txt",
+        b"sub/",
+    ];
+    let expected = [expected.join(&b'\n'), b"\n".to_vec()].concat();
     assert_eq!(
-        shown.text(),
-        "empty/\nlatin-\\xe9\nline\\x0afeed \\ \\x1b[31m\\u{202e}\nlink\nplain.txt\nsub/\n"
+        shown.stdout.escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
     );
     assert_eq!(
         shown.stderr,
@@ -166,7 +221,7 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
         .run()
         .expect_code(0);
     assert_eq!(shown.text(), "00000\n");
-    assert_eq!(shown.stderr, "exit code 3\n");
+    assert_eq!(shown.stderr, "exit code 0\n");
     let full = r#"exec "$0" --list "$1" > /dev/full"#;
     let shown = Program::system("sh", "dash")
         .args(["-c", full])

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 
 use crate::cases::{CONTENT, FILE, NamedCase};
-use crate::harness::{md5_hex, noise};
+use crate::harness::{Program, Scratch, TestServer, md5_hex, noise};
 use crate::place::{Place, event};
 
 /// The flags, what lies there before, the exit code, and what lies there afterwards.
@@ -197,4 +197,48 @@ fn two_sources_for_one_local_name_are_refused_before_the_first_byte() {
         .run()
         .expect_code(2);
     place.assert_only(&[]);
+}
+
+#[test]
+fn what_is_said_of_a_command_names_it_as_it_was_asked_for() {
+    let root = Scratch::with_files([("@sums 1", "a file of that name")]);
+    let publish = [
+        "--publish",
+        "sad=sh -c 'exit 4'",
+        "--publish",
+        "gib=head -c 80M /dev/zero",
+    ];
+    let server = TestServer::builder(root.path()).args(publish).start();
+    let run =
+        |name: &str, args: &[&str]| Program::ftget().args(args).arg(server.source(name)).run();
+    let address = server.source("");
+    let address = address.to_string_lossy();
+
+    let missing = run("@sums 1", &[]).expect_code(11);
+    let told: Vec<&str> = missing.stderr.lines().collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with(&format!("ftget: {address}@sums 1: server says not_found")),
+        "{told:?}"
+    );
+    let url = format!("ft://{address}@sums%201");
+    assert_eq!(
+        told[1],
+        format!("hint: @NAME runs a command; a file of that name is {url}")
+    );
+    let file = Program::ftget()
+        .args(["-o", "-", &url])
+        .run()
+        .expect_code(0);
+    assert_eq!(file.text(), "a file of that name");
+    assert_eq!(run("sums 1", &[]).expect_code(11).stderr.lines().count(), 1);
+
+    let sad = run("@sad", &["-v"]).expect_code(1).stderr;
+    assert!(sad.contains("ftget: @sad: fetched, 0 bytes"), "{sad}");
+    assert!(sad.contains("ftget: @sad: command ended with 4"), "{sad}");
+
+    // The server's limit, not a full disk.
+    let refused = run("@gib", &[]).expect_code(8).stderr;
+    assert!(refused.contains("@gib: server says too_large"), "{refused}");
+    assert_eq!(refused.lines().count(), 1, "{refused}");
 }

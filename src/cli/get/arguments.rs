@@ -53,6 +53,11 @@ pub(super) struct Typed {
 
     /// Show what is there instead of fetching it: names, or with mode, size and time (long), a
     /// JSON object a line (json), or as md5sum does (md5sum)
+    ///
+    /// Names are exact. Only where one holds a line feed, a carriage return or a backslash, these are
+    /// written as \n, \r and \\, with a backslash before the name, as md5sum does it (on a terminal without
+    /// that one, and all else that could act on it or hide is escaped, too). A reader that ends early, such as
+    /// head or a pager, is no failure.
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "short", help_heading = WHAT)]
     pub(super) list: Option<ListStyle>,
     /// With --list: what is in the folders below, too

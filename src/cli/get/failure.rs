@@ -52,9 +52,11 @@ fn refused(code: ErrorCode) -> ExitCode {
         ErrorCode::Exists => ExitCode::Exists,
         ErrorCode::Changed => ExitCode::SourceChanged,
         ErrorCode::DigestMismatch => ExitCode::VerificationFailed,
-        ErrorCode::NoSpace | ErrorCode::TooLarge => ExitCode::NoSpace,
+        ErrorCode::NoSpace => ExitCode::NoSpace,
         ErrorCode::Forbidden | ErrorCode::Unauthorized => ExitCode::Permission,
-        ErrorCode::ReadOnly | ErrorCode::Busy | ErrorCode::ShuttingDown => ExitCode::Refused,
+        ErrorCode::ReadOnly | ErrorCode::Busy | ErrorCode::ShuttingDown | ErrorCode::TooLarge => {
+            ExitCode::Refused
+        }
         ErrorCode::Timeout => ExitCode::TimedOut,
         ErrorCode::IsDirectory
         | ErrorCode::NotADirectory
@@ -117,6 +119,28 @@ pub(super) fn sentence(error: &ClientError) -> String {
     visible(sentence.as_bytes()).into_owned()
 }
 
+/// The exit code of many: the cause that all failures have, or that they have several.
+#[derive(Default)]
+pub(super) struct Failures {
+    code: Option<ExitCode>,
+}
+
+impl Failures {
+    /// Counts an end, which may be no failure.
+    pub(super) fn add(&mut self, code: ExitCode) {
+        self.code = match self.code {
+            _ if code == ExitCode::Success => self.code,
+            Some(other) if other != code => Some(ExitCode::SomeFailed),
+            _ => Some(code),
+        };
+    }
+
+    /// The code of them all.
+    pub(super) fn code(&self) -> ExitCode {
+        self.code.unwrap_or(ExitCode::Success)
+    }
+}
+
 /// The longest sentence, in characters before escaping.
 const SENTENCE_CHARS_MAX: usize = 1_000;
 
@@ -144,9 +168,9 @@ mod tests {
             (12, &["exists"]),
             (13, &["changed"]),
             (10, &["digest_mismatch"]),
-            (9, &["no_space", "too_large"]),
+            (9, &["no_space"]),
             (6, &["forbidden", "unauthorized"]),
-            (8, &["read_only", "busy", "shutting_down"]),
+            (8, &["read_only", "busy", "shutting_down", "too_large"]),
             (14, &["timeout"]),
             (
                 2,
@@ -175,6 +199,19 @@ mod tests {
             classify(&refusal("of_tomorrow", "")).0,
             ExitCode::Unclassified
         );
+    }
+
+    #[test]
+    fn one_cause_is_the_code_and_several_are_their_own() {
+        let code = |codes: &[ExitCode]| {
+            let mut failures = Failures::default();
+            codes.iter().for_each(|code| failures.add(*code));
+            failures.code()
+        };
+        use ExitCode::{NotFound, Permission, SomeFailed, Success};
+        assert_eq!(code(&[]), Success);
+        assert_eq!(code(&[Success, NotFound, Success, NotFound]), NotFound);
+        assert_eq!(code(&[NotFound, Permission, NotFound]), SomeFailed);
     }
 
     #[test]

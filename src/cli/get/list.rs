@@ -1,22 +1,25 @@
 //! `ftget --list`: what is there, shown instead of fetched.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use super::arguments::ListStyle;
-use super::failure::{classify, hint, sentence};
+use super::failure::{Failures, classify, sentence};
 use super::filter::{Filter, Selection};
 use super::meaning::ListOrder;
-use crate::cli::terminal::tell;
+use super::wording::{self, Message, Source};
+use crate::cli::failure::unwritten;
+use crate::cli::terminal::{tell, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, ServerRefusal};
-use crate::net::Address;
 use crate::wire::{ErrorCode, ErrorReply, ListEntry, ObjectKind, ResourcePath, Timestamp};
 
 /// Shows every listing, one after the other, and says how it all ended.
 pub(super) fn list(order: &ListOrder) -> ExitCode {
+    let output = io::stdout().lock();
     let mut lister = Lister {
         style: order.style,
-        output: BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock()),
+        is_terminal: output.is_terminal(),
+        output: BufWriter::with_capacity(OUTPUT_BYTES, output),
         verbose: order.verbose,
         quiet: order.quiet,
         filter: &order.filter,
@@ -25,21 +28,12 @@ pub(super) fn list(order: &ListOrder) -> ExitCode {
     for (folder, selection) in &order.folders {
         match lister.show(folder, selection, &order.config) {
             Ok(()) => {}
-            // The reader of our output has seen enough: that is its right, and no news.
-            Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return ExitCode::LocalFile;
+            Err(ClientError::Output(error)) => {
+                // What comes next could not be shown either.
+                lister.failures.add(unwritten("ftget", &error));
+                break;
             }
-            Err(error) => {
-                let (code, _) = classify(&error);
-                lister.complain(&folder.address, &folder.path, &sentence(&error));
-                if let Some(hint) = hint(&error) {
-                    tell(&format!("hint: {hint}"));
-                }
-                lister.failures.add(code);
-                if matches!(error, ClientError::Output(_)) {
-                    return code;
-                }
-            }
+            Err(error) => lister.fail(folder, &folder.path, &error),
         }
     }
     lister.failures.code()
@@ -47,6 +41,8 @@ pub(super) fn list(order: &ListOrder) -> ExitCode {
 
 struct Lister<'a, W: Write> {
     style: ListStyle,
+    /// A person reads it, and nothing may act on what shows it.
+    is_terminal: bool,
     output: W,
     verbose: bool,
     quiet: bool,
@@ -74,9 +70,9 @@ impl<W: Write> Lister<'_, W> {
                 ));
             }
         };
-        let (mut hidden, mut is_found) = (0, false);
+        let (mut hidden, mut is_found) = (0_u64, false);
         while let Some(page) = listing.next_page(&mut on_event)? {
-            hidden += page.hidden;
+            hidden = hidden.saturating_add(page.hidden);
             for entry in &page.entries {
                 let name = name_below(&folder.path, &entry.path);
                 let is_folder = entry.kind == ObjectKind::Directory;
@@ -96,8 +92,9 @@ impl<W: Write> Lister<'_, W> {
             self.output.flush().map_err(output_error)?;
         }
         if let Some(pattern) = selection.written().filter(|_| !is_found) {
-            let sentence = format!("nothing matches {}", visible(pattern));
-            self.complain(&folder.address, &folder.path, &sentence);
+            let (source, pattern) = (source(folder, &folder.path), visible(pattern));
+            let sentence = format!("{source}: nothing matches {pattern}");
+            tell(&wording::line(&sentence, false));
             self.failures.add(ExitCode::NotFound);
         }
         if hidden > 0 && !self.quiet {
@@ -119,35 +116,50 @@ impl<W: Write> Lister<'_, W> {
             ListStyle::Json => {
                 let mut line = Vec::new();
                 entry.encode(&mut line);
-                self.output.write_all(&line)
+                let line = String::from_utf8_lossy(&line);
+                self.output
+                    .write_all(visible_json(line.trim_end()).as_bytes())?;
             }
             ListStyle::Md5sum => match entry.md5 {
                 Some(md5) if entry.kind == ObjectKind::File => {
-                    let (mark, name) = md5sum_name(name);
+                    let (mark, name) = escaped(name);
                     write!(self.output, "{mark}{md5}  ")?;
-                    self.output.write_all(&name)?;
-                    self.output.write_all(b"\n")
+                    self.write_safe(&name)?;
                 }
-                _ => Ok(()),
+                _ => return Ok(()),
             },
-            ListStyle::Short => {
-                writeln!(self.output, "{}{}", visible(name), mark(entry.kind))
-            }
+            ListStyle::Short => self.write_name(name, mark(entry.kind))?,
             ListStyle::Long => {
-                let target = entry
-                    .target
-                    .as_deref()
-                    .map_or(String::new(), |target| format!(" -> {}", visible(target)));
                 let mtime = entry.mtime.and_then(Timestamp::to_text);
                 let mtime = mtime.as_ref().map_or("-", |text| seconds_of(text));
                 let (letters, size) = (letters(entry), entry.total_size);
-                let (name, mark) = (visible(name), mark(entry.kind));
-                writeln!(
-                    self.output,
-                    "{letters} {size:>12} {mtime:<19} {name}{mark}{target}"
-                )
+                write!(self.output, "{letters} {size:>12} {mtime:<19} ")?;
+                self.write_name(name, mark(entry.kind))?;
+                if let Some(target) = &entry.target {
+                    self.output.write_all(b" -> ")?;
+                    self.write_name(target, "")?;
+                }
             }
         }
+        self.output.write_all(b"\n")
+    }
+
+    /// Different names are written differently, and each in one line. On a terminal none needs
+    /// the mark that tells programs that it is escaped.
+    fn write_name(&mut self, name: &[u8], ending: &str) -> io::Result<()> {
+        let (mark, name) = escaped(name);
+        if !self.is_terminal {
+            self.output.write_all(mark.as_bytes())?;
+        }
+        self.write_safe(&name)?;
+        self.output.write_all(ending.as_bytes())
+    }
+
+    fn write_safe(&mut self, escaped: &[u8]) -> io::Result<()> {
+        if self.is_terminal {
+            return self.output.write_all(visible(escaped).as_bytes());
+        }
+        self.output.write_all(escaped)
     }
 
     fn take_failure(&mut self, folder: &Folder, entry: &ListEntry<'_>, error: &ErrorReply<'_>) {
@@ -158,34 +170,22 @@ impl<W: Write> Lister<'_, W> {
             retry_after: None,
         };
         let error = ClientError::from(refusal);
-        self.failures.add(classify(&error).0);
         // A page may be waiting in the buffer: lines and complaints come in their order.
         let _ = self.output.flush();
-        self.complain(&folder.address, &entry.path, &sentence(&error));
+        self.fail(folder, &entry.path, &error);
     }
 
-    fn complain(&self, address: &Address, path: &ResourcePath, sentence: &str) {
-        let source = [format!("{address}/").as_bytes(), path.as_bytes()].concat();
-        tell(&format!("ftget: {}: {sentence}", visible(&source)));
+    fn fail(&mut self, folder: &Folder, path: &ResourcePath, error: &ClientError) {
+        self.failures.add(classify(error).0);
+        tell(&Message::of(source(folder, path), error).text(false));
     }
 }
 
-/// The exit code of many: the cause that all failures have, or that they have several.
-#[derive(Default)]
-pub(super) struct Failures {
-    code: Option<ExitCode>,
-}
-
-impl Failures {
-    pub(super) fn add(&mut self, code: ExitCode) {
-        self.code = match self.code {
-            Some(other) if other != code => Some(ExitCode::SomeFailed),
-            _ => Some(code),
-        };
-    }
-
-    pub(super) fn code(&self) -> ExitCode {
-        self.code.unwrap_or(ExitCode::Success)
+fn source<'a>(folder: &'a Folder, path: &'a ResourcePath) -> Source<'a> {
+    Source {
+        address: &folder.address,
+        path,
+        is_command: false,
     }
 }
 
@@ -199,9 +199,9 @@ pub(super) fn name_below<'a>(folder: &ResourcePath, path: &'a ResourcePath) -> &
     below.strip_prefix(b"/").unwrap_or(below)
 }
 
-/// A name as md5sum(1) writes and reads it: with a mark before the digest if it holds a line
-/// feed, a carriage return or a backslash, which are written as two characters then.
-fn md5sum_name(name: &[u8]) -> (&'static str, Vec<u8>) {
+/// A name in a line, as md5sum(1) writes and reads it: with a mark before the line if it
+/// holds a line feed, a carriage return or a backslash, which are written as two characters.
+fn escaped(name: &[u8]) -> (&'static str, Vec<u8>) {
     let mut written = Vec::with_capacity(name.len());
     for &byte in name {
         match byte {
@@ -270,24 +270,8 @@ mod tests {
     }
 
     #[test]
-    fn md5sum_marks_the_names_that_would_break_its_lines() {
-        assert_eq!(md5sum_name(b"plain \xff"), ("", b"plain \xff".to_vec()));
-        assert_eq!(
-            md5sum_name(b"a\nb\\c\rd"),
-            ("\\", b"a\\nb\\\\c\\rd".to_vec())
-        );
-    }
-
-    #[test]
-    fn one_cause_is_the_code_and_several_are_their_own() {
-        let code = |codes: &[ExitCode]| {
-            let mut failures = Failures::default();
-            codes.iter().for_each(|code| failures.add(*code));
-            failures.code()
-        };
-        use ExitCode::{NotFound, Permission, SomeFailed, Success};
-        assert_eq!(code(&[]), Success);
-        assert_eq!(code(&[NotFound, NotFound]), NotFound);
-        assert_eq!(code(&[NotFound, Permission, NotFound]), SomeFailed);
+    fn names_that_would_break_a_line_are_marked() {
+        assert_eq!(escaped(b"plain \xff"), ("", b"plain \xff".to_vec()));
+        assert_eq!(escaped(b"a\nb\\c\rd"), ("\\", b"a\\nb\\\\c\\rd".to_vec()));
     }
 }

@@ -1,6 +1,7 @@
 //! Why a command line leads to nothing.
 
 use crate::cli::ExitCode;
+use crate::cli::failure::ended;
 use crate::cli::settings::SettingsError;
 use crate::cli::terminal::tell;
 
@@ -28,13 +29,11 @@ impl NoOrder {
     pub(super) fn show(&self) -> ExitCode {
         match self {
             NoOrder::Typed(error) => {
-                // If it cannot be shown, nobody is left to tell.
-                let _ = error.print();
+                let shown = error.print();
                 if error.use_stderr() {
-                    ExitCode::Usage
-                } else {
-                    ExitCode::Success
+                    return ExitCode::Usage;
                 }
+                ended("ftget", shown)
             }
             NoOrder::Meaningless(sentence) => {
                 tell(&format!("ftget: {sentence}"));

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::failure::{classify, hint, sentence};
-use super::list::Failures;
+use super::failure::{Failures, classify};
 use super::meaning::{Destination, Order};
+use super::wording::{self, Message, Source, filename_b64};
+use crate::cli::failure::unwritten;
 use crate::cli::terminal::{counted, tell, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{self, Action, Prospect};
@@ -20,7 +21,7 @@ pub(super) fn show(order: &Order) -> ExitCode {
     let mut failures = Failures::default();
     for complaint in &order.complaints {
         failures.add(complaint.code);
-        tell(&format!("ftget: {}", complaint.sentence));
+        tell(&wording::line(&complaint.sentence, order.is_coloured));
     }
     let mut output = io::stdout().lock();
     let prospects = client::preview(downloads, &order.config);
@@ -34,20 +35,19 @@ pub(super) fn show(order: &Order) -> ExitCode {
             }
             Err(error) => {
                 failures.add(classify(&error).0);
-                let name = [
-                    format!("{}/", download.address).as_bytes(),
-                    download.path.as_bytes(),
-                ]
-                .concat();
-                tell(&format!("ftget: {}: {}", visible(&name), sentence(&error)));
-                if let Some(hint) = hint(&error) {
-                    tell(&format!("hint: {hint}"));
-                }
+                let source = Source {
+                    address: &download.address,
+                    path: &download.path,
+                    is_command: false,
+                };
+                tell(&Message::of(source, &error).text(order.is_coloured));
                 Ok(())
             }
         };
-        if written.is_err() {
-            return ExitCode::LocalFile;
+        if let Err(error) = written {
+            // What comes next could not be shown either.
+            failures.add(unwritten("ftget", &error));
+            break;
         }
     }
     failures.code()
@@ -64,16 +64,12 @@ fn word(prospect: &Prospect) -> &'static str {
 }
 
 fn json(output: &mut impl Write, name: &[u8], prospect: &Prospect) -> io::Result<()> {
-    let (action, resumed_from) = match prospect.action {
-        Action::Skipped => ("skipped", None),
-        Action::Identical => ("identical", None),
-        Action::Resumed { from } => ("resumed", Some(from)),
-        Action::Fetched => ("fetched", None),
-    };
+    let (action, resumed_from) = wording::action(prospect.action);
     let event = Would {
         v: 1,
         event: "would",
         filename: String::from_utf8_lossy(name),
+        filename_b64: filename_b64(name),
         total_size: prospect.total_size,
         action,
         resumed_from,
@@ -88,6 +84,8 @@ struct Would<'a> {
     v: u8,
     event: &'static str,
     filename: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filename_b64: Option<String>,
     total_size: u64,
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]

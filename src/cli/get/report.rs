@@ -10,10 +10,10 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::exec;
-use super::failure::{classify, hint, sentence};
-use super::list::Failures;
+use super::failure::{Failures, classify, sentence};
 use super::meaning::{Destination, Order};
 use super::progress::Progress;
+use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::terminal::{counted, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{Action, ClientError, DownloadResult, Downloaded, Event};
@@ -27,7 +27,9 @@ pub(super) struct Reporter<'a> {
     started: Instant,
     bytes: u64,
     // Many files fail alike if there is no connection: it is said once.
-    last_failure: String,
+    last_message: Option<Message>,
+    /// Bytes that are not verified may have gone out.
+    is_pouring: bool,
     json_failed: Option<io::Error>,
     /// Of commands that were run: not the downloads'.
     own_failures: Failures,
@@ -40,7 +42,8 @@ impl<'a> Reporter<'a> {
             progress: Progress::new(order.progress, order.quiet, order.len()),
             started: Instant::now(),
             bytes: 0,
-            last_failure: String::new(),
+            last_message: None,
+            is_pouring: false,
             json_failed: None,
             own_failures: Failures::default(),
         }
@@ -65,9 +68,8 @@ impl<'a> Reporter<'a> {
 
     /// Takes one event.
     pub(super) fn take(&mut self, event: Event<'_>) {
-        self.progress.take(&event, |index| {
-            visible(self.order.source(index).1.as_bytes()).into_owned()
-        });
+        self.progress
+            .take(&event, |index| source(self.order, index).name());
         match event {
             Event::Done { index, downloaded } => self.tell_done(index, downloaded),
             Event::Failed { index, error } => self.tell_failed(index, error),
@@ -83,10 +85,13 @@ impl<'a> Reporter<'a> {
                     sentence(error)
                 ));
             }
-            Event::ServerHashing { .. }
-            | Event::Began { .. }
-            | Event::Received { .. }
-            | Event::Retrying { .. } => {}
+            Event::Began { .. } => {
+                self.is_pouring = matches!(
+                    &self.order.destination,
+                    Destination::StandardOutput(pour) if pour.spool.is_none()
+                );
+            }
+            Event::ServerHashing { .. } | Event::Received { .. } | Event::Retrying { .. } => {}
         }
     }
 
@@ -136,29 +141,24 @@ impl<'a> Reporter<'a> {
             attempts,
             exit_status,
         } = downloaded;
-        let (action, resumed_from) = match action {
-            Action::Fetched => ("fetched", None),
-            Action::Resumed { from } => ("resumed", Some(*from)),
-            Action::Identical => ("identical", None),
-            Action::Skipped => ("skipped", None),
-        };
+        let (action, resumed_from) = wording::action(*action);
         if matches!(downloaded.action, Action::Fetched | Action::Resumed { .. }) {
             self.bytes += total_size - resumed_from.unwrap_or(0);
         }
         if self.order.verbose {
             let name = name.as_ref().map_or(&b"-"[..], FileName::as_bytes);
-            let (path, name) = (visible(path.as_bytes()), visible(name));
+            let (source, name) = (source(self.order, index).name(), visible(name));
             let secs = elapsed.as_secs_f64();
             let size = counted(*total_size, "byte");
             self.line(&format!(
-                "{path}: {action}, {size} in {secs:.2} s, as {name}"
+                "{source}: {action}, {size} in {secs:.2} s, as {name}"
             ));
         }
         let exec_status = self.run_on(index, downloaded);
         if let Some(status) = exit_status.filter(|status| *status != 0) {
             self.line(&format!(
                 "{}: command ended with {status}",
-                visible(path.as_bytes())
+                source(self.order, index).name()
             ));
             self.own_failures.add(ExitCode::Unclassified);
         }
@@ -166,7 +166,7 @@ impl<'a> Reporter<'a> {
             v: 1,
             event: "done",
             filename: String::from_utf8_lossy(path.as_bytes()),
-            filename_b64: not_utf8(path.as_bytes()),
+            filename_b64: filename_b64(path.as_bytes()),
             total_size: *total_size,
             md5: md5.as_ref().map(Md5Digest::to_string),
             action,
@@ -208,53 +208,43 @@ impl<'a> Reporter<'a> {
     }
 
     fn tell_failed(&mut self, index: usize, error: &ClientError) {
-        let (address, path) = self.order.source(index);
+        let path = self.order.source(index).1;
         let (code, reason) = classify(error);
         let message = sentence(error);
         // The reader of our output has seen enough: that is its right, and no news.
         let closed = matches!(error, ClientError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe);
-        let human = match error {
-            ClientError::Connect(_) => message.clone(),
-            _ => {
-                let source = format!("{address}/");
-                let source = [source.as_bytes(), path.as_bytes()].concat();
-                let unusable = match &self.order.destination {
-                    Destination::StandardOutput(_) => "; the output must not be used",
-                    Destination::Files(_) => "",
-                };
-                format!("{}: {message}{unusable}", visible(&source))
-            }
-        };
-        if !closed && !self.json_on_stderr() && human != self.last_failure {
-            self.line(&human);
-            if let Some(hint) = hint(error) {
-                let label = self.paint("hint:", DIM);
-                self.progress.line(&format!("{label} {hint}"));
-            }
-            self.last_failure = human;
+        let told = self.message(index, error);
+        if !closed && !self.json_on_stderr() && self.last_message.as_ref() != Some(&told) {
+            self.progress.line(&told.text(self.order.is_coloured));
+            self.last_message = Some(told);
         }
         self.json(&Failed {
             v: 1,
             event: "error",
             filename: String::from_utf8_lossy(path.as_bytes()),
-            filename_b64: not_utf8(path.as_bytes()),
+            filename_b64: filename_b64(path.as_bytes()),
             code: code as u8,
             reason,
             message: &message,
         });
     }
 
-    fn line(&self, text: &str) {
-        let label = self.paint("ftget:", BOLD);
-        self.progress.line(&format!("{label} {text}"));
+    fn message(&self, index: usize, error: &ClientError) -> Message {
+        let mut message = Message::of(source(self.order, index), error);
+        if let Destination::StandardOutput(_) = self.order.destination {
+            if self.is_pouring {
+                message.line += "; the output must not be used";
+            }
+            if let ClientError::Stage(_) = error {
+                message.hint = Some(SPOOL_HINT.into());
+            }
+        }
+        message
     }
 
-    fn paint(&self, text: &str, style: &str) -> String {
-        if self.order.is_coloured {
-            format!("\x1b[{style}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+    fn line(&self, text: &str) {
+        self.progress
+            .line(&wording::line(text, self.order.is_coloured));
     }
 
     fn json_on_stderr(&self) -> bool {
@@ -279,12 +269,13 @@ impl<'a> Reporter<'a> {
     }
 }
 
-fn not_utf8(name: &[u8]) -> Option<String> {
-    use base64::Engine;
-    let base64 = base64::engine::general_purpose::STANDARD;
-    std::str::from_utf8(name)
-        .is_err()
-        .then(|| base64.encode(name))
+fn source(order: &Order, index: usize) -> Source<'_> {
+    let (address, path) = order.source(index);
+    Source {
+        address,
+        path,
+        is_command: matches!(&order.destination, Destination::StandardOutput(pour) if pour.is_command),
+    }
 }
 
 #[derive(Serialize)]
@@ -332,6 +323,5 @@ struct Summary {
     code: u8,
 }
 
-/// Select Graphic Rendition (ECMA-48, 8.3.117).
-const BOLD: &str = "1";
-const DIM: &str = "2";
+/// What is poured out goes by way of a folder of this machine.
+const SPOOL_HINT: &str = "it is kept until verified in the folder that TMPDIR names; name another";

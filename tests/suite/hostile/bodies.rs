@@ -213,16 +213,21 @@ fn empty_and_tiny_files_are_files() {
 
 #[test]
 fn standard_output_gets_a_wrong_body_only_with_an_exit_code() {
-    let wrong = noise(5, CONTENT.len());
-    let server =
-        HostileServer::repeating(vec![Act::Send(answer(file_header(CONTENT, ""), &wrong))]);
-    let output = pour(&server, &["--retry", "0"]).expect_code(10);
-    assert_one_clear_line(&output, "-o -");
-    assert!(
-        output.stderr.contains("must not be used"),
-        "{}",
-        output.stderr
-    );
+    let large = large();
+    for (promised, goes_out) in [(CONTENT, false), (&large[..], true)] {
+        let wrong = noise(5, promised.len());
+        let server =
+            HostileServer::repeating(vec![Act::Send(answer(file_header(promised, ""), &wrong))]);
+        let output = pour(&server, &["--retry", "0"]).expect_code(10);
+        assert_one_clear_line(&output, "-o -");
+        assert_eq!(!output.stdout.is_empty(), goes_out);
+        assert_eq!(
+            output.stderr.contains("must not be used"),
+            goes_out,
+            "{}",
+            output.stderr
+        );
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn every_code_of_the_wire_has_its_exit_code() {
         ("exists", 12),
         ("read_only", 8),
         ("no_space", 9),
-        ("too_large", 9),
+        ("too_large", 8),
         ("digest_mismatch", 10),
         ("busy", 8),
         ("timeout", 14),

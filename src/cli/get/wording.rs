@@ -1,0 +1,182 @@
+//! The words for sources, actions and failures: the same wherever they are told.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write};
+
+use super::failure::{hint, sentence};
+use crate::cli::visible;
+use crate::client::{Action, ClientError};
+use crate::net::Address;
+use crate::wire::{ErrorCode, ResourcePath};
+
+/// Where something comes from. Shown as it is asked for, and safe to show.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) address: &'a Address,
+    /// The path of a file or a folder, or the name of a command.
+    pub(super) path: &'a ResourcePath,
+    pub(super) is_command: bool,
+}
+
+impl Source<'_> {
+    /// What is asked for there; `@NAME` for a command.
+    pub(super) fn name(self) -> String {
+        let mark = if self.is_command { "@" } else { "" };
+        format!("{mark}{}", visible(self.path.as_bytes()))
+    }
+
+    /// The URL of the file whose name is what runs the command.
+    fn url_of_namesake(self) -> Option<String> {
+        let Address::Tcp { .. } = self.address else {
+            return None;
+        };
+        let mut url = format!("ft://{}/@", self.address);
+        for &byte in self.path.as_bytes() {
+            // Unreserved (RFC 3986, 2.3), and the slash between parts.
+            if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+                url.push(byte.into());
+            } else {
+                // Writing to a String cannot fail.
+                let _ = write!(url, "%{byte:02X}");
+            }
+        }
+        Some(url)
+    }
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = match self.address {
+            Address::Tcp { .. } => '/',
+            Address::Unix(_) => ':',
+        };
+        let address = self.address.to_string();
+        let address = visible(address.as_bytes());
+        write!(f, "{address}{separator}{}", self.name())
+    }
+}
+
+/// What is said of a failure: one line, and a hint where one helps.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) line: String,
+    pub(super) hint: Option<Cow<'static, str>>,
+}
+
+impl Message {
+    /// About this source.
+    pub(super) fn of(source: Source<'_>, error: &ClientError) -> Message {
+        let line = match error {
+            // It names the server, and all that is wanted from there fails alike.
+            ClientError::Connect(_) => sentence(error),
+            _ => format!("{source}: {}", sentence(error)),
+        };
+        let hint = match error {
+            ClientError::Refused(refusal)
+                if source.is_command && refusal.code == Some(ErrorCode::NotFound) =>
+            {
+                source.url_of_namesake().map(|url| {
+                    Cow::Owned(format!(
+                        "@NAME runs a command; a file of that name is {url}"
+                    ))
+                })
+            }
+            _ => hint(error).map(Cow::Borrowed),
+        };
+        Message { line, hint }
+    }
+
+    /// Its lines, without the end of the last.
+    pub(super) fn text(&self, is_coloured: bool) -> String {
+        let mut text = labelled("ftget:", BOLD, &self.line, is_coloured);
+        if let Some(hint) = &self.hint {
+            text.push('\n');
+            text += &labelled("hint:", DIM, hint, is_coloured);
+        }
+        text
+    }
+}
+
+/// A line that says who says it.
+pub(super) fn line(text: &str, is_coloured: bool) -> String {
+    labelled("ftget:", BOLD, text, is_coloured)
+}
+
+/// The word for what is done, for people and for programs; and where a resumed file goes on.
+pub(super) fn action(action: Action) -> (&'static str, Option<u64>) {
+    match action {
+        Action::Fetched => ("fetched", None),
+        Action::Resumed { from } => ("resumed", Some(from)),
+        Action::Identical => ("identical", None),
+        Action::Skipped => ("skipped", None),
+    }
+}
+
+/// A name's bytes for programs, where they are not UTF-8.
+pub(super) fn filename_b64(name: &[u8]) -> Option<String> {
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::STANDARD;
+    std::str::from_utf8(name)
+        .is_err()
+        .then(|| base64.encode(name))
+}
+
+fn labelled(label: &str, style: &str, text: &str, is_coloured: bool) -> String {
+    if is_coloured {
+        format!("\x1b[{style}m{label}\x1b[0m {text}")
+    } else {
+        format!("{label} {text}")
+    }
+}
+
+/// Select Graphic Rendition (ECMA-48, 8.3.117).
+const BOLD: &str = "1";
+const DIM: &str = "2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ServerRefusal;
+
+    fn message(address: &str, name: &str, is_command: bool) -> Message {
+        let error = ClientError::Refused(ServerRefusal {
+            code: Some(ErrorCode::NotFound),
+            spelling: "not_found".to_owned(),
+            message: "no".to_owned(),
+            retry_after: None,
+        });
+        let source = Source {
+            address: &Address::parse_bind(address, 9521).unwrap(),
+            path: &ResourcePath::parse(name.as_bytes()).unwrap(),
+            is_command,
+        };
+        Message::of(source, &error)
+    }
+
+    #[test]
+    fn a_source_is_told_as_it_is_asked_for() {
+        for (address, name, is_command, told) in [
+            ("h:1", "a/b", false, "h:1/a/b: "),
+            ("h:1", "@a", false, "h:1/@a: "),
+            ("h:1", "a\nb", true, "h:1/@a\\x0ab: "),
+            ("[::1]:1", "a", false, "[::1]:1/a: "),
+            ("unix:/x/y", "a", false, "unix:/x/y:a: "),
+            ("unix:/x/y", "a", true, "unix:/x/y:@a: "),
+        ] {
+            let line = message(address, name, is_command).line;
+            assert_eq!(line, format!("{told}server says not_found: no"));
+        }
+    }
+
+    #[test]
+    fn who_wants_a_file_whose_name_is_that_of_a_command_is_told_how() {
+        let hint = |address, is_command| message(address, "a b/50%?\n", is_command).hint;
+        let hinted = hint("h:1", true).unwrap();
+        let url = hinted.split(' ').next_back().unwrap();
+        assert_eq!(url, "ft://h:1/@a%20b/50%25%3F%0A");
+        let location = crate::net::Location::parse(url.as_bytes()).unwrap();
+        assert_eq!(location.path, b"@a b/50%?\n");
+        assert_eq!(hint("h:1", false), None);
+        assert_eq!(hint("unix:/x", true), None);
+    }
+}

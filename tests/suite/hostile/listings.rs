@@ -1,0 +1,51 @@
+//! Listings that no server may send.
+
+use super::answers::{answer, header};
+use super::server::{Act, HostileServer};
+use crate::harness::{ftget, md5_hex};
+
+/// A server whose listing of `d` has these names, one on each page, as files.
+fn listing(names: &'static [&'static str], more: &'static str) -> HostileServer {
+    HostileServer::start(move |request| {
+        let page = request.str("after").parse().unwrap_or(0_usize);
+        let name = names[page];
+        let body = format!(r#"{{"filename":"{name}","total_size":0,"md5":"","type":"file"}}"#);
+        let body = format!("{body}\n");
+        let next = if page + 1 < names.len() {
+            format!(r#", "next": "{}""#, page + 1)
+        } else {
+            String::new()
+        };
+        let md5 = md5_hex(&body);
+        let text = header("d", body.len() as u64, &md5, &format!("{next}{more}"));
+        vec![Act::Send(answer(text, body.as_bytes()))]
+    })
+}
+
+#[test]
+fn names_that_do_not_lie_in_the_listed_folder_are_not_shown() {
+    for names in [&["d/x1/deep/er"][..], &["d/a", "d/a/b"], &["d/b/c"], &["e"]] {
+        let server = listing(names, "");
+        let shown = ftget(["--list", &server.source("d")]).expect_code(7);
+        assert_eq!(shown.text().lines().count(), names.len() - 1, "{names:?}");
+        assert!(
+            shown.stderr.contains("server broke the protocol"),
+            "{}",
+            shown.stderr
+        );
+    }
+}
+
+#[test]
+fn hidden_entries_beyond_every_number_are_counted_without_a_panic() {
+    let server = listing(&["d/a", "d/b", "d/c"], r#", "hidden": 9223372036854775807"#);
+    let shown = ftget(["--list", &server.source("d")]).expect_code(0);
+    assert_eq!(shown.text(), "a\nb\nc\n");
+    assert_eq!(
+        shown.stderr,
+        format!(
+            "ftget: {} hidden entries are not shown by the server\n",
+            u64::MAX
+        )
+    );
+}
