@@ -9,7 +9,7 @@ use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::index::keep;
 use crate::store::meta::is_within;
 use crate::store::{DigestIndex, Listing, ObjectMeta, Stamp, Store, StoreError, Ticket};
-use crate::wire::{Md5Digest, Refusal, ResourcePath};
+use crate::wire::{ErrorCode, Md5Digest, Refusal, ResourcePath};
 
 /// Called, from any thread, when a [`Ticket`] is ready or failed: perhaps before the asker
 /// has it, perhaps after it was dropped. It must not panic or block.
@@ -183,7 +183,13 @@ impl<S: Store> Catalog<S> {
         let mut buffer = vec![0; room.max(1)];
         loop {
             match hashing.turn(&mut buffer, self.limits.changed_hashes_max, |_| true) {
-                Turn::Unfinished | Turn::BegunAnew => {}
+                Turn::Unfinished => {}
+                Turn::BegunAnew if self.is_short(hashing.meta().size()) => {}
+                // Whoever asks here has no time for more.
+                Turn::BegunAnew => {
+                    let message = "file changed while it was hashed, and is long now";
+                    return Err(Refusal::new(ErrorCode::Changed, message));
+                }
                 Turn::Failed(refusal) => return Err(refusal),
                 Turn::Made { md5, is_untouched } => {
                     let meta = *hashing.meta();
@@ -199,5 +205,87 @@ impl<S: Store> Catalog<S> {
     /// Ends every hash, now and later, with `shutting_down`: the server drains.
     pub fn stop_hashing(&self) {
         self.flights.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::store::{NoIndex, Object};
+    use crate::wire::{ErrorCode, ObjectKind, Timestamp};
+
+    /// A file of a few bytes that turns out to be empty, and is a terabyte then.
+    #[derive(Default)]
+    struct Swelling {
+        reads: AtomicU64,
+    }
+
+    impl Object for Swelling {
+        fn read_at(&self, buffer: &mut [u8], _offset: u64) -> io::Result<usize> {
+            match self.reads.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(0),
+                read => {
+                    assert!(read < 100, "all of it is read");
+                    Ok(buffer.len())
+                }
+            }
+        }
+
+        fn meta(&self) -> io::Result<ObjectMeta> {
+            Ok(look(1 << 40))
+        }
+    }
+
+    impl Store for Swelling {
+        type Object = Swelling;
+
+        fn open(&self, _path: &ResourcePath) -> Result<(Swelling, ObjectMeta), StoreError> {
+            Ok((Swelling::default(), look(5)))
+        }
+
+        fn stat(&self, _path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
+            Ok(look(5))
+        }
+
+        fn list(
+            &self,
+            _path: &ResourcePath,
+            _recursive: bool,
+            _after: Option<&ResourcePath>,
+        ) -> Result<Box<dyn Listing>, StoreError> {
+            Err(StoreError::NotADirectory)
+        }
+    }
+
+    fn look(size: u64) -> ObjectMeta {
+        let time = Timestamp {
+            seconds: 1,
+            nanoseconds: 0,
+        };
+        ObjectMeta {
+            kind: ObjectKind::File,
+            mode: 0o644,
+            stamp: Stamp {
+                device: 1,
+                inode: 2,
+                size,
+                mtime: time,
+                ctime: time,
+            },
+            looked_at: time,
+        }
+    }
+
+    #[test]
+    fn a_short_file_that_becomes_long_is_not_hashed_at_once() {
+        let pools = Arc::new(Pools::start(1).unwrap());
+        let limits = CatalogLimits::for_cores(1);
+        let catalog = Catalog::new(Swelling::default(), Arc::new(NoIndex), pools, limits);
+        let (object, meta) = catalog.open(&ResourcePath::root()).unwrap();
+        let refusal = catalog.digest_now(object, meta).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::Changed);
     }
 }

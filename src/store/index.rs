@@ -4,6 +4,7 @@
 mod database;
 mod error;
 mod file;
+mod forgotten;
 mod locks;
 mod memory;
 mod place;
@@ -77,3 +78,6 @@ pub(super) fn keep(index: &dyn DigestIndex, meta: &ObjectMeta, md5: Md5Digest) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ pub(super) struct Database {
 }
 
 /// Where a row is: device and inode, as SQLite has integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     device: i64,
     inode: i64,
@@ -361,6 +361,7 @@ const READER_BUSY_TIMEOUT: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::index::tests::{known, stamp, time};
 
     fn database() -> (tempfile::TempDir, Database) {
         let folder = tempfile::tempdir().unwrap();
@@ -368,23 +369,6 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let database = Database::open(&path, Duration::ZERO).unwrap();
         (folder, database)
-    }
-
-    fn stamp(inode: u64) -> Stamp {
-        Stamp {
-            device: u64::MAX,
-            inode,
-            size: 5_000_000_000,
-            mtime: timestamp(-1),
-            ctime: timestamp(1_800_000_000_123_456_789),
-        }
-    }
-
-    fn known(byte: u8) -> KnownDigest {
-        KnownDigest {
-            md5: Md5Digest::from_bytes([byte; 16]),
-            made: timestamp(1_800_000_005_000_000_001),
-        }
     }
 
     fn put(database: &mut Database, stamp: &Stamp, known: KnownDigest, day: Day) {
@@ -400,7 +384,7 @@ mod tests {
         let kept = stamp(u64::MAX - 1);
         put(&mut database, &kept, known(1), 9);
         assert_eq!(database.look_up(&kept).unwrap(), Some((known(1), 9)));
-        let later = timestamp(77);
+        let later = time(0, 77);
         for other in [
             Stamp { device: 2, ..kept },
             Stamp { inode: 8, ..kept },
@@ -421,10 +405,7 @@ mod tests {
     #[test]
     fn a_time_that_does_not_fit_is_not_kept() {
         let (_folder, mut database) = database();
-        let far = Timestamp {
-            seconds: 1 << 40,
-            nanoseconds: 0,
-        };
+        let far = time(1 << 40, 0);
         let odd = Stamp {
             mtime: far,
             ..stamp(1)

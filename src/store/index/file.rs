@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::database::{Database, Day};
+use super::database::{Database, Day, Key};
+use super::forgotten::Forgotten;
 use super::place::Place;
 use super::table::InodeTable;
 use super::writer::{Op, Writer};
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     readers: [Mutex<Option<Database>>; READERS],
     has_file: AtomicBool,
     today: AtomicU32,
+    pub(super) forgotten: Forgotten,
 }
 
 /// A row of the table in memory.
@@ -72,6 +74,7 @@ impl FileIndex {
             readers: Default::default(),
             has_file: AtomicBool::new(false),
             today: AtomicU32::new(today()),
+            forgotten: Forgotten::default(),
         });
         let place = Place::make(path)?;
         let writer = Writer::open(place, Arc::clone(&shared), report, today)?;
@@ -121,7 +124,9 @@ impl FileIndex {
     }
 
     fn in_file(&self, stamp: &Stamp) -> Option<(KnownDigest, Day)> {
-        if !self.shared.has_file.load(Ordering::Acquire) {
+        let is_believed = self.shared.has_file.load(Ordering::Acquire)
+            && !self.shared.forgotten.has(Key::of(stamp));
+        if !is_believed {
             return None;
         }
         match self.shared.reader().as_ref()?.look_up(stamp) {
@@ -163,8 +168,12 @@ impl DigestIndex for FileIndex {
 
     fn forget(&self, stamp: &Stamp) {
         let used = self.shared.today.load(Ordering::Relaxed);
+        // Before its row in front, which may have to make room for others at once.
+        let mark = self.shared.forgotten.add(Key::of(stamp));
         self.shared.front.put(stamp, Front { known: None, used });
-        let _ = self.ops.try_send(Op::Remove(*stamp));
+        if self.ops.try_send(Op::Remove(*stamp, mark)).is_err() {
+            self.shared.forgotten.put_off(Key::of(stamp), mark);
+        }
     }
 
     fn catch_up(&self) {
@@ -239,8 +248,9 @@ mod tests {
     use std::sync::mpsc::{self, Receiver};
 
     use super::*;
+    use crate::store::index::tests::{known, stamp, time};
     use crate::store::{DirectoryOptions, DirectoryStore, Store, StoreError};
-    use crate::wire::{Md5Digest, ResourcePath, Timestamp};
+    use crate::wire::ResourcePath;
 
     /// A folder with an index in it, and what the indexes there report.
     struct Place {
@@ -298,30 +308,6 @@ mod tests {
         }
     }
 
-    fn time(nanoseconds: u32) -> Timestamp {
-        Timestamp {
-            seconds: 1_700_000_000,
-            nanoseconds,
-        }
-    }
-
-    fn stamp(inode: u64) -> Stamp {
-        Stamp {
-            device: 1,
-            inode,
-            size: 3,
-            mtime: time(1),
-            ctime: time(2),
-        }
-    }
-
-    fn known(byte: u8) -> KnownDigest {
-        KnownDigest {
-            md5: Md5Digest::from_bytes([byte; 16]),
-            made: time(3),
-        }
-    }
-
     fn written(index: &FileIndex) {
         assert!(index.flush(Duration::from_secs(20)));
     }
@@ -334,7 +320,7 @@ mod tests {
         assert_eq!(index.look_up(&stamp(2)), Some(known(1)));
         assert_eq!(index.look_up(&stamp(3)), None);
         let touched = Stamp {
-            ctime: time(9),
+            ctime: time(9, 9),
             ..stamp(1)
         };
         assert_eq!(index.look_up(&touched), None);
@@ -369,6 +355,40 @@ mod tests {
         assert_eq!(place.open().look_up(&stamp(0)), None);
         index.remember(&stamp(0), known(2));
         assert_eq!(index.look_up(&stamp(0)), Some(known(2)));
+    }
+
+    #[test]
+    fn what_was_forgotten_stays_so_however_busy_the_writer_is() {
+        let place = Place::new();
+        place.fill(1);
+        let held = Arc::new(Mutex::new(()));
+        let today = {
+            let held = Arc::clone(&held);
+            move || {
+                drop(locked(&held));
+                100
+            }
+        };
+        let index = FileIndex::open_on(&place.path(), |_| {}, today).unwrap();
+        assert_eq!(index.look_up(&stamp(0)), Some(known(1)));
+        let writer_is_held = locked(&held);
+        let mut others = 1..;
+        while !index.ops.is_full() {
+            index.remember(&stamp(others.next().unwrap()), known(1));
+        }
+        index.forget(&stamp(0));
+        // Its row in memory has to make room for others.
+        while index.in_front(&stamp(0)).is_some() {
+            index.remember(&stamp(others.next().unwrap()), known(1));
+        }
+        assert_eq!(index.look_up(&stamp(0)), None);
+        drop(writer_is_held);
+        written(&index);
+        assert_eq!(place.open().look_up(&stamp(0)), None, "and in the file");
+        index.remember(&stamp(0), known(2));
+        written(&index);
+        assert_eq!(place.open().look_up(&stamp(0)), Some(known(2)));
+        assert_eq!(index.in_file(&stamp(0)), Some((known(2), 100)));
     }
 
     #[test]

@@ -13,24 +13,57 @@ use std::{fs, io};
 
 use crate::store::Stamp;
 
-/// Whether SQLite has this inode open in this process.
+/// Whether SQLite has this inode open in this process, or may have in a moment. Waits for
+/// nobody who opens.
 pub(in crate::store) fn is_open_here(stamp: &Stamp) -> bool {
-    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
-    open.contains(&(stamp.device, stamp.inode))
+    let inode = (stamp.device, stamp.inode);
+    let table = OPEN.read().unwrap_or_else(PoisonError::into_inner);
+    table.open.contains(&inode)
+        || table
+            .opening
+            .iter()
+            .flatten()
+            .any(|path| identity(path).is_ok_and(|found| found == inode))
 }
 
 /// Runs something that opens these files with SQLite, and enters those that are there
-/// afterwards. Nothing else is opened meanwhile.
+/// afterwards. Meanwhile nothing else opens what has these names, which SQLite may make only
+/// now.
 pub(super) fn opening<T, E>(
     files: &[PathBuf],
     open: impl FnOnce() -> Result<T, E>,
 ) -> Result<(T, OpenFiles), E> {
-    let mut table = OPEN.write().unwrap_or_else(PoisonError::into_inner);
+    let opening = Opening::begin(files);
     let opened = open()?;
-    let found = files.iter().filter_map(|path| identity(path).ok());
-    let entered: Vec<Inode> = found.collect();
-    table.extend(&entered);
-    Ok((opened, OpenFiles(entered)))
+    Ok((opened, opening.enter()))
+}
+
+/// Files that are about to be open, by their names, until this is dropped.
+struct Opening<'a>(&'a [PathBuf]);
+
+impl<'a> Opening<'a> {
+    fn begin(files: &'a [PathBuf]) -> Opening<'a> {
+        change(|table| table.opening.push(files.to_vec()));
+        Opening(files)
+    }
+
+    /// Before their names are forgotten, their inodes are known.
+    fn enter(self) -> OpenFiles {
+        let found = self.0.iter().filter_map(|path| identity(path).ok());
+        let entered: Vec<Inode> = found.collect();
+        change(|table| table.open.extend(&entered));
+        OpenFiles(entered)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        change(|table| {
+            if let Some(at) = table.opening.iter().position(|files| files == self.0) {
+                table.opening.swap_remove(at);
+            }
+        });
+    }
 }
 
 /// Files in the table, taken out on drop. To be dropped after what has them open.
@@ -38,14 +71,19 @@ pub(super) struct OpenFiles(Vec<Inode>);
 
 impl Drop for OpenFiles {
     fn drop(&mut self) {
-        let mut table = OPEN.write().unwrap_or_else(PoisonError::into_inner);
-        for inode in &self.0 {
-            // An inode may be there twice, once for each index that has it open.
-            if let Some(at) = table.iter().position(|open| open == inode) {
-                table.swap_remove(at);
+        change(|table| {
+            for inode in &self.0 {
+                // An inode may be there twice, once for each index that has it open.
+                if let Some(at) = table.open.iter().position(|open| open == inode) {
+                    table.open.swap_remove(at);
+                }
             }
-        }
+        });
     }
+}
+
+fn change(how: impl FnOnce(&mut Table)) {
+    how(&mut OPEN.write().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// Device and inode of a file, which is not opened.
@@ -57,4 +95,59 @@ pub(super) fn identity(path: &Path) -> io::Result<Inode> {
 /// Device and inode.
 pub(super) type Inode = (u64, u64);
 
-static OPEN: RwLock<Vec<Inode>> = RwLock::new(Vec::new());
+/// What SQLite has open, and for each index that is just being opened its files.
+struct Table {
+    open: Vec<Inode>,
+    opening: Vec<Vec<PathBuf>>,
+}
+
+static OPEN: RwLock<Table> = RwLock::new(Table {
+    open: Vec::new(),
+    opening: Vec::new(),
+});
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::{DirectoryOptions, DirectoryStore, Store, StoreError};
+    use crate::wire::ResourcePath;
+
+    #[test]
+    fn while_an_index_opens_its_files_are_refused_and_nobody_waits_for_others() {
+        let place = tempfile::tempdir().unwrap();
+        let files = ["there", "made"].map(|name| place.path().join(name));
+        for name in ["there", "other"] {
+            fs::write(place.path().join(name), "x").unwrap();
+        }
+        let options = DirectoryOptions {
+            show_hidden: false,
+            follow_links_inside: false,
+        };
+        let store = DirectoryStore::open_root(place.path(), options).unwrap();
+        let path = |name: &str| ResourcePath::parse(name.as_bytes()).unwrap();
+        let is_refused = |name| matches!(store.stat(&path(name)), Err(StoreError::NotFound));
+        let refused = || ["there", "made", "other"].map(is_refused);
+        thread::scope(|scope| {
+            let (_, opened) = opening(&files, || {
+                fs::write(&files[1], "x").unwrap();
+                let (send, answer) = mpsc::channel();
+                scope.spawn(move || send.send(refused()));
+                assert_eq!(
+                    answer.recv_timeout(Duration::from_secs(20)),
+                    Ok([true, true, false])
+                );
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+            assert_eq!(refused(), [true, true, false]);
+            drop(opened);
+            assert_eq!(refused(), [false; 3]);
+        });
+        assert!(opening(&files, || Err::<(), ()>(())).is_err());
+        assert_eq!(refused(), [false; 3], "an index that did not open");
+    }
+}

@@ -40,42 +40,15 @@ pub const MEMORY_INDEX_ROWS_MAX: usize = TABLE_ROWS_MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Md5Digest, Timestamp};
-
-    fn stamp(inode: u64) -> Stamp {
-        let time = Timestamp {
-            seconds: 5,
-            nanoseconds: 6,
-        };
-        Stamp {
-            device: 1,
-            inode,
-            size: 3,
-            mtime: time,
-            ctime: time,
-        }
-    }
-
-    fn known(byte: u8, seconds: i64) -> KnownDigest {
-        KnownDigest {
-            md5: Md5Digest::from_bytes([byte; 16]),
-            made: Timestamp {
-                seconds,
-                nanoseconds: 0,
-            },
-        }
-    }
+    use crate::store::index::tests::{known, stamp, time};
 
     #[test]
     fn answers_exactly_the_stamp_it_was_told() {
         let index = MemoryIndex::new();
         let kept = stamp(7);
-        let later = Timestamp {
-            seconds: 5,
-            nanoseconds: 7,
-        };
-        index.remember(&kept, known(1, 0));
-        assert_eq!(index.look_up(&kept), Some(known(1, 0)));
+        let later = time(5, 7);
+        index.remember(&kept, known(1));
+        assert_eq!(index.look_up(&kept), Some(known(1)));
         for other in [
             Stamp { device: 2, ..kept },
             Stamp { inode: 8, ..kept },
@@ -98,10 +71,10 @@ mod tests {
         let index = MemoryIndex::new();
         let before = stamp(7);
         let after = Stamp { size: 4, ..before };
-        index.remember(&before, known(1, 0));
-        index.remember(&after, known(2, 0));
+        index.remember(&before, known(1));
+        index.remember(&after, known(2));
         assert_eq!(index.look_up(&before), None);
-        assert_eq!(index.look_up(&after), Some(known(2, 0)));
+        assert_eq!(index.look_up(&after), Some(known(2)));
         index.forget(&before);
         assert_eq!(index.look_up(&after), None);
     }

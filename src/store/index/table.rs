@@ -90,21 +90,7 @@ const SETS_LOG2: u32 = 14;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Timestamp;
-
-    fn stamp(inode: u64) -> Stamp {
-        let time = Timestamp {
-            seconds: 5,
-            nanoseconds: 6,
-        };
-        Stamp {
-            device: 1,
-            inode,
-            size: 3,
-            mtime: time,
-            ctime: time,
-        }
-    }
+    use crate::store::index::tests::stamp;
 
     #[test]
     fn never_has_more_rows_than_its_maximum_and_gives_up_the_oldest() {

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::database::{Batch, Change, Database, Day, Key};
 use super::file::{READERS, Shared};
+use super::forgotten::{Mark, Removed};
 use super::locks::{Inode, OpenFiles, opening};
 use super::place::{Locked, Place};
 use super::sweep::Sweep;
@@ -17,8 +18,8 @@ use crate::store::{IndexError, IndexEvent, KnownDigest, Stamp};
 pub(super) enum Op {
     /// A row is this, and was used today.
     Put(Stamp, KnownDigest),
-    /// The row of this inode goes.
-    Remove(Stamp),
+    /// The row of this inode goes, and what was marked so is done then.
+    Remove(Stamp, Mark),
     /// Everything before this is to be written now.
     Flush(Sender<()>),
     /// A reader found the file damaged.
@@ -36,6 +37,8 @@ pub(super) struct Writer<R, T> {
     today: T,
     file: Option<OpenFile>,
     batch: Batch,
+    /// Rows of the batch that were found wrong; some of them may have a new digest there.
+    removed: Removed,
     /// The first row of the batch came that long ago.
     due: Option<Instant>,
     sweep: Option<Sweep>,
@@ -67,6 +70,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
             today,
             file: None,
             batch: Batch::new(),
+            removed: Removed::new(),
             due: None,
             sweep: None,
             room: 0,
@@ -89,7 +93,10 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
                 Ok(Op::Put(stamp, known)) => {
                     self.add(&stamp, Change::Put(stamp, known, (self.today)()));
                 }
-                Ok(Op::Remove(stamp)) => self.add(&stamp, Change::Remove),
+                Ok(Op::Remove(stamp, mark)) => {
+                    self.removed.insert(Key::of(&stamp), mark);
+                    self.add(&stamp, Change::Remove);
+                }
                 Ok(Op::Flush(done)) => {
                     self.write();
                     let _ = done.send(());
@@ -123,18 +130,30 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
 
     fn write(&mut self) {
         self.due = None;
-        let batch = mem::take(&mut self.batch);
-        let mut written = self.try_write(&batch);
-        if let Err(reason) = written {
-            if !reason.is_of_content() {
-                return self.fail(reason);
-            }
-            self.replace(reason);
-            written = self.try_write(&batch);
+        let mut batch = mem::take(&mut self.batch);
+        let mut removed = mem::take(&mut self.removed);
+        for (key, mark) in self.shared.forgotten.put_off_until_now() {
+            batch.insert(key, Change::Remove);
+            removed.insert(key, mark);
         }
+        let written = match self.try_write(&batch) {
+            Err(reason) if reason.is_of_content() => {
+                self.replace(reason);
+                self.try_write(&batch)
+            }
+            written => written,
+        };
         match written {
-            Ok(()) => self.is_failing = false,
-            Err(error) => self.fail(error),
+            Ok(()) => {
+                self.shared.forgotten.done(&removed);
+                self.is_failing = false;
+            }
+            Err(error) => {
+                for (key, mark) in removed {
+                    self.shared.forgotten.put_off(key, mark);
+                }
+                return self.fail(error);
+            }
         }
         self.room = self.room.saturating_sub(batch.len() as u64);
         if self.room == 0 && self.sweep.is_none() && self.file.is_some() {

@@ -309,12 +309,13 @@ impl StagingFolder {
             .map_err(|errno| StageError::sort("sync the file system", errno))
     }
 
-    /// Notes a partial file that stays.
+    /// Notes a partial file that stays; one that was taken up may be noted already.
     pub(super) fn keep(&self, partial: PartialName) {
-        self.lock_leftovers()
-            .entry(partial.tag)
-            .or_default()
-            .push(partial);
+        let mut leftovers = self.lock_leftovers();
+        let of_name = leftovers.entry(partial.tag).or_default();
+        if !of_name.contains(&partial) {
+            of_name.push(partial);
+        }
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -329,7 +330,9 @@ impl StagingFolder {
         Some(name.tag())
     }
 
-    fn lock_leftovers(&self) -> std::sync::MutexGuard<'_, HashMap<NameTag, Vec<PartialName>>> {
+    pub(super) fn lock_leftovers(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<NameTag, Vec<PartialName>>> {
         self.leftovers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

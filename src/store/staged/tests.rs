@@ -136,6 +136,21 @@ fn a_dropped_file_stays_for_a_resume_and_is_taken_up_by_its_content() {
 }
 
 #[test]
+fn taking_a_partial_file_up_again_and_again_notes_it_once() {
+    let temp = tempfile::tempdir().unwrap();
+    for content in ["content", "other"] {
+        fs::write(temp.path().join(partial_of("f", content.as_bytes())), "c").unwrap();
+    }
+    let folder = StagingFolder::open(temp.path()).unwrap();
+    for _ in 0..20 {
+        drop(folder.resume(&name("f"), None).unwrap());
+        drop(folder.stage(&name("f"), md5(b"content")).unwrap());
+    }
+    let noted: usize = folder.lock_leftovers().values().map(Vec::len).sum();
+    assert_eq!(noted, 2);
+}
+
+#[test]
 fn what_cannot_be_resumed_is_removed() {
     let temp = tempfile::tempdir().unwrap();
     let folder = StagingFolder::open(temp.path()).unwrap();
