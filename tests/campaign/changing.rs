@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::Options;
-use crate::harness::{Output, Program, RawPeer, Running, Scratch, TestServer, md5_hex, noise};
+use crate::harness::{
+    Output, Program, Random, RawPeer, Running, Scratch, TestServer, md5_hex, noise,
+};
 use crate::mapping::Mapping;
-use crate::random::Random;
 
 /// Runs it; see the module.
 pub(crate) fn run(options: &Options) -> String {

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::Options;
-use crate::harness::{Output, Program, Running, Scratch, TestServer};
+use crate::harness::{Output, Program, Random, Running, Scratch, TestServer};
 use crate::published::Published;
-use crate::random::Random;
 use crate::watcher::{self, Watcher};
 
 /// Runs it; see the module.

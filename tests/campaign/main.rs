@@ -30,7 +30,6 @@ mod kill;
 mod listing;
 mod mapping;
 mod published;
-mod random;
 mod sharing;
 mod stale;
 mod watcher;
@@ -42,7 +41,7 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use random::Random;
+use harness::Random;
 
 fn main() -> ExitCode {
     let args = Args::parse();

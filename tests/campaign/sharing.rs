@@ -7,8 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::Options;
-use crate::harness::{Program, Scratch, TestServer, md5_hex, noise};
-use crate::random::Random;
+use crate::harness::{Program, Random, Scratch, TestServer, md5_hex, noise};
 
 pub(crate) fn run(options: &Options) -> String {
     let place = Scratch::new();

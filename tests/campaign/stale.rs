@@ -15,8 +15,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::Options;
-use crate::harness::{Answer, Program, RawPeer, Running, Scratch, TestServer, md5_hex, noise};
-use crate::random::Random;
+use crate::harness::{
+    Answer, Program, Random, RawPeer, Running, Scratch, TestServer, md5_hex, noise,
+};
 
 /// `--rounds` is the number of changes on each file system.
 pub(crate) fn run(options: &Options) -> String {

@@ -14,13 +14,15 @@
 mod answer;
 mod process;
 mod proxy;
+mod random;
 mod raw_peer;
 mod scratch;
 mod server;
 
 pub use answer::Answer;
 pub use process::{Captured, Output, Program, Running, ftget};
-pub use proxy::CuttingProxy;
+pub use proxy::{Damage, Fault, Proxy};
+pub use random::Random;
 pub use raw_peer::{Ending, RawPeer, frame, length_prefix};
 pub use scratch::{Scratch, md5_hex, noise};
 pub use server::{ProcessFacts, TestServer, TestServerBuilder};

@@ -31,6 +31,7 @@ mod outcomes;
 mod peers;
 mod pipelining;
 mod place;
+mod proxies;
 mod ranges;
 mod rates;
 mod readme;

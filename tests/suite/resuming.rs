@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::cases::NamedCase;
-use crate::harness::{CuttingProxy, Program, Scratch, TestServer, md5_hex, noise};
+use crate::harness::{Program, Proxy, Scratch, TestServer, md5_hex, noise};
 use crate::place::{Place, event};
 
 #[test]
@@ -16,7 +16,7 @@ fn a_cut_transfer_is_resumed_within_one_run_and_across_two() {
         let _case = NamedCase(format!("cut after {cut} bytes"));
         let place = Place::with([("big", &content)]);
         // Within one run: the second attempt goes on.
-        let proxy = CuttingProxy::start(place.server.addr(), cut);
+        let proxy = Proxy::to(place.server.addr()).cut_first(cut).start();
         let source = format!("{}/big", proxy.addr());
         place
             .ftget()
@@ -26,7 +26,7 @@ fn a_cut_transfer_is_resumed_within_one_run_and_across_two() {
         place.assert_only(&[("big", &content)]);
         fs::remove_file(place.here.join("big")).expect("a removal");
         // Across two runs: the first fails and leaves no file of that name.
-        let proxy = CuttingProxy::start(place.server.addr(), cut);
+        let proxy = Proxy::to(place.server.addr()).cut_first(cut).start();
         let source = format!("{}/big", proxy.addr());
         place
             .ftget()
@@ -62,7 +62,7 @@ fn a_cut_transfer_is_resumed_within_one_run_and_across_two() {
 fn without_resume_a_cut_transfer_begins_again() {
     let content = noise(1, 3_000_000);
     let place = Place::with([("big", &content)]);
-    let proxy = CuttingProxy::start(place.server.addr(), 2_000_000);
+    let proxy = Proxy::to(place.server.addr()).cut_first(2_000_000).start();
     place
         .ftget()
         .args(["--retry", "0", &format!("{}/big", proxy.addr())])
@@ -82,7 +82,7 @@ fn without_resume_a_cut_transfer_begins_again() {
 fn a_resume_never_splices_two_versions() {
     let (old, new) = (noise(1, 3_000_000), noise(2, 3_000_000));
     let place = Place::with([("big", &old)]);
-    let proxy = CuttingProxy::start(place.server.addr(), 2_000_000);
+    let proxy = Proxy::to(place.server.addr()).cut_first(2_000_000).start();
     place
         .ftget()
         .args(["--retry", "0", &format!("{}/big", proxy.addr())])
@@ -123,7 +123,9 @@ fn a_server_that_dies_and_returns_costs_a_retry() {
 fn an_interrupt_leaves_no_file_and_the_next_run_goes_on() {
     let content = noise(1, 3_000_000);
     let place = Place::with([("big", &content)]);
-    let proxy = CuttingProxy::stall(place.server.addr(), 2_000_000);
+    let proxy = Proxy::to(place.server.addr())
+        .stall_first(2_000_000)
+        .start();
     let running = place.ftget().arg(format!("{}/big", proxy.addr())).start();
     proxy.wait_until_stalled();
     running.signal(Signal::INT);
@@ -143,7 +145,9 @@ fn an_interrupt_leaves_no_file_and_the_next_run_goes_on() {
 #[test]
 fn a_server_that_stalls_is_a_timeout() {
     let place = Place::with([("big", noise(1, 3_000_000))]);
-    let proxy = CuttingProxy::stall(place.server.addr(), 1_000_000);
+    let proxy = Proxy::to(place.server.addr())
+        .stall_first(1_000_000)
+        .start();
     let args = [
         "--retry",
         "0",
