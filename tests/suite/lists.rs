@@ -9,7 +9,6 @@ use crate::cases::NamedCase;
 use crate::harness::{Program, md5_hex};
 use crate::place::Place;
 
-/// Names that survive in every format, and some that only exact formats can say.
 fn place() -> Place {
     let place = Place::with([
         ("top", "1"),
@@ -41,9 +40,7 @@ fn what_list_writes_of_a_source_is_a_list_for_that_source() {
         for source in ["", "sub", "sub/"] {
             let _case = NamedCase(format!("--list={style} of {source:?}"));
             let place = place();
-            if style != "short" {
-                odd(&place);
-            }
+            odd(&place);
             let source = place.server.source(source);
             let shown = Program::ftget()
                 .arg(format!("--list={style}"))

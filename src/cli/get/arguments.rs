@@ -68,8 +68,9 @@ pub(super) struct Typed {
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "exec", "spool"], help_heading = WHAT)]
     pub(super) dry_run: bool,
-    /// Fetch what a list names, below the folder that SOURCE is: a name a line, JSON Lines as
-    /// --list=json writes them, or lines of md5sum, whose md5 must match; - is standard input
+    /// Fetch what a list names, below the folder that SOURCE is: a name a line as --list writes
+    /// it, JSON Lines as --list=json does, or lines of md5sum, whose md5 must match; - is
+    /// standard input
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["output", "list", "md5", "spool"], help_heading = WHAT)]
     pub(super) input_file: Option<OsString>,
     /// With -i: what is listed are names that end with a NUL, as find -print0 writes them

@@ -91,7 +91,7 @@ impl<R: BufRead> Input<R> {
             reader,
             folder,
             separator: if ends_with_nul { 0 } else { b'\n' },
-            format: ends_with_nul.then_some(Format::Names),
+            format: ends_with_nul.then_some(Format::Exact),
             number: 0,
             held: VecDeque::new(),
             is_over: false,

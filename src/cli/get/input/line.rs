@@ -14,7 +14,10 @@ use crate::wire::{Md5Digest, ObjectKind, PathError, ResourcePath};
 /// What the lines of a list are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Names below the folder.
+    /// Names below the folder, as they are.
+    Exact,
+    /// Names below the folder as `ftget --list` writes them: as they are, or escaped as in
+    /// lines of md5sum(1) with a backslash before them.
     Names,
     /// Objects with `filename` or `filename_b64`, which is the whole path on the server, and
     /// perhaps `md5` and `type`: entries of a listing, receipts. `#` begins a comment.
@@ -91,7 +94,11 @@ impl Format {
         folder: &ResourcePath,
     ) -> Result<Option<Wanted>, LineError> {
         let wanted = match self {
-            Format::Names => read_name(line, folder, None)?,
+            Format::Exact => read_name(line, folder, None)?,
+            Format::Names => match line.strip_prefix(b"\\") {
+                Some(escaped) => read_name(&unescape(escaped)?, folder, None)?,
+                None => read_name(line, folder, None)?,
+            },
             Format::Json | Format::Md5sum if line.starts_with(b"#") => return Ok(None),
             Format::Json => read_json(line, folder)?,
             Format::Md5sum => read_md5sum(line, folder)?,

@@ -63,6 +63,12 @@ fn names_come_one_a_line_whatever_its_end() {
     assert_eq!(names(b" a \n#b\n{}\n"), [" a ", "#b", "{}"]);
     assert_eq!(names(b"#b\na\n"), ["#b", "a"]);
     assert_eq!(names(b"#b\n"), ["#b"]);
+    // A backslash before a name says that it is escaped, and means nothing elsewhere.
+    assert_eq!(
+        names(b"\\a\\nb\\\\c\\r\na\\nb\n./\\n\n"),
+        ["a\nb\\c\r", r"a\nb", r"\n"]
+    );
+    assert_bad(b"a\n\\b\\x\n", 2, "backslash");
     let lines = names(b"a\nd41d8cd98f00b204e9800998ecf8427e  b\n");
     assert_eq!(lines, ["a", "d41d8cd98f00b204e9800998ecf8427e  b"]);
 }
@@ -75,7 +81,14 @@ fn names_need_not_be_text() {
 #[test]
 fn with_nul_everything_else_is_part_of_a_name() {
     let nul = |text: &[u8]| read_below("", text, true);
-    let expected: [&[u8]; 5] = [b"a\nb", b"c\r", b"{\"x\":1}", EMPTY_LINE, b"\xef\xbb\xbfx"];
+    let expected: [&[u8]; 6] = [
+        b"a\nb",
+        b"c\r",
+        b"{\"x\":1}",
+        EMPTY_LINE,
+        b"\xef\xbb\xbfx",
+        b"\\a\\n",
+    ];
     let text = [expected.join(&0), b"\0\0".to_vec()].concat();
     let expected: Vec<_> = expected.iter().map(|name| Ok(file(name, None))).collect();
     assert_eq!(nul(&text), expected);
