@@ -305,7 +305,7 @@ fn ftget_runs_a_command_once_and_lets_out_what_is_verified() {
     assert_eq!(fs::read_to_string(&count).unwrap(), "x\n");
     let sad = ftget([at("@sad")]).expect_code(1);
     assert_eq!(sad.text(), "bad news\n");
-    assert_eq!(sad.stderr, "ftget: sad: command ended with 9\n");
+    assert_eq!(sad.stderr, "ftget: @sad: command ended with 9\n");
     let json = ftget(["--json".to_owned(), at("@sad")]).expect_code(1);
     assert!(json.stderr.contains("\"exit_status\":9"), "{}", json.stderr);
     ftget([at("@none")]).expect_code(11);
