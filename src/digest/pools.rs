@@ -1,9 +1,10 @@
 //! Two rayon pools: what somebody waits for, and what can wait.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
+use crossbeam_channel::{Sender, bounded};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// The foreground pool (`ft-hash-N`, one thread per core) and the background pool
@@ -52,12 +53,49 @@ impl Pools {
         });
     }
 
-    /// Does something with every item, on as many threads of the foreground pool as are free,
-    /// and waits for all of them. Called from a job of that pool, its thread helps.
-    pub fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Send + Sync) {
-        let _counted = CountedJob::begin(&self.in_foreground);
-        self.foreground
-            .install(|| items.par_iter_mut().for_each(work));
+    /// Makes something of every item, on the calling thread and as many of the foreground pool as
+    /// are free; in the order of the items, `None` where that panicked. Called from a job of that
+    /// pool it takes up no other job meanwhile, as rayon's own loops do: jobs never nest, and each
+    /// takes no longer than its own items.
+    pub fn map<T, R>(
+        &self,
+        items: Vec<T>,
+        work: impl Fn(T) -> R + Send + Sync + 'static,
+    ) -> Vec<Option<R>>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let count = items.len();
+        let (items_in, items_out) = bounded(count);
+        for item in items.into_iter().enumerate() {
+            // There is room for each.
+            let _ = items_in.try_send(item);
+        }
+        let (made_in, made) = bounded(count);
+        let share = Arc::new(move || {
+            for (at, item) in items_out.try_iter() {
+                let mut answer = Answer {
+                    at,
+                    made: None,
+                    to: made_in.clone(),
+                };
+                answer.made = Some(work(item));
+            }
+        });
+        for _ in 1..self.foreground_threads().min(count) {
+            let share = Arc::clone(&share);
+            self.foreground(move || share());
+        }
+        while catch_unwind(AssertUnwindSafe(|| share())).is_err() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        // Each item was taken by this thread or by one that works on it now.
+        let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
+        for (at, result) in made.iter().take(count) {
+            results[at] = result;
+        }
+        results
     }
 
     /// Runs a job that can wait: it starts when no foreground job is there.
@@ -105,6 +143,20 @@ fn step_back() {
     // On Linux it is for the calling thread alone, and the disk's scheduler goes by it too
     // (setpriority(2), ioprio_set(2)). To be less urgent is always allowed.
     let _ = rustix::process::setpriority_process(None, NICEST);
+}
+
+/// What is made of one item; given back even if that panics.
+struct Answer<R> {
+    at: usize,
+    made: Option<R>,
+    to: Sender<(usize, Option<R>)>,
+}
+
+impl<R> Drop for Answer<R> {
+    fn drop(&mut self) {
+        // There is room for each.
+        let _ = self.to.try_send((self.at, self.made.take()));
+    }
 }
 
 /// Foreground jobs that wait or run.
@@ -182,6 +234,44 @@ mod tests {
         receive.recv().unwrap();
         // The pool has one thread, so the first job is over when the second one runs.
         assert_eq!(pools.panics(), 1);
+    }
+
+    #[test]
+    fn a_map_takes_up_no_other_job_and_needs_no_other_thread() {
+        let pools = Arc::new(Pools::start(2).unwrap());
+        let (send, receive) = mpsc::channel();
+        let (hold, held) = mpsc::channel::<()>();
+        // One thread is busy, so that what comes stays in line.
+        pools.foreground(move || held.recv().unwrap_or(()));
+        let mapping = Arc::clone(&pools);
+        pools.foreground(move || {
+            let thread = || thread::current().name().map(str::to_owned);
+            let own = thread();
+            let others = send.clone();
+            mapping.foreground(move || others.send(vec![]).unwrap());
+            let threads = mapping.map((0..100).collect(), move |item| (item, thread()));
+            let is_own = |(at, made): (usize, Option<(usize, Option<String>)>)| {
+                made == Some((at, own.clone()))
+            };
+            let all: Vec<bool> = threads.into_iter().enumerate().map(is_own).collect();
+            send.send(all).unwrap();
+        });
+        assert_eq!(receive.recv().unwrap(), vec![true; 100]);
+        assert!(receive.recv().unwrap().is_empty());
+        drop(hold);
+    }
+
+    #[test]
+    fn a_panic_costs_a_map_one_item() {
+        let pools = Pools::start(3).unwrap();
+        let made = pools.map((0..50).collect(), |item: u32| {
+            assert!(item % 10 != 3, "planted");
+            item * 2
+        });
+        for (item, made) in (0..).zip(made) {
+            assert_eq!(made, (item % 10 != 3).then_some(item * 2));
+        }
+        assert!(pools.map(Vec::<u32>::new(), |item| item).is_empty());
     }
 
     #[test]

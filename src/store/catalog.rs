@@ -145,7 +145,7 @@ impl<S: Store> Catalog<S> {
     }
 
     /// The pools that hashing is done on, for what takes as long.
-    pub fn pools(&self) -> &Pools {
+    pub fn pools(&self) -> &Arc<Pools> {
         &self.pools
     }
 

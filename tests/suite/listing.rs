@@ -261,6 +261,34 @@ fn a_listing_of_a_file_says_that_it_is_none_and_blames_no_part_of_its_path() {
 }
 
 #[test]
+fn listings_that_wait_for_a_digest_hold_little_memory_however_many_there_are() {
+    let root = Scratch::new();
+    let first = root.write("0", "");
+    let first = fs::OpenOptions::new().write(true).open(first).unwrap();
+    // Nobody hashes this while the test runs.
+    first.set_len(1 << 42).unwrap();
+    for number in 0..20_000 {
+        root.write(format!("{number:0240}"), "");
+    }
+    let server = TestServer::start(root.path(), ["--no-prehash", "--index", "off"]);
+    let request = r#"{"op":"list","filename":"","digests":["md5"],"progress":true}"#;
+    let mut peers: Vec<RawPeer> = (0..60).map(|_| server.connect()).collect();
+    for peer in &mut peers {
+        peer.send_frame(request);
+    }
+    for peer in &mut peers {
+        // Its page has got as far as the file that is being hashed.
+        while peer.read_header().size("total_size") != 1 << 42 {}
+    }
+    let grown = server.facts().rss_kib();
+    // Each holds 5 MB of names.
+    assert!(grown < 160 << 10, "{grown} KiB");
+    let mut other = RawPeer::connect_from("127.0.1.9", server.addr());
+    let page = other.ask(r#"{"op":"list","filename":"","limit":3}"#);
+    assert_eq!(entries(&page).len(), 3);
+}
+
+#[test]
 fn bad_listings_are_refused_and_the_connection_goes_on() {
     let root = tree();
     symlink("b", root.join("link")).unwrap();

@@ -11,8 +11,9 @@ use crate::server::transfer::inbox::{Inbox, Input};
 use crate::server::transfer::making::Making;
 use crate::server::transfer::outbox::{Kept, Output};
 use crate::server::transfer::pacing::Allowance;
-use crate::server::transfer::page::{OpenListing, Page};
+use crate::server::transfer::page::Page;
 use crate::server::transfer::patience::Patience;
+use crate::server::transfer::shelf::OpenListing;
 use crate::store::{ObjectMeta, Ticket};
 use crate::wire::{GetRequest, Md5Digest, RequestId};
 

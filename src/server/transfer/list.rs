@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::digest::Md5Stream;
 use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, Purpose, Reply};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::making::{Making, Product, Work};
-use crate::server::transfer::outbox::{Kept, Share};
 use crate::server::transfer::page::{Page, PageState};
 use crate::server::transfer::reply::busy;
 use crate::store::Store;
@@ -34,12 +32,15 @@ impl<S: Store> Exchange<'_, S> {
 
     /// Lets the foreground pool go on with a page.
     pub(super) fn make_page(&mut self, mut page: Box<Page>) -> Reply<S::Object> {
-        let (making, maker) = Making::begin(Work::Page, page.request.progress, self.turn.waker());
+        let (mut making, maker) =
+            Making::begin(Work::Page, page.request.progress, self.turn.waker());
         let catalog = Arc::clone(&self.handler.catalog);
-        self.handler.catalog.pools().foreground(move || {
-            let state = page.advance(&catalog, || !maker.is_unwanted());
+        let shelf = self.handler.shelf.with_kept_max(self.limits.kept_bytes_max);
+        let address = self.state.peer.address_key();
+        making.stand(self.handler.line.enter(address, move || {
+            let state = page.advance(&catalog, &shelf, || !maker.is_unwanted());
             maker.deliver(Product::Page(page, state));
-        });
+        }));
         Reply::Make(Box::new(making))
     }
 
@@ -47,24 +48,26 @@ impl<S: Store> Exchange<'_, S> {
     pub(super) fn take_page(
         &mut self,
         asked: &Asked,
-        mut page: Box<Page>,
+        page: Box<Page>,
         state: PageState<S::Object>,
     ) -> Result<Reply<S::Object>, Refusal> {
-        let has_more = match state {
+        let (body, md5, has_more) = match state {
             PageState::Failed(refusal) => return Err(refusal),
             PageState::Awaits(object, meta) => {
                 let progress = page.request.progress;
                 return Ok(self.await_digest(object, meta, false, progress, Purpose::Page(page)));
             }
-            PageState::Full => true,
-            PageState::Last => false,
+            PageState::Made {
+                body,
+                md5,
+                has_more,
+            } => (body, md5, has_more),
         };
-        let bytes = std::mem::take(&mut page.bytes);
-        let md5 = Md5Stream::digest(&bytes);
+        let end = body.bytes().len() as u64;
         let next = page.last.as_ref().filter(|_| has_more).map(cursor_behind);
         let header = ResponseHeader {
             name: (&asked.name).into(),
-            total_size: bytes.len() as u64,
+            total_size: end,
             md5: Some(md5),
             id: asked.id.clone(),
             next: next.map(Into::into),
@@ -73,29 +76,17 @@ impl<S: Store> Exchange<'_, S> {
         };
         header.encode(self.desk.output.append());
         if has_more {
-            self.state.listing = page.into_open(|held| self.share_of_listings(held));
+            self.state.listing = page.into_open();
         }
-        let end = bytes.len() as u64;
         if end == 0 {
             let (body_bytes, md5) = (0, Some(md5));
             return Ok(Reply::Said { body_bytes, md5 });
         }
         let body = Body {
-            source: Source::Memory(Kept::new(bytes, &self.handler.kept_bytes)),
+            source: Source::Memory(body),
             position: 0,
             end,
         };
         Ok(Reply::Send { body, md5 })
     }
-
-    /// A share of what all connections keep for their listings; `None` if there is none left.
-    fn share_of_listings(&self, bytes: usize) -> Option<Share> {
-        let total = &self.handler.listing_bytes;
-        (total.load(Ordering::Relaxed) + bytes <= LISTING_BYTES_MAX)
-            .then(|| Share::of(bytes, total))
-    }
 }
-
-/// Bytes of names that all connections keep between pages. Beyond it, folders are read again
-/// for the next page.
-const LISTING_BYTES_MAX: usize = 64 << 20;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
@@ -12,8 +12,9 @@ use crate::server::published::CommandOutput;
 use crate::server::transfer::conversation::{Asked, Task};
 use crate::server::transfer::digesting::{HASHING, PROGRESS_INTERVAL, RUNNING, say_progress};
 use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::line::InLine;
 use crate::server::transfer::page::{Page, PageState};
-use crate::server::transfer::reply::shutting_down;
+use crate::server::transfer::reply::{busy, shutting_down};
 use crate::store::Store;
 use crate::wire::{ErrorCode, Refusal};
 
@@ -24,6 +25,8 @@ pub(super) struct Making<O> {
     is_unwanted: Arc<AtomicBool>,
     /// When to say that the work goes on; `None` if nobody asked.
     next_progress: Option<Instant>,
+    /// The work may still be in line, since then.
+    in_line: Option<(InLine, Instant)>,
 }
 
 /// What is being made.
@@ -61,6 +64,7 @@ impl<O> Making<O> {
             product,
             is_unwanted: Arc::clone(&is_unwanted),
             next_progress: progress.then(|| Instant::now() + PROGRESS_INTERVAL),
+            in_line: None,
         };
         let maker = Maker {
             product: product_in,
@@ -68,6 +72,20 @@ impl<O> Making<O> {
             waker,
         };
         (making, maker)
+    }
+}
+
+impl<O> Making<O> {
+    /// Its work stands in line.
+    pub(super) fn stand(&mut self, in_line: InLine) {
+        self.in_line = Some((in_line, Instant::now()));
+    }
+
+    /// For how long it has been in line, if it is there.
+    fn waited(&self, now: Instant) -> Option<Duration> {
+        let (in_line, since) = self.in_line.as_ref()?;
+        let waited = now.saturating_duration_since(*since);
+        in_line.is_waiting().then_some(waited)
     }
 }
 
@@ -129,6 +147,11 @@ impl<S: Store> Exchange<'_, S> {
             return None;
         }
         let now = Instant::now();
+        if let Some(waited) = making.waited(now).filter(|waited| *waited >= LINE_TIMEOUT) {
+            let message = format!("page has been in line for {} s", waited.as_secs());
+            self.refuse(asked, &busy(&message));
+            return None;
+        }
         if making.next_progress.is_some_and(|at| at <= now) {
             making.next_progress = Some(now + PROGRESS_INTERVAL);
             // A peer that does not read the last one needs no other.
@@ -155,3 +178,6 @@ impl<S: Store> Exchange<'_, S> {
         Some(blocked.unwrap_or(Disposition::Park(rest)))
     }
 }
+
+/// The longest stay in line; what has begun is not cut short.
+const LINE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -8,6 +8,7 @@ mod exchange;
 mod get;
 mod hello;
 mod inbox;
+mod line;
 mod list;
 mod making;
 mod outbox;
@@ -17,6 +18,7 @@ mod patience;
 mod reply;
 mod run;
 mod sending;
+mod shelf;
 mod stat;
 
 use std::sync::atomic::AtomicUsize;
@@ -30,6 +32,8 @@ use crate::server::transfer::conversation::Asked;
 pub use crate::server::transfer::conversation::{Conversation, Desk};
 pub use crate::server::transfer::counters::{TransferCounters, TransferStats};
 use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::line::Line;
+use crate::server::transfer::shelf::Shelf;
 use crate::store::{Catalog, Store};
 use crate::wire::{ErrorCode, Md5Digest};
 
@@ -44,8 +48,10 @@ pub struct TransferHandler<S: Store> {
     observer: Option<Observer>,
     /// Bytes of answers that connections keep while they rest.
     kept_bytes: Arc<AtomicUsize>,
-    /// Bytes of names that connections keep for the next pages of their listings.
-    listing_bytes: Arc<AtomicUsize>,
+    /// What listings hold while nobody works on them.
+    shelf: Shelf,
+    /// Pages in the making.
+    line: Arc<Line>,
 }
 
 /// Called at the end of every request, by the worker that ended it: it must not wait.
@@ -115,15 +121,17 @@ pub struct TransferLimits {
 impl<S: Store> TransferHandler<S> {
     /// Serves this catalog.
     pub fn new(catalog: Catalog<S>, limits: TransferLimits) -> TransferHandler<S> {
+        let kept_bytes = Arc::default();
         TransferHandler {
+            line: Line::of(catalog.pools()),
             catalog: Arc::new(catalog),
             limits: Arc::new(LiveLimits(RwLock::new(limits))),
             pace: Mutex::default(),
             counters: Arc::default(),
             published: Arc::new(Published::nothing()),
             observer: None,
-            kept_bytes: Arc::default(),
-            listing_bytes: Arc::default(),
+            shelf: Shelf::beside(&kept_bytes),
+            kept_bytes,
         }
     }
 

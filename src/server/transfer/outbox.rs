@@ -24,7 +24,7 @@ pub(super) struct Kept {
 
 /// A part of what all connections hold together, given back when it is dropped.
 pub(super) struct Share {
-    bytes: usize,
+    amount: usize,
     total: Arc<AtomicUsize>,
 }
 
@@ -141,22 +141,38 @@ impl Kept {
         Kept { bytes, _share }
     }
 
+    /// `None` if all of them would be more than `max` then.
+    pub(super) fn within(bytes: Vec<u8>, total: &Arc<AtomicUsize>, max: usize) -> Option<Kept> {
+        let _share = Share::within(bytes.len(), total, max)?;
+        Some(Kept { bytes, _share })
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 impl Share {
-    pub(super) fn of(bytes: usize, total: &Arc<AtomicUsize>) -> Share {
-        total.fetch_add(bytes, Ordering::Relaxed);
+    fn of(amount: usize, total: &Arc<AtomicUsize>) -> Share {
+        total.fetch_add(amount, Ordering::Relaxed);
         let total = Arc::clone(total);
-        Share { bytes, total }
+        Share { amount, total }
+    }
+
+    /// `None` if all shares would be more than `max` then.
+    pub(super) fn within(amount: usize, total: &Arc<AtomicUsize>, max: usize) -> Option<Share> {
+        let sum = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= max);
+        total
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum)
+            .ok()?;
+        let total = Arc::clone(total);
+        Some(Share { amount, total })
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.total.fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
 

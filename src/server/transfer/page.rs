@@ -1,11 +1,14 @@
 //! One page of a listing in the making.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::server::transfer::outbox::Share;
-use crate::server::transfer::reply::{said_of, store_refusal};
+use crate::digest::Md5Stream;
+use crate::server::transfer::outbox::Kept;
+use crate::server::transfer::reply::{busy, said_of, store_refusal, unreadable};
+use crate::server::transfer::shelf::{OpenListing, Shelf, Shelved};
 use crate::store::{Catalog, Listed, Listing, ObjectMeta, Store, StoreError};
 use crate::wire::{
     ErrorCode, LIST_PAGE_BYTES_MAX, ListEntry, ListRequest, Md5Digest, ObjectKind, Refusal,
@@ -20,50 +23,48 @@ pub(super) struct Page {
     listing: Option<Box<dyn Listing>>,
     /// Entries that were come upon, and are not on the page yet.
     pending: VecDeque<Pending>,
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     entries: usize,
     /// The last entry on the page.
     pub(super) last: Option<ResourcePath>,
     pub(super) hidden: u64,
-    begun: Instant,
+    /// When it was first worked on.
+    begun: Option<Instant>,
+    /// The room for what it holds, while nobody works on it.
+    shelved: Option<Shelved>,
 }
 
-struct Pending {
+/// An entry that is to be written.
+pub(super) struct Pending {
     listed: Listed,
+    /// What was hidden between the entry before it and this one.
+    hidden: u64,
     md5: Option<Md5Digest>,
     refusal: Option<Refusal>,
 }
 
 /// How far a page is.
 pub(super) enum PageState<O> {
-    /// There are more entries behind it.
-    Full,
-    /// The listing ends with it.
-    Last,
+    /// It is there; whether there are more entries behind it.
+    Made {
+        body: Kept,
+        md5: Md5Digest,
+        has_more: bool,
+    },
     /// The next entry waits for the digest of this file.
     Awaits(Arc<O>, ObjectMeta),
     /// There will be none.
     Failed(Refusal),
 }
 
-/// A listing that a connection keeps between two pages.
-pub(super) struct OpenListing {
-    path: ResourcePath,
-    recursive: bool,
-    digest: bool,
-    after: ResourcePath,
-    listing: Box<dyn Listing>,
-    pending: VecDeque<Pending>,
-    _share: Share,
-}
-
-impl OpenListing {
-    /// Whether this is the listing whose next page is asked for.
-    fn continues(&self, request: &ListRequest, after: Option<&ResourcePath>) -> bool {
-        Some(&self.after) == after
-            && (&self.path, self.recursive, self.digest)
-                == (&request.path, request.recursive, request.digest)
-    }
+/// Why the work on a page pauses.
+enum Pause<O> {
+    /// There is no room or time for more entries.
+    Full,
+    /// There are no more.
+    Last,
+    Awaits(Arc<O>, ObjectMeta),
+    Failed(Refusal),
 }
 
 impl Page {
@@ -73,9 +74,10 @@ impl Page {
         open: Option<OpenListing>,
     ) -> Page {
         let open = open.filter(|open| open.continues(&request, after.as_ref()));
-        let (listing, pending) = open.map_or((None, VecDeque::new()), |open| {
-            (Some(open.listing), open.pending)
-        });
+        let (listing, pending, shelved) = match open {
+            None => (None, VecDeque::new(), None),
+            Some(open) => (Some(open.listing), open.pending, Some(open.shelved)),
+        };
         Page {
             request,
             after,
@@ -85,48 +87,112 @@ impl Page {
             entries: 0,
             last: None,
             hidden: 0,
-            begun: Instant::now(),
+            begun: None,
+            shelved,
         }
     }
 
     /// Goes on with the page, in a thread of the foreground pool. `goes_on` is asked now and
-    /// then whether anybody waits for it.
+    /// then whether anybody waits for it. What it holds after that has its room on the shelf.
     pub(super) fn advance<S: Store>(
         &mut self,
-        catalog: &Catalog<S>,
+        catalog: &Arc<Catalog<S>>,
+        shelf: &Shelf,
         goes_on: impl Fn() -> bool,
     ) -> PageState<S::Object> {
+        self.shelved = None;
+        let pause = self.work(catalog, goes_on);
+        let has_more = match pause {
+            Pause::Failed(refusal) => return PageState::Failed(refusal),
+            Pause::Awaits(object, meta) => {
+                if self.shelve(shelf) {
+                    return PageState::Awaits(object, meta);
+                }
+                // There is no room to wait in: the page ends here, and the next one waits.
+                true
+            }
+            Pause::Full => true,
+            Pause::Last => false,
+        };
+        let bytes = mem::take(&mut self.bytes);
+        let md5 = Md5Stream::digest(&bytes);
+        let Some(body) = shelf.keep(bytes) else {
+            return PageState::Failed(busy("too many answers wait to be read"));
+        };
+        if has_more {
+            self.shelve(shelf);
+        } else {
+            self.listing = None;
+        }
+        PageState::Made {
+            body,
+            md5,
+            has_more,
+        }
+    }
+
+    fn work<S: Store>(
+        &mut self,
+        catalog: &Arc<Catalog<S>>,
+        goes_on: impl Fn() -> bool,
+    ) -> Pause<S::Object> {
+        let begun = *self.begun.get_or_insert_with(Instant::now);
         let ListRequest {
             path, recursive, ..
         } = &self.request;
         let listing = match self.listing.take() {
             Some(listing) => Ok(listing),
-            None => catalog.list(path, *recursive, self.after.as_ref()),
+            None => catalog.list(path, *recursive, self.behind()),
         };
         let mut listing = match listing {
             Ok(listing) => listing,
-            Err(error) => return PageState::Failed(not_listed(&error, catalog.stat(path))),
+            Err(error) => return Pause::Failed(not_listed(&error, catalog.stat(path))),
         };
-        let state = loop {
+        let pause = loop {
             if !goes_on() {
-                break PageState::Failed(Refusal::new(ErrorCode::Internal, "nobody waits"));
+                break Pause::Failed(Refusal::new(ErrorCode::Internal, "nobody waits"));
             }
-            if let Some(state) = self.write(catalog) {
-                break state;
+            if let Some(pause) = self.write(catalog) {
+                break pause;
             }
-            let is_late = self.begun.elapsed() >= self.time_max();
-            if self.entries > 0 && is_late {
-                break PageState::Full;
+            if self.entries > 0 && begun.elapsed() >= self.time_max() {
+                break Pause::Full;
             }
             match self.gather(&mut *listing, catalog) {
                 Ok(true) => {}
-                Ok(false) => break PageState::Last,
-                Err(error) => break PageState::Failed(store_refusal(&error)),
+                Ok(false) => {
+                    self.hidden += listing.take_hidden();
+                    break Pause::Last;
+                }
+                Err(error) => break Pause::Failed(store_refusal(&error)),
             }
         };
-        self.hidden += listing.take_hidden();
         self.listing = Some(listing);
-        state
+        pause
+    }
+
+    /// The last entry that was come upon.
+    fn behind(&self) -> Option<&ResourcePath> {
+        let pending = self.pending.back().map(|pending| &pending.listed.path);
+        pending.or(self.last.as_ref()).or(self.after.as_ref())
+    }
+
+    /// Finds room for what it holds, or lets go of what can be come upon again. `false`: there is
+    /// no room even for what is left, the entries written so far.
+    fn shelve(&mut self, shelf: &Shelf) -> bool {
+        if let Some(listing) = &self.listing {
+            let pending = self.pending.iter().map(Pending::held_bytes);
+            let bytes = listing.held_bytes() + pending.sum::<usize>() + self.bytes.capacity();
+            self.shelved = shelf.take(bytes, listing.held_descriptors());
+        }
+        if self.shelved.is_some() {
+            return true;
+        }
+        self.listing = None;
+        self.pending.truncate(1);
+        self.bytes.shrink_to_fit();
+        self.shelved = shelf.take(self.bytes.capacity(), 0);
+        self.shelved.is_some() || self.bytes.is_empty()
     }
 
     /// The digest that the next entry waited for.
@@ -154,16 +220,9 @@ impl Page {
         }
     }
 
-    /// What the connection keeps for the next page, unless that is too much.
-    pub(super) fn into_open(
-        self,
-        share: impl FnOnce(usize) -> Option<Share>,
-    ) -> Option<OpenListing> {
+    /// What the connection keeps for the next page, unless that was too much.
+    pub(super) fn into_open(self) -> Option<OpenListing> {
         let (listing, after) = (self.listing?, self.last?);
-        if listing.held_descriptors() > KEPT_DESCRIPTORS_MAX {
-            return None;
-        }
-        let held = listing.held_bytes() + self.pending.len() * size_of::<Pending>();
         Some(OpenListing {
             path: self.request.path,
             recursive: self.request.recursive,
@@ -171,20 +230,21 @@ impl Page {
             after,
             listing,
             pending: self.pending,
-            _share: share(held)?,
+            shelved: self.shelved?,
         })
     }
 
     /// Moves pending entries to the page. `None`: there are none left, and room for more.
-    fn write<S: Store>(&mut self, catalog: &Catalog<S>) -> Option<PageState<S::Object>> {
+    fn write<S: Store>(&mut self, catalog: &Catalog<S>) -> Option<Pause<S::Object>> {
         while let Some(next) = self.pending.front_mut() {
             if self.entries >= self.request.limit {
-                return Some(PageState::Full);
+                return Some(Pause::Full);
             }
             if self.request.digest && next.awaits_digest().is_some() {
                 match catalog.open(&next.listed.path) {
-                    Ok((object, meta)) => return Some(PageState::Awaits(Arc::new(object), meta)),
+                    Ok((object, meta)) => return Some(Pause::Awaits(Arc::new(object), meta)),
                     Err(StoreError::NotFound) => {
+                        self.hidden += next.hidden;
                         self.pending.pop_front();
                         continue;
                     }
@@ -195,9 +255,10 @@ impl Page {
             next.encode(&mut self.bytes);
             if self.bytes.len() > LIST_PAGE_BYTES_MAX && self.entries > 0 {
                 self.bytes.truncate(start);
-                return Some(PageState::Full);
+                return Some(Pause::Full);
             }
             self.entries += 1;
+            self.hidden += next.hidden;
             self.last = self.pending.pop_front().map(|next| next.listed.path);
         }
         None
@@ -207,7 +268,7 @@ impl Page {
     fn gather<S: Store>(
         &mut self,
         listing: &mut dyn Listing,
-        catalog: &Catalog<S>,
+        catalog: &Arc<Catalog<S>>,
     ) -> Result<bool, StoreError> {
         while self.pending.len() < GATHERED_MAX {
             let Some(listed) = listing.next()? else { break };
@@ -215,22 +276,25 @@ impl Page {
             let md5 = known.and_then(|meta| catalog.known(&meta, false));
             self.pending.push_back(Pending {
                 listed,
+                hidden: listing.take_hidden(),
                 md5,
                 refusal: None,
             });
         }
         if self.request.digest {
-            let mut unknown: Vec<&mut Pending> = self
-                .pending
-                .iter_mut()
-                .filter(|next| {
-                    next.awaits_digest()
-                        .is_some_and(|meta| catalog.is_short(meta.size()))
-                })
-                .collect();
-            catalog
+            let is_short = |next: &&mut Pending| {
+                let meta = next.awaits_digest();
+                meta.is_some_and(|meta| catalog.is_short(meta.size()))
+            };
+            let unknown: Vec<&mut Pending> = self.pending.iter_mut().filter(is_short).collect();
+            let paths = unknown.iter().map(|next| next.listed.path.clone());
+            let hashing = Arc::clone(catalog);
+            let hashed = catalog
                 .pools()
-                .for_each(&mut unknown, |next| next.hash(catalog));
+                .map(paths.collect(), move |path| hash(&hashing, &path));
+            for (next, hashed) in unknown.into_iter().zip(hashed) {
+                next.take(hashed.unwrap_or_else(|| Err(unreadable())));
+            }
         }
         Ok(!self.pending.is_empty())
     }
@@ -252,25 +316,20 @@ impl Pending {
         awaits.then_some(meta)
     }
 
-    fn hash<S: Store>(&mut self, catalog: &Catalog<S>) {
-        let (object, meta) = match catalog.open(&self.listed.path) {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.refusal = Some(store_refusal(&error));
-                return;
-            }
-        };
-        if !catalog.is_short(meta.size()) {
-            // It has grown: it stands in line like others.
-            return;
-        }
-        match catalog.digest_now(object, meta) {
-            Ok((md5, meta)) => {
+    fn take(&mut self, hashed: Result<Option<(Md5Digest, ObjectMeta)>, Refusal>) {
+        match hashed {
+            Ok(Some((md5, meta))) => {
                 self.md5 = Some(md5);
                 self.listed.meta = Some(meta);
             }
+            Ok(None) => {}
             Err(refusal) => self.refusal = Some(refusal),
         }
+    }
+
+    fn held_bytes(&self) -> usize {
+        let target = self.listed.target.as_ref().map_or(0, Vec::len);
+        size_of::<Pending>() + self.listed.path.as_bytes().len() + target
     }
 
     fn encode(&self, page: &mut Vec<u8>) {
@@ -297,6 +356,18 @@ impl Pending {
     }
 }
 
+/// The digest of a short file; `None` if it has grown, and stands in line like others.
+fn hash<S: Store>(
+    catalog: &Catalog<S>,
+    path: &ResourcePath,
+) -> Result<Option<(Md5Digest, ObjectMeta)>, Refusal> {
+    let (object, meta) = catalog.open(path).map_err(|error| store_refusal(&error))?;
+    if !catalog.is_short(meta.size()) {
+        return Ok(None);
+    }
+    catalog.digest_now(object, meta).map(Some)
+}
+
 /// Why there is no listing of a name at which this was found.
 fn not_listed(error: &StoreError, found: Result<ObjectMeta, StoreError>) -> Refusal {
     let refusal = store_refusal(error);
@@ -320,5 +391,108 @@ const GATHERED_MAX: usize = 256;
 const TIME_MAX: Duration = Duration::from_secs(1);
 /// The same where the digests of all files are waited for.
 const DIGESTS_TIME_MAX: Duration = Duration::from_secs(5);
-/// Open folders that a connection may keep between two pages.
-const KEPT_DESCRIPTORS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::digest::Pools;
+    use crate::store::{CatalogLimits, DirectoryOptions, DirectoryStore, MemoryIndex};
+
+    fn catalog(root: &std::path::Path) -> Arc<Catalog<DirectoryStore>> {
+        let options = DirectoryOptions {
+            show_hidden: false,
+            follow_links_inside: true,
+        };
+        let store = DirectoryStore::open_root(root, options).unwrap();
+        let pools = Arc::new(Pools::start(2).unwrap());
+        let limits = CatalogLimits {
+            queued_hash_bytes_min: 1,
+            ..CatalogLimits::for_cores(2)
+        };
+        let index = Arc::new(MemoryIndex::new());
+        Arc::new(Catalog::new(store, index, pools, limits))
+    }
+
+    /// All entries, page by page, with how many digests were waited for and how many are hidden.
+    fn listed(
+        catalog: &Arc<Catalog<DirectoryStore>>,
+        shelf: &Shelf,
+        limit: usize,
+    ) -> (Vec<String>, u32, u64) {
+        let (mut entries, mut waits, mut hidden) = (Vec::new(), 0, 0);
+        let (mut after, mut open) = (None, None);
+        loop {
+            let request = ListRequest {
+                recursive: true,
+                digest: true,
+                limit,
+                ..ListRequest::first(ResourcePath::parse(b"").unwrap())
+            };
+            let mut page = Page::new(request, after.take(), open.take());
+            let (body, has_more) = loop {
+                match page.advance(catalog, shelf, || true) {
+                    PageState::Made { body, has_more, .. } => break (body, has_more),
+                    PageState::Failed(refusal) => panic!("{refusal:?}"),
+                    PageState::Awaits(object, meta) => {
+                        let object = Arc::into_inner(object).unwrap();
+                        let (md5, meta) = catalog.digest_now(object, meta).unwrap();
+                        page.take_digest(md5, &meta);
+                        waits += 1;
+                    }
+                }
+            };
+            for line in body.bytes().split_inclusive(|byte| *byte == b'\n') {
+                let entry = ListEntry::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
+                let name = String::from_utf8_lossy(entry.path.as_bytes()).into_owned();
+                assert_eq!(
+                    entry.md5.is_some(),
+                    entry.kind == ObjectKind::File,
+                    "{name}"
+                );
+                entries.push(name);
+            }
+            hidden += page.hidden;
+            if !has_more {
+                return (entries, waits, hidden);
+            }
+            after = page.last.clone();
+            open = page.into_open();
+        }
+    }
+
+    #[test]
+    fn without_room_to_rest_in_pages_are_short_and_join_to_the_same_listing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut expected = Vec::new();
+        for part in ["a", "b", "c", "d"] {
+            let inner = folder.path().join(part).join("in");
+            fs::create_dir_all(&inner).unwrap();
+            fs::write(inner.join(".hidden"), "").unwrap();
+            expected.extend([part.to_owned(), format!("{part}/in")]);
+            for name in ["empty", "long", "other"] {
+                let text = if name == "empty" {
+                    ""
+                } else {
+                    "more than one byte"
+                };
+                fs::write(inner.join(name), text).unwrap();
+                expected.push(format!("{part}/in/{name}"));
+            }
+        }
+        fs::write(folder.path().join(".hidden"), "").unwrap();
+        let catalog = catalog(folder.path());
+        // No names; those of one page; everything.
+        for bytes_max in [0, 600, 1 << 30] {
+            let shelf = Shelf::with_bytes_max(bytes_max);
+            for limit in [1, 2, 3, 7, 100] {
+                let (entries, waits, hidden) = listed(&catalog, &shelf, limit);
+                assert_eq!(entries, expected, "{bytes_max} bytes, {limit} entries");
+                assert_eq!(hidden, 5, "{bytes_max} bytes, {limit} entries");
+                assert!(waits >= 8, "{waits}");
+                assert!(shelf.is_empty());
+            }
+        }
+    }
+}

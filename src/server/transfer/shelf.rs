@@ -1,0 +1,113 @@
+//! What listings hold while nobody works on them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use crate::server::descriptors;
+use crate::server::transfer::outbox::{Kept, Share};
+use crate::server::transfer::page::Pending;
+use crate::store::Listing;
+use crate::wire::{ListRequest, ResourcePath};
+
+/// The room that pages and listings of all connections share.
+#[derive(Clone)]
+pub(super) struct Shelf {
+    /// Bytes of names and of pages in the making.
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+    descriptors: Arc<AtomicUsize>,
+    descriptors_max: usize,
+    /// Bytes of answers.
+    kept: Arc<AtomicUsize>,
+    kept_max: usize,
+}
+
+/// A part of it.
+pub(super) struct Shelved {
+    _bytes: Share,
+    _descriptors: Share,
+}
+
+impl Shelf {
+    /// An empty one. `kept` counts the bytes of answers.
+    pub(super) fn beside(kept: &Arc<AtomicUsize>) -> Shelf {
+        Shelf {
+            bytes: Arc::default(),
+            bytes_max: BYTES_MAX,
+            descriptors: Arc::default(),
+            descriptors_max: descriptors::for_listings(),
+            kept: Arc::clone(kept),
+            kept_max: 0,
+        }
+    }
+
+    /// The same, with this limit of bytes of answers.
+    pub(super) fn with_kept_max(&self, kept_max: usize) -> Shelf {
+        Shelf {
+            kept_max,
+            ..self.clone()
+        }
+    }
+
+    /// Room for so much; `None` if there is not enough.
+    pub(super) fn take(&self, bytes: usize, descriptors: usize) -> Option<Shelved> {
+        if descriptors > DESCRIPTORS_EACH_MAX {
+            return None;
+        }
+        Some(Shelved {
+            _bytes: Share::within(bytes, &self.bytes, self.bytes_max)?,
+            _descriptors: Share::within(descriptors, &self.descriptors, self.descriptors_max)?,
+        })
+    }
+
+    /// Keeps the bytes of an answer; `None` if there is no room.
+    pub(super) fn keep(&self, bytes: Vec<u8>) -> Option<Kept> {
+        Kept::within(bytes, &self.kept, self.kept_max)
+    }
+}
+
+#[cfg(test)]
+impl Shelf {
+    /// One with room for so many bytes of names.
+    pub(super) fn with_bytes_max(bytes_max: usize) -> Shelf {
+        Shelf {
+            bytes_max,
+            kept_max: usize::MAX,
+            ..Shelf::beside(&Arc::default())
+        }
+    }
+
+    /// Nothing is taken any more.
+    pub(super) fn is_empty(&self) -> bool {
+        use std::sync::atomic::Ordering;
+        [&self.bytes, &self.descriptors, &self.kept]
+            .iter()
+            .all(|taken| taken.load(Ordering::Relaxed) == 0)
+    }
+}
+
+/// A listing that a connection keeps between two pages.
+pub(super) struct OpenListing {
+    pub(super) path: ResourcePath,
+    pub(super) recursive: bool,
+    pub(super) digest: bool,
+    pub(super) after: ResourcePath,
+    pub(super) listing: Box<dyn Listing>,
+    pub(super) pending: VecDeque<Pending>,
+    pub(super) shelved: Shelved,
+}
+
+impl OpenListing {
+    /// Whether this is the listing whose next page is asked for.
+    pub(super) fn continues(&self, request: &ListRequest, after: Option<&ResourcePath>) -> bool {
+        Some(&self.after) == after
+            && (&self.path, self.recursive, self.digest)
+                == (&request.path, request.recursive, request.digest)
+    }
+}
+
+/// Beyond it folders are read again.
+const BYTES_MAX: usize = 64 << 20;
+/// Open folders that one listing may keep.
+const DESCRIPTORS_EACH_MAX: usize = 16;
