@@ -1,5 +1,5 @@
 //! Long runs of the real programs in trouble: killed at any moment, fed files that change
-//! under them, asked by one honest client amid a crowd, sharing an index with programs that are
+//! under them, over a network that damages what passes, asked by one honest client amid a crowd, sharing an index with programs that are
 //! killed, and listing very many files.
 //!
 //! Without arguments, as `cargo test` runs it, each campaign is short. The long ones:
@@ -7,6 +7,7 @@
 //! ```text
 //! cargo test --release --test campaign -- kill --rounds 1000 --seed 7
 //! cargo test --release --test campaign -- changing --rounds 1000
+//! cargo test --release --test campaign -- corrupting --rounds 7000
 //! cargo test --release --test campaign -- crowd --full
 //! cargo test --release --test campaign -- stale --rounds 2000
 //! cargo test --release --test campaign -- sharing --rounds 200
@@ -25,12 +26,14 @@
 mod harness;
 
 mod changing;
+mod corrupting;
 mod crowd;
 mod kill;
 mod listing;
 mod mapping;
 mod published;
 mod sharing;
+mod stage;
 mod stale;
 mod watcher;
 
@@ -107,7 +110,7 @@ impl Options {
 /// Runs the campaigns named, or all of them.
 #[derive(Parser)]
 struct Args {
-    /// kill, changing, crowd, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
+    /// kill, changing, corrupting, crowd, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
     names: Vec<String>,
 
     /// Rounds of each campaign; for crowd: requests; for stale: changes; for listing: files
@@ -163,9 +166,10 @@ struct Libtest {
 type Campaign = fn(&Options) -> String;
 
 /// Name, rounds of a short run, and the campaign itself, which panics if it fails.
-const CAMPAIGNS: [(&str, u32, Campaign); 6] = [
+const CAMPAIGNS: [(&str, u32, Campaign); 7] = [
     ("kill", 50, kill::run),
     ("changing", 100, changing::run),
+    ("corrupting", 25, corrupting::run),
     ("crowd", 100, crowd::run),
     ("stale", 60, stale::run),
     ("sharing", 5, sharing::run),

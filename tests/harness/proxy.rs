@@ -371,7 +371,7 @@ impl Faults {
     }
 
     fn draw(&mut self) -> Option<(u64, Fault)> {
-        let place = self.place;
+        let place = self.place + self.omitted as u64;
         let (random, damage) = self.source.as_mut()?;
         let gap = random.within(1..=2 * damage.bytes_between - 1);
         Some((place + gap as u64, random.pick(&damage.faults)))

@@ -191,3 +191,23 @@ fn only_the_first_connection_is_cut_or_stalls_where_it_was_told_to() {
     assert!(more.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
     assert!(exchange(&proxy, &bytes, 5_000) == bytes, "differs");
 }
+
+#[test]
+fn faults_that_follow_each_other_closely_keep_their_places() {
+    let echo = echo();
+    let bytes = noise(1, 30_000);
+    for faults in [
+        &[Fault::Omit][..],
+        &[Fault::Omit, Fault::Corrupt, Fault::Duplicate],
+    ] {
+        let run = |piece| {
+            let proxy = Proxy::to(&echo).damage_to_client(damage(3, 1, faults));
+            let proxy = proxy.start();
+            let back = exchange(&proxy, &bytes, piece);
+            (back, proxy.tally().faults())
+        };
+        let (back, count) = run(65_536);
+        assert!(count > 3_000, "{count} faults");
+        assert!(run(7) == (back, count), "not repeated");
+    }
+}
