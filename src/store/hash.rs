@@ -50,6 +50,11 @@ impl Hashing {
         &self.meta
     }
 
+    /// Bytes hashed so far.
+    pub(super) fn done(&self) -> u64 {
+        self.done
+    }
+
     /// Hashes at most [`TURN_BYTES_MAX`], in steps of the buffer's length. `goes_on` is told
     /// the bytes done before each step and answers whether to take it.
     pub(super) fn turn(

@@ -18,7 +18,7 @@ pub use memory::{MEMORY_INDEX_ROWS_MAX, MemoryIndex};
 
 pub(super) use locks::is_open_here;
 
-use crate::store::{ObjectMeta, Stamp};
+use crate::store::{BootId, ObjectMeta, Stamp};
 use crate::wire::{Md5Digest, Timestamp};
 
 /// A digest and when it was made.
@@ -28,6 +28,9 @@ pub struct KnownDigest {
     pub md5: Md5Digest,
     /// When it was made: the look at the file before its bytes were read (for `fresh`).
     pub made: Timestamp,
+    /// The boot in which it was made, if nobody could write to the file then: before the
+    /// bytes were read, and after that.
+    pub quiet_in: Option<BootId>,
 }
 
 /// Remembers digests by stamp. Losing it costs time only.
@@ -74,6 +77,7 @@ pub(super) fn keep(index: &dyn DigestIndex, meta: &ObjectMeta, md5: Md5Digest) {
             KnownDigest {
                 md5,
                 made: meta.looked_at,
+                quiet_in: None,
             },
         ),
     }

@@ -68,6 +68,14 @@ impl Stamp {
             && is_older_by(SETTLING_TIME, self.ctime, looked_at)
     }
 
+    /// The same for a file of a file system of this machine. Where its times are fine, and not
+    /// merely copied from elsewhere, 100 ms do: ctime cannot be set, and every write after the
+    /// look moves it by at least a kernel tick.
+    pub(super) fn settled_here(&self, looked_at: Timestamp) -> bool {
+        let is_fine = !self.ctime.nanoseconds.is_multiple_of(1_000_000);
+        is_fine && is_older_by(FINE_SETTLING_TIME, self.ctime, looked_at) || self.settled(looked_at)
+    }
+
     fn same_file(&self, now: &Stamp) -> bool {
         self.device == now.device && self.inode == now.inode
     }
@@ -93,6 +101,9 @@ pub(super) fn nanoseconds(time: Timestamp) -> i128 {
 /// kernel tick, 10 ms at the slowest. The rest of the 3 s is for a file server whose clock
 /// differs a little from ours.
 pub(super) const SETTLING_TIME: Duration = Duration::from_secs(3);
+
+/// Ten ticks of the slowest kernel clock.
+const FINE_SETTLING_TIME: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -180,6 +191,26 @@ mod tests {
         assert!(
             !settled(at(10, 500), at(10, 501), at(13, 500)),
             "ctime alone is too young"
+        );
+    }
+
+    #[test]
+    fn settles_sooner_where_times_are_fine() {
+        let settled = |ctime, looked_at| {
+            Stamp {
+                mtime: at(0, 0),
+                ctime,
+                ..stamp()
+            }
+            .settled_here(looked_at)
+        };
+        assert!(settled(at(10, 1_000_001), at(10, 101_000_001)));
+        assert!(!settled(at(10, 1_000_001), at(10, 101_000_000)));
+        assert!(!settled(at(10, 1_000_000), at(12, 999_999_999)));
+        assert!(settled(at(10, 1_000_000), at(13, 1_000_000)));
+        assert!(
+            !settled(at(10, 1_000_001), at(9, 0)),
+            "the clock was put back"
         );
     }
 

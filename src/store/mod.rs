@@ -2,14 +2,17 @@
 //! digests; and placement that shows only what was verified.
 
 mod beneath;
+mod boot;
 mod catalog;
 mod error;
 mod flight;
 mod hash;
 mod index;
 mod indexing;
+mod lease;
 mod listing;
 mod local;
+mod local_digests;
 mod memory;
 mod meta;
 mod names;
@@ -20,6 +23,7 @@ mod watching;
 use std::io;
 use std::sync::Arc;
 
+pub use boot::BootId;
 pub use catalog::{Asker, Catalog, CatalogLimits, DigestState, WakeFn};
 pub use error::StoreError;
 pub use flight::Ticket;
@@ -30,6 +34,7 @@ pub use index::{
 pub use indexing::{FilesAndBytes, Indexing, IndexingError, IndexingProgress, Priority};
 pub use listing::{Listed, Listing};
 pub use local::{DirectoryOptions, DirectoryStore};
+pub use local_digests::{LocalDigest, LocalDigestError, LocalDigests};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{

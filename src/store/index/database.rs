@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use super::IndexError;
 use crate::digest::Md5Stream;
 use crate::store::meta::nanoseconds;
-use crate::store::{KnownDigest, Stamp};
+use crate::store::{BootId, KnownDigest, Stamp};
 use crate::wire::{Md5Digest, Timestamp};
 
 /// One connection to the file of an index.
@@ -197,6 +197,7 @@ impl Database {
                     fields.mtime,
                     fields.ctime,
                     fields.made,
+                    fields.boot,
                     fields.md5,
                     fields.proof(*key),
                     day
@@ -251,6 +252,8 @@ struct Fields {
     mtime: i64,
     ctime: i64,
     made: i64,
+    /// 0 for none.
+    boot: i64,
     md5: [u8; 16],
     /// As read; what it should be is [`Fields::proof`].
     proof: i64,
@@ -265,6 +268,7 @@ impl Fields {
             mtime: fits(stamp.mtime)?,
             ctime: fits(stamp.ctime)?,
             made: fits(known.made)?,
+            boot: known.quiet_in.map_or(0, |boot| boot.bits().cast_signed()),
             md5: *known.md5.as_bytes(),
             proof: 0,
         })
@@ -276,8 +280,9 @@ impl Fields {
             mtime: row.get(1)?,
             ctime: row.get(2)?,
             made: row.get(3)?,
-            md5: row.get(4)?,
-            proof: row.get(5)?,
+            boot: row.get(4)?,
+            md5: row.get(5)?,
+            proof: row.get(6)?,
         })
     }
 
@@ -286,6 +291,7 @@ impl Fields {
         let known = KnownDigest {
             md5: Md5Digest::from_bytes(self.md5),
             made: timestamp(self.made),
+            quiet_in: BootId::from_bits(self.boot.cast_unsigned()),
         };
         let asked = Fields::of(stamp, &known)?;
         let same = self.size == asked.size
@@ -299,13 +305,13 @@ impl Fields {
     /// wrong digest of a right one. SQLite itself checks the shape of its pages only.
     fn proof(&self, key: Key) -> i64 {
         let numbers = [
-            key.device, key.inode, self.size, self.mtime, self.ctime, self.made,
+            key.device, key.inode, self.size, self.mtime, self.ctime, self.made, self.boot,
         ];
-        let mut bytes = [0; 64];
+        let mut bytes = [0; 72];
         for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
-        bytes[48..].copy_from_slice(&self.md5);
+        bytes[56..].copy_from_slice(&self.md5);
         let digest = u128::from_le_bytes(*Md5Stream::digest(&bytes).as_bytes());
         (digest as u64).cast_signed()
     }
@@ -341,17 +347,17 @@ fn meaning(error: rusqlite::Error) -> IndexError {
 /// "ftix" in the file's header, where `file` and SQLite's own tools show it.
 pub(super) const APPLICATION_ID: i64 = 0x6674_6978;
 /// To be raised with every change of the schema or of what a row means.
-const VERSION: i64 = 1;
-/// A row is about 90 bytes. Times are nanoseconds since 1970, `used` a day since then.
+const VERSION: i64 = 2;
+/// A row is about 100 bytes. Times are nanoseconds since 1970, `used` a day since then.
 const SCHEMA: &str = "CREATE TABLE digest (device INTEGER NOT NULL, inode INTEGER NOT NULL, \
     size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, made INTEGER NOT NULL, \
-    md5 BLOB NOT NULL, proof INTEGER NOT NULL, used INTEGER NOT NULL, \
+    boot INTEGER NOT NULL, md5 BLOB NOT NULL, proof INTEGER NOT NULL, used INTEGER NOT NULL, \
     PRIMARY KEY (device, inode)) STRICT, WITHOUT ROWID";
-const LOOK_UP: &str = "SELECT size, mtime, ctime, made, md5, proof, used FROM digest \
+const LOOK_UP: &str = "SELECT size, mtime, ctime, made, boot, md5, proof, used FROM digest \
     WHERE device = ?1 AND inode = ?2";
 /// The place of `used` in [`LOOK_UP`].
-const DAY: usize = 6;
-const PUT: &str = "REPLACE INTO digest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const DAY: usize = 7;
+const PUT: &str = "REPLACE INTO digest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const REMOVE: &str = "DELETE FROM digest WHERE device = ?1 AND inode = ?2";
 const ROWS_AFTER: &str = "SELECT device, inode, used FROM digest \
     WHERE (device, inode) > (?1, ?2) ORDER BY device, inode LIMIT ?3";
@@ -422,6 +428,7 @@ mod tests {
             ("size", "size + 1"),
             ("mtime", "mtime + 1"),
             ("made", "made + 1"),
+            ("boot", "boot - 1"),
             ("md5", "x'00000000000000000000000000000001'"),
             ("proof", "proof + 1"),
         ];

@@ -100,8 +100,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{KnownDigest, Stamp};
-    use crate::wire::{Md5Digest, Timestamp};
+    use crate::store::index::tests::{known, stamp};
 
     /// What is left of rows last used on these days.
     fn swept(days: impl Iterator<Item = Day>, today: Day, rows_max: u64) -> Vec<Day> {
@@ -109,23 +108,9 @@ mod tests {
         let path = folder.path().join("index");
         std::fs::write(&path, "").unwrap();
         let mut database = Database::open(&path, Duration::ZERO).unwrap();
-        let time = Timestamp {
-            seconds: 1,
-            nanoseconds: 0,
-        };
         let batch = days.zip(0..).map(|(day, inode)| {
-            let stamp = Stamp {
-                device: 1,
-                inode,
-                size: 0,
-                mtime: time,
-                ctime: time,
-            };
-            let known = KnownDigest {
-                md5: Md5Digest::from_bytes([0; 16]),
-                made: time,
-            };
-            (Key::of(&stamp), Change::Put(stamp, known, day))
+            let stamp = stamp(inode);
+            (Key::of(&stamp), Change::Put(stamp, known(1), day))
         });
         database.write(&batch.collect()).unwrap();
         let mut sweep = Sweep::new(rows_max);

@@ -1,6 +1,6 @@
 //! What the tests of this folder keep in their indexes.
 
-use crate::store::{KnownDigest, Stamp};
+use crate::store::{BootId, KnownDigest, Stamp};
 use crate::wire::{Md5Digest, Timestamp};
 
 /// Of a file of some size, with times before and long after 1970.
@@ -18,6 +18,7 @@ pub(super) fn known(byte: u8) -> KnownDigest {
     KnownDigest {
         md5: Md5Digest::from_bytes([byte; 16]),
         made: time(1_800_000_005, 1),
+        quiet_in: BootId::from_bits(u64::MAX),
     }
 }
 

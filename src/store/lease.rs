@@ -1,0 +1,101 @@
+//! Whether anybody may be writing to a file: the one call for it, which `rustix` lacks.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use libc::c_int;
+
+/// Whether nobody has this file open for writing or mapped shared from such an opening, in
+/// any process of this machine. The file is open for reading only. `false` if that cannot be
+/// told: it is another user's, or on a file system without leases, as most of other machines
+/// are.
+pub(super) fn nobody_writes(file: &File) -> bool {
+    Lease::take(file).is_ok()
+}
+
+/// A read lease (fcntl(2), "Leases"): who wants to write waits until it is dropped.
+struct Lease<'a>(&'a File);
+
+impl<'a> Lease<'a> {
+    fn take(file: &'a File) -> io::Result<Lease<'a>> {
+        // Who opens the file for writing meanwhile has the kernel send us a signal. The usual
+        // one would end the process; this one is ignored unless somebody wants it.
+        control(file, F_SETSIG, libc::SIGURG)?;
+        control(file, libc::F_SETLEASE, libc::F_RDLCK as c_int)?;
+        Ok(Lease(file))
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        // Without one there is nothing to give back.
+        let _ = control(self.0, libc::F_SETLEASE, libc::F_UNLCK as c_int);
+    }
+}
+
+fn control(file: &File, command: c_int, argument: c_int) -> io::Result<()> {
+    // SAFETY: both commands take an integer and no pointer, and the descriptor is open for as
+    // long as the file is borrowed.
+    let outcome = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// fcntl(2); `libc` does not name it for every C library.
+const F_SETSIG: c_int = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use super::*;
+
+    #[test]
+    fn tells_of_writers_and_of_nobody_else() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        let file = File::open(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        assert!(nobody_writes(&file) && nobody_writes(&file) && nobody_writes(&reader));
+        let writer = OpenOptions::new().append(true).open(&path).unwrap();
+        assert!(!nobody_writes(&file));
+        drop(writer);
+        assert!(nobody_writes(&file));
+        let both = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        assert!(!nobody_writes(&both), "itself a writer");
+        assert!(
+            !nobody_writes(&File::open(place.path()).unwrap()),
+            "a folder"
+        );
+    }
+
+    #[test]
+    fn who_comes_to_write_meanwhile_ends_nobody() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        let file = File::open(&path).unwrap();
+        let open = || {
+            let mut options = OpenOptions::new();
+            options
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(&path)
+        };
+        let lease = Lease::take(&file).unwrap();
+        let refused = open().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(lease);
+        assert!(open().is_ok());
+    }
+}

@@ -1,0 +1,354 @@
+//! Digests of files of this machine, for who leaves a file alone if its digest is right.
+//!
+//! A digest that is wrong there would never be noticed: no peer checks it. So one is believed
+//! without reading the file only if it was made in this boot, nobody could write to the file
+//! before its bytes were read and after that, and not even its ctime has moved since.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use crate::store::hash::{Hashing, STEP_BYTES, Turn};
+use crate::store::lease::nobody_writes;
+use crate::store::{BootId, DigestIndex, KnownDigest, Object, ObjectMeta};
+use crate::wire::{ErrorCode, Md5Digest, ObjectKind};
+
+/// Digests of files of this machine, kept in an index that servers may share.
+pub struct LocalDigests {
+    index: Arc<dyn DigestIndex>,
+    boot: Option<BootId>,
+}
+
+/// The digest of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalDigest {
+    /// Of all its bytes.
+    pub md5: Md5Digest,
+    /// How many there are.
+    pub total_size: u64,
+    /// Whether it was known, and no byte was read.
+    pub was_known: bool,
+}
+
+/// Why there is no digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocalDigestError {
+    /// It was written while it was read, again and again.
+    #[error("file kept changing while it was hashed")]
+    Changed,
+    /// The file system does not give it.
+    #[error("file could not be read")]
+    Unreadable,
+    /// The caller wanted no more of it.
+    #[error("hashing was stopped")]
+    Stopped,
+}
+
+impl LocalDigests {
+    /// Of this boot ([`BootId::current`]); without one every digest is made anew.
+    pub fn new(index: Arc<dyn DigestIndex>, boot: Option<BootId>) -> LocalDigests {
+        LocalDigests { index, boot }
+    }
+
+    /// The digest of an open file, if it is known without reading it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn known(&self, file: &File) -> io::Result<Option<Md5Digest>> {
+        Ok(self.look_up(&file.meta()?))
+    }
+
+    /// The digest of a file that is open for reading only, looked up or made in this thread.
+    /// `goes_on` is told, each 256 KiB, the bytes done so far, and answers whether to go on.
+    ///
+    /// # Errors
+    /// [`LocalDigestError`].
+    pub fn digest(
+        &self,
+        file: &Arc<File>,
+        goes_on: impl Fn(u64) -> bool,
+    ) -> Result<LocalDigest, LocalDigestError> {
+        let looked = look(file)?;
+        if looked.kind != ObjectKind::File {
+            return Err(LocalDigestError::Unreadable);
+        }
+        if let Some(md5) = self.look_up(&looked) {
+            return Ok(LocalDigest {
+                md5,
+                total_size: looked.size(),
+                was_known: true,
+            });
+        }
+        let mut was_quiet = nobody_writes(file);
+        let mut hashing = Hashing::begin(file.clone(), looked);
+        let room = usize::try_from(looked.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
+        let mut buffer = vec![0; room.max(1)];
+        loop {
+            match hashing.turn(&mut buffer, CHANGED_HASHES_MAX, &goes_on) {
+                // A turn may also be over because it took long enough.
+                Turn::Unfinished if goes_on(hashing.done()) => {}
+                Turn::Unfinished => return Err(LocalDigestError::Stopped),
+                Turn::BegunAnew => was_quiet = nobody_writes(file),
+                Turn::Failed(refusal) if refusal.code == ErrorCode::Changed => {
+                    return Err(LocalDigestError::Changed);
+                }
+                Turn::Failed(_) => return Err(LocalDigestError::Unreadable),
+                Turn::Made { md5, is_untouched } => {
+                    let looked = *hashing.meta();
+                    if !is_untouched && !looked.stamp.same_content(&look(file)?.stamp) {
+                        // It grew: these were not all its bytes.
+                        return Err(LocalDigestError::Changed);
+                    }
+                    if was_quiet {
+                        self.keep(file, &looked, md5);
+                    }
+                    return Ok(LocalDigest {
+                        md5,
+                        total_size: looked.size(),
+                        was_known: false,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Keeps the digest of a file whose bytes were verified as they were written. `placed` is a
+    /// look at it right after it got its name; `file` is open for reading only, and whoever
+    /// wrote it has closed it. Nothing is read. Returns whether it was kept: not before the
+    /// look is 100 ms old, or where times are coarse 3 s.
+    pub fn keep_verified(&self, file: &File, placed: &ObjectMeta, md5: Md5Digest) -> bool {
+        let Ok(looked) = file.meta() else {
+            return false;
+        };
+        let is_it = looked.stamp == placed.stamp;
+        is_it && self.keep(file, &looked, md5)
+    }
+
+    fn look_up(&self, looked: &ObjectMeta) -> Option<Md5Digest> {
+        let known = self.index.look_up(&looked.stamp)?;
+        (self.boot.is_some() && known.quiet_in == self.boot).then_some(known.md5)
+    }
+
+    /// If nobody could write to it at this moment, and it is what it was at this look.
+    fn keep(&self, file: &File, looked: &ObjectMeta, md5: Md5Digest) -> bool {
+        let stamp = &looked.stamp;
+        let is_to_be_kept = self.boot.is_some()
+            && stamp.settled_here(looked.looked_at)
+            && nobody_writes(file)
+            // Who wrote until just now has moved a time by now.
+            && file.meta().is_ok_and(|now| now.stamp == *stamp);
+        if !is_to_be_kept {
+            return false;
+        }
+        match self.index.look_up(stamp) {
+            // Written behind its stamp's back: neither is kept.
+            Some(kept) if kept.md5 != md5 => {
+                self.index.forget(stamp);
+                return false;
+            }
+            _ => {}
+        }
+        let known = KnownDigest {
+            md5,
+            made: looked.looked_at,
+            quiet_in: self.boot,
+        };
+        self.index.remember(stamp, known);
+        true
+    }
+}
+
+fn look(file: &File) -> Result<ObjectMeta, LocalDigestError> {
+    file.meta().map_err(|_| LocalDigestError::Unreadable)
+}
+
+/// Beginnings, before a file that changes all the time is given up.
+const CHANGED_HASHES_MAX: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs::{self, FileTimes, OpenOptions};
+    use std::io::Write;
+    use std::path::PathBuf;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::digest::Md5Stream;
+    use crate::store::index::keep;
+    use crate::store::{MemoryIndex, NoIndex};
+
+    struct Place {
+        folder: tempfile::TempDir,
+        index: Arc<MemoryIndex>,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            Place {
+                folder: tempfile::tempdir().unwrap(),
+                index: Arc::default(),
+            }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("file")
+        }
+
+        fn in_boot(&self, bits: u64) -> LocalDigests {
+            LocalDigests::new(self.index.clone(), BootId::from_bits(bits))
+        }
+
+        /// A file so old that a digest of it may be kept.
+        fn settled(&self, content: &str) -> Arc<File> {
+            fs::write(self.path(), content).unwrap();
+            let file = Arc::new(File::open(self.path()).unwrap());
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                let looked = file.meta().unwrap();
+                if looked.stamp.settled_here(looked.looked_at) {
+                    return file;
+                }
+                assert!(Instant::now() < deadline, "{looked:?}");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn md5(content: &str) -> Md5Digest {
+        Md5Stream::digest(content.as_bytes())
+    }
+
+    fn asked(digests: &LocalDigests, file: &Arc<File>) -> (Md5Digest, bool) {
+        let made = digests.digest(file, |_| true).unwrap();
+        assert_eq!(made.total_size, file.metadata().unwrap().len());
+        let known = digests.known(file).unwrap();
+        assert!(!made.was_known || known == Some(made.md5));
+        (made.md5, made.was_known)
+    }
+
+    #[test]
+    fn a_file_left_alone_is_read_once() {
+        let place = Place::new();
+        let digests = place.in_boot(1);
+        let file = place.settled("content");
+        assert_eq!(digests.known(&file).unwrap(), None);
+        assert_eq!(asked(&digests, &file), (md5("content"), false));
+        assert_eq!(asked(&digests, &file), (md5("content"), true));
+        // Rewritten in place, as long as before, and its time put back.
+        let before = file.metadata().unwrap().modified().unwrap();
+        let file = place.settled("CONTENT");
+        let times = FileTimes::new().set_modified(before);
+        OpenOptions::new()
+            .write(true)
+            .open(place.path())
+            .and_then(|writer| writer.set_times(times))
+            .unwrap();
+        assert_eq!(asked(&digests, &file).0, md5("CONTENT"));
+        let nowhere = LocalDigests::new(Arc::new(NoIndex), BootId::from_bits(1));
+        let file = place.settled("content");
+        for _ in 0..2 {
+            assert_eq!(asked(&nowhere, &file), (md5("content"), false));
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_while_somebody_may_write() {
+        let place = Place::new();
+        let digests = place.in_boot(1);
+        let file = place.settled("content");
+        let writer = OpenOptions::new().write(true).open(place.path()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(asked(&digests, &file), (md5("content"), false));
+        }
+        drop(writer);
+        assert_eq!(asked(&digests, &file), (md5("content"), false));
+        assert_eq!(asked(&digests, &file), (md5("content"), true));
+        // One who was there before the first byte was read, and is gone after the last.
+        let file = place.settled("other");
+        let writer = OpenOptions::new().write(true).open(place.path()).unwrap();
+        let writer = Cell::new(Some(writer));
+        let goes_on = |_| {
+            writer.take();
+            true
+        };
+        digests.digest(&file, goes_on).unwrap();
+        assert_eq!(digests.known(&file).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_kept_before_the_last_boot_counts_after_one_more_look() {
+        let place = Place::new();
+        let file = place.settled("content");
+        asked(&place.in_boot(1), &file);
+        let digests = place.in_boot(2);
+        assert_eq!(asked(&digests, &file), (md5("content"), false));
+        assert_eq!(asked(&digests, &file), (md5("content"), true));
+        // No boot is not the same boot.
+        let unknown = LocalDigests::new(place.index.clone(), None);
+        for _ in 0..2 {
+            assert_eq!(asked(&unknown, &file), (md5("content"), false));
+        }
+    }
+
+    #[test]
+    fn what_a_server_keeps_is_not_enough_and_a_contradiction_is_kept_by_nobody() {
+        let place = Place::new();
+        let digests = place.in_boot(1);
+        let file = place.settled("content");
+        let mut looked = file.meta().unwrap();
+        // Servers wait longer.
+        looked.looked_at.seconds += 10;
+        keep(&*place.index, &looked, md5("content"));
+        assert!(place.index.look_up(&looked.stamp).is_some());
+        assert_eq!(asked(&digests, &file), (md5("content"), false));
+        assert_eq!(asked(&digests, &file), (md5("content"), true));
+        place.index.forget(&looked.stamp);
+        keep(&*place.index, &looked, md5("other"));
+        assert_eq!(asked(&digests, &file), (md5("content"), false));
+        assert_eq!(place.index.look_up(&looked.stamp), None);
+    }
+
+    #[test]
+    fn what_was_just_placed_is_kept_without_reading_it_unless_it_was_touched() {
+        let place = Place::new();
+        let digests = place.in_boot(1);
+        let file = place.settled("content");
+        let placed = file.meta().unwrap();
+        assert!(digests.keep_verified(&file, &placed, md5("content")));
+        assert_eq!(digests.known(&file).unwrap(), Some(md5("content")));
+        let file = place.settled("CONTENT");
+        assert!(!digests.keep_verified(&file, &placed, md5("content")));
+        assert_eq!(digests.known(&file).unwrap(), None);
+        fs::write(place.path(), "too young").unwrap();
+        let placed = file.meta().unwrap();
+        let is_young = !placed.stamp.settled_here(placed.looked_at);
+        assert!(is_young && !digests.keep_verified(&file, &placed, md5("too young")));
+    }
+
+    #[test]
+    fn a_file_that_grows_meanwhile_and_what_is_no_file_have_no_digest() {
+        let place = Place::new();
+        let digests = place.in_boot(1);
+        let file = place.settled("content");
+        let grows = |_| {
+            let mut writer = OpenOptions::new().append(true).open(place.path()).unwrap();
+            writer.write_all(b"more").is_ok()
+        };
+        assert_eq!(digests.digest(&file, grows), Err(LocalDigestError::Changed));
+        let folder = Arc::new(File::open(place.folder.path()).unwrap());
+        let refused = digests.digest(&folder, |_| true);
+        assert_eq!(refused, Err(LocalDigestError::Unreadable));
+    }
+
+    #[test]
+    fn stops_when_it_is_told_and_not_before() {
+        let place = Place::new();
+        let digests = place.in_boot(1);
+        let long = "x".repeat(9 * 1024 * 1024);
+        let file = place.settled(&long);
+        let stopped = digests.digest(&file, |done| done < 1024 * 1024);
+        assert_eq!(stopped, Err(LocalDigestError::Stopped));
+        assert_eq!(asked(&digests, &file).0, md5(&long));
+    }
+}
