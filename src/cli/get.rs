@@ -14,6 +14,7 @@ mod no_order;
 mod output;
 mod preview;
 mod progress;
+mod receipts;
 mod report;
 mod signals;
 mod source;
@@ -25,6 +26,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use self::meaning::{Destination, Meaning, Order};
+use self::no_order::NoOrder;
+use self::receipts::Receipts;
 use self::report::Reporter;
 use clap::CommandFactory;
 
@@ -51,7 +54,14 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(no_order) => return no_order.show(),
     };
     signals::end_on_signals(order.quiet);
-    let mut reporter = Reporter::new(&order);
+    let receipts = match order.receipts.as_deref().map(Receipts::open).transpose() {
+        Ok(receipts) => receipts,
+        Err(error) => {
+            let sentence = format!("cannot open the receipts: {error}");
+            return NoOrder::Unusable(sentence).show();
+        }
+    };
+    let mut reporter = Reporter::new(&order, receipts);
     reporter.complain();
     let results = carry_out(&order, &mut |event| reporter.take(event));
     reporter.end(&results)

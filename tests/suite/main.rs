@@ -35,6 +35,7 @@ mod proxies;
 mod ranges;
 mod rates;
 mod readme;
+mod receipts;
 mod resuming;
 mod run;
 mod sample_files;

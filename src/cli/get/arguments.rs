@@ -40,6 +40,9 @@ pub(super) struct Typed {
     /// Run this command on each verified file: words, without a shell; the file comes last
     #[arg(long, value_name = "CMD", help_heading = WHERE)]
     pub(super) exec: Option<String>,
+    /// Append a line of JSON for each verified file: what it is, where it is, and its md5
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "dry_run"], help_heading = WHERE)]
+    pub(super) receipts: Option<PathBuf>,
     /// What to do if the name is taken
     #[arg(long, value_enum, value_name = "WHAT", default_value = "update", help_heading = WHERE)]
     pub(super) if_exists: TypedIfExists,

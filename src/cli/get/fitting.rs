@@ -36,6 +36,9 @@ impl Typed {
         if unfit("exec", lists || is_poured) {
             self.exec = None;
         }
+        if unfit("receipts", lists || is_poured || self.dry_run) {
+            self.receipts = None;
+        }
         if unfit("spool", lists || !is_poured) {
             self.spool = false;
         }

@@ -46,7 +46,7 @@ pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<(Destination, Vec<Comp
     let path = location.path.strip_suffix(b"/").unwrap_or(&location.path);
     let root = ResourcePath::parse(path).map_err(|error| meaningless(&error))?;
     let input = Input::open(list, root.clone(), typed.null)
-        .map_err(|error| NoOrder::Unreadable(format!("cannot open {}: {error}", name_of(list))))?;
+        .map_err(|error| NoOrder::Unusable(format!("cannot open {}: {error}", name_of(list))))?;
     let dir = typed.dir.as_deref().unwrap_or(Path::new("."));
     let (mut downloads, mut complaints, mut passed_over) = (Vec::new(), Vec::new(), 0);
     for line in input {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
 
@@ -56,6 +56,8 @@ pub(super) struct Order {
     pub(super) progress: ProgressStyle,
     /// The words of a command that is run on each file.
     pub(super) exec: Option<Vec<String>>,
+    /// Where a line for each verified file goes.
+    pub(super) receipts: Option<PathBuf>,
     pub(super) is_coloured: bool,
     pub(super) quiet: bool,
     pub(super) verbose: bool,
@@ -137,6 +139,10 @@ impl Typed {
         let exec = self
             .exec_words(&destination, elsewhere)
             .map_err(NoOrder::Meaningless)?;
+        if self.receipts.is_some() && matches!(destination, Destination::StandardOutput(_)) {
+            let sentence = "--receipts is for files, not for standard output";
+            return Err(NoOrder::Meaningless(sentence.to_owned()));
+        }
         let config = self.config();
         let order = Order {
             destination,
@@ -145,6 +151,7 @@ impl Typed {
             json: self.json,
             progress: self.progress,
             exec,
+            receipts: self.receipts,
             is_coloured: self.color.applies(),
             quiet: self.quiet,
             verbose: self.verbose,
@@ -397,7 +404,7 @@ mod tests {
         let arguments = std::iter::once("ftget").chain(arguments.iter().copied());
         let shown = |no_order| match no_order {
             NoOrder::Typed(error) => error.to_string(),
-            NoOrder::Meaningless(sentence) | NoOrder::Unreadable(sentence) => sentence,
+            NoOrder::Meaningless(sentence) | NoOrder::Unusable(sentence) => sentence,
         };
         Meaning::of(arguments.map(OsString::from))
             .map(|meaning| match meaning {

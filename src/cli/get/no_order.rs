@@ -11,8 +11,8 @@ pub(super) enum NoOrder {
     Typed(Box<clap::Error>),
     /// Options that are right by themselves and make no sense together or as they are.
     Meaningless(String),
-    /// What the command line names cannot be read; a whole sentence.
-    Unreadable(String),
+    /// A file that the command line names cannot be used; a whole sentence.
+    Unusable(String),
 }
 
 impl From<SettingsError> for NoOrder {
@@ -39,7 +39,7 @@ impl NoOrder {
                 tell(&format!("ftget: {sentence}"));
                 ExitCode::Usage
             }
-            NoOrder::Unreadable(sentence) => {
+            NoOrder::Unusable(sentence) => {
                 tell(&format!("ftget: {sentence}"));
                 ExitCode::LocalFile
             }

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use super::exec;
 use super::failure::{Failures, classify, sentence};
 use super::meaning::{Destination, Order};
 use super::progress::Progress;
+use super::receipts::{Receipt, Receipts};
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::terminal::{counted, visible_json};
 use crate::cli::{ExitCode, visible};
@@ -31,12 +33,13 @@ pub(super) struct Reporter<'a> {
     /// Bytes that are not verified may have gone out.
     is_pouring: bool,
     json_failed: Option<io::Error>,
-    /// Of commands that were run: not the downloads'.
+    receipts: Option<Receipts>,
+    /// Of commands that were run, of lists and receipts: not the downloads'.
     own_failures: Failures,
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(order: &'a Order) -> Reporter<'a> {
+    pub(super) fn new(order: &'a Order, receipts: Option<Receipts>) -> Reporter<'a> {
         Reporter {
             order,
             progress: Progress::new(order.progress, order.quiet, order.len()),
@@ -45,6 +48,7 @@ impl<'a> Reporter<'a> {
             last_message: None,
             is_pouring: false,
             json_failed: None,
+            receipts,
             own_failures: Failures::default(),
         }
     }
@@ -154,6 +158,7 @@ impl<'a> Reporter<'a> {
                 "{source}: {action}, {size} in {secs:.2} s, as {name}"
             ));
         }
+        self.write_receipt(index, downloaded);
         let exec_status = self.run_on(index, downloaded);
         if let Some(status) = exit_status.filter(|status| *status != 0) {
             self.line(&format!(
@@ -181,19 +186,37 @@ impl<'a> Reporter<'a> {
         });
     }
 
+    /// Appends a receipt, if there are to be any and the file was verified.
+    fn write_receipt(&mut self, index: usize, downloaded: &Downloaded) {
+        let (Some(receipts), Some(file)) =
+            (&mut self.receipts, file(self.order, index, downloaded))
+        else {
+            return;
+        };
+        let Some(md5) = downloaded.md5 else {
+            return;
+        };
+        let (server, path) = self.order.source(index);
+        let receipt = Receipt {
+            server,
+            path,
+            file,
+            total_size: downloaded.total_size,
+            md5,
+        };
+        if let Err(error) = receipts.append(&receipt, SystemTime::now()) {
+            self.line(&format!("cannot write receipts: {error}"));
+            self.own_failures.add(ExitCode::LocalFile);
+            // Said once; a list with a hole in it helps nobody.
+            self.receipts = None;
+        }
+    }
+
     /// Runs the command of `--exec`; says how it ended, if there is one to run.
     fn run_on(&mut self, index: usize, downloaded: &Downloaded) -> Option<i32> {
         let words = self.order.exec.as_ref()?;
-        let Destination::Files(downloads) = &self.order.destination else {
-            return None;
-        };
+        let file = file(self.order, index, downloaded)?;
         let name = downloaded.name.as_ref()?;
-        if downloaded.action == Action::Skipped {
-            return None;
-        }
-        let file = downloads[index]
-            .folder
-            .join(OsStr::from_bytes(name.as_bytes()));
         let ended = exec::run(words, &file, self.order.json);
         let shown = visible(name.as_bytes()).into_owned();
         match &ended {
@@ -276,6 +299,16 @@ fn source(order: &Order, index: usize) -> Source<'_> {
         path,
         is_command: matches!(&order.destination, Destination::StandardOutput(pour) if pour.is_command),
     }
+}
+
+/// Where a file is that was verified; `None` if it was skipped, or poured out.
+fn file(order: &Order, index: usize, downloaded: &Downloaded) -> Option<PathBuf> {
+    let Destination::Files(downloads) = &order.destination else {
+        return None;
+    };
+    let name = downloaded.name.as_ref()?;
+    let folder = &downloads[index].folder;
+    (downloaded.action != Action::Skipped).then(|| folder.join(OsStr::from_bytes(name.as_bytes())))
 }
 
 #[derive(Serialize)]

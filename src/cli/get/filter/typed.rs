@@ -56,7 +56,7 @@ impl TypedRules {
 /// A pattern a line; `#` begins a comment.
 fn exclude_from(file: &OsStr, filter: &mut Filter) -> Result<(), NoOrder> {
     let text = read_whole(file)
-        .map_err(|error| NoOrder::Unreadable(format!("cannot read {}: {error}", shown(file))))?;
+        .map_err(|error| NoOrder::Unusable(format!("cannot read {}: {error}", shown(file))))?;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -223,7 +223,7 @@ mod tests {
         let name = file.to_str().unwrap();
         std::fs::write(&file, "a\n\n[b\n").unwrap();
         let refused = |arguments: &[&str]| match typed(arguments).read() {
-            Err(NoOrder::Meaningless(sentence) | NoOrder::Unreadable(sentence)) => sentence,
+            Err(NoOrder::Meaningless(sentence) | NoOrder::Unusable(sentence)) => sentence,
             _ => panic!("{arguments:?} is taken"),
         };
         let sentence = refused(&["--exclude-from", name]);
