@@ -168,6 +168,19 @@ fn bad_lines_are_named_by_their_number_and_the_rest_arrives() {
     let looked = fetch(&["-n"]).expect_code(2);
     assert_eq!(looked.text(), "top: is there already, 1 byte\n");
     assert_eq!(looked.stderr, ended.stderr);
+    // Many are not all told to people.
+    place.here.write("many", "a//b\n".repeat(100));
+    let many = place.ftget().args(["--json", "-i", "many"]);
+    let many = many.arg(place.server.source("")).run().expect_code(2);
+    let last = many.stderr.lines().last();
+    assert_eq!(
+        last,
+        Some("ftget: 90 more lines of the list cannot be read")
+    );
+    assert_eq!(
+        (many.stderr.lines().count(), many.json_lines().len()),
+        (11, 101)
+    );
     // With failures of another kind the code is that of several.
     place.here.write("mixed", "nothing\na//b\ntop\n");
     let mixed = place

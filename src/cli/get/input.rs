@@ -42,6 +42,9 @@ pub(super) enum InputError {
     /// It is not in an encoding that has bytes for names.
     #[error("1: text is UTF-16, a list must be UTF-8 or the plain bytes of names")]
     Utf16,
+    /// Its first line has a NUL: it is no text, or its names end with one.
+    #[error("1: line has a NUL byte; names that end with one go with -0")]
+    Nul,
 }
 
 /// A list that is being read: an iterator over what its lines name. It holds one line, or before
@@ -130,6 +133,10 @@ impl<R: BufRead> Input<R> {
                 if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
                     self.is_over = true;
                     return Some(Err(InputError::Utf16));
+                }
+                if bytes.contains(&0) {
+                    self.is_over = true;
+                    return Some(Err(InputError::Nul));
                 }
                 if bytes.starts_with(BYTE_ORDER_MARK) {
                     bytes.drain(..BYTE_ORDER_MARK.len());

@@ -1,5 +1,6 @@
 //! `ftget -i`: from the lines of a list to downloads.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
@@ -82,10 +83,21 @@ pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<(Destination, Vec<Comp
     Ok((Destination::Files(downloads), complaints))
 }
 
+/// What is said of complaints to people: a list that is none must not bury everything else.
+pub(super) fn sentences(complaints: &[Complaint]) -> impl Iterator<Item = Cow<'_, str>> {
+    let (told, untold) = complaints.split_at(complaints.len().min(COMPLAINTS_TOLD_MAX));
+    let told = told.iter().map(|complaint| (&*complaint.sentence).into());
+    let more = (!untold.is_empty()).then(|| {
+        let lines = counted(untold.len() as u64, "more line");
+        format!("{lines} of the list cannot be read").into()
+    });
+    told.chain(more)
+}
+
 fn complaint(list: &OsStr, error: &InputError) -> Complaint {
     let (code, reason) = match error {
         InputError::Line { .. } => (ExitCode::Usage, "bad_line"),
-        InputError::Utf16 => (ExitCode::Usage, "bad_list"),
+        InputError::Utf16 | InputError::Nul => (ExitCode::Usage, "bad_list"),
         InputError::Read(_) => (ExitCode::LocalFile, "local_file"),
     };
     Complaint {
@@ -111,3 +123,5 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
         None => (b"", path),
     }
 }
+
+const COMPLAINTS_TOLD_MAX: usize = 10;

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::failure::{Failures, classify};
+use super::listed;
 use super::meaning::{Destination, Order};
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::failure::unwritten;
@@ -19,9 +20,11 @@ pub(super) fn show(order: &Order) -> ExitCode {
         return ExitCode::Usage;
     };
     let mut failures = Failures::default();
+    for sentence in listed::sentences(&order.complaints) {
+        tell(&wording::line(&sentence, order.is_coloured));
+    }
     for complaint in &order.complaints {
         failures.add(complaint.code);
-        tell(&wording::line(&complaint.sentence, order.is_coloured));
     }
     let mut output = io::stdout().lock();
     let prospects = client::preview(downloads, &order.config);

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::exec;
 use super::failure::{Failures, classify, sentence};
+use super::listed;
 use super::meaning::{Destination, Order};
 use super::progress::Progress;
 use super::receipts::{Receipt, Receipts};
@@ -55,9 +56,11 @@ impl<'a> Reporter<'a> {
 
     /// Tells what of a list cannot be.
     pub(super) fn complain(&mut self) {
+        for sentence in listed::sentences(&self.order.complaints) {
+            self.line(&sentence);
+        }
         for complaint in &self.order.complaints {
             self.own_failures.add(complaint.code);
-            self.line(&complaint.sentence);
             self.json(&Failed {
                 v: 1,
                 event: "error",

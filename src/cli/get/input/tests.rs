@@ -292,11 +292,16 @@ fn many_comments_do_not_pile_up() {
 }
 
 #[test]
-fn utf_16_is_said_once() {
-    for text in [&b"\xff\xfea\0\n\0b\0\n\0"[..], b"\xfe\xff\0a\0\n\0b"] {
+fn what_is_no_text_is_said_once() {
+    for (text, words) in [
+        (&b"\xff\xfea\0\n\0b\0\n\0"[..], "UTF-16"),
+        (b"\xfe\xff\0a\0\n\0b", "UTF-16"),
+        (b"a\0b\0", "go with -0"),
+        (b"\x7fELF\0\n\0\n", "go with -0"),
+    ] {
         let read = read(text);
         assert!(
-            matches!(&read[..], [Err((0, sentence))] if sentence.contains("UTF-16")),
+            matches!(&read[..], [Err((0, sentence))] if sentence.contains(words)),
             "{read:?}"
         );
     }
