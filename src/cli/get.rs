@@ -18,6 +18,7 @@ mod receipts;
 mod report;
 mod signals;
 mod source;
+mod wish;
 mod wording;
 
 use std::ffi::OsString;
@@ -34,13 +35,13 @@ use clap::CommandFactory;
 use self::arguments::Typed;
 use crate::cli::failure::ended;
 use crate::cli::{ExitCode, manual};
-use crate::client::{self, ClientError, DownloadResult, Event};
+use crate::client::{self, ClientError, Event};
 
 /// Runs `ftget` with these arguments, the program's name first.
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let order = match Meaning::of(arguments) {
         Ok(Meaning::Fetch(order)) => order,
-        Ok(Meaning::Preview(order)) => return preview::show(&order),
+        Ok(Meaning::Preview(order)) => return preview::show(order),
         Ok(Meaning::Manual) => {
             return ended("ftget", manual::write_page(Typed::command(), &help::MANUAL));
         }
@@ -53,30 +54,40 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(no_order) => return no_order.show(),
     };
-    signals::end_on_signals(order.quiet);
-    let receipts = match order.receipts.as_deref().map(Receipts::open).transpose() {
+    signals::end_on_signals(order.manner.quiet);
+    let Order {
+        destination,
+        complaints,
+        config,
+        manner,
+    } = order;
+    let receipts = match manner.receipts.as_deref().map(Receipts::open).transpose() {
         Ok(receipts) => receipts,
         Err(error) => {
             let sentence = format!("cannot open the receipts: {error}");
             return NoOrder::Unusable(sentence).show();
         }
     };
-    let mut reporter = Reporter::new(&order, receipts);
-    reporter.complain();
-    let results = carry_out(&order, &mut |event| reporter.take(event));
-    reporter.end(&results)
-}
-
-fn carry_out(order: &Order, on_event: &mut dyn FnMut(Event<'_>)) -> Vec<DownloadResult> {
-    match &order.destination {
-        Destination::Files(downloads) => client::download(downloads, &order.config, on_event),
+    let mut reporter = Reporter::new(&destination, &manner, receipts);
+    reporter.complain(&complaints);
+    match destination {
+        Destination::Files(wishes) => {
+            let (batch, sources) = wish::batch(wishes);
+            batch.run(&config, &mut |event| reporter.take(event));
+            sources
+                .iter()
+                .filter(|source| source.is_nothing())
+                .for_each(|source| reporter.tell_nothing(&source.source));
+        }
         Destination::StandardOutput(pour) => {
+            let on_event = &mut |event: Event<'_>| reporter.take(event);
             // A file of its own: the standard library's looks for ends of lines in every write.
-            let result = match io::stdout().as_fd().try_clone_to_owned() {
-                Ok(output) => client::pour(pour, &order.config, &mut File::from(output), on_event),
-                Err(error) => Err(ClientError::Output(error.into())),
-            };
-            vec![result]
+            let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+            match output {
+                Ok(mut output) => drop(client::pour(&pour, &config, &mut output, on_event)),
+                Err(error) => reporter.tell_unpoured(&pour, &ClientError::Output(error.into())),
+            }
         }
     }
+    reporter.end()
 }

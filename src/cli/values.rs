@@ -167,6 +167,14 @@ const DURATION_SECONDS_MAX: f64 = 3_650.0 * 86_400.0;
 // Every whole number up to here is exact in an f64.
 const SIZE_BYTES_MAX: f64 = 9_007_199_254_740_992.0;
 
+/// A count that is not 0.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a whole number above 0".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,29 +25,144 @@ use crate::client::batch::budget::Budget;
 use crate::client::batch::desk::Desk;
 use crate::client::batch::hands::Hand;
 use crate::client::batch::lane::LaneWork;
-use crate::client::batch::look::Folders;
+use crate::client::batch::look::Destinations;
 use crate::client::batch::report::Reports;
+use crate::client::tree::{Tree, TreeSource};
+use crate::client::wanted::Wanted;
 use crate::client::{ClientConfig, ClientError, Download, Downloaded, Event};
 use crate::net::{Deadline, Wait};
+
+/// Files and trees to download together.
+///
+/// Several servers and connections are used at once, and what is wanted is read as it is asked
+/// for: neither a long list nor a large tree is ever in memory as a whole. What fails is told
+/// and costs nothing else.
+#[derive(Default)]
+pub struct Batch<'a> {
+    sources: Vec<Source<'a>>,
+}
+
+enum Source<'a> {
+    Files(Box<dyn Iterator<Item = Download> + Send + 'a>),
+    Tree(Tree),
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files and links that are present; each was told by [`Event::Done`].
+    pub done: u64,
+    /// What failed; each was told by [`Event::Failed`].
+    pub failed: u64,
+    /// What cannot be transferred; each was told by [`Event::PassedOver`].
+    pub passed_over: u64,
+    /// Bytes of files that were transferred.
+    pub bytes: u64,
+}
+
+impl<'a> Batch<'a> {
+    /// Nothing.
+    pub fn new() -> Batch<'a> {
+        Batch::default()
+    }
+
+    /// Adds a file.
+    #[must_use]
+    pub fn file(self, download: Download) -> Batch<'a> {
+        self.files(std::iter::once(download))
+    }
+
+    /// Adds files, which are asked for in a thread of their own when there is room for more.
+    #[must_use]
+    pub fn files(
+        mut self,
+        downloads: impl IntoIterator<Item = Download, IntoIter: Send + 'a>,
+    ) -> Batch<'a> {
+        self.sources
+            .push(Source::Files(Box::new(downloads.into_iter())));
+        self
+    }
+
+    /// Adds a tree.
+    #[must_use]
+    pub fn tree(mut self, tree: Tree) -> Batch<'a> {
+        self.sources.push(Source::Tree(tree));
+        self
+    }
+
+    /// Downloads everything. `on_event` hears of it as it comes, in this thread. Of two files
+    /// with the same place the later one fails.
+    pub fn run(self, config: &ClientConfig, on_event: &mut dyn FnMut(Event<'_>)) -> Summary {
+        let mut summary = Summary::default();
+        // Out of one listing nothing comes twice.
+        let names_may_repeat = !matches!(&self.sources[..], [Source::Tree(_)]);
+        run(
+            self.wanted(config),
+            names_may_repeat,
+            config,
+            &mut |event| {
+                summary.count(&event);
+                on_event(event);
+            },
+        );
+        summary
+    }
+
+    /// What is wanted, in its order.
+    pub(super) fn wanted<'c>(
+        self,
+        config: &'c ClientConfig,
+    ) -> impl Iterator<Item = Wanted> + Send + 'c
+    where
+        'a: 'c,
+    {
+        let sources = self.sources.into_iter().enumerate();
+        sources.flat_map(
+            move |(number, source)| -> Box<dyn Iterator<Item = Wanted> + Send> {
+                match source {
+                    Source::Files(downloads) => Box::new(downloads.map(Wanted::file)),
+                    Source::Tree(tree) => {
+                        let first_id = (number as u64) << FOLDER_ID_BITS;
+                        Box::new(TreeSource::new(tree, first_id, config))
+                    }
+                }
+            },
+        )
+    }
+}
+
+impl Summary {
+    fn count(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Done { downloaded, .. } => {
+                self.done += 1;
+                self.bytes += downloaded.transferred();
+            }
+            Event::Failed { .. } => self.failed += 1,
+            Event::PassedOver { .. } => self.passed_over += 1,
+            _ => {}
+        }
+    }
+}
 
 /// How one download ended.
 pub type DownloadResult = Result<Downloaded, ClientError>;
 
-/// Downloads files: several servers and connections at once. Returns one result for each, in
-/// the order of `downloads`, after all have an end; `on_event` hears of them as they come, in
-/// this thread.
-///
-/// Of two downloads with the same folder and name the later one fails.
+/// Downloads a handful of files. Returns one result for each, in the order of `downloads`;
+/// otherwise as [`Batch::run`].
 pub fn download(
     downloads: &[Download],
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Vec<DownloadResult> {
     let mut results: Vec<Option<DownloadResult>> = downloads.iter().map(|_| None).collect();
-    run(downloads.iter().cloned(), config, &mut |event| {
+    let batch = Batch::new().files(downloads.iter().cloned());
+    batch.run(config, &mut |event| {
         match &event {
-            Event::Done { index, downloaded } => results[*index] = Some(Ok((*downloaded).clone())),
-            Event::Failed { index, error } => results[*index] = Some(Err((*error).clone())),
+            Event::Done {
+                item, downloaded, ..
+            } => results[item.index] = Some(Ok((*downloaded).clone())),
+            Event::Failed { item, error } => results[item.index] = Some(Err((*error).clone())),
             _ => {}
         }
         on_event(event);
@@ -60,8 +175,10 @@ pub fn download(
 }
 
 /// Downloads what `wanted` yields, which is asked for more as there is room for it.
+/// `names_may_repeat`: it does not come out of one listing.
 fn run(
-    wanted: impl Iterator<Item = Download> + Send,
+    wanted: impl Iterator<Item = Wanted> + Send,
+    names_may_repeat: bool,
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
 ) {
@@ -69,7 +186,7 @@ fn run(
     let whole = config
         .whole_timeout
         .map(|limit| Deadline::after(now, Wait::Whole, limit));
-    let folders = Folders::default();
+    let destinations = Destinations::default();
     let open_files = Budget::new(OPEN_FILES_MAX);
     let (reports_in, reports) = bounded(REPORTS_MAX);
     let reports_in = Reports(reports_in);
@@ -83,7 +200,7 @@ fn run(
             bodies,
             verified: verified_in.clone(),
             reports: reports_in.clone(),
-            folders: &folders,
+            destinations: &destinations,
             open_files: open_files.clone(),
             config,
         };
@@ -113,7 +230,7 @@ fn run(
             memory: Budget::new(BODIES_BYTES_MAX),
             open_files,
         };
-        let mut desk = Desk::new(config, on_event, scope, work, looks_in);
+        let mut desk = Desk::new(config, on_event, scope, work, looks_in, names_may_repeat);
         if let Err(error) = started {
             desk.give_up(ClientError::Internal(error.into()));
         }
@@ -122,9 +239,9 @@ fn run(
 }
 
 /// The thread that finds out what is wanted.
-fn feed(wanted: impl Iterator<Item = Download>, to_do: &Sender<Download>) {
-    for download in wanted {
-        if to_do.send(download).is_err() {
+fn feed(wanted: impl Iterator<Item = Wanted>, to_do: &Sender<Wanted>) {
+    for wanted in wanted {
+        if to_do.send(wanted).is_err() {
             return;
         }
     }
@@ -136,6 +253,8 @@ fn hands() -> usize {
     cores.min(HANDS_MAX)
 }
 
+/// Folders of one tree have numbers of so many bits.
+const FOLDER_ID_BITS: u32 = 40;
 const WANTED_AHEAD_MAX: usize = 256;
 const REPORTS_MAX: usize = 1_024;
 const HANDS_MAX: usize = 4;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::store::Attributes;
+use crate::wire::Timestamp;
+
 /// How a client behaves. The defaults are those of `ftget`.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -16,6 +19,8 @@ pub struct ClientConfig {
     pub whole_timeout: Option<Duration>,
     /// Bytes per second that one connection may receive.
     pub rate: Option<u64>,
+    /// Connections to one server at once; otherwise as many as are of use, up to 4.
+    pub connections_max: Option<usize>,
     /// What happens after a failure that may pass.
     pub retry: RetryPolicy,
     /// What happens if the final name is taken.
@@ -89,6 +94,22 @@ pub enum SyncPolicy {
     Never,
 }
 
+impl ClientConfig {
+    /// What a file or folder gets of what a server told of it.
+    pub(super) fn attributes(
+        &self,
+        mode: Option<u32>,
+        mtime: Option<Timestamp>,
+        usual_mode: u32,
+    ) -> Attributes {
+        let mode = mode.filter(|_| self.preserve_mode).unwrap_or(usual_mode);
+        Attributes {
+            mode: mode & !self.umask,
+            mtime: mtime.filter(|_| self.preserve_mtime),
+        }
+    }
+}
+
 impl Default for ClientConfig {
     fn default() -> ClientConfig {
         ClientConfig {
@@ -97,6 +118,7 @@ impl Default for ClientConfig {
             progress_timeout: Duration::from_secs(120),
             whole_timeout: None,
             rate: None,
+            connections_max: None,
             retry: RetryPolicy::default(),
             if_exists: IfExists::Update,
             resume: true,

@@ -60,6 +60,9 @@ pub enum ClientError {
     /// Two downloads want the same local name; nothing was asked for the later one.
     #[error("two downloads want the local name {}", .0.as_bytes().escape_ascii())]
     SameName(FileName),
+    /// It cannot have its name on this machine.
+    #[error("{0}")]
+    LocalName(String),
     /// A thread could not be started, or panicked.
     #[error("this program failed")]
     Internal(#[source] Arc<io::Error>),

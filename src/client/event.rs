@@ -2,17 +2,29 @@
 
 use std::time::Duration;
 
-use crate::client::ClientError;
+use crate::client::{ClientError, Download};
+use crate::net::Address;
 use crate::store::FileName;
-use crate::wire::Md5Digest;
+use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
-/// Something happened. `index` is the download's place in what was passed in.
+/// Which of all things that were wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    /// Its place among them, from 0.
+    pub index: usize,
+    /// The server.
+    pub address: &'a Address,
+    /// Its path there.
+    pub path: &'a ResourcePath,
+}
+
+/// Something happened.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The server makes the digest before it can answer.
     ServerHashing {
         /// Which download.
-        index: usize,
+        item: Item<'a>,
         /// Bytes hashed so far.
         done: u64,
         /// Bytes of the file; 0 if the server did not say.
@@ -21,7 +33,7 @@ pub enum Event<'a> {
     /// The bytes of a large file begin. Small ones are only reported when they are finished.
     Began {
         /// Which download.
-        index: usize,
+        item: Item<'a>,
         /// Bytes of the whole file.
         total_size: u64,
         /// Bytes that are there from an earlier attempt.
@@ -30,21 +42,31 @@ pub enum Event<'a> {
     /// More of a large file has arrived; at most every [`PROGRESS_INTERVAL`].
     Received {
         /// Which download.
-        index: usize,
+        item: Item<'a>,
         /// Bytes of the file that are here, with those of earlier attempts.
         bytes: u64,
     },
     /// One download is finished.
     Done {
         /// Which download.
-        index: usize,
+        item: Item<'a>,
+        /// Where it is, unless it was poured out.
+        download: Option<&'a Download>,
         /// How it ended.
         downloaded: &'a Downloaded,
+    },
+    /// Something was listed that cannot be transferred: a link that leads outside, a FIFO, a
+    /// socket, a device.
+    PassedOver {
+        /// Which.
+        item: Item<'a>,
+        /// What it is.
+        kind: ObjectKind,
     },
     /// One download has failed for good.
     Failed {
         /// Which download.
-        index: usize,
+        item: Item<'a>,
         /// Why.
         error: &'a ClientError,
     },
@@ -79,6 +101,17 @@ pub struct Downloaded {
     pub exit_status: Option<u8>,
 }
 
+impl Downloaded {
+    /// Bytes that came over the network.
+    pub fn transferred(&self) -> u64 {
+        match self.action {
+            Action::Fetched => self.total_size,
+            Action::Resumed { from } => self.total_size - from,
+            Action::Identical | Action::Skipped | Action::Link => 0,
+        }
+    }
+}
+
 /// What was done for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -93,6 +126,8 @@ pub enum Action {
     Identical,
     /// Something of that name was there, and that was enough.
     Skipped,
+    /// It is a symbolic link, and was made.
+    Link,
 }
 
 /// How often the progress of one file is reported, at most.

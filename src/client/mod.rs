@@ -3,15 +3,15 @@
 //! Nothing here prints, ends the process or reads the environment: calls return values, and
 //! report events on the way.
 //!
-//! [`download`] takes any number of [`Download`]s: grouped by server, each server's questions
-//! pipelined over one connection, failures that may pass tried again, and each file placed
-//! under its name when it is verified and on disk. [`pour()`] is for pipes. A [`Session`] is
-//! the connection itself.
+//! A [`Batch`] takes any number of files and [`Tree`]s: questions are pipelined over a few
+//! connections, failures that may pass are tried again, and each file is placed under its name
+//! when it is verified and on disk. [`download`] is a batch of a handful of files, [`pour()`] is
+//! for pipes, and [`preview`] only looks. A [`Session`] is the connection itself.
 //!
 //! ```
 //! use std::sync::Arc;
 //!
-//! use ftserve::client::{ClientConfig, Download, download};
+//! use ftserve::client::{Batch, ClientConfig, Download, Event, Tree, download};
 //! use ftserve::net::Address;
 //! use ftserve::store::FileName;
 //! use ftserve::wire::ResourcePath;
@@ -34,18 +34,29 @@
 //! # let serving = std::thread::spawn(move || server.run());
 //! # let temp = tempfile::tempdir()?;
 //! # let folder = temp.path();
-//! let wanted = Download {
-//!     address,
-//!     path: ResourcePath::parse(b"notes/todo.txt")?,
-//!     folder: folder.to_owned(),
-//!     name: FileName::parse(b"todo.txt")?,
-//!     want_md5: None,
-//! };
+//! let (path, name) = (ResourcePath::parse(b"notes/todo.txt")?, FileName::parse(b"todo.txt")?);
+//! let wanted = Download::new(address.clone(), path, folder.to_owned(), name);
 //! for result in download(&[wanted], &ClientConfig::default(), &mut |_event| {}) {
 //!     let done = result?;
 //!     println!("{} bytes, {:?}", done.total_size, done.md5);
 //! }
 //! assert_eq!(std::fs::read(folder.join("todo.txt"))?, b"water the plants\n");
+//!
+//! // A whole tree, with what becomes of each file.
+//! let tree = Tree {
+//!     address,
+//!     path: ResourcePath::root(),
+//!     recursive: true,
+//!     folder: folder.to_owned(),
+//!     name: None,
+//!     select: Box::new(|_path, _kind| true),
+//! };
+//! let summary = Batch::new().tree(tree).run(&ClientConfig::default(), &mut |event| {
+//!     if let Event::Done { item, downloaded, .. } = event {
+//!         println!("{:?}: {:?}", item.path, downloaded.action);
+//!     }
+//! });
+//! assert_eq!((summary.done, summary.failed), (1, 0));
 //! # handle.stop();
 //! # serving.join().expect("the server does not panic")?;
 //! # Ok(())
@@ -66,20 +77,22 @@ mod receive;
 mod retry;
 mod session;
 mod spool;
+mod tree;
 mod wanted;
 
-pub use batch::{DownloadResult, download};
+pub use batch::{Batch, DownloadResult, Summary, download};
 pub use config::{
     AddressFamily, ClientConfig, IfExists, RETRY_AFTER_MAX, RETRY_DELAY_MAX,
     RETRY_PROGRESS_BYTES_MIN, RetryPolicy, SyncPolicy,
 };
 pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, SessionError};
-pub use event::{Action, Downloaded, Event, PROGRESS_INTERVAL};
+pub use event::{Action, Downloaded, Event, Item, PROGRESS_INTERVAL};
 pub use listing::{Folder, Listing, Page};
 pub use pour::{Pour, pour};
 pub use preview::{Prospect, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};
-pub use wanted::Download;
+pub use tree::{Select, Tree};
+pub use wanted::{Download, ListedFile};
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crate::client::receive::{SMALL_FILE_BYTES_MAX, read_small};
 use crate::client::retry::{Attempts, Verdict, judge};
 use crate::client::spool::Spool;
 use crate::client::{
-    Action, ClientConfig, ClientError, DownloadResult, Downloaded, Event, ProtocolError,
+    Action, ClientConfig, ClientError, DownloadResult, Downloaded, Event, Item, ProtocolError,
     ReceivingHalf, Session,
 };
 use crate::digest::Md5Stream;
@@ -75,12 +75,26 @@ pub fn pour(
     });
     on_event(match &result {
         Ok(downloaded) => Event::Done {
-            index: 0,
+            item: pour.item(),
+            download: None,
             downloaded,
         },
-        Err(error) => Event::Failed { index: 0, error },
+        Err(error) => Event::Failed {
+            item: pour.item(),
+            error,
+        },
     });
     result
+}
+
+impl Pour {
+    fn item(&self) -> Item<'_> {
+        Item {
+            index: 0,
+            address: &self.address,
+            path: &self.path,
+        }
+    }
 }
 
 /// How far it is.
@@ -157,7 +171,7 @@ impl Pouring<'_> {
         let receiving = &mut session.receiving;
         let on_hashing = |done, total_size| {
             on_event(Event::ServerHashing {
-                index: 0,
+                item: self.pour.item(),
                 done,
                 total_size,
             })
@@ -223,7 +237,7 @@ impl Pouring<'_> {
     ) -> Result<(), ClientError> {
         let (total_size, resumed_from) = (content.total_size, self.poured);
         on_event(Event::Began {
-            index: 0,
+            item: self.pour.item(),
             total_size,
             resumed_from,
         });
@@ -246,7 +260,7 @@ impl Pouring<'_> {
             if reported.elapsed() >= PROGRESS_INTERVAL {
                 reported = Instant::now();
                 on_event(Event::Received {
-                    index: 0,
+                    item: self.pour.item(),
                     bytes: at,
                 });
             }

@@ -1,17 +1,21 @@
 //! What a download would do, found out without doing it.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::batch::jobs::Wish;
-use crate::client::batch::look::{Decision, look as look_at};
+use crate::client::batch::look::{Decision, look};
 use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::question::{await_header, refusal};
+use crate::client::wanted::Wanted;
 use crate::client::{
-    Action, ClientConfig, ClientError, Download, ProtocolError, ServerRefusal, Session,
+    Action, Batch, ClientConfig, ClientError, Download, IfExists, Item, ProtocolError,
+    ServerRefusal, Session,
 };
-use crate::net::{Deadline, Wait};
-use crate::store::{StageError, StagingFolder};
+use crate::net::{Address, Deadline, Wait};
+use crate::store::{DestinationTree, Occupant, StageError, StagingFolder};
 use crate::wire::{self, Call, ErrorCode, Md5Digest, ObjectKind, ResponseHeader, StatRequest};
 
 /// What a download would do.
@@ -25,74 +29,70 @@ pub struct Prospect {
     pub total_size: u64,
 }
 
-/// Looks at each download in turn: asks the server about the file, and for its digest where that
-/// decides; transfers, makes and changes nothing. Tries nothing twice.
+/// Looks at everything in turn, and tells what would become of it: asks the server about a file,
+/// and for its digest where that decides; transfers, makes and changes nothing. Tries nothing
+/// twice.
 pub fn preview(
-    downloads: &[Download],
+    batch: Batch<'_>,
     config: &ClientConfig,
-) -> Vec<Result<Prospect, ClientError>> {
-    let whole = config
-        .whole_timeout
-        .map(|limit| Deadline::after(Instant::now(), Wait::Whole, limit));
-    let mut session: Option<Session> = None;
-    let mut last = None;
-    let mut buffer = vec![0; HASH_BUFFER_BYTES];
-    let mut prospects = Vec::with_capacity(downloads.len());
-    for download in downloads {
-        if last.replace(&download.address) != Some(&download.address) {
-            session = None;
-        }
-        let prospect = look(download, config, &mut buffer).and_then(|local| {
-            let Local::Ask {
-                have_md5,
-                partial_bytes,
-                replaces,
-            } = local
-            else {
-                return Ok(SKIPPED);
-            };
-            let mut open = match session.take() {
-                Some(open) => open,
-                None => Session::connect(&download.address, config, whole)?,
-            };
-            let wants_digest = have_md5.is_some() || partial_bytes.is_some();
-            let header = ask(download, wants_digest, &mut open)?;
-            session = Some(open);
-            if let Some(error) = &header.error {
-                return Err(refusal(error).into());
+    on_prospect: &mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
+) {
+    let mut preview = Preview {
+        config,
+        whole: config
+            .whole_timeout
+            .map(|limit| Deadline::after(Instant::now(), Wait::Whole, limit)),
+        trees: HashMap::new(),
+        session: None,
+        buffer: vec![0; HASH_BUFFER_BYTES],
+    };
+    let mut index = 0;
+    for wanted in batch.wanted(config) {
+        let (address, path, prospect) = match wanted {
+            Wanted::Complete(_) => continue,
+            Wanted::Folder { .. } | Wanted::PassedOver { .. } => {
+                index += 1;
+                continue;
             }
-            if header.kind != Some(ObjectKind::File) {
-                let code = match header.kind {
-                    Some(ObjectKind::Directory) => ErrorCode::IsDirectory,
-                    _ => ErrorCode::NotAFile,
-                };
-                return Err(not_a_file(code).into());
+            Wanted::File { download, .. } => {
+                let prospect = preview.file(&download);
+                (download.address, download.path, prospect)
             }
-            if let (Some(wanted), Some(offered)) = (download.want_md5, header.md5)
-                && wanted != offered
-            {
-                return Err(ClientError::OtherContent { wanted, offered });
+            Wanted::Link {
+                download, target, ..
+            } => {
+                let prospect = preview.link(&download, &target);
+                (download.address, download.path, prospect)
             }
-            let is_same = have_md5.is_some() && have_md5 == header.md5;
-            let action = match partial_bytes {
-                _ if is_same => Action::Identical,
-                Some((content, from)) if Some(content) == header.md5 => Action::Resumed { from },
-                _ => Action::Fetched,
-            };
-            Ok(Prospect {
-                action,
-                replaces: replaces && !is_same,
-                total_size: header.total_size,
-            })
-        });
-        prospects.push(prospect);
+            Wanted::Failed {
+                address,
+                path,
+                error,
+            } => (address, path, Err(error)),
+        };
+        let item = Item {
+            index,
+            address: &address,
+            path: &path,
+        };
+        on_prospect(item, prospect);
+        index += 1;
     }
-    prospects
+}
+
+struct Preview<'c> {
+    config: &'c ClientConfig,
+    whole: Option<Deadline>,
+    /// The folders that everything goes below; none where it would be made.
+    trees: HashMap<PathBuf, Option<Arc<DestinationTree>>>,
+    /// With the server that was asked last.
+    session: Option<(Address, Session)>,
+    buffer: Vec<u8>,
 }
 
 /// What the folder says.
 enum Local {
-    Skip,
+    Finished(Prospect),
     Ask {
         have_md5: Option<Md5Digest>,
         partial_bytes: Option<(Md5Digest, u64)>,
@@ -100,28 +100,76 @@ enum Local {
     },
 }
 
-fn look(
-    download: &Download,
-    config: &ClientConfig,
-    buffer: &mut [u8],
-) -> Result<Local, ClientError> {
-    let folder: Arc<StagingFolder> = match StagingFolder::open(&download.folder) {
-        Ok(folder) => folder,
-        Err(StageError::Folder { source, .. })
-            if config.make_folders && source.kind() == std::io::ErrorKind::NotFound =>
+impl Preview<'_> {
+    fn file(&mut self, download: &Download) -> Result<Prospect, ClientError> {
+        let (have_md5, partial_bytes, replaces) = match self.look(download)? {
+            Local::Finished(prospect) => return Ok(prospect),
+            Local::Ask {
+                have_md5,
+                partial_bytes,
+                replaces,
+            } => (have_md5, partial_bytes, replaces),
+        };
+        let wants_digest = have_md5.is_some() || partial_bytes.is_some();
+        if let Some(listed) = download.listed.filter(|_| !wants_digest) {
+            return Ok(Prospect {
+                action: Action::Fetched,
+                replaces,
+                total_size: listed.total_size,
+            });
+        }
+        let header = self.ask(download, wants_digest)?;
+        if let (Some(wanted), Some(offered)) = (download.want_md5, header.md5)
+            && wanted != offered
         {
+            return Err(ClientError::OtherContent { wanted, offered });
+        }
+        let is_same = have_md5.is_some() && have_md5 == header.md5;
+        let action = match partial_bytes {
+            _ if is_same => Action::Identical,
+            Some((content, from)) if Some(content) == header.md5 => Action::Resumed { from },
+            _ => Action::Fetched,
+        };
+        Ok(Prospect {
+            action,
+            replaces: replaces && !is_same,
+            total_size: header.total_size,
+        })
+    }
+
+    fn link(&mut self, download: &Download, target: &[u8]) -> Result<Prospect, ClientError> {
+        let Some(folder) = self.folder(download)? else {
+            return Ok(done(Action::Link));
+        };
+        let is_same = folder
+            .link_target(&download.name)?
+            .is_some_and(|old| old == target);
+        let is_taken = !matches!(folder.occupant(&download.name)?, Occupant::Nothing);
+        Ok(match self.config.if_exists {
+            _ if is_same => done(Action::Identical),
+            IfExists::Error if is_taken => return Err(StageError::Exists.into()),
+            IfExists::Skip if is_taken => done(Action::Skipped),
+            policy => Prospect {
+                replaces: is_taken && policy != IfExists::Rename,
+                ..done(Action::Link)
+            },
+        })
+    }
+
+    fn look(&mut self, download: &Download) -> Result<Local, ClientError> {
+        let Some(folder) = self.folder(download)? else {
             return Ok(Local::Ask {
                 have_md5: None,
                 partial_bytes: None,
                 replaces: false,
             });
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let wish = Wish::default();
-    Ok(
-        match look_at(download, &folder, wish, None, config, buffer)? {
-            Decision::Finished(placed) if placed.action == Action::Skipped => Local::Skip,
+        };
+        let wish = Wish::default();
+        let decision = look(download, &folder, wish, None, self.config, &mut self.buffer)?;
+        Ok(match decision {
+            Decision::Finished(placed) if placed.action == Action::Skipped => {
+                Local::Finished(done(Action::Skipped))
+            }
             // It has the digest that is wanted; the server is asked whether it has the file.
             Decision::Finished(placed) => Local::Ask {
                 have_md5: placed.md5,
@@ -139,8 +187,59 @@ fn look(
                     replaces,
                 }
             }
-        },
-    )
+        })
+    }
+
+    /// The folder a file goes into, if it is there.
+    fn folder(&mut self, download: &Download) -> Result<Option<Arc<StagingFolder>>, ClientError> {
+        let tree = match self.trees.get(&download.folder) {
+            Some(tree) => tree,
+            None => {
+                let tree = match DestinationTree::open(&download.folder, false) {
+                    Ok(tree) => Some(tree),
+                    Err(StageError::Folder { source, .. })
+                        if self.config.make_folders
+                            && source.kind() == std::io::ErrorKind::NotFound =>
+                    {
+                        None
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                self.trees.entry(download.folder.clone()).or_insert(tree)
+            }
+        };
+        match tree {
+            Some(tree) => Ok(tree.existing_folder(&download.below)?),
+            None => Ok(None),
+        }
+    }
+
+    /// What the server says of a file, which is one.
+    fn ask(
+        &mut self,
+        download: &Download,
+        wants_digest: bool,
+    ) -> Result<ResponseHeader<'static>, ClientError> {
+        let open = self.session.take();
+        let (address, mut session) = match open.filter(|(address, _)| *address == download.address)
+        {
+            Some(open) => open,
+            None => {
+                let session = Session::connect(&download.address, self.config, self.whole)?;
+                (download.address.clone(), session)
+            }
+        };
+        let header = ask(download, wants_digest, &mut session)?;
+        self.session = Some((address, session));
+        if let Some(error) = &header.error {
+            return Err(refusal(error).into());
+        }
+        match header.kind {
+            Some(ObjectKind::File) => Ok(header),
+            Some(ObjectKind::Directory) => Err(not_a_file(ErrorCode::IsDirectory).into()),
+            _ => Err(not_a_file(ErrorCode::NotAFile).into()),
+        }
+    }
 }
 
 fn ask(
@@ -176,8 +275,10 @@ fn not_a_file(code: ErrorCode) -> ServerRefusal {
     }
 }
 
-const SKIPPED: Prospect = Prospect {
-    action: Action::Skipped,
-    replaces: false,
-    total_size: 0,
-};
+fn done(action: Action) -> Prospect {
+    Prospect {
+        action,
+        replaces: false,
+        total_size: 0,
+    }
+}

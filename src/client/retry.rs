@@ -50,6 +50,7 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         | ClientError::ReadBack(_)
         | ClientError::Output(_)
         | ClientError::SameName(_)
+        | ClientError::LocalName(_)
         | ClientError::Internal(_)
         | ClientError::OutOfTime => Verdict::Final,
     }

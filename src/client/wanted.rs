@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::client::ClientError;
 use crate::net::Address;
 use crate::store::FileName;
-use crate::wire::{Md5Digest, ResourcePath};
+use crate::wire::{Md5Digest, ObjectKind, ResourcePath, Timestamp};
 
 /// One file to download.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +14,102 @@ pub struct Download {
     pub address: Address,
     /// The file's path there.
     pub path: ResourcePath,
-    /// The folder it goes into; it must exist, unless [`crate::client::ClientConfig::make_folders`].
+    /// The folder it goes into or below; it must exist, unless
+    /// [`crate::client::ClientConfig::make_folders`].
     pub folder: PathBuf,
-    /// Its name in that folder.
+    /// Where below that folder: what is missing there is made, and no link is followed.
+    pub below: ResourcePath,
+    /// Its name there.
     pub name: FileName,
     /// Only this content will do.
     pub want_md5: Option<Md5Digest>,
+    /// What a listing told of it; it may have changed since.
+    pub listed: Option<ListedFile>,
+}
+
+/// What a listing told of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedFile {
+    /// Bytes.
+    pub total_size: u64,
+    /// Its digest, if it was known.
+    pub md5: Option<Md5Digest>,
+}
+
+impl Download {
+    /// A file that goes right into a folder.
+    pub fn new(address: Address, path: ResourcePath, folder: PathBuf, name: FileName) -> Download {
+        Download {
+            address,
+            path,
+            folder,
+            below: ResourcePath::root(),
+            name,
+            want_md5: None,
+            listed: None,
+        }
+    }
+
+    /// The path below the folder of what is called `name` and goes where this goes.
+    pub fn beside(&self, name: &FileName) -> Vec<u8> {
+        let mut path = self.below.as_bytes().to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        path
+    }
+
+    /// Its own path below the folder, of a folder.
+    pub(super) fn place(&self) -> Result<ResourcePath, ClientError> {
+        ResourcePath::parse(&self.beside(&self.name))
+            .map_err(|error| ClientError::LocalName(error.to_string()))
+    }
+}
+
+/// The number of a folder of a batch.
+pub(super) type FolderId = u64;
+
+/// One thing that is wanted of a batch.
+pub(super) enum Wanted {
+    File {
+        download: Download,
+        /// The folder of the batch it goes into.
+        parent: Option<FolderId>,
+    },
+    /// To be made at once, and to be given its attributes when everything in it has its end.
+    Folder {
+        id: FolderId,
+        download: Download,
+        parent: Option<FolderId>,
+        mode: Option<u32>,
+        mtime: Option<Timestamp>,
+    },
+    /// Everything in this folder was wanted.
+    Complete(FolderId),
+    Link {
+        download: Download,
+        parent: Option<FolderId>,
+        target: Vec<u8>,
+    },
+    /// What cannot be transferred.
+    PassedOver {
+        address: Address,
+        path: ResourcePath,
+        kind: ObjectKind,
+    },
+    Failed {
+        address: Address,
+        path: ResourcePath,
+        error: ClientError,
+    },
+}
+
+impl Wanted {
+    pub(super) fn file(download: Download) -> Wanted {
+        Wanted::File {
+            download,
+            parent: None,
+        }
+    }
 }

@@ -41,6 +41,7 @@ pub use staged::{
     Attributes, DestinationTree, FileName, FileNameError, NOT_REGULAR, Occupant, PlacedLink,
     Placement, StageError, StagedFile, StagingFolder,
 };
+pub use walk::leads_inside;
 pub use watching::Watching;
 
 use crate::wire::ResourcePath;

@@ -216,7 +216,7 @@ fn joined(path: &[u8], part: &[u8]) -> Vec<u8> {
 
 /// Whether what is written in a link of this folder stays below the root, step by step.
 /// `folder`: the path of the folder, with a slash at the end unless it is the root.
-fn leads_inside(folder: &[u8], target: &[u8]) -> bool {
+pub fn leads_inside(folder: &[u8], target: &[u8]) -> bool {
     if target.is_empty() || target.starts_with(b"/") {
         return false;
     }

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use super::filter::TypedRules;
 use super::help;
 use crate::cli::terminal::ColorChoice;
-use crate::cli::values::parse_limit;
+use crate::cli::values::{at_least_one, parse_limit};
 use crate::cli::{parse_duration, parse_rate};
 use crate::wire::Md5Digest;
 
@@ -63,7 +63,8 @@ pub(super) struct Typed {
     /// head or a pager, is no failure.
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "short", help_heading = WHAT)]
     pub(super) list: Option<ListStyle>,
-    /// With --list: what is in the folders below, too
+    /// A whole tree: host:dir is the folder itself, host:dir/ what is in it. With --list: what is
+    /// in the folders below, too
     #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) recursive: bool,
     #[command(flatten, next_help_heading = WHAT)]
@@ -94,6 +95,9 @@ pub(super) struct Typed {
     )]
     pub(super) resume: bool,
 
+    /// Connections to one server at once [default: as many as are of use, at most 4]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = TIME)]
+    pub(super) jobs: Option<usize>,
     /// Longest time for a connection
     #[arg(long, value_name = "S", default_value = "10", value_parser = parse_limit, help_heading = TIME)]
     pub(super) connect_timeout: Duration,

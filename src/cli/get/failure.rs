@@ -42,6 +42,7 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
         ClientError::ReadBack(_) | ClientError::Output(_) => (ExitCode::LocalFile, "local_file"),
         ClientError::SameName(_) => (ExitCode::Usage, "same_name"),
         ClientError::OutOfTime => (ExitCode::TimedOut, "timeout"),
+        ClientError::LocalName(_) => (ExitCode::LocalFile, "local_name"),
         ClientError::Internal(_) => (ExitCode::Unclassified, "internal"),
     }
 }
@@ -103,6 +104,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         | ClientError::ReadBack(_)
         | ClientError::Output(_)
         | ClientError::SameName(_)
+        | ClientError::LocalName(_)
         | ClientError::Internal(_)
         | ClientError::OutOfTime => None,
     }

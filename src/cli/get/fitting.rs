@@ -48,9 +48,11 @@ impl Typed {
         if unfit("null", self.input_file.is_none()) {
             self.null = false;
         }
-        if unfit("recursive", !lists) {
+        let names_one = self.input_file.is_some() || (self.output.is_some() && !lists);
+        if unfit("recursive", is_poured || names_one) {
             self.recursive = false;
         }
-        self.rules.forget(|option| unfit(option, !lists));
+        self.rules
+            .forget(|option| unfit(option, is_poured || names_one));
     }
 }

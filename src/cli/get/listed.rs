@@ -11,6 +11,7 @@ use super::input::{Input, InputError};
 use super::list::name_below;
 use super::meaning::Destination;
 use super::no_order::NoOrder;
+use super::wish::Wish;
 use crate::cli::terminal::{counted, shown, tell};
 use crate::cli::{ExitCode, visible};
 use crate::client::Download;
@@ -64,13 +65,14 @@ pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<(Destination, Vec<Comp
             ObjectKind::Symlink | ObjectKind::Other => passed_over += 1,
             ObjectKind::File => {
                 let (above, name) = split(name_below(&root, &wanted.path));
-                downloads.push(Download {
-                    address: location.address.clone(),
-                    folder: dir.join(OsStr::from_bytes(above)),
-                    name: FileName::parse(name).map_err(|error| meaningless(&error))?,
+                let below = ResourcePath::parse(above).map_err(|error| meaningless(&error))?;
+                let name = FileName::parse(name).map_err(|error| meaningless(&error))?;
+                let (address, path) = (location.address.clone(), wanted.path);
+                downloads.push(Wish::File(Download {
+                    below,
                     want_md5: wanted.md5,
-                    path: wanted.path,
-                });
+                    ..Download::new(address, path, dir.to_owned(), name)
+                }));
             }
         }
     }

@@ -1,10 +1,9 @@
 //! What a command line means, or why it means nothing.
 
-use std::collections::HashSet;
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap_complete::Shell;
 
@@ -15,14 +14,13 @@ use super::listed::{self, Complaint};
 use super::no_order::NoOrder;
 use super::output::{is_standard_output, split_output};
 use super::source::{is_url, read_source};
+use super::wish::Wish;
 use crate::cli::settings::{self, Places, Settings};
 use crate::cli::terminal::shown;
-use crate::cli::visible;
 use crate::client::{
     AddressFamily, ClientConfig, Download, Folder, IfExists, Pour, RetryPolicy, SyncPolicy,
 };
-use crate::net::{Address, Location};
-use crate::store::FileName;
+use crate::net::Location;
 use crate::wire::ResourcePath;
 
 /// What a command line means.
@@ -52,6 +50,11 @@ pub(super) struct Order {
     /// What a list asks for and cannot be.
     pub(super) complaints: Vec<Complaint>,
     pub(super) config: ClientConfig,
+    pub(super) manner: Manner,
+}
+
+/// How what happens is told, and what else is done about it.
+pub(super) struct Manner {
     pub(super) json: bool,
     pub(super) progress: ProgressStyle,
     /// The words of a command that is run on each file.
@@ -65,23 +68,19 @@ pub(super) struct Order {
 
 /// Where the bytes go.
 pub(super) enum Destination {
-    Files(Vec<Download>),
+    Files(Vec<Wish>),
     StandardOutput(Pour),
 }
 
-impl Order {
-    /// Where a download comes from.
-    pub(super) fn source(&self, index: usize) -> (&Address, &ResourcePath) {
-        match &self.destination {
-            Destination::Files(downloads) => (&downloads[index].address, &downloads[index].path),
-            Destination::StandardOutput(pour) => (&pour.address, &pour.path),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        match &self.destination {
-            Destination::Files(downloads) => downloads.len(),
-            Destination::StandardOutput(_) => 1,
+impl Destination {
+    /// How many files there are, if that is known.
+    pub(super) fn len(&self) -> Option<usize> {
+        match self {
+            Destination::StandardOutput(_) => Some(1),
+            Destination::Files(wishes) => {
+                let is_file = |wish: &Wish| matches!(wish, Wish::File(_));
+                wishes.iter().all(is_file).then_some(wishes.len())
+            }
         }
     }
 }
@@ -114,17 +113,6 @@ impl Typed {
             let order = self.list_order(style, filter);
             return Ok(Meaning::List(order.map_err(NoOrder::Meaningless)?));
         }
-        for (options, given) in [
-            ("--recursive goes", self.recursive),
-            (
-                "--include, --exclude and --exclude-from go",
-                !self.rules.read()?.is_empty(),
-            ),
-        ] {
-            if given {
-                return Err(NoOrder::Meaningless(format!("{options} with --list")));
-            }
-        }
         let (destination, complaints) = match &self.input_file {
             Some(list) => listed::read(list, &self)?,
             None if self.null => {
@@ -132,7 +120,8 @@ impl Typed {
                 return Err(NoOrder::Meaningless(sentence.to_owned()));
             }
             None => (
-                self.destination(elsewhere).map_err(NoOrder::Meaningless)?,
+                self.destination(self.rules.read()?, elsewhere)
+                    .map_err(NoOrder::Meaningless)?,
                 Vec::new(),
             ),
         };
@@ -148,13 +137,15 @@ impl Typed {
             destination,
             complaints,
             config,
-            json: self.json,
-            progress: self.progress,
-            exec,
-            receipts: self.receipts,
-            is_coloured: self.color.applies(),
-            quiet: self.quiet,
-            verbose: self.verbose,
+            manner: Manner {
+                json: self.json,
+                progress: self.progress,
+                exec,
+                receipts: self.receipts,
+                is_coloured: self.color.applies(),
+                quiet: self.quiet,
+                verbose: self.verbose,
+            },
         };
         match (self.dry_run, &order.destination) {
             (false, _) => Ok(Meaning::Fetch(order)),
@@ -236,7 +227,7 @@ impl Typed {
         })
     }
 
-    fn destination(&self, elsewhere: &Places) -> Result<Destination, String> {
+    fn destination(&self, filter: Filter, elsewhere: &Places) -> Result<Destination, String> {
         if let Some(_several) = self.sources.get(1) {
             for (name, given) in [
                 ("output", self.output.is_some()),
@@ -269,46 +260,21 @@ impl Typed {
                 };
                 return Ok(Destination::StandardOutput(pour));
             }
-            let (folder, name) = split_output(output)?;
-            let want_md5 = self.md5;
-            let download = Download {
-                address: location.address,
-                path,
-                folder,
-                name,
-                want_md5,
-            };
-            return Ok(Destination::Files(vec![download]));
-        }
-        let folder = self.dir.as_deref().unwrap_or(Path::new("."));
-        let mut names = HashSet::new();
-        let mut downloads = Vec::with_capacity(self.sources.len());
-        for source in &self.sources {
-            let (location, path) = read_source(source)?;
-            let Some(last) = path.file_name() else {
+            if self.recursive {
+                let (output, recursive) =
+                    (elsewhere.called("output"), elsewhere.called("recursive"));
                 return Err(format!(
-                    "{} names no file; with -o FILE it may",
-                    shown(source)
-                ));
-            };
-            let name =
-                FileName::parse(last).map_err(|error| format!("{}: {error}", shown(source)))?;
-            if !names.insert(name.clone()) {
-                return Err(format!(
-                    "two sources would become the file {}",
-                    visible(name.as_bytes())
+                    "{output} is for one file, with {recursive} use --dir"
                 ));
             }
-            let (folder, want_md5) = (folder.to_owned(), self.md5);
-            downloads.push(Download {
-                address: location.address,
-                path,
-                folder,
-                name,
-                want_md5,
-            });
+            let (folder, name) = split_output(output)?;
+            let download = Download {
+                want_md5: self.md5,
+                ..Download::new(location.address, path, folder, name)
+            };
+            return Ok(Destination::Files(vec![Wish::File(download)]));
         }
-        Ok(Destination::Files(downloads))
+        Ok(Destination::Files(self.wishes(filter, elsewhere)?))
     }
 
     /// The command to run, if the one source is one: `@NAME` in every form but the URL, where
@@ -359,6 +325,7 @@ impl Typed {
             progress_timeout: self.timeout,
             whole_timeout: self.max_time,
             rate: self.limit_rate,
+            connections_max: self.jobs,
             retry: RetryPolicy {
                 retries_max: self.retry.unwrap_or(defaults.retries_max),
                 delay: self.retry_delay,
@@ -421,7 +388,10 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         downloads
             .into_iter()
-            .map(|it| {
+            .map(|wish| {
+                let Wish::File(it) = wish else {
+                    panic!("{arguments:?} is for a tree")
+                };
                 (
                     text(it.path.as_bytes()),
                     text(it.name.as_bytes()),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::failure::{Failures, classify};
 use super::listed;
 use super::meaning::{Destination, Order};
+use super::wish::batch;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::failure::unwritten;
 use crate::cli::terminal::{counted, tell, visible_json};
@@ -15,43 +16,57 @@ use crate::cli::{ExitCode, visible};
 use crate::client::{self, Action, Prospect};
 
 /// Tells what each download would do, and ends as the downloads would as far as is known.
-pub(super) fn show(order: &Order) -> ExitCode {
-    let Destination::Files(downloads) = &order.destination else {
+pub(super) fn show(order: Order) -> ExitCode {
+    let Order {
+        destination,
+        complaints,
+        config,
+        manner,
+    } = order;
+    let Destination::Files(wishes) = destination else {
         return ExitCode::Usage;
     };
     let mut failures = Failures::default();
-    for sentence in listed::sentences(&order.complaints) {
-        tell(&wording::line(&sentence, order.is_coloured));
+    for sentence in listed::sentences(&complaints) {
+        tell(&wording::line(&sentence, manner.is_coloured));
     }
-    for complaint in &order.complaints {
+    for complaint in &complaints {
         failures.add(complaint.code);
     }
     let mut output = io::stdout().lock();
-    let prospects = client::preview(downloads, &order.config);
-    for (download, prospect) in downloads.iter().zip(prospects) {
+    let (batch, sources) = batch(wishes);
+    let mut unwritable = None;
+    client::preview(batch, &config, &mut |item, prospect| {
         let written = match prospect {
-            Ok(prospect) if order.json => json(&mut output, download.path.as_bytes(), &prospect),
+            // What comes next could not be shown either.
+            _ if unwritable.is_some() => Ok(()),
+            Ok(prospect) if manner.json => json(&mut output, item.path.as_bytes(), &prospect),
             Ok(prospect) => {
-                let name = visible(download.path.as_bytes());
+                let name = visible(item.path.as_bytes());
                 let (word, size) = (word(&prospect), counted(prospect.total_size, "byte"));
                 writeln!(output, "{name}: {word}, {size}")
             }
             Err(error) => {
                 failures.add(classify(&error).0);
                 let source = Source {
-                    address: &download.address,
-                    path: &download.path,
+                    address: item.address,
+                    path: item.path,
                     is_command: false,
                 };
-                tell(&Message::of(source, &error).text(order.is_coloured));
+                tell(&Message::of(source, &error).text(manner.is_coloured));
                 Ok(())
             }
         };
-        if let Err(error) = written {
-            // What comes next could not be shown either.
-            failures.add(unwritten("ftget", &error));
-            break;
-        }
+        unwritable = unwritable.take().or(written.err());
+    });
+    if let Some(error) = unwritable {
+        failures.add(unwritten("ftget", &error));
+        return failures.code();
+    }
+    for source in sources.iter().filter(|source| source.is_nothing()) {
+        failures.add(ExitCode::NotFound);
+        let sentence = format!("{}: nothing matches", source.source);
+        tell(&wording::line(&sentence, manner.is_coloured));
     }
     failures.code()
 }
@@ -61,7 +76,8 @@ fn word(prospect: &Prospect) -> &'static str {
         (Action::Skipped, _) => "would be skipped",
         (Action::Identical, _) => "is there already",
         (Action::Resumed { .. }, _) => "would be resumed",
-        (Action::Fetched, true) => "would be replaced",
+        (Action::Link, false) => "would be made, a link",
+        (Action::Fetched | Action::Link, true) => "would be replaced",
         (Action::Fetched, false) => "would be fetched",
     }
 }

@@ -7,12 +7,13 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle as Ba
 
 use super::arguments::ProgressStyle;
 use crate::cli::terminal::tell;
-use crate::client::Event;
+use crate::client::{Event, Item};
 
 /// Shows progress, and keeps it out of the way of lines.
 pub(super) struct Progress {
     shown: Shown,
-    files: usize,
+    /// If that is known.
+    files: Option<usize>,
     files_done: usize,
     large: Option<Large>,
 }
@@ -33,7 +34,7 @@ struct Large {
 }
 
 impl Progress {
-    pub(super) fn new(style: ProgressStyle, quiet: bool, files: usize) -> Progress {
+    pub(super) fn new(style: ProgressStyle, quiet: bool, files: Option<usize>) -> Progress {
         let shown = match style {
             _ if quiet => Shown::Nothing,
             ProgressStyle::None => Shown::Nothing,
@@ -52,7 +53,7 @@ impl Progress {
     }
 
     /// Takes one event. `name` gives the name of a download, safe to show.
-    pub(super) fn take(&mut self, event: &Event<'_>, name: impl Fn(usize) -> String) {
+    pub(super) fn take(&mut self, event: &Event<'_>, name: impl Fn(Item<'_>) -> String) {
         if matches!(self.shown, Shown::Nothing) {
             return;
         }
@@ -65,33 +66,33 @@ impl Progress {
         }
         match *event {
             Event::ServerHashing {
-                index,
+                item,
                 done,
                 total_size,
             } => {
                 if let Shown::Bar(bar) = &self.shown
-                    && self.files == 1
+                    && self.files == Some(1)
                 {
                     bar.set_length(total_size);
                     bar.set_position(done);
                 }
                 let percent = percent(done, total_size);
-                self.say(&format!("{}: server is hashing {percent}%", name(index)));
+                self.say(&format!("{}: server is hashing {percent}%", name(item)));
             }
             Event::Began {
-                index,
+                item,
                 total_size,
                 resumed_from,
             } => {
                 let large = Large {
-                    index,
-                    name: name(index),
+                    index: item.index,
+                    name: name(item),
                     total_size,
                     begun: Instant::now(),
                     resumed_from,
                 };
                 if let Shown::Bar(bar) = &self.shown
-                    && self.files == 1
+                    && self.files == Some(1)
                 {
                     bar.set_length(total_size);
                     bar.set_position(resumed_from);
@@ -100,11 +101,11 @@ impl Progress {
                 }
                 self.large = Some(large);
             }
-            Event::Received { index, bytes } => self.received(index, bytes),
-            Event::Done { .. } | Event::Failed { .. } => {
+            Event::Received { item, bytes } => self.received(item.index, bytes),
+            Event::Done { .. } | Event::Failed { .. } | Event::PassedOver { .. } => {
                 self.files_done += 1;
                 if let Shown::Bar(bar) = &self.shown
-                    && self.files > 1
+                    && self.files != Some(1)
                 {
                     bar.set_position(self.files_done as u64);
                 }
@@ -140,7 +141,7 @@ impl Progress {
         };
         let percent = percent(bytes, large.total_size);
         match &self.shown {
-            Shown::Bar(bar) if self.files == 1 => bar.set_position(bytes),
+            Shown::Bar(bar) if self.files == Some(1) => bar.set_position(bytes),
             Shown::Bar(bar) => bar.set_message(format!("{} {percent}%", large.name)),
             Shown::Nothing => {}
             Shown::Lines { .. } => {
@@ -179,19 +180,21 @@ fn percent(part: u64, whole: u64) -> u64 {
     }
 }
 
-fn bar(files: usize) -> ProgressBar {
-    let (length, template) = if files == 1 {
-        (0, ONE_FILE)
-    } else {
-        (files as u64, MANY_FILES)
+fn bar(files: Option<usize>) -> ProgressBar {
+    let (length, template) = match files {
+        Some(1) => (Some(0), ONE_FILE),
+        Some(files) => (Some(files as u64), MANY_FILES),
+        None => (None, SOME_FILES),
     };
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
     // The templates are constants that a test reads.
     bar.with_style(BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar()))
 }
 
 const ONE_FILE: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
 const MANY_FILES: &str = "{pos}/{len} files {wide_bar} {per_sec} ETA {eta} {msg}";
+/// Nobody knows how many there are.
+const SOME_FILES: &str = "{spinner} {pos} files {per_sec} {elapsed} {wide_msg}";
 const PLAIN_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_templates_of_the_bars_can_be_read() {
-        for template in [ONE_FILE, MANY_FILES] {
+        for template in [ONE_FILE, MANY_FILES, SOME_FILES] {
             assert!(BarStyle::with_template(template).is_ok(), "{template}");
         }
     }

@@ -12,79 +12,135 @@ use serde::Serialize;
 
 use super::exec;
 use super::failure::{Failures, classify, sentence};
-use super::listed;
-use super::meaning::{Destination, Order};
+use super::listed::{self, Complaint};
+use super::meaning::{Destination, Manner};
 use super::progress::Progress;
 use super::receipts::{Receipt, Receipts};
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::terminal::{counted, visible_json};
 use crate::cli::{ExitCode, visible};
-use crate::client::{Action, ClientError, DownloadResult, Downloaded, Event};
-use crate::store::FileName;
-use crate::wire::Md5Digest;
+use crate::client::{Action, ClientError, Download, Downloaded, Event, Item, Pour};
+use crate::wire::{Md5Digest, ObjectKind};
 
 /// Hears of everything and tells those who want to know.
 pub(super) struct Reporter<'a> {
-    order: &'a Order,
+    manner: &'a Manner,
+    /// What goes to standard output, if that is it.
+    poured: Option<Poured>,
     progress: Progress,
     started: Instant,
-    bytes: u64,
+    summary: Summary,
     // Many files fail alike if there is no connection: it is said once.
     last_message: Option<Message>,
     /// Bytes that are not verified may have gone out.
     is_pouring: bool,
     json_failed: Option<io::Error>,
     receipts: Option<Receipts>,
-    /// Of commands that were run, of lists and receipts: not the downloads'.
-    own_failures: Failures,
+    failures: Failures,
+}
+
+/// What goes to standard output.
+struct Poured {
+    is_command: bool,
+    is_spooled: bool,
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(order: &'a Order, receipts: Option<Receipts>) -> Reporter<'a> {
+    pub(super) fn new(
+        destination: &Destination,
+        manner: &'a Manner,
+        receipts: Option<Receipts>,
+    ) -> Reporter<'a> {
         Reporter {
-            order,
-            progress: Progress::new(order.progress, order.quiet, order.len()),
+            manner,
+            poured: match destination {
+                Destination::StandardOutput(pour) => Some(Poured {
+                    is_command: pour.is_command,
+                    is_spooled: pour.spool.is_some(),
+                }),
+                Destination::Files(_) => None,
+            },
+            progress: Progress::new(manner.progress, manner.quiet, destination.len()),
             started: Instant::now(),
-            bytes: 0,
+            summary: Summary {
+                v: 1,
+                event: "summary",
+                done: 0,
+                failed: 0,
+                passed_over: 0,
+                bytes: 0,
+                secs: 0.0,
+                code: 0,
+            },
             last_message: None,
             is_pouring: false,
             json_failed: None,
             receipts,
-            own_failures: Failures::default(),
+            failures: Failures::default(),
         }
     }
 
     /// Tells what of a list cannot be.
-    pub(super) fn complain(&mut self) {
-        for sentence in listed::sentences(&self.order.complaints) {
+    pub(super) fn complain(&mut self, complaints: &[Complaint]) {
+        for sentence in listed::sentences(complaints) {
             self.line(&sentence);
         }
-        for complaint in &self.order.complaints {
-            self.own_failures.add(complaint.code);
-            self.json(&Failed {
-                v: 1,
-                event: "error",
-                filename: Cow::Borrowed(""),
-                filename_b64: None,
-                code: complaint.code as u8,
-                reason: complaint.reason,
-                message: &complaint.sentence,
-            });
+        for complaint in complaints {
+            self.fail(complaint.code, complaint.reason, &complaint.sentence);
         }
+    }
+
+    /// Tells that there is nothing where something was meant to be.
+    pub(super) fn tell_nothing(&mut self, source: &str) {
+        let sentence = format!("{source}: nothing matches");
+        self.line(&sentence);
+        self.fail(ExitCode::NotFound, "not_found", &sentence);
+    }
+
+    /// Tells why nothing can be poured out.
+    pub(super) fn tell_unpoured(&mut self, pour: &Pour, error: &ClientError) {
+        let item = Item {
+            index: 0,
+            address: &pour.address,
+            path: &pour.path,
+        };
+        self.tell_failed(item, error);
+    }
+
+    /// A failure that is about no file, and was said.
+    fn fail(&mut self, code: ExitCode, reason: &str, sentence: &str) {
+        self.summary.failed += 1;
+        self.failures.add(code);
+        self.json(&Failed {
+            v: 1,
+            event: "error",
+            n: None,
+            filename: Cow::Borrowed(""),
+            filename_b64: None,
+            code: code as u8,
+            reason,
+            message: sentence,
+        });
     }
 
     /// Takes one event.
     pub(super) fn take(&mut self, event: Event<'_>) {
+        let poured = &self.poured;
         self.progress
-            .take(&event, |index| source(self.order, index).name());
+            .take(&event, |item| source(item, poured.as_ref()).name());
         match event {
-            Event::Done { index, downloaded } => self.tell_done(index, downloaded),
-            Event::Failed { index, error } => self.tell_failed(index, error),
+            Event::Done {
+                item,
+                download,
+                downloaded,
+            } => self.tell_done(item, download, downloaded),
+            Event::Failed { item, error } => self.tell_failed(item, error),
+            Event::PassedOver { item, kind } => self.tell_passed_over(item, kind),
             Event::Retrying {
                 error,
                 pause,
                 unfinished,
-            } if self.order.verbose => {
+            } if self.manner.verbose => {
                 let files = if unfinished == 1 { "file" } else { "files" };
                 let seconds = pause.as_secs_f64();
                 self.line(&format!(
@@ -93,39 +149,32 @@ impl<'a> Reporter<'a> {
                 ));
             }
             Event::Began { .. } => {
-                self.is_pouring = matches!(
-                    &self.order.destination,
-                    Destination::StandardOutput(pour) if pour.spool.is_none()
-                );
+                self.is_pouring = self
+                    .poured
+                    .as_ref()
+                    .is_some_and(|poured| !poured.is_spooled);
             }
             Event::ServerHashing { .. } | Event::Received { .. } | Event::Retrying { .. } => {}
         }
     }
 
     /// Ends the report and says how it all ended.
-    pub(super) fn end(mut self, results: &[DownloadResult]) -> ExitCode {
+    pub(super) fn end(mut self) -> ExitCode {
         self.progress.end();
-        let (mut done, mut failed) = (0_u64, self.order.complaints.len() as u64);
-        let mut failures = std::mem::take(&mut self.own_failures);
-        for result in results {
-            match result {
-                Ok(_) => done += 1,
-                Err(error) => {
-                    failed += 1;
-                    failures.add(classify(error).0);
-                }
-            }
+        if self.summary.passed_over > 0 && !self.manner.quiet {
+            let entries = counted(self.summary.passed_over, "entry");
+            let entries = entries.replace("entrys", "entries");
+            self.line(&format!(
+                "{entries} passed over: special files, or links that lead outside (-v names them)"
+            ));
         }
-        let code = failures.code();
-        self.json(&Summary {
-            v: 1,
-            event: "summary",
-            done,
-            failed,
-            bytes: self.bytes,
+        let code = self.failures.code();
+        let summary = Summary {
             secs: self.started.elapsed().as_secs_f64(),
             code: code as u8,
-        });
+            ..self.summary
+        };
+        self.json(&summary);
         if let Some(error) = self.json_failed.take() {
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.line(&format!("cannot write to standard output: {error}"));
@@ -137,8 +186,31 @@ impl<'a> Reporter<'a> {
         code
     }
 
-    fn tell_done(&mut self, index: usize, downloaded: &Downloaded) {
-        let path = self.order.source(index).1;
+    fn tell_passed_over(&mut self, item: Item<'_>, kind: ObjectKind) {
+        self.summary.passed_over += 1;
+        let what = if kind == ObjectKind::Symlink {
+            "a link that leads outside"
+        } else {
+            "a special file"
+        };
+        if self.manner.verbose {
+            let name = source(item, self.poured.as_ref()).name();
+            self.line(&format!("{name}: {what}, passed over"));
+        }
+        self.json(&PassedOver {
+            v: 1,
+            event: "passed_over",
+            n: item.index,
+            filename: String::from_utf8_lossy(item.path.as_bytes()),
+            filename_b64: filename_b64(item.path.as_bytes()),
+            reason: what,
+        });
+    }
+
+    fn tell_done(&mut self, item: Item<'_>, download: Option<&Download>, downloaded: &Downloaded) {
+        let path = item.path;
+        self.summary.done += 1;
+        self.summary.bytes += downloaded.transferred();
         let Downloaded {
             name,
             total_size,
@@ -149,39 +221,42 @@ impl<'a> Reporter<'a> {
             exit_status,
         } = downloaded;
         let (action, resumed_from) = wording::action(*action);
-        if matches!(downloaded.action, Action::Fetched | Action::Resumed { .. }) {
-            self.bytes += total_size - resumed_from.unwrap_or(0);
-        }
-        if self.order.verbose {
-            let name = name.as_ref().map_or(&b"-"[..], FileName::as_bytes);
-            let (source, name) = (source(self.order, index).name(), visible(name));
+        // The name that was asked for may have been taken.
+        let placed = name.as_ref().map(|name| match download {
+            Some(download) => download.beside(name),
+            None => name.as_bytes().to_vec(),
+        });
+        if self.manner.verbose {
+            let source = source(item, self.poured.as_ref()).name();
+            let name = visible(placed.as_deref().unwrap_or(b"-"));
             let secs = elapsed.as_secs_f64();
             let size = counted(*total_size, "byte");
             self.line(&format!(
                 "{source}: {action}, {size} in {secs:.2} s, as {name}"
             ));
         }
-        self.write_receipt(index, downloaded);
-        let exec_status = self.run_on(index, downloaded);
+        self.write_receipt(item, download, downloaded);
+        let exec_status = self.run_on(download, downloaded);
         if let Some(status) = exit_status.filter(|status| *status != 0) {
             self.line(&format!(
                 "{}: command ended with {status}",
-                source(self.order, index).name()
+                source(item, self.poured.as_ref()).name()
             ));
-            self.own_failures.add(ExitCode::Unclassified);
+            self.failures.add(ExitCode::Unclassified);
         }
         self.json(&Done {
             v: 1,
             event: "done",
+            n: item.index,
             filename: String::from_utf8_lossy(path.as_bytes()),
             filename_b64: filename_b64(path.as_bytes()),
             total_size: *total_size,
             md5: md5.as_ref().map(Md5Digest::to_string),
             action,
             resumed_from,
-            name: name
+            name: placed
                 .as_ref()
-                .map(|name| String::from_utf8_lossy(name.as_bytes())),
+                .map(|placed| String::from_utf8_lossy(placed)),
             secs: elapsed.as_secs_f64(),
             attempts: *attempts,
             exit_status: *exit_status,
@@ -190,37 +265,38 @@ impl<'a> Reporter<'a> {
     }
 
     /// Appends a receipt, if there are to be any and the file was verified.
-    fn write_receipt(&mut self, index: usize, downloaded: &Downloaded) {
-        let (Some(receipts), Some(file)) =
-            (&mut self.receipts, file(self.order, index, downloaded))
+    fn write_receipt(
+        &mut self,
+        item: Item<'_>,
+        download: Option<&Download>,
+        downloaded: &Downloaded,
+    ) {
+        let file = download.and_then(|download| file(download, downloaded));
+        let (Some(receipts), Some(file), Some(md5)) = (&mut self.receipts, file, downloaded.md5)
         else {
             return;
         };
-        let Some(md5) = downloaded.md5 else {
-            return;
-        };
-        let (server, path) = self.order.source(index);
         let receipt = Receipt {
-            server,
-            path,
+            server: item.address,
+            path: item.path,
             file,
             total_size: downloaded.total_size,
             md5,
         };
         if let Err(error) = receipts.append(&receipt, SystemTime::now()) {
             self.line(&format!("cannot write receipts: {error}"));
-            self.own_failures.add(ExitCode::LocalFile);
+            self.failures.add(ExitCode::LocalFile);
             // Said once; a list with a hole in it helps nobody.
             self.receipts = None;
         }
     }
 
     /// Runs the command of `--exec`; says how it ended, if there is one to run.
-    fn run_on(&mut self, index: usize, downloaded: &Downloaded) -> Option<i32> {
-        let words = self.order.exec.as_ref()?;
-        let file = file(self.order, index, downloaded)?;
+    fn run_on(&mut self, download: Option<&Download>, downloaded: &Downloaded) -> Option<i32> {
+        let words = self.manner.exec.as_ref()?;
+        let file = file(download?, downloaded)?;
         let name = downloaded.name.as_ref()?;
-        let ended = exec::run(words, &file, self.order.json);
+        let ended = exec::run(words, &file, self.manner.json);
         let shown = visible(name.as_bytes()).into_owned();
         match &ended {
             Ok(0) => {}
@@ -228,25 +304,28 @@ impl<'a> Reporter<'a> {
             Err(error) => self.line(&format!("{shown}: --exec cannot be run: {error}")),
         }
         if !matches!(ended, Ok(0)) {
-            self.own_failures.add(ExitCode::Unclassified);
+            self.failures.add(ExitCode::Unclassified);
         }
         Some(ended.unwrap_or(127))
     }
 
-    fn tell_failed(&mut self, index: usize, error: &ClientError) {
-        let path = self.order.source(index).1;
+    fn tell_failed(&mut self, item: Item<'_>, error: &ClientError) {
+        let path = item.path;
         let (code, reason) = classify(error);
+        self.summary.failed += 1;
+        self.failures.add(code);
         let message = sentence(error);
         // The reader of our output has seen enough: that is its right, and no news.
         let closed = matches!(error, ClientError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe);
-        let told = self.message(index, error);
+        let told = self.message(item, error);
         if !closed && !self.json_on_stderr() && self.last_message.as_ref() != Some(&told) {
-            self.progress.line(&told.text(self.order.is_coloured));
+            self.progress.line(&told.text(self.manner.is_coloured));
             self.last_message = Some(told);
         }
         self.json(&Failed {
             v: 1,
             event: "error",
+            n: Some(item.index),
             filename: String::from_utf8_lossy(path.as_bytes()),
             filename_b64: filename_b64(path.as_bytes()),
             code: code as u8,
@@ -255,9 +334,9 @@ impl<'a> Reporter<'a> {
         });
     }
 
-    fn message(&self, index: usize, error: &ClientError) -> Message {
-        let mut message = Message::of(source(self.order, index), error);
-        if let Destination::StandardOutput(_) = self.order.destination {
+    fn message(&self, item: Item<'_>, error: &ClientError) -> Message {
+        let mut message = Message::of(source(item, self.poured.as_ref()), error);
+        if self.poured.is_some() {
             if self.is_pouring {
                 message.line += "; the output must not be used";
             }
@@ -270,15 +349,15 @@ impl<'a> Reporter<'a> {
 
     fn line(&self, text: &str) {
         self.progress
-            .line(&wording::line(text, self.order.is_coloured));
+            .line(&wording::line(text, self.manner.is_coloured));
     }
 
     fn json_on_stderr(&self) -> bool {
-        self.order.json && matches!(self.order.destination, Destination::StandardOutput(_))
+        self.manner.json && self.poured.is_some()
     }
 
     fn json(&mut self, event: &impl Serialize) {
-        if !self.order.json {
+        if !self.manner.json {
             return;
         }
         // These are structs of strings and numbers, which cannot fail.
@@ -295,29 +374,26 @@ impl<'a> Reporter<'a> {
     }
 }
 
-fn source(order: &Order, index: usize) -> Source<'_> {
-    let (address, path) = order.source(index);
+fn source<'i>(item: Item<'i>, poured: Option<&Poured>) -> Source<'i> {
     Source {
-        address,
-        path,
-        is_command: matches!(&order.destination, Destination::StandardOutput(pour) if pour.is_command),
+        address: item.address,
+        path: item.path,
+        is_command: poured.is_some_and(|poured| poured.is_command),
     }
 }
 
 /// Where a file is that was verified; `None` if it was skipped, or poured out.
-fn file(order: &Order, index: usize, downloaded: &Downloaded) -> Option<PathBuf> {
-    let Destination::Files(downloads) = &order.destination else {
-        return None;
-    };
-    let name = downloaded.name.as_ref()?;
-    let folder = &downloads[index].folder;
-    (downloaded.action != Action::Skipped).then(|| folder.join(OsStr::from_bytes(name.as_bytes())))
+fn file(download: &Download, downloaded: &Downloaded) -> Option<PathBuf> {
+    let below = download.beside(downloaded.name.as_ref()?);
+    let is_there = !matches!(downloaded.action, Action::Skipped | Action::Link);
+    is_there.then(|| download.folder.join(OsStr::from_bytes(&below)))
 }
 
 #[derive(Serialize)]
 struct Done<'a> {
     v: u8,
     event: &'static str,
+    n: usize,
     filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename_b64: Option<String>,
@@ -340,6 +416,8 @@ struct Done<'a> {
 struct Failed<'a> {
     v: u8,
     event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<usize>,
     filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename_b64: Option<String>,
@@ -349,11 +427,23 @@ struct Failed<'a> {
 }
 
 #[derive(Serialize)]
+struct PassedOver<'a> {
+    v: u8,
+    event: &'static str,
+    n: usize,
+    filename: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filename_b64: Option<String>,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
 struct Summary {
     v: u8,
     event: &'static str,
     done: u64,
     failed: u64,
+    passed_over: u64,
     bytes: u64,
     secs: f64,
     code: u8,

@@ -109,6 +109,7 @@ pub(super) fn action(action: Action) -> (&'static str, Option<u64>) {
         Action::Resumed { from } => ("resumed", Some(from)),
         Action::Identical => ("identical", None),
         Action::Skipped => ("skipped", None),
+        Action::Link => ("link", None),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cli::index::IndexChoice;
 use crate::cli::serve::beside::HashAhead;
 use crate::cli::serve::help;
 use crate::cli::serve::log::{LogFormat, LogPlace};
-use crate::cli::values::{Hidden, not_empty, parse_limit};
+use crate::cli::values::{Hidden, at_least_one, not_empty, parse_limit};
 use crate::cli::{parse_duration, parse_rate, parse_size};
 use crate::net::{Address, AddressError, DEFAULT_PORT};
 use crate::server::{Listen, ServerConfig, TransferLimits};
@@ -247,13 +247,6 @@ fn worker_count(text: &str) -> Result<usize, String> {
     match at_least_one(text)? {
         count if count > WORKERS_MAX => Err(format!("the limit is {WORKERS_MAX}")),
         count => Ok(count),
-    }
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("not a whole number above 0".into()),
-        Ok(number) => Ok(number),
     }
 }
 

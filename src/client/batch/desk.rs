@@ -1,7 +1,7 @@
 //! The thread that has all jobs: it decides, and waits for nothing but reports.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::client::batch::hands::ToLook;
-use crate::client::batch::jobs::{Job, JobId, Jobs, State, Wish};
+use crate::client::batch::jobs::{Job, JobId, Jobs, State, Task, Wish};
 use crate::client::batch::lane::{Ask, Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
 use crate::client::batch::report::Report;
 use crate::client::batch::server::Server;
+use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientConfig, ClientError, Download, Event};
+use crate::client::{Item, SyncPolicy};
+use crate::store::Attributes;
 
 /// The thread that has all jobs, and what it knows.
 pub(super) struct Desk<'d, 'e, 'scope, 'env> {
@@ -33,15 +36,32 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) waiting: BinaryHeap<Reverse<(Instant, JobId)>>,
     /// Hashes of the folders and names that are taken; by its key, nobody can make two the same.
     pub(super) names: HashSet<u64>,
+    /// Else they come out of one listing.
+    pub(super) names_may_repeat: bool,
     pub(super) hasher: RandomState,
-    /// Downloads that were wanted so far.
+    /// Things that were wanted so far.
     pub(super) count: usize,
+    /// Folders that are not finished.
+    pub(super) folders: HashMap<FolderId, FolderState>,
+    /// One that was finished, if any was.
+    pub(super) unsynced: Option<Download>,
     pub(super) started: Instant,
     pub(super) last_failure: Option<ClientError>,
     /// The end of the pause that was told last.
     pub(super) announced: Option<Instant>,
     /// Nothing can be done, for this reason.
     pub(super) failed: Option<ClientError>,
+}
+
+/// A folder that is not finished.
+pub(super) struct FolderState {
+    index: usize,
+    download: Download,
+    attributes: Attributes,
+    /// Jobs that it is not finished before.
+    pending: usize,
+    /// Everything in it was wanted.
+    is_complete: bool,
 }
 
 impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
@@ -51,6 +71,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         scope: &'scope Scope<'scope, 'env>,
         work: LaneWork<'env>,
         looks: Sender<Vec<ToLook>>,
+        names_may_repeat: bool,
     ) -> Self {
         Desk {
             config,
@@ -65,8 +86,11 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             lanes_opened: 0,
             waiting: BinaryHeap::new(),
             names: HashSet::new(),
+            names_may_repeat,
             hasher: RandomState::new(),
             count: 0,
+            folders: HashMap::new(),
+            unsynced: None,
             started: Instant::now(),
             last_failure: None,
             announced: None,
@@ -79,7 +103,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         self.failed.get_or_insert(error);
     }
 
-    pub(super) fn work(&mut self, reports: Receiver<Report>, to_do: Receiver<Download>) {
+    pub(super) fn work(&mut self, reports: Receiver<Report>, to_do: Receiver<Wanted>) {
         let mut to_do = Some(to_do);
         loop {
             let now = Instant::now();
@@ -91,18 +115,21 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             }
             self.assign(now);
             if to_do.is_none() && self.jobs.len() == 0 {
-                return;
+                if self.finish_all() {
+                    return;
+                }
+                continue;
             }
             let has_room = self.jobs.len() < JOBS_MAX;
             let more = to_do.as_ref().filter(|_| has_room);
             let nothing = never();
             select! {
-                recv(more.unwrap_or(&nothing)) -> download => match download {
-                    Ok(download) => {
-                        self.take(download);
+                recv(more.unwrap_or(&nothing)) -> wanted => match wanted {
+                    Ok(wanted) => {
+                        self.take(wanted);
                         let more = more.into_iter().flat_map(Receiver::try_iter);
-                        for download in more.take(TAKEN_TOGETHER) {
-                            self.take(download);
+                        for wanted in more.take(TAKEN_TOGETHER) {
+                            self.take(wanted);
                         }
                     }
                     Err(_) => to_do = None,
@@ -150,17 +177,95 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         pause.min(left.unwrap_or(LONGEST_PAUSE))
     }
 
-    /// A further download is wanted.
-    fn take(&mut self, download: Download) {
+    /// A further thing is wanted.
+    fn take(&mut self, wanted: Wanted) {
         let index = self.count;
         self.count += 1;
-        let place = (&download.folder, download.name.as_bytes());
-        if !self.names.insert(self.hasher.hash_one(place)) {
-            let error = ClientError::SameName(download.name);
-            return (self.on_event)(Event::Failed {
+        match wanted {
+            Wanted::File { download, parent } => {
+                self.admit(index, download, Task::Fetch, [parent, None]);
+            }
+            Wanted::Link {
+                download,
+                parent,
+                target,
+            } => self.admit(index, download, Task::Link(target.into()), [parent, None]),
+            Wanted::Folder {
+                id,
+                download,
+                parent,
+                mode,
+                mtime,
+            } => {
+                let state = FolderState {
+                    index,
+                    download: download.clone(),
+                    attributes: self.config.attributes(mode, mtime, 0o777),
+                    pending: 0,
+                    is_complete: false,
+                };
+                self.folders.insert(id, state);
+                self.admit(index, download, Task::MakeFolder, [parent, Some(id)]);
+            }
+            Wanted::Complete(id) => {
+                // It is no entry of its own.
+                self.count -= 1;
+                if let Some(folder) = self.folders.get_mut(&id) {
+                    folder.is_complete = true;
+                }
+                self.finish_folder(id);
+            }
+            Wanted::PassedOver {
+                address,
+                path,
+                kind,
+            } => {
+                let item = Item {
+                    index,
+                    address: &address,
+                    path: &path,
+                };
+                (self.on_event)(Event::PassedOver { item, kind });
+            }
+            Wanted::Failed {
+                address,
+                path,
+                error,
+            } => {
+                let item = Item {
+                    index,
+                    address: &address,
+                    path: &path,
+                };
+                (self.on_event)(Event::Failed {
+                    item,
+                    error: &error,
+                });
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        index: usize,
+        download: Download,
+        task: Task,
+        holds: [Option<FolderId>; 2],
+    ) {
+        let has_name = matches!(task, Task::Fetch | Task::Link(_));
+        let place = (
+            &download.folder,
+            download.below.as_bytes(),
+            download.name.as_bytes(),
+        );
+        if has_name && self.names_may_repeat && !self.names.insert(self.hasher.hash_one(place)) {
+            let item = Item {
                 index,
-                error: &error,
-            });
+                address: &download.address,
+                path: &download.path,
+            };
+            let error = &ClientError::SameName(download.name.clone());
+            return (self.on_event)(Event::Failed { item, error });
         }
         let known = self
             .servers
@@ -168,12 +273,52 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             .position(|server| server.address == download.address);
         let server = known.unwrap_or_else(|| {
             let is_reached = self.config.retry.before_contact;
-            let server = Server::new(download.address.clone(), is_reached, LANES_MAX);
+            let lanes_max = self.config.connections_max.unwrap_or(LANES_MAX).max(1);
+            let server = Server::new(download.address.clone(), is_reached, lanes_max);
             self.servers.push(server);
             self.servers.len() - 1
         });
-        let id = self.jobs.add(Job::new(index, download, server));
+        for id in holds.into_iter().flatten() {
+            if let Some(folder) = self.folders.get_mut(&id) {
+                folder.pending += 1;
+            }
+        }
+        let job = Job::new(index, download, task, holds, server);
+        let id = self.jobs.add(job);
         self.look(id);
+    }
+
+    /// A job that held folders is over.
+    pub(super) fn release(&mut self, holds: [Option<FolderId>; 2]) {
+        for id in holds.into_iter().flatten() {
+            if let Some(folder) = self.folders.get_mut(&id) {
+                folder.pending -= 1;
+            }
+            self.finish_folder(id);
+        }
+    }
+
+    /// Gives a folder its attributes, if nothing changes it any more.
+    fn finish_folder(&mut self, id: FolderId) {
+        let is_ready = |folder: &FolderState| folder.is_complete && folder.pending == 0;
+        if self.folders.get(&id).is_some_and(is_ready)
+            && let Some(folder) = self.folders.remove(&id)
+        {
+            self.unsynced = Some(folder.download.clone());
+            let task = Task::FinishFolder(folder.attributes);
+            self.admit(folder.index, folder.download, task, [None, None]);
+        }
+    }
+
+    /// What is to be done when everything else is.
+    fn finish_all(&mut self) -> bool {
+        match self.unsynced.take() {
+            Some(download) if self.config.sync != SyncPolicy::Never && self.failed.is_none() => {
+                self.admit(self.count, download, Task::Sync, [None, None]);
+                false
+            }
+            Some(_) | None => true,
+        }
     }
 
     /// Has a hand look at a job's folder.
@@ -185,6 +330,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         self.to_look.push(ToLook {
             id,
             download: job.download.clone(),
+            task: job.task.clone(),
             wish: job.wish,
             known: job.have,
         });
@@ -302,9 +448,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 done,
                 total_size,
             } => {
-                if let Some(Job { index, .. }) = self.jobs.get(id) {
+                if let Some(job) = self.jobs.get(id) {
                     (self.on_event)(Event::ServerHashing {
-                        index: *index,
+                        item: job.item(),
                         done,
                         total_size,
                     });
@@ -318,20 +464,19 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 if let Some(job) = self.jobs.get(id) {
                     // What is there from now on is of the content that the server has.
                     job.wish = Wish::default();
-                    let index = job.index;
-                    self.expect(id, total_size - resumed_from);
                     (self.on_event)(Event::Began {
-                        index,
+                        item: job.item(),
                         total_size,
                         resumed_from,
                     });
+                    self.expect(id, total_size - resumed_from);
                 }
             }
             Report::Received { id, bytes, left } => {
                 if let Some(job) = self.jobs.get(id) {
-                    let index = job.index;
+                    let item = job.item();
+                    (self.on_event)(Event::Received { item, bytes });
                     self.expect(id, left);
-                    (self.on_event)(Event::Received { index, bytes });
                 }
             }
             Report::Matched(id) => {
@@ -363,16 +508,20 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             return;
         };
         match decision {
-            Ok(Decision::Finished(placed)) => self.end(id, Ok(placed)),
+            Ok(Decision::Finished(placed)) => self.end_without_progress(id, Ok(placed)),
             Ok(Decision::Ask {
                 to_ask, existing, ..
             }) => {
+                let size = job.download.listed.map(|listed| listed.total_size);
+                let expected = size.map_or(EXPECTED_BYTES_UNKNOWN, |size| {
+                    size.saturating_sub(to_ask.question.offset)
+                });
                 job.have = existing;
                 job.state = State::Ready(to_ask);
                 let (index, server) = (job.index, job.server);
-                self.servers[server].add(id, index, EXPECTED_BYTES_UNKNOWN);
+                self.servers[server].add(id, index, expected);
             }
-            Err(error) => self.end(id, Err(error)),
+            Err(error) => self.end_without_progress(id, Err(error)),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::client::batch::desk::Desk;
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use crate::client::batch::jobs::{Job, JobId, State};
+use crate::client::batch::jobs::{Job, JobId, State, Task};
 use crate::client::batch::lane::LaneId;
 use crate::client::batch::placing::Placed;
 use crate::client::batch::report::LaneEnd;
@@ -147,11 +147,10 @@ impl Desk<'_, '_, '_, '_> {
         self.end_without_progress(id, outcome);
     }
 
-    fn end_without_progress(&mut self, id: JobId, outcome: Result<Placed, ClientError>) {
+    pub(super) fn end_without_progress(&mut self, id: JobId, outcome: Result<Placed, ClientError>) {
         let Some(job) = self.jobs.remove(id) else {
             return;
         };
-        let index = job.index;
         match outcome {
             Ok(placed) => {
                 let downloaded = Downloaded {
@@ -163,16 +162,20 @@ impl Desk<'_, '_, '_, '_> {
                     attempts: job.attempts,
                     exit_status: None,
                 };
-                (self.on_event)(Event::Done {
-                    index,
-                    downloaded: &downloaded,
-                });
+                if matches!(job.task, Task::Fetch | Task::Link(_)) {
+                    (self.on_event)(Event::Done {
+                        item: job.item(),
+                        download: Some(&job.download),
+                        downloaded: &downloaded,
+                    });
+                }
             }
             Err(error) => (self.on_event)(Event::Failed {
-                index,
+                item: job.item(),
                 error: &error,
             }),
         }
+        self.release(job.holds);
     }
 }
 

@@ -8,20 +8,21 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
 use crate::client::batch::budget::{Budget, Share};
-use crate::client::batch::jobs::{JobId, Wish};
-use crate::client::batch::look::{Decision, Existing, Folders, look};
-use crate::client::batch::placing::{Verified, place};
+use crate::client::batch::jobs::{JobId, Task, Wish};
+use crate::client::batch::look::{Decision, Destinations, Existing, look};
+use crate::client::batch::placing::{Placed, Verified, place, placement};
 use crate::client::batch::report::{Report, Reports};
 use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::question::Content;
-use crate::client::{ClientConfig, ClientError, Download, SyncPolicy};
+use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
 use crate::digest::Md5Stream;
-use crate::store::{Attributes, StagingFolder};
+use crate::store::{Attributes, PlacedLink, StageError, StagingFolder};
 
 /// A job whose folder is to be looked at.
 pub(in crate::client) struct ToLook {
     pub(in crate::client) id: JobId,
     pub(in crate::client) download: Arc<Download>,
+    pub(in crate::client) task: Task,
     pub(in crate::client) wish: Wish,
     pub(in crate::client) known: Option<Existing>,
 }
@@ -44,7 +45,7 @@ pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) bodies: Receiver<Body>,
     pub(in crate::client) verified: Sender<Verified>,
     pub(in crate::client) reports: Reports,
-    pub(in crate::client) folders: &'s Folders,
+    pub(in crate::client) destinations: &'s Destinations,
     /// Files that may be open at once.
     pub(in crate::client) open_files: Arc<Budget>,
     pub(in crate::client) config: &'s ClientConfig,
@@ -75,27 +76,84 @@ impl Hand<'_> {
     fn look_at(&self, wanted: Vec<ToLook>, buffer: &mut Vec<u8>) {
         buffer.resize(HASH_BUFFER_BYTES, 0);
         let mut looked = Vec::with_capacity(wanted.len());
+        let mut last = None;
         for job in wanted {
-            let decision = guarded(|| self.decide(&job, buffer));
+            let decision = guarded(|| self.decide(&job, &mut last, buffer));
             looked.push((job.id, decision));
         }
         self.reports.send(Report::Looked(looked));
     }
 
-    fn decide(&self, job: &ToLook, buffer: &mut [u8]) -> Result<Decision, ClientError> {
-        let folder = self.folders.open(&job.download.folder, self.config)?;
-        let decision = look(
-            &job.download,
-            &folder,
-            job.wish,
-            job.known,
-            self.config,
-            buffer,
-        )?;
+    /// Does what can be done here. `last`: the folder that was looked at last.
+    fn decide(
+        &self,
+        job: &ToLook,
+        last: &mut Option<(Arc<Download>, Arc<StagingFolder>)>,
+        buffer: &mut [u8],
+    ) -> Result<Decision, ClientError> {
+        let download = &job.download;
+        if let Task::Sync = job.task {
+            self.destinations.sync()?;
+            return Ok(Decision::finished(download, Action::Skipped));
+        }
+        let tree = || self.destinations.open(&download.folder, self.config);
+        match &job.task {
+            Task::MakeFolder => drop(tree()?.folder(&download.place()?)?),
+            Task::FinishFolder(attributes) => {
+                tree()?.finish_folder(&download.place()?, attributes)?
+            }
+            Task::Fetch | Task::Link(_) | Task::Sync => {
+                let is_same = |(before, _): &&(Arc<Download>, _)| {
+                    (&before.folder, &before.below) == (&download.folder, &download.below)
+                };
+                let folder = match last.as_ref().filter(is_same) {
+                    Some((_, folder)) => Arc::clone(folder),
+                    None => tree()?.folder(&download.below)?,
+                };
+                *last = Some((Arc::clone(download), Arc::clone(&folder)));
+                return match &job.task {
+                    Task::Link(target) => self.place_link(download, &folder, target),
+                    _ => self.look_at_file(job, &folder, buffer),
+                };
+            }
+        }
+        Ok(Decision::finished(download, Action::Skipped))
+    }
+
+    fn look_at_file(
+        &self,
+        job: &ToLook,
+        folder: &Arc<StagingFolder>,
+        buffer: &mut [u8],
+    ) -> Result<Decision, ClientError> {
+        let download = &job.download;
+        let decision = look(download, folder, job.wish, job.known, self.config, buffer)?;
         if matches!(decision, Decision::Finished(_)) {
-            folder.remove_leftovers(&job.download.name);
+            folder.remove_leftovers(&download.name);
         }
         Ok(decision)
+    }
+
+    fn place_link(
+        &self,
+        download: &Download,
+        folder: &StagingFolder,
+        target: &[u8],
+    ) -> Result<Decision, ClientError> {
+        let placement = placement(self.config);
+        Ok(match folder.place_link(&download.name, target, placement) {
+            Ok(PlacedLink::Identical) => Decision::finished(download, Action::Identical),
+            Ok(PlacedLink::Placed(name)) => Decision::Finished(Placed {
+                name,
+                total_size: 0,
+                md5: None,
+                action: Action::Link,
+            }),
+            Err(StageError::Exists) if self.config.if_exists == IfExists::Skip => {
+                Decision::finished(download, Action::Skipped)
+            }
+            Err(error) => return Err(error.into()),
+        })
     }
 
     fn verify(&self, body: Body) {
@@ -141,14 +199,7 @@ impl Hand<'_> {
 
 /// What a file gets that the server told of.
 pub(in crate::client) fn attributes(content: &Content, config: &ClientConfig) -> Attributes {
-    Attributes {
-        mode: content
-            .mode
-            .filter(|_| config.preserve_mode)
-            .unwrap_or(0o666)
-            & !config.umask,
-        mtime: content.mtime.filter(|_| config.preserve_mtime),
-    }
+    config.attributes(content.mode, content.mtime, 0o666)
 }
 
 /// A panic costs one file, and is told as its failure.

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::Download;
 use crate::client::batch::look::Existing;
 use crate::client::question::Question;
-use crate::store::StagingFolder;
+use crate::client::wanted::FolderId;
+use crate::client::{Download, Item};
+use crate::store::{Attributes, StagingFolder};
 
 /// The number of a job; that of one that has ended is never given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,9 @@ pub(super) struct Job {
     /// Its place among all that were wanted.
     pub(super) index: usize,
     pub(super) download: Arc<Download>,
+    pub(super) task: Task,
+    /// Folders of the batch that are not finished before this is.
+    pub(super) holds: [Option<FolderId>; 2],
     /// Which of the servers has it.
     pub(super) server: usize,
     pub(super) state: State,
@@ -39,6 +43,21 @@ pub(super) struct Job {
     pub(super) furthest: u64,
     /// The file that has the final name, as it was last seen.
     pub(super) have: Option<Existing>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(in crate::client) enum Task {
+    /// Download a file.
+    Fetch,
+    /// Make a symbolic link with this target.
+    Link(Arc<[u8]>),
+    /// Make a folder, if it is missing.
+    MakeFolder,
+    /// Give a folder its permissions and its time.
+    FinishFolder(Attributes),
+    /// Make all folders survive a power cut.
+    Sync,
 }
 
 /// What a question is to be like.
@@ -69,10 +88,18 @@ pub(in crate::client) struct ToAsk {
 }
 
 impl Job {
-    pub(super) fn new(index: usize, download: Download, server: usize) -> Job {
+    pub(super) fn new(
+        index: usize,
+        download: Download,
+        task: Task,
+        holds: [Option<FolderId>; 2],
+        server: usize,
+    ) -> Job {
         Job {
             index,
             download: Arc::new(download),
+            task,
+            holds,
             server,
             state: State::Looking,
             begun: Instant::now(),
@@ -83,6 +110,15 @@ impl Job {
             continued: false,
             furthest: 0,
             have: None,
+        }
+    }
+
+    /// Which of all things that were wanted.
+    pub(super) fn item(&self) -> Item<'_> {
+        Item {
+            index: self.index,
+            address: &self.download.address,
+            path: &self.download.path,
         }
     }
 

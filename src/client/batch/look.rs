@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::batch::jobs::{ToAsk, Wish};
 use crate::client::batch::placing::Placed;
 use crate::client::follow::digest_file;
 use crate::client::question::Question;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
-use crate::store::{NOT_REGULAR, Object, Occupant, StageError, StagedFile, StagingFolder, Stamp};
+use crate::store::{
+    DestinationTree, NOT_REGULAR, Object, Occupant, StageError, StagedFile, StagingFolder, Stamp,
+};
 use crate::wire::Md5Digest;
 
 /// A regular file that has the final name, and its digest.
@@ -33,6 +35,18 @@ pub(in crate::client) enum Decision {
         /// Something has the name, which would be replaced.
         replaces: bool,
     },
+}
+
+impl Decision {
+    /// Nothing is to be asked, and nothing is known of any bytes.
+    pub(in crate::client) fn finished(download: &Download, action: Action) -> Decision {
+        Decision::Finished(Placed {
+            name: download.name.clone(),
+            total_size: 0,
+            md5: None,
+            action,
+        })
+    }
 }
 
 impl Existing {
@@ -67,12 +81,7 @@ pub(in crate::client) fn look(
         }
         (Occupant::Other, _) => return Err(StageError::NotReplaceable(NOT_REGULAR).into()),
         (Occupant::File | Occupant::Link, IfExists::Skip) => {
-            return Ok(Decision::Finished(Placed {
-                name: name.clone(),
-                total_size: 0,
-                md5: None,
-                action: Action::Skipped,
-            }));
+            return Ok(Decision::finished(download, Action::Skipped));
         }
         (Occupant::File | Occupant::Link, IfExists::Update | IfExists::Overwrite) => {}
     }
@@ -83,7 +92,8 @@ pub(in crate::client) fn look(
     } else {
         None
     };
-    if let (Some(existing), Some(wanted)) = (existing, download.want_md5)
+    let listed = download.listed.and_then(|listed| listed.md5);
+    if let (Some(existing), Some(wanted)) = (existing, download.want_md5.or(listed))
         && existing.md5 == wanted
     {
         return Ok(Decision::Finished(existing.identical(download)));
@@ -143,33 +153,36 @@ fn digest_of(
     })
 }
 
-/// The folders that files go into, opened when the first of them does.
+/// The folders that everything goes below, opened when the first of it does.
 #[derive(Default)]
-pub(in crate::client) struct Folders {
-    open: Mutex<HashMap<PathBuf, Arc<StagingFolder>>>,
+pub(in crate::client) struct Destinations {
+    open: Mutex<HashMap<PathBuf, Arc<DestinationTree>>>,
 }
 
-impl Folders {
+impl Destinations {
     pub(in crate::client) fn open(
         &self,
         path: &Path,
         config: &ClientConfig,
-    ) -> Result<Arc<StagingFolder>, ClientError> {
-        if let Some(folder) = self.lock().get(path) {
-            return Ok(Arc::clone(folder));
+    ) -> Result<Arc<DestinationTree>, ClientError> {
+        if let Some(tree) = self.lock().get(path) {
+            return Ok(Arc::clone(tree));
         }
-        if config.make_folders {
-            StagingFolder::make(path)?;
-        }
-        let folder = StagingFolder::open(path)?;
+        let tree = DestinationTree::open(path, config.make_folders)?;
         Ok(match self.lock().entry(path.to_owned()) {
-            // Another hand was faster: all have the same one, with its partial files.
+            // Another hand was faster: all have the same one.
             Entry::Occupied(first) => Arc::clone(first.get()),
-            Entry::Vacant(place) => Arc::clone(place.insert(folder)),
+            Entry::Vacant(place) => Arc::clone(place.insert(tree)),
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Arc<StagingFolder>>> {
+    /// Makes all folders survive a power cut.
+    pub(in crate::client) fn sync(&self) -> Result<(), ClientError> {
+        let trees: Vec<_> = self.lock().values().cloned().collect();
+        Ok(trees.iter().try_for_each(|tree| tree.sync())?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<DestinationTree>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

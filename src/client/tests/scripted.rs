@@ -77,13 +77,8 @@ impl ScriptedServer {
 
     pub(super) fn download(&self, folder: &std::path::Path, path: &str) -> Download {
         let path = ResourcePath::parse(path.as_bytes()).unwrap();
-        Download {
-            address: self.address.clone(),
-            name: FileName::parse(path.file_name().unwrap()).unwrap(),
-            path,
-            folder: folder.to_owned(),
-            want_md5: None,
-        }
+        let name = FileName::parse(path.file_name().unwrap()).unwrap();
+        Download::new(self.address.clone(), path, folder.to_owned(), name)
     }
 }
 

@@ -1,0 +1,251 @@
+//! A tree of a server, as it is listed, turned into what is wanted of it.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::client::question::refusal;
+use crate::client::wanted::{FolderId, Wanted};
+use crate::client::{ClientConfig, ClientError, Download, Folder, ListedFile, Listing};
+use crate::net::Address;
+use crate::store::{FileName, leads_inside};
+use crate::wire::{ListEntry, ObjectKind, ResourcePath};
+
+/// A tree to download: all that is listed in a folder of a server, folders and links too.
+pub struct Tree {
+    /// The server.
+    pub address: Address,
+    /// The folder there. A file is taken as itself.
+    pub path: ResourcePath,
+    /// What is in the folders below, too.
+    pub recursive: bool,
+    /// The folder it goes below; it must exist, unless
+    /// [`crate::client::ClientConfig::make_folders`].
+    pub folder: PathBuf,
+    /// The name it gets there; without one its contents go right into the folder.
+    pub name: Option<FileName>,
+    /// Which entries are wanted. A folder that is not is made nevertheless, when something in
+    /// it is.
+    pub select: Select,
+}
+
+/// Decides about an entry, by its path below the listed folder (empty if that is a file, and
+/// is meant itself).
+pub type Select = Box<dyn Fn(&[u8], ObjectKind) -> bool + Send>;
+
+/// What is wanted of a tree, in the order of the listing.
+pub(super) struct TreeSource<'c> {
+    tree: Tree,
+    listing: Listing<'c>,
+    /// Of the page at hand.
+    entries: VecDeque<ListEntry<'static>>,
+    /// The folders that the last entry is in.
+    above: Vec<Above>,
+    out: VecDeque<Wanted>,
+    next_id: FolderId,
+    is_over: bool,
+}
+
+/// A folder on the way to an entry.
+struct Above {
+    entry: ListEntry<'static>,
+    /// Its number, once it is wanted.
+    id: Option<FolderId>,
+}
+
+impl<'c> TreeSource<'c> {
+    /// `first_id`: numbers from here on are free.
+    pub(super) fn new(tree: Tree, first_id: FolderId, config: &'c ClientConfig) -> Self {
+        let folder = Folder {
+            address: tree.address.clone(),
+            path: tree.path.clone(),
+            recursive: tree.recursive,
+            digests: false,
+        };
+        TreeSource {
+            tree,
+            listing: Listing::new(folder, config),
+            entries: VecDeque::new(),
+            above: Vec::new(),
+            out: VecDeque::new(),
+            next_id: first_id,
+            is_over: false,
+        }
+    }
+
+    /// Takes the next entry, or what follows from there being no more.
+    fn step(&mut self) {
+        let Some(entry) = self.entries.pop_front() else {
+            match self.listing.next_page(&mut |_| {}) {
+                Ok(Some(page)) => self.entries = page.entries.into(),
+                Ok(None) => self.end(),
+                Err(error) => {
+                    self.fail(self.tree.path.clone(), error);
+                    self.end();
+                }
+            }
+            return;
+        };
+        while let Some(above) = self.above.last()
+            && !entry.path.is_below(&above.entry.path)
+        {
+            self.leave();
+        }
+        let below = self.below(&entry.path).to_vec();
+        let is_selected = (self.tree.select)(&below, entry.kind);
+        match entry.kind {
+            _ if entry.error.is_some() && is_selected => self.take(entry),
+            ObjectKind::Directory => {
+                self.above.push(Above { entry, id: None });
+                if is_selected {
+                    self.enter_all();
+                }
+            }
+            _ if is_selected => self.take(entry),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self) {
+        while !self.above.is_empty() {
+            self.leave();
+        }
+        self.is_over = true;
+    }
+
+    /// The last folder is complete.
+    fn leave(&mut self) {
+        if let Some(Above { id: Some(id), .. }) = self.above.pop() {
+            self.out.push_back(Wanted::Complete(id));
+        }
+    }
+
+    /// All folders above are wanted.
+    fn enter_all(&mut self) {
+        for at in 0..self.above.len() {
+            if self.above[at].id.is_some() {
+                continue;
+            }
+            let entry = &self.above[at].entry;
+            let (path, mode, mtime) = (entry.path.clone(), entry.mode, entry.mtime);
+            let parent = at.checked_sub(1).and_then(|above| self.above[above].id);
+            match self.place(&path) {
+                Ok(download) => {
+                    let id = self.next_id;
+                    self.next_id += 1;
+                    self.above[at].id = Some(id);
+                    self.out.push_back(Wanted::Folder {
+                        id,
+                        download,
+                        parent,
+                        mode,
+                        mtime,
+                    });
+                }
+                // So does everything in it.
+                Err(error) => self.fail(path, error),
+            }
+        }
+    }
+
+    /// A file, a link, or what is neither.
+    fn take(&mut self, entry: ListEntry<'static>) {
+        self.enter_all();
+        if let Some(error) = &entry.error {
+            return self.fail(entry.path, refusal(error).into());
+        }
+        let mut download = match self.place(&entry.path) {
+            Ok(download) => download,
+            Err(error) => return self.fail(entry.path, error),
+        };
+        let parent = self.above.last().and_then(|above| above.id);
+        self.out.push_back(match (entry.kind, entry.target) {
+            (ObjectKind::File, _) => {
+                download.listed = Some(ListedFile {
+                    total_size: entry.total_size,
+                    md5: entry.md5,
+                });
+                Wanted::File { download, parent }
+            }
+            (ObjectKind::Symlink, Some(target)) if stays_inside(&download, &target) => {
+                Wanted::Link {
+                    download,
+                    parent,
+                    target: target.into_owned(),
+                }
+            }
+            (kind, _) => Wanted::PassedOver {
+                address: self.tree.address.clone(),
+                path: entry.path,
+                kind,
+            },
+        });
+    }
+
+    fn fail(&mut self, path: ResourcePath, error: ClientError) {
+        let address = self.tree.address.clone();
+        self.out.push_back(Wanted::Failed {
+            address,
+            path,
+            error,
+        });
+    }
+
+    /// The path below the listed folder.
+    fn below<'p>(&self, path: &'p ResourcePath) -> &'p [u8] {
+        let root = self.tree.path.as_bytes();
+        let below = path.as_bytes().strip_prefix(root).unwrap_or_default();
+        below.strip_prefix(b"/").unwrap_or(below)
+    }
+
+    /// Where an entry goes.
+    fn place(&self, path: &ResourcePath) -> Result<Download, ClientError> {
+        let below = self.below(path);
+        let top = self.tree.name.as_ref().map(FileName::as_bytes);
+        // What is listed as itself is a file, and keeps its name.
+        let whole = match (top, below) {
+            (Some(top), b"") => top.to_vec(),
+            (Some(top), below) => [top, b"/", below].concat(),
+            (None, b"") => path.file_name().unwrap_or_default().to_vec(),
+            (None, below) => below.to_vec(),
+        };
+        let whole = ResourcePath::parse(&whole).map_err(|error| local_name(&error))?;
+        let name = whole.file_name().unwrap_or_default();
+        let name = FileName::parse(name).map_err(|error| local_name(&error))?;
+        let (address, folder) = (self.tree.address.clone(), self.tree.folder.clone());
+        Ok(Download {
+            below: whole.parent().unwrap_or_else(ResourcePath::root),
+            ..Download::new(address, path.clone(), folder, name)
+        })
+    }
+}
+
+fn local_name(error: &dyn Error) -> ClientError {
+    ClientError::LocalName(error.to_string())
+}
+
+/// Whatever the server says of it: a link never leads out of the folder that the tree goes
+/// below.
+fn stays_inside(download: &Download, target: &[u8]) -> bool {
+    let mut folder = download.below.as_bytes().to_vec();
+    if !folder.is_empty() {
+        folder.push(b'/');
+    }
+    leads_inside(&folder, target)
+}
+
+impl Iterator for TreeSource<'_> {
+    type Item = Wanted;
+
+    fn next(&mut self) -> Option<Wanted> {
+        loop {
+            if let Some(wanted) = self.out.pop_front() {
+                return Some(wanted);
+            }
+            if self.is_over {
+                return None;
+            }
+            self.step();
+        }
+    }
+}
