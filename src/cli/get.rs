@@ -7,6 +7,7 @@ mod filter;
 mod fitting;
 mod help;
 mod input;
+mod json_event;
 mod list;
 mod listed;
 mod meaning;

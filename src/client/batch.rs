@@ -8,6 +8,7 @@ pub(super) mod budget;
 mod desk;
 mod ends;
 pub(super) mod hands;
+mod intake;
 pub(super) mod jobs;
 pub(super) mod lane;
 pub(super) mod look;

@@ -174,7 +174,13 @@ fn what_is_no_pattern_or_not_for_this_is_refused() {
         .args(["--exclude", "x"])
         .arg(source)
         .in_folder(place.here.path());
-    assert!(fetch.run().expect_code(2).stderr.contains("go with --list"));
+    assert!(
+        fetch
+            .run()
+            .expect_code(2)
+            .stderr
+            .contains("go with --recursive")
+    );
     assert!(fs::metadata(place.here.join("a.log")).is_err());
 }
 

@@ -180,7 +180,6 @@ fn several_sources_have_one_exit_code_and_each_its_line() {
         let args = [&["--list"][..], &flags].concat();
         list(&server, &args, "").expect_code(2);
     }
-    list(&server, &["-r"], "sub").expect_code(2);
 }
 
 #[test]

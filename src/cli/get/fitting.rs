@@ -1,8 +1,11 @@
 //! Which options fit a command line: a variable is set for many, and gives way in some.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
 use super::arguments::Typed;
 use super::output::is_standard_output;
-use super::source::is_command;
+use super::source::{is_command, is_url};
 use crate::cli::settings::Places;
 
 impl Typed {
@@ -48,11 +51,19 @@ impl Typed {
         if unfit("null", self.input_file.is_none()) {
             self.null = false;
         }
+        let has_pattern =
+            |source: &OsString| !is_url(source) && source.as_bytes().iter().any(is_wildcard);
+        let selects = lists || self.recursive || self.sources.iter().any(has_pattern);
         let names_one = self.input_file.is_some() || (self.output.is_some() && !lists);
         if unfit("recursive", is_poured || names_one) {
             self.recursive = false;
         }
         self.rules
-            .forget(|option| unfit(option, is_poured || names_one));
+            .forget(|option| unfit(option, is_poured || names_one || !selects));
     }
+}
+
+/// Whether a pattern may be made with it.
+fn is_wildcard(byte: &u8) -> bool {
+    b"*?[".contains(byte)
 }

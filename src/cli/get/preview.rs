@@ -65,7 +65,10 @@ pub(super) fn show(order: Order) -> ExitCode {
     }
     for source in sources.iter().filter(|source| source.is_nothing()) {
         failures.add(ExitCode::NotFound);
-        let sentence = format!("{}: nothing matches", source.source);
+        let sentence = format!(
+            "{}: nothing matches; ft:// takes a name as it is",
+            source.source
+        );
         tell(&wording::line(&sentence, manner.is_coloured));
     }
     failures.code()

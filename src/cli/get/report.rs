@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::exec;
 use super::failure::{Failures, classify, sentence};
+use super::json_event::{Done, Failed, PassedOver, Summary};
 use super::listed::{self, Complaint};
 use super::meaning::{Destination, Manner};
 use super::progress::Progress;
@@ -92,7 +93,7 @@ impl<'a> Reporter<'a> {
 
     /// Tells that there is nothing where something was meant to be.
     pub(super) fn tell_nothing(&mut self, source: &str) {
-        let sentence = format!("{source}: nothing matches");
+        let sentence = format!("{source}: nothing matches; ft:// takes a name as it is");
         self.line(&sentence);
         self.fail(ExitCode::NotFound, "not_found", &sentence);
     }
@@ -387,66 +388,6 @@ fn file(download: &Download, downloaded: &Downloaded) -> Option<PathBuf> {
     let below = download.beside(downloaded.name.as_ref()?);
     let is_there = !matches!(downloaded.action, Action::Skipped | Action::Link);
     is_there.then(|| download.folder.join(OsStr::from_bytes(&below)))
-}
-
-#[derive(Serialize)]
-struct Done<'a> {
-    v: u8,
-    event: &'static str,
-    n: usize,
-    filename: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    filename_b64: Option<String>,
-    total_size: u64,
-    md5: Option<String>,
-    action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resumed_from: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<Cow<'a, str>>,
-    secs: f64,
-    attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exit_status: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exec_status: Option<i32>,
-}
-
-#[derive(Serialize)]
-struct Failed<'a> {
-    v: u8,
-    event: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    n: Option<usize>,
-    filename: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    filename_b64: Option<String>,
-    code: u8,
-    reason: &'a str,
-    message: &'a str,
-}
-
-#[derive(Serialize)]
-struct PassedOver<'a> {
-    v: u8,
-    event: &'static str,
-    n: usize,
-    filename: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    filename_b64: Option<String>,
-    reason: &'a str,
-}
-
-#[derive(Serialize)]
-struct Summary {
-    v: u8,
-    event: &'static str,
-    done: u64,
-    failed: u64,
-    passed_over: u64,
-    bytes: u64,
-    secs: f64,
-    code: u8,
 }
 
 /// What is poured out goes by way of a folder of this machine.

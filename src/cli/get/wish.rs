@@ -103,11 +103,12 @@ impl Typed {
     fn wish(&self, source: &OsStr, folder: &Path, filter: &Arc<Filter>) -> Result<Wish, String> {
         let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
         // In a URL every name can be written without a sign.
+        let literal = || Selection::everything(&location.path, self.recursive);
         let split = if is_url(source) {
-            Selection::everything(&location.path, self.recursive)
+            literal()
         } else {
-            Selection::split(&location.path, self.recursive)
-                .map_err(|error| format!("{}: {error}", shown(source)))?
+            // What is no pattern is a name, as in a shell.
+            Selection::split(&location.path, self.recursive).unwrap_or_else(|_| literal())
         };
         let is_pattern = split.selection.written().is_some();
         let (typed, is_deep) = (split.path.to_vec(), split.is_deep);

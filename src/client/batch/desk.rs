@@ -2,22 +2,21 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::client::batch::hands::ToLook;
-use crate::client::batch::jobs::{Job, JobId, Jobs, State, Task, Wish};
+use crate::client::batch::intake::FolderState;
+use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
 use crate::client::batch::lane::{Ask, Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
 use crate::client::batch::report::Report;
 use crate::client::batch::server::Server;
 use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientConfig, ClientError, Download, Event};
-use crate::client::{Item, SyncPolicy};
-use crate::store::Attributes;
 
 /// The thread that has all jobs, and what it knows.
 pub(super) struct Desk<'d, 'e, 'scope, 'env> {
@@ -51,17 +50,6 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) announced: Option<Instant>,
     /// Nothing can be done, for this reason.
     pub(super) failed: Option<ClientError>,
-}
-
-/// A folder that is not finished.
-pub(super) struct FolderState {
-    index: usize,
-    download: Download,
-    attributes: Attributes,
-    /// Jobs that it is not finished before.
-    pending: usize,
-    /// Everything in it was wanted.
-    is_complete: bool,
 }
 
 impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
@@ -175,150 +163,6 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         }
         let pause = next.map_or(LONGEST_PAUSE, |until| until - now);
         pause.min(left.unwrap_or(LONGEST_PAUSE))
-    }
-
-    /// A further thing is wanted.
-    fn take(&mut self, wanted: Wanted) {
-        let index = self.count;
-        self.count += 1;
-        match wanted {
-            Wanted::File { download, parent } => {
-                self.admit(index, download, Task::Fetch, [parent, None]);
-            }
-            Wanted::Link {
-                download,
-                parent,
-                target,
-            } => self.admit(index, download, Task::Link(target.into()), [parent, None]),
-            Wanted::Folder {
-                id,
-                download,
-                parent,
-                mode,
-                mtime,
-            } => {
-                let state = FolderState {
-                    index,
-                    download: download.clone(),
-                    attributes: self.config.attributes(mode, mtime, 0o777),
-                    pending: 0,
-                    is_complete: false,
-                };
-                self.folders.insert(id, state);
-                self.admit(index, download, Task::MakeFolder, [parent, Some(id)]);
-            }
-            Wanted::Complete(id) => {
-                // It is no entry of its own.
-                self.count -= 1;
-                if let Some(folder) = self.folders.get_mut(&id) {
-                    folder.is_complete = true;
-                }
-                self.finish_folder(id);
-            }
-            Wanted::PassedOver {
-                address,
-                path,
-                kind,
-            } => {
-                let item = Item {
-                    index,
-                    address: &address,
-                    path: &path,
-                };
-                (self.on_event)(Event::PassedOver { item, kind });
-            }
-            Wanted::Failed {
-                address,
-                path,
-                error,
-            } => {
-                let item = Item {
-                    index,
-                    address: &address,
-                    path: &path,
-                };
-                (self.on_event)(Event::Failed {
-                    item,
-                    error: &error,
-                });
-            }
-        }
-    }
-
-    fn admit(
-        &mut self,
-        index: usize,
-        download: Download,
-        task: Task,
-        holds: [Option<FolderId>; 2],
-    ) {
-        let has_name = matches!(task, Task::Fetch | Task::Link(_));
-        let place = (
-            &download.folder,
-            download.below.as_bytes(),
-            download.name.as_bytes(),
-        );
-        if has_name && self.names_may_repeat && !self.names.insert(self.hasher.hash_one(place)) {
-            let item = Item {
-                index,
-                address: &download.address,
-                path: &download.path,
-            };
-            let error = &ClientError::SameName(download.name.clone());
-            return (self.on_event)(Event::Failed { item, error });
-        }
-        let known = self
-            .servers
-            .iter()
-            .position(|server| server.address == download.address);
-        let server = known.unwrap_or_else(|| {
-            let is_reached = self.config.retry.before_contact;
-            let lanes_max = self.config.connections_max.unwrap_or(LANES_MAX).max(1);
-            let server = Server::new(download.address.clone(), is_reached, lanes_max);
-            self.servers.push(server);
-            self.servers.len() - 1
-        });
-        for id in holds.into_iter().flatten() {
-            if let Some(folder) = self.folders.get_mut(&id) {
-                folder.pending += 1;
-            }
-        }
-        let job = Job::new(index, download, task, holds, server);
-        let id = self.jobs.add(job);
-        self.look(id);
-    }
-
-    /// A job that held folders is over.
-    pub(super) fn release(&mut self, holds: [Option<FolderId>; 2]) {
-        for id in holds.into_iter().flatten() {
-            if let Some(folder) = self.folders.get_mut(&id) {
-                folder.pending -= 1;
-            }
-            self.finish_folder(id);
-        }
-    }
-
-    /// Gives a folder its attributes, if nothing changes it any more.
-    fn finish_folder(&mut self, id: FolderId) {
-        let is_ready = |folder: &FolderState| folder.is_complete && folder.pending == 0;
-        if self.folders.get(&id).is_some_and(is_ready)
-            && let Some(folder) = self.folders.remove(&id)
-        {
-            self.unsynced = Some(folder.download.clone());
-            let task = Task::FinishFolder(folder.attributes);
-            self.admit(folder.index, folder.download, task, [None, None]);
-        }
-    }
-
-    /// What is to be done when everything else is.
-    fn finish_all(&mut self) -> bool {
-        match self.unsynced.take() {
-            Some(download) if self.config.sync != SyncPolicy::Never && self.failed.is_none() => {
-                self.admit(self.count, download, Task::Sync, [None, None]);
-                false
-            }
-            Some(_) | None => true,
-        }
     }
 
     /// Has a hand look at a job's folder.
@@ -530,8 +374,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
 const JOBS_MAX: usize = 4_096;
 const TAKEN_TOGETHER: usize = 256;
 const LOOKED_AT_TOGETHER: usize = 32;
-/// Connections to one server, and to all.
-const LANES_MAX: usize = 4;
+/// Connections to all servers.
 const ALL_LANES_MAX: usize = 16;
 /// What is expected of a file whose size nobody has told.
 const EXPECTED_BYTES_UNKNOWN: u64 = 64 * 1024;

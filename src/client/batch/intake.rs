@@ -1,0 +1,171 @@
+//! What is wanted becomes jobs; folders are finished when all jobs in them are over.
+
+use crate::client::batch::desk::Desk;
+use std::hash::BuildHasher;
+
+use crate::client::batch::jobs::{Job, Task};
+use crate::client::batch::server::Server;
+use crate::client::wanted::{FolderId, Wanted};
+use crate::client::{ClientError, Download, Event};
+use crate::client::{Item, SyncPolicy};
+use crate::store::Attributes;
+
+/// A folder that is not finished.
+pub(super) struct FolderState {
+    index: usize,
+    download: Download,
+    attributes: Attributes,
+    /// Jobs that it is not finished before.
+    pending: usize,
+    /// Everything in it was wanted.
+    is_complete: bool,
+}
+
+impl Desk<'_, '_, '_, '_> {
+    /// A further thing is wanted.
+    pub(super) fn take(&mut self, wanted: Wanted) {
+        let index = self.count;
+        self.count += 1;
+        match wanted {
+            Wanted::File { download, parent } => {
+                self.admit(index, download, Task::Fetch, [parent, None]);
+            }
+            Wanted::Link {
+                download,
+                parent,
+                target,
+            } => self.admit(index, download, Task::Link(target.into()), [parent, None]),
+            Wanted::Folder {
+                id,
+                download,
+                parent,
+                mode,
+                mtime,
+            } => {
+                let state = FolderState {
+                    index,
+                    download: download.clone(),
+                    attributes: self.config.attributes(mode, mtime, 0o777),
+                    pending: 0,
+                    is_complete: false,
+                };
+                self.folders.insert(id, state);
+                self.admit(index, download, Task::MakeFolder, [parent, Some(id)]);
+            }
+            Wanted::Complete(id) => {
+                // It is no entry of its own.
+                self.count -= 1;
+                if let Some(folder) = self.folders.get_mut(&id) {
+                    folder.is_complete = true;
+                }
+                self.finish_folder(id);
+            }
+            Wanted::PassedOver {
+                address,
+                path,
+                kind,
+            } => {
+                let item = Item {
+                    index,
+                    address: &address,
+                    path: &path,
+                };
+                (self.on_event)(Event::PassedOver { item, kind });
+            }
+            Wanted::Failed {
+                address,
+                path,
+                error,
+            } => {
+                let item = Item {
+                    index,
+                    address: &address,
+                    path: &path,
+                };
+                (self.on_event)(Event::Failed {
+                    item,
+                    error: &error,
+                });
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        index: usize,
+        download: Download,
+        task: Task,
+        holds: [Option<FolderId>; 2],
+    ) {
+        let has_name = matches!(task, Task::Fetch | Task::Link(_));
+        let place = (
+            &download.folder,
+            download.below.as_bytes(),
+            download.name.as_bytes(),
+        );
+        if has_name && self.names_may_repeat && !self.names.insert(self.hasher.hash_one(place)) {
+            let item = Item {
+                index,
+                address: &download.address,
+                path: &download.path,
+            };
+            let error = &ClientError::SameName(download.name.clone());
+            return (self.on_event)(Event::Failed { item, error });
+        }
+        let known = self
+            .servers
+            .iter()
+            .position(|server| server.address == download.address);
+        let server = known.unwrap_or_else(|| {
+            let is_reached = self.config.retry.before_contact;
+            let lanes_max = self.config.connections_max.unwrap_or(LANES_MAX).max(1);
+            let server = Server::new(download.address.clone(), is_reached, lanes_max);
+            self.servers.push(server);
+            self.servers.len() - 1
+        });
+        for id in holds.into_iter().flatten() {
+            if let Some(folder) = self.folders.get_mut(&id) {
+                folder.pending += 1;
+            }
+        }
+        let job = Job::new(index, download, task, holds, server);
+        let id = self.jobs.add(job);
+        self.look(id);
+    }
+
+    /// A job that held folders is over.
+    pub(super) fn release(&mut self, holds: [Option<FolderId>; 2]) {
+        for id in holds.into_iter().flatten() {
+            if let Some(folder) = self.folders.get_mut(&id) {
+                folder.pending -= 1;
+            }
+            self.finish_folder(id);
+        }
+    }
+
+    /// Gives a folder its attributes, if nothing changes it any more.
+    fn finish_folder(&mut self, id: FolderId) {
+        let is_ready = |folder: &FolderState| folder.is_complete && folder.pending == 0;
+        if self.folders.get(&id).is_some_and(is_ready)
+            && let Some(folder) = self.folders.remove(&id)
+        {
+            self.unsynced = Some(folder.download.clone());
+            let task = Task::FinishFolder(folder.attributes);
+            self.admit(folder.index, folder.download, task, [None, None]);
+        }
+    }
+
+    /// What is to be done when everything else is.
+    pub(super) fn finish_all(&mut self) -> bool {
+        match self.unsynced.take() {
+            Some(download) if self.config.sync != SyncPolicy::Never && self.failed.is_none() => {
+                self.admit(self.count, download, Task::Sync, [None, None]);
+                false
+            }
+            Some(_) | None => true,
+        }
+    }
+}
+
+/// Connections to one server, unless the caller says how many.
+const LANES_MAX: usize = 4;
