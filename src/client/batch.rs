@@ -31,7 +31,7 @@ use crate::client::batch::report::Reports;
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
 use crate::client::{ClientConfig, ClientError, Download, Downloaded, Event};
-use crate::net::{Deadline, Wait};
+use crate::net::{Deadline, Rate, Wait};
 
 /// Files and trees to download together.
 ///
@@ -225,6 +225,7 @@ fn run(
         let work = LaneWork {
             config,
             whole,
+            rate: config.rate.map(Rate::new),
             bodies: bodies_in,
             verified: verified_in,
             reports: reports_in,

@@ -17,7 +17,7 @@ pub struct ClientConfig {
     pub progress_timeout: Duration,
     /// The longest time for everything.
     pub whole_timeout: Option<Duration>,
-    /// Bytes per second that one connection may receive.
+    /// Bytes per second that all connections of a call may receive together.
     pub rate: Option<u64>,
     /// Connections to one server at once; otherwise as many as are of use, up to 4.
     pub connections_max: Option<usize>,

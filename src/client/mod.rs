@@ -6,7 +6,7 @@
 //! A [`Batch`] takes any number of files and [`Tree`]s: questions are pipelined over a few
 //! connections, failures that may pass are tried again, and each file is placed under its name
 //! when it is verified and on disk. [`download`] is a batch of a handful of files, [`pour()`] is
-//! for pipes, and [`preview`] only looks. A [`Session`] is the connection itself.
+//! for pipes, and [`preview()`] only looks. A [`Session`] is the connection itself.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::connect::connect;
 use crate::client::{ClientConfig, ClientError, SessionError};
-use crate::net::{Address, Deadline, Pace, Stream, Wait, portion};
+use crate::net::{Address, Deadline, Rate, Stream, Wait};
 use crate::wire::{Call, ResponseHeader, split_frame};
 
 /// One connection to a server. The halves may be used by two threads.
@@ -37,8 +37,7 @@ pub struct ReceivingHalf {
     end: usize,
     progress_timeout: Duration,
     whole: Option<Deadline>,
-    rate: Option<u64>,
-    pace: Pace,
+    rate: Option<Arc<Rate>>,
     // What the socket has been told, to tell it only what is new.
     socket_timeout: Duration,
 }
@@ -70,8 +69,7 @@ impl Session {
             end: 0,
             progress_timeout: config.progress_timeout,
             whole,
-            rate: config.rate,
-            pace: Pace::default(),
+            rate: config.rate.map(Rate::new),
             socket_timeout: Duration::MAX,
         };
         Ok(Session {
@@ -149,6 +147,11 @@ impl ReceivingHalf {
         self.progress_timeout
     }
 
+    /// Keeps to this rate, together with others that do.
+    pub(super) fn keep_to(&mut self, rate: Option<Arc<Rate>>) {
+        self.rate = rate;
+    }
+
     /// Ends the connection in both directions, so that the sending half stops too.
     pub fn end(&self) {
         // It may have ended already.
@@ -167,8 +170,8 @@ impl ReceivingHalf {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let mut room = self.buffer.len() - self.end;
-        if let Some(rate) = self.rate {
-            room = usize::try_from(portion(rate, room as u64)).unwrap_or(room);
+        if let Some(rate) = &self.rate {
+            room = usize::try_from(rate.portion(room as u64)).unwrap_or(room);
         }
         loop {
             self.arm_timeout(wait)?;
@@ -193,10 +196,9 @@ impl ReceivingHalf {
 
     /// Waits until as much may be received again; meanwhile the server is held back.
     fn keep_to_rate(&mut self, bytes: usize) {
-        if let Some(rate) = self.rate {
+        if let Some(rate) = &self.rate {
             let now = Instant::now();
-            self.pace.reserve(bytes as u64, rate, now);
-            let free = self.pace.reserve(0, rate, now);
+            let free = rate.spend(bytes as u64, now);
             std::thread::sleep(free.saturating_duration_since(now));
         }
     }

@@ -12,5 +12,5 @@ pub use address::{Address, AddressError, DEFAULT_PORT, Location};
 pub use deadline::{Deadline, Wait};
 pub use descriptors::raise_descriptor_limit;
 pub use listener::Listener;
-pub use rate::{BURST_TIME, Pace, portion, time_of};
+pub use rate::{BURST_TIME, Pace, Rate, portion, time_of};
 pub use stream::{Peer, Stream};

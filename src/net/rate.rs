@@ -1,5 +1,6 @@
 //! Keeping to a rate: a pure function of a passed `now`.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// When bytes may go, so that they keep to a rate. Each asker is given its moment, in the order
@@ -20,6 +21,35 @@ impl Pace {
         // What is beyond the clock is as far as it was.
         self.free_at = from.checked_add(time_of(bytes, rate)).or(self.free_at);
         from.max(now)
+    }
+}
+
+/// A rate that several keep to together.
+#[derive(Debug)]
+pub struct Rate {
+    bytes_per_second: u64,
+    pace: Mutex<Pace>,
+}
+
+impl Rate {
+    /// Nobody has had anything yet.
+    pub fn new(bytes_per_second: u64) -> Arc<Rate> {
+        Arc::new(Rate {
+            bytes_per_second,
+            pace: Mutex::default(),
+        })
+    }
+
+    /// As [`portion`].
+    pub fn portion(&self, bytes_max: u64) -> u64 {
+        portion(self.bytes_per_second, bytes_max)
+    }
+
+    /// Counts bytes that came, and says when more may be asked for.
+    pub fn spend(&self, bytes: u64, now: Instant) -> Instant {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.reserve(bytes, self.bytes_per_second, now);
+        pace.reserve(0, self.bytes_per_second, now)
     }
 }
 
@@ -116,5 +146,14 @@ mod tests {
         assert_eq!(portion(1, 1000), 1);
         assert_eq!(portion(8_000, 1000), 1000);
         assert_eq!(portion(u64::MAX, 1000), 1000);
+    }
+
+    #[test]
+    fn those_who_keep_to_one_rate_together_wait_for_each_other() {
+        let rate = Rate::new(1_000);
+        let now = Instant::now();
+        assert_eq!(rate.spend(500, now), now + Duration::from_millis(500));
+        assert_eq!(rate.spend(500, now), now + Duration::from_secs(1));
+        assert_eq!(rate.portion(1_000_000), 125);
     }
 }

@@ -199,6 +199,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             self.look(id);
         }
         self.hand_out();
+        self.lanes.retain(|lane| !lane.is_stale(now));
         for number in 0..self.servers.len() {
             if let Some(error) = self.servers[number].given_up.clone() {
                 self.end_all(&error, |job| {
@@ -250,13 +251,17 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         );
         let has_room = of_server().any(Lane::has_room);
         let server = &self.servers[number];
-        if is_connecting
-            || has_room
-            || self.lanes.len() >= ALL_LANES_MAX
-            || !server.wants_lane(open, now)
-        {
+        if is_connecting || has_room || !server.wants_lane(open, now) {
             return;
         }
+        if self.lanes.len() >= ALL_LANES_MAX {
+            let is_spare = |lane: &Lane| lane.is_idle() && self.servers[lane.server].is_idle();
+            let Some(spare) = self.lanes.iter().position(is_spare) else {
+                return;
+            };
+            self.lanes.remove(spare);
+        }
+        let server = &self.servers[number];
         self.lanes_opened += 1;
         let id = self.lanes_opened;
         let address = server.address.clone();

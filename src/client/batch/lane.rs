@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
@@ -16,7 +17,7 @@ use crate::client::batch::report::{LaneEnd, Report, Reports};
 use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::receive::{Following, Receive};
 use crate::client::{ClientConfig, ClientError, Download, SendingHalf, Session, SyncPolicy};
-use crate::net::{Address, Deadline};
+use crate::net::{Address, Deadline, Rate};
 
 /// The number of a connection, never given again.
 pub(in crate::client) type LaneId = u64;
@@ -33,6 +34,8 @@ pub(in crate::client) struct Ask {
 pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) config: &'s ClientConfig,
     pub(in crate::client) whole: Option<Deadline>,
+    /// What all receive together.
+    pub(in crate::client) rate: Option<Arc<Rate>>,
     pub(in crate::client) bodies: Sender<Body>,
     pub(in crate::client) verified: Sender<Verified>,
     pub(in crate::client) reports: Reports,
@@ -55,6 +58,8 @@ pub(super) struct Lane {
     pub(super) expected: u64,
     /// So many questions may be without an answer.
     pub(super) window: usize,
+    /// The last time that it had nothing to do.
+    idle_since: Instant,
     asks: Sender<Vec<Ask>>,
     /// Given since the last [`Lane::send`].
     unsent: Vec<Ask>,
@@ -84,6 +89,7 @@ impl Lane {
             asked: VecDeque::new(),
             expected: 0,
             window: WINDOW_AT_FIRST,
+            idle_since: Instant::now(),
             asks,
             unsent: Vec::new(),
         })
@@ -92,6 +98,16 @@ impl Lane {
     /// Whether it may be asked more.
     pub(super) fn has_room(&self) -> bool {
         self.is_connected && self.asked.len() < self.window && self.expected < EXPECTED_BYTES_MAX
+    }
+
+    /// Whether it has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_connected && self.asked.is_empty()
+    }
+
+    /// Whether the server may have closed it for having nothing to do.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        self.is_idle() && now.saturating_duration_since(self.idle_since) > IDLE_TIME_MAX
     }
 
     /// Takes a question; it goes out with [`Lane::send`].
@@ -114,6 +130,9 @@ impl Lane {
         let (id, expected) = self.asked.pop_front()?;
         self.expected -= expected;
         self.window = (self.window + 1).min(WINDOW_MAX);
+        if self.asked.is_empty() {
+            self.idle_since = Instant::now();
+        }
         Some(id)
     }
 
@@ -138,7 +157,11 @@ fn run<'scope, 'env: 'scope>(
         Ok(session) => session,
         Err(error) => return LaneEnd::Unconnected(error),
     };
-    let Session { sending, receiving } = session;
+    let Session {
+        sending,
+        mut receiving,
+    } = session;
+    receiving.keep_to(work.rate.clone());
     let (asked_in, asked) = unbounded();
     let (following_in, following) = crossbeam_channel::bounded(0);
     let followed = work.clone();
@@ -218,7 +241,12 @@ fn follow(following: &Receiver<Following>, work: &LaneWork<'_>) {
                 return Err(error);
             }
             staged.dress(&attributes(&content, work.config))?;
-            let synced = work.config.sync != SyncPolicy::Never;
+            // What is not synced with others, here, where nothing else waits for it.
+            let synced = match work.config.sync {
+                SyncPolicy::Auto => content.total_size >= SYNCED_ALONE_BYTES_MIN,
+                SyncPolicy::Always => true,
+                SyncPolicy::Never => false,
+            };
             if synced {
                 staged.sync()?;
             }
@@ -230,7 +258,7 @@ fn follow(following: &Receiver<Following>, work: &LaneWork<'_>) {
                 synced,
                 share,
             };
-            if !synced {
+            if work.config.sync == SyncPolicy::Never {
                 return place(verified, work.config).map(Some);
             }
             // Whoever places ends last.
@@ -248,8 +276,12 @@ fn thread_missing(source: io::Error) -> ClientError {
     ClientError::Internal(Arc::new(source))
 }
 
+/// From here on a file is synced by itself.
+const SYNCED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Questions without an answer, at first, and after many answers.
 const WINDOW_AT_FIRST: usize = 512;
 const WINDOW_MAX: usize = 4_096;
+/// Far below what servers allow a connection that asks nothing.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// From here on nothing more is asked.
 const EXPECTED_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -354,3 +354,21 @@ fn two_downloads_of_one_name_are_not_both_made() {
         "{results:?}"
     );
 }
+
+#[test]
+fn more_servers_than_connections_are_all_asked() {
+    let temp = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..40).map(|n| format!("f{n}")).collect();
+    let servers: Vec<_> = names
+        .iter()
+        .map(|name| ScriptedServer::play(vec![Play::Answer(file(name, name.as_bytes()))]))
+        .collect();
+    let downloads: Vec<_> = servers
+        .iter()
+        .zip(&names)
+        .map(|(server, name)| server.download(temp.path(), name))
+        .collect();
+    let results = quietly(&downloads, &config());
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(entries(temp.path()).len(), names.len());
+}
