@@ -58,7 +58,6 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     signals::end_on_signals(order.manner.quiet);
     let Order {
         destination,
-        complaints,
         config,
         manner,
     } = order;
@@ -70,7 +69,6 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let mut reporter = Reporter::new(&destination, &manner, receipts);
-    reporter.complain(&complaints);
     match destination {
         Destination::Files(wishes) => {
             let (batch, sources) = wish::batch(wishes);

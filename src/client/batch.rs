@@ -30,7 +30,7 @@ use crate::client::batch::look::Destinations;
 use crate::client::batch::report::Reports;
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
-use crate::client::{ClientConfig, ClientError, Download, Downloaded, Event};
+use crate::client::{ClientConfig, ClientError, Download, Downloaded, Entry, Event};
 use crate::net::{Deadline, Rate, Wait};
 
 /// Files and trees to download together.
@@ -44,7 +44,7 @@ pub struct Batch<'a> {
 }
 
 enum Source<'a> {
-    Files(Box<dyn Iterator<Item = Download> + Send + 'a>),
+    Files(Box<dyn Iterator<Item = Entry> + Send + 'a>),
     Tree(Tree),
 }
 
@@ -73,14 +73,16 @@ impl<'a> Batch<'a> {
         self.files(std::iter::once(download))
     }
 
-    /// Adds files, which are asked for in a thread of their own when there is room for more.
+    /// Adds files: [`Download`]s, or [`Entry`]s of a list that may name none. They are taken in a
+    /// thread of their own when there is room for more, so that a list of any length costs the
+    /// memory of a few hundred.
     #[must_use]
     pub fn files(
         mut self,
-        downloads: impl IntoIterator<Item = Download, IntoIter: Send + 'a>,
+        entries: impl IntoIterator<Item: Into<Entry> + 'a, IntoIter: Send + 'a>,
     ) -> Batch<'a> {
-        self.sources
-            .push(Source::Files(Box::new(downloads.into_iter())));
+        let entries = entries.into_iter().map(Into::into);
+        self.sources.push(Source::Files(Box::new(entries)));
         self
     }
 
@@ -121,7 +123,7 @@ impl<'a> Batch<'a> {
         sources.flat_map(
             move |(number, source)| -> Box<dyn Iterator<Item = Wanted> + Send> {
                 match source {
-                    Source::Files(downloads) => Box::new(downloads.map(Wanted::file)),
+                    Source::Files(entries) => Box::new(entries.map(Wanted::from)),
                     Source::Tree(tree) => {
                         let first_id = (number as u64) << FOLDER_ID_BITS;
                         Box::new(TreeSource::new(tree, first_id, config))

@@ -63,6 +63,9 @@ pub enum ClientError {
     /// It cannot have its name on this machine.
     #[error("{0}")]
     LocalName(String),
+    /// An entry of a list names nothing; this is why.
+    #[error("{0}")]
+    BadEntry(Arc<dyn std::error::Error + Send + Sync>),
     /// A thread could not be started, or panicked.
     #[error("this program failed")]
     Internal(#[source] Arc<io::Error>),

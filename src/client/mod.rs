@@ -92,7 +92,7 @@ pub use pour::{Pour, pour};
 pub use preview::{Prospect, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};
 pub use tree::{Select, Tree};
-pub use wanted::{Download, ListedFile};
+pub use wanted::{Download, Entry, ListedFile};
 
 #[cfg(test)]
 mod tests;

@@ -111,7 +111,8 @@ impl Preview<'_> {
             } => (have_md5, partial_bytes, replaces),
         };
         let wants_digest = have_md5.is_some() || partial_bytes.is_some();
-        if let Some(listed) = download.listed.filter(|_| !wants_digest) {
+        let is_any_content = !wants_digest && download.want_md5.is_none();
+        if let Some(listed) = download.listed.filter(|_| is_any_content) {
             return Ok(Prospect {
                 action: Action::Fetched,
                 replaces,

@@ -51,6 +51,7 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         | ClientError::Output(_)
         | ClientError::SameName(_)
         | ClientError::LocalName(_)
+        | ClientError::BadEntry(_)
         | ClientError::Internal(_)
         | ClientError::OutOfTime => Verdict::Final,
     }

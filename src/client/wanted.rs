@@ -67,6 +67,67 @@ impl Download {
     }
 }
 
+/// What one entry of a list stands for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Entry {
+    /// A file to download.
+    File(Download),
+    /// What cannot be transferred; it is told by [`crate::client::Event::PassedOver`].
+    PassedOver {
+        /// The server.
+        address: Address,
+        /// Its path there.
+        path: ResourcePath,
+        /// What it is.
+        kind: ObjectKind,
+    },
+    /// What names nothing; it is told by [`crate::client::Event::Failed`] in its place.
+    Failed {
+        /// The server.
+        address: Address,
+        /// The path there that is told; the root if there is none.
+        path: ResourcePath,
+        /// Why.
+        error: ClientError,
+    },
+}
+
+impl From<Download> for Entry {
+    fn from(download: Download) -> Entry {
+        Entry::File(download)
+    }
+}
+
+impl From<Entry> for Wanted {
+    fn from(entry: Entry) -> Wanted {
+        match entry {
+            Entry::File(download) => Wanted::File {
+                download,
+                parent: None,
+            },
+            Entry::PassedOver {
+                address,
+                path,
+                kind,
+            } => Wanted::PassedOver {
+                address,
+                path,
+                kind,
+            },
+            Entry::Failed {
+                address,
+                path,
+                error,
+            } => Wanted::Failed {
+                address,
+                path,
+                error,
+            },
+        }
+    }
+}
+
 /// The number of a folder of a batch.
 pub(super) type FolderId = u64;
 
@@ -103,13 +164,4 @@ pub(super) enum Wanted {
         path: ResourcePath,
         error: ClientError,
     },
-}
-
-impl Wanted {
-    pub(super) fn file(download: Download) -> Wanted {
-        Wanted::File {
-            download,
-            parent: None,
-        }
-    }
 }

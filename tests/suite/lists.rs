@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
@@ -145,21 +146,16 @@ fn bad_lines_are_named_by_their_number_and_the_rest_arrives() {
     }
     assert_eq!(place.here.read("top"), b"1");
     let events = fetch(&["--json"]).expect_code(2).json_lines();
-    let told: Vec<_> = events
+    let mut told: Vec<_> = events
         .iter()
-        .map(|event| (&event["event"], event["reason"].as_str().unwrap_or("")))
-        .map(|(event, reason)| format!("{} {reason}", event.as_str().unwrap()))
+        .map(|event| (event["n"].as_u64(), event["event"].as_str().unwrap()))
         .collect();
-    assert_eq!(
-        told,
-        [
-            "error bad_line",
-            "error bad_line",
-            "error bad_line",
-            "done ",
-            "summary "
-        ]
-    );
+    assert_eq!(told.pop(), Some((None, "summary")));
+    told.sort();
+    let errors = [1, 2, 3].map(|n| (Some(n), "error"));
+    assert_eq!(told, [&[(Some(0), "done")][..], &errors].concat());
+    let is_bad_line = |event: &&serde_json::Value| event["reason"] == "bad_line";
+    assert_eq!(events.iter().filter(is_bad_line).count(), 3);
     let summary = events.last().unwrap();
     assert_eq!(
         (&summary["done"], &summary["failed"]),
@@ -237,6 +233,33 @@ fn lists_that_cannot_be_read_and_options_that_do_not_go_with_them_are_refused() 
 }
 
 #[test]
+fn what_the_first_lines_name_arrives_before_the_list_ends() {
+    let place = place();
+    let fifo = place.here.join("fifo");
+    let mkfifo = Program::system("mkfifo", "coreutils").arg(&fifo);
+    mkfifo.run().expect_code(0);
+    let fetch = place.ftget().args(["--json", "-i", "fifo", "-d", "all"]);
+    let fetch = fetch.arg(place.server.source("")).start();
+    let mut list = fs::OpenOptions::new()
+        .write(true)
+        .open(fifo)
+        .expect("a FIFO");
+    for name in ["top", "a//b", "sub/two"] {
+        writeln!(list, "{name}").expect("a line");
+        let told = match name {
+            "a//b" => "bad_line".to_owned(),
+            name => format!("\"filename\":\"{name}\""),
+        };
+        fetch
+            .stdout()
+            .wait_until(&told, |text| text.contains(&told));
+    }
+    drop(list);
+    fetch.wait().expect_code(2);
+    assert_eq!(place.here.read("all/sub/two"), b"22");
+}
+
+#[test]
 fn links_in_a_listing_are_passed_over_and_counted() {
     let place = place();
     symlink("top", place.root.join("link")).expect("a link");
@@ -252,7 +275,8 @@ fn links_in_a_listing_are_passed_over_and_counted() {
             .run()
             .expect_code(0)
     };
-    let told = "ftget: standard input: 1 line passed over, which name links or special files\n";
+    let told =
+        "ftget: 1 entry passed over: special files, or links that cannot be made (-v names them)\n";
     assert_eq!(fetch(&[]).stderr, told);
     assert_eq!(fetch(&["-q"]).stderr, "");
     assert!(!place.here.join("all/link").exists());

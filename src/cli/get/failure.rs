@@ -1,5 +1,6 @@
 //! What a failure is called, which exit code it has, and what may help.
 
+use super::listed;
 use crate::cli::failure::reasons;
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, ConnectError, ProtocolError, SessionError};
@@ -43,6 +44,7 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
         ClientError::SameName(_) => (ExitCode::Usage, "same_name"),
         ClientError::OutOfTime => (ExitCode::TimedOut, "timeout"),
         ClientError::LocalName(_) => (ExitCode::LocalFile, "local_name"),
+        ClientError::BadEntry(error) => listed::classify(&**error),
         ClientError::Internal(_) => (ExitCode::Unclassified, "internal"),
     }
 }
@@ -105,6 +107,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         | ClientError::Output(_)
         | ClientError::SameName(_)
         | ClientError::LocalName(_)
+        | ClientError::BadEntry(_)
         | ClientError::Internal(_)
         | ClientError::OutOfTime => None,
     }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, stdin};
+use std::os::fd::AsFd;
 
 use self::line::{Format, LineError};
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
@@ -22,6 +23,8 @@ pub(super) struct Wanted {
     pub(super) kind: ObjectKind,
     /// Only this content will do.
     pub(super) md5: Option<Md5Digest>,
+    /// Bytes it is said to have.
+    pub(super) total_size: Option<u64>,
 }
 
 /// Why a line, or all that is left of a list, names nothing; to be said right behind the list's
@@ -67,7 +70,7 @@ struct NumberedLine {
     bytes: Vec<u8>,
 }
 
-impl Input<Box<dyn BufRead>> {
+impl Input<Box<dyn BufRead + Send>> {
     /// Opens the list of this name, `-` for standard input.
     ///
     /// # Errors
@@ -76,12 +79,15 @@ impl Input<Box<dyn BufRead>> {
         list: &OsStr,
         folder: ResourcePath,
         ends_with_nul: bool,
-    ) -> io::Result<Input<Box<dyn BufRead>>> {
-        let reader: Box<dyn BufRead> = if list == "-" {
-            Box::new(stdin().lock())
+    ) -> io::Result<Input<Box<dyn BufRead + Send>>> {
+        let file = if list == "-" {
+            // The standard library's has a lock that cannot go to another thread.
+            File::from(stdin().as_fd().try_clone_to_owned()?)
         } else {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, File::open(list)?))
+            File::open(list)?
         };
+        let reader: Box<dyn BufRead + Send> =
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, file));
         Ok(Input::new(reader, folder, ends_with_nul))
     }
 }

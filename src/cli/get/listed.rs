@@ -1,39 +1,52 @@
-//! `ftget -i`: from the lines of a list to downloads.
+//! `ftget -i`: from the lines of a list to downloads, one by one.
 
-use std::borrow::Cow;
+use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::Display;
+use std::io::BufRead;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::arguments::Typed;
-use super::input::{Input, InputError};
+use super::input::{Input, InputError, Wanted};
 use super::list::name_below;
 use super::meaning::Destination;
 use super::no_order::NoOrder;
 use super::wish::Wish;
-use crate::cli::terminal::{counted, shown, tell};
+use crate::cli::terminal::{counted, shown};
 use crate::cli::{ExitCode, visible};
-use crate::client::Download;
-use crate::net::Location;
+use crate::client::{ClientError, Download, Entry, ListedFile};
+use crate::net::{Address, Location};
 use crate::store::FileName;
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// What a list asks for and cannot be.
-pub(super) struct Complaint {
-    pub(super) code: ExitCode,
-    /// For programs.
-    pub(super) reason: &'static str,
-    /// For people, safe to show: the list, the line, and what is wrong.
-    pub(super) sentence: String,
+/// A list that is being read: what its lines name, for the engine.
+pub(super) struct List {
+    lines: Input<Box<dyn BufRead + Send>>,
+    /// What it is called in a sentence.
+    name: String,
+    address: Address,
+    /// The folder of the source.
+    root: ResourcePath,
+    /// The folder here that all goes below.
+    folder: PathBuf,
 }
 
-/// Reads a list, `-` for standard input. Its files go below the folder that was typed, in the
+/// Why a line of a list, or what is left of it, names nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{list}:{error}")]
+struct ListError {
+    list: String,
+    error: InputError,
+}
+
+/// Opens a list, `-` for standard input. Its files go below the folder that was typed, in the
 /// folders that they are in below the source.
 ///
 /// # Errors
 /// The options make no sense with a list, or it cannot be opened.
-pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<(Destination, Vec<Complaint>), NoOrder> {
+pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<Destination, NoOrder> {
     let [source] = &typed.sources[..] else {
         return Err(NoOrder::Meaningless(format!(
             "--input-file is for one SOURCE, there are {}",
@@ -47,65 +60,111 @@ pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<(Destination, Vec<Comp
     // A folder may be named with the slash that it is shown with.
     let path = location.path.strip_suffix(b"/").unwrap_or(&location.path);
     let root = ResourcePath::parse(path).map_err(|error| meaningless(&error))?;
-    let input = Input::open(list, root.clone(), typed.null)
+    let lines = Input::open(list, root.clone(), typed.null)
         .map_err(|error| NoOrder::Unusable(format!("cannot open {}: {error}", name_of(list))))?;
-    let dir = typed.dir.as_deref().unwrap_or(Path::new("."));
-    let (mut downloads, mut complaints, mut passed_over) = (Vec::new(), Vec::new(), 0);
-    for line in input {
-        let wanted = match line {
-            Ok(wanted) => wanted,
-            Err(error) => {
-                complaints.push(complaint(list, &error));
-                continue;
-            }
-        };
-        match wanted.kind {
-            // A folder is made when a file goes into it.
-            ObjectKind::Directory => {}
-            ObjectKind::Symlink | ObjectKind::Other => passed_over += 1,
-            ObjectKind::File => {
-                let (above, name) = split(name_below(&root, &wanted.path));
-                let below = ResourcePath::parse(above).map_err(|error| meaningless(&error))?;
-                let name = FileName::parse(name).map_err(|error| meaningless(&error))?;
-                let (address, path) = (location.address.clone(), wanted.path);
-                downloads.push(Wish::File(Download {
-                    below,
-                    want_md5: wanted.md5,
-                    ..Download::new(address, path, dir.to_owned(), name)
-                }));
-            }
+    Ok(Destination::Files(vec![Wish::List(List {
+        lines,
+        name: name_of(list),
+        address: location.address,
+        root,
+        folder: typed.dir.clone().unwrap_or_else(|| Path::new(".").into()),
+    })]))
+}
+
+impl Iterator for List {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            let entry = match self.lines.next()? {
+                // A folder is made when a file goes into it.
+                Ok(Wanted { kind, .. }) if kind == ObjectKind::Directory => continue,
+                Ok(wanted) => self.entry(wanted),
+                Err(error) => self.failed(ResourcePath::root(), self.bad_line(error)),
+            };
+            return Some(entry);
         }
     }
-    if passed_over > 0 && !typed.quiet {
-        let (list, entries) = (name_of(list), counted(passed_over, "line"));
-        tell(&format!(
-            "ftget: {list}: {entries} passed over, which name links or special files"
-        ));
+}
+
+impl List {
+    fn entry(&self, wanted: Wanted) -> Entry {
+        let (address, path) = (self.address.clone(), wanted.path);
+        if wanted.kind != ObjectKind::File {
+            let kind = wanted.kind;
+            return Entry::PassedOver {
+                address,
+                path,
+                kind,
+            };
+        }
+        match place(name_below(&self.root, &path)) {
+            Ok((below, name)) => Entry::File(Download {
+                below,
+                want_md5: wanted.md5,
+                // A hint of how much there is to do; what it is now only the server knows.
+                listed: wanted
+                    .md5
+                    .zip(wanted.total_size)
+                    .map(|(md5, total_size)| ListedFile {
+                        total_size,
+                        md5: Some(md5),
+                    }),
+                ..Download::new(address, path, self.folder.clone(), name)
+            }),
+            Err(error) => self.failed(path, ClientError::LocalName(error.to_string())),
+        }
     }
-    Ok((Destination::Files(downloads), complaints))
+
+    fn failed(&self, path: ResourcePath, error: ClientError) -> Entry {
+        let address = self.address.clone();
+        Entry::Failed {
+            address,
+            path,
+            error,
+        }
+    }
+
+    fn bad_line(&self, error: InputError) -> ClientError {
+        let list = self.name.clone();
+        ClientError::BadEntry(Arc::new(ListError { list, error }))
+    }
 }
 
-/// What is said of complaints to people: a list that is none must not bury everything else.
-pub(super) fn sentences(complaints: &[Complaint]) -> impl Iterator<Item = Cow<'_, str>> {
-    let (told, untold) = complaints.split_at(complaints.len().min(COMPLAINTS_TOLD_MAX));
-    let told = told.iter().map(|complaint| (&*complaint.sentence).into());
-    let more = (!untold.is_empty()).then(|| {
-        let lines = counted(untold.len() as u64, "more line");
-        format!("{lines} of the list cannot be read").into()
-    });
-    told.chain(more)
+/// The exit code of what is wrong with a list, and the word for programs.
+pub(super) fn classify(error: &(dyn Error + Send + Sync + 'static)) -> (ExitCode, &'static str) {
+    match error.downcast_ref().map(|ListError { error, .. }| error) {
+        Some(InputError::Line { .. }) => (ExitCode::Usage, "bad_line"),
+        Some(InputError::Utf16 | InputError::Nul) => (ExitCode::Usage, "bad_list"),
+        Some(InputError::Read(_)) => (ExitCode::LocalFile, "local_file"),
+        None => (ExitCode::Unclassified, "internal"),
+    }
 }
 
-fn complaint(list: &OsStr, error: &InputError) -> Complaint {
-    let (code, reason) = match error {
-        InputError::Line { .. } => (ExitCode::Usage, "bad_line"),
-        InputError::Utf16 | InputError::Nul => (ExitCode::Usage, "bad_list"),
-        InputError::Read(_) => (ExitCode::LocalFile, "local_file"),
-    };
-    Complaint {
-        code,
-        reason,
-        sentence: format!("{}:{error}", name_of(list)),
+/// Counts bad lines: a list that is none must not bury everything else for people.
+#[derive(Default)]
+pub(super) struct BadLines {
+    count: u64,
+}
+
+impl BadLines {
+    /// Whether people are to be told of a failure.
+    pub(super) fn is_told(&mut self, error: &ClientError) -> bool {
+        if let ClientError::BadEntry(_) = error {
+            self.count += 1;
+            return self.count <= BAD_LINES_TOLD_MAX;
+        }
+        true
+    }
+
+    /// What is said in the end of those they were not told of.
+    pub(super) fn others(&self) -> Option<String> {
+        let untold = self
+            .count
+            .checked_sub(BAD_LINES_TOLD_MAX)
+            .filter(|&untold| untold > 0)?;
+        let lines = counted(untold, "more line");
+        Some(format!("{lines} of the list cannot be read"))
     }
 }
 
@@ -119,11 +178,12 @@ fn name_of(list: &OsStr) -> String {
 }
 
 /// The folders above a file, and its own name.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
+fn place(path: &[u8]) -> Result<(ResourcePath, FileName), Box<dyn Error>> {
+    let (above, name) = match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
+        None => (&b""[..], path),
+    };
+    Ok((ResourcePath::parse(above)?, FileName::parse(name)?))
 }
 
-const COMPLAINTS_TOLD_MAX: usize = 10;
+const BAD_LINES_TOLD_MAX: u64 = 10;

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists, TypedSync};
 use super::filter::{Filter, Selection};
 use super::help;
-use super::listed::{self, Complaint};
+use super::listed;
 use super::no_order::NoOrder;
 use super::output::{is_standard_output, split_output};
 use super::source::{is_url, read_source};
@@ -47,8 +47,6 @@ pub(super) struct ListOrder {
 /// What the command line means.
 pub(super) struct Order {
     pub(super) destination: Destination,
-    /// What a list asks for and cannot be.
-    pub(super) complaints: Vec<Complaint>,
     pub(super) config: ClientConfig,
     pub(super) manner: Manner,
 }
@@ -113,17 +111,15 @@ impl Typed {
             let order = self.list_order(style, filter);
             return Ok(Meaning::List(order.map_err(NoOrder::Meaningless)?));
         }
-        let (destination, complaints) = match &self.input_file {
+        let destination = match &self.input_file {
             Some(list) => listed::read(list, &self)?,
             None if self.null => {
                 let sentence = "--null goes with --input-file";
                 return Err(NoOrder::Meaningless(sentence.to_owned()));
             }
-            None => (
-                self.destination(self.rules.read()?, elsewhere)
-                    .map_err(NoOrder::Meaningless)?,
-                Vec::new(),
-            ),
+            None => self
+                .destination(self.rules.read()?, elsewhere)
+                .map_err(NoOrder::Meaningless)?,
         };
         let exec = self
             .exec_words(&destination, elsewhere)
@@ -135,7 +131,6 @@ impl Typed {
         let config = self.config();
         let order = Order {
             destination,
-            complaints,
             config,
             manner: Manner {
                 json: self.json,

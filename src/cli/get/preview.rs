@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::failure::{Failures, classify};
-use super::listed;
+use super::listed::BadLines;
 use super::meaning::{Destination, Order};
 use super::wish::batch;
 use super::wording::{self, Message, Source, filename_b64};
@@ -19,20 +19,13 @@ use crate::client::{self, Action, Prospect};
 pub(super) fn show(order: Order) -> ExitCode {
     let Order {
         destination,
-        complaints,
         config,
         manner,
     } = order;
     let Destination::Files(wishes) = destination else {
         return ExitCode::Usage;
     };
-    let mut failures = Failures::default();
-    for sentence in listed::sentences(&complaints) {
-        tell(&wording::line(&sentence, manner.is_coloured));
-    }
-    for complaint in &complaints {
-        failures.add(complaint.code);
-    }
+    let (mut failures, mut bad_lines) = (Failures::default(), BadLines::default());
     let mut output = io::stdout().lock();
     let (batch, sources) = batch(wishes);
     let mut unwritable = None;
@@ -48,6 +41,9 @@ pub(super) fn show(order: Order) -> ExitCode {
             }
             Err(error) => {
                 failures.add(classify(&error).0);
+                if !bad_lines.is_told(&error) {
+                    return;
+                }
                 let source = Source {
                     address: item.address,
                     path: item.path,
@@ -62,6 +58,9 @@ pub(super) fn show(order: Order) -> ExitCode {
     if let Some(error) = unwritable {
         failures.add(unwritten("ftget", &error));
         return failures.code();
+    }
+    if let Some(sentence) = bad_lines.others() {
+        tell(&wording::line(&sentence, manner.is_coloured));
     }
     for source in sources.iter().filter(|source| source.is_nothing()) {
         failures.add(ExitCode::NotFound);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::exec;
 use super::failure::{Failures, classify, sentence};
 use super::json_event::{Done, Failed, PassedOver, Summary};
-use super::listed::{self, Complaint};
+use super::listed::BadLines;
 use super::meaning::{Destination, Manner};
 use super::progress::Progress;
 use super::receipts::{Receipt, Receipts};
@@ -38,6 +38,7 @@ pub(super) struct Reporter<'a> {
     json_failed: Option<io::Error>,
     receipts: Option<Receipts>,
     failures: Failures,
+    bad_lines: BadLines,
 }
 
 /// What goes to standard output.
@@ -78,16 +79,7 @@ impl<'a> Reporter<'a> {
             json_failed: None,
             receipts,
             failures: Failures::default(),
-        }
-    }
-
-    /// Tells what of a list cannot be.
-    pub(super) fn complain(&mut self, complaints: &[Complaint]) {
-        for sentence in listed::sentences(complaints) {
-            self.line(&sentence);
-        }
-        for complaint in complaints {
-            self.fail(complaint.code, complaint.reason, &complaint.sentence);
+            bad_lines: BadLines::default(),
         }
     }
 
@@ -166,8 +158,11 @@ impl<'a> Reporter<'a> {
             let entries = counted(self.summary.passed_over, "entry");
             let entries = entries.replace("entrys", "entries");
             self.line(&format!(
-                "{entries} passed over: special files, or links that lead outside (-v names them)"
+                "{entries} passed over: special files, or links that cannot be made (-v names them)"
             ));
+        }
+        if let Some(sentence) = self.bad_lines.others() {
+            self.line(&sentence);
         }
         let code = self.failures.code();
         let summary = Summary {
@@ -190,7 +185,7 @@ impl<'a> Reporter<'a> {
     fn tell_passed_over(&mut self, item: Item<'_>, kind: ObjectKind) {
         self.summary.passed_over += 1;
         let what = if kind == ObjectKind::Symlink {
-            "a link that leads outside"
+            "a link that cannot be made"
         } else {
             "a special file"
         };
@@ -319,7 +314,8 @@ impl<'a> Reporter<'a> {
         // The reader of our output has seen enough: that is its right, and no news.
         let closed = matches!(error, ClientError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe);
         let told = self.message(item, error);
-        if !closed && !self.json_on_stderr() && self.last_message.as_ref() != Some(&told) {
+        let is_told = self.bad_lines.is_told(error) && !closed;
+        if is_told && !self.json_on_stderr() && self.last_message.as_ref() != Some(&told) {
             self.progress.line(&told.text(self.manner.is_coloured));
             self.last_message = Some(told);
         }

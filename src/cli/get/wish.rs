@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::arguments::Typed;
 use super::filter::{Filter, Selection};
+use super::listed::List;
 use super::source::is_url;
 use crate::cli::settings::Places;
 use crate::cli::terminal::shown;
@@ -18,10 +19,12 @@ use crate::net::Location;
 use crate::store::FileName;
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// What one source, or one line of a list, stands for.
+/// What one source stands for.
 pub(super) enum Wish {
     File(Download),
     Tree(Tree, Found),
+    /// What the lines of a list name.
+    List(List),
 }
 
 /// Whether anything was found of a source, as it was typed.
@@ -53,6 +56,8 @@ pub(super) fn batch(wishes: Vec<Wish>) -> (Batch<'static>, Vec<Found>) {
                 batch = batch.tree(tree);
                 sources.push(found);
             }
+            // It is alone.
+            Wish::List(list) => batch = batch.files(list),
         }
     }
     if !files.is_empty() {

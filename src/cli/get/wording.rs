@@ -69,6 +69,8 @@ impl Message {
         let line = match error {
             // It names the server, and all that is wanted from there fails alike.
             ClientError::Connect(_) => sentence(error),
+            // It names the list and its line.
+            ClientError::BadEntry(_) => sentence(error),
             _ => format!("{source}: {}", sentence(error)),
         };
         let hint = match error {

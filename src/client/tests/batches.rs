@@ -1,15 +1,16 @@
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::scripted::{
     Play, ScriptedServer, config, file, frame, lying_file, md5_hex, md5_of, noise, refusal, rest,
 };
 use crate::client::{
-    Action, ClientConfig, ClientError, Download, DownloadResult, Event, IfExists, SessionError,
-    SyncPolicy, download,
+    Action, Batch, ClientConfig, ClientError, Download, DownloadResult, Entry, Event, IfExists,
+    SessionError, SyncPolicy, download,
 };
-use crate::store::StageError;
-use crate::wire::ErrorCode;
+use crate::store::{FileName, StageError};
+use crate::wire::{ErrorCode, ObjectKind};
 
 fn quietly(downloads: &[Download], config: &ClientConfig) -> Vec<DownloadResult> {
     download(downloads, config, &mut |_| {})
@@ -58,6 +59,37 @@ fn files_of_every_size_come_over_one_connection_in_any_mixture() {
         assert_eq!(entries(temp.path()).len(), sizes.len());
         assert_eq!(server.requests().len(), sizes.len());
     }
+}
+
+#[test]
+fn a_list_is_taken_no_faster_than_its_entries_end() {
+    let temp = tempfile::tempdir().unwrap();
+    // Nobody listens there any more.
+    let server = ScriptedServer::play(Vec::new());
+    let download = server.download(temp.path(), "f");
+    drop(server);
+    let (ended, most_ahead) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let entries = (0..30_000).map(|n| {
+        most_ahead.fetch_max(n - ended.load(SeqCst), SeqCst);
+        let (address, path) = (download.address.clone(), download.path.clone());
+        let name = FileName::parse(format!("f{n}").as_bytes()).unwrap();
+        match n % 3 {
+            0 => Entry::PassedOver {
+                address,
+                path,
+                kind: ObjectKind::Other,
+            },
+            _ => Download::new(address, path, temp.path().to_owned(), name).into(),
+        }
+    });
+    let summary = Batch::new().files(entries).run(&config(), &mut |event| {
+        if matches!(event, Event::Failed { .. } | Event::PassedOver { .. }) {
+            ended.fetch_add(1, SeqCst);
+        }
+    });
+    assert_eq!((summary.failed, summary.passed_over), (20_000, 10_000));
+    // 4,096 jobs, and what is taken together and waits before them.
+    assert!(most_ahead.into_inner() <= 5_000);
 }
 
 #[test]

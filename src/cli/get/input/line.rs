@@ -20,7 +20,7 @@ pub(super) enum Format {
     /// lines of md5sum(1) with a backslash before them.
     Names,
     /// Objects with `filename` or `filename_b64`, which is the whole path on the server, and
-    /// perhaps `md5` and `type`: entries of a listing, receipts. `#` begins a comment.
+    /// perhaps `md5`, `total_size` and `type`: entries of a listing, receipts. `#` begins a comment.
     Json,
     /// Digests and names below the folder, as md5sum(1) writes them in any of its ways. `#`
     /// begins a comment, as it does there.
@@ -116,6 +116,7 @@ struct Object {
     filename: Option<String>,
     filename_b64: Option<String>,
     md5: Option<String>,
+    total_size: Option<u64>,
     #[serde(rename = "type")]
     kind: Option<String>,
 }
@@ -152,7 +153,12 @@ fn read_json(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
         Some("symlink") => ObjectKind::Symlink,
         Some(_) => ObjectKind::Other,
     };
-    Ok(Wanted { path, kind, md5 })
+    Ok(Wanted {
+        path,
+        kind,
+        md5,
+        total_size: object.total_size,
+    })
 }
 
 fn read_md5sum(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
@@ -229,7 +235,12 @@ fn read_name(
         (false, true) => folder.clone(),
         (false, false) => ResourcePath::parse(&[folder.as_bytes(), b"/", name].concat())?,
     };
-    Ok(Wanted { path, kind, md5 })
+    Ok(Wanted {
+        path,
+        kind,
+        md5,
+        total_size: None,
+    })
 }
 
 const MD5_DIGITS: usize = 32;

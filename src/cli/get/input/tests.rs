@@ -10,6 +10,7 @@ fn file(name: &[u8], md5: Option<&str>) -> Wanted {
     Wanted {
         path: path(name),
         kind: ObjectKind::File,
+        total_size: None,
         md5: md5.map(|digits| Md5Digest::parse(digits).unwrap()),
     }
 }
