@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::client::question::{await_header, refusal};
+use crate::client::question::{await_digests, await_header, refusal};
 use crate::client::receive::read_small;
 use crate::client::retry::{Attempts, Verdict, judge};
 use crate::client::{
@@ -123,7 +123,8 @@ impl<'c> Listing<'c> {
             self.ask(&mut session)?;
         }
         let receiving = &mut session.receiving;
-        let header = await_header(&self.folder.path, receiving, |_, _| {})?;
+        let files_max = LIST_ENTRIES_MAX;
+        let header = await_digests(&self.folder.path, files_max, receiving, |_, _| {})?;
         if let Some(error) = &header.error {
             let refusal = refusal(error);
             if refusal.code == Some(ErrorCode::NotADirectory) && self.after.is_none() {

@@ -157,11 +157,21 @@ impl Question {
 pub(super) fn await_header(
     path: &ResourcePath,
     receiving: &mut ReceivingHalf,
+    on_hashing: impl FnMut(u64, u64),
+) -> Result<ResponseHeader<'static>, ClientError> {
+    await_digests(path, 1, receiving, on_hashing)
+}
+
+/// The same, where digests of up to so many files may be made before the answer.
+pub(super) fn await_digests(
+    path: &ResourcePath,
+    files_max: usize,
+    receiving: &mut ReceivingHalf,
     mut on_hashing: impl FnMut(u64, u64),
 ) -> Result<ResponseHeader<'static>, ClientError> {
     let limit = receiving.progress_timeout();
     let mut deadline = Deadline::after(Instant::now(), Wait::Hashing, limit);
-    let mut furthest = None;
+    let (mut furthest, mut of, mut files) = (None, None, 0);
     loop {
         let header = receiving.header()?;
         check_name(path, &header)?;
@@ -169,6 +179,11 @@ pub(super) fn await_header(
             return Ok(header);
         };
         let now = Instant::now();
+        let is_another = of != Some(header.total_size) || Some(interim.done) < furthest;
+        if is_another && files < files_max {
+            // The next file.
+            (furthest, of, files) = (None, Some(header.total_size), files + 1);
+        }
         if Some(interim.done) > furthest {
             furthest = Some(interim.done);
             deadline = Deadline::after(now, Wait::Hashing, limit);

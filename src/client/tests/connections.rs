@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::scripted::{config, file, frame, md5_hex};
 use crate::client::{
-    ClientConfig, ClientError, ConnectError, Event, Pour, Session, SessionError, download, pour,
+    ClientConfig, ClientError, ConnectError, Event, Folder, Listing, Pour, Session, SessionError,
+    download, pour,
 };
 use crate::net::Address;
 use crate::wire::{Action, Call, GetRequest, ResourcePath};
@@ -228,6 +229,34 @@ fn a_digest_that_advances_is_waited_for_and_one_that_does_not_is_not() {
             other => panic!("advances: {advances}, {other:?}"),
         }
     }
+}
+
+#[test]
+fn a_page_is_waited_for_while_one_file_after_the_other_is_hashed() {
+    let begun = Instant::now();
+    let address = busy_server(move |_| {
+        // The next one every few milliseconds, none of them far.
+        let file = begun.elapsed().as_millis() / 8;
+        format!(
+            r#"{{"filename":"f","total_size":{},"md5":"","body_size":0,"status":"hashing","done":1}}"#,
+            1_000 + file
+        )
+    });
+    let folder = Folder {
+        address,
+        path: ResourcePath::parse(b"f").unwrap(),
+        recursive: false,
+        digests: true,
+    };
+    let config = ClientConfig {
+        progress_timeout: HASHING_LIMIT,
+        ..config()
+    };
+    // The answer is no page, but it was waited for.
+    let error = Listing::new(folder, &config)
+        .next_page(&mut |_| {})
+        .unwrap_err();
+    assert!(matches!(error, ClientError::Protocol(_)), "{error:?}");
 }
 
 #[test]
