@@ -16,7 +16,7 @@ use crate::client::batch::look::Decision;
 use crate::client::batch::report::Report;
 use crate::client::batch::server::Server;
 use crate::client::wanted::{FolderId, Wanted};
-use crate::client::{ClientConfig, ClientError, Download, Event};
+use crate::client::{ClientConfig, ClientError, Download, Event, ListedFile};
 
 /// The thread that has all jobs, and what it knows.
 pub(super) struct Desk<'d, 'e, 'scope, 'env> {
@@ -233,6 +233,12 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 job.continued = to_ask.question.offset > 0;
                 job.was_fresh |= to_ask.question.fresh;
                 let download = job.download.clone();
+                let is_hashed = |listed: &ListedFile| listed.md5.is_some();
+                if expected >= HASHED_ALONE_BYTES_MIN
+                    && !download.listed.as_ref().is_some_and(is_hashed)
+                {
+                    lane.hashing = Some(id);
+                }
                 let ask = Ask {
                     id,
                     download,
@@ -245,10 +251,11 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
 
     fn open_lane(&mut self, number: usize, now: Instant) {
         let of_server = || self.lanes.iter().filter(|lane| lane.server == number);
-        let (open, is_connecting) = (
-            of_server().count(),
-            of_server().any(|lane| !lane.is_connected),
-        );
+        // Whoever waits for a large digest holds nobody else up.
+        let is_asked = |lane: &&Lane| lane.hashing.is_none();
+        let hashing = of_server().filter(|lane| lane.hashing.is_some()).count();
+        let open = of_server().filter(is_asked).count() + hashing.saturating_sub(HASHING_LANES_MAX);
+        let is_connecting = of_server().any(|lane| !lane.is_connected);
         let has_room = of_server().any(Lane::has_room);
         let server = &self.servers[number];
         if is_connecting || has_room || !server.wants_lane(open, now) {
@@ -379,6 +386,10 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
 const JOBS_MAX: usize = 4_096;
 const TAKEN_TOGETHER: usize = 256;
 const LOOKED_AT_TOGETHER: usize = 32;
+/// Connections more that may wait for a server to hash a large file.
+const HASHING_LANES_MAX: usize = 4;
+/// From here on that takes a while.
+const HASHED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Connections to all servers.
 const ALL_LANES_MAX: usize = 16;
 /// What is expected of a file whose size nobody has told.

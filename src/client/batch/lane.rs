@@ -58,6 +58,8 @@ pub(super) struct Lane {
     pub(super) expected: u64,
     /// So many questions may be without an answer.
     pub(super) window: usize,
+    /// It was asked for a large file whose digest the server has to make first.
+    pub(super) hashing: Option<JobId>,
     /// The last time that it had nothing to do.
     idle_since: Instant,
     asks: Sender<Vec<Ask>>,
@@ -89,6 +91,7 @@ impl Lane {
             asked: VecDeque::new(),
             expected: 0,
             window: WINDOW_AT_FIRST,
+            hashing: None,
             idle_since: Instant::now(),
             asks,
             unsent: Vec::new(),
@@ -129,6 +132,7 @@ impl Lane {
     pub(super) fn answered(&mut self) -> Option<JobId> {
         let (id, expected) = self.asked.pop_front()?;
         self.expected -= expected;
+        self.hashing = self.hashing.filter(|hashing| *hashing != id);
         self.window = (self.window + 1).min(WINDOW_MAX);
         if self.asked.is_empty() {
             self.idle_since = Instant::now();
@@ -142,6 +146,8 @@ impl Lane {
         if let Some((_, expected)) = self.asked.iter_mut().find(|(asked, _)| *asked == id) {
             self.expected = self.expected - *expected + bytes;
             *expected = bytes;
+            // Its bytes come.
+            self.hashing = self.hashing.filter(|hashing| *hashing != id);
         }
     }
 }
