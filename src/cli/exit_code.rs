@@ -6,7 +6,7 @@
 pub enum ExitCode {
     /// Everything asked for is present and verified.
     Success = 0,
-    /// Unclassified; a command of --exec, or one that the server publishes, did not end with 0.
+    /// Something differs (--check); a command did not end with 0; unclassified.
     Unclassified = 1,
     /// The command line, the configuration or a manifest is wrong.
     Usage = 2,
@@ -57,7 +57,7 @@ impl ExitCode {
         ),
         (
             ExitCode::Unclassified,
-            "Unclassified; a command of --exec, or one that the server publishes, did not end with 0",
+            "Something differs (--check); a command did not end with 0; unclassified",
         ),
         (
             ExitCode::Usage,

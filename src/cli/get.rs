@@ -53,6 +53,10 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             signals::end_on_signals(true);
             return list::list(&order);
         }
+        Ok(Meaning::Check(order)) => {
+            signals::end_on_signals(true);
+            return receipts::check(&order);
+        }
         Err(no_order) => return no_order.show(),
     };
     signals::end_on_signals(order.manner.quiet);

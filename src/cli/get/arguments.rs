@@ -21,7 +21,7 @@ use crate::wire::Md5Digest;
 pub(super) struct Typed {
     // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
-        required = true,
+        required_unless_present_all = ["check", "receipts"],
         value_name = "SOURCE",
         help = "HOST:PATH, HOST:PORT/PATH, [V6]:PORT/PATH, ft://HOST[:PORT]/PATH or unix:/SOCKET:PATH; \
                 @NAME as PATH runs the command that the server publishes as NAME"
@@ -72,6 +72,10 @@ pub(super) struct Typed {
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "exec", "spool"], help_heading = WHAT)]
     pub(super) dry_run: bool,
+    /// Compare only, and transfer nothing: with --receipts and without SOURCE, whether the files
+    /// here are still those of the receipts. Exit code 0, or 1 if something differs
+    #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "dry_run", "exec", "spool"], help_heading = WHAT)]
+    pub(super) check: bool,
     /// Fetch what a list names, below the folder that SOURCE is: a name a line as --list writes
     /// it, JSON Lines as --list=json does, or lines of md5sum, whose md5 must match; - is
     /// standard input

@@ -4,6 +4,7 @@
 //! others must be alike: a damaged line of a list of checksums is never taken for a name.
 
 mod line;
+mod lines;
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -11,7 +12,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, stdin};
 use std::os::fd::AsFd;
 
-use self::line::{Format, LineError};
+use self::line::Format;
+pub(super) use self::line::LineError;
+pub(super) use self::lines::Lines;
+use self::lines::{LINE_BYTES_MAX, NumberedLine};
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// What one line of a list names.
@@ -53,21 +57,12 @@ pub(super) enum InputError {
 /// A list that is being read: an iterator over what its lines name. It holds one line, or before
 /// it knows the format at most [`HELD_LINES_MAX`].
 pub(super) struct Input<R> {
-    reader: R,
+    lines: Lines<R>,
     folder: ResourcePath,
-    separator: u8,
     /// Not known before a line tells.
     format: Option<Format>,
-    /// Of the last line that was read.
-    number: u64,
     /// Lines that were read to find out the format.
     held: VecDeque<Result<NumberedLine, InputError>>,
-    is_over: bool,
-}
-
-struct NumberedLine {
-    number: u64,
-    bytes: Vec<u8>,
 }
 
 impl Input<Box<dyn BufRead + Send>> {
@@ -97,19 +92,16 @@ impl<R: BufRead> Input<R> {
     /// like, that end with a NUL; otherwise lines, whose first one tells the format.
     pub(super) fn new(reader: R, folder: ResourcePath, ends_with_nul: bool) -> Input<R> {
         Input {
-            reader,
+            lines: Lines::new(reader, if ends_with_nul { 0 } else { b'\n' }),
             folder,
-            separator: if ends_with_nul { 0 } else { b'\n' },
             format: ends_with_nul.then_some(Format::Exact),
-            number: 0,
             held: VecDeque::new(),
-            is_over: false,
         }
     }
 
     fn next_line(&mut self) -> Option<Result<NumberedLine, InputError>> {
         while self.format.is_none() {
-            let line = self.read_line();
+            let line = self.lines.next();
             let may_wait = self.held.len() < HELD_LINES_MAX;
             self.format = match &line {
                 // A comment of a list of checksums, or a name: what follows tells.
@@ -120,81 +112,7 @@ impl<R: BufRead> Input<R> {
             };
             self.held.extend(line);
         }
-        self.held.pop_front().or_else(|| self.read_line())
-    }
-
-    /// The next line that is not empty, without its end.
-    fn read_line(&mut self) -> Option<Result<NumberedLine, InputError>> {
-        while !self.is_over {
-            let (number, is_text) = (self.number + 1, self.separator == b'\n');
-            let mut bytes = match self.read_to_separator() {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => break,
-                Err(error) => {
-                    self.is_over = !matches!(error, InputError::Line { .. });
-                    return Some(Err(error));
-                }
-            };
-            if is_text && number == 1 {
-                if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-                    self.is_over = true;
-                    return Some(Err(InputError::Utf16));
-                }
-                if bytes.contains(&0) {
-                    self.is_over = true;
-                    return Some(Err(InputError::Nul));
-                }
-                if bytes.starts_with(BYTE_ORDER_MARK) {
-                    bytes.drain(..BYTE_ORDER_MARK.len());
-                }
-            }
-            if is_text && bytes.ends_with(b"\r") {
-                bytes.pop();
-            }
-            if !bytes.is_empty() {
-                return Some(Ok(NumberedLine { number, bytes }));
-            }
-        }
-        self.is_over = true;
-        None
-    }
-
-    /// The bytes up to the next separator or the end; `None` if there are none. Of a line that
-    /// is too long nothing is kept.
-    fn read_to_separator(&mut self) -> Result<Option<Vec<u8>>, InputError> {
-        let (mut line, mut length, mut has_begun) = (Vec::new(), 0_usize, false);
-        loop {
-            let available = match self.reader.fill_buf() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read.map_err(InputError::Read)?,
-            };
-            if available.is_empty() {
-                break;
-            }
-            has_begun = true;
-            let end = available.iter().position(|&byte| byte == self.separator);
-            let piece = &available[..end.unwrap_or(available.len())];
-            length = length.saturating_add(piece.len());
-            if length <= LINE_BYTES_MAX {
-                line.extend_from_slice(piece);
-            }
-            let consumed = end.map_or(piece.len(), |end| end + 1);
-            self.reader.consume(consumed);
-            if end.is_some() {
-                break;
-            }
-        }
-        if !has_begun {
-            return Ok(None);
-        }
-        self.number += 1;
-        if length > LINE_BYTES_MAX {
-            return Err(InputError::Line {
-                number: self.number,
-                problem: LineError::TooLong,
-            });
-        }
-        Ok(Some(line))
+        self.held.pop_front().or_else(|| self.lines.next())
     }
 }
 
@@ -221,12 +139,9 @@ impl<R: BufRead> Iterator for Input<R> {
     }
 }
 
-/// The longest line. A path of 4,096 bytes has six times that in JSON at most.
-const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Lines that may begin with `#` before one tells the format.
 const HELD_LINES_MAX: usize = 100;
 const BUFFER_BYTES: usize = 64 * 1024;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
 mod tests;

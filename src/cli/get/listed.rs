@@ -36,9 +36,16 @@ pub(super) struct List {
 /// Why a line of a list, or what is left of it, names nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("{list}:{error}")]
-struct ListError {
-    list: String,
-    error: InputError,
+pub(super) struct ListError {
+    /// What the list is called, safe to show.
+    pub(super) list: String,
+    pub(super) error: InputError,
+}
+
+impl From<ListError> for ClientError {
+    fn from(error: ListError) -> ClientError {
+        ClientError::BadEntry(Arc::new(error))
+    }
 }
 
 /// Opens a list, `-` for standard input. Its files go below the folder that was typed, in the
@@ -78,7 +85,10 @@ impl Iterator for List {
         loop {
             let entry = match self.lines.next()? {
                 // A folder is made when a file goes into it.
-                Ok(Wanted { kind, .. }) if kind == ObjectKind::Directory => continue,
+                Ok(Wanted {
+                    kind: ObjectKind::Directory,
+                    ..
+                }) => continue,
                 Ok(wanted) => self.entry(wanted),
                 Err(error) => self.failed(ResourcePath::root(), self.bad_line(error)),
             };
@@ -127,7 +137,7 @@ impl List {
 
     fn bad_line(&self, error: InputError) -> ClientError {
         let list = self.name.clone();
-        ClientError::BadEntry(Arc::new(ListError { list, error }))
+        ListError { list, error }.into()
     }
 }
 

@@ -13,6 +13,7 @@ use super::help;
 use super::listed;
 use super::no_order::NoOrder;
 use super::output::{is_standard_output, split_output};
+use super::receipts::CheckOrder;
 use super::source::{is_url, read_source};
 use super::wish::Wish;
 use crate::cli::settings::{self, Places, Settings};
@@ -29,6 +30,8 @@ pub(super) enum Meaning {
     /// Only say what would be done.
     Preview(Order),
     List(ListOrder),
+    /// Compare files with their receipts.
+    Check(CheckOrder),
     Manual,
     Completions(Shell),
 }
@@ -110,6 +113,21 @@ impl Typed {
             let filter = self.rules.read()?;
             let order = self.list_order(style, filter);
             return Ok(Meaning::List(order.map_err(NoOrder::Meaningless)?));
+        }
+        if self.check {
+            return match self.receipts {
+                Some(receipts) if self.sources.is_empty() => Ok(Meaning::Check(CheckOrder {
+                    receipts,
+                    jobs: self.jobs,
+                    json: self.json,
+                    is_coloured: self.color.applies(),
+                    verbose: self.verbose,
+                })),
+                _ => {
+                    let sentence = "--check goes with --receipts FILE, and without SOURCE";
+                    Err(NoOrder::Meaningless(sentence.to_owned()))
+                }
+            };
         }
         let destination = match &self.input_file {
             Some(list) => listed::read(list, &self)?,

@@ -1,5 +1,8 @@
 //! `--receipts`: one line of JSON for each verified file, appended when it is in place. The lines
-//! are a list that `-i` reads, too.
+//! are a list that `-i` reads, too, and `--check` proves that the files are still the same.
+
+mod check;
+mod line;
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -11,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+pub(super) use self::check::{CheckOrder, check};
 use super::wording::filename_b64;
 use crate::net::Address;
 use crate::wire::{Md5Digest, ResourcePath, Timestamp};

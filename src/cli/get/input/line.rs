@@ -56,6 +56,9 @@ pub(in crate::cli::get) enum LineError {
     /// From the root of a file system.
     #[error("name begins with /, write it as it is below the served folder")]
     Absolute,
+    /// Read as a receipt.
+    #[error("line is not a receipt: {0}")]
+    NotReceipt(String),
     /// No path on a server.
     #[error("{0}")]
     BadName(#[from] PathError),

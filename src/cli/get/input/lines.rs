@@ -1,0 +1,116 @@
+//! The lines of a list or of receipts, each of bounded length.
+
+use std::io::{self, BufRead};
+
+use super::InputError;
+use super::line::LineError;
+
+/// An iterator over the lines that are not empty, without their ends. It holds one.
+pub(in crate::cli::get) struct Lines<R> {
+    reader: R,
+    separator: u8,
+    /// Of the last line that was read.
+    number: u64,
+    is_over: bool,
+}
+
+/// One line.
+pub(in crate::cli::get) struct NumberedLine {
+    /// Counted from 1.
+    pub(in crate::cli::get) number: u64,
+    pub(in crate::cli::get) bytes: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Lines that end with this byte: a line feed, which may have a carriage return before it,
+    /// or a NUL.
+    pub(in crate::cli::get) fn new(reader: R, separator: u8) -> Lines<R> {
+        Lines {
+            reader,
+            separator,
+            number: 0,
+            is_over: false,
+        }
+    }
+
+    /// The bytes up to the next separator or the end; `None` if there are none. Of a line that
+    /// is too long nothing is kept.
+    fn read_to_separator(&mut self) -> Result<Option<Vec<u8>>, InputError> {
+        let (mut line, mut length, mut has_begun) = (Vec::new(), 0_usize, false);
+        loop {
+            let available = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(InputError::Read)?,
+            };
+            if available.is_empty() {
+                break;
+            }
+            has_begun = true;
+            let end = available.iter().position(|&byte| byte == self.separator);
+            let piece = &available[..end.unwrap_or(available.len())];
+            length = length.saturating_add(piece.len());
+            if length <= LINE_BYTES_MAX {
+                line.extend_from_slice(piece);
+            }
+            let consumed = end.map_or(piece.len(), |end| end + 1);
+            self.reader.consume(consumed);
+            if end.is_some() {
+                break;
+            }
+        }
+        if !has_begun {
+            return Ok(None);
+        }
+        self.number += 1;
+        if length > LINE_BYTES_MAX {
+            return Err(InputError::Line {
+                number: self.number,
+                problem: LineError::TooLong,
+            });
+        }
+        Ok(Some(line))
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<NumberedLine, InputError>;
+
+    fn next(&mut self) -> Option<Result<NumberedLine, InputError>> {
+        while !self.is_over {
+            let (number, is_text) = (self.number + 1, self.separator == b'\n');
+            let mut bytes = match self.read_to_separator() {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(error) => {
+                    self.is_over = !matches!(error, InputError::Line { .. });
+                    return Some(Err(error));
+                }
+            };
+            if is_text && number == 1 {
+                if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+                    self.is_over = true;
+                    return Some(Err(InputError::Utf16));
+                }
+                if bytes.contains(&0) {
+                    self.is_over = true;
+                    return Some(Err(InputError::Nul));
+                }
+                if bytes.starts_with(BYTE_ORDER_MARK) {
+                    bytes.drain(..BYTE_ORDER_MARK.len());
+                }
+            }
+            if is_text && bytes.ends_with(b"\r") {
+                bytes.pop();
+            }
+            if !bytes.is_empty() {
+                return Some(Ok(NumberedLine { number, bytes }));
+            }
+        }
+        self.is_over = true;
+        None
+    }
+}
+
+/// The longest line. A path of 4,096 bytes has six times that in JSON at most.
+pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -1,0 +1,107 @@
+//! A receipt that is read back.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+
+use crate::cli::get::input::LineError;
+use crate::cli::visible;
+use crate::wire::Md5Digest;
+
+/// What a receipt says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Its path on the server.
+    pub(super) filename: Vec<u8>,
+    /// The file here.
+    pub(super) file: PathBuf,
+    pub(super) total_size: u64,
+    pub(super) md5: Md5Digest,
+}
+
+impl Received {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// [`LineError::NotReceipt`].
+    pub(super) fn parse(line: &[u8]) -> Result<Received, LineError> {
+        let bad = |reason: String| LineError::NotReceipt(visible(reason.as_bytes()).into_owned());
+        if !line.starts_with(b"{") {
+            return Err(bad("it is no JSON object".to_owned()));
+        }
+        let object: Object = serde_json::from_slice(line).map_err(|error| {
+            // Its lines are none of ours: they count from 1 in each of them.
+            bad(error.to_string().replace(" at line 1 column", " at column"))
+        })?;
+        let bytes = |text: String, base64: Option<String>| match base64 {
+            None => Ok(text.into_bytes()),
+            Some(base64) => BASE64_STANDARD
+                .decode(base64)
+                .map_err(|_| bad("a name is not padded base64".to_owned())),
+        };
+        let file = bytes(object.file, object.file_b64)?;
+        Ok(Received {
+            filename: bytes(object.filename, object.filename_b64)?,
+            file: OsString::from_vec(file).into(),
+            total_size: object.total_size,
+            md5: Md5Digest::parse(&object.md5)
+                .ok_or_else(|| bad("its md5 is not 32 hex digits".to_owned()))?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Object {
+    filename: String,
+    filename_b64: Option<String>,
+    total_size: u64,
+    md5: String,
+    file: String,
+    file_b64: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_read_as_it_was_written_and_nothing_else_is() {
+        let line = br#"{"filename":"a","total_size":5,"md5":"07070707070707070707070707070707","file":"?","file_b64":"L3gv/w==","server":"h:1"}"#;
+        let received = Received {
+            filename: b"a".to_vec(),
+            file: OsString::from_vec(b"/x/\xff".to_vec()).into(),
+            total_size: 5,
+            md5: Md5Digest::from_bytes([7; 16]),
+        };
+        assert_eq!(Received::parse(line), Ok(received));
+        for (line, words) in [
+            (&b"hello"[..], "no JSON object"),
+            (b"[]", "no JSON object"),
+            (&line[..60], "at column"),
+            (br#"{"filename":"a","total_size":5,"md5":"07"}"#, "`file`"),
+            (
+                br#"{"filename":"a","file":"/a","total_size":5,"md5":"07"}"#,
+                "32 hex digits",
+            ),
+            (
+                br#"{"filename":"a","file":"/a","total_size":-5,"md5":""}"#,
+                "`-5`",
+            ),
+            (
+                br#"{"filename":"a","file":"/a","file_b64":"!","total_size":5,"md5":""}"#,
+                "base64",
+            ),
+        ] {
+            let sentence = Received::parse(line).unwrap_err().to_string();
+            assert!(
+                sentence.starts_with("line is not a receipt: "),
+                "{sentence}"
+            );
+            assert!(sentence.contains(words), "{sentence}");
+        }
+    }
+}
