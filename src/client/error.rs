@@ -21,6 +21,9 @@ pub enum ClientError {
     /// The server said no.
     #[error(transparent)]
     Refused(#[from] ServerRefusal),
+    /// The server listed a file of this name, and has none any more.
+    #[error("gone since it was listed")]
+    Gone(#[source] ServerRefusal),
 
     // Whoever wrote the server.
     /// The answer is not what the protocol allows.
@@ -153,6 +156,21 @@ pub struct ServerRefusal {
     pub message: String,
     /// When to try again.
     pub retry_after: Option<Duration>,
+}
+
+impl ServerRefusal {
+    /// There is no file of that name, whatever else there is.
+    pub(super) fn is_no_file(&self) -> bool {
+        matches!(
+            self.code,
+            Some(
+                ErrorCode::NotFound
+                    | ErrorCode::IsDirectory
+                    | ErrorCode::NotADirectory
+                    | ErrorCode::NotAFile
+            )
+        )
+    }
 }
 
 /// How an answer breaks the protocol.

@@ -63,6 +63,11 @@ pub enum Event<'a> {
         /// What it is.
         kind: ObjectKind,
     },
+    /// A tree has entries that its server does not show: what is here is not the whole.
+    Hidden {
+        /// How many, of the folders that were listed.
+        entries: u64,
+    },
     /// One download has failed for good.
     Failed {
         /// Which download.

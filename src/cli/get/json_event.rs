@@ -64,6 +64,7 @@ pub(super) struct Summary {
     pub(super) failed: u64,
     pub(super) passed_over: u64,
     pub(super) bytes: u64,
+    pub(super) hidden: u64,
     pub(super) secs: f64,
     pub(super) code: u8,
 }

@@ -71,6 +71,7 @@ impl<'a> Reporter<'a> {
                 failed: 0,
                 passed_over: 0,
                 bytes: 0,
+                hidden: 0,
                 secs: 0.0,
                 code: 0,
             },
@@ -129,6 +130,9 @@ impl<'a> Reporter<'a> {
             } => self.tell_done(item, download, downloaded),
             Event::Failed { item, error } => self.tell_failed(item, error),
             Event::PassedOver { item, kind } => self.tell_passed_over(item, kind),
+            Event::Hidden { entries } => {
+                self.summary.hidden = self.summary.hidden.saturating_add(entries);
+            }
             Event::Retrying {
                 error,
                 pause,
@@ -163,6 +167,9 @@ impl<'a> Reporter<'a> {
         }
         if let Some(sentence) = self.bad_lines.others() {
             self.line(&sentence);
+        }
+        if self.summary.hidden > 0 && !self.manner.quiet {
+            self.line(&wording::hidden(self.summary.hidden));
         }
         let code = self.failures.code();
         let summary = Summary {
