@@ -36,8 +36,8 @@ pub enum ExitCode {
     TimedOut = 14,
     /// A batch of which some failed, for different reasons.
     SomeFailed = 23,
-    /// A batch of which nothing failed but files that were listed and then gone.
-    SourcesGone = 24,
+    /// --max-delete was reached, and there was more to delete.
+    DeleteLimit = 25,
     /// `ftserve PATH -- COMMAND`: the command cannot be run.
     CommandNotRun = 126,
     /// `ftserve PATH -- COMMAND`: there is no such command.
@@ -91,8 +91,8 @@ impl ExitCode {
             "A batch of which some failed, for different reasons",
         ),
         (
-            ExitCode::SourcesGone,
-            "A batch of which nothing failed but files that were listed and then gone",
+            ExitCode::DeleteLimit,
+            "--max-delete was reached, and there was more to delete",
         ),
         (
             ExitCode::CommandNotRun,

@@ -11,6 +11,7 @@ mod json_event;
 mod list;
 mod listed;
 mod meaning;
+mod mirror;
 mod no_order;
 mod output;
 mod preview;
@@ -62,6 +63,7 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     signals::end_on_signals(order.manner.quiet);
     let Order {
         destination,
+        deleted_max,
         config,
         manner,
     } = order;
@@ -75,12 +77,16 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut reporter = Reporter::new(&destination, &manner, receipts);
     match destination {
         Destination::Files(wishes) => {
+            let trees = deleted_max.map(|_| mirror::trees(&wishes));
             let (batch, sources) = wish::batch(wishes);
             batch.run(&config, &mut |event| reporter.take(event));
             sources
                 .iter()
                 .filter(|source| source.is_nothing())
                 .for_each(|source| reporter.tell_nothing(&source.source));
+            if let (Some(trees), Some(deleted_max)) = (trees, deleted_max) {
+                reporter.delete(&trees, deleted_max, &config);
+            }
         }
         Destination::StandardOutput(pour) => {
             let on_event = &mut |event: Event<'_>| reporter.take(event);

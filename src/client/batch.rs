@@ -12,7 +12,6 @@ mod intake;
 pub(super) mod jobs;
 pub(super) mod lane;
 pub(super) mod look;
-mod names;
 pub(super) mod placing;
 pub(super) mod report;
 mod server;
@@ -28,7 +27,6 @@ use crate::client::batch::desk::Desk;
 use crate::client::batch::hands::Hand;
 use crate::client::batch::lane::LaneWork;
 use crate::client::batch::look::Destinations;
-use crate::client::batch::names::Names;
 use crate::client::batch::report::Reports;
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
@@ -99,14 +97,17 @@ impl<'a> Batch<'a> {
     /// with the same place the later one fails.
     pub fn run(self, config: &ClientConfig, on_event: &mut dyn FnMut(Event<'_>)) -> Summary {
         let mut summary = Summary::default();
-        let names = match &self.sources[..] {
-            [Source::Tree(_)] => None,
-            _ => Some(Names::default()),
-        };
-        run(self.wanted(config), names, config, &mut |event| {
-            summary.count(&event);
-            on_event(event);
-        });
+        // Out of one listing nothing comes twice.
+        let names_may_repeat = !matches!(&self.sources[..], [Source::Tree(_)]);
+        run(
+            self.wanted(config),
+            names_may_repeat,
+            config,
+            &mut |event| {
+                summary.count(&event);
+                on_event(event);
+            },
+        );
         summary
     }
 
@@ -177,10 +178,10 @@ pub fn download(
 }
 
 /// Downloads what `wanted` yields, which is asked for more as there is room for it.
-/// `names`: those that are taken, if any may be wanted twice.
+/// `names_may_repeat`: it does not come out of one listing.
 fn run(
     wanted: impl Iterator<Item = Wanted> + Send,
-    names: Option<Names>,
+    names_may_repeat: bool,
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
 ) {
@@ -233,7 +234,7 @@ fn run(
             memory: Budget::new(BODIES_BYTES_MAX),
             open_files,
         };
-        let mut desk = Desk::new(config, on_event, scope, work, looks_in, names);
+        let mut desk = Desk::new(config, on_event, scope, work, looks_in, names_may_repeat);
         if let Err(error) = started {
             desk.give_up(ClientError::Internal(error.into()));
         }

@@ -49,7 +49,7 @@
 //!     recursive: true,
 //!     folder: folder.to_owned(),
 //!     name: None,
-//!     select: Box::new(|_path, _kind| true),
+//!     select: Arc::new(|_path, _kind| true),
 //! };
 //! let summary = Batch::new().tree(tree).run(&ClientConfig::default(), &mut |event| {
 //!     if let Event::Done { item, downloaded, .. } = event {
@@ -63,13 +63,16 @@
 //! # }
 //! ```
 
+mod asking;
 mod batch;
+mod beside;
 mod config;
 mod connect;
 mod error;
 mod event;
 mod follow;
 mod listing;
+mod mirror;
 mod pour;
 mod preview;
 mod question;
@@ -88,6 +91,7 @@ pub use config::{
 pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, SessionError};
 pub use event::{Action, Downloaded, Event, Item, PROGRESS_INTERVAL};
 pub use listing::{Folder, Listing, Page};
+pub use mirror::{DeleteLimit, Deleted, delete_extras};
 pub use pour::{Pour, pour};
 pub use preview::{Prospect, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};

@@ -44,7 +44,6 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
             Verdict::MayPass(None)
         }
         ClientError::DigestMismatch { .. }
-        | ClientError::Gone(_)
         | ClientError::Protocol(_)
         | ClientError::OtherContent { .. }
         | ClientError::Stage(_)
@@ -54,7 +53,8 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         | ClientError::LocalName(_)
         | ClientError::BadEntry(_)
         | ClientError::Internal(_)
-        | ClientError::OutOfTime => Verdict::Final,
+        | ClientError::OutOfTime
+        | ClientError::Unlisted(_) => Verdict::Final,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::client::question::refusal;
 use crate::client::wanted::{FolderId, Wanted};
@@ -12,6 +13,7 @@ use crate::store::{FileName, leads_inside};
 use crate::wire::{ListEntry, ObjectKind, ResourcePath};
 
 /// A tree to download: all that is listed in a folder of a server, folders and links too.
+#[derive(Clone)]
 pub struct Tree {
     /// The server.
     pub address: Address,
@@ -31,7 +33,33 @@ pub struct Tree {
 
 /// Decides about an entry, by its path below the listed folder (empty if that is a file, and
 /// is meant itself).
-pub type Select = Box<dyn Fn(&[u8], ObjectKind) -> bool + Send>;
+pub type Select = Arc<dyn Fn(&[u8], ObjectKind) -> bool + Send + Sync>;
+
+impl Tree {
+    /// A path of the server below the listed folder.
+    pub(super) fn below<'p>(&self, path: &'p ResourcePath) -> &'p [u8] {
+        let root = self.path.as_bytes();
+        let below = path.as_bytes().strip_prefix(root).unwrap_or_default();
+        below.strip_prefix(b"/").unwrap_or(below)
+    }
+
+    /// Where an entry goes, below the folder that the tree goes below.
+    ///
+    /// # Errors
+    /// [`ClientError::LocalName`]: the path would be too long.
+    pub(super) fn place(&self, path: &ResourcePath) -> Result<ResourcePath, ClientError> {
+        let below = self.below(path);
+        let top = self.name.as_ref().map(FileName::as_bytes);
+        // What is listed as itself is a file, and keeps its name.
+        let place = match (top, below) {
+            (Some(top), b"") => top.to_vec(),
+            (Some(top), below) => [top, b"/", below].concat(),
+            (None, b"") => path.file_name().unwrap_or_default().to_vec(),
+            (None, below) => below.to_vec(),
+        };
+        ResourcePath::parse(&place).map_err(|error| local_name(&error))
+    }
+}
 
 /// What is wanted of a tree, in the order of the listing.
 pub(super) struct TreeSource<'c> {
@@ -43,9 +71,6 @@ pub(super) struct TreeSource<'c> {
     above: Vec<Above>,
     out: VecDeque<Wanted>,
     next_id: FolderId,
-    /// How many entries the server has come upon and does not show.
-    hidden: u64,
-    is_begun: bool,
     is_over: bool,
 }
 
@@ -72,36 +97,20 @@ impl<'c> TreeSource<'c> {
             above: Vec::new(),
             out: VecDeque::new(),
             next_id: first_id,
-            hidden: 0,
-            is_begun: false,
             is_over: false,
         }
     }
 
     /// Takes the next entry, or what follows from there being no more.
     fn step(&mut self) {
-        let is_begun = std::mem::replace(&mut self.is_begun, true);
-        if !is_begun && self.tree.name.is_some() {
-            // It is made with what it has at the server, be it empty.
-            match self.listing.itself(&mut |_| {}) {
-                Ok(entry) if entry.kind == ObjectKind::Directory => {
-                    self.above.push(Above { entry, id: None });
-                    self.enter_all();
-                }
-                // Listed as itself.
-                Ok(_) => {}
-                Err(error) => self.break_off(error),
-            }
-            return;
-        }
         let Some(entry) = self.entries.pop_front() else {
             match self.listing.next_page(&mut |_| {}) {
-                Ok(Some(page)) => {
-                    self.hidden = self.hidden.saturating_add(page.hidden);
-                    self.entries = page.entries.into();
-                }
+                Ok(Some(page)) => self.entries = page.entries.into(),
                 Ok(None) => self.end(),
-                Err(error) => self.break_off(error),
+                Err(error) => {
+                    self.fail(self.tree.path.clone(), error);
+                    self.end();
+                }
             }
             return;
         };
@@ -110,7 +119,7 @@ impl<'c> TreeSource<'c> {
         {
             self.leave();
         }
-        let below = self.below(&entry.path).to_vec();
+        let below = self.tree.below(&entry.path).to_vec();
         let is_selected = (self.tree.select)(&below, entry.kind);
         match entry.kind {
             _ if entry.error.is_some() && is_selected => self.take(entry),
@@ -125,15 +134,7 @@ impl<'c> TreeSource<'c> {
         }
     }
 
-    fn break_off(&mut self, error: ClientError) {
-        self.fail(self.tree.path.clone(), error);
-        self.end();
-    }
-
     fn end(&mut self) {
-        if self.hidden > 0 {
-            self.out.push_back(Wanted::Hidden(self.hidden));
-        }
         while !self.above.is_empty() {
             self.leave();
         }
@@ -218,25 +219,9 @@ impl<'c> TreeSource<'c> {
         });
     }
 
-    /// The path below the listed folder.
-    fn below<'p>(&self, path: &'p ResourcePath) -> &'p [u8] {
-        let root = self.tree.path.as_bytes();
-        let below = path.as_bytes().strip_prefix(root).unwrap_or_default();
-        below.strip_prefix(b"/").unwrap_or(below)
-    }
-
     /// Where an entry goes.
     fn place(&self, path: &ResourcePath) -> Result<Download, ClientError> {
-        let below = self.below(path);
-        let top = self.tree.name.as_ref().map(FileName::as_bytes);
-        // What is listed as itself is a file, and keeps its name.
-        let whole = match (top, below) {
-            (Some(top), b"") => top.to_vec(),
-            (Some(top), below) => [top, b"/", below].concat(),
-            (None, b"") => path.file_name().unwrap_or_default().to_vec(),
-            (None, below) => below.to_vec(),
-        };
-        let whole = ResourcePath::parse(&whole).map_err(|error| local_name(&error))?;
+        let whole = self.tree.place(path)?;
         let name = whole.file_name().unwrap_or_default();
         let name = FileName::parse(name).map_err(|error| local_name(&error))?;
         let (address, folder) = (self.tree.address.clone(), self.tree.folder.clone());

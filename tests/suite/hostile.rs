@@ -2,7 +2,7 @@
 //! client: the documented exit code in time, one clear line, and nothing under a name that
 //! was not verified (I1, I3, I5, I6, I8).
 
-mod answers;
+pub(crate) mod answers;
 mod bodies;
 mod destinations;
 mod errors;
@@ -13,6 +13,6 @@ mod json;
 mod listings;
 mod names;
 mod resume;
-mod server;
+pub(crate) mod server;
 mod several;
 mod visit;

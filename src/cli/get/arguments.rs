@@ -69,6 +69,14 @@ pub(super) struct Typed {
     pub(super) recursive: bool,
     #[command(flatten, next_help_heading = WHAT)]
     pub(super) rules: TypedRules,
+    /// Delete what is here and not in the folder that is fetched, after everything is fetched.
+    /// Only where all was listed, and only what the server says it does not have; what is
+    /// excluded stays
+    #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "input_file", "output"], help_heading = WHAT)]
+    pub(super) delete: bool,
+    /// With --delete: stop after so many files, links and folders, and end with 25
+    #[arg(long, value_name = "N", help_heading = WHAT)]
+    pub(super) max_delete: Option<u64>,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "exec", "spool"], help_heading = WHAT)]
     pub(super) dry_run: bool,

@@ -22,11 +22,10 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
             SessionError::Broken { .. } => (ExitCode::Network, "broken"),
             SessionError::TimedOut { .. } => (ExitCode::TimedOut, "timeout"),
         },
-        ClientError::Refused(refusal) => match refusal.code {
+        ClientError::Refused(refusal) | ClientError::Unlisted(refusal) => match refusal.code {
             Some(code) => (refused(code), code.as_str()),
             None => (ExitCode::Unclassified, "unknown_code"),
         },
-        ClientError::Gone(_) => (ExitCode::SourcesGone, "gone"),
         ClientError::Protocol(_) => (ExitCode::Protocol, "protocol"),
         ClientError::DigestMismatch { .. } => (ExitCode::VerificationFailed, "digest_mismatch"),
         ClientError::OtherContent { .. } => (ExitCode::VerificationFailed, "other_content"),
@@ -101,7 +100,6 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::Connect(ConnectError::Name { .. })
         | ClientError::Session(_)
         | ClientError::Refused(_)
-        | ClientError::Gone(_)
         | ClientError::Protocol(_)
         | ClientError::DigestMismatch { .. }
         | ClientError::OtherContent { .. }
@@ -111,7 +109,8 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         | ClientError::LocalName(_)
         | ClientError::BadEntry(_)
         | ClientError::Internal(_)
-        | ClientError::OutOfTime => None,
+        | ClientError::OutOfTime
+        | ClientError::Unlisted(_) => None,
     }
 }
 

@@ -58,6 +58,12 @@ impl Typed {
         if unfit("recursive", is_poured || names_one) {
             self.recursive = false;
         }
+        if unfit("delete", is_poured || names_one || lists || !self.recursive) {
+            self.delete = false;
+        }
+        if unfit("max-delete", !self.delete) {
+            self.max_delete = None;
+        }
         self.rules
             .forget(|option| unfit(option, is_poured || names_one || !selects));
     }

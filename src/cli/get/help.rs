@@ -14,6 +14,7 @@ Examples:
   ftget -d downloads host:a.iso host:b.iso      several, over one connection
   ftget --list -r host:photos                   what is there; --list=long, =json, =md5sum
   ftget -i MD5SUMS -d data host:data            what a list names, and only with these md5s
+  ftget -r --delete -d mirror host:data/        a mirror: what the server lacks is deleted
   ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
   ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
 
@@ -42,6 +43,10 @@ pub(in crate::cli) const MANUAL: Manual = Manual {
         (
             "ftget -i MD5SUMS -d data host:data",
             "Download what a list names, each file only with the md5 it has there.",
+        ),
+        (
+            "ftget -r --delete --max-delete 100 -d mirror host:data/",
+            "Make a folder a mirror of one of the server; of what the server does not have at most 100 things are deleted.",
         ),
         (
             "ftget -o - host:data.tar | tar x",

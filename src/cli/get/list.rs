@@ -98,7 +98,14 @@ impl<W: Write> Lister<'_, W> {
             self.failures.add(ExitCode::NotFound);
         }
         if hidden > 0 && !self.quiet {
-            tell(&wording::line(&wording::hidden(hidden), false));
+            let entries = if hidden == 1 {
+                "entry is"
+            } else {
+                "entries are"
+            };
+            tell(&format!(
+                "ftget: {hidden} hidden {entries} not shown by the server"
+            ));
         }
         Ok(())
     }

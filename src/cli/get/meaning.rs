@@ -50,6 +50,8 @@ pub(super) struct ListOrder {
 /// What the command line means.
 pub(super) struct Order {
     pub(super) destination: Destination,
+    /// What the servers do not have is deleted, as many things at most.
+    pub(super) deleted_max: Option<u64>,
     pub(super) config: ClientConfig,
     pub(super) manner: Manner,
 }
@@ -146,9 +148,13 @@ impl Typed {
             let sentence = "--receipts is for files, not for standard output";
             return Err(NoOrder::Meaningless(sentence.to_owned()));
         }
+        let deleted_max = self
+            .deletion(&destination, elsewhere)
+            .map_err(NoOrder::Meaningless)?;
         let config = self.config();
         let order = Order {
             destination,
+            deleted_max,
             config,
             manner: Manner {
                 json: self.json,

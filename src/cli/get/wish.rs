@@ -37,6 +37,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// It was typed with a pattern.
+    pub(super) fn has_pattern(&self) -> bool {
+        self.is_expected
+    }
+
     /// It has a pattern that nothing matched.
     pub(super) fn is_nothing(&self) -> bool {
         self.is_expected && !self.is_found.load(Ordering::SeqCst)
@@ -156,7 +161,7 @@ impl Typed {
             path,
             recursive: is_deep,
             folder: folder.to_owned(),
-            select: Box::new(move |path, kind| {
+            select: Arc::new(move |path, kind| {
                 let is_folder = kind == ObjectKind::Directory;
                 let is_meant = (is_recursive || !is_folder)
                     && selection.admits(path, is_folder)

@@ -170,13 +170,10 @@ impl Desk<'_, '_, '_, '_> {
                     });
                 }
             }
-            Err(error) => {
-                (self.on_event)(Event::Failed {
-                    item: job.item(),
-                    error: &job.download.explain(error),
-                });
-                self.forget_unmade(&job.task, job.holds);
-            }
+            Err(error) => (self.on_event)(Event::Failed {
+                item: job.item(),
+                error: &error,
+            }),
         }
         self.release(job.holds);
     }

@@ -1,0 +1,112 @@
+//! `ftget --delete`: which trees become mirrors, and what deleting is held to.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::arguments::Typed;
+use super::meaning::Destination;
+use super::wish::Wish;
+use crate::cli::settings::Places;
+use crate::client::{ClientConfig, DeleteLimit, Deleted, Event, Tree, delete_extras};
+
+impl Typed {
+    /// How many things may be deleted; `None` without `--delete`.
+    pub(super) fn deletion(
+        &self,
+        destination: &Destination,
+        elsewhere: &Places,
+    ) -> Result<Option<u64>, String> {
+        let delete = elsewhere.called("delete");
+        let Some(max) = self.delete.then(|| self.max_delete.unwrap_or(u64::MAX)) else {
+            return match self.max_delete {
+                Some(_) => Err(format!(
+                    "{} goes with --delete",
+                    elsewhere.called("max-delete")
+                )),
+                None => Ok(None),
+            };
+        };
+        if !self.recursive {
+            return Err(format!("{delete} goes with --recursive"));
+        }
+        let Destination::Files(wishes) = destination else {
+            return Err(format!("{delete} is for files, not for standard output"));
+        };
+        let mut names = HashSet::new();
+        for wish in wishes {
+            let Wish::Tree(tree, found) = wish else {
+                return Err(format!("{delete} is for folders"));
+            };
+            if found.has_pattern() {
+                return Err(format!("{delete} is for whole folders, not for a pattern"));
+            }
+            if tree.name.is_none() && self.dir.is_none() {
+                return Err(format!(
+                    "{delete} needs --dir, so that it is clear in which folder"
+                ));
+            }
+            // What comes from one would be deleted for the other.
+            if !names.insert(&tree.name) || (tree.name.is_none() && wishes.len() > 1) {
+                return Err(format!(
+                    "{delete} is for sources that do not share a folder"
+                ));
+            }
+        }
+        Ok(Some(max))
+    }
+}
+
+/// The trees of all wishes.
+pub(super) fn trees(wishes: &[Wish]) -> Vec<Tree> {
+    let tree = |wish: &Wish| match wish {
+        Wish::Tree(tree, _) => Some(tree.clone()),
+        Wish::File(_) | Wish::List(_) => None,
+    };
+    wishes.iter().filter_map(tree).collect()
+}
+
+/// Deletes what the servers do not have, or tells what would be deleted, `deleted_max` things in
+/// all. `spent`: of the time for everything.
+pub(super) fn delete(
+    trees: &[Tree],
+    limit: DeleteLimit,
+    config: &ClientConfig,
+    spent: Duration,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Deleted {
+    let config = ClientConfig {
+        whole_timeout: config
+            .whole_timeout
+            .map(|whole| whole.saturating_sub(spent)),
+        ..config.clone()
+    };
+    let mut total = Deleted::default();
+    for tree in trees {
+        let limit = DeleteLimit {
+            deleted_max: limit.deleted_max - total.deleted,
+            ..limit
+        };
+        let one = delete_extras(tree, limit, &config, on_event);
+        total.deleted += one.deleted;
+        total.failed += one.failed;
+        total.kept_hidden += one.kept_hidden;
+        total.reached_limit |= one.reached_limit;
+        if total.reached_limit {
+            break;
+        }
+    }
+    total
+}
+
+/// What is said of how it ended, for people.
+pub(super) fn sentences(deleted: &Deleted) -> impl Iterator<Item = String> + use<> {
+    let reached = deleted.reached_limit.then(|| {
+        let count = deleted.deleted;
+        format!("--max-delete is reached after {count}; what is left to delete stays")
+    });
+    let hidden = (deleted.kept_hidden > 0).then(|| {
+        let count = deleted.kept_hidden;
+        format!("{count} with a dot before the name stay: the server hides such names")
+    });
+    reached.into_iter().chain(hidden)
+}

@@ -1,0 +1,296 @@
+//! A tree of a server beside the one that is here, place by place, in the order of listings.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use crate::client::{ClientConfig, ClientError, Folder, Listing, Tree};
+use crate::store::{
+    self, DestinationTree, FileName, Listed, Object, Occupant, StageError, StagingFolder,
+    StoreError,
+};
+use crate::wire::{ListEntry, ObjectKind, ResourcePath};
+
+/// Two trees under way: an iterator over all places at which something is, there or here. It
+/// holds two pages of the listing, and of the tree here what a walk holds. It ends after the
+/// first error with [`Beside::is_whole`] unset.
+pub(super) struct Beside<'t> {
+    tree: &'t Tree,
+    listing: Listing<'t>,
+    here: Here,
+    /// Of the page at hand.
+    entries: VecDeque<ListEntry<'static>>,
+    there_is_over: bool,
+    /// Of the tree here.
+    next_here: Option<Listed>,
+    /// A folder here that is something else there: what is in it has no counterpart.
+    passed: Option<ResourcePath>,
+    is_over: bool,
+    /// Entries that the server has come upon and does not show.
+    pub(super) hidden: u64,
+}
+
+/// What is at one place. At least one of the two is something.
+pub(super) struct Pair {
+    /// Below the folder that the tree goes below.
+    pub(super) place: ResourcePath,
+    /// Its path on the server; `None` if no server can have it, as it would be too long.
+    pub(super) path: Option<ResourcePath>,
+    pub(super) there: Option<ListEntry<'static>>,
+    pub(super) here: Option<Listed>,
+    /// It is one of the things that are wanted.
+    pub(super) is_selected: bool,
+}
+
+/// What cannot be put beside anything, by its path on the server.
+pub(super) type Unplaced = (ResourcePath, ClientError);
+
+enum Here {
+    /// Nothing is known of the tree there yet, and so not where to look.
+    Unopened,
+    Open(Arc<DestinationTree>, Option<Box<dyn store::Listing>>),
+    /// It is missing.
+    Nothing,
+}
+
+impl<'t> Beside<'t> {
+    /// `digests`: those of all files are waited for.
+    pub(super) fn new(tree: &'t Tree, digests: bool, config: &'t ClientConfig) -> Beside<'t> {
+        let folder = Folder {
+            address: tree.address.clone(),
+            path: tree.path.clone(),
+            recursive: tree.recursive,
+            digests,
+        };
+        Beside {
+            tree,
+            listing: Listing::new(folder, config),
+            here: Here::Unopened,
+            entries: VecDeque::new(),
+            there_is_over: false,
+            next_here: None,
+            passed: None,
+            is_over: false,
+            hidden: 0,
+        }
+    }
+
+    /// Both trees came to their end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_over && self.there_is_over && self.next_here.is_none()
+    }
+
+    /// The tree here, if there is one.
+    pub(super) fn destination(&self) -> Option<&Arc<DestinationTree>> {
+        match &self.here {
+            Here::Open(destination, _) => Some(destination),
+            Here::Unopened | Here::Nothing => None,
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Pair>, Unplaced> {
+        let of_all = |error| (self.tree.path.clone(), error);
+        while self.entries.is_empty() && !self.there_is_over {
+            match self.listing.next_page(&mut |_| {}).map_err(of_all)? {
+                Some(page) => {
+                    self.hidden = self.hidden.saturating_add(page.hidden);
+                    self.entries = page.entries.into();
+                }
+                None => self.there_is_over = true,
+            }
+        }
+        if let Here::Unopened = self.here {
+            self.here = self.open().map_err(of_all)?;
+            self.advance_here().map_err(of_all)?;
+        }
+        self.pass().map_err(of_all)?;
+        let Some(entry) = self.entries.front() else {
+            let Some(here) = self.next_here.take() else {
+                return Ok(None);
+            };
+            self.advance_here().map_err(of_all)?;
+            return Ok(Some(self.pair_of(here)));
+        };
+        let place = match self.tree.place(&entry.path) {
+            Ok(place) => place,
+            Err(error) => {
+                let path = entry.path.clone();
+                self.entries.pop_front();
+                return Err((path, error));
+            }
+        };
+        let order = match &self.next_here {
+            Some(here) => place.cmp(&here.path),
+            None => Ordering::Less,
+        };
+        let there = match order {
+            Ordering::Less | Ordering::Equal => self.entries.pop_front(),
+            Ordering::Greater => None,
+        };
+        let here = match order {
+            Ordering::Less => None,
+            Ordering::Equal | Ordering::Greater => self.next_here.take(),
+        };
+        if here.is_some() {
+            self.advance_here().map_err(of_all)?;
+        }
+        Ok(match (there, here) {
+            (Some(there), here) => {
+                if here.as_ref().is_some_and(|here| here.kind != there.kind) {
+                    self.passed = Some(place.clone());
+                }
+                let below = self.tree.below(&there.path);
+                Some(Pair {
+                    is_selected: (self.tree.select)(below, there.kind),
+                    place,
+                    path: Some(there.path.clone()),
+                    there: Some(there),
+                    here,
+                })
+            }
+            (None, Some(here)) => Some(self.pair_of(here)),
+            (None, None) => None,
+        })
+    }
+
+    /// What is here alone.
+    fn pair_of(&self, here: Listed) -> Pair {
+        let top = self.tree.name.as_ref().map_or(0, |name| {
+            // With the slash behind it.
+            name.as_bytes().len() + 1
+        });
+        let below = here.path.as_bytes().get(top..).unwrap_or_default();
+        let path = match self.tree.path.as_bytes() {
+            b"" => ResourcePath::parse(below),
+            root => ResourcePath::parse(&[root, b"/", below].concat()),
+        };
+        Pair {
+            is_selected: (self.tree.select)(below, here.kind),
+            place: here.path.clone(),
+            path: path.ok(),
+            there: None,
+            here: Some(here),
+        }
+    }
+
+    /// Opens the tree here. The first page of the other one is there.
+    fn open(&mut self) -> Result<Here, ClientError> {
+        let destination = match DestinationTree::open(&self.tree.folder, false) {
+            Ok(destination) => destination,
+            Err(error) if is_missing(&error) => return Ok(Here::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        let is_file = |entry: &ListEntry<'_>| entry.path == self.tree.path;
+        if let Some(file) = self.entries.front().filter(|entry| is_file(entry)) {
+            self.next_here = look(&destination, &self.tree.place(&file.path)?)?;
+            return Ok(Here::Open(destination, None));
+        }
+        let top = match &self.tree.name {
+            Some(name) => ResourcePath::parse(name.as_bytes())
+                .map_err(|error| ClientError::LocalName(error.to_string()))?,
+            None => ResourcePath::root(),
+        };
+        match destination.list(&top, self.tree.recursive) {
+            Ok(listing) => Ok(Here::Open(destination, Some(listing))),
+            Err(error) if is_missing(&error) => Ok(Here::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn advance_here(&mut self) -> Result<(), ClientError> {
+        if let Here::Open(_, Some(listing)) = &mut self.here {
+            self.next_here = listing.next().map_err(|error| StageError::Folder {
+                doing: "read a folder below",
+                folder: self.tree.folder.clone(),
+                source: unreadable(error),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Goes on behind a folder that is to be passed.
+    fn pass(&mut self) -> Result<(), ClientError> {
+        while let (Some(passed), Some(here)) = (&self.passed, &self.next_here) {
+            if here.path.is_below(passed) {
+                self.next_here = None;
+                self.advance_here()?;
+            } else {
+                self.passed = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Beside<'_> {
+    type Item = Result<Pair, Unplaced>;
+
+    fn next(&mut self) -> Option<Result<Pair, Unplaced>> {
+        if self.is_over {
+            return None;
+        }
+        let step = self.step();
+        // A name that cannot be here is followed by others.
+        self.is_over = !matches!(&step, Ok(Some(_)) | Err((_, ClientError::LocalName(_))));
+        step.transpose()
+    }
+}
+
+/// What is at one place of a tree; `None` if there is nothing.
+///
+/// # Errors
+/// The folder it is in cannot be opened.
+pub(super) fn look(
+    destination: &Arc<DestinationTree>,
+    place: &ResourcePath,
+) -> Result<Option<Listed>, ClientError> {
+    let above = place.parent().unwrap_or_else(ResourcePath::root);
+    let Some(folder) = destination.existing_folder(&above)? else {
+        return Ok(None);
+    };
+    let name = FileName::parse(place.file_name().unwrap_or_default()).map_err(StageError::from)?;
+    look_in(&folder, place, &name)
+}
+
+fn look_in(
+    folder: &StagingFolder,
+    place: &ResourcePath,
+    name: &FileName,
+) -> Result<Option<Listed>, ClientError> {
+    let kind = match folder.occupant(name)? {
+        Occupant::Nothing => return Ok(None),
+        Occupant::File => ObjectKind::File,
+        Occupant::Link => ObjectKind::Symlink,
+        Occupant::Directory => ObjectKind::Directory,
+        Occupant::Other => ObjectKind::Other,
+    };
+    let mut listed = Listed {
+        path: place.clone(),
+        kind,
+        meta: None,
+        target: folder.link_target(name)?,
+        error: None,
+    };
+    if kind == ObjectKind::File {
+        match folder.open_existing(name) {
+            Ok(file) => listed.meta = Object::meta(&file).ok(),
+            Err(StageError::Io { source, .. }) => listed.error = Some(StoreError::Io(source)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(listed))
+}
+
+/// What the file system said.
+pub(super) fn unreadable(error: StoreError) -> std::io::Error {
+    match error {
+        StoreError::Io(source) | StoreError::Busy(source) => source,
+        StoreError::Forbidden => ErrorKind::PermissionDenied.into(),
+        other => std::io::Error::other(other),
+    }
+}
+
+fn is_missing(error: &StageError) -> bool {
+    matches!(error, StageError::Folder { source, .. } if source.kind() == ErrorKind::NotFound)
+}

@@ -1,0 +1,261 @@
+//! Making a tree here a mirror: what the server does not have is deleted.
+
+mod extras;
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use self::extras::{Extra, Extras};
+use crate::client::asking::Asking;
+use crate::client::question::refusal;
+use crate::client::{ClientConfig, ClientError, Event, Item, ServerRefusal, SyncPolicy, Tree};
+use crate::store::{DestinationTree, Occupant};
+use crate::wire::{ErrorCode, ObjectKind, ResourcePath, StatRequest};
+
+/// How far deleting may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeleteLimit {
+    /// So many files, links and folders at most.
+    pub deleted_max: u64,
+    /// What would be deleted is told and stays.
+    pub dry_run: bool,
+}
+
+/// What became of what the server does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Files, links and folders that were deleted; each was told by [`Event::Deleted`].
+    pub deleted: u64,
+    /// What could not be looked at or deleted; each was told by [`Event::Failed`].
+    pub failed: u64,
+    /// There was more, and it stays: the limit was reached.
+    pub reached_limit: bool,
+    /// Things whose name begins with a dot, which stay: the server hides some, and nobody can
+    /// tell which.
+    pub kept_hidden: u64,
+}
+
+/// Deletes what is in the place of a tree and not in the tree, as the server lists it now.
+///
+/// Nothing is deleted before the listing came to its end, nor in a folder in which, or below
+/// which, something could not be listed, nor before the server was asked and said that there
+/// is no such file. What `select` does not want stays, and so do the folders it is in. No link
+/// is followed, and nothing outside of the tree's place is touched. Contents are told before
+/// their folder. Folders that stay get their attributes again.
+pub fn delete_extras(
+    tree: &Tree,
+    limit: DeleteLimit,
+    config: &ClientConfig,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Deleted {
+    let mut deletion = Deletion {
+        tree,
+        limit,
+        config,
+        on_event,
+        index: 0,
+        total: Deleted::default(),
+    };
+    // What one pass cannot hold the next one finds.
+    while deletion.pass() == Pass::More {}
+    deletion.total
+}
+
+#[derive(PartialEq, Eq)]
+enum Pass {
+    More,
+    Last,
+}
+
+struct Deletion<'t, 'e> {
+    tree: &'t Tree,
+    limit: DeleteLimit,
+    config: &'t ClientConfig,
+    on_event: &'t mut (dyn FnMut(Event<'_>) + 'e),
+    /// Of the next thing that is told.
+    index: usize,
+    total: Deleted,
+}
+
+impl Deletion<'_, '_> {
+    fn pass(&mut self) -> Pass {
+        let before = self.total.deleted;
+        let mut extras = match Extras::find(self.tree, self.config) {
+            Ok(extras) => extras,
+            Err((path, error)) => {
+                self.fail(&path, &error);
+                return Pass::Last;
+            }
+        };
+        let chosen = extras.choose();
+        self.total.kept_hidden = chosen.kept_hidden;
+        if let Some((path, refusal)) = chosen.refused {
+            self.fail(&path, &ClientError::Unlisted(refusal));
+        }
+        let Some(destination) = &extras.destination else {
+            return Pass::Last;
+        };
+        let mut touched: Vec<ResourcePath> = Vec::new();
+        let all_done = self.delete(&extras, &chosen.indices, destination, &mut touched);
+        if !self.limit.dry_run {
+            self.finish(&extras, destination, &mut touched);
+        }
+        let has_more = !extras.is_all && all_done && self.total.deleted > before;
+        // A dry run would find the same again.
+        if has_more && !self.limit.dry_run {
+            Pass::More
+        } else {
+            Pass::Last
+        }
+    }
+
+    /// Returns whether all were looked at.
+    fn delete(
+        &mut self,
+        extras: &Extras,
+        chosen: &[usize],
+        destination: &Arc<DestinationTree>,
+        touched: &mut Vec<ResourcePath>,
+    ) -> bool {
+        let mut asking = Asking::new(self.tree.address.clone(), self.config);
+        let mut to_ask = chosen.iter().copied();
+        let mut asked: VecDeque<usize> = VecDeque::new();
+        loop {
+            while asking.has_room()
+                && let Some(number) = to_ask.next()
+            {
+                asking.ask(StatRequest {
+                    path: extras.all[number].path.clone(),
+                    digest: false,
+                    fresh: false,
+                    progress: false,
+                });
+                asked.push_back(number);
+            }
+            let Some(number) = asked.pop_front() else {
+                return true;
+            };
+            let extra = &extras.all[number];
+            let header = match asking.answer() {
+                Ok(header) => header,
+                Err(error) => {
+                    self.fail(&extra.path, &error);
+                    return false;
+                }
+            };
+            match header.error.as_ref().map(refusal) {
+                // It is there after all.
+                None => {}
+                Some(ServerRefusal {
+                    code: Some(ErrorCode::NotFound),
+                    ..
+                }) => {
+                    if self.total.deleted >= self.limit.deleted_max {
+                        self.total.reached_limit = true;
+                        return false;
+                    }
+                    touched.extend(extra.place.parent());
+                    let flow = if self.limit.dry_run {
+                        self.tell_all(extras.with_contents(number))
+                    } else {
+                        self.remove(extra, destination)
+                    };
+                    if flow.is_break() {
+                        self.total.reached_limit = true;
+                        return false;
+                    }
+                }
+                Some(refused) => self.fail(&extra.path, &refused.into()),
+            }
+        }
+    }
+
+    /// Breaks if something of it stays, since the limit is reached.
+    fn remove(&mut self, extra: &Extra, destination: &DestinationTree) -> ControlFlow<()> {
+        let mut is_gone = false;
+        let removed = destination.remove(&extra.place, &mut |place, occupant| {
+            is_gone = place == extra.place.as_bytes();
+            // Below a path that can be asked for there may be one that is too long for it.
+            let below = place.get(extra.place.as_bytes().len()..);
+            let path = [extra.path.as_bytes(), below.unwrap_or_default()].concat();
+            let path = ResourcePath::parse(&path);
+            self.tell(path.as_ref().unwrap_or(&extra.path), kind_of(occupant));
+            if self.total.deleted >= self.limit.deleted_max {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        match removed {
+            Ok(ControlFlow::Break(())) if !is_gone => return ControlFlow::Break(()),
+            Ok(_) => {}
+            Err(error) => self.fail(&extra.path, &error.into()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn tell_all<'x>(&mut self, extras: impl Iterator<Item = &'x Extra>) -> ControlFlow<()> {
+        for extra in extras {
+            if self.total.deleted >= self.limit.deleted_max {
+                return ControlFlow::Break(());
+            }
+            self.tell(&extra.path, extra.kind);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Folders in which something was deleted get their time again, those deepest first.
+    fn finish(
+        &mut self,
+        extras: &Extras,
+        destination: &DestinationTree,
+        touched: &mut Vec<ResourcePath>,
+    ) {
+        touched.sort_unstable_by(|a, b| b.cmp(a));
+        touched.dedup();
+        for place in &*touched {
+            let Some((path, attributes)) = extras.folders.get(place) else {
+                continue;
+            };
+            if let Err(error) = destination.finish_folder(place, attributes) {
+                self.fail(path, &error.into());
+            }
+        }
+        if self.config.sync != SyncPolicy::Never
+            && let Err(error) = destination.sync()
+        {
+            self.fail(&self.tree.path.clone(), &error.into());
+        }
+    }
+
+    fn tell(&mut self, path: &ResourcePath, kind: ObjectKind) {
+        self.total.deleted += 1;
+        let item = item(&mut self.index, self.tree, path);
+        (self.on_event)(Event::Deleted { item, kind });
+    }
+
+    fn fail(&mut self, path: &ResourcePath, error: &ClientError) {
+        self.total.failed += 1;
+        let item = item(&mut self.index, self.tree, path);
+        (self.on_event)(Event::Failed { item, error });
+    }
+}
+
+/// The next of all things that are told.
+fn item<'i>(index: &mut usize, tree: &'i Tree, path: &'i ResourcePath) -> Item<'i> {
+    *index += 1;
+    Item {
+        index: *index - 1,
+        address: &tree.address,
+        path,
+    }
+}
+
+fn kind_of(occupant: Occupant) -> ObjectKind {
+    match occupant {
+        Occupant::File => ObjectKind::File,
+        Occupant::Directory => ObjectKind::Directory,
+        Occupant::Link => ObjectKind::Symlink,
+        Occupant::Nothing | Occupant::Other => ObjectKind::Other,
+    }
+}

@@ -1,0 +1,236 @@
+//! What is here and not in a tree of a server.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::client::beside::{Beside, Pair, Unplaced};
+use crate::client::question::refusal;
+use crate::client::{ClientConfig, ServerRefusal, Tree};
+use crate::store::{Attributes, DestinationTree};
+use crate::wire::{ObjectKind, ResourcePath};
+
+/// What is here alone, in the order of listings, and what stands in the way of deleting it.
+pub(super) struct Extras {
+    /// Folders come right before their contents.
+    pub(super) all: Vec<Extra>,
+    /// There are no more than these.
+    pub(super) is_all: bool,
+    /// Those folders of the tree that have any of them right in them, by their place: the path
+    /// there, and what they get again.
+    pub(super) folders: HashMap<ResourcePath, (ResourcePath, Attributes)>,
+    /// The tree here, if there is one.
+    pub(super) destination: Option<Arc<DestinationTree>>,
+    /// Places of folders in or below which something could not be listed; all, if it is too
+    /// many.
+    unlisted: Unlisted,
+    hides_some: bool,
+}
+
+/// Something that is here alone.
+pub(super) struct Extra {
+    /// Below the folder that the tree goes below.
+    pub(super) place: ResourcePath,
+    /// The path that it would have on the server.
+    pub(super) path: ResourcePath,
+    pub(super) kind: ObjectKind,
+    /// The folder it is in, if that is one of these.
+    parent: Option<usize>,
+    /// Something in it stays.
+    keeps: bool,
+}
+
+/// What of it may be deleted, if the server agrees.
+pub(super) struct Chosen {
+    /// None of them is in another one.
+    pub(super) indices: Vec<usize>,
+    pub(super) kept_hidden: u64,
+    /// Something stays because this could not be listed.
+    pub(super) refused: Option<(ResourcePath, ServerRefusal)>,
+}
+
+#[derive(Default)]
+struct Unlisted {
+    folders: HashSet<ResourcePath>,
+    is_everywhere: bool,
+    first: Option<(ResourcePath, ServerRefusal)>,
+}
+
+impl Extras {
+    /// Puts both trees beside each other, to their end.
+    pub(super) fn find(tree: &Tree, config: &ClientConfig) -> Result<Extras, Unplaced> {
+        let mut beside = Beside::new(tree, false, config);
+        let mut extras = Extras {
+            all: Vec::new(),
+            is_all: true,
+            folders: HashMap::new(),
+            destination: None,
+            unlisted: Unlisted::default(),
+            hides_some: false,
+        };
+        // Folders around the place at hand: of the tree, and of those that are here alone.
+        let mut above: Vec<(ResourcePath, ResourcePath, Attributes)> = Vec::new();
+        let mut open: Vec<usize> = Vec::new();
+        for pair in &mut beside {
+            let pair = pair?;
+            while above
+                .last()
+                .is_some_and(|(at, ..)| !pair.place.is_below(at))
+            {
+                above.pop();
+            }
+            while open
+                .last()
+                .is_some_and(|&at| !pair.place.is_below(&extras.all[at].place))
+            {
+                open.pop();
+            }
+            let Some(there) = &pair.there else {
+                let folder = above.last().filter(|(at, ..)| pair.place.is_child_of(at));
+                extras.add(&pair, folder, &mut open);
+                continue;
+            };
+            if let Some(error) = &there.error {
+                extras
+                    .unlisted
+                    .add(&pair.place, &there.path, refusal(error));
+            }
+            if there.kind == ObjectKind::Directory {
+                let attributes = config.attributes(there.mode, there.mtime, 0o777);
+                above.push((pair.place, there.path.clone(), attributes));
+            }
+        }
+        if !beside.is_whole() {
+            // An iterator that ends without an error has come to its end.
+            extras.unlisted.is_everywhere = true;
+        }
+        extras.hides_some = beside.hidden > 0;
+        extras.destination = beside.destination().cloned();
+        Ok(extras)
+    }
+
+    fn add(
+        &mut self,
+        pair: &Pair,
+        folder: Option<&(ResourcePath, ResourcePath, Attributes)>,
+        open: &mut Vec<usize>,
+    ) {
+        let is_readable = pair.here.as_ref().is_some_and(|here| here.error.is_none());
+        let has_room = self.all.len() < EXTRAS_MAX;
+        self.is_all &= has_room;
+        let (Some(path), Some(here), true) = (
+            &pair.path,
+            &pair.here,
+            pair.is_selected && is_readable && has_room,
+        ) else {
+            self.keep(open.last().copied());
+            return;
+        };
+        if let Some((place, path, attributes)) = folder
+            && !self.folders.contains_key(place)
+        {
+            let kept = (path.clone(), *attributes);
+            self.folders.insert(place.clone(), kept);
+        }
+        self.all.push(Extra {
+            place: pair.place.clone(),
+            path: path.clone(),
+            kind: here.kind,
+            parent: open.last().copied(),
+            keeps: false,
+        });
+        if here.kind == ObjectKind::Directory {
+            open.push(self.all.len() - 1);
+        }
+    }
+
+    /// Something in this folder stays, and so do the folders around it.
+    fn keep(&mut self, folder: Option<usize>) {
+        let mut at = folder;
+        while let Some(folder) = at
+            && !self.all[folder].keeps
+        {
+            self.all[folder].keeps = true;
+            at = self.all[folder].parent;
+        }
+    }
+
+    /// Says what may be deleted: the highest folders of which nothing stays, and what is in
+    /// none of these.
+    pub(super) fn choose(&mut self) -> Chosen {
+        let mut chosen = Chosen {
+            indices: Vec::new(),
+            kept_hidden: 0,
+            refused: None,
+        };
+        let is_hidden = |extra: &Extra| {
+            let name = extra.place.file_name().unwrap_or_default();
+            name.starts_with(b".")
+        };
+        if self.hides_some {
+            for at in 0..self.all.len() {
+                if is_hidden(&self.all[at]) {
+                    self.keep(self.all[at].parent);
+                }
+            }
+        }
+        let mut at = 0;
+        while let Some(extra) = self.all.get(at) {
+            let is_unlisted = extra.parent.is_none() && self.unlisted.is_about(&extra.place);
+            if is_unlisted {
+                chosen.refused = self.unlisted.first.clone();
+            } else if self.hides_some && is_hidden(extra) {
+                chosen.kept_hidden += 1;
+            } else if extra.keeps {
+                at += 1;
+                continue;
+            } else {
+                chosen.indices.push(at);
+            }
+            at = self.end_of(at);
+        }
+        chosen
+    }
+
+    /// One of these and all that is in it, contents before their folder.
+    pub(super) fn with_contents(&self, at: usize) -> impl Iterator<Item = &Extra> {
+        self.all[at..self.end_of(at)].iter().rev()
+    }
+
+    /// The first behind what is in one of these.
+    fn end_of(&self, at: usize) -> usize {
+        let place = &self.all[at].place;
+        let behind = &self.all[at + 1..];
+        let inside = behind.partition_point(|extra| extra.place.is_below(place));
+        at + 1 + inside
+    }
+}
+
+impl Unlisted {
+    fn add(&mut self, place: &ResourcePath, path: &ResourcePath, refusal: ServerRefusal) {
+        self.first.get_or_insert_with(|| (path.clone(), refusal));
+        self.is_everywhere |= self.folders.len() >= UNLISTED_MAX;
+        let mut at = Some(place.clone());
+        while let Some(folder) = at
+            && !self.is_everywhere
+        {
+            at = folder.parent();
+            if !self.folders.insert(folder) {
+                // So are those above it.
+                break;
+            }
+        }
+    }
+
+    /// Whether something may be missing in the listing of the folder that this is in.
+    fn is_about(&self, place: &ResourcePath) -> bool {
+        self.is_everywhere
+            || place
+                .parent()
+                .is_none_or(|folder| self.folders.contains(&folder))
+    }
+}
+
+/// As many are held at once, about 50 MB.
+const EXTRAS_MAX: usize = 250_000;
+/// Folders in which something could not be listed, besides those around them.
+const UNLISTED_MAX: usize = 50_000;
