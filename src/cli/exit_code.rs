@@ -36,6 +36,8 @@ pub enum ExitCode {
     TimedOut = 14,
     /// A batch of which some failed, for different reasons.
     SomeFailed = 23,
+    /// A batch of which nothing failed but files that were listed and then gone.
+    SourcesGone = 24,
     /// --max-delete was reached, and there was more to delete.
     DeleteLimit = 25,
     /// `ftserve PATH -- COMMAND`: the command cannot be run.
@@ -52,7 +54,7 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// Every code with its meaning, in the order of the numbers.
-    pub const TABLE: [(ExitCode, &'static str); 22] = [
+    pub const TABLE: [(ExitCode, &'static str); 23] = [
         (
             ExitCode::Success,
             "Everything asked for is present and verified",
@@ -89,6 +91,10 @@ impl ExitCode {
         (
             ExitCode::SomeFailed,
             "A batch of which some failed, for different reasons",
+        ),
+        (
+            ExitCode::SourcesGone,
+            "A batch of which nothing failed but files that were listed and then gone",
         ),
         (
             ExitCode::DeleteLimit,

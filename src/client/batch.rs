@@ -12,6 +12,7 @@ mod intake;
 pub(super) mod jobs;
 pub(super) mod lane;
 pub(super) mod look;
+mod names;
 pub(super) mod placing;
 pub(super) mod report;
 mod server;
@@ -27,6 +28,7 @@ use crate::client::batch::desk::Desk;
 use crate::client::batch::hands::Hand;
 use crate::client::batch::lane::LaneWork;
 use crate::client::batch::look::Destinations;
+use crate::client::batch::names::Names;
 use crate::client::batch::report::Reports;
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
@@ -97,17 +99,14 @@ impl<'a> Batch<'a> {
     /// with the same place the later one fails.
     pub fn run(self, config: &ClientConfig, on_event: &mut dyn FnMut(Event<'_>)) -> Summary {
         let mut summary = Summary::default();
-        // Out of one listing nothing comes twice.
-        let names_may_repeat = !matches!(&self.sources[..], [Source::Tree(_)]);
-        run(
-            self.wanted(config),
-            names_may_repeat,
-            config,
-            &mut |event| {
-                summary.count(&event);
-                on_event(event);
-            },
-        );
+        let names = match &self.sources[..] {
+            [Source::Tree(_)] => None,
+            _ => Some(Names::default()),
+        };
+        run(self.wanted(config), names, config, &mut |event| {
+            summary.count(&event);
+            on_event(event);
+        });
         summary
     }
 
@@ -178,10 +177,10 @@ pub fn download(
 }
 
 /// Downloads what `wanted` yields, which is asked for more as there is room for it.
-/// `names_may_repeat`: it does not come out of one listing.
+/// `names`: those that are taken, if any may be wanted twice.
 fn run(
     wanted: impl Iterator<Item = Wanted> + Send,
-    names_may_repeat: bool,
+    names: Option<Names>,
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
 ) {
@@ -234,7 +233,7 @@ fn run(
             memory: Budget::new(BODIES_BYTES_MAX),
             open_files,
         };
-        let mut desk = Desk::new(config, on_event, scope, work, looks_in, names_may_repeat);
+        let mut desk = Desk::new(config, on_event, scope, work, looks_in, names);
         if let Err(error) = started {
             desk.give_up(ClientError::Internal(error.into()));
         }

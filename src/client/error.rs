@@ -21,6 +21,9 @@ pub enum ClientError {
     /// The server said no.
     #[error(transparent)]
     Refused(#[from] ServerRefusal),
+    /// The server listed a file of this name, and has none any more.
+    #[error("gone since it was listed")]
+    Gone(#[source] ServerRefusal),
 
     /// Nothing is deleted in the folders around what the server could not list.
     #[error("not listed, so that nothing is deleted in the folders around it")]
@@ -157,6 +160,21 @@ pub struct ServerRefusal {
     pub message: String,
     /// When to try again.
     pub retry_after: Option<Duration>,
+}
+
+impl ServerRefusal {
+    /// There is no file of that name, whatever else there is.
+    pub(super) fn is_no_file(&self) -> bool {
+        matches!(
+            self.code,
+            Some(
+                ErrorCode::NotFound
+                    | ErrorCode::IsDirectory
+                    | ErrorCode::NotADirectory
+                    | ErrorCode::NotAFile
+            )
+        )
+    }
 }
 
 /// How an answer breaks the protocol.

@@ -63,6 +63,11 @@ pub enum Event<'a> {
         /// What it is.
         kind: ObjectKind,
     },
+    /// A tree has entries that its server does not show: what is here is not the whole.
+    Hidden {
+        /// How many, of the folders that were listed.
+        entries: u64,
+    },
     /// Something was deleted here, since the server does not have it.
     Deleted {
         /// Which; its path is the one that it would have there.

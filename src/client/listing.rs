@@ -78,6 +78,18 @@ impl<'c> Listing<'c> {
         }
     }
 
+    /// What the folder itself is, which its pages do not tell. To be asked before the first of
+    /// them; tried again as they are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn itself(
+        &mut self,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<ListEntry<'static>, ClientError> {
+        self.persist(Listing::ask_itself, on_event)
+    }
+
     /// The next page; `None` after the last. Failures that may pass are tried again, each of
     /// which `on_event` hears of.
     ///
@@ -90,10 +102,18 @@ impl<'c> Listing<'c> {
         if self.is_over {
             return Ok(None);
         }
+        self.persist(Listing::attempt, on_event).map(Some)
+    }
+
+    fn persist<T>(
+        &mut self,
+        attempt: impl Fn(&mut Self) -> Result<T, ClientError>,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<T, ClientError> {
         let mut progress = true;
         loop {
-            let error = match self.attempt() {
-                Ok(page) => return Ok(Some(page)),
+            let error = match attempt(self) {
+                Ok(done) => return Ok(done),
                 Err(error) => error,
             };
             (self.session, self.is_asked) = (None, false);
@@ -113,12 +133,29 @@ impl<'c> Listing<'c> {
         }
     }
 
-    fn attempt(&mut self) -> Result<Page, ClientError> {
-        let mut session = match self.session.take() {
+    fn session(&mut self) -> Result<Session, ClientError> {
+        let session = match self.session.take() {
             Some(session) => session,
             None => Session::connect(&self.folder.address, self.config, self.attempts.whole)?,
         };
         self.attempts.reach();
+        Ok(session)
+    }
+
+    fn ask_itself(&mut self) -> Result<ListEntry<'static>, ClientError> {
+        let mut session = self.session()?;
+        let header = self.stat(&mut session)?;
+        if let Some(error) = &header.error {
+            return Err(refusal(error).into());
+        }
+        self.session = Some(session);
+        // Who does not say what it is has answered for a file.
+        let kind = header.kind.unwrap_or(ObjectKind::File);
+        Ok(self.entry(&header, kind))
+    }
+
+    fn attempt(&mut self) -> Result<Page, ClientError> {
+        let mut session = self.session()?;
         if !self.is_asked {
             self.ask(&mut session)?;
         }
@@ -244,6 +281,19 @@ impl<'c> Listing<'c> {
         session: &mut Session,
         refusal: ServerRefusal,
     ) -> Result<Page, ClientError> {
+        let header = self.stat(session)?;
+        let kind = match (&header.error, header.kind) {
+            (None, Some(kind)) if kind != ObjectKind::Directory => kind,
+            _ => return Err(refusal.into()),
+        };
+        self.is_over = true;
+        Ok(Page {
+            entries: vec![self.entry(&header, kind)],
+            hidden: 0,
+        })
+    }
+
+    fn stat(&self, session: &mut Session) -> Result<ResponseHeader<'static>, ClientError> {
         let path = &self.folder.path;
         let stat = StatRequest {
             path: path.clone(),
@@ -253,13 +303,15 @@ impl<'c> Listing<'c> {
         };
         send(session, Action::Stat(stat))?;
         let header = await_header(path, &mut session.receiving, |_, _| {})?;
-        let kind = match (&header.error, header.kind) {
-            (None, Some(kind)) if kind != ObjectKind::Directory => kind,
-            _ => return Err(refusal.into()),
-        };
-        self.is_over = true;
-        let entry = ListEntry {
-            path: path.clone(),
+        match header.bytes_that_follow() {
+            0 => Ok(header),
+            bytes => Err(ProtocolError::UnexpectedBody(bytes).into()),
+        }
+    }
+
+    fn entry(&self, header: &ResponseHeader<'_>, kind: ObjectKind) -> ListEntry<'static> {
+        ListEntry {
+            path: self.folder.path.clone(),
             kind,
             total_size: header.total_size,
             md5: header.md5,
@@ -267,11 +319,7 @@ impl<'c> Listing<'c> {
             mode: header.mode,
             target: None,
             error: None,
-        };
-        Ok(Page {
-            entries: vec![entry],
-            hidden: 0,
-        })
+        }
     }
 }
 

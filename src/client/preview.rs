@@ -49,13 +49,14 @@ pub fn preview(
     let mut index = 0;
     for wanted in batch.wanted(config) {
         let (address, path, prospect) = match wanted {
-            Wanted::Complete(_) => continue,
+            Wanted::Complete(_) | Wanted::Hidden(_) => continue,
             Wanted::Folder { .. } | Wanted::PassedOver { .. } => {
                 index += 1;
                 continue;
             }
             Wanted::File { download, .. } => {
                 let prospect = preview.file(&download);
+                let prospect = prospect.map_err(|error| download.explain(error));
                 (download.address, download.path, prospect)
             }
             Wanted::Link {

@@ -44,6 +44,7 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
             Verdict::MayPass(None)
         }
         ClientError::DigestMismatch { .. }
+        | ClientError::Gone(_)
         | ClientError::Protocol(_)
         | ClientError::OtherContent { .. }
         | ClientError::Stage(_)

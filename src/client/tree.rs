@@ -71,6 +71,9 @@ pub(super) struct TreeSource<'c> {
     above: Vec<Above>,
     out: VecDeque<Wanted>,
     next_id: FolderId,
+    /// How many entries the server has come upon and does not show.
+    hidden: u64,
+    is_begun: bool,
     is_over: bool,
 }
 
@@ -97,20 +100,36 @@ impl<'c> TreeSource<'c> {
             above: Vec::new(),
             out: VecDeque::new(),
             next_id: first_id,
+            hidden: 0,
+            is_begun: false,
             is_over: false,
         }
     }
 
     /// Takes the next entry, or what follows from there being no more.
     fn step(&mut self) {
+        let is_begun = std::mem::replace(&mut self.is_begun, true);
+        if !is_begun && self.tree.name.is_some() {
+            // It is made with what it has at the server, be it empty.
+            match self.listing.itself(&mut |_| {}) {
+                Ok(entry) if entry.kind == ObjectKind::Directory => {
+                    self.above.push(Above { entry, id: None });
+                    self.enter_all();
+                }
+                // Listed as itself.
+                Ok(_) => {}
+                Err(error) => self.break_off(error),
+            }
+            return;
+        }
         let Some(entry) = self.entries.pop_front() else {
             match self.listing.next_page(&mut |_| {}) {
-                Ok(Some(page)) => self.entries = page.entries.into(),
-                Ok(None) => self.end(),
-                Err(error) => {
-                    self.fail(self.tree.path.clone(), error);
-                    self.end();
+                Ok(Some(page)) => {
+                    self.hidden = self.hidden.saturating_add(page.hidden);
+                    self.entries = page.entries.into();
                 }
+                Ok(None) => self.end(),
+                Err(error) => self.break_off(error),
             }
             return;
         };
@@ -134,7 +153,15 @@ impl<'c> TreeSource<'c> {
         }
     }
 
+    fn break_off(&mut self, error: ClientError) {
+        self.fail(self.tree.path.clone(), error);
+        self.end();
+    }
+
     fn end(&mut self) {
+        if self.hidden > 0 {
+            self.out.push_back(Wanted::Hidden(self.hidden));
+        }
         while !self.above.is_empty() {
             self.leave();
         }

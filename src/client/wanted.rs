@@ -60,6 +60,16 @@ impl Download {
         path
     }
 
+    /// What its failure means: a file that was listed was there.
+    pub(super) fn explain(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Refused(refusal) if self.listed.is_some() && refusal.is_no_file() => {
+                ClientError::Gone(refusal)
+            }
+            other => other,
+        }
+    }
+
     /// Its own path below the folder, of a folder.
     pub(super) fn place(&self) -> Result<ResourcePath, ClientError> {
         ResourcePath::parse(&self.beside(&self.name))
@@ -153,6 +163,8 @@ pub(super) enum Wanted {
         parent: Option<FolderId>,
         target: Vec<u8>,
     },
+    /// So many entries of a tree are not shown by its server.
+    Hidden(u64),
     /// What cannot be transferred.
     PassedOver {
         address: Address,

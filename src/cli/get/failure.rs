@@ -26,6 +26,7 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
             Some(code) => (refused(code), code.as_str()),
             None => (ExitCode::Unclassified, "unknown_code"),
         },
+        ClientError::Gone(_) => (ExitCode::SourcesGone, "gone"),
         ClientError::Protocol(_) => (ExitCode::Protocol, "protocol"),
         ClientError::DigestMismatch { .. } => (ExitCode::VerificationFailed, "digest_mismatch"),
         ClientError::OtherContent { .. } => (ExitCode::VerificationFailed, "other_content"),
@@ -100,6 +101,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::Connect(ConnectError::Name { .. })
         | ClientError::Session(_)
         | ClientError::Refused(_)
+        | ClientError::Gone(_)
         | ClientError::Protocol(_)
         | ClientError::DigestMismatch { .. }
         | ClientError::OtherContent { .. }

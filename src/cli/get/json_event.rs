@@ -97,6 +97,7 @@ pub(super) struct Summary {
     pub(super) failed: u64,
     pub(super) passed_over: u64,
     pub(super) bytes: u64,
+    pub(super) hidden: u64,
     /// With --delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<u64>,

@@ -98,14 +98,7 @@ impl<W: Write> Lister<'_, W> {
             self.failures.add(ExitCode::NotFound);
         }
         if hidden > 0 && !self.quiet {
-            let entries = if hidden == 1 {
-                "entry is"
-            } else {
-                "entries are"
-            };
-            tell(&format!(
-                "ftget: {hidden} hidden {entries} not shown by the server"
-            ));
+            tell(&wording::line(&wording::hidden(hidden), false));
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ impl Progress {
                 self.large = Some(large);
             }
             Event::Received { item, bytes } => self.received(item.index, bytes),
-            Event::Deleted { .. } => {}
+            Event::Deleted { .. } | Event::Hidden { .. } => {}
             Event::Done { .. } | Event::Failed { .. } | Event::PassedOver { .. } => {
                 self.files_done += 1;
                 if let Shown::Bar(bar) = &self.shown

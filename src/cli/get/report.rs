@@ -73,6 +73,7 @@ impl<'a> Reporter<'a> {
                 failed: 0,
                 passed_over: 0,
                 bytes: 0,
+                hidden: 0,
                 deleted: None,
                 secs: 0.0,
                 code: 0,
@@ -132,6 +133,9 @@ impl<'a> Reporter<'a> {
             } => self.tell_done(item, download, downloaded),
             Event::Failed { item, error } => self.tell_failed(item, error),
             Event::PassedOver { item, kind } => self.tell_passed_over(item, kind),
+            Event::Hidden { entries } => {
+                self.summary.hidden = self.summary.hidden.saturating_add(entries);
+            }
             Event::Deleted { item, kind } => self.tell_deleted(item, kind),
             Event::Retrying {
                 error,
@@ -167,6 +171,9 @@ impl<'a> Reporter<'a> {
         }
         if let Some(sentence) = self.bad_lines.others() {
             self.line(&sentence);
+        }
+        if self.summary.hidden > 0 && !self.manner.quiet {
+            self.line(&wording::hidden(self.summary.hidden));
         }
         let code = self.failures.code();
         let summary = Summary {

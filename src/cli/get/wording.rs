@@ -115,6 +115,16 @@ pub(super) fn action(action: Action) -> (&'static str, Option<u64>) {
     }
 }
 
+/// What is said of entries that a server does not show.
+pub(super) fn hidden(entries: u64) -> String {
+    let are = if entries == 1 {
+        "entry is"
+    } else {
+        "entries are"
+    };
+    format!("{entries} hidden {are} not shown by the server")
+}
+
 /// A name's bytes for programs, where they are not UTF-8.
 pub(super) fn filename_b64(name: &[u8]) -> Option<String> {
     use base64::Engine;

@@ -1,8 +1,7 @@
 //! The thread that has all jobs: it decides, and waits for nothing but reports.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::hash::RandomState;
+use std::collections::{BinaryHeap, HashMap};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use crate::client::batch::intake::FolderState;
 use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
 use crate::client::batch::lane::{Ask, Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
+use crate::client::batch::names::Names;
 use crate::client::batch::report::Report;
 use crate::client::batch::server::Server;
 use crate::client::wanted::{FolderId, Wanted};
@@ -33,11 +33,8 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) lanes_opened: LaneId,
     /// Jobs that failed, by the moment they come again.
     pub(super) waiting: BinaryHeap<Reverse<(Instant, JobId)>>,
-    /// Hashes of the folders and names that are taken; by its key, nobody can make two the same.
-    pub(super) names: HashSet<u64>,
-    /// Else they come out of one listing.
-    pub(super) names_may_repeat: bool,
-    pub(super) hasher: RandomState,
+    /// None if everything comes out of one listing, in which nothing comes twice.
+    pub(super) names: Option<Names>,
     /// Things that were wanted so far.
     pub(super) count: usize,
     /// Folders that are not finished.
@@ -59,7 +56,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         scope: &'scope Scope<'scope, 'env>,
         work: LaneWork<'env>,
         looks: Sender<Vec<ToLook>>,
-        names_may_repeat: bool,
+        names: Option<Names>,
     ) -> Self {
         Desk {
             config,
@@ -73,9 +70,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             lanes: Vec::new(),
             lanes_opened: 0,
             waiting: BinaryHeap::new(),
-            names: HashSet::new(),
-            names_may_repeat,
-            hasher: RandomState::new(),
+            names,
             count: 0,
             folders: HashMap::new(),
             unsynced: None,
@@ -370,7 +365,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             }) => {
                 let size = job.download.listed.map(|listed| listed.total_size);
                 let expected = size.map_or(EXPECTED_BYTES_UNKNOWN, |size| {
+                    // Whatever a listing claims, sums of it must stay numbers.
                     size.saturating_sub(to_ask.question.offset)
+                        .min(EXPECTED_BYTES_MAX)
                 });
                 job.have = existing;
                 job.state = State::Ready(to_ask);
@@ -394,4 +391,6 @@ const HASHED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 const ALL_LANES_MAX: usize = 16;
 /// What is expected of a file whose size nobody has told.
 const EXPECTED_BYTES_UNKNOWN: u64 = 64 * 1024;
+/// More is never expected of one file.
+const EXPECTED_BYTES_MAX: u64 = 1 << 40;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);

@@ -170,10 +170,13 @@ impl Desk<'_, '_, '_, '_> {
                     });
                 }
             }
-            Err(error) => (self.on_event)(Event::Failed {
-                item: job.item(),
-                error: &error,
-            }),
+            Err(error) => {
+                (self.on_event)(Event::Failed {
+                    item: job.item(),
+                    error: &job.download.explain(error),
+                });
+                self.forget_unmade(&job.task, job.holds);
+            }
         }
         self.release(job.holds);
     }

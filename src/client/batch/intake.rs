@@ -1,8 +1,6 @@
 //! What is wanted becomes jobs; folders are finished when all jobs in them are over.
 
 use crate::client::batch::desk::Desk;
-use std::hash::BuildHasher;
-
 use crate::client::batch::jobs::{Job, Task};
 use crate::client::batch::server::Server;
 use crate::client::wanted::{FolderId, Wanted};
@@ -60,6 +58,11 @@ impl Desk<'_, '_, '_, '_> {
                 }
                 self.finish_folder(id);
             }
+            Wanted::Hidden(entries) => {
+                // Nor is this.
+                self.count -= 1;
+                (self.on_event)(Event::Hidden { entries });
+            }
             Wanted::PassedOver {
                 address,
                 path,
@@ -97,20 +100,15 @@ impl Desk<'_, '_, '_, '_> {
         task: Task,
         holds: [Option<FolderId>; 2],
     ) {
-        let has_name = matches!(task, Task::Fetch | Task::Link(_));
-        let place = (
-            &download.folder,
-            download.below.as_bytes(),
-            download.name.as_bytes(),
-        );
-        if has_name && self.names_may_repeat && !self.names.insert(self.hasher.hash_one(place)) {
+        if !self.take_name(&download, &task) {
             let item = Item {
                 index,
                 address: &download.address,
                 path: &download.path,
             };
             let error = &ClientError::SameName(download.name.clone());
-            return (self.on_event)(Event::Failed { item, error });
+            (self.on_event)(Event::Failed { item, error });
+            return self.forget_unmade(&task, holds);
         }
         let known = self
             .servers
@@ -131,6 +129,28 @@ impl Desk<'_, '_, '_, '_> {
         let job = Job::new(index, download, task, holds, server);
         let id = self.jobs.add(job);
         self.look(id);
+    }
+
+    /// Nobody else wants the place of this.
+    fn take_name(&mut self, download: &Download, task: &Task) -> bool {
+        let Some(names) = &mut self.names else {
+            return true;
+        };
+        match task {
+            Task::Fetch | Task::Link(_) => names.take(download),
+            // A name that cannot be is found out where the folder is made.
+            Task::MakeFolder => download
+                .place()
+                .map_or(true, |place| names.take_folder(&download.folder, &place)),
+            Task::FinishFolder(_) | Task::Sync => true,
+        }
+    }
+
+    /// What could not be made is not finished either.
+    pub(super) fn forget_unmade(&mut self, task: &Task, holds: [Option<FolderId>; 2]) {
+        if let (Task::MakeFolder, [_, Some(id)]) = (task, holds) {
+            self.folders.remove(&id);
+        }
     }
 
     /// A job that held folders is over.

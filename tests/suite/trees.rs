@@ -1,0 +1,743 @@
+//! `ftget -r`: trees as they are at the source, in a folder that may hold something already.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+use serde_json::Value;
+
+use crate::files::unprivileged_reader;
+use crate::harness::{Output, Program, Scratch, TestServer, noise};
+use crate::picture::{contents, picture};
+use crate::place::{Place, event};
+
+impl Place {
+    /// Fetches these sources of the server into the empty folder.
+    fn fetch(&self, args: &[&str], sources: &[&str]) -> Output {
+        let sources = sources.iter().map(|source| self.server.source(source));
+        self.ftget().arg("-r").args(args).args(sources).run()
+    }
+}
+
+fn set_mode(path: impl AsRef<Path>, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its permissions");
+}
+
+/// Gives everything in a folder and below it another time.
+fn age(folder: &Path, seconds: &mut u64) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let kind = fs::symlink_metadata(&path).expect("its kind");
+        if kind.is_dir() {
+            age(&path, seconds);
+        }
+        if !kind.is_symlink() {
+            *seconds += 1;
+            let time = SystemTime::UNIX_EPOCH + Duration::new(*seconds, 123_456_789);
+            let file = fs::File::open(&path).expect("a file or a folder");
+            file.set_modified(time).expect("another time");
+        }
+    }
+}
+
+/// A tree with all that one may hold and a server gives.
+fn rich_tree() -> Scratch {
+    let root = Scratch::with_files([
+        ("top/a", &b"of a"[..]),
+        ("top/sub/b", b"of b"),
+        ("top/sub/deep/large", &noise(1, 700_000)),
+        ("top/bin/script", b"#!/bin/sh\n"),
+        ("top/zero", b""),
+        ("beside", b"not of top"),
+    ]);
+    root.make_dir("top/empty/emptier");
+    symlink("a", root.join("top/to-a")).expect("a link");
+    symlink("../a", root.join("top/sub/up")).expect("a link");
+    symlink("missing", root.join("top/dangling")).expect("a link");
+    symlink("loop", root.join("top/loop")).expect("a link");
+    symlink("sub/deep", root.join("top/to-folder")).expect("a link");
+    set_mode(root.join("top/a"), 0o640);
+    set_mode(root.join("top/bin/script"), 0o755);
+    age(root.path(), &mut 1_000_000_000);
+    set_mode(root.join("top/sub"), 0o750);
+    set_mode(root.join("top/empty"), 0o700);
+    root
+}
+
+#[test]
+fn a_folder_is_itself_and_with_a_slash_what_is_in_it() {
+    let root = rich_tree();
+    let server = TestServer::plain(root.path());
+    for (source, at) in [("top", ""), ("top/", "top"), ("", "")] {
+        let here = Scratch::new();
+        Program::ftget()
+            .args(["-r", "-d"])
+            .arg(here.path())
+            .arg(server.source(source))
+            .run()
+            .expect_code(0);
+        let mut wanted = picture(&root.join(at));
+        if source == "top" {
+            wanted.retain(|line| !line.starts_with("beside"));
+        }
+        assert_eq!(picture(here.path()), wanted, "{source:?}");
+    }
+}
+
+#[test]
+fn a_second_run_transfers_and_changes_nothing_read_only_folders_included() {
+    let root = rich_tree();
+    let closed = ["top/bin", "top/sub/deep", "top/empty"];
+    for name in closed {
+        set_mode(root.join(name), 0o555);
+    }
+    let place = Place {
+        server: TestServer::plain(root.path()),
+        root,
+        here: Scratch::new(),
+    };
+    for transferred in [true, false] {
+        let source = place.server.source("top");
+        let run = place.ftget().args(["-r", "--json"]).arg(source);
+        let run = run.through(unprivileged_reader()).run().expect_code(0);
+        let summary = event(&run.json_lines(), "summary").clone();
+        assert_eq!(
+            (summary["done"].as_u64(), &summary["failed"]),
+            (Some(10), &0.into())
+        );
+        assert_eq!(
+            summary["bytes"].as_u64() > Some(0),
+            transferred,
+            "{summary}"
+        );
+        let wanted = picture(&place.root.join("top"));
+        assert_eq!(picture(&place.here.join("top")), wanted);
+    }
+    // What was removed comes back into a closed folder, which is closed again.
+    set_mode(place.here.join("top/sub/deep"), 0o755);
+    fs::remove_file(place.here.join("top/sub/deep/large")).expect("a file less");
+    set_mode(place.here.join("top/sub/deep"), 0o500);
+    let run = place.ftget().arg("-r").arg(place.server.source("top"));
+    run.through(unprivileged_reader()).run().expect_code(0);
+    let wanted = picture(&place.root.join("top"));
+    assert_eq!(picture(&place.here.join("top")), wanted);
+    for folder in [&place.root, &place.here] {
+        for name in closed {
+            set_mode(folder.join(name), 0o755);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_to_be_preserved_is_as_if_it_were_made_here() {
+    let root = rich_tree();
+    set_mode(root.join("top/sub"), 0o2751);
+    let place = Place {
+        server: TestServer::plain(root.path()),
+        root,
+        here: Scratch::new(),
+    };
+    let before = SystemTime::now() - Duration::from_secs(60);
+    place
+        .fetch(&["--preserve", "none"], &["top"])
+        .expect_code(0);
+    for (name, kind) in [
+        ("top/sub", "folder"),
+        ("top/sub/b", "file"),
+        ("top/empty", "folder"),
+    ] {
+        let meta = fs::metadata(place.here.join(name)).expect("it is there");
+        assert!(meta.modified().expect("a time") > before, "{name}");
+        let reference = place.here.join("reference");
+        match kind {
+            "folder" => fs::create_dir(&reference).expect("a folder"),
+            _ => fs::write(&reference, "").expect("a file"),
+        }
+        let usual = fs::metadata(&reference).expect("it is there").permissions();
+        assert_eq!(meta.permissions().mode(), usual.mode(), "{name}");
+        let _ = fs::remove_file(&reference);
+        let _ = fs::remove_dir(&reference);
+    }
+    // Nobody hands out set-group-id, sticky and the like.
+    place.fetch(&[], &["top"]).expect_code(0);
+    let mode = fs::metadata(place.here.join("top/sub"))
+        .expect("a folder")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o751);
+}
+
+#[test]
+fn several_servers_fill_one_folder_and_the_later_of_two_with_one_place_fails() {
+    let first = Scratch::with_files([
+        ("d/a", "a of one"),
+        ("d/both", "one"),
+        ("d/s/one", "1"),
+        ("d/x", "file"),
+    ]);
+    let second = Scratch::with_files([
+        ("d/b", "b of two"),
+        ("d/both", "two"),
+        ("d/s/two", "2"),
+        ("d/x/inside/deep", "no"),
+        ("d/y", "kept"),
+        ("y/inside", "no"),
+    ]);
+    let servers = [&first, &second].map(|root| TestServer::plain(root.path()));
+    let here = Scratch::new();
+    let run = Program::ftget()
+        .in_folder(here.path())
+        .args(["-r", "--json"])
+        .args([
+            servers[0].source("d"),
+            servers[1].source("d"),
+            servers[1].source("y"),
+        ])
+        .args([servers[0].source("d/"), servers[1].source("d/y")])
+        .run();
+    let run = run.expect_code(2);
+    assert_eq!(
+        contents(here.path()),
+        [
+            "a = a of one",
+            "both = one",
+            "d/",
+            "d/a = a of one",
+            "d/b = b of two",
+            "d/both = one",
+            "d/s/",
+            "d/s/one = 1",
+            "d/s/two = 2",
+            "d/x = file",
+            "d/y = kept",
+            "s/",
+            "s/one = 1",
+            "x = file",
+            "y/",
+            "y/inside = no",
+        ]
+    );
+    let events = run.json_lines();
+    let failed = |event: &&Value| event["event"] == "error";
+    let mut failed: Vec<_> = events
+        .iter()
+        .filter(failed)
+        .map(|event| {
+            (
+                event["filename"].as_str().expect("a name"),
+                event["reason"].as_str(),
+            )
+        })
+        .collect();
+    failed.sort_unstable();
+    let same = Some("same_name");
+    assert_eq!(
+        failed,
+        [
+            ("d/both", same),
+            // A folder where a file is to be, and everything in it.
+            ("d/x", same),
+            ("d/x/inside", same),
+            ("d/x/inside/deep", same),
+            // A file where a folder is.
+            ("d/y", same),
+        ]
+    );
+}
+
+#[test]
+fn patterns_and_rules_choose_what_is_fetched_with_the_folders_above_it() {
+    let place = Place::with([
+        ("logs/a.log", "1"),
+        ("logs/a.tmp", "2"),
+        ("logs/old/b.log", "3"),
+        ("logs/old/c.tmp", "4"),
+        ("logs/other/c.tmp", "5"),
+        ("x.log", "6"),
+    ]);
+    let old = ["logs/", "logs/a.log = 1", "logs/old/", "logs/old/b.log = 3"];
+    for (args, sources, wanted) in [
+        (
+            &["--include", "*.log", "--exclude", "*"][..],
+            &["logs"][..],
+            &old[..2],
+        ),
+        (
+            &["--include", "*.log", "--include", "*/", "--exclude", "*"],
+            &["logs"],
+            &[
+                "logs/",
+                "logs/a.log = 1",
+                "logs/old/",
+                "logs/old/b.log = 3",
+                "logs/other/",
+            ],
+        ),
+        (&["--include", "*.log"], &["logs"], &old),
+        (
+            &["--exclude", "*.tmp", "--exclude", "other/"],
+            &["logs"],
+            &old,
+        ),
+        (
+            &["--exclude", "*.tmp"],
+            &["logs/"],
+            &["a.log = 1", "old/", "old/b.log = 3", "other/"],
+        ),
+        (
+            &["--exclude", "/old"],
+            &["logs/"],
+            &["a.log = 1", "a.tmp = 2", "other/", "other/c.tmp = 5"],
+        ),
+        (&["--exclude", "*"], &["logs"], &["logs/"]),
+        (&[], &["*.log"], &["x.log = 6"]),
+        (
+            &[],
+            &["logs/o*/*.tmp"],
+            &["old/", "old/c.tmp = 4", "other/", "other/c.tmp = 5"],
+        ),
+        (
+            &[],
+            &["**/b.log", "x.log"],
+            &["logs/", "logs/old/", "logs/old/b.log = 3", "x.log = 6"],
+        ),
+        (
+            &[],
+            &["l*/old"],
+            &[
+                "logs/",
+                "logs/old/",
+                "logs/old/b.log = 3",
+                "logs/old/c.tmp = 4",
+            ],
+        ),
+    ] {
+        let here = Scratch::new();
+        let sources = sources.iter().map(|source| place.server.source(source));
+        let run = Program::ftget().in_folder(here.path()).arg("-r");
+        run.args(args).args(sources.clone()).run().expect_code(0);
+        assert_eq!(contents(here.path()), wanted, "{args:?} {sources:?}");
+    }
+    // A pattern is of use without -r, too: the files it matches.
+    let run = place.ftget().arg(place.server.source("logs/*"));
+    run.run().expect_code(0);
+    assert_eq!(contents(place.here.path()), ["a.log = 1", "a.tmp = 2"]);
+    let nothing = place.fetch(&[], &["logs/*.txt", "x.log"]).expect_code(11);
+    assert!(
+        nothing.stderr.contains("nothing matches"),
+        "{}",
+        nothing.stderr
+    );
+    assert!(place.here.join("x.log").exists());
+}
+
+#[test]
+fn links_are_links_and_one_that_leads_out_is_passed_over() {
+    let place = Place::with([("d/a", "1"), ("d/s/b", "2"), ("out", "3")]);
+    for (target, name) in [
+        ("a", "inside"),
+        ("../a", "s/up"),
+        ("./s//b", "odd"),
+        ("missing", "dangling"),
+        ("loop", "loop"),
+        (".", "self"),
+        ("/etc/passwd", "absolute"),
+        ("../../etc/passwd", "far"),
+        // In the served folder, and not in what is fetched of it.
+        ("../out", "sibling"),
+    ] {
+        symlink(target, place.root.join("d").join(name)).expect("a link");
+    }
+    let within = [
+        "a = 1",
+        "dangling -> missing",
+        "inside -> a",
+        "loop -> loop",
+        "odd -> ./s//b",
+        "s/",
+        "s/b = 2",
+        "s/up -> ../a",
+        "self -> .",
+    ];
+    for _ in 0..2 {
+        let run = place.fetch(&["-v"], &["d/"]).expect_code(0);
+        assert_eq!(contents(place.here.path()), within);
+        for name in ["absolute", "far", "sibling"] {
+            let line = format!("d/{name}: a link that cannot be made, passed over");
+            assert!(run.stderr.contains(&line), "{}", run.stderr);
+        }
+    }
+    // With the folder itself it leads to where its neighbour would be.
+    let run = place
+        .fetch(&["--json", "-d", "whole"], &["d"])
+        .expect_code(0);
+    assert_eq!(event(&run.json_lines(), "summary")["passed_over"], 2);
+    let link = fs::read_link(place.here.join("whole/d/sibling")).expect("a link");
+    assert_eq!(link, Path::new("../out"));
+}
+
+#[test]
+fn links_files_and_folders_do_not_turn_into_one_another_but_links_into_files() {
+    let place = Place::with([
+        ("was-link", "file now"),
+        ("was-folder", "file now"),
+        ("was-file/in", "folder now"),
+        ("linked/in", "folder now"),
+    ]);
+    symlink("was-link", place.root.join("a-link")).expect("a link");
+    symlink("was-link", place.root.join("link-over-folder")).expect("a link");
+    let outside = Scratch::with_files([("kept", "kept")]);
+    symlink(outside.path(), place.here.join("linked")).expect("a link");
+    symlink("elsewhere", place.here.join("was-link")).expect("a link");
+    place.here.write("a-link", "a file");
+    place.here.write("was-folder/in", "kept");
+    place.here.write("link-over-folder/in", "kept");
+    place.here.write("was-file", "kept");
+    let run = place.fetch(&["--json"], &[""]).expect_code(3);
+    let outside_link = format!("linked -> {}", outside.path().display());
+    assert_eq!(
+        contents(place.here.path()),
+        [
+            "a-link -> was-link",
+            "link-over-folder/",
+            "link-over-folder/in = kept",
+            &outside_link,
+            "was-file = kept",
+            "was-folder/",
+            "was-folder/in = kept",
+            "was-link = file now",
+        ]
+    );
+    assert_eq!(contents(outside.path()), ["kept = kept"]);
+    let events = run.json_lines();
+    let errors = events.iter().filter(|event| event["event"] == "error");
+    let mut reasons: Vec<_> = errors
+        .map(|event| {
+            (
+                event["filename"].as_str().expect("a name"),
+                event["reason"].as_str().expect("a reason"),
+            )
+        })
+        .collect();
+    reasons.sort_unstable();
+    assert_eq!(
+        reasons,
+        [
+            ("link-over-folder", "not_replaceable"),
+            ("linked", "not_a_folder"),
+            ("linked/in", "not_a_folder"),
+            ("was-file", "not_a_folder"),
+            ("was-file/in", "not_a_folder"),
+            ("was-folder", "not_replaceable"),
+        ]
+    );
+}
+
+#[test]
+fn every_name_that_a_file_system_takes_is_fetched() {
+    let names: [&[u8]; 13] = [
+        b"\xff\xfe not utf-8",
+        b"l\nine",
+        b"c\rr",
+        b"\x1b[31mred",
+        "\u{202e}gpj.exe".as_bytes(),
+        b"..\\x",
+        b"C:\\x",
+        b"~",
+        b"-rf",
+        b"$(id)",
+        b"%2e%2e%2f",
+        b"@x",
+        b" * ? [ ",
+    ];
+    let root = Scratch::new();
+    let longest = [b'n'; 255];
+    for name in names.iter().copied().chain([&longest[..]]) {
+        let name = OsStr::from_bytes(name);
+        root.write(Path::new("files").join(name), name.as_bytes());
+        root.write(Path::new("folders").join(name).join(name), name.as_bytes());
+        fs::create_dir_all(root.join("links")).expect("a folder");
+        symlink(name, root.join("links").join(name)).expect("a link");
+    }
+    let server = TestServer::start(root.path(), ["--hidden", "show"]);
+    let here = Scratch::new();
+    let args = ["-r", "-v", "--json", "-d"].map(OsString::from);
+    let run = Program::ftget()
+        .args(args)
+        .arg(here.path())
+        .arg(server.source(""));
+    let run = run.run().expect_code(0);
+    assert_eq!(picture(here.path()), picture(root.path()));
+    let acts = |c: char| c != '\n' && c.is_control() || matches!(c, '\u{202a}'..='\u{202e}');
+    assert!(
+        !run.stderr.contains(acts) && !run.text().contains(acts),
+        "{}",
+        run.stderr
+    );
+    // Where the longest name is taken, a shorter one still has room for a number.
+    let again = Program::ftget().args(["-r", "--if-exists", "rename", "-d"]);
+    let again = again.arg(here.path()).arg(server.source("files"));
+    fs::write(here.join("files").join(OsStr::from_bytes(&longest)), "mine").expect("a file");
+    again.run().expect_code(0);
+    let mut numbered = longest[..253].to_vec();
+    numbered.extend(b".1");
+    assert_eq!(
+        fs::read(here.join("files").join(OsStr::from_bytes(&numbered))).expect("a file"),
+        longest
+    );
+}
+
+#[test]
+fn the_deepest_tree_that_has_a_name_is_fetched() {
+    let root = Scratch::new();
+    // 256 parts, and 4,095 bytes: one more would be too long for a system call.
+    root.write("d/".repeat(255) + "f", "deep");
+    let part = "n".repeat(254) + "/";
+    let long = part.repeat(15) + &"n".repeat(253) + "/" + "f";
+    assert_eq!(long.len(), 4_080);
+    let folder = Path::new(&long).parent().expect("a folder");
+    // No call of this process may name it whole.
+    let tar = Program::system("sh", "dash").in_folder(root.path());
+    let script = format!(
+        "mkdir long && cd long && i=0; while [ $i -lt 15 ]; do mkdir {name} && cd {name}; i=$((i+1)); done; echo long > f",
+        name = "n".repeat(254)
+    );
+    let _ = folder;
+    tar.args(["-c", &script]).run().expect_code(0);
+    let server = TestServer::plain(root.path());
+    let here = Scratch::new();
+    let run = Program::ftget()
+        .args(["-r", "-d"])
+        .arg(here.path())
+        .arg(server.source(""));
+    run.run().expect_code(0);
+    let compare = Program::system("diff", "diffutils").arg("-r");
+    compare
+        .arg(root.path())
+        .arg(here.path())
+        .run()
+        .expect_code(0);
+}
+
+#[test]
+fn what_is_neither_file_nor_folder_is_passed_over_and_counted() {
+    let place = Place::with([("d/a", "1")]);
+    let _socket = UnixListener::bind(place.root.join("d/socket")).expect("a socket");
+    mkfifoat(CWD, place.root.join("d/fifo"), Mode::from_raw_mode(0o644)).expect("a FIFO");
+    let run = place.fetch(&[], &["d"]).expect_code(0);
+    assert_eq!(contents(place.here.path()), ["d/", "d/a = 1"]);
+    let line = "ftget: 2 entries passed over: special files, or links that cannot be made (-v names them)\n";
+    assert_eq!(run.stderr, line);
+    assert_eq!(place.fetch(&["-q"], &["d"]).expect_code(0).stderr, "");
+    let events = place.fetch(&["--json"], &["d"]).expect_code(0).json_lines();
+    let passed = event(&events, "passed_over");
+    assert_eq!(
+        (passed["filename"].as_str(), passed["n"].as_u64()),
+        (Some("d/fifo"), Some(2))
+    );
+    assert_eq!(event(&events, "summary")["passed_over"], 2);
+}
+
+#[test]
+fn what_cannot_be_read_at_the_source_is_named_and_the_rest_is_fetched() {
+    let root = Scratch::with_files([
+        ("d/closed/in", "1"),
+        ("d/open/in", "2"),
+        ("d/secret", "3"),
+        ("d/z", "4"),
+    ]);
+    set_mode(root.join("d/closed"), 0);
+    set_mode(root.join("d/secret"), 0);
+    let server = TestServer::builder(root.path())
+        .through(unprivileged_reader())
+        .start();
+    let place = Place {
+        root,
+        server,
+        here: Scratch::new(),
+    };
+    let run = place.fetch(&[], &["d"]).expect_code(6);
+    assert_eq!(
+        contents(place.here.path()),
+        ["d/", "d/open/", "d/open/in = 2", "d/z = 4"]
+    );
+    for name in ["closed", "secret"] {
+        let line = format!("/d/{name}: server says forbidden");
+        assert_eq!(run.stderr.matches(&line).count(), 1, "{}", run.stderr);
+    }
+    assert_eq!(run.stderr.lines().count(), 2, "{}", run.stderr);
+    set_mode(place.root.join("d/closed"), 0o755);
+}
+
+#[test]
+fn every_policy_decides_about_files_and_links_while_folders_are_merged() {
+    let every = ["d/a = new", "d/l -> a", "d/s/", "d/s/same = same"];
+    for (policy, code, wanted) in [
+        (
+            "update",
+            0,
+            vec!["d/", every[0], every[1], every[2], every[3]],
+        ),
+        (
+            "overwrite",
+            0,
+            vec!["d/", every[0], every[1], every[2], every[3]],
+        ),
+        (
+            "skip",
+            0,
+            vec!["d/", "d/a = old", "d/l -> old", every[2], every[3]],
+        ),
+        (
+            "error",
+            12,
+            vec![
+                "d/",
+                "d/a = old",
+                "d/l -> old",
+                "d/new = n",
+                every[2],
+                every[3],
+            ],
+        ),
+        (
+            "rename",
+            0,
+            vec![
+                "d/",
+                "d/a = old",
+                "d/a.1 = new",
+                "d/l -> old",
+                "d/l.1 -> a",
+                every[2],
+                every[3],
+                "d/s/same.1 = same",
+            ],
+        ),
+    ] {
+        let place = Place::with([("d/a", "new"), ("d/new", "n"), ("d/s/same", "same")]);
+        symlink("a", place.root.join("d/l")).expect("a link");
+        place.here.write("d/a", "old");
+        place.here.write("d/s/same", "same");
+        symlink("old", place.here.join("d/l")).expect("a link");
+        let run = place
+            .fetch(&["--if-exists", policy], &["d"])
+            .expect_code(code);
+        let mut wanted = wanted;
+        if !wanted.contains(&"d/new = n") {
+            wanted.push("d/new = n");
+        }
+        wanted.sort_unstable();
+        assert_eq!(
+            contents(place.here.path()),
+            wanted,
+            "{policy}: {}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_tells_of_a_tree_and_touches_nothing() {
+    let place = Place::with([
+        ("d/new", "12345"),
+        ("d/s/same", "same"),
+        ("d/s/other", "other"),
+    ]);
+    symlink("new", place.root.join("d/l")).expect("a link");
+    place.here.write("d/s/same", "same");
+    place.here.write("d/s/other", "before");
+    let before = picture(place.here.path());
+    let run = place.fetch(&["-n"], &["d"]).expect_code(0);
+    assert_eq!(
+        run.text(),
+        "d/l: would be made, a link, 0 bytes\nd/new: would be fetched, 5 bytes\n\
+         d/s/other: would be replaced, 5 bytes\nd/s/same: is there already, 4 bytes\n"
+    );
+    assert_eq!(picture(place.here.path()), before);
+    // Into a folder that is not there, nothing is made.
+    let run = place
+        .fetch(&["-n", "-d", "missing", "--exclude", "l"], &["d/s/", "d/*"])
+        .expect_code(0);
+    assert_eq!(
+        run.text().matches("would be fetched").count(),
+        5,
+        "{}",
+        run.text()
+    );
+    assert_eq!(picture(place.here.path()), before);
+}
+
+#[test]
+fn any_number_of_connections_fetches_the_same_and_n_is_the_place_in_the_listing() {
+    let root = Scratch::new();
+    let mut names = Vec::new();
+    for folder in ["d", "d/e", "d/f"] {
+        for number in 0..100 {
+            let name = format!("{folder}/{number:03}");
+            root.write(&name, name.repeat(number));
+            names.push(name);
+        }
+    }
+    names.sort_by_key(|name| name.split('/').map(str::to_owned).collect::<Vec<_>>());
+    root.make_dir("d/z");
+    let server = TestServer::plain(root.path());
+    for jobs in ["1", "2", "8"] {
+        let here = Scratch::new();
+        let run = Program::ftget().args(["-r", "--json", "-j", jobs, "-d"]);
+        let run = run
+            .arg(here.path())
+            .arg(server.source("d"))
+            .run()
+            .expect_code(0);
+        assert_eq!(picture(here.path()), picture(root.path()));
+        let events = run.json_lines();
+        let mut done: Vec<_> = events
+            .iter()
+            .filter(|event| event["event"] == "done")
+            .map(|event| {
+                (
+                    event["n"].as_u64().expect("n"),
+                    event["filename"].as_str().expect("a name"),
+                )
+            })
+            .collect();
+        done.sort_unstable();
+        assert!(
+            done.iter().map(|(_, name)| name).eq(names.iter()),
+            "{done:?}"
+        );
+        // d, d/e, d/f, d/z are places in the listing, too.
+        assert!(done.windows(2).all(|two| two[0].0 < two[1].0));
+        assert_eq!(done.last().map(|(n, _)| *n), Some(302));
+        let last = events.last().expect("an event");
+        assert_eq!(
+            (&last["event"], last["done"].as_u64()),
+            (&"summary".into(), Some(300))
+        );
+    }
+}
+
+#[test]
+fn a_source_that_is_a_file_is_fetched_as_one_and_a_missing_one_is_named() {
+    let place = Place::with([("d/a", "1")]);
+    place.fetch(&[], &["d/a"]).expect_code(0);
+    assert_eq!(contents(place.here.path()), ["a = 1"]);
+    place.fetch(&["-d", "x"], &["d/a/"]).expect_code(0);
+    let missing = place.fetch(&[], &["nothing", "d"]).expect_code(11);
+    assert!(
+        missing.stderr.contains("/nothing: server says not_found"),
+        "{}",
+        missing.stderr
+    );
+    assert_eq!(missing.stderr.lines().count(), 1, "{}", missing.stderr);
+    assert_eq!(
+        contents(place.here.path()),
+        ["a = 1", "d/", "d/a = 1", "x/", "x/a = 1"]
+    );
+}
