@@ -1,7 +1,7 @@
 //! What `ftget` tells: lines for people on standard error, JSON Lines for programs, and in the
 //! end one exit code for all.
 
-mod deleting;
+mod trees;
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::exec;
 use super::failure::{Failures, classify, sentence};
-use super::json_event::{Done, Failed, PassedOver, Summary};
+use super::json_event::{Done, Failed, Summary};
 use super::listed::BadLines;
 use super::meaning::{Destination, Manner};
 use super::progress::Progress;
@@ -23,7 +23,7 @@ use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::terminal::{counted, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{Action, ClientError, Download, Downloaded, Event, Item, Pour};
-use crate::wire::{Md5Digest, ObjectKind};
+use crate::wire::Md5Digest;
 
 /// Hears of everything and tells those who want to know.
 pub(super) struct Reporter<'a> {
@@ -191,27 +191,6 @@ impl<'a> Reporter<'a> {
             }
         }
         code
-    }
-
-    fn tell_passed_over(&mut self, item: Item<'_>, kind: ObjectKind) {
-        self.summary.passed_over += 1;
-        let what = if kind == ObjectKind::Symlink {
-            "a link that cannot be made"
-        } else {
-            "a special file"
-        };
-        if self.manner.verbose {
-            let name = source(item, self.poured.as_ref()).name();
-            self.line(&format!("{name}: {what}, passed over"));
-        }
-        self.json(&PassedOver {
-            v: 1,
-            event: "passed_over",
-            n: item.index,
-            filename: String::from_utf8_lossy(item.path.as_bytes()),
-            filename_b64: filename_b64(item.path.as_bytes()),
-            reason: what,
-        });
     }
 
     fn tell_done(&mut self, item: Item<'_>, download: Option<&Download>, downloaded: &Downloaded) {
