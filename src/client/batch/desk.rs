@@ -193,18 +193,21 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             self.waiting.pop();
             self.look(id);
         }
-        self.hand_out();
         self.lanes.retain(|lane| !lane.is_stale(now));
         for number in 0..self.servers.len() {
             if let Some(error) = self.servers[number].given_up.clone() {
+                self.servers[number].forget_all();
                 self.end_all(&error, |job| {
                     job.server == number && matches!(job.state, State::Ready(_) | State::Waiting)
                 });
+                continue;
             }
             self.ask(number);
             self.open_lane(number, now);
         }
         self.lanes.iter_mut().for_each(Lane::send);
+        // Last: what has ended may have been all that a folder waited for.
+        self.hand_out();
     }
 
     /// Gives a server's connections what is to be asked.

@@ -72,6 +72,13 @@ impl Server {
         next
     }
 
+    /// Nothing that was to be asked is to be asked any more.
+    pub(super) fn forget_all(&mut self) {
+        self.quick.clear();
+        self.large.clear();
+        self.ready_bytes = 0;
+    }
+
     /// Nothing is to be asked.
     pub(super) fn is_idle(&self) -> bool {
         self.quick.is_empty() && self.large.is_empty()
