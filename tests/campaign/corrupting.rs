@@ -72,7 +72,8 @@ fn fetch_damaged(stage: &mut Stage, chosen: &[usize], random: &mut Random) {
     stage.count(format!("runs {damaged} faults ended with {}", output.code));
 }
 
-fn damage(random: &mut Random) -> Damage {
+/// Any damage, to one direction.
+pub(crate) fn damage(random: &mut Random) -> Damage {
     let faults = [Fault::Corrupt, Fault::Duplicate, Fault::Omit, Fault::Cut];
     let count = random.within(1..=faults.len());
     let chosen = random.sample(count, faults.len());
@@ -85,7 +86,7 @@ fn damage(random: &mut Random) -> Damage {
 
 /// How a download over a damaged network may end: with whatever a damaged answer can say, but not
 /// as if something were wrong here (3, 5), or as if somebody had asked for that (12).
-const DAMAGED: [i32; 13] = [0, 1, 2, 4, 6, 7, 8, 9, 10, 11, 13, 14, 23];
+pub(crate) const DAMAGED: [i32; 13] = [0, 1, 2, 4, 6, 7, 8, 9, 10, 11, 13, 14, 23];
 /// Two versions each, of one size where only their content is to tell them apart.
 const FILES: [(&str, [usize; 2]); 9] = [
     ("empty", [0, 0]),

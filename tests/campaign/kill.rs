@@ -1,16 +1,12 @@
 //! `kill -9` of the client or the server at a random moment of downloads that overwrite and
 //! resume. Nothing unverified may ever be visible, and a rerun completes with nothing left over.
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
-
 use rustix::process::Signal;
 
 use crate::Options;
-use crate::harness::{Random, Running, Scratch};
-use crate::stage::{CLIENT_DEADLINE, Stage, assert_calm};
+use crate::blow::{Moment, Victim, partial_bytes};
+use crate::harness::Random;
+use crate::stage::{Stage, assert_calm};
 use crate::watcher;
 
 /// Runs it; see the module.
@@ -21,25 +17,6 @@ pub(crate) fn run(options: &Options) -> String {
         stage.round(&mut random);
     }
     stage.report(options.rounds)
-}
-
-/// When the blow falls.
-enum Moment {
-    /// So long after the start.
-    After(Duration),
-    /// As soon as the partial files hold so many bytes.
-    Partial(u64),
-}
-
-/// Who is hit, and what follows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Victim {
-    Client,
-    /// The server, which is back at once: the client goes on by itself.
-    ServerThatReturns,
-    /// The server, which stays away until the client has given up.
-    Server,
-    Both,
 }
 
 impl Stage {
@@ -56,13 +33,7 @@ impl Stage {
 
     /// One download during which somebody is killed.
     fn blow(&mut self, chosen: &[usize], random: &mut Random) {
-        let victim = random.pick(&[
-            Victim::Client,
-            Victim::Client,
-            Victim::ServerThatReturns,
-            Victim::Server,
-            Victim::Both,
-        ]);
+        let victim = Victim::any(random);
         let mut program = self.ftget(self.server.addr(), chosen);
         program = match victim {
             Victim::ServerThatReturns => program.args(["--retry", "8", "--retry-delay", "0.05"]),
@@ -74,15 +45,13 @@ impl Stage {
         let client = program.start();
         if random.percent(30) {
             // Replaced while it is on its way; the client may see either.
-            wait(&client, &self.destination, &self.moment(chosen, random));
+            self.moment(chosen, random)
+                .wait(&client, self.destination.path());
             self.published.publish(random.pick(chosen));
         }
-        wait(&client, &self.destination, &self.moment(chosen, random));
-        self.count(match victim {
-            Victim::Client => "clients killed",
-            Victim::ServerThatReturns | Victim::Server => "servers killed",
-            Victim::Both => "times both killed",
-        });
+        self.moment(chosen, random)
+            .wait(&client, self.destination.path());
+        self.count(victim.tally());
         if victim != Victim::Client {
             self.server.kill();
             assert_calm(self.server.stderr().text());
@@ -113,7 +82,7 @@ impl Stage {
         if code == 0 {
             self.count("blows too late");
         }
-        if partial_bytes(&self.destination) > 0 {
+        if partial_bytes(self.destination.path()) > 0 {
             self.count("partial files left by a blow");
         }
         if matches!(victim, Victim::Server | Victim::Both) {
@@ -122,39 +91,10 @@ impl Stage {
     }
 
     fn moment(&self, chosen: &[usize], random: &mut Random) -> Moment {
-        if random.percent(50) {
-            return Moment::After(random.wait(Duration::from_millis(300)));
-        }
-        let sizes = chosen
-            .iter()
-            .map(|&i| self.published.files()[i].content().len());
-        Moment::Partial(random.within(0..=sizes.max().expect("a file")) as u64)
+        let files = self.published.files();
+        let sizes = chosen.iter().map(|&index| files[index].content().len());
+        Moment::any(sizes.max().expect("a file"), random)
     }
-}
-
-/// Returns at the moment, or when the client ends.
-fn wait(client: &Running, destination: &Scratch, moment: &Moment) {
-    match *moment {
-        Moment::After(delay) => {
-            client.ends_within(delay);
-        }
-        Moment::Partial(bytes) => {
-            let limit = Instant::now() + CLIENT_DEADLINE;
-            while partial_bytes(destination) < bytes
-                && !client.ends_within(LOOK_AGAIN)
-                && Instant::now() < limit
-            {}
-        }
-    }
-}
-
-/// The length of the longest file in the destination that is not visible.
-fn partial_bytes(destination: &Scratch) -> u64 {
-    let hidden = |name: &OsString| Path::new(name).to_string_lossy().starts_with(".ft-");
-    let names = destination.names().into_iter().filter(hidden);
-    // A name may be renamed away between the two calls.
-    let lengths = names.filter_map(|name| fs::metadata(destination.join(name)).ok());
-    lengths.map(|facts| facts.len()).max().unwrap_or(0)
 }
 
 /// Two versions each: of one size, so that only content tells them apart, or of different ones.
@@ -170,4 +110,3 @@ const FILES: [(&str, [usize; 2]); 10] = [
     ("huge", [40 << 20, 40 << 20]),
     ("huge-too", [40 << 20, 39 << 20]),
 ];
-const LOOK_AGAIN: Duration = Duration::from_micros(100);

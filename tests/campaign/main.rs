@@ -1,6 +1,7 @@
 //! Long runs of the real programs in trouble: killed at any moment, fed files that change
-//! under them, over a network that damages what passes, asked by one honest client amid a crowd, sharing an index with programs that are
-//! killed, and listing very many files.
+//! under them, over a network that damages what passes, with links planted where they write,
+//! asked by one honest client amid a crowd, sharing an index with programs that are killed, and
+//! listing very many files.
 //!
 //! Without arguments, as `cargo test` runs it, each campaign is short. The long ones:
 //!
@@ -8,6 +9,7 @@
 //! cargo test --release --test campaign -- kill --rounds 1000 --seed 7
 //! cargo test --release --test campaign -- changing --rounds 1000
 //! cargo test --release --test campaign -- corrupting --rounds 7000
+//! cargo test --release --test campaign -- tree-kill tree-corrupting flipping --rounds 1000
 //! cargo test --release --test campaign -- crowd --full
 //! cargo test --release --test campaign -- stale --rounds 2000
 //! cargo test --release --test campaign -- sharing --rounds 200
@@ -25,9 +27,11 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod blow;
 mod changing;
 mod corrupting;
 mod crowd;
+mod flipping;
 mod kill;
 mod listing;
 mod mapping;
@@ -35,6 +39,9 @@ mod published;
 mod sharing;
 mod stage;
 mod stale;
+mod tree_corrupting;
+mod tree_kill;
+mod tree_stage;
 mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -110,7 +117,7 @@ impl Options {
 /// Runs the campaigns named, or all of them.
 #[derive(Parser)]
 struct Args {
-    /// kill, changing, corrupting, crowd, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
+    /// kill, changing, corrupting, tree-kill, tree-corrupting, flipping, crowd, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
     names: Vec<String>,
 
     /// Rounds of each campaign; for crowd: requests; for stale: changes; for listing: files
@@ -166,10 +173,13 @@ struct Libtest {
 type Campaign = fn(&Options) -> String;
 
 /// Name, rounds of a short run, and the campaign itself, which panics if it fails.
-const CAMPAIGNS: [(&str, u32, Campaign); 7] = [
+const CAMPAIGNS: [(&str, u32, Campaign); 10] = [
     ("kill", 50, kill::run),
     ("changing", 100, changing::run),
     ("corrupting", 25, corrupting::run),
+    ("tree-kill", 25, tree_kill::run),
+    ("tree-corrupting", 25, tree_corrupting::run),
+    ("flipping", 5, flipping::run),
     ("crowd", 100, crowd::run),
     ("stale", 60, stale::run),
     ("sharing", 5, sharing::run),

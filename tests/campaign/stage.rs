@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::{Output, Program, Random, Scratch, TestServer};
@@ -13,24 +14,37 @@ use crate::watcher::Watcher;
 pub(crate) struct Stage {
     pub(crate) published: Published,
     pub(crate) server: TestServer,
-    watcher: Watcher,
+    watchers: Vec<Watcher>,
     pub(crate) destination: Scratch,
     /// What happened how often, so that a report shows that the rare did happen.
     tally: BTreeMap<String, u64>,
 }
 
 impl Stage {
-    /// Serves these files, each with the sizes of its two versions.
+    /// Serves these files, each with the sizes of its two versions, and watches where they go.
     pub(crate) fn new(seed: u64, files: &[(&'static str, [usize; 2])]) -> Stage {
+        let mut stage = Stage::unwatched(seed, files);
+        let destination = stage.destination.path().to_owned();
+        stage.watch(&destination);
+        stage
+    }
+
+    /// Serves these files.
+    pub(crate) fn unwatched(seed: u64, files: &[(&'static str, [usize; 2])]) -> Stage {
         let published = Published::new(seed, files);
-        let destination = Scratch::in_memory();
         Stage {
             server: TestServer::plain(published.root()),
-            watcher: Watcher::of(destination.path(), published.seen()),
+            watchers: Vec::new(),
             published,
-            destination,
+            destination: Scratch::in_memory(),
             tally: BTreeMap::new(),
         }
+    }
+
+    /// From now on everything that appears right in this folder must be published.
+    pub(crate) fn watch(&mut self, folder: &Path) {
+        self.watchers
+            .push(Watcher::of(folder, self.published.seen()));
     }
 
     /// Publishes other versions of some of the chosen files, and takes some away from where they
@@ -116,10 +130,11 @@ impl Stage {
     }
 
     /// The appearances so far; panics if one of them was wrong.
-    fn watched(&self) -> u64 {
-        self.watcher
-            .settle()
-            .unwrap_or_else(|faults| panic!("{faults}"))
+    pub(crate) fn watched(&self) -> u64 {
+        let settled = self.watchers.iter().map(Watcher::settle);
+        settled
+            .map(|appearances| appearances.unwrap_or_else(|faults| panic!("{faults}")))
+            .sum()
     }
 
     /// Moves a file out of the destination; deleting it is what the watcher forbids.

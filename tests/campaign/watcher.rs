@@ -41,7 +41,7 @@ enum Sighting {
 }
 
 impl Watcher {
-    /// Begins to watch; names that begin with a dot are nobody's business.
+    /// Begins to watch; folders, and names that begin with a dot, are nobody's business.
     pub(crate) fn of(folder: &Path, seen: Seen) -> Watcher {
         let inotify = inotify::init(CreateFlags::CLOEXEC).expect("inotify");
         let flags =
@@ -162,7 +162,7 @@ fn open_what_appears(inotify: &OwnedFd, folder: &Path, sightings: &Sender<Sighti
             return;
         } else if name == SETTLE && flags.contains(ReadFlags::CREATE) {
             Sighting::Settle
-        } else if name.as_bytes().starts_with(b".") {
+        } else if name.as_bytes().starts_with(b".") || flags.contains(ReadFlags::ISDIR) {
             continue;
         } else if flags.contains(ReadFlags::MOVED_TO) {
             match File::open(folder.join(&name)) {

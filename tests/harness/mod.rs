@@ -16,6 +16,7 @@ mod process;
 mod proxy;
 mod random;
 mod raw_peer;
+mod same_tree;
 mod scratch;
 mod server;
 
@@ -24,6 +25,7 @@ pub use process::{Captured, Output, Program, Running, ftget};
 pub use proxy::{Damage, Fault, Proxy};
 pub use random::Random;
 pub use raw_peer::{Ending, RawPeer, frame, length_prefix};
+pub use same_tree::assert_same_tree;
 pub use scratch::{Scratch, md5_hex, noise};
 pub use server::{ProcessFacts, TestServer, TestServerBuilder};
 

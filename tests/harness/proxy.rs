@@ -64,6 +64,7 @@ pub enum Fault {
 #[derive(Default)]
 pub struct Tally {
     connections: AtomicU64,
+    bytes: AtomicU64,
     faults: AtomicU64,
 }
 
@@ -71,6 +72,11 @@ impl Tally {
     /// Connections that were accepted.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that came in, from both sides.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Faults of any kind.
@@ -276,6 +282,7 @@ impl Stretch {
             if count == 0 {
                 return;
             }
+            self.tally.bytes.fetch_add(count as u64, Ordering::Relaxed);
             if let Some(rate) = self.rate {
                 // What a link of this rate has not yet taken stays with the sender.
                 wait_until(free_at);

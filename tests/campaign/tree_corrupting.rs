@@ -1,0 +1,66 @@
+//! `ftget -r` through a network that damages what comes from the server. No damage is ever taken
+//! for a file, nor part of a tree for all of it, and a rerun over a network that is whole
+//! completes with nothing left over.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Options;
+use crate::corrupting::{DAMAGED, damage};
+use crate::harness::{Proxy, Random, Scratch, assert_same_tree};
+use crate::stage::assert_calm;
+use crate::tree_stage::TreeStage;
+
+/// Runs it; see the module.
+pub(crate) fn run(options: &Options) -> String {
+    let mut campaign = TreeStage::new(options.seed);
+    for (_, mut random) in options.rounds() {
+        campaign.stir(&mut random);
+        let fresh = Scratch::in_memory();
+        let destination = campaign.destination(&fresh, &mut random);
+        campaign.fetch_damaged(&destination, &mut random);
+        campaign.assert_verified(&destination);
+        campaign.complete(&destination);
+        assert_calm(campaign.stage.server.stderr().text());
+    }
+    campaign.stage.report(options.rounds)
+}
+
+impl TreeStage {
+    /// One run through the proxy. Where it says that everything is there, it is.
+    fn fetch_damaged(&mut self, destination: &Path, random: &mut Random) {
+        // A request is damaged in the campaign of single files: one for another folder, of which
+        // the answer is right, would be no failure that a client can see.
+        let mut proxy = Proxy::to(self.stage.server.addr()).damage_to_client(damage(random));
+        if random.percent(25) {
+            proxy = proxy.delay(Duration::from_millis(2));
+        }
+        let proxy = proxy.start();
+        let client = self
+            .ftget(proxy.addr(), destination)
+            .args(["--timeout", "0.1", "--retry-delay", "5ms"])
+            .args(["--retry", random.pick(&["0", "1", "3"])]);
+        let output = client.run();
+        assert_calm(output.stderr.clone());
+        let faults = proxy.tally().faults();
+        assert!(
+            DAMAGED.contains(&output.code),
+            "exit code {} after {faults} faults: {}",
+            output.code,
+            output.stderr
+        );
+        if output.code == 0 {
+            assert_same_tree(self.stage.published.root(), destination);
+        }
+        let events = output.json_lines();
+        let done = events
+            .iter()
+            .filter(|event| event["event"] == "done")
+            .count();
+        self.stage.count_all(done as u64, "files and links done");
+        self.stage.count_all(faults, "faults");
+        let damaged = if faults > 0 { "with" } else { "without" };
+        self.stage
+            .count(format!("runs {damaged} faults ended with {}", output.code));
+    }
+}
