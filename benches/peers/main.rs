@@ -20,6 +20,7 @@ mod harness;
 mod contenders;
 #[path = "../measure.rs"]
 mod measure;
+#[path = "../servers.rs"]
 mod servers;
 mod workload;
 
