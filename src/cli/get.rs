@@ -10,6 +10,7 @@ mod input;
 mod json_event;
 mod list;
 mod listed;
+mod local;
 mod meaning;
 mod mirror;
 mod no_order;

@@ -1,7 +1,6 @@
 //! `ftserve index`: hashes a tree into the index, while somebody watches.
 
 mod args;
-mod choice;
 mod progress;
 
 use std::ffi::OsString;
@@ -13,11 +12,9 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-pub(super) use self::choice::{IndexChoice, Opened};
-
 use self::args::Args;
-use self::choice::told;
 use self::progress::{Progress, first_line};
+use crate::cli::digests::{IndexChoice, told};
 use crate::cli::failure::{Failure, failure, sentence, show_typed};
 use crate::cli::settings::{self, Settings, SettingsError};
 use crate::cli::terminal::shown;

@@ -1,6 +1,7 @@
 //! Command lines: what was typed, what it means, and what is shown. The only floor that
 //! prints, reads the environment or picks an exit code.
 
+mod digests;
 mod exit_code;
 mod failure;
 mod get;

@@ -122,7 +122,7 @@ fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<R
     };
     let store = Arc::new(store);
     let pools = Arc::new(Pools::start(cores).map_err(failure(ExitCode::Unclassified))?);
-    let index = setup.index.open();
+    let index = setup.index.open("ftserve");
     let catalog = Catalog::new(
         Arc::clone(&store),
         index.index(),

@@ -10,6 +10,7 @@ mod ends;
 pub(super) mod hands;
 mod intake;
 pub(super) mod jobs;
+pub(super) mod keeper;
 pub(super) mod lane;
 pub(super) mod look;
 mod names;
@@ -26,6 +27,7 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 use crate::client::batch::budget::Budget;
 use crate::client::batch::desk::Desk;
 use crate::client::batch::hands::Hand;
+use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
 use crate::client::batch::look::Destinations;
 use crate::client::batch::names::Names;
@@ -189,7 +191,8 @@ fn run(
         .whole_timeout
         .map(|limit| Deadline::after(now, Wait::Whole, limit));
     let destinations = Destinations::default();
-    let open_files = Budget::new(OPEN_FILES_MAX);
+    let open_files = Budget::new(config.open_files_max.max(1));
+    let (keeper, noted) = Keeper::new(config);
     let (reports_in, reports) = bounded(REPORTS_MAX);
     let reports_in = Reports(reports_in);
     let (wanted_in, to_do) = bounded(WANTED_AHEAD_MAX);
@@ -204,16 +207,21 @@ fn run(
             reports: reports_in.clone(),
             destinations: &destinations,
             open_files: open_files.clone(),
+            keeper: keeper.clone(),
             config,
         };
         let placing = reports_in.clone();
+        let (placed, kept_in) = (keeper.clone(), &destinations);
         let named = |name: &str| Builder::new().name(name.to_owned());
         let started = named("ft-source")
             .spawn_scoped(scope, move || feed(wanted, &wanted_in))
             .and_then(|_| {
                 named("ft-place").spawn_scoped(scope, move || {
-                    placing::run(&verified, &placing, config);
+                    placing::run(&verified, &placing, config, &placed);
                 })
+            })
+            .and_then(|_| {
+                named("ft-keep").spawn_scoped(scope, move || keeper::run(&noted, kept_in, config))
             })
             .and_then(|_| {
                 for _ in 0..hands() {
@@ -232,6 +240,7 @@ fn run(
             reports: reports_in,
             memory: Budget::new(BODIES_BYTES_MAX),
             open_files,
+            keeper,
         };
         let mut desk = Desk::new(config, on_event, scope, work, looks_in, names);
         if let Err(error) = started {
@@ -263,5 +272,3 @@ const REPORTS_MAX: usize = 1_024;
 const HANDS_MAX: usize = 4;
 /// Memory for small files on their way to be verified.
 const BODIES_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Half of the descriptors that a process has by default.
-const OPEN_FILES_MAX: u64 = 512;

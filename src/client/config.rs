@@ -1,8 +1,9 @@
 //! How a client behaves: limits, policies, patience.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::Attributes;
+use crate::store::{Attributes, LocalDigests};
 use crate::wire::Timestamp;
 
 /// How a client behaves. The defaults are those of `ftget`.
@@ -38,6 +39,11 @@ pub struct ClientConfig {
     pub umask: u32,
     /// Whether folders that are missing are made.
     pub make_folders: bool,
+    /// What is known of files that are here already: those need not be read to find out whether
+    /// they are what is wanted.
+    pub local_digests: Arc<LocalDigests>,
+    /// Files that may be open at once, besides folders and connections; at least 1.
+    pub open_files_max: u64,
 }
 
 /// Which addresses of a host name are tried.
@@ -127,6 +133,8 @@ impl Default for ClientConfig {
             preserve_mtime: true,
             umask: 0o022,
             make_folders: false,
+            local_digests: Arc::new(LocalDigests::unkept()),
+            open_files_max: OPEN_FILES_MAX,
         }
     }
 }
@@ -148,3 +156,5 @@ pub const RETRY_PROGRESS_BYTES_MIN: u64 = 1024 * 1024;
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// The longest pause that a server may ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// Half of the descriptors that a process has by default.
+const OPEN_FILES_MAX: u64 = 512;

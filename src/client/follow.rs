@@ -137,23 +137,6 @@ fn hash_range(
     Ok(())
 }
 
-/// The digest of a whole file that is there already.
-pub(super) fn digest_file(file: &File, buffer: &mut [u8]) -> io::Result<(Md5Digest, u64)> {
-    let mut md5 = Md5Stream::new();
-    let mut at = 0;
-    loop {
-        match file.read_at(buffer, at) {
-            Ok(0) => return Ok((md5.finish(), at)),
-            Ok(read) => {
-                md5.update(&buffer[..read]);
-                at += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// As much as is hashed between two looks at the track.
 const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// As much as is read at once to be hashed: small enough to stay in a core's cache.

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use crate::client::batch::jobs::Wish;
 use crate::client::batch::look::{Decision, look};
-use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::question::{await_header, refusal};
 use crate::client::wanted::Wanted;
 use crate::client::{
@@ -44,7 +43,6 @@ pub fn preview(
             .map(|limit| Deadline::after(Instant::now(), Wait::Whole, limit)),
         trees: HashMap::new(),
         session: None,
-        buffer: vec![0; HASH_BUFFER_BYTES],
     };
     let mut index = 0;
     for wanted in batch.wanted(config) {
@@ -88,7 +86,6 @@ struct Preview<'c> {
     trees: HashMap<PathBuf, Option<Arc<DestinationTree>>>,
     /// With the server that was asked last.
     session: Option<(Address, Session)>,
-    buffer: Vec<u8>,
 }
 
 /// What the folder says.
@@ -167,7 +164,7 @@ impl Preview<'_> {
             });
         };
         let wish = Wish::default();
-        let decision = look(download, &folder, wish, None, self.config, &mut self.buffer)?;
+        let decision = look(download, &folder, wish, None, self.config)?;
         Ok(match decision {
             Decision::Finished(placed) if placed.action == Action::Skipped => {
                 Local::Finished(done(Action::Skipped))

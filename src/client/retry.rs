@@ -40,6 +40,10 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         ) => Verdict::MayPass(None),
         // A server that was reached before is being restarted, perhaps.
         ClientError::Connect(_) => Verdict::MayPass(None),
+        // Another client works on that partial file.
+        ClientError::Stage(error) if matches!(**error, StageError::Vanished) && continued => {
+            Verdict::AskWhole
+        }
         ClientError::Stage(error) if matches!(**error, StageError::Vanished) => {
             Verdict::MayPass(None)
         }

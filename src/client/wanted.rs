@@ -50,6 +50,22 @@ impl Download {
         }
     }
 
+    /// The content that it is to have, as far as is known before the server is asked.
+    pub(super) fn wanted_md5(&self) -> Option<Md5Digest> {
+        self.want_md5.or(self.listed.and_then(|listed| listed.md5))
+    }
+
+    /// Whether a file of so many bytes may be it, as far as is known.
+    pub(super) fn may_be(&self, total_size: u64) -> bool {
+        self.listed
+            .is_none_or(|listed| listed.total_size == total_size)
+    }
+
+    /// Whether another goes into the same folder.
+    pub(super) fn goes_beside(&self, other: &Download) -> bool {
+        (&self.folder, &self.below) == (&other.folder, &other.below)
+    }
+
     /// The path below the folder of what is called `name` and goes where this goes.
     pub fn beside(&self, name: &FileName) -> Vec<u8> {
         let mut path = self.below.as_bytes().to_vec();

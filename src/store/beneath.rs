@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::time::ClockId;
@@ -179,6 +179,11 @@ fn servable(meta: ObjectMeta) -> Result<ObjectMeta, StoreError> {
 /// What the open file or handle is at this moment.
 pub(super) fn meta_of(file: impl AsFd) -> Result<ObjectMeta, Errno> {
     look(|| rustix::fs::fstat(&file))
+}
+
+/// What a name in an open folder stands for at this moment. Follows no link.
+pub(super) fn meta_in(folder: impl AsFd, name: &[u8]) -> Result<ObjectMeta, Errno> {
+    look(|| rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW))
 }
 
 /// Looks at something, and at the clock.

@@ -4,20 +4,22 @@
 //! without reading the file only if it was made in this boot, nobody could write to the file
 //! before its bytes were read and after that, and not even its ctime has moved since.
 
+use std::fmt;
 use std::fs::File;
-use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::lease::nobody_writes;
-use crate::store::{BootId, DigestIndex, KnownDigest, Object, ObjectMeta};
+use crate::store::{BootId, DigestIndex, KnownDigest, NoIndex, Object, ObjectMeta};
 use crate::wire::{ErrorCode, Md5Digest, ObjectKind};
 
 /// Digests of files of this machine, kept in an index that servers may share.
 pub struct LocalDigests {
-    index: Arc<dyn DigestIndex>,
+    index: LazyLock<Arc<dyn DigestIndex>, Open>,
     boot: Option<BootId>,
 }
+
+type Open = Box<dyn FnOnce() -> Arc<dyn DigestIndex> + Send>;
 
 /// The digest of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +49,38 @@ pub enum LocalDigestError {
 impl LocalDigests {
     /// Of this boot ([`BootId::current`]); without one every digest is made anew.
     pub fn new(index: Arc<dyn DigestIndex>, boot: Option<BootId>) -> LocalDigests {
-        LocalDigests { index, boot }
+        LocalDigests::opened_by(move || index, boot)
     }
 
-    /// The digest of an open file, if it is known without reading it.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn known(&self, file: &File) -> io::Result<Option<Md5Digest>> {
-        Ok(self.look_up(&file.meta()?))
+    /// The same with an index that is opened when it is first of use.
+    pub fn opened_by(
+        open: impl FnOnce() -> Arc<dyn DigestIndex> + Send + 'static,
+        boot: Option<BootId>,
+    ) -> LocalDigests {
+        let open: Open = Box::new(open);
+        LocalDigests {
+            index: LazyLock::new(open),
+            boot,
+        }
+    }
+
+    /// Nothing is kept, and every digest is made anew.
+    pub fn unkept() -> LocalDigests {
+        LocalDigests::new(Arc::new(NoIndex), None)
+    }
+
+    /// Whether anything is ever kept.
+    pub fn are_kept(&self) -> bool {
+        self.boot.is_some()
+    }
+
+    /// The digest of a regular file, if it is known from this look, without reading it.
+    pub fn known(&self, looked: &ObjectMeta) -> Option<Md5Digest> {
+        if !self.are_kept() || looked.kind != ObjectKind::File {
+            return None;
+        }
+        let known = self.index.look_up(&looked.stamp)?;
+        (known.quiet_in == self.boot).then_some(known.md5)
     }
 
     /// The digest of a file that is open for reading only, looked up or made in this thread.
@@ -72,14 +97,15 @@ impl LocalDigests {
         if looked.kind != ObjectKind::File {
             return Err(LocalDigestError::Unreadable);
         }
-        if let Some(md5) = self.look_up(&looked) {
+        if let Some(md5) = self.known(&looked) {
             return Ok(LocalDigest {
                 md5,
                 total_size: looked.size(),
                 was_known: true,
             });
         }
-        let mut was_quiet = nobody_writes(file);
+        let is_quiet = || self.are_kept() && nobody_writes(file);
+        let mut was_quiet = is_quiet();
         let mut hashing = Hashing::begin(file.clone(), looked);
         let room = usize::try_from(looked.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
         let mut buffer = vec![0; room.max(1)];
@@ -88,7 +114,7 @@ impl LocalDigests {
                 // A turn may also be over because it took long enough.
                 Turn::Unfinished if goes_on(hashing.done()) => {}
                 Turn::Unfinished => return Err(LocalDigestError::Stopped),
-                Turn::BegunAnew => was_quiet = nobody_writes(file),
+                Turn::BegunAnew => was_quiet = is_quiet(),
                 Turn::Failed(refusal) if refusal.code == ErrorCode::Changed => {
                     return Err(LocalDigestError::Changed);
                 }
@@ -124,15 +150,10 @@ impl LocalDigests {
         is_it && self.keep(file, &looked, md5)
     }
 
-    fn look_up(&self, looked: &ObjectMeta) -> Option<Md5Digest> {
-        let known = self.index.look_up(&looked.stamp)?;
-        (self.boot.is_some() && known.quiet_in == self.boot).then_some(known.md5)
-    }
-
     /// If nobody could write to it at this moment, and it is what it was at this look.
     fn keep(&self, file: &File, looked: &ObjectMeta, md5: Md5Digest) -> bool {
         let stamp = &looked.stamp;
-        let is_to_be_kept = self.boot.is_some()
+        let is_to_be_kept = self.are_kept()
             && stamp.settled_here(looked.looked_at)
             && nobody_writes(file)
             // Who wrote until just now has moved a time by now.
@@ -158,6 +179,14 @@ impl LocalDigests {
     }
 }
 
+impl fmt::Debug for LocalDigests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalDigests")
+            .field("boot", &self.boot)
+            .finish_non_exhaustive()
+    }
+}
+
 fn look(file: &File) -> Result<ObjectMeta, LocalDigestError> {
     file.meta().map_err(|_| LocalDigestError::Unreadable)
 }
@@ -175,8 +204,8 @@ mod tests {
 
     use super::*;
     use crate::digest::Md5Stream;
+    use crate::store::MemoryIndex;
     use crate::store::index::keep;
-    use crate::store::{MemoryIndex, NoIndex};
 
     struct Place {
         folder: tempfile::TempDir,
@@ -219,10 +248,14 @@ mod tests {
         Md5Stream::digest(content.as_bytes())
     }
 
+    fn known(digests: &LocalDigests, file: &File) -> Option<Md5Digest> {
+        digests.known(&file.meta().unwrap())
+    }
+
     fn asked(digests: &LocalDigests, file: &Arc<File>) -> (Md5Digest, bool) {
         let made = digests.digest(file, |_| true).unwrap();
         assert_eq!(made.total_size, file.metadata().unwrap().len());
-        let known = digests.known(file).unwrap();
+        let known = known(digests, file);
         assert!(!made.was_known || known == Some(made.md5));
         (made.md5, made.was_known)
     }
@@ -232,7 +265,7 @@ mod tests {
         let place = Place::new();
         let digests = place.in_boot(1);
         let file = place.settled("content");
-        assert_eq!(digests.known(&file).unwrap(), None);
+        assert_eq!(known(&digests, &file), None);
         assert_eq!(asked(&digests, &file), (md5("content"), false));
         assert_eq!(asked(&digests, &file), (md5("content"), true));
         // Rewritten in place, as long as before, and its time put back.
@@ -273,7 +306,7 @@ mod tests {
             true
         };
         digests.digest(&file, goes_on).unwrap();
-        assert_eq!(digests.known(&file).unwrap(), None);
+        assert_eq!(known(&digests, &file), None);
     }
 
     #[test]
@@ -316,10 +349,10 @@ mod tests {
         let file = place.settled("content");
         let placed = file.meta().unwrap();
         assert!(digests.keep_verified(&file, &placed, md5("content")));
-        assert_eq!(digests.known(&file).unwrap(), Some(md5("content")));
+        assert_eq!(known(&digests, &file), Some(md5("content")));
         let file = place.settled("CONTENT");
         assert!(!digests.keep_verified(&file, &placed, md5("content")));
-        assert_eq!(digests.known(&file).unwrap(), None);
+        assert_eq!(known(&digests, &file), None);
         fs::write(place.path(), "too young").unwrap();
         let placed = file.meta().unwrap();
         let is_young = !placed.stamp.settled_here(placed.looked_at);

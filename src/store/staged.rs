@@ -9,6 +9,7 @@ mod file;
 mod folder;
 mod link;
 mod name;
+mod occupant;
 mod rename;
 mod tree;
 
@@ -16,9 +17,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use file::{Attributes, Placement, StagedFile};
-pub use folder::{Occupant, StagingFolder};
+pub use folder::StagingFolder;
 pub use link::PlacedLink;
 pub use name::{FileName, FileNameError};
+pub use occupant::Occupant;
 pub use tree::DestinationTree;
 
 /// Why a file could not be staged or placed. All of it is about this machine.

@@ -285,7 +285,10 @@ fn accepts_what_is_odd_but_right() {
             "fn f() { println!(\"x\"); std::process::exit(crate::client::g()) }",
         ),
         ("src/cli/mod.rs", "pub use self::get::get;"),
-        ("src/cli/serve/beside.rs", "use crate::cli::index::Opened;"),
+        (
+            "src/cli/serve/beside.rs",
+            "use crate::cli::digests::Opened;",
+        ),
         ("src/cli/get/list.rs", "use crate::cli::get::Typed;"),
         (
             "bin/ftget.rs",

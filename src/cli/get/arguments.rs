@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use super::filter::TypedRules;
 use super::help;
 use crate::cli::terminal::ColorChoice;
-use crate::cli::values::{at_least_one, parse_limit};
+use crate::cli::values::{at_least_one, not_empty, parse_limit};
 use crate::cli::{parse_duration, parse_rate};
 use crate::wire::Md5Digest;
 
@@ -106,6 +106,12 @@ pub(super) struct Typed {
         conflicts_with = "no_resume"
     )]
     pub(super) resume: bool,
+
+    /// File that remembers digests, so that a file that is there need not be read again to be
+    /// compared; or memory, or off [default: ftserve/index.sqlite3 in the user's cache folder,
+    /// which ftserve uses, too]
+    #[arg(long, value_name = "FILE", value_parser = not_empty(), help_heading = WHERE)]
+    pub(super) index: Option<OsString>,
 
     /// Connections to one server at once [default: as many as are of use, at most 4]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = TIME)]

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap_complete::Shell;
 
@@ -11,6 +12,7 @@ use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists
 use super::filter::{Filter, Selection};
 use super::help;
 use super::listed;
+use super::local::open_files_max;
 use super::no_order::NoOrder;
 use super::output::{is_standard_output, split_output};
 use super::receipts::CheckOrder;
@@ -368,6 +370,8 @@ impl Typed {
             preserve_mtime: self.preserve.contains(&Preserved::Mtime),
             umask: umask(),
             make_folders: self.dir.is_some() || self.input_file.is_some(),
+            local_digests: Arc::new(self.local_digests()),
+            open_files_max: open_files_max(),
         }
     }
 }

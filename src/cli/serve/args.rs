@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
 
-use crate::cli::index::IndexChoice;
+use crate::cli::digests::IndexChoice;
 use crate::cli::serve::beside::HashAhead;
 use crate::cli::serve::help;
 use crate::cli::serve::log::{LogFormat, LogPlace};

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::index::Opened;
+use crate::cli::digests::Opened;
 use crate::cli::terminal::tell;
 use crate::digest::Pools;
 use crate::store::{DirectoryStore, FileIndex, Indexing, IndexingError, Priority, Watching};

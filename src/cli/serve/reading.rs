@@ -8,8 +8,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::ExitCode;
+use crate::cli::digests::IndexChoice;
 use crate::cli::failure::{Failure, failure};
-use crate::cli::index::IndexChoice;
 use crate::cli::serve::args::{Args, Setup};
 use crate::cli::serve::beside::HashAhead;
 use crate::cli::serve::help::MANUAL;

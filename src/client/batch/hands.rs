@@ -9,10 +9,10 @@ use crossbeam_channel::{Receiver, Sender, select_biased};
 
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::jobs::{JobId, Task, Wish};
+use crate::client::batch::keeper::Keeper;
 use crate::client::batch::look::{Decision, Destinations, Existing, look};
 use crate::client::batch::placing::{Placed, Verified, place, placement};
 use crate::client::batch::report::{Report, Reports};
-use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
 use crate::digest::Md5Stream;
@@ -48,6 +48,7 @@ pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) destinations: &'s Destinations,
     /// Files that may be open at once.
     pub(in crate::client) open_files: Arc<Budget>,
+    pub(in crate::client) keeper: Keeper,
     pub(in crate::client) config: &'s ClientConfig,
 }
 
@@ -55,7 +56,6 @@ impl Hand<'_> {
     /// Works until nothing more comes. Bodies go first: they hold memory, and connections wait
     /// for them.
     pub(in crate::client) fn run(self) {
-        let mut buffer = Vec::new();
         let (mut looks, mut bodies) = (true, true);
         let never_looks = crossbeam_channel::never();
         let never_bodies = crossbeam_channel::never();
@@ -66,19 +66,18 @@ impl Hand<'_> {
                     Err(_) => bodies = false,
                 },
                 recv(if looks { &self.looks } else { &never_looks }) -> wanted => match wanted {
-                    Ok(wanted) => self.look_at(wanted, &mut buffer),
+                    Ok(wanted) => self.look_at(wanted),
                     Err(_) => looks = false,
                 },
             }
         }
     }
 
-    fn look_at(&self, wanted: Vec<ToLook>, buffer: &mut Vec<u8>) {
-        buffer.resize(HASH_BUFFER_BYTES, 0);
+    fn look_at(&self, wanted: Vec<ToLook>) {
         let mut looked = Vec::with_capacity(wanted.len());
         let mut last = None;
         for job in wanted {
-            let decision = guarded(|| self.decide(&job, &mut last, buffer));
+            let decision = guarded(|| self.decide(&job, &mut last));
             looked.push((job.id, decision));
         }
         self.reports.send(Report::Looked(looked));
@@ -89,7 +88,6 @@ impl Hand<'_> {
         &self,
         job: &ToLook,
         last: &mut Option<(Arc<Download>, Arc<StagingFolder>)>,
-        buffer: &mut [u8],
     ) -> Result<Decision, ClientError> {
         let download = &job.download;
         if let Task::Sync = job.task {
@@ -103,9 +101,7 @@ impl Hand<'_> {
                 tree()?.finish_folder(&download.place()?, attributes)?
             }
             Task::Fetch | Task::Link(_) | Task::Sync => {
-                let is_same = |(before, _): &&(Arc<Download>, _)| {
-                    (&before.folder, &before.below) == (&download.folder, &download.below)
-                };
+                let is_same = |(before, _): &&(Arc<Download>, _)| before.goes_beside(download);
                 let folder = match last.as_ref().filter(is_same) {
                     Some((_, folder)) => Arc::clone(folder),
                     None => tree()?.folder(&download.below)?,
@@ -113,7 +109,7 @@ impl Hand<'_> {
                 *last = Some((Arc::clone(download), Arc::clone(&folder)));
                 return match &job.task {
                     Task::Link(target) => self.place_link(download, &folder, target),
-                    _ => self.look_at_file(job, &folder, buffer),
+                    _ => self.look_at_file(job, &folder),
                 };
             }
         }
@@ -124,10 +120,9 @@ impl Hand<'_> {
         &self,
         job: &ToLook,
         folder: &Arc<StagingFolder>,
-        buffer: &mut [u8],
     ) -> Result<Decision, ClientError> {
         let download = &job.download;
-        let decision = look(download, folder, job.wish, job.known, self.config, buffer)?;
+        let decision = look(download, folder, job.wish, job.known, self.config)?;
         if matches!(decision, Decision::Finished(_)) {
             folder.remove_leftovers(&download.name);
         }
@@ -161,7 +156,7 @@ impl Hand<'_> {
         let outcome = guarded(|| {
             let verified = self.stage(body)?;
             if self.config.sync == SyncPolicy::Never {
-                return place(verified, self.config).map(Some);
+                return place(verified, self.config, &self.keeper).map(Some);
             }
             // Whoever places ends last.
             let _ = self.verified.send(verified);

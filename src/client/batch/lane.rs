@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use crate::client::batch::budget::Budget;
 use crate::client::batch::hands::{Body, attributes, guarded};
 use crate::client::batch::jobs::{JobId, ToAsk};
+use crate::client::batch::keeper::Keeper;
 use crate::client::batch::placing::{Verified, place};
 use crate::client::batch::report::{LaneEnd, Report, Reports};
 use crate::client::follow::HASH_BUFFER_BYTES;
@@ -43,6 +44,7 @@ pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) memory: Arc<Budget>,
     /// Files that may be open at once.
     pub(in crate::client) open_files: Arc<Budget>,
+    pub(in crate::client) keeper: Keeper,
 }
 
 /// A connection, as the thread that has the jobs sees it. Dropped, it ends once every
@@ -265,7 +267,7 @@ fn follow(following: &Receiver<Following>, work: &LaneWork<'_>) {
                 share,
             };
             if work.config.sync == SyncPolicy::Never {
-                return place(verified, work.config).map(Some);
+                return place(verified, work.config, &work.keeper).map(Some);
             }
             // Whoever places ends last.
             let _ = work.verified.send(verified);

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::client::batch::jobs::{ToAsk, Wish};
 use crate::client::batch::placing::Placed;
-use crate::client::follow::digest_file;
 use crate::client::question::Question;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
 use crate::store::{
-    DestinationTree, NOT_REGULAR, Object, Occupant, StageError, StagedFile, StagingFolder, Stamp,
+    DestinationTree, LocalDigests, NOT_REGULAR, Object, ObjectMeta, Occupant, StageError,
+    StagingFolder, Stamp,
 };
 use crate::wire::Md5Digest;
 
@@ -50,6 +50,39 @@ impl Decision {
 }
 
 impl Existing {
+    /// What is known of a file without reading it; `before`: what was known of it earlier.
+    fn known(
+        looked: &ObjectMeta,
+        before: Option<Existing>,
+        digests: &LocalDigests,
+    ) -> Option<Existing> {
+        let stamp = looked.stamp;
+        let known = || {
+            Some(Existing {
+                md5: digests.known(looked)?,
+                total_size: looked.size(),
+                stamp,
+            })
+        };
+        before.filter(|before| before.stamp == stamp).or_else(known)
+    }
+
+    /// One that cannot be read is as good as one of other content: it is replaced.
+    fn read(
+        folder: &StagingFolder,
+        download: &Download,
+        digests: &LocalDigests,
+    ) -> Option<Existing> {
+        let file = Arc::new(folder.open_existing(&download.name).ok()?);
+        let stamp = file.meta().ok()?.stamp;
+        let made = digests.digest(&file, |_| true).ok()?;
+        Some(Existing {
+            md5: made.md5,
+            total_size: made.total_size,
+            stamp,
+        })
+    }
+
     /// How a download ends if this is the file. The size is its own, whatever a server says.
     pub(in crate::client) fn identical(&self, download: &Download) -> Placed {
         Placed {
@@ -62,17 +95,17 @@ impl Existing {
 }
 
 /// Looks and decides. `known`: what had the name when it was last looked at. May read a whole
-/// file, into `buffer`.
+/// file.
 pub(in crate::client) fn look(
     download: &Download,
     folder: &Arc<StagingFolder>,
     wish: Wish,
     known: Option<Existing>,
     config: &ClientConfig,
-    buffer: &mut [u8],
 ) -> Result<Decision, ClientError> {
     let name = &download.name;
-    let occupant = folder.occupant(name)?;
+    let looked = folder.look(name)?;
+    let occupant = Occupant::of(looked.as_ref());
     match (&occupant, config.if_exists) {
         (Occupant::Nothing, _) | (_, IfExists::Rename) => {}
         (_, IfExists::Error) => return Err(StageError::Exists.into()),
@@ -85,26 +118,35 @@ pub(in crate::client) fn look(
         }
         (Occupant::File | Occupant::Link, IfExists::Update | IfExists::Overwrite) => {}
     }
-    let partial = partial(download, folder, wish, config);
-    let is_compared = config.if_exists == IfExists::Update && matches!(occupant, Occupant::File);
-    let existing = if partial.is_none() && is_compared {
-        digest_of(folder, download, known, buffer)
-    } else {
-        None
-    };
-    let listed = download.listed.and_then(|listed| listed.md5);
-    if let (Some(existing), Some(wanted)) = (existing, download.want_md5.or(listed))
+    let is_compared = config.if_exists == IfExists::Update && occupant == Occupant::File;
+    let digests = &config.local_digests;
+    let mut existing = looked
+        .filter(|_| is_compared)
+        .and_then(|looked| Existing::known(&looked, known, digests));
+    let wanted = download.wanted_md5();
+    let leftover = (config.resume && !wish.whole && !wish.fresh)
+        .then(|| folder.leftover(name, wanted))
+        .flatten();
+    if let Some(looked) = looked.filter(|_| is_compared && existing.is_none())
+        && leftover.is_none()
+        && download.may_be(looked.size())
+    {
+        existing = Existing::read(folder, download, digests);
+    }
+    if let (Some(existing), Some(wanted)) = (existing, wanted)
         && existing.md5 == wanted
     {
         return Ok(Decision::Finished(existing.identical(download)));
     }
-    let (content, offset) = partial.map_or((None, 0), |(content, bytes)| (Some(content), bytes));
+    let (content, offset) = leftover.map_or((None, 0), |(content, bytes)| (Some(content), bytes));
     let question = Question {
         path: download.path.clone(),
         is_command: false,
         offset,
         // The two cannot be asked together.
-        have_md5: existing.map(|existing| existing.md5),
+        have_md5: existing
+            .filter(|_| content.is_none())
+            .map(|existing| existing.md5),
         want_md5: content.or(download.want_md5),
         fresh: wish.fresh,
     };
@@ -115,41 +157,6 @@ pub(in crate::client) fn look(
         }),
         existing,
         replaces: !matches!(occupant, Occupant::Nothing) && config.if_exists != IfExists::Rename,
-    })
-}
-
-/// The content that a partial file belongs to, and how many bytes of it are there.
-fn partial(
-    download: &Download,
-    folder: &Arc<StagingFolder>,
-    wish: Wish,
-    config: &ClientConfig,
-) -> Option<(Md5Digest, u64)> {
-    if !config.resume || wish.whole || wish.fresh {
-        return None;
-    }
-    // It is taken up again when the answer comes: until then it must not hold a descriptor.
-    let staged = folder.resume(&download.name, download.want_md5)?;
-    Some((StagedFile::content(&staged)?, staged.bytes()))
-}
-
-/// A file that cannot be read is as good as one of other content: it is replaced.
-fn digest_of(
-    folder: &StagingFolder,
-    download: &Download,
-    known: Option<Existing>,
-    buffer: &mut [u8],
-) -> Option<Existing> {
-    let file = folder.open_existing(&download.name).ok()?;
-    let stamp = file.meta().ok()?.stamp;
-    if let Some(known) = known.filter(|known| known.stamp == stamp) {
-        return Some(known);
-    }
-    let (md5, total_size) = digest_file(&file, buffer).ok()?;
-    Some(Existing {
-        md5,
-        total_size,
-        stamp,
     })
 }
 

@@ -1,12 +1,14 @@
 //! Placing verified files, many at once: sync their bytes, rename each, sync each folder, and
 //! only then are they done.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
 use crate::client::batch::budget::Share;
 use crate::client::batch::jobs::JobId;
+use crate::client::batch::keeper::Keeper;
 use crate::client::batch::report::{Report, Reports};
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
@@ -39,6 +41,7 @@ pub(in crate::client) fn run(
     verified: &Receiver<Verified>,
     reports: &Reports,
     config: &ClientConfig,
+    keeper: &Keeper,
 ) {
     while let Ok(first) = verified.recv() {
         let mut sheaf = Sheaf::default();
@@ -48,7 +51,7 @@ pub(in crate::client) fn run(
         {
             sheaf.push(file);
         }
-        for (id, outcome) in sheaf.settle(config) {
+        for (id, outcome) in sheaf.settle(config, keeper) {
             reports.send(Report::Finished { id, outcome });
         }
     }
@@ -72,7 +75,11 @@ impl Sheaf {
     }
 
     /// Places everything and says how each file fared.
-    fn settle(self, config: &ClientConfig) -> Vec<(JobId, Result<Placed, ClientError>)> {
+    fn settle(
+        self,
+        config: &ClientConfig,
+        keeper: &Keeper,
+    ) -> Vec<(JobId, Result<Placed, ClientError>)> {
         let Sheaf { files, .. } = self;
         let mut folders: Vec<Arc<StagingFolder>> = Vec::new();
         for file in &files {
@@ -89,7 +96,7 @@ impl Sheaf {
             .map(|file| {
                 let (id, folder) = (file.id, Arc::clone(file.staged.folder()));
                 let outcome = match &synced_together {
-                    Ok(together) => sync_and_place(file, *together, config),
+                    Ok(together) => sync_and_place(file, *together, config, keeper),
                     Err(error) => Err(error.clone()),
                 };
                 (id, outcome, folder)
@@ -122,8 +129,11 @@ fn sync_together(
     if config.sync != SyncPolicy::Auto || unsynced < SYNC_TOGETHER_FILES_MIN {
         return Ok(false);
     }
+    let mut synced = HashSet::new();
     for folder in folders {
-        folder.sync_file_system()?;
+        if synced.insert(folder.device()) {
+            folder.sync_file_system()?;
+        }
     }
     Ok(true)
 }
@@ -132,18 +142,20 @@ fn sync_and_place(
     file: Verified,
     synced_together: bool,
     config: &ClientConfig,
+    keeper: &Keeper,
 ) -> Result<Placed, ClientError> {
     // Before the rename: a crash must never show the new name with other bytes.
     if !file.synced && !synced_together {
         file.staged.sync()?;
     }
-    place(file, config)
+    place(file, config, keeper)
 }
 
 /// Gives a file its name.
 pub(in crate::client) fn place(
     file: Verified,
     config: &ClientConfig,
+    keeper: &Keeper,
 ) -> Result<Placed, ClientError> {
     let Verified {
         download,
@@ -153,7 +165,11 @@ pub(in crate::client) fn place(
         ..
     } = file;
     let folder = Arc::clone(staged.folder());
-    let placed = match staged.place(placement(config)) {
+    let placement = placement(config);
+    let placed = keeper.note(staged, &download, content.md5, |staged| {
+        staged.place(placement)
+    });
+    let placed = match placed {
         Ok(name) => Placed {
             name,
             total_size: content.total_size,

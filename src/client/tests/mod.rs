@@ -3,5 +3,6 @@
 mod batches;
 mod connections;
 mod listings;
+mod local;
 mod pouring;
 mod scripted;

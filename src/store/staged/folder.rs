@@ -24,21 +24,6 @@ pub struct StagingFolder {
     leftovers: Mutex<HashMap<NameTag, Vec<PartialName>>>,
 }
 
-/// What a name in the folder stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occupant {
-    /// There is nothing.
-    Nothing,
-    /// A regular file.
-    File,
-    /// A symbolic link, wherever it points: it is what would be replaced.
-    Link,
-    /// A directory.
-    Directory,
-    /// A FIFO, a socket or a device.
-    Other,
-}
-
 impl StagingFolder {
     /// Opens a folder and looks once through its entries for partial files.
     ///
@@ -107,26 +92,6 @@ impl StagingFolder {
     /// The device it is on: folders of one device are synced together.
     pub fn device(&self) -> u64 {
         self.device
-    }
-
-    /// What a name stands for now. Follows no link.
-    ///
-    /// # Errors
-    /// [`StageError::Io`].
-    pub fn occupant(&self, name: &FileName) -> Result<Occupant, StageError> {
-        occupant_in(self.folder.as_fd(), name.as_bytes())
-            .map_err(|errno| StageError::sort("look at the file", errno))
-    }
-
-    /// Opens an existing regular file for reading. Follows no link and waits for nothing.
-    ///
-    /// # Errors
-    /// [`StageError::Io`].
-    pub fn open_existing(&self, name: &FileName) -> Result<File, StageError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.folder, name.as_bytes(), flags, Mode::empty())
-            .map(File::from)
-            .map_err(|errno| StageError::sort("open the existing file", errno))
     }
 
     /// Takes up the partial file of `name` that is longest, and not empty; with `content` only
@@ -275,13 +240,18 @@ impl StagingFolder {
                 })
     }
 
-    /// The longest partial file of `name`, and what it is a prefix of, for looking only:
-    /// somebody may hold it.
-    pub fn leftover(&self, name: &FileName) -> Option<(Md5Digest, u64)> {
+    /// The longest partial file of `name`, and what it is a prefix of; with `content` only one
+    /// of that content. For looking only: somebody may hold it.
+    pub fn leftover(
+        &self,
+        name: &FileName,
+        content: Option<Md5Digest>,
+    ) -> Option<(Md5Digest, u64)> {
         let tag = self.tag_with_leftovers(name)?;
         let candidates = self.lock_leftovers().get(&tag).cloned()?;
         candidates
             .into_iter()
+            .filter(|partial| content.is_none() || partial.content == content)
             .filter_map(|partial| {
                 let look = AtFlags::SYMLINK_NOFOLLOW;
                 let stat = rustix::fs::statat(&self.folder, &*partial.text, look).ok()?;
@@ -336,20 +306,6 @@ impl StagingFolder {
         self.leftovers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a name in an open folder stands for. Follows no link.
-pub(super) fn occupant_in(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Occupant, Errno> {
-    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Occupant::File,
-            FileType::Symlink => Occupant::Link,
-            FileType::Directory => Occupant::Directory,
-            _ => Occupant::Other,
-        }),
-        Err(Errno::NOENT) => Ok(Occupant::Nothing),
-        Err(errno) => Err(errno),
     }
 }
 

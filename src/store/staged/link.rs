@@ -4,8 +4,9 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::file::Placement;
-use super::folder::{NAME_ATTEMPTS_MAX, Occupant, StagingFolder};
+use super::folder::{NAME_ATTEMPTS_MAX, StagingFolder};
 use super::name::{FileName, PartialName};
+use super::occupant::Occupant;
 use super::{NOT_REGULAR, OCCUPIED_BY_FOLDER, StageError};
 
 /// What became of a link.

@@ -427,8 +427,11 @@ fn what_is_left_over_is_told_without_touching_it() {
     let before = fs::metadata(temp.path().join(&half)).unwrap();
     assert_eq!(held.bytes(), 3);
     for folder in [&folder, &StagingFolder::open(temp.path()).unwrap()] {
-        assert_eq!(folder.leftover(&name("f")), Some((md5(b"content"), 3)));
-        assert_eq!(folder.leftover(&name("g")), None);
+        assert_eq!(
+            folder.leftover(&name("f"), None),
+            Some((md5(b"content"), 3))
+        );
+        assert_eq!(folder.leftover(&name("g"), None), None);
     }
     let after = fs::metadata(temp.path().join(&half)).unwrap();
     assert_eq!(
@@ -437,7 +440,13 @@ fn what_is_left_over_is_told_without_touching_it() {
     );
     fs::remove_file(temp.path().join(&half)).unwrap();
     symlink("victim", temp.path().join(&half)).unwrap();
-    assert_eq!(folder.leftover(&name("f")), Some((md5(b"other"), 2)));
+    assert_eq!(folder.leftover(&name("f"), None), Some((md5(b"other"), 2)));
+    for (content, found) in [
+        (md5(b"other"), Some((md5(b"other"), 2))),
+        (md5(b"third"), None),
+    ] {
+        assert_eq!(folder.leftover(&name("f"), Some(content)), found);
+    }
 }
 
 #[test]

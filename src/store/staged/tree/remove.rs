@@ -7,7 +7,8 @@ use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
 use super::{DestinationTree, open_unlocked};
-use crate::store::staged::folder::{NAME_ATTEMPTS_MAX, occupant_in};
+use crate::store::staged::folder::NAME_ATTEMPTS_MAX;
+use crate::store::staged::occupant::occupant_in;
 use crate::store::staged::{FileName, Occupant, StageError};
 use crate::wire::{PATH_PARTS_MAX, ResourcePath};
 

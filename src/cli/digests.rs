@@ -12,7 +12,7 @@ use crate::store::{DigestIndex, FileIndex, IndexEvent, MemoryIndex, NoIndex};
 
 /// What `--index` means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum IndexChoice {
+pub(super) enum IndexChoice {
     /// In this file.
     File(PathBuf),
     /// As long as the program runs.
@@ -24,7 +24,7 @@ pub(in crate::cli) enum IndexChoice {
 impl IndexChoice {
     /// What was typed; if nothing was, a file in the user's cache folder. Without a home
     /// there is no such folder, and memory does.
-    pub(in crate::cli) fn from_typed(typed: Option<OsString>) -> IndexChoice {
+    pub(super) fn from_typed(typed: Option<OsString>) -> IndexChoice {
         match typed {
             Some(word) if word == "memory" => IndexChoice::Memory,
             Some(word) if word == "off" => IndexChoice::Off,
@@ -38,22 +38,24 @@ impl IndexChoice {
         }
     }
 
-    /// Opens what was chosen. A file that cannot be used is said so, and memory does instead.
-    pub(in crate::cli) fn open(&self) -> Opened {
+    /// Opens what was chosen. A file that cannot be used is said so, in the name of `program`,
+    /// and memory does instead.
+    pub(super) fn open(&self, program: &'static str) -> Opened {
         let path = match self {
             IndexChoice::File(path) => path,
             IndexChoice::Memory => return Opened::Other(Arc::new(MemoryIndex::new())),
             IndexChoice::Off => return Opened::Other(Arc::new(NoIndex)),
         };
         let reported = path.clone();
-        match FileIndex::open(path, move |event| warn(&told(&reported, &event))) {
+        match FileIndex::open(path, move |event| warn(program, &told(&reported, &event))) {
             Ok(index) => Opened::File(Arc::new(index)),
             Err(error) => {
                 let index = shown(path);
-                warn(&format!(
-                    "index {index} cannot be used: {}; {IN_MEMORY}",
-                    sentence(&error)
-                ));
+                let reason = sentence(&error);
+                warn(
+                    program,
+                    &format!("index {index} cannot be used: {reason}; {IN_MEMORY}"),
+                );
                 Opened::Other(Arc::new(MemoryIndex::new()))
             }
         }
@@ -71,7 +73,7 @@ impl fmt::Display for IndexChoice {
 }
 
 /// An index, and whether it outlives the program.
-pub(in crate::cli) enum Opened {
+pub(super) enum Opened {
     /// It does.
     File(Arc<FileIndex>),
     /// It does not.
@@ -80,7 +82,7 @@ pub(in crate::cli) enum Opened {
 
 impl Opened {
     /// As those see it who look up and remember.
-    pub(in crate::cli) fn index(&self) -> Arc<dyn DigestIndex> {
+    pub(super) fn index(&self) -> Arc<dyn DigestIndex> {
         match self {
             Opened::File(index) => Arc::clone(index) as Arc<dyn DigestIndex>,
             Opened::Other(index) => Arc::clone(index),
@@ -112,8 +114,8 @@ pub(super) fn told(path: &Path, event: &IndexEvent) -> String {
     }
 }
 
-fn warn(text: &str) {
-    tell(&format!("ftserve: warning: {text}"));
+fn warn(program: &str, text: &str) {
+    tell(&format!("{program}: warning: {text}"));
 }
 
 /// The XDG base directory specification: the variable counts if it is an absolute path.

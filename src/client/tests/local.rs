@@ -1,0 +1,213 @@
+//! Files that are here already: what is read of them, and what is asked about them.
+
+use std::fs::{self, FileTimes, OpenOptions};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::scripted::{Play, ScriptedServer, config, file, frame, md5_hex, md5_of, noise};
+use crate::client::{Action, Batch, ClientConfig, Download, Event, ListedFile, download};
+use crate::store::{BootId, DigestIndex, KnownDigest, LocalDigests, MemoryIndex, Stamp};
+
+/// An index that counts the digests that were made and kept.
+#[derive(Default)]
+struct Counting {
+    rows: MemoryIndex,
+    kept: AtomicUsize,
+}
+
+impl DigestIndex for Counting {
+    fn look_up(&self, stamp: &Stamp) -> Option<KnownDigest> {
+        self.rows.look_up(stamp)
+    }
+
+    fn remember(&self, stamp: &Stamp, known: KnownDigest) {
+        self.kept.fetch_add(1, Ordering::SeqCst);
+        self.rows.remember(stamp, known);
+    }
+
+    fn forget(&self, stamp: &Stamp) {
+        self.rows.forget(stamp);
+    }
+}
+
+struct Place {
+    folder: tempfile::TempDir,
+    index: Arc<Counting>,
+    config: ClientConfig,
+}
+
+impl Place {
+    fn new() -> Place {
+        let index = Arc::new(Counting::default());
+        let digests = LocalDigests::new(index.clone(), BootId::current());
+        Place {
+            folder: tempfile::tempdir().unwrap(),
+            index,
+            config: ClientConfig {
+                local_digests: Arc::new(digests),
+                ..config()
+            },
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn kept(&self) -> usize {
+        self.index.kept.load(Ordering::SeqCst)
+    }
+
+    /// How each ended.
+    fn run(&self, wanted: &[Download]) -> Vec<(Action, u32)> {
+        download(wanted, &self.config, &mut |_| {})
+            .into_iter()
+            .map(|result| result.map(|done| (done.action, done.attempts)).unwrap())
+            .collect()
+    }
+
+    /// Runs until so many digests were kept.
+    fn run_until_kept(&self, wanted: &[Download], count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.kept() < count {
+            assert!(Instant::now() < deadline, "{} of {count}", self.kept());
+            let ends = self.run(wanted);
+            assert!(
+                ends.iter().all(|end| *end == (Action::Identical, 0)),
+                "{ends:?}"
+            );
+        }
+    }
+}
+
+/// With what a listing tells of it.
+fn listed(server: &ScriptedServer, place: &Place, name: &str, content: &[u8]) -> Download {
+    Download {
+        listed: Some(ListedFile {
+            total_size: content.len() as u64,
+            md5: Some(md5_of(content)),
+        }),
+        ..server.download(place.path(), name)
+    }
+}
+
+#[test]
+fn files_that_were_left_alone_are_read_once_and_never_asked_for() {
+    let place = Place::new();
+    let contents = [noise(0), noise(10), noise(300_000)];
+    let named = || (0..).map(|n| format!("f{n}")).zip(&contents);
+    let answers = named().map(|(name, content)| Play::Answer(file(&name, content)));
+    let server = ScriptedServer::play(answers.collect());
+    let wanted: Vec<_> = named()
+        .map(|(name, content)| listed(&server, &place, &name, content))
+        .collect();
+    assert_eq!(place.run(&wanted), [(Action::Fetched, 1); 3]);
+    place.run_until_kept(&wanted, 3);
+    let kept = place.kept();
+    assert_eq!(place.run(&wanted), [(Action::Identical, 0); 3]);
+    assert_eq!(place.kept(), kept, "hashed again");
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn what_was_placed_is_known_without_reading_it_while_more_is_fetched() {
+    let place = Place::new();
+    let server = ScriptedServer::play(vec![
+        Play::Answer(file("a", b"first")),
+        Play::Answer(file("b", b"second")),
+    ]);
+    let first = listed(&server, &place, "a", b"first");
+    let second = listed(&server, &place, "b", b"second");
+    let (path, index) = (place.path().join("a"), place.index.clone());
+    // The second is not wanted before the first is known.
+    let later = std::iter::once_with(move || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while index.kept.load(Ordering::SeqCst) == 0 {
+            assert!(Instant::now() < deadline, "{path:?} is not kept");
+            std::thread::yield_now();
+        }
+        second
+    });
+    let wanted = Batch::new().file(first.clone()).files(later);
+    let summary = wanted.run(&place.config, &mut |_: Event<'_>| {});
+    assert_eq!((summary.done, place.kept()), (2, 1));
+    assert_eq!(place.run(&[first]), [(Action::Identical, 0)]);
+    assert_eq!(place.kept(), 1, "read");
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn a_file_changed_behind_its_size_and_its_time_is_replaced() {
+    let place = Place::new();
+    let server = ScriptedServer::play(vec![
+        Play::Answer(file("f", b"content")),
+        Play::Answer(file("f", b"content")),
+    ]);
+    let wanted = [listed(&server, &place, "f", b"content")];
+    assert_eq!(place.run(&wanted), [(Action::Fetched, 1)]);
+    place.run_until_kept(&wanted, 1);
+    let path = place.path().join("f");
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut writer, b"CONTENT").unwrap();
+    writer
+        .set_times(FileTimes::new().set_modified(before))
+        .unwrap();
+    drop(writer);
+    assert_eq!(place.run(&wanted), [(Action::Fetched, 1)]);
+    assert_eq!(fs::read(&path).unwrap(), b"content");
+    let requests = server.requests();
+    assert_eq!(requests[1]["have_md5"], md5_hex(b"CONTENT"), "{requests:?}");
+}
+
+#[test]
+fn a_file_that_somebody_may_write_to_is_read_each_time() {
+    let place = Place::new();
+    let server = ScriptedServer::play(vec![Play::Answer(file("f", b"content"))]);
+    let wanted = [listed(&server, &place, "f", b"content")];
+    fs::write(place.path().join("f"), b"content").unwrap();
+    let writer = OpenOptions::new()
+        .write(true)
+        .open(place.path().join("f"))
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < deadline {
+        assert_eq!(place.run(&wanted), [(Action::Identical, 0)]);
+    }
+    assert_eq!(place.kept(), 0);
+    drop(writer);
+    place.run_until_kept(&wanted, 1);
+    // The server is as it was: it would answer.
+    fs::remove_file(place.path().join("f")).unwrap();
+    assert_eq!(place.run(&wanted), [(Action::Fetched, 1)]);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn what_the_listing_does_not_tell_is_asked_with_the_digest_of_what_is_here() {
+    let place = Place::new();
+    let matched = format!(
+        r#"{{"filename":"f","total_size":7,"md5":"{}","body_size":0,"match":true}}"#,
+        md5_hex(b"content")
+    );
+    let server = ScriptedServer::play(vec![
+        Play::Answer(frame(&matched)),
+        Play::Answer(file("f", b"longer content")),
+    ]);
+    fs::write(place.path().join("f"), b"content").unwrap();
+    let sized = |total_size| Download {
+        listed: Some(ListedFile {
+            total_size,
+            md5: None,
+        }),
+        ..server.download(place.path(), "f")
+    };
+    assert_eq!(place.run(&[sized(7)]), [(Action::Identical, 1)]);
+    // Of another size it cannot be the same, and is not read.
+    assert_eq!(place.run(&[sized(14)]), [(Action::Fetched, 1)]);
+    let requests = server.requests();
+    assert_eq!(requests[0]["have_md5"], md5_hex(b"content"));
+    assert_eq!(requests[1].get("have_md5"), None);
+}

@@ -1,0 +1,94 @@
+//! What has a name in a folder.
+
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::StageError;
+use super::folder::StagingFolder;
+use super::name::FileName;
+use crate::store::ObjectMeta;
+use crate::store::beneath::meta_in;
+use crate::store::index::is_open_here;
+use crate::wire::ObjectKind;
+
+/// What a name in the folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    /// There is nothing.
+    Nothing,
+    /// A regular file.
+    File,
+    /// A symbolic link, wherever it points: it is what would be replaced.
+    Link,
+    /// A directory.
+    Directory,
+    /// A FIFO, a socket or a device.
+    Other,
+}
+
+impl Occupant {
+    /// What was found by a look.
+    pub fn of(looked: Option<&ObjectMeta>) -> Occupant {
+        match looked.map(|looked| looked.kind) {
+            None => Occupant::Nothing,
+            Some(ObjectKind::File) => Occupant::File,
+            Some(ObjectKind::Symlink) => Occupant::Link,
+            Some(ObjectKind::Directory) => Occupant::Directory,
+            Some(ObjectKind::Other) => Occupant::Other,
+        }
+    }
+}
+
+impl StagingFolder {
+    /// What a name stands for now. Follows no link.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn occupant(&self, name: &FileName) -> Result<Occupant, StageError> {
+        Ok(Occupant::of(self.look(name)?.as_ref()))
+    }
+
+    /// What has a name now, if anything does. Follows no link.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn look(&self, name: &FileName) -> Result<Option<ObjectMeta>, StageError> {
+        look_in(self.as_fd(), name.as_bytes())
+            .map_err(|errno| StageError::sort("look at the file", errno))
+    }
+
+    /// Opens an existing regular file for reading. Follows no link and waits for nothing.
+    /// Refuses the file of an index that this process has open.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn open_existing(&self, name: &FileName) -> Result<File, StageError> {
+        if self
+            .look(name)?
+            .is_some_and(|looked| is_open_here(&looked.stamp))
+        {
+            return Err(StageError::sort("open the existing file", Errno::BUSY));
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(self.as_fd(), name.as_bytes(), flags, Mode::empty())
+            .map(File::from)
+            .map_err(|errno| StageError::sort("open the existing file", errno))
+    }
+}
+
+/// What has a name in an open folder, if anything does. Follows no link.
+fn look_in(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<ObjectMeta>, Errno> {
+    match meta_in(folder, name) {
+        Ok(looked) => Ok(Some(looked)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// What a name in an open folder stands for. Follows no link.
+pub(super) fn occupant_in(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Occupant, Errno> {
+    Ok(Occupant::of(look_in(folder, name)?.as_ref()))
+}
