@@ -15,4 +15,5 @@ mod names;
 mod resume;
 pub(crate) mod server;
 mod several;
+mod trees;
 mod visit;
