@@ -82,6 +82,18 @@ struct Above {
     entry: ListEntry<'static>,
     /// Its number, once it is wanted.
     id: Option<FolderId>,
+    /// Why there is none, and nothing in it, here.
+    failed: Option<ClientError>,
+}
+
+impl Above {
+    fn new(entry: ListEntry<'static>) -> Above {
+        Above {
+            entry,
+            id: None,
+            failed: None,
+        }
+    }
 }
 
 impl<'c> TreeSource<'c> {
@@ -113,8 +125,7 @@ impl<'c> TreeSource<'c> {
             // It is made with what it has at the server, be it empty.
             match self.listing.itself(&mut |_| {}) {
                 Ok(entry) if entry.kind == ObjectKind::Directory => {
-                    self.above.push(Above { entry, id: None });
-                    self.enter_all();
+                    self.take_folder(entry, true);
                 }
                 // Listed as itself.
                 Ok(_) => {}
@@ -142,12 +153,7 @@ impl<'c> TreeSource<'c> {
         let is_selected = (self.tree.select)(&below, entry.kind);
         match entry.kind {
             _ if entry.error.is_some() && is_selected => self.take(entry),
-            ObjectKind::Directory => {
-                self.above.push(Above { entry, id: None });
-                if is_selected {
-                    self.enter_all();
-                }
-            }
+            ObjectKind::Directory => self.take_folder(entry, is_selected),
             _ if is_selected => self.take(entry),
             _ => {}
         }
@@ -176,36 +182,51 @@ impl<'c> TreeSource<'c> {
     }
 
     /// All folders above are wanted.
-    fn enter_all(&mut self) {
+    ///
+    /// # Errors
+    /// One of them cannot be here, nor anything in it.
+    fn enter_all(&mut self) -> Result<(), ClientError> {
+        let mut parent = None;
         for at in 0..self.above.len() {
-            if self.above[at].id.is_some() {
-                continue;
+            let Above { entry, id, failed } = &self.above[at];
+            if let Some(error) = failed {
+                return Err(error.clone());
             }
-            let entry = &self.above[at].entry;
-            let (path, mode, mtime) = (entry.path.clone(), entry.mode, entry.mtime);
-            let parent = at.checked_sub(1).and_then(|above| self.above[above].id);
-            match self.place(&path) {
-                Ok(download) => {
-                    let id = self.next_id;
-                    self.next_id += 1;
-                    self.above[at].id = Some(id);
-                    self.out.push_back(Wanted::Folder {
-                        id,
-                        download,
-                        parent,
-                        mode,
-                        mtime,
-                    });
-                }
-                // So does everything in it.
-                Err(error) => self.fail(path, error),
+            if id.is_none() {
+                let (path, mode, mtime) = (entry.path.clone(), entry.mode, entry.mtime);
+                let download = self
+                    .place(&path)
+                    .inspect_err(|error| self.above[at].failed = Some(error.clone()))?;
+                let id = self.next_id;
+                self.next_id += 1;
+                self.above[at].id = Some(id);
+                self.out.push_back(Wanted::Folder {
+                    id,
+                    download,
+                    parent,
+                    mode,
+                    mtime,
+                });
             }
+            parent = self.above[at].id;
+        }
+        Ok(())
+    }
+
+    /// A folder whose contents follow.
+    fn take_folder(&mut self, entry: ListEntry<'static>, is_selected: bool) {
+        let path = entry.path.clone();
+        self.above.push(Above::new(entry));
+        if is_selected && let Err(error) = self.enter_all() {
+            self.fail(path, error);
         }
     }
 
     /// A file, a link, or what is neither.
     fn take(&mut self, entry: ListEntry<'static>) {
-        self.enter_all();
+        if let Err(error) = self.enter_all() {
+            return self.fail(entry.path, error);
+        }
         if let Some(error) = &entry.error {
             return self.fail(entry.path, refusal(error).into());
         }

@@ -372,6 +372,10 @@ fn links_are_links_and_one_that_leads_out_is_passed_over() {
             assert!(run.stderr.contains(&line), "{}", run.stderr);
         }
     }
+    // A source may be a link to a folder, and becomes a folder.
+    symlink("d/s", place.root.join("linked")).expect("a link");
+    place.fetch(&["-d", "by-link"], &["linked"]).expect_code(0);
+    assert!(contents(place.here.path()).contains(&"by-link/linked/b = 2".to_owned()));
     // With the folder itself it leads to where its neighbour would be.
     let run = place
         .fetch(&["--json", "-d", "whole"], &["d"])

@@ -339,21 +339,29 @@ fn an_entry_with_an_error_is_a_failure_and_the_others_are_fetched() {
 fn names_that_no_file_may_have_here_fail_alone() {
     let lines = vec![
         file("d/.ft-0123456789abcdef-0123456789abcdef.part"),
+        folder("d/.ft-f"),
+        file("d/.ft-f/x"),
+        folder("d/.ft-f/y"),
+        file("d/.ft-f/y/z"),
         file("d/a"),
-        folder("d/.ft-folder"),
-        file("d/.ft-folder/x"),
     ];
-    let mut lines = lines;
-    lines.sort_by_key(|line| line.split('"').nth(3).map(str::to_owned));
-    let (output, here) = fetch(&listing(vec![lines]), &[]);
-    assert_eq!(
-        output.stderr.matches("names that begin with .ft-").count(),
-        3,
-        "{}",
-        output.stderr
-    );
-    assert_ne!(output.code, 0);
+    let (output, here) = fetch(&listing(vec![lines]), &["--json"]);
     assert_eq!(here, ["d/", "d/a = of d/a"]);
+    let events = output.expect_code(3).json_lines();
+    let errors = events.iter().filter(|event| event["event"] == "error");
+    let names: Vec<_> = errors
+        .filter_map(|event| event["filename"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "d/.ft-0123456789abcdef-0123456789abcdef.part",
+            "d/.ft-f",
+            "d/.ft-f/x",
+            "d/.ft-f/y",
+            "d/.ft-f/y/z",
+        ]
+    );
 }
 
 #[test]
