@@ -80,7 +80,7 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Destination::Files(wishes) => {
             let trees = deleted_max.map(|_| mirror::trees(&wishes));
             let (batch, sources) = wish::batch(wishes);
-            batch.run(&config, &mut |event| reporter.take(event));
+            exec::batch(batch, &config, &mut reporter);
             sources
                 .iter()
                 .filter(|source| source.is_nothing())
@@ -90,7 +90,7 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         }
         Destination::StandardOutput(pour) => {
-            let on_event = &mut |event: Event<'_>| reporter.take(event);
+            let on_event = &mut |event: Event<'_>| drop(reporter.take(event));
             // A file of its own: the standard library's looks for ends of lines in every write.
             let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
             match output {

@@ -41,6 +41,7 @@ mod receipts;
 mod resuming;
 mod run;
 mod sample_files;
+mod scripting;
 mod settings;
 mod spellings;
 mod texts;

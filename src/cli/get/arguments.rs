@@ -40,6 +40,11 @@ pub(super) struct Typed {
     /// Run this command on each verified file: words, without a shell; the file comes last
     #[arg(long, value_name = "CMD", help_heading = WHERE)]
     pub(super) exec: Option<String>,
+    /// Run this command when everything is over, whatever became of it: words, without a shell;
+    /// the numbers of the summary are in its environment, FTGET_DONE, FTGET_FAILED,
+    /// FTGET_BYTES, FTGET_CODE and so on
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["list", "dry_run", "check"], help_heading = WHERE)]
+    pub(super) on_complete: Option<String>,
     /// Append a line of JSON for each verified file: what it is, where it is, and its md5
     #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "dry_run"], help_heading = WHERE)]
     pub(super) receipts: Option<PathBuf>,

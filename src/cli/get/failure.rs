@@ -1,5 +1,7 @@
 //! What a failure is called, which exit code it has, and what may help.
 
+use std::collections::BTreeMap;
+
 use super::listed;
 use crate::cli::failure::reasons;
 use crate::cli::{ExitCode, visible};
@@ -131,16 +133,26 @@ pub(super) fn sentence(error: &ClientError) -> String {
 #[derive(Default)]
 pub(super) struct Failures {
     code: Option<ExitCode>,
+    /// How many have which code.
+    causes: BTreeMap<u8, u64>,
 }
 
 impl Failures {
     /// Counts an end, which may be no failure.
     pub(super) fn add(&mut self, code: ExitCode) {
+        if code != ExitCode::Success {
+            *self.causes.entry(code as u8).or_default() += 1;
+        }
         self.code = match self.code {
             _ if code == ExitCode::Success => self.code,
             Some(other) if other != code => Some(ExitCode::SomeFailed),
             _ => Some(code),
         };
+    }
+
+    /// How many have which code.
+    pub(super) fn causes(&self) -> &BTreeMap<u8, u64> {
+        &self.causes
     }
 
     /// The code of them all.

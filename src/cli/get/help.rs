@@ -15,6 +15,8 @@ Examples:
   ftget --list -r host:photos                   what is there; --list=long, =json, =md5sum
   ftget -i MD5SUMS -d data host:data            what a list names, and only with these md5s
   ftget -r --delete -d mirror host:data/        a mirror: what the server lacks is deleted
+  ftget -r -d data --receipts got.jsonl host:data/   a whole tree, with a receipt for each file
+  ftget --check --receipts got.jsonl            whether these files are still the same
   ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
   ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
 

@@ -1,10 +1,13 @@
 //! What programs are told: an object a line, whose keys are a promise.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::wording::filename_b64;
+use crate::client::Action;
 use crate::wire::{ObjectKind, ResourcePath};
 
 /// A file or link is present.
@@ -89,7 +92,7 @@ pub(super) struct PassedOver<'a> {
 }
 
 /// How it all ended.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Summary {
     pub(super) v: u8,
     pub(super) event: &'static str,
@@ -97,10 +100,82 @@ pub(super) struct Summary {
     pub(super) failed: u64,
     pub(super) passed_over: u64,
     pub(super) bytes: u64,
+    #[serde(flatten)]
+    pub(super) actions: Actions,
     pub(super) hidden: u64,
     /// With --delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<u64>,
     pub(super) secs: f64,
+    /// How many failed with which exit code.
+    pub(super) causes: BTreeMap<u8, u64>,
+    /// How the command of --on-complete ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) complete_status: Option<i32>,
     pub(super) code: u8,
+}
+
+/// How many are present by which action.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(super) struct Actions {
+    fetched: u64,
+    resumed: u64,
+    identical: u64,
+    skipped: u64,
+    link: u64,
+}
+
+impl Actions {
+    /// Counts one.
+    pub(super) fn add(&mut self, action: Action) {
+        *match action {
+            Action::Fetched => &mut self.fetched,
+            Action::Resumed { .. } => &mut self.resumed,
+            Action::Identical => &mut self.identical,
+            Action::Skipped => &mut self.skipped,
+            Action::Link => &mut self.link,
+        } += 1;
+    }
+}
+
+impl Summary {
+    /// Its numbers as variables of the environment: `FTGET_DONE`, `FTGET_CODE` and so on.
+    pub(super) fn variables(&self) -> Vec<(String, String)> {
+        let Ok(Value::Object(summary)) = serde_json::to_value(self) else {
+            return Vec::new();
+        };
+        let numbers = summary
+            .into_iter()
+            .filter(|(key, value)| value.is_number() && key != "v");
+        numbers
+            .map(|(key, value)| (format!("FTGET_{}", key.to_uppercase()), value.to_string()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::get::arguments::Typed;
+    use crate::cli::settings::variable;
+
+    #[test]
+    fn no_variable_of_the_summary_is_one_that_sets_an_option() {
+        let summary = Summary {
+            deleted: Some(1),
+            complete_status: Some(1),
+            ..Summary::default()
+        };
+        let variables = summary.variables();
+        assert!(variables.contains(&("FTGET_CODE".to_owned(), "0".to_owned())));
+        for arg in Typed::command().get_arguments() {
+            let option = variable("FTGET", arg);
+            assert!(
+                variables.iter().all(|(name, _)| *name != option),
+                "{option}"
+            );
+        }
+    }
 }

@@ -64,6 +64,8 @@ pub(super) struct Manner {
     pub(super) progress: ProgressStyle,
     /// The words of a command that is run on each file.
     pub(super) exec: Option<Vec<String>>,
+    /// Those of one that is run when everything is over.
+    pub(super) on_complete: Option<Vec<String>>,
     /// Where a line for each verified file goes.
     pub(super) receipts: Option<PathBuf>,
     pub(super) is_coloured: bool,
@@ -143,9 +145,20 @@ impl Typed {
                 .destination(self.rules.read()?, elsewhere)
                 .map_err(NoOrder::Meaningless)?,
         };
-        let exec = self
-            .exec_words(&destination, elsewhere)
-            .map_err(NoOrder::Meaningless)?;
+        let words = |name, command: &Option<String>| {
+            let words = command
+                .as_deref()
+                .map(|command| words(command, &elsewhere.called(name)));
+            words.transpose().map_err(NoOrder::Meaningless)
+        };
+        let (exec, on_complete) = (
+            words("exec", &self.exec)?,
+            words("on-complete", &self.on_complete)?,
+        );
+        if exec.is_some() && matches!(destination, Destination::StandardOutput(_)) {
+            let sentence = "--exec is for files, not for standard output";
+            return Err(NoOrder::Meaningless(sentence.to_owned()));
+        }
         if self.receipts.is_some() && matches!(destination, Destination::StandardOutput(_)) {
             let sentence = "--receipts is for files, not for standard output";
             return Err(NoOrder::Meaningless(sentence.to_owned()));
@@ -162,6 +175,7 @@ impl Typed {
                 json: self.json,
                 progress: self.progress,
                 exec,
+                on_complete,
                 receipts: self.receipts,
                 is_coloured: self.color.applies(),
                 quiet: self.quiet,
@@ -175,27 +189,6 @@ impl Typed {
                 let dry_run = elsewhere.called("dry-run");
                 let sentence = format!("{dry_run} is for files, not for standard output");
                 Err(NoOrder::Meaningless(sentence))
-            }
-        }
-    }
-
-    fn exec_words(
-        &self,
-        destination: &Destination,
-        elsewhere: &Places,
-    ) -> Result<Option<Vec<String>>, String> {
-        let Some(command) = &self.exec else {
-            return Ok(None);
-        };
-        if matches!(destination, Destination::StandardOutput(_)) {
-            return Err("--exec is for files, not for standard output".to_owned());
-        }
-        match shlex::split(command) {
-            Some(words) if !words.is_empty() => Ok(Some(words)),
-            Some(_) => Err(format!("{} has no command", elsewhere.called("exec"))),
-            None => {
-                let exec = elsewhere.called("exec");
-                Err(format!("{exec} has a quote that does not end"))
             }
         }
     }
@@ -373,6 +366,15 @@ impl Typed {
             local_digests: Arc::new(self.local_digests()),
             open_files_max: open_files_max(),
         }
+    }
+}
+
+/// The words of a command, as a shell would split them.
+fn words(command: &str, option: &str) -> Result<Vec<String>, String> {
+    match shlex::split(command) {
+        Some(words) if !words.is_empty() => Ok(words),
+        Some(_) => Err(format!("{option} has no command")),
+        None => Err(format!("{option} has a quote that does not end")),
     }
 }
 

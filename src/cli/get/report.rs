@@ -1,29 +1,27 @@
 //! What `ftget` tells: lines for people on standard error, JSON Lines for programs, and in the
 //! end one exit code for all.
 
+mod done;
 mod trees;
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::mem;
+use std::time::Instant;
 
 use serde::Serialize;
 
-use super::exec;
+use super::exec::Run;
 use super::failure::{Failures, classify, sentence};
-use super::json_event::{Done, Failed, Summary};
+use super::json_event::{Failed, Summary};
 use super::listed::BadLines;
 use super::meaning::{Destination, Manner};
 use super::progress::Progress;
-use super::receipts::{Receipt, Receipts};
+use super::receipts::Receipts;
 use super::wording::{self, Message, Source, filename_b64};
+use crate::cli::ExitCode;
 use crate::cli::terminal::{counted, visible_json};
-use crate::cli::{ExitCode, visible};
-use crate::client::{Action, ClientError, Download, Downloaded, Event, Item, Pour};
-use crate::wire::Md5Digest;
+use crate::client::{ClientError, Event, Item, Pour};
 
 /// Hears of everything and tells those who want to know.
 pub(super) struct Reporter<'a> {
@@ -69,14 +67,7 @@ impl<'a> Reporter<'a> {
             summary: Summary {
                 v: 1,
                 event: "summary",
-                done: 0,
-                failed: 0,
-                passed_over: 0,
-                bytes: 0,
-                hidden: 0,
-                deleted: None,
-                secs: 0.0,
-                code: 0,
+                ..Summary::default()
             },
             last_message: None,
             is_pouring: false,
@@ -120,8 +111,8 @@ impl<'a> Reporter<'a> {
         });
     }
 
-    /// Takes one event.
-    pub(super) fn take(&mut self, event: Event<'_>) {
+    /// Takes one event; says whether a command is to be run for it.
+    pub(super) fn take(&mut self, event: Event<'_>) -> Option<Run> {
         let poured = &self.poured;
         self.progress
             .take(&event, |item| source(item, poured.as_ref()).name());
@@ -130,7 +121,7 @@ impl<'a> Reporter<'a> {
                 item,
                 download,
                 downloaded,
-            } => self.tell_done(item, download, downloaded),
+            } => return self.tell_done(item, download, downloaded),
             Event::Failed { item, error } => self.tell_failed(item, error),
             Event::PassedOver { item, kind } => self.tell_passed_over(item, kind),
             Event::Hidden { entries } => {
@@ -157,6 +148,12 @@ impl<'a> Reporter<'a> {
             }
             Event::ServerHashing { .. } | Event::Received { .. } | Event::Retrying { .. } => {}
         }
+        None
+    }
+
+    /// How everything is told.
+    pub(super) fn manner(&self) -> &'a Manner {
+        self.manner
     }
 
     /// Ends the report and says how it all ended.
@@ -175,12 +172,13 @@ impl<'a> Reporter<'a> {
         if self.summary.hidden > 0 && !self.manner.quiet {
             self.line(&wording::hidden(self.summary.hidden));
         }
+        self.sum_up();
+        if let Some(words) = &self.manner.on_complete {
+            self.complete(words);
+            self.sum_up();
+        }
         let code = self.failures.code();
-        let summary = Summary {
-            secs: self.started.elapsed().as_secs_f64(),
-            code: code as u8,
-            ..self.summary
-        };
+        let summary = mem::take(&mut self.summary);
         self.json(&summary);
         if let Some(error) = self.json_failed.take() {
             if error.kind() != io::ErrorKind::BrokenPipe {
@@ -193,106 +191,10 @@ impl<'a> Reporter<'a> {
         code
     }
 
-    fn tell_done(&mut self, item: Item<'_>, download: Option<&Download>, downloaded: &Downloaded) {
-        let path = item.path;
-        self.summary.done += 1;
-        self.summary.bytes += downloaded.transferred();
-        let Downloaded {
-            name,
-            total_size,
-            md5,
-            action,
-            elapsed,
-            attempts,
-            exit_status,
-        } = downloaded;
-        let (action, resumed_from) = wording::action(*action);
-        // The name that was asked for may have been taken.
-        let placed = name.as_ref().map(|name| match download {
-            Some(download) => download.beside(name),
-            None => name.as_bytes().to_vec(),
-        });
-        if self.manner.verbose {
-            let source = source(item, self.poured.as_ref()).name();
-            let name = visible(placed.as_deref().unwrap_or(b"-"));
-            let secs = elapsed.as_secs_f64();
-            let size = counted(*total_size, "byte");
-            self.line(&format!(
-                "{source}: {action}, {size} in {secs:.2} s, as {name}"
-            ));
-        }
-        self.write_receipt(item, download, downloaded);
-        let exec_status = self.run_on(download, downloaded);
-        if let Some(status) = exit_status.filter(|status| *status != 0) {
-            self.line(&format!(
-                "{}: command ended with {status}",
-                source(item, self.poured.as_ref()).name()
-            ));
-            self.failures.add(ExitCode::Unclassified);
-        }
-        self.json(&Done {
-            v: 1,
-            event: "done",
-            n: item.index,
-            filename: String::from_utf8_lossy(path.as_bytes()),
-            filename_b64: filename_b64(path.as_bytes()),
-            total_size: *total_size,
-            md5: md5.as_ref().map(Md5Digest::to_string),
-            action,
-            resumed_from,
-            name: placed
-                .as_ref()
-                .map(|placed| String::from_utf8_lossy(placed)),
-            secs: elapsed.as_secs_f64(),
-            attempts: *attempts,
-            exit_status: *exit_status,
-            exec_status,
-        });
-    }
-
-    /// Appends a receipt, if there are to be any and the file was verified.
-    fn write_receipt(
-        &mut self,
-        item: Item<'_>,
-        download: Option<&Download>,
-        downloaded: &Downloaded,
-    ) {
-        let file = download.and_then(|download| file(download, downloaded));
-        let (Some(receipts), Some(file), Some(md5)) = (&mut self.receipts, file, downloaded.md5)
-        else {
-            return;
-        };
-        let receipt = Receipt {
-            server: item.address,
-            path: item.path,
-            file,
-            total_size: downloaded.total_size,
-            md5,
-        };
-        if let Err(error) = receipts.append(&receipt, SystemTime::now()) {
-            self.line(&format!("cannot write receipts: {error}"));
-            self.failures.add(ExitCode::LocalFile);
-            // Said once; a list with a hole in it helps nobody.
-            self.receipts = None;
-        }
-    }
-
-    /// Runs the command of `--exec`; says how it ended, if there is one to run.
-    fn run_on(&mut self, download: Option<&Download>, downloaded: &Downloaded) -> Option<i32> {
-        let words = self.manner.exec.as_ref()?;
-        let file = file(download?, downloaded)?;
-        let name = downloaded.name.as_ref()?;
-        let ended = exec::run(words, &file, self.manner.json);
-        let shown = visible(name.as_bytes()).into_owned();
-        match &ended {
-            Ok(0) => {}
-            Ok(code) => self.line(&format!("{shown}: --exec ended with {code}")),
-            Err(error) => self.line(&format!("{shown}: --exec cannot be run: {error}")),
-        }
-        if !matches!(ended, Ok(0)) {
-            self.failures.add(ExitCode::Unclassified);
-        }
-        Some(ended.unwrap_or(127))
+    fn sum_up(&mut self) {
+        self.summary.secs = self.started.elapsed().as_secs_f64();
+        self.summary.causes = self.failures.causes().clone();
+        self.summary.code = self.failures.code() as u8;
     }
 
     fn tell_failed(&mut self, item: Item<'_>, error: &ClientError) {
@@ -367,13 +269,6 @@ fn source<'i>(item: Item<'i>, poured: Option<&Poured>) -> Source<'i> {
         path: item.path,
         is_command: poured.is_some_and(|poured| poured.is_command),
     }
-}
-
-/// Where a file is that was verified; `None` if it was skipped, or poured out.
-fn file(download: &Download, downloaded: &Downloaded) -> Option<PathBuf> {
-    let below = download.beside(downloaded.name.as_ref()?);
-    let is_there = !matches!(downloaded.action, Action::Skipped | Action::Link);
-    is_there.then(|| download.folder.join(OsStr::from_bytes(&below)))
 }
 
 /// What is poured out goes by way of a folder of this machine.

@@ -21,7 +21,9 @@ impl Reporter<'_> {
             dry_run: false,
         };
         let spent = self.started.elapsed();
-        let deleted = mirror::delete(trees, limit, config, spent, &mut |event| self.take(event));
+        let deleted = mirror::delete(trees, limit, config, spent, &mut |event| {
+            self.take(event);
+        });
         self.summary.deleted = Some(deleted.deleted);
         if deleted.reached_limit {
             self.failures.add(ExitCode::DeleteLimit);

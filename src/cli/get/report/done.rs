@@ -1,0 +1,176 @@
+//! What is told and done when a file is present, and when everything is.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::{Reporter, source};
+use crate::cli::get::exec::{self, Run};
+use crate::cli::get::json_event::Done;
+use crate::cli::get::receipts::Receipt;
+use crate::cli::get::wording::{self, filename_b64};
+use crate::cli::terminal::counted;
+use crate::cli::{ExitCode, visible};
+use crate::client::{Action, Download, Downloaded, Item};
+use crate::store::FileName;
+use crate::wire::Md5Digest;
+
+impl Reporter<'_> {
+    /// Tells of a file that is present; says whether a command is to be run on it.
+    pub(super) fn tell_done(
+        &mut self,
+        item: Item<'_>,
+        download: Option<&Download>,
+        downloaded: &Downloaded,
+    ) -> Option<Run> {
+        self.summary.done += 1;
+        self.summary.bytes += downloaded.transferred();
+        self.summary.actions.add(downloaded.action);
+        if self.manner.verbose {
+            let source = source(item, self.poured.as_ref()).name();
+            let placed = placed(download, downloaded);
+            let name = visible(placed.as_deref().unwrap_or(b"-"));
+            let (action, _) = wording::action(downloaded.action);
+            let secs = downloaded.elapsed.as_secs_f64();
+            let size = counted(downloaded.total_size, "byte");
+            self.line(&format!(
+                "{source}: {action}, {size} in {secs:.2} s, as {name}"
+            ));
+        }
+        self.write_receipt(item, download, downloaded);
+        if let Some(status) = downloaded.exit_status.filter(|status| *status != 0) {
+            self.line(&format!(
+                "{}: command ended with {status}",
+                source(item, self.poured.as_ref()).name()
+            ));
+            self.failures.add(ExitCode::Unclassified);
+        }
+        let file = download.and_then(|download| Some((download, file(download, downloaded)?)));
+        if let (Some(_), Some((download, file))) = (&self.manner.exec, file) {
+            return Some(Run {
+                index: item.index,
+                address: item.address.clone(),
+                path: item.path.clone(),
+                download: download.clone(),
+                downloaded: downloaded.clone(),
+                file,
+            });
+        }
+        self.json_done(item, download, downloaded, None);
+        None
+    }
+
+    /// Tells how a command of `--exec` ended.
+    pub(in crate::cli::get) fn tell_run(&mut self, run: &Run, ended: io::Result<i32>) {
+        let name = run
+            .downloaded
+            .name
+            .as_ref()
+            .map_or(&b""[..], FileName::as_bytes);
+        let name = visible(name).into_owned();
+        let status = self.judge(&format!("{name}: --exec"), ended);
+        self.json_done(
+            run.item(),
+            Some(&run.download),
+            &run.downloaded,
+            Some(status),
+        );
+    }
+
+    /// Runs the command of `--on-complete`.
+    pub(super) fn complete(&mut self, words: &[String]) {
+        let to_stderr = self.manner.json || self.poured.is_some();
+        let ended = exec::complete(words, to_stderr, self.summary.variables());
+        self.summary.complete_status = Some(self.judge("--on-complete", ended));
+    }
+
+    /// Anything but 0 is a failure; what cannot be run ends with 127, as in a shell.
+    fn judge(&mut self, what: &str, ended: io::Result<i32>) -> i32 {
+        match &ended {
+            Ok(0) => {}
+            Ok(status) => self.line(&format!("{what} ended with {status}")),
+            Err(error) => self.line(&format!("{what} cannot be run: {error}")),
+        }
+        if !matches!(ended, Ok(0)) {
+            self.failures.add(ExitCode::Unclassified);
+        }
+        ended.unwrap_or(127)
+    }
+
+    fn json_done(
+        &mut self,
+        item: Item<'_>,
+        download: Option<&Download>,
+        downloaded: &Downloaded,
+        exec_status: Option<i32>,
+    ) {
+        if !self.manner.json {
+            return;
+        }
+        let (action, resumed_from) = wording::action(downloaded.action);
+        let placed = placed(download, downloaded);
+        self.json(&Done {
+            v: 1,
+            event: "done",
+            n: item.index,
+            filename: String::from_utf8_lossy(item.path.as_bytes()),
+            filename_b64: filename_b64(item.path.as_bytes()),
+            total_size: downloaded.total_size,
+            md5: downloaded.md5.as_ref().map(Md5Digest::to_string),
+            action,
+            resumed_from,
+            name: placed
+                .as_ref()
+                .map(|placed| String::from_utf8_lossy(placed)),
+            secs: downloaded.elapsed.as_secs_f64(),
+            attempts: downloaded.attempts,
+            exit_status: downloaded.exit_status,
+            exec_status,
+        });
+    }
+
+    /// Appends a receipt, if there are to be any and the file was verified.
+    fn write_receipt(
+        &mut self,
+        item: Item<'_>,
+        download: Option<&Download>,
+        downloaded: &Downloaded,
+    ) {
+        let file = download.and_then(|download| file(download, downloaded));
+        let (Some(receipts), Some(file), Some(md5)) = (&mut self.receipts, file, downloaded.md5)
+        else {
+            return;
+        };
+        let receipt = Receipt {
+            server: item.address,
+            path: item.path,
+            file,
+            total_size: downloaded.total_size,
+            md5,
+        };
+        if let Err(error) = receipts.append(&receipt, SystemTime::now()) {
+            self.line(&format!("cannot write receipts: {error}"));
+            self.failures.add(ExitCode::LocalFile);
+            // Said once; a list with a hole in it helps nobody.
+            self.receipts = None;
+        }
+    }
+}
+
+/// The name it has below the folder, which may not be the one that was asked for.
+fn placed(download: Option<&Download>, downloaded: &Downloaded) -> Option<Vec<u8>> {
+    let name = downloaded.name.as_ref()?;
+    Some(match download {
+        Some(download) => download.beside(name),
+        None => name.as_bytes().to_vec(),
+    })
+}
+
+/// Where a file is that was verified; `None` if it was skipped, or poured out.
+fn file(download: &Download, downloaded: &Downloaded) -> Option<PathBuf> {
+    let below = download.beside(downloaded.name.as_ref()?);
+    let is_there = !matches!(downloaded.action, Action::Skipped | Action::Link);
+    is_there.then(|| download.folder.join(OsStr::from_bytes(&below)))
+}
