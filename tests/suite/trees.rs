@@ -745,3 +745,35 @@ fn a_source_that_is_a_file_is_fetched_as_one_and_a_missing_one_is_named() {
         ["a = 1", "d/", "d/a = 1", "x/", "x/a = 1"]
     );
 }
+
+#[test]
+fn a_list_may_name_a_place_once_and_nothing_below_a_file() {
+    let place = Place::with([("a", "1"), ("b/c", "2")]);
+    for (list, reasons, code) in [
+        ("a\na\n", vec![("a", "same_name")], 2),
+        (
+            "a\na/b\na/b/c\n",
+            vec![("a/b", "same_name"), ("a/b/c", "same_name")],
+            2,
+        ),
+        ("b/c\nb\n", vec![("b", "same_name")], 2),
+        (
+            "b/c/d\nb/c\na\n",
+            vec![("b/c", "same_name"), ("b/c/d", "not_a_directory")],
+            2,
+        ),
+    ] {
+        let here = Scratch::new();
+        let run = Program::ftget()
+            .args(["-i", "-", "--json", "-d"])
+            .arg(here.path());
+        let run = run.arg(place.server.source("")).input(list).run();
+        let events = run.expect_code(code).json_lines();
+        let errors = events.iter().filter(|event| event["event"] == "error");
+        let mut told: Vec<_> = errors
+            .filter_map(|event| Some((event["filename"].as_str()?, event["reason"].as_str()?)))
+            .collect();
+        told.sort_unstable();
+        assert_eq!(told, reasons, "{list:?}");
+    }
+}

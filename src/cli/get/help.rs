@@ -12,6 +12,7 @@ pub(super) const ENDING: &str = "\
 Examples:
   ftget host:notes/todo.txt                     into the current folder
   ftget -d downloads host:a.iso host:b.iso      several, over one connection
+  ftget -r -d backup host:data                  a whole tree; run again, only what differs
   ftget --list -r host:photos                   what is there; --list=long, =json, =md5sum
   ftget -i MD5SUMS -d data host:data            what a list names, and only with these md5s
   ftget -r --delete -d mirror host:data/        a mirror: what the server lacks is deleted
@@ -37,6 +38,10 @@ pub(in crate::cli) const MANUAL: Manual = Manual {
         (
             "ftget -d downloads host:a.iso host:b.iso",
             "Download several files over one connection.",
+        ),
+        (
+            "ftget -r -d backup host:data",
+            "Download a folder with everything in it; run again, only what differs is transferred.",
         ),
         (
             "ftget --list=md5sum -r host: | md5sum --check",

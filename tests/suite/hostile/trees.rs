@@ -418,6 +418,27 @@ fn sources_that_are_gone_have_a_code_of_their_own() {
 }
 
 #[test]
+fn a_dry_run_that_has_to_ask_tells_of_what_is_gone_too() {
+    let lines = vec![other("d/a", "file", json!({"total_size": 4}))];
+    let server = HostileServer::start(move |request| {
+        let is_listed = request.str("filename") == "d";
+        match is_listed {
+            true => vec![Act::Send(serve(std::slice::from_ref(&lines), request))],
+            false => refuse(request, "not_found"),
+        }
+    });
+    let here = Scratch::with_files([("d/a", "here")]);
+    let output = fetch_into(&here, &server, &["-n"]).expect_code(24);
+    assert!(
+        output.stderr.contains(": gone since it was listed"),
+        "{}",
+        output.stderr
+    );
+    // Without anything here the listing says it all.
+    fetch(&server, &["-n"]).0.expect_code(0);
+}
+
+#[test]
 fn what_has_changed_since_it_was_listed_is_fetched_as_it_is_now() {
     let server = HostileServer::start(|request| {
         let stale =
