@@ -12,11 +12,14 @@ mod intake;
 pub(super) mod jobs;
 pub(super) mod keeper;
 pub(super) mod lane;
+mod lanes;
 pub(super) mod look;
 mod names;
 pub(super) mod placing;
+mod plan;
 pub(super) mod report;
 mod server;
+mod split;
 
 use std::num::NonZero;
 use std::thread::Builder;

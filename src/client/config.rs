@@ -22,6 +22,9 @@ pub struct ClientConfig {
     pub rate: Option<u64>,
     /// Connections to one server at once; otherwise as many as are of use, up to 4.
     pub connections_max: Option<usize>,
+    /// Connections that one large file may come over at once, in blocks; at most 16. With 1 it
+    /// comes over one, which is best where that fills the link. For pipes it always is 1.
+    pub split: usize,
     /// What happens after a failure that may pass.
     pub retry: RetryPolicy,
     /// What happens if the final name is taken.
@@ -125,6 +128,7 @@ impl Default for ClientConfig {
             whole_timeout: None,
             rate: None,
             connections_max: None,
+            split: 1,
             retry: RetryPolicy::default(),
             if_exists: IfExists::Update,
             resume: true,

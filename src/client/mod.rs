@@ -64,8 +64,10 @@
 //! ```
 
 mod asking;
+mod assembly;
 mod batch;
 mod beside;
+mod blocks;
 mod config;
 mod connect;
 mod error;

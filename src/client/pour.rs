@@ -155,6 +155,7 @@ impl Pouring<'_> {
     ) -> Result<Content, ClientError> {
         self.questions += 1;
         let question = Question {
+            length: None,
             path: self.pour.path.clone(),
             is_command: self.pour.is_command,
             offset: self.poured,

@@ -1,5 +1,6 @@
 //! One question about one file, and whether an answer answers it.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::client::{ClientError, ProtocolError, ReceivingHalf, ServerRefusal};
@@ -17,6 +18,8 @@ pub(super) struct Question {
     pub(super) is_command: bool,
     /// Where to continue the content `want_md5`; 0 asks for the whole file.
     pub(super) offset: u64,
+    /// How much to send; `None` asks for everything behind the offset.
+    pub(super) length: Option<u64>,
     pub(super) have_md5: Option<Md5Digest>,
     pub(super) want_md5: Option<Md5Digest>,
     pub(super) fresh: bool,
@@ -31,10 +34,11 @@ pub(super) enum Answer {
     Content(Content),
 }
 
-/// A file whose bytes from `offset` to `total_size` follow.
+/// A file of which `body_bytes` from `offset` on follow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content {
     pub(super) offset: u64,
+    pub(super) body_bytes: u64,
     pub(super) total_size: u64,
     pub(super) md5: Md5Digest,
     pub(super) mtime: Option<Timestamp>,
@@ -44,8 +48,9 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn body_bytes(&self) -> u64 {
-        self.total_size - self.offset
+    /// Whether everything behind the offset follows.
+    pub(super) fn is_to_the_end(&self) -> bool {
+        self.offset + self.body_bytes == self.total_size
     }
 
     /// Whether bytes of this digest are the content.
@@ -60,7 +65,39 @@ impl Content {
     }
 }
 
+impl Content {
+    /// Whether it is this block of that content, and nothing else.
+    pub(super) fn continues(
+        &self,
+        whole: &Content,
+        block: &Range<u64>,
+    ) -> Result<(), ProtocolError> {
+        let bytes = block.end - block.start;
+        for (key, found, expected) in [
+            ("offset", self.offset, block.start),
+            ("body_size", self.body_bytes, bytes),
+            ("total_size", self.total_size, whole.total_size),
+        ] {
+            if found != expected {
+                return Err(contradiction(key, found, expected));
+            }
+        }
+        if self.md5 != whole.md5 {
+            return Err(ProtocolError::OtherContent {
+                expected: whole.md5,
+                found: self.md5,
+            });
+        }
+        Ok(())
+    }
+}
+
 impl Question {
+    /// The bytes it asks for, if it says how many.
+    pub(super) fn block(&self) -> Range<u64> {
+        self.offset..self.offset + self.length.unwrap_or(0)
+    }
+
     pub(super) fn call(&self) -> Call {
         if self.is_command {
             let run = RunRequest {
@@ -72,14 +109,15 @@ impl Question {
                 id: None,
             };
         }
-        let range = (self.offset > 0).then_some(ByteRange {
+        let range = (self.offset > 0 || self.length.is_some()).then_some(ByteRange {
             offset: self.offset,
-            length: None,
+            length: self.length,
         });
         Call {
             action: Action::Get(GetRequest {
                 range,
-                have_md5: self.have_md5,
+                // The two cannot be asked together.
+                have_md5: self.have_md5.filter(|_| range.is_none()),
                 want_md5: self.want_md5,
                 fresh: self.fresh,
                 progress: true,
@@ -122,15 +160,16 @@ impl Question {
         if offset != 0 && offset != self.offset {
             return Err(contradiction("offset", offset, self.offset));
         }
-        let Some(body_bytes) = header.total_size.checked_sub(offset) else {
+        let Some(to_the_end) = header.total_size.checked_sub(offset) else {
             return Err(contradiction("total_size", header.total_size, offset));
         };
-        if header.bytes_that_follow() != body_bytes {
-            return Err(contradiction(
-                "body_size",
-                header.bytes_that_follow(),
-                body_bytes,
-            ));
+        let asked = self.length.map_or(to_the_end, |most| most.min(to_the_end));
+        let body_bytes = header.bytes_that_follow();
+        if body_bytes != to_the_end && body_bytes != asked {
+            return Err(contradiction("body_size", body_bytes, asked));
+        }
+        if body_bytes == 0 && self.length == Some(0) && self.have_md5 == Some(md5) {
+            return Ok(Answer::Match);
         }
         if let Some(expected) = self.want_md5
             && offset > 0
@@ -143,6 +182,7 @@ impl Question {
         }
         Ok(Answer::Content(Content {
             offset,
+            body_bytes,
             total_size: header.total_size,
             md5,
             mtime: header.mtime,

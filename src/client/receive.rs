@@ -61,11 +61,17 @@ impl Receive<'_, '_> {
                     }
                 }
             };
-            if let Err(end) = self.take_answer(ask) {
+            let is_part = ask.to_ask.question.length.is_some();
+            let taken = match &ask.block {
+                Some(assembly) => self.take_block(&ask, assembly),
+                None => self.take_answer(ask),
+            };
+            if let Err(end) = taken {
                 return end;
             }
             self.answered += 1;
-            if self.answered >= ANSWERED_TOGETHER {
+            // The next block is handed out when it is known that this one is there.
+            if is_part || self.answered >= ANSWERED_TOGETHER {
                 self.report_answered();
             }
         }
@@ -109,7 +115,10 @@ impl Receive<'_, '_> {
                 offered: content.md5,
             };
             self.fail(ask.id, error);
-            return self.skip(content.body_bytes());
+            return self.skip(content.body_bytes);
+        }
+        if !content.is_to_the_end() {
+            return self.take_first_block(ask, content);
         }
         if content.offset == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
             return self.take_small(ask, content);
@@ -119,7 +128,7 @@ impl Receive<'_, '_> {
             Ok(staged) => self.take_large(ask, content, staged, share),
             Err(error) => {
                 self.fail(ask.id, error);
-                self.skip(content.body_bytes())
+                self.skip(content.body_bytes)
             }
         }
     }
@@ -190,7 +199,7 @@ impl Receive<'_, '_> {
 
     /// Drops a body that nobody wants; one that is too long to be read for nothing ends the
     /// connection.
-    fn skip(&mut self, bytes: u64) -> Result<(), LaneEnd> {
+    pub(super) fn skip(&mut self, bytes: u64) -> Result<(), LaneEnd> {
         if bytes > SKIPPED_BODY_BYTES_MAX {
             return Err(self.leave());
         }
@@ -210,7 +219,7 @@ impl Receive<'_, '_> {
         LaneEnd::Left
     }
 
-    fn fail(&self, id: JobId, error: ClientError) {
+    pub(super) fn fail(&self, id: JobId, error: ClientError) {
         let outcome = Err(error);
         self.work.reports.send(Report::Finished { id, outcome });
     }
@@ -247,7 +256,7 @@ pub(super) fn read_small(
 }
 
 /// The partial file that a body is appended to, with room for all of it.
-fn stage(ask: &Ask, content: &Content) -> Result<StagedFile, ClientError> {
+pub(super) fn stage(ask: &Ask, content: &Content) -> Result<StagedFile, ClientError> {
     let (folder, name) = (&ask.to_ask.folder, &ask.download.name);
     let question = &ask.to_ask.question;
     if question.offset == 0 || question.want_md5 != Some(content.md5) {

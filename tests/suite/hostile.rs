@@ -3,6 +3,7 @@
 //! was not verified (I1, I3, I5, I6, I8).
 
 pub(crate) mod answers;
+mod blocks;
 mod bodies;
 mod destinations;
 mod errors;

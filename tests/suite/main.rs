@@ -44,6 +44,7 @@ mod sample_files;
 mod scripting;
 mod settings;
 mod spellings;
+mod splits;
 mod texts;
 mod transcripts;
 mod trees;

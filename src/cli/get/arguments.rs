@@ -121,6 +121,9 @@ pub(super) struct Typed {
     /// Connections to one server at once [default: as many as are of use, at most 4]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = TIME)]
     pub(super) jobs: Option<usize>,
+    /// Connections for one large file at once, at most 16, where one does not fill the link
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one, help_heading = TIME)]
+    pub(super) split: usize,
     /// Longest time for a connection
     #[arg(long, value_name = "S", default_value = "10", value_parser = parse_limit, help_heading = TIME)]
     pub(super) connect_timeout: Duration,

@@ -340,6 +340,7 @@ impl Typed {
             whole_timeout: self.max_time,
             rate: self.limit_rate,
             connections_max: self.jobs,
+            split: self.split,
             retry: RetryPolicy {
                 retries_max: self.retry.unwrap_or(defaults.retries_max),
                 delay: self.retry_delay,

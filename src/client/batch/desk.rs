@@ -10,13 +10,14 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use crate::client::batch::hands::ToLook;
 use crate::client::batch::intake::FolderState;
 use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
-use crate::client::batch::lane::{Ask, Lane, LaneId, LaneWork};
+use crate::client::batch::lane::{Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
 use crate::client::batch::names::Names;
+use crate::client::batch::plan::Splits;
 use crate::client::batch::report::Report;
 use crate::client::batch::server::Server;
 use crate::client::wanted::{FolderId, Wanted};
-use crate::client::{ClientConfig, ClientError, Download, Event, ListedFile};
+use crate::client::{ClientConfig, ClientError, Download, Event};
 
 /// The thread that has all jobs, and what it knows.
 pub(super) struct Desk<'d, 'e, 'scope, 'env> {
@@ -29,6 +30,7 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) to_look: Vec<ToLook>,
     pub(super) jobs: Jobs,
     pub(super) servers: Vec<Server>,
+    pub(super) splits: Splits,
     pub(super) lanes: Vec<Lane>,
     pub(super) lanes_opened: LaneId,
     /// Jobs that failed, by the moment they come again.
@@ -67,6 +69,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             to_look: Vec::new(),
             jobs: Jobs::default(),
             servers: Vec::new(),
+            splits: Splits::new(config.split),
             lanes: Vec::new(),
             lanes_opened: 0,
             waiting: BinaryHeap::new(),
@@ -131,9 +134,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
     /// How long there is nothing to do but listen. Tells of a pause in which nothing goes on.
     fn pause(&mut self, now: Instant) -> Duration {
         let comes_again = self.waiting.peek().map(|Reverse((moment, _))| *moment);
-        let asked_again = self.servers.iter().filter(|server| !server.is_idle());
+        let asked_again = (0..self.servers.len()).filter(|&number| self.has_to_ask(number));
         let next = asked_again
-            .filter_map(|server| server.not_before)
+            .filter_map(|number| self.servers[number].not_before)
             .chain(comes_again)
             .filter(|&moment| moment > now)
             .min();
@@ -162,6 +165,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
 
     /// Has a hand look at a job's folder.
     pub(super) fn look(&mut self, id: JobId) {
+        self.splits.end(id);
         let Some(job) = self.jobs.get(id) else {
             return;
         };
@@ -198,7 +202,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             if let Some(error) = self.servers[number].given_up.clone() {
                 self.servers[number].forget_all();
                 self.end_all(&error, |job| {
-                    job.server == number && matches!(job.state, State::Ready(_) | State::Waiting)
+                    let is_to_ask =
+                        matches!(job.state, State::Ready(_) | State::Waiting | State::Split);
+                    job.server == number && is_to_ask
                 });
                 continue;
             }
@@ -208,73 +214,6 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         self.lanes.iter_mut().for_each(Lane::send);
         // Last: what has ended may have been all that a folder waited for.
         self.hand_out();
-    }
-
-    /// Gives a server's connections what is to be asked.
-    fn ask(&mut self, number: usize) {
-        loop {
-            let with_room = self
-                .lanes
-                .iter_mut()
-                .filter(|lane| lane.server == number && lane.has_room());
-            let Some(lane) = with_room.min_by_key(|lane| (lane.expected, lane.asked.len())) else {
-                return;
-            };
-            let Some((id, expected)) = self.servers[number].next() else {
-                return;
-            };
-            let Some(job) = self.jobs.get(id) else {
-                continue;
-            };
-            if let State::Ready(to_ask) = std::mem::replace(&mut job.state, State::Asked) {
-                job.attempts += 1;
-                job.continued = to_ask.question.offset > 0;
-                job.was_fresh |= to_ask.question.fresh;
-                let download = job.download.clone();
-                let is_hashed = |listed: &ListedFile| listed.md5.is_some();
-                if expected >= HASHED_ALONE_BYTES_MIN
-                    && !download.listed.as_ref().is_some_and(is_hashed)
-                {
-                    lane.hashing = Some(id);
-                }
-                let ask = Ask {
-                    id,
-                    download,
-                    to_ask,
-                };
-                lane.give(ask, expected);
-            }
-        }
-    }
-
-    fn open_lane(&mut self, number: usize, now: Instant) {
-        let of_server = || self.lanes.iter().filter(|lane| lane.server == number);
-        // Whoever waits for a large digest holds nobody else up.
-        let is_asked = |lane: &&Lane| lane.hashing.is_none();
-        let hashing = of_server().filter(|lane| lane.hashing.is_some()).count();
-        let open = of_server().filter(is_asked).count() + hashing.saturating_sub(HASHING_LANES_MAX);
-        let is_connecting = of_server().any(|lane| !lane.is_connected);
-        let has_room = of_server().any(Lane::has_room);
-        let server = &self.servers[number];
-        if is_connecting || has_room || !server.wants_lane(open, now) {
-            return;
-        }
-        if self.lanes.len() >= ALL_LANES_MAX {
-            let is_spare = |lane: &Lane| lane.is_idle() && self.servers[lane.server].is_idle();
-            let Some(spare) = self.lanes.iter().position(is_spare) else {
-                return;
-            };
-            self.lanes.remove(spare);
-        }
-        let server = &self.servers[number];
-        self.lanes_opened += 1;
-        let id = self.lanes_opened;
-        let address = server.address.clone();
-        match Lane::open(id, number, address, self.work.clone(), self.scope) {
-            Ok(lane) => self.lanes.push(lane),
-            Err(error) if open == 0 => self.servers[number].given_up = Some(error),
-            Err(_) => self.servers[number].lanes_max = open,
-        }
     }
 
     fn hear(&mut self, report: Report) {
@@ -302,6 +241,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 done,
                 total_size,
             } => {
+                self.splits.note_hashing(id);
                 if let Some(job) = self.jobs.get(id) {
                     (self.on_event)(Event::ServerHashing {
                         item: job.item(),
@@ -333,6 +273,19 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                     self.expect(id, left);
                 }
             }
+            Report::Split {
+                id,
+                assembly,
+                following,
+            } => self.split_begun(id, &assembly, *following),
+            Report::Assembled { id, assembly } => self.assembled(id, &assembly),
+            Report::BlockFailed {
+                lane,
+                id,
+                assembly,
+                block,
+                error,
+            } => self.block_failed(lane, id, &assembly, block, error),
             Report::Matched(id) => {
                 let Some(job) = self.jobs.get(id) else {
                     return;
@@ -386,12 +339,6 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
 const JOBS_MAX: usize = 4_096;
 const TAKEN_TOGETHER: usize = 256;
 const LOOKED_AT_TOGETHER: usize = 32;
-/// Connections more that may wait for a server to hash a large file.
-const HASHING_LANES_MAX: usize = 4;
-/// From here on that takes a while.
-const HASHED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
-/// Connections to all servers.
-const ALL_LANES_MAX: usize = 16;
 /// What is expected of a file whose size nobody has told.
 const EXPECTED_BYTES_UNKNOWN: u64 = 64 * 1024;
 /// More is never expected of one file.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use crate::client::batch::jobs::{Job, JobId, State, Task};
-use crate::client::batch::lane::LaneId;
+use crate::client::batch::lane::{Asked, LaneId};
 use crate::client::batch::placing::Placed;
 use crate::client::batch::report::LaneEnd;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
@@ -15,6 +15,7 @@ use crate::client::{ClientError, Downloaded, Event};
 impl Desk<'_, '_, '_, '_> {
     /// A failure of one job alone.
     pub(super) fn take_failure(&mut self, id: JobId, error: ClientError) {
+        self.splits.end(id);
         let Some(job) = self.jobs.get(id) else {
             return;
         };
@@ -64,18 +65,26 @@ impl Desk<'_, '_, '_, '_> {
                     // Such as a server that takes only so many from one address.
                     server.lanes_max = others;
                 } else if server.is_reached {
-                    self.server_failed(lane.server, error);
+                    self.server_failed(lane.server, error, 0);
                 } else {
                     server.given_up = Some(error);
                 }
             }
             LaneEnd::Lost { error, bytes } => {
-                if let Some((lost, _)) = unanswered.pop_front() {
-                    self.lost(lost, &error, bytes);
+                // Those that bring other blocks make up for it.
+                let mut substitutes = 0;
+                if let Some(Asked { id, block, .. }) = unanswered.pop_front() {
+                    match block {
+                        Some((assembly, block)) => {
+                            substitutes = others;
+                            self.block_lost(id, &assembly, bytes..block.end, &error);
+                        }
+                        None => self.lost(id, &error, bytes),
+                    }
                 }
                 let server = &mut self.servers[lane.server];
                 if !matches!(error, ClientError::Protocol(_)) {
-                    self.server_failed(lane.server, error);
+                    self.server_failed(lane.server, error, substitutes);
                 } else if server.has_progress {
                     (server.has_progress, server.violations) = (false, 1);
                 } else {
@@ -88,8 +97,11 @@ impl Desk<'_, '_, '_, '_> {
             }
         }
         // For no fault of their own.
-        for (id, _) in unanswered {
-            self.look(id);
+        for asked in unanswered {
+            match asked.block {
+                Some((assembly, block)) => self.splits.give_back(asked.id, &assembly, block),
+                None => self.look(asked.id),
+            }
         }
     }
 
@@ -107,8 +119,8 @@ impl Desk<'_, '_, '_, '_> {
         self.look(id);
     }
 
-    /// A connection failed in a way that may pass.
-    fn server_failed(&mut self, number: usize, error: ClientError) {
+    /// A connection failed in a way that may pass. `substitutes`: others that do its work.
+    fn server_failed(&mut self, number: usize, error: ClientError, substitutes: usize) {
         let server = &mut self.servers[number];
         // After progress this failure is the first again, and not none at all: whoever wants
         // no retries gets none.
@@ -121,7 +133,11 @@ impl Desk<'_, '_, '_, '_> {
         let (failures, policy) = (server.failures, &self.config.retry);
         let pause = pause(policy, failures, None);
         if failures > policy.retries_max || self.is_too_late(pause) {
-            self.servers[number].given_up = Some(error);
+            let server = &mut self.servers[number];
+            match substitutes {
+                0 => server.given_up = Some(error),
+                others => server.lanes_max = others,
+            }
             return;
         }
         self.servers[number].not_before = Some(Instant::now() + pause);
@@ -148,6 +164,7 @@ impl Desk<'_, '_, '_, '_> {
     }
 
     pub(super) fn end_without_progress(&mut self, id: JobId, outcome: Result<Placed, ClientError>) {
+        self.splits.end(id);
         let Some(job) = self.jobs.remove(id) else {
             return;
         };

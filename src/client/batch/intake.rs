@@ -116,7 +116,8 @@ impl Desk<'_, '_, '_, '_> {
             .position(|server| server.address == download.address);
         let server = known.unwrap_or_else(|| {
             let is_reached = self.config.retry.before_contact;
-            let lanes_max = self.config.connections_max.unwrap_or(LANES_MAX).max(1);
+            let lanes_max = self.config.connections_max.unwrap_or(LANES_MAX);
+            let lanes_max = lanes_max.max(self.config.split).max(1);
             let server = Server::new(download.address.clone(), is_reached, lanes_max);
             self.servers.push(server);
             self.servers.len() - 1

@@ -79,6 +79,8 @@ pub(super) enum State {
     Waiting,
     /// It was given to a connection, or what came of that is being verified and placed.
     Asked,
+    /// It comes in blocks, which are handed out as connections have room.
+    Split,
 }
 
 /// A question and what the answer is for.

@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
+use crate::client::assembly::Assembly;
 use crate::client::batch::budget::Budget;
 use crate::client::batch::hands::{Body, attributes, guarded};
 use crate::client::batch::jobs::{JobId, ToAsk};
@@ -28,6 +30,17 @@ pub(in crate::client) struct Ask {
     pub(in crate::client) id: JobId,
     pub(in crate::client) download: Arc<Download>,
     pub(in crate::client) to_ask: Box<ToAsk>,
+    /// It is for a block of this file.
+    pub(in crate::client) block: Option<Arc<Assembly>>,
+}
+
+/// A question without a whole answer.
+pub(super) struct Asked {
+    pub(super) id: JobId,
+    /// Bytes that are expected.
+    pub(super) expected: u64,
+    /// It is for this block of that file.
+    pub(super) block: Option<(Arc<Assembly>, Range<u64>)>,
 }
 
 /// What the threads of all connections share.
@@ -53,15 +66,16 @@ pub(super) struct Lane {
     pub(super) id: LaneId,
     pub(super) server: usize,
     pub(super) is_connected: bool,
-    /// Questions without a whole answer, in their order, each with the bytes that are
-    /// expected.
-    pub(super) asked: VecDeque<(JobId, u64)>,
+    /// Questions without a whole answer, in their order.
+    pub(super) asked: VecDeque<Asked>,
     /// The sum of what is expected.
     pub(super) expected: u64,
     /// So many questions may be without an answer.
     pub(super) window: usize,
     /// It was asked for a large file whose digest the server has to make first.
     pub(super) hashing: Option<JobId>,
+    /// It is not asked any more.
+    pub(super) is_dismissed: bool,
     /// The last time that it had nothing to do.
     idle_since: Instant,
     asks: Sender<Vec<Ask>>,
@@ -94,6 +108,7 @@ impl Lane {
             expected: 0,
             window: WINDOW_AT_FIRST,
             hashing: None,
+            is_dismissed: false,
             idle_since: Instant::now(),
             asks,
             unsent: Vec::new(),
@@ -102,7 +117,21 @@ impl Lane {
 
     /// Whether it may be asked more.
     pub(super) fn has_room(&self) -> bool {
-        self.is_connected && self.asked.len() < self.window && self.expected < EXPECTED_BYTES_MAX
+        self.is_connected
+            && !self.is_dismissed
+            && self.asked.len() < self.window
+            && self.expected < EXPECTED_BYTES_MAX
+    }
+
+    /// Whether it may be asked for a block more.
+    pub(super) fn has_room_for_block(&self) -> bool {
+        self.has_room() && self.expected < BLOCKS_BYTES_MAX
+    }
+
+    /// Whether a block of this is on its way.
+    pub(super) fn has_block_of(&self, id: JobId) -> bool {
+        let is_block = |asked: &Asked| asked.id == id && asked.block.is_some();
+        self.asked.iter().any(is_block)
     }
 
     /// Whether it has nothing to do.
@@ -110,14 +139,21 @@ impl Lane {
         self.is_connected && self.asked.is_empty()
     }
 
-    /// Whether the server may have closed it for having nothing to do.
+    /// Whether it is of no more use, or the server may have closed it for having nothing to do.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        self.is_idle() && now.saturating_duration_since(self.idle_since) > IDLE_TIME_MAX
+        let idle = now.saturating_duration_since(self.idle_since);
+        self.is_idle() && (self.is_dismissed || idle > IDLE_TIME_MAX)
     }
 
     /// Takes a question; it goes out with [`Lane::send`].
     pub(super) fn give(&mut self, ask: Ask, expected: u64) {
-        self.asked.push_back((ask.id, expected));
+        let question = &ask.to_ask.question;
+        let block = ask.block.clone().map(|file| (file, question.block()));
+        self.asked.push_back(Asked {
+            id: ask.id,
+            expected,
+            block,
+        });
         self.expected += expected;
         self.unsent.push(ask);
     }
@@ -132,7 +168,7 @@ impl Lane {
 
     /// The oldest question has its whole answer.
     pub(super) fn answered(&mut self) -> Option<JobId> {
-        let (id, expected) = self.asked.pop_front()?;
+        let Asked { id, expected, .. } = self.asked.pop_front()?;
         self.expected -= expected;
         self.hashing = self.hashing.filter(|hashing| *hashing != id);
         self.window = (self.window + 1).min(WINDOW_MAX);
@@ -145,11 +181,21 @@ impl Lane {
     /// So much is still expected of a question.
     pub(super) fn expect(&mut self, id: JobId, bytes: u64) {
         // It is the oldest, or nearly.
-        if let Some((_, expected)) = self.asked.iter_mut().find(|(asked, _)| *asked == id) {
-            self.expected = self.expected - *expected + bytes;
-            *expected = bytes;
+        let is_it = |asked: &&mut Asked| asked.id == id && asked.block.is_none();
+        if let Some(asked) = self.asked.iter_mut().find(is_it) {
+            self.expected = self.expected - asked.expected + bytes;
+            asked.expected = bytes;
             // Its bytes come.
             self.hashing = self.hashing.filter(|hashing| *hashing != id);
+        }
+    }
+
+    /// What was asked for as a file comes in blocks, of which this is the first.
+    pub(super) fn split(&mut self, id: JobId, assembly: &Arc<Assembly>, first: Range<u64>) {
+        self.expect(id, first.end - first.start);
+        let is_it = |asked: &&mut Asked| asked.id == id && asked.block.is_none();
+        if let Some(asked) = self.asked.iter_mut().find(is_it) {
+            asked.block = Some((Arc::clone(assembly), first));
         }
     }
 }
@@ -230,57 +276,62 @@ fn send(to_send: &Receiver<Vec<Ask>>, asked: &Sender<Ask>, mut sending: SendingH
 fn follow(following: &Receiver<Following>, work: &LaneWork<'_>) {
     let mut buffer = Vec::new();
     for file in following {
-        let Following {
-            id,
-            download,
-            content,
-            file,
-            track,
-        } = file;
         buffer.resize(HASH_BUFFER_BYTES, 0);
-        let outcome = guarded(|| {
-            // Abandoned: the receiving thread has reported why.
-            let Some(((staged, share), found)) = track.follow(&file, &mut buffer) else {
-                return Ok(None);
-            };
-            let found = found.map_err(|error| ClientError::ReadBack(Arc::new(error)))?;
-            if let Err(error) = content.check(found) {
-                staged.discard();
-                return Err(error);
-            }
-            staged.dress(&attributes(&content, work.config))?;
-            // What is not synced with others, here, where nothing else waits for it.
-            let synced = match work.config.sync {
-                SyncPolicy::Auto => content.total_size >= SYNCED_ALONE_BYTES_MIN,
-                SyncPolicy::Always => true,
-                SyncPolicy::Never => false,
-            };
-            if synced {
-                staged.sync()?;
-            }
-            let verified = Verified {
-                id,
-                download,
-                content,
-                staged,
-                synced,
-                share,
-            };
-            if work.config.sync == SyncPolicy::Never {
-                return place(verified, work.config, &work.keeper).map(Some);
-            }
-            // Whoever places ends last.
-            let _ = work.verified.send(verified);
-            Ok(None)
-        });
-        if let Some(outcome) = outcome.transpose() {
-            work.reports.send(Report::Finished { id, outcome });
-        }
+        verify(file, &mut buffer, work);
     }
 }
 
-/// A connection needs threads that cannot be had.
-fn thread_missing(source: io::Error) -> ClientError {
+/// Verifies one large file while it is being received.
+pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
+    let Following {
+        id,
+        download,
+        content,
+        file,
+        track,
+    } = file;
+    let outcome = guarded(|| {
+        // Abandoned: who abandoned it has reported why.
+        let Some(((staged, share), found)) = track.follow(&file, buffer) else {
+            return Ok(None);
+        };
+        let found = found.map_err(|error| ClientError::ReadBack(Arc::new(error)))?;
+        if let Err(error) = content.check(found) {
+            staged.discard();
+            return Err(error);
+        }
+        staged.dress(&attributes(&content, work.config))?;
+        // What is not synced with others, here, where nothing else waits for it.
+        let synced = match work.config.sync {
+            SyncPolicy::Auto => content.total_size >= SYNCED_ALONE_BYTES_MIN,
+            SyncPolicy::Always => true,
+            SyncPolicy::Never => false,
+        };
+        if synced {
+            staged.sync()?;
+        }
+        let verified = Verified {
+            id,
+            download,
+            content,
+            staged,
+            synced,
+            share,
+        };
+        if work.config.sync == SyncPolicy::Never {
+            return place(verified, work.config, &work.keeper).map(Some);
+        }
+        // Whoever places ends last.
+        let _ = work.verified.send(verified);
+        Ok(None)
+    });
+    if let Some(outcome) = outcome.transpose() {
+        work.reports.send(Report::Finished { id, outcome });
+    }
+}
+
+/// A thread is needed that cannot be had.
+pub(super) fn thread_missing(source: io::Error) -> ClientError {
     ClientError::Internal(Arc::new(source))
 }
 
@@ -291,5 +342,7 @@ const WINDOW_AT_FIRST: usize = 512;
 const WINDOW_MAX: usize = 4_096;
 /// Far below what servers allow a connection that asks nothing.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+/// From here on no block more is asked for: what a long round trip at 40 MiB/s takes.
+const BLOCKS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// From here on nothing more is asked.
 const EXPECTED_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -143,6 +143,7 @@ pub(in crate::client) fn look(
         path: download.path.clone(),
         is_command: false,
         offset,
+        length: None,
         // The two cannot be asked together.
         have_md5: existing
             .filter(|_| content.is_none())

@@ -1,12 +1,17 @@
 //! What the threads of a batch tell the one that has the jobs.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use crossbeam_channel::Sender;
 
 use crate::client::ClientError;
+use crate::client::assembly::Assembly;
 use crate::client::batch::jobs::JobId;
 use crate::client::batch::lane::LaneId;
 use crate::client::batch::look::Decision;
 use crate::client::batch::placing::Placed;
+use crate::client::receive::Following;
 
 /// What happened.
 pub(in crate::client) enum Report {
@@ -30,6 +35,22 @@ pub(in crate::client) enum Report {
     },
     /// More of a large file has arrived.
     Received { id: JobId, bytes: u64, left: u64 },
+    /// A file comes in blocks, of which this connection receives the first.
+    Split {
+        id: JobId,
+        assembly: Arc<Assembly>,
+        following: Box<Following>,
+    },
+    /// More of a file that comes in blocks has arrived.
+    Assembled { id: JobId, assembly: Arc<Assembly> },
+    /// A block was refused, or cannot be written.
+    BlockFailed {
+        lane: LaneId,
+        id: JobId,
+        assembly: Arc<Assembly>,
+        block: Range<u64>,
+        error: ClientError,
+    },
     /// The server has what is here.
     Matched(JobId),
     /// The end of a job, or of an attempt.
@@ -46,7 +67,7 @@ pub(in crate::client) enum LaneEnd {
     /// There never was one.
     Unconnected(ClientError),
     /// It failed while the first question without an answer was to be answered, with so many
-    /// bytes of that file here.
+    /// bytes of that file here, or all of its block up to that place.
     Lost { error: ClientError, bytes: u64 },
     /// It was ended from here.
     Left,

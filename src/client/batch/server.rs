@@ -85,11 +85,13 @@ impl Server {
     }
 
     /// Whether a connection more is of use, besides `open` ones that have no room.
-    pub(super) fn wants_lane(&self, open: usize, now: Instant) -> bool {
+    /// `for_blocks`: for those of large files it is.
+    pub(super) fn wants_lane(&self, open: usize, for_blocks: bool, now: Instant) -> bool {
         let is_worth_it = open == 0
+            || for_blocks
             || self.quick.len() + self.large.len() >= MORE_LANES_FILES_MIN
             || self.ready_bytes >= MORE_LANES_BYTES_MIN;
-        !self.is_idle()
+        (for_blocks || !self.is_idle())
             && is_worth_it
             && open < self.lanes_max
             && self.not_before.is_none_or(|moment| moment <= now)

@@ -84,7 +84,8 @@ pub(crate) fn honest_bytes(content: &[u8], request: &Request) -> Vec<u8> {
     if !["", &md5].contains(&request.str("want_md5")) {
         return refused("changed");
     }
-    let Some(offset) = request.size("offset") else {
+    let is_range = request.size("length").map(|_| 0);
+    let Some(offset) = request.size("offset").or(is_range) else {
         return answer(header(name, size, &md5, ""), content);
     };
     let Some(rest) = usize::try_from(offset)
@@ -93,6 +94,10 @@ pub(crate) fn honest_bytes(content: &[u8], request: &Request) -> Vec<u8> {
     else {
         return refused("bad_range");
     };
+    let length = request.size("length").unwrap_or(u64::MAX);
+    let rest = &rest[..rest
+        .len()
+        .min(usize::try_from(length).unwrap_or(usize::MAX))];
     let more = format!(r#", "body_size": {}, "offset": {offset}"#, rest.len());
     answer(header(name, size, &md5, &more), rest)
 }

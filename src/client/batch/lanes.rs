@@ -1,0 +1,92 @@
+//! Who is asked for what: questions are given to connections, and connections opened for them.
+
+use std::time::Instant;
+
+use crate::client::ListedFile;
+use crate::client::batch::desk::Desk;
+use crate::client::batch::jobs::State;
+use crate::client::batch::lane::{Ask, Lane};
+
+impl Desk<'_, '_, '_, '_> {
+    /// Gives a server's connections what is to be asked.
+    pub(super) fn ask(&mut self, number: usize) {
+        self.ask_for_blocks(number);
+        loop {
+            let with_room = self
+                .lanes
+                .iter_mut()
+                .filter(|lane| lane.server == number && lane.has_room());
+            let Some(lane) = with_room.min_by_key(|lane| (lane.expected, lane.asked.len())) else {
+                return;
+            };
+            let Some((id, expected)) = self.servers[number].next() else {
+                return;
+            };
+            let Some(job) = self.jobs.get(id) else {
+                continue;
+            };
+            if let State::Ready(mut to_ask) = std::mem::replace(&mut job.state, State::Asked) {
+                job.attempts += 1;
+                job.continued = to_ask.question.offset > 0;
+                job.was_fresh |= to_ask.question.fresh;
+                let download = job.download.clone();
+                let is_hashed = |listed: &ListedFile| listed.md5.is_some();
+                if expected >= HASHED_ALONE_BYTES_MIN
+                    && !download.listed.as_ref().is_some_and(is_hashed)
+                {
+                    lane.hashing = Some(id);
+                }
+                let size = download.listed.map(|listed| listed.total_size);
+                self.splits.consider(id, number, &mut to_ask.question, size);
+                let ask = Ask {
+                    id,
+                    download,
+                    to_ask,
+                    block: None,
+                };
+                lane.give(ask, expected);
+            }
+        }
+    }
+
+    pub(super) fn open_lane(&mut self, number: usize, now: Instant) {
+        let of_server = || self.lanes.iter().filter(|lane| lane.server == number);
+        // Whoever waits for a large digest holds nobody else up.
+        let is_asked = |lane: &&Lane| lane.hashing.is_none();
+        let hashing = of_server().filter(|lane| lane.hashing.is_some()).count();
+        let open = of_server().filter(is_asked).count() + hashing.saturating_sub(HASHING_LANES_MAX);
+        let is_connecting = of_server().any(|lane| !lane.is_connected);
+        let for_blocks = self.splits.want_lane(number, open);
+        let has_room = of_server().any(match for_blocks {
+            true => Lane::has_room_for_block,
+            false => Lane::has_room,
+        });
+        let server = &self.servers[number];
+        if is_connecting || has_room || !server.wants_lane(open, for_blocks, now) {
+            return;
+        }
+        if self.lanes.len() >= ALL_LANES_MAX {
+            let is_spare = |lane: &Lane| lane.is_idle() && self.servers[lane.server].is_idle();
+            let Some(spare) = self.lanes.iter().position(is_spare) else {
+                return;
+            };
+            self.lanes.remove(spare);
+        }
+        let server = &self.servers[number];
+        self.lanes_opened += 1;
+        let id = self.lanes_opened;
+        let address = server.address.clone();
+        match Lane::open(id, number, address, self.work.clone(), self.scope) {
+            Ok(lane) => self.lanes.push(lane),
+            Err(error) if open == 0 => self.servers[number].given_up = Some(error),
+            Err(_) => self.servers[number].lanes_max = open,
+        }
+    }
+}
+
+/// Connections more that may wait for a server to hash a large file.
+const HASHING_LANES_MAX: usize = 4;
+/// From here on that takes a while.
+const HASHED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// Connections to all servers.
+const ALL_LANES_MAX: usize = 16;

@@ -1,0 +1,178 @@
+//! `ftget --split`: one large file over several connections.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::cases::NamedCase;
+use crate::harness::{DEADLINE, Program, Proxy, Scratch, noise};
+use crate::place::{Place, event};
+
+fn split(place: &Place, proxy: &Proxy) -> Program {
+    let source = format!("{}/big", proxy.addr());
+    let args = ["--json", "--split", "4", "--retry-delay", "10ms", &source];
+    place.ftget().args(args)
+}
+
+/// A network so slow that every connection has something to do.
+fn slow(place: &Place) -> Proxy {
+    Proxy::to(place.server.addr()).rate(RATE).start()
+}
+
+#[test]
+fn a_large_file_comes_over_as_many_connections_as_it_may() {
+    let content = noise(1, 20_000_000);
+    let place = Place::with([("big", &content)]);
+    let proxy = slow(&place);
+    let output = split(&place, &proxy).run().expect_code(0);
+    let events = output.json_lines();
+    let done = event(&events, "done");
+    assert_eq!(done["action"], "fetched", "{done}");
+    assert_eq!(done["attempts"], 1, "{done}");
+    place.assert_only(&[("big", &content)]);
+    assert_eq!(proxy.tally().connections(), 4);
+}
+
+#[test]
+fn files_that_are_not_large_need_one_connection() {
+    for size in [0, 1, 262_144, 262_145, 1 << 20] {
+        let _case = NamedCase(format!("{size} bytes"));
+        let content = noise(1, size);
+        let place = Place::with([("big", &content)]);
+        let proxy = Proxy::to(place.server.addr()).start();
+        for _ in 0..2 {
+            split(&place, &proxy).run().expect_code(0);
+            place.assert_only(&[("big", &content)]);
+        }
+        assert_eq!(proxy.tally().connections(), 2);
+    }
+}
+
+#[test]
+fn several_large_files_and_small_ones_come_together() {
+    let names: Vec<String> = (0..12).map(|n| format!("f{n}")).collect();
+    let files: Vec<(&str, Vec<u8>)> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| (&**name, noise(n as u64, [5_000_000, 300_000, 10][n % 3])))
+        .collect();
+    let place = Place::with(files.iter().map(|(name, content)| (name, content)));
+    let sources = names.iter().map(|name| place.server.source(name));
+    let split = place.ftget().args(["--split", "3"]);
+    split.args(sources).run().expect_code(0);
+    let expected: Vec<(&str, &[u8])> = files.iter().map(|(n, c)| (*n, &**c)).collect();
+    place.assert_only(&expected);
+}
+
+#[test]
+fn a_connection_that_is_cut_gives_its_block_to_the_others() {
+    let content = noise(1, 12_000_000);
+    let place = Place::with([("big", &content)]);
+    for cut in [100, 1_500_000, 2_500_000] {
+        let _case = NamedCase(format!("cut after {cut} bytes"));
+        let proxy = Proxy::to(place.server.addr())
+            .rate(RATE)
+            .cut_first(cut)
+            .start();
+        split(&place, &proxy).run().expect_code(0);
+        place.assert_only(&[("big", &content)]);
+        fs::remove_file(place.here.join("big")).expect("a removal");
+    }
+}
+
+/// What there is of the file under another name, once `enough` of it is.
+fn partial(here: &Scratch, enough: u64) -> PathBuf {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let found = here.names().into_iter().map(|name| here.join(name));
+        let is_enough = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.len() >= enough);
+        if let Some(path) = found.into_iter().find(is_enough) {
+            return path;
+        }
+        assert!(Instant::now() < deadline, "{enough} bytes never came");
+        std::thread::yield_now();
+    }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).expect("the partial file")
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_a_beginning_without_a_hole_and_goes_on_there() {
+    let content = noise(1, 16_000_000);
+    let place = Place::with([("big", &content)]);
+    for killed_at in [1, 1 << 20, 3_000_000, 7_654_321] {
+        let _case = NamedCase(format!("killed at {killed_at} bytes"));
+        let proxy = slow(&place);
+        let running = split(&place, &proxy).start();
+        let partial = partial(&place.here, killed_at);
+        running.signal(Signal::KILL);
+        running.wait();
+        let held = read(&partial);
+        assert!(held.len() as u64 >= killed_at);
+        assert!(content.starts_with(&held), "what is there is no beginning");
+        let output = split(&place, &proxy).run().expect_code(0);
+        let events = output.json_lines();
+        let done = event(&events, "done");
+        assert_eq!(done["action"], "resumed", "{done}");
+        assert_eq!(done["resumed_from"], held.len(), "{done}");
+        place.assert_only(&[("big", &content)]);
+        fs::remove_file(place.here.join("big")).expect("a removal");
+    }
+}
+
+#[test]
+fn what_came_early_does_not_count_until_what_is_before_it_is_there() {
+    let content = noise(1, 16_000_000);
+    let place = Place::with([("big", &content)]);
+    // The first connection stalls within the second mebibyte; the others have the rest.
+    let proxy = Proxy::to(place.server.addr())
+        .stall_first(1_500_000)
+        .start();
+    let running = split(&place, &proxy).start();
+    proxy.wait_until_stalled();
+    let partial = partial(&place.here, 1 << 20);
+    running.signal(Signal::KILL);
+    running.wait();
+    let held = read(&partial);
+    assert!(held.len() < 1_500_000, "{} bytes", held.len());
+    assert!(content.starts_with(&held), "what is there is no beginning");
+    split(&place, &proxy).run().expect_code(0);
+    place.assert_only(&[("big", &content)]);
+}
+
+#[test]
+fn a_stalled_connection_costs_its_time_and_no_more() {
+    let content = noise(1, 16_000_000);
+    let place = Place::with([("big", &content)]);
+    let proxy = Proxy::to(place.server.addr())
+        .stall_first(1_500_000)
+        .start();
+    let output = split(&place, &proxy).args(["--timeout", "1"]);
+    let output = output.run().expect_code(0);
+    assert!(
+        output.elapsed < Duration::from_secs(8),
+        "{:?}",
+        output.elapsed
+    );
+    place.assert_only(&[("big", &content)]);
+}
+
+#[test]
+fn a_file_that_is_replaced_in_the_middle_comes_as_it_is_afterwards() {
+    let (old, new) = (noise(1, 16_000_000), noise(2, 15_000_000));
+    let place = Place::with([("big", &old)]);
+    let proxy = slow(&place);
+    let running = split(&place, &proxy).start();
+    partial(&place.here, 2_000_000);
+    let beside = place.root.write("beside", &new);
+    fs::rename(beside, place.root.join("big")).expect("a rename");
+    running.wait().expect_code(0);
+    place.assert_only(&[("big", &new)]);
+}
+
+/// Bytes per second of each connection.
+const RATE: u64 = 8_000_000;
