@@ -57,6 +57,7 @@ enum Source<'a> {
 
 /// How a batch ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// Files and links that are present; each was told by [`Event::Done`].
     pub done: u64,

@@ -10,6 +10,7 @@ use crate::wire::{ErrorCode, Md5Digest, ResourcePath, WireError};
 
 /// Why a download failed.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     // The network, or whoever runs the server.
     /// No connection.

@@ -9,6 +9,7 @@ use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// Which of all things that were wanted.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Item<'a> {
     /// Its place among them, from 0.
     pub index: usize,
@@ -20,6 +21,7 @@ pub struct Item<'a> {
 
 /// Something happened.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// The server makes the digest before it can answer.
     ServerHashing {
@@ -95,6 +97,7 @@ pub enum Event<'a> {
 
 /// A file that is present and, unless it was skipped, verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Downloaded {
     /// The name it has now; another than was asked for only with
     /// [`crate::client::IfExists::Rename`]; none if it was poured out.
@@ -126,6 +129,7 @@ impl Downloaded {
 
 /// What was done for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Action {
     /// All of it was transferred.
     Fetched,

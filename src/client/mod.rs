@@ -3,17 +3,15 @@
 //! Nothing here prints, ends the process or reads the environment: calls return values, and
 //! report events on the way.
 //!
-//! A [`Batch`] takes any number of files and [`Tree`]s: questions are pipelined over a few
+//! A [`Client`] is one server. A [`Batch`] takes any number of files and [`Tree`]s: questions are pipelined over a few
 //! connections, failures that may pass are tried again, and each file is placed under its name
 //! when it is verified and on disk. [`download`] is a batch of a handful of files, [`pour()`] is
 //! for pipes, and [`preview()`] only looks. A [`Session`] is the connection itself.
 //!
 //! ```
-//! use std::sync::Arc;
-//!
-//! use ftserve::client::{Batch, ClientConfig, Download, Event, Tree, download};
+//! # use std::sync::Arc;
+//! use ftserve::client::{Action, Batch, Client, ClientConfig, Event, preview};
 //! use ftserve::net::Address;
-//! use ftserve::store::FileName;
 //! use ftserve::wire::ResourcePath;
 //!
 //! # use ftserve::digest::Pools;
@@ -34,27 +32,31 @@
 //! # let serving = std::thread::spawn(move || server.run());
 //! # let temp = tempfile::tempdir()?;
 //! # let folder = temp.path();
-//! let (path, name) = (ResourcePath::parse(b"notes/todo.txt")?, FileName::parse(b"todo.txt")?);
-//! let wanted = Download::new(address.clone(), path, folder.to_owned(), name);
-//! for result in download(&[wanted], &ClientConfig::default(), &mut |_event| {}) {
-//!     let done = result?;
-//!     println!("{} bytes, {:?}", done.total_size, done.md5);
-//! }
+//! let client = Client::new(address, ClientConfig::default());
+//!
+//! // One file.
+//! let done = client.fetch(&ResourcePath::parse(b"notes/todo.txt")?, folder)?;
+//! println!("{} bytes, {:?}", done.total_size, done.md5);
 //! assert_eq!(std::fs::read(folder.join("todo.txt"))?, b"water the plants\n");
 //!
-//! // A whole tree, with what becomes of each file.
-//! let tree = Tree {
-//!     address,
-//!     path: ResourcePath::root(),
-//!     recursive: true,
-//!     folder: folder.to_owned(),
-//!     name: None,
-//!     select: Arc::new(|_path, _kind| true),
-//! };
-//! let summary = Batch::new().tree(tree).run(&ClientConfig::default(), &mut |event| {
-//!     if let Event::Done { item, downloaded, .. } = event {
-//!         println!("{:?}: {:?}", item.path, downloaded.action);
+//! // What a tree has that is not here, or other content than what is.
+//! let root = ResourcePath::root();
+//! let mut differing = 0;
+//! let batch = Batch::new().tree(client.tree(&root, folder));
+//! preview(batch, client.config(), &mut |item, prospect| match prospect {
+//!     Ok(prospect) if prospect.action == Action::Identical => {}
+//!     Ok(_) | Err(_) => {
+//!         println!("{:?} differs", item.path);
+//!         differing += 1;
 //!     }
+//! });
+//! assert_eq!(differing, 1);
+//!
+//! // The whole tree, with what becomes of each file.
+//! let summary = client.fetch_tree(&root, folder, &mut |event| match event {
+//!     Event::Done { item, downloaded, .. } => println!("{:?}: {:?}", item.path, downloaded.action),
+//!     Event::Failed { item, error } => println!("{:?}: {error}", item.path),
+//!     _ => {}
 //! });
 //! assert_eq!((summary.done, summary.failed), (1, 0));
 //! # handle.stop();
@@ -75,6 +77,7 @@ mod event;
 mod follow;
 mod listing;
 mod mirror;
+mod one_server;
 mod pour;
 mod preview;
 mod question;
@@ -94,6 +97,7 @@ pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, Session
 pub use event::{Action, Downloaded, Event, Item, PROGRESS_INTERVAL};
 pub use listing::{Folder, Listing, Page};
 pub use mirror::{DeleteLimit, Deleted, delete_extras};
+pub use one_server::Client;
 pub use pour::{Pour, pour};
 pub use preview::{Prospect, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};

@@ -19,6 +19,7 @@ use crate::wire::{self, Call, ErrorCode, Md5Digest, ObjectKind, ResponseHeader, 
 
 /// What a download would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Prospect {
     /// What would be done for the file.
     pub action: Action,

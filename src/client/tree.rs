@@ -36,6 +36,18 @@ pub struct Tree {
 pub type Select = Arc<dyn Fn(&[u8], ObjectKind) -> bool + Send + Sync>;
 
 impl Tree {
+    /// A whole tree, to go right into a folder.
+    pub fn all(address: Address, path: ResourcePath, folder: PathBuf) -> Tree {
+        Tree {
+            address,
+            path,
+            recursive: true,
+            folder,
+            name: None,
+            select: Arc::new(|_path, _kind| true),
+        }
+    }
+
     /// A path of the server below the listed folder.
     pub(super) fn below<'p>(&self, path: &'p ResourcePath) -> &'p [u8] {
         let root = self.path.as_bytes();
