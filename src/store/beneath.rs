@@ -120,7 +120,13 @@ impl Root {
 
     fn resolve(&self, path: &ResourcePath, flags: OFlags) -> Result<OwnedFd, Errno> {
         match self.resolver {
-            Resolver::Kernel { follow_links } => self.resolve_in_kernel(path, flags, follow_links),
+            Resolver::Kernel { follow_links } => {
+                match self.resolve_in_kernel(path, flags, follow_links) {
+                    // A path of our limit has no room for a NUL within the kernel's.
+                    Err(Errno::NAMETOOLONG) => self.walk(path, flags),
+                    resolved => resolved,
+                }
+            }
             Resolver::Walk => self.walk(path, flags),
         }
     }
