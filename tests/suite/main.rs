@@ -42,6 +42,7 @@ mod resuming;
 mod run;
 mod sample_files;
 mod scripting;
+mod second_runs;
 mod settings;
 mod spellings;
 mod splits;

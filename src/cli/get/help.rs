@@ -60,9 +60,15 @@ pub(in crate::cli) const MANUAL: Manual = Manual {
             "Download into a pipe; the exit code tells whether what came was right.",
         ),
     ],
-    files: &[(
-        ".ft-*.part",
-        "In the folder of a download: what has come of it, continued by the next run.",
-    )],
+    files: &[
+        (
+            ".ft-*.part",
+            "In the folder of a download: what has come of it, continued by the next run.",
+        ),
+        (
+            "~/.cache/ftserve/index.sqlite3",
+            "The digests that are remembered, unless --index says otherwise; it may be deleted.",
+        ),
+    ],
     see_also: "ftserve(1), md5sum(1)",
 };
