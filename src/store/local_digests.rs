@@ -17,6 +17,7 @@ use crate::wire::{ErrorCode, Md5Digest, ObjectKind};
 pub struct LocalDigests {
     index: LazyLock<Arc<dyn DigestIndex>, Open>,
     boot: Option<BootId>,
+    bytes_min: u64,
 }
 
 type Open = Box<dyn FnOnce() -> Arc<dyn DigestIndex> + Send>;
@@ -61,7 +62,15 @@ impl LocalDigests {
         LocalDigests {
             index: LazyLock::new(open),
             boot,
+            bytes_min: 0,
         }
+    }
+
+    /// The same for files of at least so many bytes. Shorter ones are always read, for a few of
+    /// which no index need be opened.
+    #[must_use]
+    pub fn of_files_from(self, bytes_min: u64) -> LocalDigests {
+        LocalDigests { bytes_min, ..self }
     }
 
     /// Nothing is kept, and every digest is made anew.
@@ -74,9 +83,14 @@ impl LocalDigests {
         self.boot.is_some()
     }
 
+    fn is_kept(&self, looked: &ObjectMeta) -> bool {
+        let is_file = looked.kind == ObjectKind::File;
+        self.are_kept() && is_file && looked.size() >= self.bytes_min
+    }
+
     /// The digest of a regular file, if it is known from this look, without reading it.
     pub fn known(&self, looked: &ObjectMeta) -> Option<Md5Digest> {
-        if !self.are_kept() || looked.kind != ObjectKind::File {
+        if !self.is_kept(looked) {
             return None;
         }
         let known = self.index.look_up(&looked.stamp)?;
@@ -104,7 +118,7 @@ impl LocalDigests {
                 was_known: true,
             });
         }
-        let is_quiet = || self.are_kept() && nobody_writes(file);
+        let is_quiet = || self.is_kept(&looked) && nobody_writes(file);
         let mut was_quiet = is_quiet();
         let mut hashing = Hashing::begin(file.clone(), looked);
         let room = usize::try_from(looked.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
@@ -153,7 +167,7 @@ impl LocalDigests {
     /// If nobody could write to it at this moment, and it is what it was at this look.
     fn keep(&self, file: &File, looked: &ObjectMeta, md5: Md5Digest) -> bool {
         let stamp = &looked.stamp;
-        let is_to_be_kept = self.are_kept()
+        let is_to_be_kept = self.is_kept(looked)
             && stamp.settled_here(looked.looked_at)
             && nobody_writes(file)
             // Who wrote until just now has moved a time by now.
@@ -200,6 +214,7 @@ mod tests {
     use std::fs::{self, FileTimes, OpenOptions};
     use std::io::Write;
     use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -282,6 +297,32 @@ mod tests {
         let file = place.settled("content");
         for _ in 0..2 {
             assert_eq!(asked(&nowhere, &file), (md5("content"), false));
+        }
+    }
+
+    #[test]
+    fn for_files_that_are_too_short_no_index_is_opened() {
+        let place = Place::new();
+        let index = place.index.clone();
+        let opened = Arc::new(AtomicBool::new(false));
+        let digests = LocalDigests::opened_by(
+            {
+                let opened = Arc::clone(&opened);
+                move || {
+                    opened.store(true, Ordering::SeqCst);
+                    index
+                }
+            },
+            BootId::from_bits(1),
+        );
+        let digests = digests.of_files_from(8);
+        for (content, is_long) in [("1234567", false), ("12345678", true)] {
+            let file = place.settled(content);
+            let placed = file.meta().unwrap();
+            assert_eq!(asked(&digests, &file), (md5(content), false));
+            assert_eq!(asked(&digests, &file), (md5(content), is_long));
+            assert_eq!(digests.keep_verified(&file, &placed, md5(content)), is_long);
+            assert_eq!(opened.load(Ordering::SeqCst), is_long);
         }
     }
 

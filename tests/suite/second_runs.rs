@@ -216,16 +216,19 @@ fn an_index_that_is_lost_or_damaged_costs_time_only() {
 fn the_index_is_in_the_cache_folder_once_it_is_of_use() {
     let again = Again::new();
     let cache = Scratch::new();
-    let fetch = |name: &str| {
+    let fetch = |args: &[&str], source: &str| {
         let fetch = Program::ftget().env("XDG_CACHE_HOME", cache.path());
-        let fetch = fetch
-            .in_folder(again.here.path())
-            .arg(again.server.source(name));
+        let fetch = fetch.in_folder(again.here.path()).args(args);
+        let fetch = fetch.arg(again.server.source(source));
         fetch.run().expect_code(0);
     };
-    fetch("small");
-    assert!(cache.names().is_empty(), "a small file needs none");
-    fetch("small");
+    for _ in 0..2 {
+        fetch(&[], "small");
+        assert!(cache.names().is_empty(), "a small file needs none");
+    }
+    for _ in 0..2 {
+        fetch(&["-r"], "");
+    }
     let mode = |path: PathBuf| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
     assert_eq!(mode(cache.join("ftserve")), 0o700);
     assert_eq!(mode(cache.join("ftserve/index.sqlite3")), 0o600);

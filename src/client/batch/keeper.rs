@@ -71,6 +71,9 @@ pub(in crate::client) fn run(
     destinations: &Destinations,
     config: &ClientConfig,
 ) {
+    // Of this thread alone: what it does is of use in a later run only. Refused, it does it as
+    // the others do.
+    let _ = rustix::process::setpriority_process(None, NICE);
     let mut waiting: VecDeque<Fresh> = VecDeque::new();
     let mut last = None;
     loop {
@@ -127,6 +130,7 @@ fn keep(
 /// [`crate::store::LocalDigests::keep_verified`] asks for 100 ms; the clock that it looks at
 /// may be a tick late.
 const SETTLING_TIME: Duration = Duration::from_millis(120);
+const NICE: i32 = 10;
 const NOTES_MAX: usize = 1_024;
 /// As many as can be placed in that time, about.
 const WAITING_MAX: usize = 16_384;
