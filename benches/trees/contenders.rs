@@ -58,9 +58,10 @@ impl Entry {
 pub(crate) fn near(tree: &Tree) -> Vec<Contender> {
     let root = tree.root().to_owned();
     let warm = serve_known(&root);
+    let (known, unknown) = (cache(), cache());
     let mut field = vec![
         contender("ftget -r, digests known", move |destination| {
-            Entry::of(ftget(warm.addr(), destination))
+            ftget(warm.addr(), destination, &known)
         }),
         contender("ftget -r, digests not known", {
             let root = root.clone();
@@ -70,10 +71,10 @@ pub(crate) fn near(tree: &Tree) -> Vec<Contender> {
                     &root,
                     ["--hidden", "show", "--index", "memory", "--no-prehash"],
                 );
-                let line = ftget(cold.addr(), destination);
+                let entry = ftget(cold.addr(), destination, &unknown);
                 Entry {
                     _server: Some(cold),
-                    ..Entry::of(line)
+                    ..entry
                 }
             }
         }),
@@ -97,14 +98,11 @@ pub(crate) fn near(tree: &Tree) -> Vec<Contender> {
 /// Those that find that they have everything already.
 pub(crate) fn again(tree: &Tree) -> Vec<Contender> {
     let server = Rc::new(serve_known(tree.root()));
-    let cache = Rc::new(Scratch::in_memory());
+    let cache = cache();
     let mut field = vec![settled("ftget -r, all there", server.addr().to_owned(), {
         move |address: &str, destination: &Path| {
             let _serving = &server;
-            Entry {
-                cache: Some(Rc::clone(&cache)),
-                ..Entry::of(ftget(address, destination))
-            }
+            ftget(address, destination, &cache)
         }
     })];
     if let Some(daemon) = rsync_daemon(tree).map(Rc::new) {
@@ -131,10 +129,10 @@ pub(crate) fn again(tree: &Tree) -> Vec<Contender> {
 pub(crate) fn far(tree: &Tree) -> Vec<Contender> {
     let delayed = |address: &str| Proxy::to(address).delay(ROUND_TRIP / 2).start();
     let server = serve_known(tree.root());
-    let proxy = delayed(server.addr());
+    let (proxy, cache) = (delayed(server.addr()), cache());
     let mut field = vec![contender("ftget -r", move |destination| {
         let _serving = &server;
-        Entry::of(ftget(proxy.addr(), destination))
+        ftget(proxy.addr(), destination, &cache)
     })];
     field.extend(rsync_daemon(tree).map(|daemon| {
         let proxy = delayed(&format!("127.0.0.1:{}", daemon.port()));
@@ -192,7 +190,8 @@ fn settled(
 fn serve_known(root: &Path) -> TestServer {
     let server = TestServer::start(root, ["--hidden", "show", "--index", "memory"]);
     let elsewhere = Scratch::in_memory();
-    let first = Entry::of(ftget(server.addr(), elsewhere.path()));
+    let cache = cache();
+    let first = ftget(server.addr(), elsewhere.path(), &cache);
     first
         .program()
         .deadline(CLIENT_DEADLINE)
@@ -201,8 +200,17 @@ fn serve_known(root: &Path) -> TestServer {
     server
 }
 
-fn ftget(address: &str, destination: &Path) -> String {
-    format!("{FTGET} -q -r -d {} {address}/", destination.display())
+fn cache() -> Rc<Scratch> {
+    Rc::new(Scratch::in_memory())
+}
+
+/// With an index of its own of what is here, as every user has one.
+fn ftget(address: &str, destination: &Path, cache: &Rc<Scratch>) -> Entry {
+    let destination = destination.display();
+    Entry {
+        cache: Some(Rc::clone(cache)),
+        ..Entry::of(format!("{FTGET} -q -r -d {destination} {address}/"))
+    }
 }
 
 /// Says so if it is not installed.
