@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::CLIENT_DEADLINE;
-use crate::harness::{Program, Scratch, TestServer};
+use crate::harness::{Program, Proxy, Scratch, TestServer};
 use crate::servers::PeerServer;
 use crate::workload::Workload;
 
@@ -53,7 +53,8 @@ pub(crate) fn field(workload: &Workload) -> Vec<Contender> {
             field.extend(curl(workload, &nginx));
         }
         if installed("aria2c", "aria2") {
-            field.push(aria2(workload, nginx));
+            let address = format!("127.0.0.1:{}", nginx.port());
+            field.push(aria2(workload, &address, nginx));
         }
     }
     if installed("rsync", "rsync") {
@@ -67,36 +68,81 @@ pub(crate) fn field(workload: &Workload) -> Vec<Contender> {
 fn ours(workload: &Workload) -> Vec<Contender> {
     let root = workload.root();
     let names = workload.names().to_vec();
-    let command = move |server: &TestServer, destination: &Path| -> Vec<String> {
-        let words = [FTGET, "-q", "-d", text(destination)].map(str::to_owned);
-        let sources = names.iter().map(|name| format!("{}/{name}", server.addr()));
-        words.into_iter().chain(sources).collect()
-    };
-    let warm = TestServer::start(&root, ["--index", "memory"]);
-    let elsewhere = Scratch::in_memory();
-    let first = Entry::of(command(&warm, elsewhere.path())).program();
-    first.deadline(CLIENT_DEADLINE).run().expect_code(0);
-    let same_command = command.clone();
-    vec![
+    let warm = Rc::new(warm(workload));
+    let known = |name, split: &'static str| {
+        let (names, warm) = (names.clone(), Rc::clone(&warm));
         Contender {
-            name: "ftget, digests known",
-            checked: "md5 from the server",
-            fetches: true,
-            enter: Box::new(move |destination| Entry::of(command(&warm, destination))),
-        },
-        Contender {
-            name: "ftget, digests not known",
+            name,
             checked: "md5 from the server",
             fetches: true,
             enter: Box::new(move |destination| {
-                let cold = TestServer::start(&root, ["--index", "memory", "--no-prehash"]);
-                Entry {
-                    command: same_command(&cold, destination),
-                    _server: Some(cold),
-                }
+                Entry::of(ftget(&names, warm.addr(), split, destination))
             }),
-        },
-    ]
+        }
+    };
+    let mut contenders = vec![known("ftget, digests known", "1")];
+    if names.len() == 1 {
+        contenders.push(known("ftget --split 4, digests known", "4"));
+    }
+    contenders.push(Contender {
+        name: "ftget, digests not known",
+        checked: "md5 from the server",
+        fetches: true,
+        enter: Box::new(move |destination| {
+            let cold = TestServer::start(&root, ["--index", "memory", "--no-prehash"]);
+            Entry {
+                command: ftget(&names, cold.addr(), "1", destination),
+                _server: Some(cold),
+            }
+        }),
+    });
+    contenders
+}
+
+/// Those that can use several connections for one file, where each has its rate.
+pub(crate) fn splitters(workload: &Workload, rate: u64) -> Vec<Contender> {
+    let through = |target: &str| Rc::new(Proxy::to(target).rate(rate).start());
+    let server = Rc::new(warm(workload));
+    let proxy = through(server.addr());
+    let mut field: Vec<Contender> = [("ftget", "1"), ("ftget --split 4", "4")]
+        .into_iter()
+        .map(|(name, split)| {
+            let names = workload.names().to_vec();
+            let (server, proxy) = (Rc::clone(&server), Rc::clone(&proxy));
+            Contender {
+                name,
+                checked: "md5 from the server",
+                fetches: true,
+                enter: Box::new(move |destination| {
+                    let _serving = &server;
+                    Entry::of(ftget(&names, proxy.addr(), split, destination))
+                }),
+            }
+        })
+        .collect();
+    if installed("nginx", "nginx-light") && installed("aria2c", "aria2") {
+        let nginx = Rc::new(PeerServer::nginx(&workload.root()));
+        let proxy = through(&format!("127.0.0.1:{}", nginx.port()));
+        let address = proxy.addr().to_owned();
+        field.push(aria2(workload, &address, (nginx, proxy)));
+    }
+    field
+}
+
+/// A server that has served the files before.
+fn warm(workload: &Workload) -> TestServer {
+    let warm = TestServer::start(workload.root(), ["--index", "memory"]);
+    let elsewhere = Scratch::in_memory();
+    let command = ftget(workload.names(), warm.addr(), "1", elsewhere.path());
+    let first = Entry::of(command).program();
+    first.deadline(CLIENT_DEADLINE).run().expect_code(0);
+    warm
+}
+
+fn ftget(names: &[String], address: &str, split: &str, destination: &Path) -> Vec<String> {
+    let words = [FTGET, "-q", "--split", split, "-d", text(destination)].map(str::to_owned);
+    let sources = names.iter().map(|name| format!("{address}/{name}"));
+    words.into_iter().chain(sources).collect()
 }
 
 /// What hashing alone costs with the system's program; nothing is fetched.
@@ -157,13 +203,11 @@ fn curl(workload: &Workload, nginx: &Rc<PeerServer>) -> Vec<Contender> {
     contenders
 }
 
-fn aria2(workload: &Workload, nginx: Rc<PeerServer>) -> Contender {
-    let port = nginx.port();
+/// `serving`: what is there as long as it takes part.
+fn aria2(workload: &Workload, address: &str, serving: impl Sized + 'static) -> Contender {
     let files = workload.names().iter().zip(workload.sums());
     let list: String = files
-        .map(|(name, md5)| {
-            format!("http://127.0.0.1:{port}/{name}\n  checksum=md5={md5}\n  out={name}\n")
-        })
+        .map(|(name, md5)| format!("http://{address}/{name}\n  checksum=md5={md5}\n  out={name}\n"))
         .collect();
     let list = workload.write_aside("aria2.list", &list);
     let line = format!(
@@ -176,7 +220,7 @@ fn aria2(workload: &Workload, nginx: Rc<PeerServer>) -> Contender {
         checked: "md5, given beforehand",
         fetches: true,
         enter: Box::new(move |destination| {
-            let _serving = &nginx;
+            let _serving = &serving;
             let line = format!("{line} --dir={}", text(destination));
             Entry::of(words(&line))
         }),

@@ -1,7 +1,7 @@
 //! `ftget` from `ftserve` beside what people use today, in one run, on one machine.
 //!
 //! ```text
-//! cargo bench --bench peers -- [w1|small|all] [--runs N]
+//! cargo bench --bench peers -- [w1|small|split|all] [--runs N]
 //! ```
 //!
 //! Everything is in memory and on the loopback. A time is that of the whole client process,
@@ -35,26 +35,35 @@ use workload::Workload;
 
 fn main() {
     let args = Args::parse();
-    if args.workload != Choice::Small {
-        let size = args.mib << 20;
-        compare(&Workload::one_file(size), args.runs.unwrap_or(3));
+    let is_wanted = |choice| [Choice::All, choice].contains(&args.workload);
+    if is_wanted(Choice::W1) {
+        let workload = Workload::one_file(args.mib << 20);
+        let field = contenders::field(&workload);
+        compare(&workload, "", &field, args.runs.unwrap_or(3));
     }
-    if args.workload != Choice::W1 {
-        compare(&Workload::small_files(args.files), args.runs.unwrap_or(7));
+    if is_wanted(Choice::Small) {
+        let workload = Workload::small_files(args.files);
+        let field = contenders::field(&workload);
+        compare(&workload, "", &field, args.runs.unwrap_or(7));
+    }
+    if is_wanted(Choice::Split) {
+        let workload = Workload::one_file(args.split_mib << 20);
+        let field = contenders::splitters(&workload, args.mib_per_second << 20);
+        let rate = format!(", each connection {} MiB/s", args.mib_per_second);
+        compare(&workload, &rate, &field, args.runs.unwrap_or(3));
     }
 }
 
-/// Compares the contenders on one workload.
-fn compare(workload: &Workload, runs: usize) {
-    println!("\n{}, {runs} runs", workload.title());
-    let field = contenders::field(workload);
+/// Compares the contenders on one workload, in these circumstances.
+fn compare(workload: &Workload, circumstances: &str, field: &[Contender], runs: usize) {
+    println!("\n{}{circumstances}, {runs} runs", workload.title());
     let mut times = vec![Vec::with_capacity(runs); field.len()];
     for run in 0..runs {
         for (contender, times) in field.iter().zip(&mut times) {
             times.push(measure(contender, workload, run == 0));
         }
     }
-    print_table(&field, &times);
+    print_table(field, &times);
 }
 
 /// The time of one client, whose result is compared with the source.
@@ -114,7 +123,7 @@ fn abridged(command: &[String]) -> String {
 /// Compares ftget and ftserve with their peers.
 #[derive(Parser)]
 struct Args {
-    /// One large file, many small ones, or both
+    /// One large file, many small ones, one file over connections that each have a rate, or all
     #[arg(value_enum, default_value_t = Choice::All)]
     workload: Choice,
 
@@ -130,6 +139,14 @@ struct Args {
     #[arg(long, default_value_t = 5000)]
     files: usize,
 
+    /// Size of the file that comes over connections with a rate, in MiB
+    #[arg(long, default_value_t = 256)]
+    split_mib: usize,
+
+    /// What each of these connections carries, in MiB per second
+    #[arg(long, default_value_t = 50)]
+    mib_per_second: u64,
+
     /// `cargo bench` passes this
     #[arg(long, hide = true)]
     bench: bool,
@@ -139,6 +156,7 @@ struct Args {
 enum Choice {
     W1,
     Small,
+    Split,
     All,
 }
 

@@ -42,6 +42,9 @@ impl Stage {
         if random.percent(50) {
             program = program.args(["--if-exists", "overwrite"]);
         }
+        if random.percent(50) {
+            program = program.args(["--split", "3"]);
+        }
         let client = program.start();
         if random.percent(30) {
             // Replaced while it is on its way; the client may see either.
