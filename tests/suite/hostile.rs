@@ -16,5 +16,7 @@ mod names;
 mod resume;
 pub(crate) mod server;
 mod several;
+mod tree_places;
+mod tree_sources;
 mod trees;
 mod visit;

@@ -48,5 +48,6 @@ mod spellings;
 mod splits;
 mod texts;
 mod transcripts;
+mod tree_choices;
 mod trees;
 mod unix_sockets;

@@ -1,14 +1,13 @@
 //! Trees of servers that list what they must not, or give what they did not list.
 
-use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::answers::{answer, header, honest_bytes};
 use super::server::{Act, HostileServer, Request};
-use super::visit::{assert_one_clear_line, visit, watch};
-use crate::harness::{Output, Program, Scratch, md5_hex};
+use super::visit::{assert_one_clear_line, visit};
+use crate::harness::{Output, Scratch, md5_hex};
 use crate::picture::contents;
 
 /// What a file of this name holds, as far as these servers give it.
@@ -31,7 +30,7 @@ pub(super) fn other(name: &str, kind: &str, more: Value) -> String {
     line.to_string()
 }
 
-fn folder(name: &str) -> String {
+pub(super) fn folder(name: &str) -> String {
     other(name, "dir", json!({}))
 }
 
@@ -59,11 +58,11 @@ pub(super) fn serve(pages: &[Vec<String>], request: &Request) -> Vec<u8> {
     }
 }
 
-fn listing(pages: Vec<Vec<String>>) -> HostileServer {
+pub(super) fn listing(pages: Vec<Vec<String>>) -> HostileServer {
     HostileServer::start(move |request| vec![Act::Send(serve(&pages, request))])
 }
 
-fn refuse(request: &Request, code: &str) -> Vec<Act> {
+pub(super) fn refuse(request: &Request, code: &str) -> Vec<Act> {
     let more = format!(r#", "error": {{"code": "{code}", "message": "no"}}"#);
     vec![Act::Send(answer(
         header(request.str("filename"), 0, "", &more),
@@ -72,13 +71,13 @@ fn refuse(request: &Request, code: &str) -> Vec<Act> {
 }
 
 /// Fetches `d` into a folder of its own, and says what is there afterwards.
-fn fetch(server: &HostileServer, args: &[&str]) -> (Output, Vec<String>) {
+pub(super) fn fetch(server: &HostileServer, args: &[&str]) -> (Output, Vec<String>) {
     let here = Scratch::new();
     let output = fetch_into(&here, server, args);
     (output, contents(here.path()))
 }
 
-fn fetch_into(here: &Scratch, server: &HostileServer, args: &[&str]) -> Output {
+pub(super) fn fetch_into(here: &Scratch, server: &HostileServer, args: &[&str]) -> Output {
     let args = ["-r", "--retry", "0"].iter().chain(args);
     let args = args.map(|arg| (*arg).to_owned());
     visit(here.path(), args.chain([server.source("d")]))
@@ -365,139 +364,6 @@ fn names_that_no_file_may_have_here_fail_alone() {
 }
 
 #[test]
-fn sources_that_are_gone_have_a_code_of_their_own() {
-    let lines = || vec![file("d/a"), file("d/b"), file("d/c")];
-    for (answers, code) in [
-        ([("d/b", "not_found"), ("", "")], 24),
-        ([("d/a", "not_found"), ("d/c", "not_found")], 24),
-        // Something else has its name, or that of a folder above it.
-        ([("d/a", "is_directory"), ("d/c", "not_a_directory")], 24),
-        ([("d/a", "not_a_file"), ("", "")], 24),
-        ([("d/a", "not_found"), ("d/c", "forbidden")], 23),
-        ([("d/a", "forbidden"), ("", "")], 6),
-        ([("d/a", "changed"), ("", "")], 13),
-    ] {
-        let pages = vec![lines()];
-        let server = HostileServer::start(move |request| {
-            let is_get = request.str("op").is_empty() || request.str("op") == "get";
-            let name = request.str("filename");
-            match answers.iter().find(|(gone, _)| is_get && *gone == name) {
-                Some((_, code)) => refuse(request, code),
-                None => vec![Act::Send(serve(&pages, request))],
-            }
-        });
-        let (output, here) = fetch(&server, &["--json"]);
-        let output = output.expect_code(code);
-        let gone = answers.map(|(name, _)| name);
-        let wanted = ["d/a", "d/b", "d/c"]
-            .iter()
-            .filter(|name| !gone.contains(name));
-        let wanted = wanted.map(|name| format!("{name} = of {name}"));
-        let wanted: Vec<_> = ["d/".to_owned()].into_iter().chain(wanted).collect();
-        assert_eq!(here, wanted, "{answers:?}");
-        if code == 24 {
-            let events = output.json_lines();
-            let error = crate::place::event(&events, "error");
-            assert_eq!(
-                (&error["code"], &error["reason"]),
-                (&24.into(), &"gone".into())
-            );
-            assert!(
-                output
-                    .stderr
-                    .contains(": gone since it was listed: server says")
-            );
-        }
-    }
-    // What was not listed was only asked for.
-    let server = HostileServer::start(|request| refuse(request, "not_found"));
-    let here = Scratch::new();
-    visit(here.path(), [server.source("d/a")]).expect_code(11);
-    let (output, _) = fetch(&server, &[]);
-    output.expect_code(11);
-}
-
-#[test]
-fn a_dry_run_that_has_to_ask_tells_of_what_is_gone_too() {
-    let lines = vec![other("d/a", "file", json!({"total_size": 4}))];
-    let server = HostileServer::start(move |request| {
-        let is_listed = request.str("filename") == "d";
-        match is_listed {
-            true => vec![Act::Send(serve(std::slice::from_ref(&lines), request))],
-            false => refuse(request, "not_found"),
-        }
-    });
-    let here = Scratch::with_files([("d/a", "here")]);
-    let output = fetch_into(&here, &server, &["-n"]).expect_code(24);
-    assert!(
-        output.stderr.contains(": gone since it was listed"),
-        "{}",
-        output.stderr
-    );
-    // Without anything here the listing says it all.
-    fetch(&server, &["-n"]).0.expect_code(0);
-}
-
-#[test]
-fn what_has_changed_since_it_was_listed_is_fetched_as_it_is_now() {
-    let server = HostileServer::start(|request| {
-        let stale =
-            json!({"filename": "d/a", "total_size": 3, "md5": md5_hex("old"), "type": "file"});
-        vec![Act::Send(serve(&[vec![stale.to_string()]], request))]
-    });
-    let here = Scratch::with_files([("d/a", "before both")]);
-    fetch_into(&here, &server, &[]).expect_code(0);
-    assert_eq!(contents(here.path()), ["d/", "d/a = of d/a"]);
-}
-
-#[test]
-fn a_server_that_dies_again_and_again_and_returns_costs_nothing() {
-    let names: Vec<String> = (0..200).map(|number| format!("d/{number:03}")).collect();
-    let pages: Vec<Vec<String>> = names
-        .chunks(20)
-        .map(|names| names.iter().map(|name| file(name)).collect())
-        .collect();
-    for end in [Act::Close, Act::Reset] {
-        let (pages, end) = (pages.clone(), end.clone());
-        let server = HostileServer::start(move |request| {
-            let mut bytes = serve(&pages, request);
-            if request.number % 17 != 16 {
-                return vec![Act::Send(bytes)];
-            }
-            // In the middle of a page, of a header or of a body.
-            bytes.truncate(bytes.len() - 1 - request.number % bytes.len().min(60));
-            vec![Act::Send(bytes), end.clone()]
-        });
-        let here = Scratch::new();
-        let args = ["-r", "--retry", "9", "--retry-delay", "1ms", "-j", "3"].map(str::to_owned);
-        let source = [server.source("d")];
-        let output = visit(here.path(), args.into_iter().chain(source)).expect_code(0);
-        assert_eq!(output.stderr, "");
-        let wanted = names.iter().map(|name| format!("{name} = of {name}"));
-        let wanted: Vec<_> = ["d/".to_owned()].into_iter().chain(wanted).collect();
-        assert_eq!(contents(here.path()), wanted);
-    }
-}
-
-#[test]
-fn a_server_that_stays_dead_leaves_what_came_and_says_so() {
-    let pages = vec![vec![file("d/a")], vec![file("d/b")]];
-    let server = HostileServer::start(move |request| {
-        let bytes = serve(&pages, request);
-        match request.str("after") {
-            "1" => vec![Act::Send(bytes[..bytes.len() - 1].to_vec()), Act::Reset],
-            _ => vec![Act::Send(bytes)],
-        }
-    });
-    let (output, here) = fetch(&server, &["--json"]);
-    let output = output.expect_code(4);
-    assert_eq!(here, ["d/", "d/a = of d/a"]);
-    let events = output.json_lines();
-    let error = crate::place::event(&events, "error");
-    assert_eq!(error["filename"], "d", "{error}");
-}
-
-#[test]
 fn pages_whose_bytes_are_not_what_they_are_said_to_be_are_not_believed() {
     let lines = [file("d/a")];
     let body = format!("{}\n", lines[0]);
@@ -562,163 +428,6 @@ fn an_unlisted_folder_is_what_its_server_says_it_is() {
         let wanted: &[&str] = if kind == "dir" { &["d/"] } else { &[] };
         assert_eq!(here, wanted, "{kind}");
     }
-}
-
-#[test]
-fn a_full_disk_in_the_middle_of_a_tree_is_told_for_each_file_and_the_small_ones_go_on() {
-    let big = |name: &str| name.contains("big");
-    let body = move |name: &str| {
-        if big(name) {
-            vec![7; 600_000]
-        } else {
-            content(name)
-        }
-    };
-    let line = move |name: &str| {
-        json!({"filename": name, "total_size": body(name).len(), "md5": "", "type": "file"})
-            .to_string()
-    };
-    let names = ["d/a", "d/big1", "d/big2", "d/big3", "d/z"];
-    let server = HostileServer::start(move |request| {
-        vec![Act::Send(match request.str("op") {
-            "" | "get" => honest_bytes(&body(request.str("filename")), request),
-            _ => serve(&[names.map(line).to_vec()], request),
-        })]
-    });
-    let folder = Scratch::new();
-    let script = r#"folder=$1; shift
-        mount -t tmpfs -o size=1m tmpfs "$folder" || exit 99
-        "$@" -d "$folder"; code=$?
-        cd "$folder"; find d -type f -name '*' ! -name '.ft-*' | sort
-        exit $code"#;
-    let output = watch(
-        Program::system("unshare", "util-linux")
-            .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
-            .arg(folder.path())
-            .args([
-                env!("CARGO_BIN_EXE_ftget"),
-                "-r",
-                "--retry",
-                "0",
-                &server.source("d"),
-            ]),
-    );
-    if output.code == 99 || output.stderr.starts_with("unshare:") {
-        return eprintln!(
-            "not tested, no file system may be mounted here: {}",
-            output.stderr
-        );
-    }
-    let output = output.expect_code(9);
-    let (files, shown) = (output.text(), &output.stderr);
-    // One of the large ones fits.
-    let big = files.lines().filter(|name| big(name)).count();
-    assert_eq!(big, 1, "{files}{shown}");
-    assert!(
-        files.starts_with("d/a\n") && files.ends_with("d/z\n"),
-        "{files}{shown}"
-    );
-    assert_eq!(shown.matches("no space").count(), 2, "{shown}");
-}
-
-#[test]
-fn nothing_is_written_where_a_destination_leads_out() {
-    let secret = "must stay as it is";
-    let outside = Scratch::with_files([("secret", secret), ("in/secret", secret)]);
-    let here = Scratch::new();
-    here.make_dir("d");
-    let link = |to: &str, name: &str| {
-        std::os::unix::fs::symlink(outside.join(to), here.join(name)).expect("a link");
-    };
-    link("in", "d/linked");
-    link("secret", "d/file");
-    link("missing", "d/dangling");
-    fs::hard_link(outside.join("secret"), here.join("d/hard")).expect("a hard link");
-    rustix::fs::mkfifoat(rustix::fs::CWD, here.join("d/fifo"), rustix::fs::Mode::RUSR)
-        .expect("a FIFO");
-    rustix::fs::mkfifoat(rustix::fs::CWD, here.join("d/pipe"), rustix::fs::Mode::RUSR)
-        .expect("a FIFO");
-    let before = contents(outside.path());
-    let lines = vec![
-        file("d/dangling"),
-        file("d/fifo"),
-        file("d/file"),
-        file("d/hard"),
-        folder("d/linked"),
-        file("d/linked/new"),
-        file("d/linked/secret"),
-        folder("d/pipe"),
-        file("d/pipe/in"),
-        file("d/z"),
-    ];
-    let server = listing(vec![lines]);
-    let output = fetch_into(&here, &server, &[]).expect_code(3);
-    assert_eq!(contents(outside.path()), before);
-    assert_eq!(
-        contents(here.path()),
-        [
-            "d/",
-            "d/dangling = of d/dangling",
-            "d/fifo is special",
-            "d/file = of d/file",
-            "d/hard = of d/hard",
-            &format!("d/linked -> {}", outside.join("in").display()),
-            "d/pipe is special",
-            "d/z = of d/z",
-        ]
-    );
-    for name in [
-        "fifo",
-        "linked",
-        "linked/new",
-        "linked/secret",
-        "pipe",
-        "pipe/in",
-    ] {
-        assert_told_once(&output, &server.source(&format!("d/{name}")));
-    }
-    // The folder itself may not be a link, but for the one that the user names.
-    let here = Scratch::new();
-    std::os::unix::fs::symlink(outside.join("in"), here.join("d")).expect("a link");
-    fetch_into(&here, &listing(vec![vec![file("d/new")]]), &[]).expect_code(3);
-    assert_eq!(contents(outside.path()), before);
-}
-
-#[test]
-fn a_destination_that_may_not_be_written_is_told_once_for_each_file() {
-    // Folders of somebody else, for a client that may not go beyond permissions.
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let here = Scratch::new();
-    let closed = here.make_dir("d/closed");
-    std::os::unix::fs::chown(&closed, Some(65_534), Some(65_534)).expect("another owner");
-    let lines = vec![
-        folder("d/closed"),
-        file("d/closed/a"),
-        folder("d/closed/s"),
-        file("d/closed/s/b"),
-        file("d/z"),
-    ];
-    let server = listing(vec![lines]);
-    let client = Program::ftget()
-        .args(["-r", "--retry", "0", "-d"])
-        .arg(here.path());
-    let client = client
-        .arg(server.source("d"))
-        .through(crate::files::unprivileged_reader());
-    let output = watch(client).expect_code(3);
-    assert_eq!(contents(here.path()), ["d/", "d/closed/", "d/z = of d/z"]);
-    for name in ["closed/a", "closed/s", "closed/s/b"] {
-        assert_told_once(&output, &server.source(&format!("d/{name}")));
-    }
-}
-
-#[track_caller]
-fn assert_told_once(output: &Output, source: &str) {
-    let line = format!("ftget: {source}: ");
-    let told = output.stderr.lines().filter(|told| told.starts_with(&line));
-    assert_eq!(told.count(), 1, "{source}: {}", output.stderr);
 }
 
 /// What takes no time, with a process to start on a busy machine.

@@ -1,0 +1,143 @@
+//! Trees of servers that die, return, and no longer have what they listed.
+
+use serde_json::json;
+
+use super::server::{Act, HostileServer};
+use super::trees::{fetch, fetch_into, file, other, refuse, serve};
+use super::visit::visit;
+use crate::harness::{Scratch, md5_hex};
+use crate::picture::contents;
+use crate::place::event;
+
+#[test]
+fn sources_that_are_gone_have_a_code_of_their_own() {
+    let lines = || vec![file("d/a"), file("d/b"), file("d/c")];
+    for (answers, code) in [
+        ([("d/b", "not_found"), ("", "")], 24),
+        ([("d/a", "not_found"), ("d/c", "not_found")], 24),
+        // Something else has its name, or that of a folder above it.
+        ([("d/a", "is_directory"), ("d/c", "not_a_directory")], 24),
+        ([("d/a", "not_a_file"), ("", "")], 24),
+        ([("d/a", "not_found"), ("d/c", "forbidden")], 23),
+        ([("d/a", "forbidden"), ("", "")], 6),
+        ([("d/a", "changed"), ("", "")], 13),
+    ] {
+        let pages = vec![lines()];
+        let server = HostileServer::start(move |request| {
+            let is_get = request.str("op").is_empty() || request.str("op") == "get";
+            let name = request.str("filename");
+            match answers.iter().find(|(gone, _)| is_get && *gone == name) {
+                Some((_, code)) => refuse(request, code),
+                None => vec![Act::Send(serve(&pages, request))],
+            }
+        });
+        let (output, here) = fetch(&server, &["--json"]);
+        let output = output.expect_code(code);
+        let gone = answers.map(|(name, _)| name);
+        let wanted = ["d/a", "d/b", "d/c"]
+            .iter()
+            .filter(|name| !gone.contains(name));
+        let wanted = wanted.map(|name| format!("{name} = of {name}"));
+        let wanted: Vec<_> = ["d/".to_owned()].into_iter().chain(wanted).collect();
+        assert_eq!(here, wanted, "{answers:?}");
+        if code == 24 {
+            let events = output.json_lines();
+            let error = event(&events, "error");
+            assert_eq!(
+                (&error["code"], &error["reason"]),
+                (&24.into(), &"gone".into())
+            );
+            assert!(
+                output
+                    .stderr
+                    .contains(": gone since it was listed: server says")
+            );
+        }
+    }
+    // What was not listed was only asked for.
+    let server = HostileServer::start(|request| refuse(request, "not_found"));
+    let here = Scratch::new();
+    visit(here.path(), [server.source("d/a")]).expect_code(11);
+    let (output, _) = fetch(&server, &[]);
+    output.expect_code(11);
+}
+
+#[test]
+fn a_dry_run_that_has_to_ask_tells_of_what_is_gone_too() {
+    let lines = vec![other("d/a", "file", json!({"total_size": 4}))];
+    let server = HostileServer::start(move |request| {
+        let is_listed = request.str("filename") == "d";
+        match is_listed {
+            true => vec![Act::Send(serve(std::slice::from_ref(&lines), request))],
+            false => refuse(request, "not_found"),
+        }
+    });
+    let here = Scratch::with_files([("d/a", "here")]);
+    let output = fetch_into(&here, &server, &["-n"]).expect_code(24);
+    assert!(
+        output.stderr.contains(": gone since it was listed"),
+        "{}",
+        output.stderr
+    );
+    // Without anything here the listing says it all.
+    fetch(&server, &["-n"]).0.expect_code(0);
+}
+
+#[test]
+fn what_has_changed_since_it_was_listed_is_fetched_as_it_is_now() {
+    let server = HostileServer::start(|request| {
+        let stale =
+            json!({"filename": "d/a", "total_size": 3, "md5": md5_hex("old"), "type": "file"});
+        vec![Act::Send(serve(&[vec![stale.to_string()]], request))]
+    });
+    let here = Scratch::with_files([("d/a", "before both")]);
+    fetch_into(&here, &server, &[]).expect_code(0);
+    assert_eq!(contents(here.path()), ["d/", "d/a = of d/a"]);
+}
+
+#[test]
+fn a_server_that_dies_again_and_again_and_returns_costs_nothing() {
+    let names: Vec<String> = (0..200).map(|number| format!("d/{number:03}")).collect();
+    let pages: Vec<Vec<String>> = names
+        .chunks(20)
+        .map(|names| names.iter().map(|name| file(name)).collect())
+        .collect();
+    for end in [Act::Close, Act::Reset] {
+        let (pages, end) = (pages.clone(), end.clone());
+        let server = HostileServer::start(move |request| {
+            let mut bytes = serve(&pages, request);
+            if request.number % 17 != 16 {
+                return vec![Act::Send(bytes)];
+            }
+            // In the middle of a page, of a header or of a body.
+            bytes.truncate(bytes.len() - 1 - request.number % bytes.len().min(60));
+            vec![Act::Send(bytes), end.clone()]
+        });
+        let here = Scratch::new();
+        let args = ["-r", "--retry", "9", "--retry-delay", "1ms", "-j", "3"].map(str::to_owned);
+        let source = [server.source("d")];
+        let output = visit(here.path(), args.into_iter().chain(source)).expect_code(0);
+        assert_eq!(output.stderr, "");
+        let wanted = names.iter().map(|name| format!("{name} = of {name}"));
+        let wanted: Vec<_> = ["d/".to_owned()].into_iter().chain(wanted).collect();
+        assert_eq!(contents(here.path()), wanted);
+    }
+}
+
+#[test]
+fn a_server_that_stays_dead_leaves_what_came_and_says_so() {
+    let pages = vec![vec![file("d/a")], vec![file("d/b")]];
+    let server = HostileServer::start(move |request| {
+        let bytes = serve(&pages, request);
+        match request.str("after") {
+            "1" => vec![Act::Send(bytes[..bytes.len() - 1].to_vec()), Act::Reset],
+            _ => vec![Act::Send(bytes)],
+        }
+    });
+    let (output, here) = fetch(&server, &["--json"]);
+    let output = output.expect_code(4);
+    assert_eq!(here, ["d/", "d/a = of d/a"]);
+    let events = output.json_lines();
+    let error = event(&events, "error");
+    assert_eq!(error["filename"], "d", "{error}");
+}
