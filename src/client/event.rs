@@ -23,6 +23,15 @@ pub struct Item<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// More is known of what is wanted: all of it so far, told each time some was taken up.
+    Found {
+        /// Files, links, and what will be passed over or has failed.
+        entries: u64,
+        /// Bytes of those files whose size was listed.
+        bytes: u64,
+        /// There is nothing else.
+        is_all: bool,
+    },
     /// The server makes the digest before it can answer.
     ServerHashing {
         /// Which download.

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crate::harness::{Output, Program};
+use crate::harness::{Output, Program, noise};
 use crate::place::Place;
 
 fn fetch(place: &Place, args: &[&str], names: &[&str]) -> Output {
@@ -138,4 +138,32 @@ fn a_command_that_takes_its_time_stops_no_transfer() {
     drop(open("gate"));
     let ended = fetch.wait().expect_code(0);
     assert_eq!(ended.text(), "./a begins\n./a ends\n./b begins\n./b ends\n");
+}
+
+#[test]
+fn plain_progress_is_a_line_a_second_for_all_together() {
+    let big = noise(1, 1_200_000);
+    let place = Place::with([("t/big", &big[..]), ("t/bigger", &big), ("t/small", b"1")]);
+    let fetch = place.ftget().args([
+        "-r",
+        "-d",
+        "all",
+        "--progress",
+        "plain",
+        "--limit-rate",
+        "1M",
+    ]);
+    let fetched = fetch.arg(place.server.source("t/")).run().expect_code(0);
+    let lines: Vec<&str> = fetched.stderr.lines().collect();
+    // 2.4 MB at 1 MiB a second.
+    assert!((1..=4).contains(&lines.len()), "{}", fetched.stderr);
+    let fits = lines
+        .iter()
+        .all(|line| line.contains("/3 files, ") && line.contains(" of 2.29 MiB, "));
+    assert!(fits, "{}", fetched.stderr);
+    assert!(
+        lines[0].contains("t/big") && lines[0].contains(" s left"),
+        "{}",
+        lines[0]
+    );
 }

@@ -1,10 +1,13 @@
-//! Progress on standard error: a bar, a line now and then, or nothing.
+//! Progress on standard error: bars, a line each second, or nothing.
+
+mod bars;
+mod totals;
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
-
+use self::bars::Bars;
+use self::totals::{Totals, percent};
 use super::arguments::ProgressStyle;
 use crate::cli::terminal::tell;
 use crate::client::{Event, Item};
@@ -12,29 +15,22 @@ use crate::client::{Event, Item};
 /// Shows progress, and keeps it out of the way of lines.
 pub(super) struct Progress {
     shown: Shown,
-    /// If that is known.
-    files: Option<usize>,
-    files_done: usize,
-    large: Option<Large>,
+    /// There is one file, and nothing else will come.
+    is_one_file: bool,
+    totals: Totals,
+    begun: Instant,
 }
 
 enum Shown {
     Nothing,
-    Bar(ProgressBar),
+    Bars(Bars),
     Lines { next: Instant },
 }
 
-/// The large file that is being received.
-struct Large {
-    index: usize,
-    name: String,
-    total_size: u64,
-    begun: Instant,
-    resumed_from: u64,
-}
-
 impl Progress {
+    /// `files`: how many there are, if that is known.
     pub(super) fn new(style: ProgressStyle, quiet: bool, files: Option<usize>) -> Progress {
+        let is_one_file = files == Some(1);
         let shown = match style {
             _ if quiet => Shown::Nothing,
             ProgressStyle::None => Shown::Nothing,
@@ -42,39 +38,43 @@ impl Progress {
             ProgressStyle::Plain => Shown::Lines {
                 next: Instant::now() + PLAIN_INTERVAL,
             },
-            ProgressStyle::Auto | ProgressStyle::Bar => Shown::Bar(bar(files)),
+            ProgressStyle::Auto | ProgressStyle::Bar => Shown::Bars(Bars::new(is_one_file)),
         };
         Progress {
             shown,
-            files,
-            files_done: 0,
-            large: None,
+            is_one_file,
+            totals: Totals::default(),
+            begun: Instant::now(),
         }
     }
 
     /// Takes one event. `name` gives the name of a download, safe to show.
     pub(super) fn take(&mut self, event: &Event<'_>, name: impl Fn(Item<'_>) -> String) {
-        if matches!(self.shown, Shown::Nothing) {
-            return;
-        }
-        if let Shown::Bar(bar) = &self.shown
-            && bar.is_hidden()
-            && !matches!(event, Event::Failed { .. } | Event::Retrying { .. })
-        {
-            // Not before there is progress: a bar of nothing around an error helps nobody.
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
+        let bars = match &mut self.shown {
+            Shown::Nothing => return,
+            Shown::Bars(bars) => Some(bars),
+            Shown::Lines { .. } => None,
+        };
         match *event {
+            Event::Found {
+                entries,
+                bytes,
+                is_all,
+            } => {
+                (self.totals.files, self.totals.bytes) = (entries, bytes);
+                self.totals.is_all = is_all;
+                if let Some(bars) = bars {
+                    bars.update(&self.totals);
+                }
+            }
             Event::ServerHashing {
                 item,
                 done,
                 total_size,
             } => {
-                if let Shown::Bar(bar) = &self.shown
-                    && self.files == Some(1)
-                {
-                    bar.set_length(total_size);
-                    bar.set_position(done);
+                if let Some(bars) = bars {
+                    bars.show();
+                    bars.hash(done, total_size);
                 }
                 let percent = percent(done, total_size);
                 self.say(&format!("{}: server is hashing {percent}%", name(item)));
@@ -84,33 +84,34 @@ impl Progress {
                 total_size,
                 resumed_from,
             } => {
-                let large = Large {
-                    index: item.index,
-                    name: name(item),
-                    total_size,
-                    begun: Instant::now(),
-                    resumed_from,
-                };
-                if let Shown::Bar(bar) = &self.shown
-                    && self.files == Some(1)
-                {
-                    bar.set_length(total_size);
-                    bar.set_position(resumed_from);
-                    bar.reset_eta();
-                    bar.set_message(large.name.clone());
+                let name = name(item);
+                if let Some(bars) = bars {
+                    bars.show();
+                    bars.begin(item.index, &name, total_size, resumed_from);
                 }
-                self.large = Some(large);
+                self.totals
+                    .begin(item.index, name, total_size, resumed_from);
             }
-            Event::Received { item, bytes } => self.received(item.index, bytes),
+            Event::Received { item, bytes } => {
+                let large = self.totals.receive(item.index, bytes);
+                if let Some(bars) = bars {
+                    bars.show();
+                    bars.receive(item.index, bytes);
+                    bars.update(&self.totals);
+                } else if let Some(large) = large.filter(|_| self.is_one_file) {
+                    let line = large.line();
+                    self.say(&line);
+                } else {
+                    self.say_all();
+                }
+            }
+            Event::Done {
+                item, downloaded, ..
+            } => self.end(item.index, downloaded.total_size, true),
+            Event::PassedOver { item, .. } => self.end(item.index, 0, true),
+            // Not before there is progress: a bar of nothing around an error helps nobody.
+            Event::Failed { item, .. } => self.end(item.index, 0, false),
             Event::Deleted { .. } | Event::Hidden { .. } => {}
-            Event::Done { .. } | Event::Failed { .. } | Event::PassedOver { .. } => {
-                self.files_done += 1;
-                if let Shown::Bar(bar) = &self.shown
-                    && self.files != Some(1)
-                {
-                    bar.set_position(self.files_done as u64);
-                }
-            }
             Event::Retrying { pause, .. } => {
                 self.say(&format!(
                     "interrupted, again in {:.1} s",
@@ -120,43 +121,32 @@ impl Progress {
         }
     }
 
-    /// Shows a line, above the bar if there is one.
+    /// Shows a line, above the bars if there are some.
     pub(super) fn line(&self, text: &str) {
         let write = || tell(text);
         match &self.shown {
-            Shown::Bar(bar) => bar.suspend(write),
+            Shown::Bars(bars) => bars.suspend(write),
             Shown::Nothing | Shown::Lines { .. } => write(),
         }
     }
 
-    /// Takes the bar away.
-    pub(super) fn end(&self) {
-        if let Shown::Bar(bar) = &self.shown {
-            bar.finish_and_clear();
+    /// Takes the bars away.
+    pub(super) fn finish(&mut self) {
+        if let Shown::Bars(bars) = &mut self.shown {
+            bars.finish();
         }
     }
 
-    fn received(&mut self, index: usize, bytes: u64) {
-        let Some(large) = self.large.as_ref().filter(|large| large.index == index) else {
-            return;
-        };
-        let percent = percent(bytes, large.total_size);
-        match &self.shown {
-            Shown::Bar(bar) if self.files == Some(1) => bar.set_position(bytes),
-            Shown::Bar(bar) => bar.set_message(format!("{} {percent}%", large.name)),
-            Shown::Nothing => {}
-            Shown::Lines { .. } => {
-                let seconds = large.begun.elapsed().as_secs_f64().max(0.001);
-                let rate = (bytes.saturating_sub(large.resumed_from)) as f64 / seconds;
-                let left = (large.total_size.saturating_sub(bytes)) as f64 / rate.max(1.0);
-                let text = format!(
-                    "{} {percent}% of {}, {}/s, {left:.0} s left",
-                    large.name,
-                    HumanBytes(large.total_size),
-                    HumanBytes(rate as u64)
-                );
-                self.say(&text);
+    fn end(&mut self, index: usize, total_size: u64, is_progress: bool) {
+        self.totals.end(index, total_size);
+        if let Shown::Bars(bars) = &mut self.shown {
+            if is_progress {
+                bars.show();
             }
+            bars.end(index);
+            bars.update(&self.totals);
+        } else if !self.is_one_file {
+            self.say_all();
         }
     }
 
@@ -164,55 +154,32 @@ impl Progress {
     fn say(&mut self, text: &str) {
         match &mut self.shown {
             Shown::Nothing => {}
-            Shown::Bar(bar) => bar.set_message(text.to_owned()),
-            Shown::Lines { next } if Instant::now() < *next => {}
+            Shown::Bars(bars) => bars.say(text),
             Shown::Lines { next } => {
-                *next = Instant::now() + PLAIN_INTERVAL;
-                tell(text);
+                if is_due(next) {
+                    tell(text);
+                }
             }
         }
     }
-}
 
-fn percent(part: u64, whole: u64) -> u64 {
-    match whole {
-        0 => 0,
-        whole => (u128::from(part) * 100 / u128::from(whole)) as u64,
-    }
-}
-
-fn bar(files: Option<usize>) -> ProgressBar {
-    let (length, template) = match files {
-        Some(1) => (Some(0), ONE_FILE),
-        Some(files) => (Some(files as u64), MANY_FILES),
-        None => (None, SOME_FILES),
-    };
-    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
-    // The templates are constants that a test reads.
-    bar.with_style(BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar()))
-}
-
-const ONE_FILE: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
-const MANY_FILES: &str = "{pos}/{len} files {wide_bar} {per_sec} ETA {eta} {msg}";
-/// Nobody knows how many there are.
-const SOME_FILES: &str = "{spinner} {pos} files {per_sec} {elapsed} {wide_msg}";
-const PLAIN_INTERVAL: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_templates_of_the_bars_can_be_read() {
-        for template in [ONE_FILE, MANY_FILES, SOME_FILES] {
-            assert!(BarStyle::with_template(template).is_ok(), "{template}");
+    /// All of it as a line, if the last one was long enough ago.
+    fn say_all(&mut self) {
+        if let Shown::Lines { next } = &mut self.shown
+            && is_due(next)
+        {
+            tell(&self.totals.line(self.begun.elapsed().as_secs_f64()));
         }
     }
-
-    #[test]
-    fn percents_do_not_overflow() {
-        assert_eq!(percent(0, 0), 0);
-        assert_eq!(percent(1, 3), 33);
-        assert_eq!(percent(u64::MAX, u64::MAX), 100);
-    }
 }
+
+fn is_due(next: &mut Instant) -> bool {
+    let now = Instant::now();
+    let is_due = now >= *next;
+    if is_due {
+        *next = now + PLAIN_INTERVAL;
+    }
+    is_due
+}
+
+const PLAIN_INTERVAL: Duration = Duration::from_secs(1);

@@ -146,7 +146,10 @@ impl<'a> Reporter<'a> {
                     .as_ref()
                     .is_some_and(|poured| !poured.is_spooled);
             }
-            Event::ServerHashing { .. } | Event::Received { .. } | Event::Retrying { .. } => {}
+            Event::Found { .. }
+            | Event::ServerHashing { .. }
+            | Event::Received { .. }
+            | Event::Retrying { .. } => {}
         }
         None
     }
@@ -158,7 +161,7 @@ impl<'a> Reporter<'a> {
 
     /// Ends the report and says how it all ended.
     pub(super) fn end(mut self) -> ExitCode {
-        self.progress.end();
+        self.progress.finish();
         if self.summary.passed_over > 0 && !self.manner.quiet {
             let entries = counted(self.summary.passed_over, "entry");
             let entries = entries.replace("entrys", "entries");

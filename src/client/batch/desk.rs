@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::client::batch::hands::ToLook;
-use crate::client::batch::intake::FolderState;
+use crate::client::batch::intake::{FolderState, Found};
 use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
 use crate::client::batch::lane::{Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
@@ -37,6 +37,7 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) waiting: BinaryHeap<Reverse<(Instant, JobId)>>,
     /// None if everything comes out of one listing, in which nothing comes twice.
     pub(super) names: Option<Names>,
+    pub(super) found: Found,
     /// Things that were wanted so far.
     pub(super) count: usize,
     /// Folders that are not finished.
@@ -74,6 +75,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             lanes_opened: 0,
             waiting: BinaryHeap::new(),
             names,
+            found: Found::default(),
             count: 0,
             folders: HashMap::new(),
             unsynced: None,
@@ -117,8 +119,12 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                         for wanted in more.take(TAKEN_TOGETHER) {
                             self.take(wanted);
                         }
+                        self.found.tell(false, self.on_event);
                     }
-                    Err(_) => to_do = None,
+                    Err(_) => {
+                        to_do = None;
+                        self.found.tell(true, self.on_event);
+                    }
                 },
                 recv(reports) -> report => {
                     let more = reports.try_iter().take(TAKEN_TOGETHER);

@@ -19,11 +19,41 @@ pub(super) struct FolderState {
     is_complete: bool,
 }
 
+/// How much is known to be wanted.
+#[derive(Default)]
+pub(super) struct Found {
+    entries: u64,
+    bytes: u64,
+}
+
+impl Found {
+    fn add(&mut self, wanted: &Wanted) {
+        let bytes = match wanted {
+            Wanted::File { download, .. } => download.listed.map_or(0, |listed| listed.total_size),
+            Wanted::Link { .. } | Wanted::PassedOver { .. } | Wanted::Failed { .. } => 0,
+            // These have no end that is told.
+            Wanted::Folder { .. } | Wanted::Complete(_) | Wanted::Hidden(_) => return,
+        };
+        self.entries += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    pub(super) fn tell(&self, is_all: bool, on_event: &mut dyn FnMut(Event<'_>)) {
+        let Found { entries, bytes } = *self;
+        on_event(Event::Found {
+            entries,
+            bytes,
+            is_all,
+        });
+    }
+}
+
 impl Desk<'_, '_, '_, '_> {
     /// A further thing is wanted.
     pub(super) fn take(&mut self, wanted: Wanted) {
         let index = self.count;
         self.count += 1;
+        self.found.add(&wanted);
         match wanted {
             Wanted::File { download, parent } => {
                 self.admit(index, download, Task::Fetch, [parent, None]);

@@ -1,0 +1,164 @@
+//! Bars on a terminal: one for everything, and above it one for each large file on its way.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
+
+use super::totals::Totals;
+
+/// The bars.
+pub(super) struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+    large: Vec<(usize, ProgressBar)>,
+    is_one_file: bool,
+    template: &'static str,
+}
+
+impl Bars {
+    /// Nothing is shown yet.
+    pub(super) fn new(is_one_file: bool) -> Bars {
+        let template = if is_one_file { ONE_FILE } else { FILES_SO_FAR };
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let total = all.add(bar(0, template));
+        Bars {
+            all,
+            total,
+            large: Vec::new(),
+            is_one_file,
+            template,
+        }
+    }
+
+    /// Shows them from now on.
+    pub(super) fn show(&self) {
+        if self.all.is_hidden() {
+            self.all.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+
+    pub(super) fn update(&mut self, totals: &Totals) {
+        if self.is_one_file {
+            return;
+        }
+        let template = match (totals.counts_bytes(), totals.is_all) {
+            (true, true) => ALL_BYTES,
+            (true, false) => BYTES_SO_FAR,
+            (false, true) => ALL_FILES,
+            (false, false) => FILES_SO_FAR,
+        };
+        if template != self.template {
+            self.template = template;
+            self.total.set_style(style(template));
+        }
+        let (length, position) = if totals.counts_bytes() {
+            (totals.bytes, totals.bytes_here())
+        } else {
+            (totals.files, totals.files_done)
+        };
+        self.total.set_length(length);
+        self.total.set_position(position);
+        self.total.set_message(totals.files());
+    }
+
+    /// A large file begins; perhaps not for the first time.
+    pub(super) fn begin(&mut self, index: usize, name: &str, total_size: u64, bytes: u64) {
+        if self.is_one_file {
+            self.total.set_length(total_size);
+            self.total.set_position(bytes);
+            self.total.reset_eta();
+            return self.total.set_message(name.to_owned());
+        }
+        self.end(index);
+        if total_size >= OWN_BAR_BYTES_MIN && self.large.len() < OWN_BARS_MAX {
+            let bar = self
+                .all
+                .insert_before(&self.total, bar(total_size, LARGE_FILE));
+            bar.set_position(bytes);
+            bar.reset_eta();
+            bar.set_message(name.to_owned());
+            self.large.push((index, bar));
+        }
+    }
+
+    pub(super) fn receive(&self, index: usize, bytes: u64) {
+        if self.is_one_file {
+            return self.total.set_position(bytes);
+        }
+        if let Some((_, bar)) = self.large.iter().find(|(large, _)| *large == index) {
+            bar.set_position(bytes);
+        }
+    }
+
+    pub(super) fn end(&mut self, index: usize) {
+        if let Some(at) = self.large.iter().position(|(large, _)| *large == index) {
+            let (_, bar) = self.large.swap_remove(at);
+            bar.finish_and_clear();
+            self.all.remove(&bar);
+        }
+    }
+
+    /// The server hashes a file first.
+    pub(super) fn hash(&self, done: u64, total_size: u64) {
+        if self.is_one_file {
+            self.total.set_length(total_size);
+            self.total.set_position(done);
+        }
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        self.total.set_message(text.to_owned());
+    }
+
+    /// Does something while no bar is in the way.
+    pub(super) fn suspend(&self, act: impl FnOnce()) {
+        self.all.suspend(act);
+    }
+
+    /// Takes all bars away.
+    pub(super) fn finish(&mut self) {
+        for (_, bar) in self.large.drain(..) {
+            bar.finish_and_clear();
+        }
+        self.total.finish_and_clear();
+    }
+}
+
+fn bar(length: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
+    bar.with_style(style(template))
+}
+
+fn style(template: &str) -> BarStyle {
+    // The templates are constants that a test reads.
+    BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar())
+}
+
+const ONE_FILE: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
+const LARGE_FILE: &str = "  {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
+const ALL_BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
+/// More may come: nobody knows when it ends.
+const BYTES_SO_FAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes}+ {bytes_per_sec} {elapsed}";
+const ALL_FILES: &str = "{msg} {wide_bar} {per_sec} ETA {eta}";
+const FILES_SO_FAR: &str = "{spinner} {wide_msg} {per_sec} {elapsed}";
+/// A smaller file is over before anybody has read its name.
+const OWN_BAR_BYTES_MIN: u64 = 8 * 1024 * 1024;
+const OWN_BARS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_of_the_bars_can_be_read() {
+        let templates = [
+            ONE_FILE,
+            LARGE_FILE,
+            ALL_BYTES,
+            BYTES_SO_FAR,
+            ALL_FILES,
+            FILES_SO_FAR,
+        ];
+        for template in templates {
+            assert!(BarStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+}

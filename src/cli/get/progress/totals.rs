@@ -1,0 +1,168 @@
+//! How far everything together is, and every large file.
+
+use std::time::Instant;
+
+use indicatif::HumanBytes;
+
+/// How far everything is.
+#[derive(Default)]
+pub(super) struct Totals {
+    /// Known so far, as is how many bytes they have.
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// Nothing else will come.
+    pub(super) is_all: bool,
+    pub(super) files_done: u64,
+    /// Of files that are finished.
+    bytes_done: u64,
+    /// Those that are being received.
+    large: Vec<Large>,
+}
+
+/// A large file that is being received.
+pub(super) struct Large {
+    index: usize,
+    pub(super) name: String,
+    pub(super) total_size: u64,
+    pub(super) bytes: u64,
+    begun: Instant,
+    resumed_from: u64,
+}
+
+impl Totals {
+    /// A large file begins; perhaps not for the first time.
+    pub(super) fn begin(&mut self, index: usize, name: String, total_size: u64, bytes: u64) {
+        self.take_out(index);
+        self.large.push(Large {
+            index,
+            name,
+            total_size,
+            bytes,
+            begun: Instant::now(),
+            resumed_from: bytes,
+        });
+    }
+
+    /// So much of a large file is here.
+    pub(super) fn receive(&mut self, index: usize, bytes: u64) -> Option<&Large> {
+        let large = self.large.iter_mut().find(|large| large.index == index)?;
+        large.bytes = bytes;
+        Some(large)
+    }
+
+    /// One is finished, or has failed.
+    pub(super) fn end(&mut self, index: usize, total_size: u64) {
+        self.take_out(index);
+        self.files_done += 1;
+        self.bytes_done = self.bytes_done.saturating_add(total_size);
+    }
+
+    /// Bytes that are here, of all files.
+    pub(super) fn bytes_here(&self) -> u64 {
+        let under_way = self.large.iter().map(|large| large.bytes);
+        under_way.fold(self.bytes_done, u64::saturating_add)
+    }
+
+    /// Whether bytes say how far it is; otherwise files do.
+    pub(super) fn counts_bytes(&self) -> bool {
+        self.bytes > 0
+    }
+
+    /// `2/10 files`, and while more may come `2/10+ files`.
+    pub(super) fn files(&self) -> String {
+        let more = if self.is_all { "" } else { "+" };
+        format!(
+            "{}/{}{more} files",
+            self.files_done,
+            self.files.max(self.files_done)
+        )
+    }
+
+    /// All of it in one line.
+    pub(super) fn line(&self, seconds: f64) -> String {
+        let here = self.bytes_here();
+        let rate = here as f64 / seconds.max(0.001);
+        let mut line = format!("{}, {}", self.files(), HumanBytes(here));
+        if self.counts_bytes() {
+            line += &format!(" of {}", HumanBytes(self.bytes));
+        }
+        line += &format!(", {}/s", HumanBytes(rate as u64));
+        if self.is_all && self.counts_bytes() {
+            let left = self.bytes.saturating_sub(here) as f64 / rate.max(1.0);
+            line += &format!(", {left:.0} s left");
+        }
+        for large in &self.large {
+            line += &format!(
+                "; {} {}%",
+                large.name,
+                percent(large.bytes, large.total_size)
+            );
+        }
+        line
+    }
+
+    fn take_out(&mut self, index: usize) {
+        self.large.retain(|large| large.index != index);
+    }
+}
+
+impl Large {
+    /// How far it is, in one line.
+    pub(super) fn line(&self) -> String {
+        let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
+        let rate = self.bytes.saturating_sub(self.resumed_from) as f64 / seconds;
+        let left = self.total_size.saturating_sub(self.bytes) as f64 / rate.max(1.0);
+        format!(
+            "{} {}% of {}, {}/s, {left:.0} s left",
+            self.name,
+            percent(self.bytes, self.total_size),
+            HumanBytes(self.total_size),
+            HumanBytes(rate as u64)
+        )
+    }
+}
+
+pub(super) fn percent(part: u64, whole: u64) -> u64 {
+    match whole {
+        0 => 0,
+        whole => (u128::from(part) * 100 / u128::from(whole)) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percents_do_not_overflow() {
+        assert_eq!(percent(0, 0), 0);
+        assert_eq!(percent(1, 3), 33);
+        assert_eq!(percent(u64::MAX, u64::MAX), 100);
+    }
+
+    #[test]
+    fn several_large_files_count_with_what_is_here_of_them() {
+        let mut totals = Totals {
+            files: 3,
+            bytes: 4096,
+            ..Totals::default()
+        };
+        totals.begin(0, "a".to_owned(), 2048, 0);
+        totals.begin(1, "b".to_owned(), 1024, 512);
+        assert!(totals.receive(0, 1024).is_some() && totals.receive(2, 1).is_none());
+        let line = "0/3+ files, 1.50 KiB of 4.00 KiB, 1.50 KiB/s; a 50%; b 50%";
+        assert_eq!(totals.line(1.0), line);
+        // Cut off, it begins again, and is still one file.
+        totals.begin(0, "a".to_owned(), 2048, 512);
+        totals.end(1, 1024);
+        totals.is_all = true;
+        let line = "1/3 files, 1.50 KiB of 4.00 KiB, 1.50 KiB/s, 2 s left; a 25%";
+        assert_eq!(totals.line(1.0), line);
+        totals.end(0, 2048);
+        totals.end(2, 1024);
+        assert_eq!(
+            (totals.bytes_here(), totals.files()),
+            (4096, "3/3 files".to_owned())
+        );
+    }
+}
