@@ -1,6 +1,8 @@
 //! `ftget`: from what was typed to files, lines and an exit code.
 
 mod arguments;
+mod behaviour;
+mod compare;
 mod exec;
 mod failure;
 mod filter;
@@ -44,6 +46,13 @@ use crate::client::{self, ClientError, Event};
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let order = match Meaning::of(arguments) {
         Ok(Meaning::Fetch(order)) => order,
+        Ok(Meaning::Compare {
+            order,
+            tells_extras,
+        }) => {
+            signals::end_on_signals(order.manner.quiet);
+            return compare::show(order, tells_extras);
+        }
         Ok(Meaning::Preview(order)) => return preview::show(order),
         Ok(Meaning::Manual) => {
             return ended("ftget", manual::write_page(Typed::command(), &help::MANUAL));

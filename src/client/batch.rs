@@ -50,7 +50,7 @@ pub struct Batch<'a> {
     sources: Vec<Source<'a>>,
 }
 
-enum Source<'a> {
+pub(super) enum Source<'a> {
     Files(Box<dyn Iterator<Item = Entry> + Send + 'a>),
     Tree(Tree),
 }
@@ -114,6 +114,11 @@ impl<'a> Batch<'a> {
             on_event(event);
         });
         summary
+    }
+
+    /// What was added, in its order.
+    pub(super) fn into_sources(self) -> Vec<Source<'a>> {
+        self.sources
     }
 
     /// What is wanted, in its order.

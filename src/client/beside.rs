@@ -6,10 +6,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::client::{ClientConfig, ClientError, Folder, Listing, Tree};
-use crate::store::{
-    self, DestinationTree, FileName, Listed, Object, Occupant, StageError, StagingFolder,
-    StoreError,
-};
+use crate::store::{self, DestinationTree, Listed, StageError, StoreError};
 use crate::wire::{ListEntry, ObjectKind, ResourcePath};
 
 /// Two trees under way: an iterator over all places at which something is, there or here. It
@@ -91,6 +88,13 @@ impl<'t> Beside<'t> {
 
     fn step(&mut self) -> Result<Option<Pair>, Unplaced> {
         let of_all = |error| (self.tree.path.clone(), error);
+        if let (Here::Unopened, Some(_)) = (&self.here, &self.tree.name) {
+            // A folder that has a name here is part of the tree.
+            let entry = self.listing.itself(&mut |_| {}).map_err(of_all)?;
+            if entry.kind == ObjectKind::Directory {
+                self.entries.push_back(entry);
+            }
+        }
         while self.entries.is_empty() && !self.there_is_over {
             match self.listing.next_page(&mut |_| {}).map_err(of_all)? {
                 Some(page) => {
@@ -102,7 +106,9 @@ impl<'t> Beside<'t> {
         }
         if let Here::Unopened = self.here {
             self.here = self.open().map_err(of_all)?;
-            self.advance_here().map_err(of_all)?;
+            if self.next_here.is_none() {
+                self.advance_here().map_err(of_all)?;
+            }
         }
         self.pass().map_err(of_all)?;
         let Some(entry) = self.entries.front() else {
@@ -174,23 +180,26 @@ impl<'t> Beside<'t> {
         }
     }
 
-    /// Opens the tree here. The first page of the other one is there.
+    /// Opens the tree here. The first entries of the other one are there.
     fn open(&mut self) -> Result<Here, ClientError> {
         let destination = match DestinationTree::open(&self.tree.folder, false) {
             Ok(destination) => destination,
             Err(error) if is_missing(&error) => return Ok(Here::Nothing),
             Err(error) => return Err(error.into()),
         };
-        let is_file = |entry: &ListEntry<'_>| entry.path == self.tree.path;
-        if let Some(file) = self.entries.front().filter(|entry| is_file(entry)) {
-            self.next_here = look(&destination, &self.tree.place(&file.path)?)?;
+        let itself = self.entries.front();
+        let itself = itself.filter(|entry| entry.path == self.tree.path);
+        let (mut top, mut is_folder) = (ResourcePath::root(), true);
+        if let Some(itself) = itself {
+            top = self.tree.place(&itself.path)?;
+            self.next_here = destination.look(&top)?;
+            let is_there = |here: &Listed| here.kind == ObjectKind::Directory;
+            is_folder = itself.kind == ObjectKind::Directory
+                && self.next_here.as_ref().is_some_and(is_there);
+        }
+        if !is_folder {
             return Ok(Here::Open(destination, None));
         }
-        let top = match &self.tree.name {
-            Some(name) => ResourcePath::parse(name.as_bytes())
-                .map_err(|error| ClientError::LocalName(error.to_string()))?,
-            None => ResourcePath::root(),
-        };
         match destination.list(&top, self.tree.recursive) {
             Ok(listing) => Ok(Here::Open(destination, Some(listing))),
             Err(error) if is_missing(&error) => Ok(Here::Nothing),
@@ -235,51 +244,6 @@ impl Iterator for Beside<'_> {
         self.is_over = !matches!(&step, Ok(Some(_)) | Err((_, ClientError::LocalName(_))));
         step.transpose()
     }
-}
-
-/// What is at one place of a tree; `None` if there is nothing.
-///
-/// # Errors
-/// The folder it is in cannot be opened.
-pub(super) fn look(
-    destination: &Arc<DestinationTree>,
-    place: &ResourcePath,
-) -> Result<Option<Listed>, ClientError> {
-    let above = place.parent().unwrap_or_else(ResourcePath::root);
-    let Some(folder) = destination.existing_folder(&above)? else {
-        return Ok(None);
-    };
-    let name = FileName::parse(place.file_name().unwrap_or_default()).map_err(StageError::from)?;
-    look_in(&folder, place, &name)
-}
-
-fn look_in(
-    folder: &StagingFolder,
-    place: &ResourcePath,
-    name: &FileName,
-) -> Result<Option<Listed>, ClientError> {
-    let kind = match folder.occupant(name)? {
-        Occupant::Nothing => return Ok(None),
-        Occupant::File => ObjectKind::File,
-        Occupant::Link => ObjectKind::Symlink,
-        Occupant::Directory => ObjectKind::Directory,
-        Occupant::Other => ObjectKind::Other,
-    };
-    let mut listed = Listed {
-        path: place.clone(),
-        kind,
-        meta: None,
-        target: folder.link_target(name)?,
-        error: None,
-    };
-    if kind == ObjectKind::File {
-        match folder.open_existing(name) {
-            Ok(file) => listed.meta = Object::meta(&file).ok(),
-            Err(StageError::Io { source, .. }) => listed.error = Some(StoreError::Io(source)),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(Some(listed))
 }
 
 /// What the file system said.

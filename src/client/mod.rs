@@ -6,11 +6,12 @@
 //! A [`Client`] is one server. A [`Batch`] takes any number of files and [`Tree`]s: questions are pipelined over a few
 //! connections, failures that may pass are tried again, and each file is placed under its name
 //! when it is verified and on disk. [`download`] is a batch of a handful of files, [`pour()`] is
-//! for pipes, and [`preview()`] only looks. A [`Session`] is the connection itself.
+//! for pipes, [`preview()`] only looks, [`compare()`] tells what differs,
+//! and [`delete_extras`] makes a tree here a mirror. A [`Session`] is the connection itself.
 //!
 //! ```
 //! # use std::sync::Arc;
-//! use ftserve::client::{Action, Batch, Client, ClientConfig, Event, preview};
+//! use ftserve::client::{Batch, Client, ClientConfig, Comparison, Event, compare};
 //! use ftserve::net::Address;
 //! use ftserve::wire::ResourcePath;
 //!
@@ -39,18 +40,19 @@
 //! println!("{} bytes, {:?}", done.total_size, done.md5);
 //! assert_eq!(std::fs::read(folder.join("todo.txt"))?, b"water the plants\n");
 //!
-//! // What a tree has that is not here, or other content than what is.
+//! // What of a tree is not here, or differs, or is here alone.
 //! let root = ResourcePath::root();
 //! let mut differing = 0;
 //! let batch = Batch::new().tree(client.tree(&root, folder));
-//! preview(batch, client.config(), &mut |item, prospect| match prospect {
-//!     Ok(prospect) if prospect.action == Action::Identical => {}
-//!     Ok(_) | Err(_) => {
-//!         println!("{:?} differs", item.path);
+//! compare(batch, client.config(), &mut |item, compared| match compared {
+//!     Ok(Comparison::Differs(difference)) => {
+//!         println!("{:?}: {difference:?}", item.path);
 //!         differing += 1;
 //!     }
+//!     Ok(_) => {}
+//!     Err(error) => println!("{:?}: {error}", item.path),
 //! });
-//! assert_eq!(differing, 1);
+//! assert_eq!(differing, 3);
 //!
 //! // The whole tree, with what becomes of each file.
 //! let summary = client.fetch_tree(&root, folder, &mut |event| match event {
@@ -70,6 +72,7 @@ mod assembly;
 mod batch;
 mod beside;
 mod blocks;
+mod compare;
 mod config;
 mod connect;
 mod error;
@@ -89,6 +92,7 @@ mod tree;
 mod wanted;
 
 pub use batch::{Batch, DownloadResult, Summary, download};
+pub use compare::{Comparison, Difference, compare};
 pub use config::{
     AddressFamily, ClientConfig, IfExists, RETRY_AFTER_MAX, RETRY_DELAY_MAX,
     RETRY_PROGRESS_BYTES_MIN, RetryPolicy, SyncPolicy,

@@ -266,7 +266,7 @@ fn ask(
     }
 }
 
-fn not_a_file(code: ErrorCode) -> ServerRefusal {
+pub(super) fn not_a_file(code: ErrorCode) -> ServerRefusal {
     ServerRefusal {
         code: Some(code),
         spelling: code.as_str().to_owned(),

@@ -7,6 +7,7 @@ mod harness;
 mod addresses;
 mod cases;
 mod changing_files;
+mod checks;
 mod closing;
 mod comforts;
 mod crates;

@@ -51,9 +51,10 @@ pub(super) struct Typed {
     /// What to do if the name is taken
     #[arg(long, value_enum, value_name = "WHAT", default_value = "update", help_heading = WHERE)]
     pub(super) if_exists: TypedIfExists,
-    /// Attributes that files keep
-    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "mtime,mode", help_heading = WHERE)]
-    pub(super) preserve: Vec<Preserved>,
+    /// Attributes that files keep, or with --check those that are compared besides content
+    /// [default: mtime,mode; with --check: none]
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', help_heading = WHERE)]
+    pub(super) preserve: Option<Vec<Preserved>>,
     /// Whether files are on disk when ftget says so: auto (many small ones synced at once),
     /// always (each by itself), never
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", help_heading = WHERE)]
@@ -77,7 +78,7 @@ pub(super) struct Typed {
     /// Delete what is here and not in the folder that is fetched, after everything is fetched.
     /// Only where all was listed, and only what the server says it does not have; what is
     /// excluded stays
-    #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "input_file", "output"], help_heading = WHAT)]
+    #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "input_file", "output", "check"], help_heading = WHAT)]
     pub(super) delete: bool,
     /// With --delete: stop after so many files, links and folders, and end with 25
     #[arg(long, value_name = "N", help_heading = WHAT)]
@@ -85,8 +86,9 @@ pub(super) struct Typed {
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "exec", "spool"], help_heading = WHAT)]
     pub(super) dry_run: bool,
-    /// Compare only, and transfer nothing: with --receipts and without SOURCE, whether the files
-    /// here are still those of the receipts. Exit code 0, or 1 if something differs
+    /// Compare only, and transfer nothing: say what is missing, different, or with -r only here.
+    /// Exit code 0, or 1 if something differs. With --receipts and without SOURCE: whether the
+    /// files here are still those of the receipts
     #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "dry_run", "exec", "spool"], help_heading = WHAT)]
     pub(super) check: bool,
     /// Fetch what a list names, below the folder that SOURCE is: a name a line as --list writes

@@ -18,6 +18,7 @@ Examples:
   ftget -r --delete -d mirror host:data/        a mirror: what the server lacks is deleted
   ftget -r -d data --receipts got.jsonl host:data/   a whole tree, with a receipt for each file
   ftget --check --receipts got.jsonl            whether these files are still the same
+  ftget --check -r -d mirror host:data/         what differs; nothing is transferred
   ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
   ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
 
@@ -54,6 +55,10 @@ pub(in crate::cli) const MANUAL: Manual = Manual {
         (
             "ftget -r --delete --max-delete 100 -d mirror host:data/",
             "Make a folder a mirror of one of the server; of what the server does not have at most 100 things are deleted.",
+        ),
+        (
+            "ftget --check -r -d mirror host:data/ || echo differs",
+            "Compare a folder with one of the server, without a transfer.",
         ),
         (
             "ftget -o - host:data.tar | tar x",

@@ -4,15 +4,13 @@ use std::env;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap_complete::Shell;
 
-use super::arguments::{ListStyle, Preserved, ProgressStyle, Typed, TypedIfExists, TypedSync};
+use super::arguments::{ListStyle, ProgressStyle, Typed};
 use super::filter::{Filter, Selection};
 use super::help;
 use super::listed;
-use super::local::open_files_max;
 use super::no_order::NoOrder;
 use super::output::{is_standard_output, split_output};
 use super::receipts::CheckOrder;
@@ -20,15 +18,19 @@ use super::source::{is_url, read_source};
 use super::wish::Wish;
 use crate::cli::settings::{self, Places, Settings};
 use crate::cli::terminal::shown;
-use crate::client::{
-    AddressFamily, ClientConfig, Download, Folder, IfExists, Pour, RetryPolicy, SyncPolicy,
-};
+use crate::client::{ClientConfig, Download, Folder, Pour};
 use crate::net::Location;
 use crate::wire::ResourcePath;
 
 /// What a command line means.
 pub(super) enum Meaning {
     Fetch(Order),
+    /// Only compare.
+    Compare {
+        order: Order,
+        /// What is here alone is a difference.
+        tells_extras: bool,
+    },
     /// Only say what would be done.
     Preview(Order),
     List(ListOrder),
@@ -120,7 +122,7 @@ impl Typed {
             let order = self.list_order(style, filter);
             return Ok(Meaning::List(order.map_err(NoOrder::Meaningless)?));
         }
-        if self.check {
+        if self.check && (self.sources.is_empty() || self.receipts.is_some()) {
             return match self.receipts {
                 Some(receipts) if self.sources.is_empty() => Ok(Meaning::Check(CheckOrder {
                     receipts,
@@ -130,7 +132,7 @@ impl Typed {
                     verbose: self.verbose,
                 })),
                 _ => {
-                    let sentence = "--check goes with --receipts FILE, and without SOURCE";
+                    let sentence = "--check goes with SOURCE, or with --receipts FILE";
                     Err(NoOrder::Meaningless(sentence.to_owned()))
                 }
             };
@@ -182,6 +184,19 @@ impl Typed {
                 verbose: self.verbose,
             },
         };
+        if self.check {
+            return match order.destination {
+                Destination::Files(_) => Ok(Meaning::Compare {
+                    order,
+                    tells_extras: self.recursive,
+                }),
+                Destination::StandardOutput(_) => {
+                    let check = elsewhere.called("check");
+                    let sentence = format!("{check} is for files, not for standard output");
+                    Err(NoOrder::Meaningless(sentence))
+                }
+            };
+        }
         match (self.dry_run, &order.destination) {
             (false, _) => Ok(Meaning::Fetch(order)),
             (true, Destination::Files(_)) => Ok(Meaning::Preview(order)),
@@ -326,48 +341,6 @@ impl Typed {
         }
         Ok(None)
     }
-
-    fn config(&self) -> ClientConfig {
-        let defaults = RetryPolicy::default();
-        ClientConfig {
-            family: match (self.ipv4, self.ipv6) {
-                (true, _) => AddressFamily::V4,
-                (false, true) => AddressFamily::V6,
-                (false, false) => AddressFamily::Any,
-            },
-            connect_timeout: self.connect_timeout,
-            progress_timeout: self.timeout,
-            whole_timeout: self.max_time,
-            rate: self.limit_rate,
-            connections_max: self.jobs,
-            split: self.split,
-            retry: RetryPolicy {
-                retries_max: self.retry.unwrap_or(defaults.retries_max),
-                delay: self.retry_delay,
-                time_max: self.retry_max_time,
-                before_contact: self.retry.is_some(),
-            },
-            if_exists: match self.if_exists {
-                TypedIfExists::Update => IfExists::Update,
-                TypedIfExists::Skip => IfExists::Skip,
-                TypedIfExists::Overwrite => IfExists::Overwrite,
-                TypedIfExists::Rename => IfExists::Rename,
-                TypedIfExists::Error => IfExists::Error,
-            },
-            resume: !self.no_resume,
-            sync: match self.sync {
-                TypedSync::Auto => SyncPolicy::Auto,
-                TypedSync::Always => SyncPolicy::Always,
-                TypedSync::Never => SyncPolicy::Never,
-            },
-            preserve_mode: self.preserve.contains(&Preserved::Mode),
-            preserve_mtime: self.preserve.contains(&Preserved::Mtime),
-            umask: umask(),
-            make_folders: self.dir.is_some() || self.input_file.is_some(),
-            local_digests: Arc::new(self.local_digests()),
-            open_files_max: open_files_max(),
-        }
-    }
 }
 
 /// The words of a command, as a shell would split them.
@@ -379,19 +352,13 @@ fn words(command: &str, option: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// The umask, which can only be read by setting it; no thread runs yet.
-fn umask() -> u32 {
-    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    rustix::process::umask(umask);
-    umask.as_raw_mode()
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
+    use crate::client::{AddressFamily, IfExists};
 
     fn order(arguments: &[&str]) -> Result<Order, String> {
         let arguments = std::iter::once("ftget").chain(arguments.iter().copied());

@@ -1,5 +1,6 @@
 //! A tree that files go into, below one folder and nowhere else.
 
+mod look;
 mod open_folders;
 mod remove;
 

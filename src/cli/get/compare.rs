@@ -1,0 +1,240 @@
+//! `ftget --check`: what differs from what the servers have, told.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::failure::{Failures, classify, sentence};
+use super::json_event::Failed;
+use super::listed::BadLines;
+use super::meaning::{Destination, Order};
+use super::wish::batch;
+use super::wording::{self, Message, Source, filename_b64};
+use crate::cli::failure::unwritten;
+use crate::cli::terminal::{counted, tell, visible_json};
+use crate::cli::{ExitCode, visible};
+use crate::client::{self, ClientError, Comparison, Difference, Item};
+use crate::wire::ObjectKind;
+
+/// Compares, tells what differs, and says so with the exit code. `tells_extras`: what is here
+/// alone is a difference.
+pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
+    let Destination::Files(wishes) = order.destination else {
+        return ExitCode::Usage;
+    };
+    let (batch, sources) = batch(wishes);
+    let mut report = Report {
+        json: order.manner.json,
+        verbose: order.manner.verbose,
+        is_coloured: order.manner.is_coloured,
+        failures: Failures::default(),
+        bad_lines: BadLines::default(),
+        summary: Summary {
+            v: 1,
+            event: "summary",
+            same: 0,
+            differs: 0,
+            failed: 0,
+            passed_over: 0,
+            hidden: 0,
+            secs: 0.0,
+            code: 0,
+        },
+        started: Instant::now(),
+        unwritable: None,
+    };
+    report.summary.hidden =
+        client::compare(batch, &order.config, &mut |item, outcome| match outcome {
+            Ok(Comparison::Differs(Difference::Extra)) if !tells_extras => {}
+            Ok(comparison) => report.take(item, comparison),
+            Err(error) => report.take_failure(item, &error),
+        });
+    for source in sources.iter().filter(|source| source.is_nothing()) {
+        let sentence = format!("{}: nothing matches", source.source);
+        tell(&wording::line(&sentence, report.is_coloured));
+        report.fail(None, b"", (ExitCode::NotFound, "not_found"), &sentence);
+    }
+    report.end(order.manner.quiet)
+}
+
+/// Tells what was found, and counts.
+struct Report {
+    json: bool,
+    verbose: bool,
+    is_coloured: bool,
+    failures: Failures,
+    bad_lines: BadLines,
+    summary: Summary,
+    started: Instant,
+    unwritable: Option<io::Error>,
+}
+
+impl Report {
+    fn take(&mut self, item: Item<'_>, comparison: Comparison) {
+        let (event, reason, words) = match comparison {
+            Comparison::Same => {
+                self.summary.same += 1;
+                ("same", None, "same".to_owned())
+            }
+            Comparison::PassedOver(_) => {
+                self.summary.passed_over += 1;
+                let words = "cannot be transferred, passed over".to_owned();
+                ("passed_over", None, words)
+            }
+            Comparison::Differs(difference) => {
+                self.summary.differs += 1;
+                let (reason, words) = told(difference);
+                ("differs", Some(reason), words)
+            }
+        };
+        let name = item.path.as_bytes();
+        if self.json {
+            self.write_json(&Compared {
+                v: 1,
+                event,
+                n: item.index,
+                filename: String::from_utf8_lossy(name),
+                filename_b64: filename_b64(name),
+                reason,
+            });
+        } else if reason.is_some() || self.verbose {
+            let name = if name.is_empty() { b"." } else { name };
+            self.write(&format!("{}: {words}", visible(name)));
+        }
+    }
+
+    fn take_failure(&mut self, item: Item<'_>, error: &ClientError) {
+        let cause = classify(error);
+        if self.bad_lines.is_told(error) {
+            let source = Source {
+                address: item.address,
+                path: item.path,
+                is_command: false,
+            };
+            tell(&Message::of(source, error).text(self.is_coloured));
+        }
+        let name = item.path.as_bytes();
+        self.fail(Some(item.index), name, cause, &sentence(error));
+    }
+
+    fn fail(
+        &mut self,
+        n: Option<usize>,
+        name: &[u8],
+        (code, reason): (ExitCode, &str),
+        message: &str,
+    ) {
+        self.summary.failed += 1;
+        self.failures.add(code);
+        self.write_json(&Failed {
+            v: 1,
+            event: "error",
+            n,
+            filename: String::from_utf8_lossy(name),
+            filename_b64: filename_b64(name),
+            code: code as u8,
+            reason,
+            message,
+        });
+    }
+
+    fn end(mut self, is_quiet: bool) -> ExitCode {
+        if let Some(sentence) = self.bad_lines.others() {
+            tell(&wording::line(&sentence, self.is_coloured));
+        }
+        if self.summary.hidden > 0 && !is_quiet {
+            let entries = counted(self.summary.hidden, "name");
+            let sentence = format!("{entries} hidden by the server, and not compared");
+            tell(&wording::line(&sentence, self.is_coloured));
+        }
+        // Who could not compare everything says that, whatever else differs.
+        let code = match self.failures.code() {
+            ExitCode::Success if self.summary.differs > 0 => ExitCode::Unclassified,
+            code => code,
+        };
+        let summary = Summary {
+            secs: self.started.elapsed().as_secs_f64(),
+            code: code as u8,
+            ..self.summary
+        };
+        self.write_json(&summary);
+        match &self.unwritable {
+            Some(error) if unwritten("ftget", error) != ExitCode::Success => ExitCode::LocalFile,
+            _ => code,
+        }
+    }
+
+    fn write_json(&mut self, event: &impl Serialize) {
+        // These are structs of strings and numbers, which cannot fail.
+        if self.json
+            && let Ok(line) = serde_json::to_string(event)
+        {
+            self.write(&visible_json(&line));
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        if self.unwritable.is_none() {
+            let written = io::stdout().write_all(format!("{line}\n").as_bytes());
+            self.unwritable = written.err();
+        }
+    }
+}
+
+/// The word for a difference for programs, and the words for people.
+fn told(difference: Difference) -> (&'static str, String) {
+    match difference {
+        Difference::Missing => ("missing", "missing here".to_owned()),
+        Difference::Extra => ("extra", "only here".to_owned()),
+        Difference::Kind { here, there } => {
+            let (here, there) = (kind(here), kind(there));
+            ("kind", format!("{here} here, {there} there"))
+        }
+        Difference::Size { here, there } => {
+            let here = counted(here, "byte");
+            ("size", format!("{here} here, {there} there"))
+        }
+        Difference::Content => ("content", "other content of the same size".to_owned()),
+        Difference::Target => ("target", "a link to somewhere else".to_owned()),
+        Difference::Mode => ("mode", "other permissions".to_owned()),
+        Difference::Mtime => ("mtime", "other time".to_owned()),
+    }
+}
+
+fn kind(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::File => "a file",
+        ObjectKind::Directory => "a folder",
+        ObjectKind::Symlink => "a link",
+        ObjectKind::Other => "a special file",
+    }
+}
+
+/// What was found at one place.
+#[derive(Serialize)]
+struct Compared<'a> {
+    v: u8,
+    event: &'static str,
+    n: usize,
+    filename: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filename_b64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+/// How it all ended.
+#[derive(Serialize)]
+struct Summary {
+    v: u8,
+    event: &'static str,
+    same: u64,
+    differs: u64,
+    failed: u64,
+    passed_over: u64,
+    hidden: u64,
+    secs: f64,
+    code: u8,
+}

@@ -1,0 +1,153 @@
+//! One place, there and here.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Comparison, Difference};
+use crate::client::beside::unreadable;
+use crate::client::question::refusal;
+use crate::client::{ClientConfig, ClientError, ProtocolError};
+use crate::store::{
+    DestinationTree, FileName, Listed, LocalDigest, LocalDigests, Object, ObjectMeta, StageError,
+    leads_inside,
+};
+use crate::wire::{ListEntry, Md5Digest, ObjectKind, ResourcePath};
+
+/// A file here of which everything but the content is known.
+pub(super) struct ToRead {
+    destination: Arc<DestinationTree>,
+    place: ResourcePath,
+    total_size: u64,
+    md5: Md5Digest,
+    /// What it is if the content is the same.
+    otherwise: Comparison,
+}
+
+/// What is known without reading, or what is to be read.
+pub(super) enum Finding {
+    Known(Comparison),
+    ToRead(ToRead),
+}
+
+/// Compares what a server has at a place with what is here.
+pub(super) fn judge(
+    there: &ListEntry<'_>,
+    here: Option<Listed>,
+    place: &ResourcePath,
+    destination: Option<&Arc<DestinationTree>>,
+    config: &ClientConfig,
+) -> Result<Finding, ClientError> {
+    if let Some(error) = &there.error {
+        return Err(refusal(error).into());
+    }
+    let known = |comparison| Ok(Finding::Known(comparison));
+    let target = there.target.as_deref();
+    match there.kind {
+        ObjectKind::Other => return known(Comparison::PassedOver(there.kind)),
+        ObjectKind::Symlink if !target.is_some_and(|target| stays_inside(place, target)) => {
+            return known(Comparison::PassedOver(there.kind));
+        }
+        ObjectKind::File | ObjectKind::Directory | ObjectKind::Symlink => {}
+    }
+    let (Some(here), Some(destination)) = (here, destination) else {
+        return known(Comparison::Differs(Difference::Missing));
+    };
+    if here.kind != there.kind {
+        let (here, there) = (here.kind, there.kind);
+        return known(Comparison::Differs(Difference::Kind { here, there }));
+    }
+    let Some(meta) = here.meta.filter(|_| here.error.is_none()) else {
+        let source = here.error.map(unreadable);
+        return Err(ClientError::from(StageError::Io {
+            doing: "look at what is here",
+            source: source.unwrap_or_else(|| io::ErrorKind::NotFound.into()),
+        }));
+    };
+    match there.kind {
+        ObjectKind::Symlink if here.target.as_deref() == target => known(Comparison::Same),
+        ObjectKind::Symlink | ObjectKind::Other => known(Comparison::Differs(Difference::Target)),
+        ObjectKind::Directory => known(attributes(there, &meta, config)),
+        ObjectKind::File if meta.size() != there.total_size => {
+            let (here, there) = (meta.size(), there.total_size);
+            known(Comparison::Differs(Difference::Size { here, there }))
+        }
+        ObjectKind::File => {
+            let file = ToRead {
+                destination: Arc::clone(destination),
+                place: place.clone(),
+                total_size: there.total_size,
+                md5: there.md5.ok_or(ProtocolError::NoDigest)?,
+                otherwise: attributes(there, &meta, config),
+            };
+            Ok(match config.local_digests.known(&meta) {
+                Some(md5) => Finding::Known(file.compare(md5, meta.size())),
+                None => Finding::ToRead(file),
+            })
+        }
+    }
+}
+
+/// Reads a file and compares its content.
+pub(super) fn read(file: &ToRead, digests: &LocalDigests) -> Result<Comparison, ClientError> {
+    let above = file.place.parent().unwrap_or_else(ResourcePath::root);
+    let name = FileName::parse(file.place.file_name().unwrap_or_default())
+        .map_err(|error| ClientError::LocalName(error.to_string()))?;
+    let Some(folder) = file.destination.existing_folder(&above)? else {
+        return Ok(Comparison::Differs(Difference::Missing));
+    };
+    let open = Arc::new(folder.open_existing(&name)?);
+    let meta = open.meta().map_err(read_back)?;
+    if meta.kind != ObjectKind::File {
+        let (here, there) = (meta.kind, ObjectKind::File);
+        return Ok(Comparison::Differs(Difference::Kind { here, there }));
+    }
+    let LocalDigest {
+        md5, total_size, ..
+    } = digests
+        .digest(&open, |_| true)
+        .map_err(|error| read_back(io::Error::other(error)))?;
+    Ok(file.compare(md5, total_size))
+}
+
+impl ToRead {
+    /// With what was read.
+    fn compare(&self, md5: Md5Digest, total_size: u64) -> Comparison {
+        if total_size != self.total_size {
+            let (here, there) = (total_size, self.total_size);
+            return Comparison::Differs(Difference::Size { here, there });
+        }
+        if md5 == self.md5 {
+            return self.otherwise;
+        }
+        Comparison::Differs(Difference::Content)
+    }
+}
+
+fn read_back(source: io::Error) -> ClientError {
+    ClientError::from(StageError::Io {
+        doing: "read the file",
+        source,
+    })
+}
+
+/// What it is but for its content.
+fn attributes(there: &ListEntry<'_>, here: &ObjectMeta, config: &ClientConfig) -> Comparison {
+    let is_other = |mode: u32| here.mode & 0o777 != mode & !config.umask & 0o777;
+    if config.preserve_mode && there.mode.is_some_and(is_other) {
+        return Comparison::Differs(Difference::Mode);
+    }
+    if config.preserve_mtime && there.mtime.is_some_and(|mtime| mtime != here.stamp.mtime) {
+        return Comparison::Differs(Difference::Mtime);
+    }
+    Comparison::Same
+}
+
+/// Whether a link at this place would be made.
+fn stays_inside(place: &ResourcePath, target: &[u8]) -> bool {
+    let above = place.parent().unwrap_or_else(ResourcePath::root);
+    let mut folder = above.as_bytes().to_vec();
+    if !folder.is_empty() {
+        folder.push(b'/');
+    }
+    leads_inside(&folder, target)
+}

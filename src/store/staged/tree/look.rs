@@ -1,0 +1,44 @@
+//! A look at one place of a tree.
+
+use rustix::io::Errno;
+
+use super::DestinationTree;
+use crate::store::beneath::Folder;
+use crate::store::staged::StageError;
+use crate::store::{Listed, StoreError, leads_inside};
+use crate::wire::{ObjectKind, ResourcePath};
+
+impl DestinationTree {
+    /// What is at this path, as [`DestinationTree::list`] tells it; `None` if there is nothing.
+    /// Nothing is opened but the folder it is in.
+    ///
+    /// # Errors
+    /// As for [`DestinationTree::folder`].
+    pub fn look(&self, path: &ResourcePath) -> Result<Option<Listed>, StageError> {
+        let above = path.parent().unwrap_or_else(ResourcePath::root);
+        let folder = match self.root.folder_descriptor(&above) {
+            Ok(folder) => Folder::from(folder),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.explain(&above, errno)),
+        };
+        let name = path.file_name().unwrap_or_default();
+        let meta = match folder.look(name) {
+            Ok(meta) => meta,
+            Err(StoreError::NotFound) => return Ok(None),
+            Err(error) => {
+                let (path, kind) = (path.clone(), ObjectKind::Other);
+                return Ok(Some(Listed::failed(path, kind, error)));
+            }
+        };
+        let mut listed = Listed::of(path.clone(), meta);
+        if meta.kind == ObjectKind::Symlink {
+            let mut around = above.as_bytes().to_vec();
+            if !around.is_empty() {
+                around.push(b'/');
+            }
+            let target = folder.link_target(name);
+            listed.target = target.filter(|target| leads_inside(&around, target));
+        }
+        Ok(Some(listed))
+    }
+}
