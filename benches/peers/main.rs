@@ -100,9 +100,10 @@ fn print_table(field: &[Contender], times: &[Vec<Duration>]) {
     );
     for ((contender, &median), times) in field.iter().zip(&medians).zip(times) {
         let least = times.iter().min().map_or(0.0, Duration::as_secs_f64);
-        let to_hash = hash_alone.map_or(f64::NAN, |index| median / medians[index]);
+        let to_hash = hash_alone.map(|index| format!("{:.2}", median / medians[index]));
+        let to_hash = to_hash.unwrap_or_default();
         println!(
-            "  {:38} {median:9.3} {least:9.3} {:9.2} {to_hash:10.2}   {}",
+            "  {:38} {median:9.3} {least:9.3} {:9.2} {to_hash:>10}   {}",
             contender.name,
             median / medians[0],
             contender.checked

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::cases::NamedCase;
-use crate::harness::{DEADLINE, Program, Proxy, Scratch, noise};
+use crate::harness::{DEADLINE, Program, Proxy, Scratch, TestServer, noise};
 use crate::place::{Place, event};
 
 fn split(place: &Place, proxy: &Proxy) -> Program {
@@ -82,6 +82,23 @@ fn a_connection_that_is_cut_gives_its_block_to_the_others() {
     }
 }
 
+#[test]
+fn a_server_that_takes_fewer_connections_is_asked_over_those() {
+    let content = noise(1, 12_000_000);
+    let root = Scratch::with_files([("big", &content)]);
+    for most in ["1", "2"] {
+        let _case = NamedCase(format!("{most} connections"));
+        let limit = ["--max-per-address", most];
+        let rate = ["--limit-rate-per-connection", "8M"];
+        let server = TestServer::start(root.path(), [limit, rate].concat());
+        let here = Scratch::new();
+        let client = Program::ftget().in_folder(here.path());
+        let client = client.args(["--split", "4", "--retry-delay", "10ms"]);
+        client.arg(server.source("big")).run().expect_code(0);
+        assert!(here.read("big") == content, "big differs");
+    }
+}
+
 /// What there is of the file under another name, once `enough` of it is.
 fn partial(here: &Scratch, enough: u64) -> PathBuf {
     let deadline = Instant::now() + DEADLINE;
@@ -104,9 +121,9 @@ fn read(path: &Path) -> Vec<u8> {
 fn killed_at_any_moment_it_leaves_a_beginning_without_a_hole_and_goes_on_there() {
     let content = noise(1, 16_000_000);
     let place = Place::with([("big", &content)]);
-    for killed_at in [1, 1 << 20, 3_000_000, 7_654_321] {
+    for killed_at in [1, 1 << 20, 3_000_000, 5_432_100] {
         let _case = NamedCase(format!("killed at {killed_at} bytes"));
-        let proxy = slow(&place);
+        let proxy = Proxy::to(place.server.addr()).rate(RATE / 3).start();
         let running = split(&place, &proxy).start();
         let partial = partial(&place.here, killed_at);
         running.signal(Signal::KILL);
@@ -165,10 +182,13 @@ fn a_stalled_connection_costs_its_time_and_no_more() {
 fn a_file_that_is_replaced_in_the_middle_comes_as_it_is_afterwards() {
     let (old, new) = (noise(1, 16_000_000), noise(2, 15_000_000));
     let place = Place::with([("big", &old)]);
-    let proxy = slow(&place);
-    let running = split(&place, &proxy).start();
-    partial(&place.here, 2_000_000);
     let beside = place.root.write("beside", &new);
+    // A block of it is asked for again when it is another file.
+    let proxy = Proxy::to(place.server.addr())
+        .stall_first(1_500_000)
+        .start();
+    let running = split(&place, &proxy).args(["--timeout", "2"]).start();
+    proxy.wait_until_stalled();
     fs::rename(beside, place.root.join("big")).expect("a rename");
     running.wait().expect_code(0);
     place.assert_only(&[("big", &new)]);
