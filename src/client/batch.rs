@@ -22,6 +22,8 @@ mod server;
 mod split;
 
 use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::Builder;
 use std::time::Instant;
 
@@ -67,6 +69,26 @@ pub struct Summary {
     pub passed_over: u64,
     /// Bytes of files that were transferred.
     pub bytes: u64,
+    /// Everything that was wanted was taken up: there was time for it.
+    pub is_complete: bool,
+}
+
+/// What everything in a batch keeps to together.
+#[derive(Clone)]
+pub(super) struct Limits {
+    pub(super) whole: Option<Deadline>,
+    pub(super) rate: Option<Arc<Rate>>,
+}
+
+impl Limits {
+    /// From now on.
+    pub(super) fn new(config: &ClientConfig) -> Limits {
+        let after = |limit| Deadline::after(Instant::now(), Wait::Whole, limit);
+        Limits {
+            whole: config.whole_timeout.map(after),
+            rate: config.rate.map(Rate::new),
+        }
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -109,10 +131,13 @@ impl<'a> Batch<'a> {
             [Source::Tree(_)] => None,
             _ => Some(Names::default()),
         };
-        run(self.wanted(config), names, config, &mut |event| {
+        let limits = Limits::new(config);
+        let wanted = self.wanted(config, &limits);
+        let is_complete = run(wanted, names, limits, config, &mut |event| {
             summary.count(&event);
             on_event(event);
         });
+        summary.is_complete = is_complete;
         summary
     }
 
@@ -125,10 +150,12 @@ impl<'a> Batch<'a> {
     pub(super) fn wanted<'c>(
         self,
         config: &'c ClientConfig,
-    ) -> impl Iterator<Item = Wanted> + Send + 'c
+        limits: &Limits,
+    ) -> impl Iterator<Item = Wanted> + Send + use<'a, 'c>
     where
         'a: 'c,
     {
+        let limits = limits.clone();
         let sources = self.sources.into_iter().enumerate();
         sources.flat_map(
             move |(number, source)| -> Box<dyn Iterator<Item = Wanted> + Send> {
@@ -136,7 +163,7 @@ impl<'a> Batch<'a> {
                     Source::Files(entries) => Box::new(entries.map(Wanted::from)),
                     Source::Tree(tree) => {
                         let first_id = (number as u64) << FOLDER_ID_BITS;
-                        Box::new(TreeSource::new(tree, first_id, config))
+                        Box::new(TreeSource::new(tree, first_id, &limits, config))
                     }
                 }
             },
@@ -192,13 +219,12 @@ pub fn download(
 fn run(
     wanted: impl Iterator<Item = Wanted> + Send,
     names: Option<Names>,
+    limits: Limits,
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
-) {
-    let now = Instant::now();
-    let whole = config
-        .whole_timeout
-        .map(|limit| Deadline::after(now, Wait::Whole, limit));
+) -> bool {
+    let Limits { whole, rate } = limits;
+    let is_stopped = Arc::new(AtomicBool::new(false));
     let destinations = Destinations::default();
     let open_files = Budget::new(config.open_files_max.max(1));
     let (keeper, noted) = Keeper::new(config);
@@ -216,6 +242,7 @@ fn run(
             reports: reports_in.clone(),
             destinations: &destinations,
             open_files: open_files.clone(),
+            is_stopped: Arc::clone(&is_stopped),
             keeper: keeper.clone(),
             config,
         };
@@ -243,7 +270,8 @@ fn run(
         let work = LaneWork {
             config,
             whole,
-            rate: config.rate.map(Rate::new),
+            is_stopped,
+            rate,
             bodies: bodies_in,
             verified: verified_in,
             reports: reports_in,
@@ -256,7 +284,8 @@ fn run(
             desk.give_up(ClientError::Internal(error.into()));
         }
         desk.work(reports, to_do);
-    });
+        desk.is_complete
+    })
 }
 
 /// The thread that finds out what is wanted.

@@ -2,8 +2,10 @@
 //! read, with everything checked that a server could get wrong.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crate::client::batch::Limits;
 use crate::client::question::{await_digests, await_header, refusal};
 use crate::client::receive::read_small;
 use crate::client::retry::{Attempts, Verdict, judge};
@@ -12,7 +14,7 @@ use crate::client::{
     SessionError,
 };
 use crate::digest::Md5Stream;
-use crate::net::{Address, Deadline, Wait};
+use crate::net::{Address, Deadline, Rate, Wait};
 use crate::wire::{
     Action, Call, ErrorCode, LIST_ENTRIES_MAX, LIST_PAGE_BYTES_MAX, ListEntry, ListRequest,
     ObjectKind, ResourcePath, ResponseHeader, StatRequest,
@@ -49,6 +51,9 @@ pub struct Listing<'c> {
     /// When there must have been an entry.
     until: Deadline,
     is_over: bool,
+    rate: Option<Arc<Rate>>,
+    /// When the last page was given out.
+    left_at: Instant,
 }
 
 /// One page.
@@ -75,7 +80,16 @@ impl<'c> Listing<'c> {
             last: None,
             until: Deadline::after(now, Wait::ResponseBody, config.progress_timeout),
             is_over: false,
+            rate: config.rate.map(Rate::new),
+            left_at: now,
         }
+    }
+
+    /// Keeps to what a whole batch keeps to.
+    pub(super) fn within(mut self, limits: &Limits) -> Listing<'c> {
+        self.attempts.whole = limits.whole;
+        self.rate.clone_from(&limits.rate);
+        self
     }
 
     /// What the folder itself is, which its pages do not tell. To be asked before the first of
@@ -102,7 +116,16 @@ impl<'c> Listing<'c> {
         if self.is_over {
             return Ok(None);
         }
-        self.persist(Listing::attempt, on_event).map(Some)
+        let away = self.left_at.elapsed();
+        // Time in which nobody wanted a page is not the server's.
+        self.until.at += away;
+        if away > IDLE_TIME_MAX {
+            // It may have dropped a reader that did not read.
+            (self.session, self.is_asked) = (None, false);
+        }
+        let page = self.persist(Listing::attempt, on_event);
+        self.left_at = Instant::now();
+        page.map(Some)
     }
 
     fn persist<T>(
@@ -136,7 +159,12 @@ impl<'c> Listing<'c> {
     fn session(&mut self) -> Result<Session, ClientError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => Session::connect(&self.folder.address, self.config, self.attempts.whole)?,
+            None => {
+                let whole = self.attempts.whole;
+                let mut session = Session::connect(&self.folder.address, self.config, whole)?;
+                session.receiving.keep_to(self.rate.clone());
+                session
+            }
         };
         self.attempts.reach();
         Ok(session)
@@ -328,6 +356,8 @@ fn send(session: &mut Session, action: Action) -> Result<(), ClientError> {
     session.sending.flush()
 }
 
+/// Far below what servers allow a reader that does not read.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A page ends at 1 MiB; a server that takes this for "with the entry that exceeds it" is
 /// understood all the same.
 const PAGE_BYTES_MAX: u64 = 2 * LIST_PAGE_BYTES_MAX as u64;

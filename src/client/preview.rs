@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::client::batch::Limits;
 use crate::client::batch::jobs::Wish;
 use crate::client::batch::look::{Decision, look};
 use crate::client::question::{await_header, refusal};
@@ -46,7 +47,7 @@ pub fn preview(
         session: None,
     };
     let mut index = 0;
-    for wanted in batch.wanted(config) {
+    for wanted in batch.wanted(config, &Limits::new(config)) {
         let (address, path, prospect) = match wanted {
             Wanted::Complete(_) | Wanted::Hidden(_) => continue,
             Wanted::Folder { .. } | Wanted::PassedOver { .. } => {

@@ -52,16 +52,33 @@ impl Session {
         config: &ClientConfig,
         whole: Option<Deadline>,
     ) -> Result<Session, ClientError> {
-        let left = whole.map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
-        let stream = connect(address, config.family, config.connect_timeout.min(left))?;
-        Session::over(stream, config, whole).map_err(|source| broken(Wait::Connect, source))
+        let stream = Session::connecting(address, config, whole)()?;
+        Session::over(stream, config, whole)
     }
 
-    fn over(stream: Stream, config: &ClientConfig, whole: Option<Deadline>) -> io::Result<Session> {
+    /// What connects, for any thread.
+    pub(super) fn connecting(
+        address: &Address,
+        config: &ClientConfig,
+        whole: Option<Deadline>,
+    ) -> impl FnOnce() -> Result<Stream, ClientError> + Send + 'static + use<> {
+        let left = whole.map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
+        let limit = config.connect_timeout.min(left);
+        let (address, family) = (address.clone(), config.family);
+        move || Ok(connect(&address, family, limit)?)
+    }
+
+    /// A session over a connection.
+    pub(super) fn over(
+        stream: Stream,
+        config: &ClientConfig,
+        whole: Option<Deadline>,
+    ) -> Result<Session, ClientError> {
         let other = match &stream {
-            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
-            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+            Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
+            Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
         };
+        let other = other.map_err(|source| broken(Wait::Connect, source))?;
         let receiving = ReceivingHalf {
             stream,
             buffer: vec![0; RECEIVE_BUFFER_BYTES].into(),

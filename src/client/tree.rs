@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::client::batch::Limits;
 use crate::client::question::refusal;
 use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientConfig, ClientError, Download, Folder, ListedFile, Listing};
@@ -110,7 +111,12 @@ impl Above {
 
 impl<'c> TreeSource<'c> {
     /// `first_id`: numbers from here on are free.
-    pub(super) fn new(tree: Tree, first_id: FolderId, config: &'c ClientConfig) -> Self {
+    pub(super) fn new(
+        tree: Tree,
+        first_id: FolderId,
+        limits: &Limits,
+        config: &'c ClientConfig,
+    ) -> Self {
         let folder = Folder {
             address: tree.address.clone(),
             path: tree.path.clone(),
@@ -119,7 +125,7 @@ impl<'c> TreeSource<'c> {
         };
         TreeSource {
             tree,
-            listing: Listing::new(folder, config),
+            listing: Listing::new(folder, config).within(limits),
             entries: VecDeque::new(),
             above: Vec::new(),
             out: VecDeque::new(),

@@ -281,3 +281,26 @@ fn links_in_a_listing_are_passed_over_and_counted() {
     assert_eq!(fetch(&["-q"]).stderr, "");
     assert!(!place.here.join("all/link").exists());
 }
+
+#[test]
+fn a_list_that_does_not_end_is_not_waited_for_beyond_the_time_for_everything() {
+    let root = Scratch::with_files([("a", "content")]);
+    let server = TestServer::plain(root.path());
+    let folder = Scratch::new();
+    let script = format!(
+        "(echo a; sleep 60) | exec {} -q --max-time 0.5 -i - -d {} {}; exit $?",
+        env!("CARGO_BIN_EXE_ftget"),
+        folder.path().display(),
+        server.source("").to_string_lossy(),
+    );
+    let begun = std::time::Instant::now();
+    let output = Program::system("timeout", "coreutils")
+        .args(["50", "bash", "-c"])
+        .arg(format!(
+            "set -o pipefail; ({script}) & wait $!; code=$?; pkill -P $$ sleep; exit $code"
+        ))
+        .run();
+    assert_eq!(output.code, 14, "{}", output.stderr);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(40));
+    assert_eq!(folder.read("a"), b"content");
+}

@@ -51,7 +51,7 @@ pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Repo
         // Without the thread what is sent comes back, and is run here.
         let named = Builder::new().name("ft-exec".to_owned());
         let _thread = named.spawn_scoped(scope, || run_all(runs));
-        batch.run(config, &mut |event| {
+        let summary = batch.run(config, &mut |event| {
             let run = lock(&reporter).take(event);
             if let Some(run) = run
                 && let Err(unsent) = runs_in.send(run)
@@ -59,6 +59,9 @@ pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Repo
                 run_one(&reporter, &unsent.0);
             }
         });
+        if !summary.is_complete {
+            lock(&reporter).tell_incomplete();
+        }
         drop(runs_in);
     });
 }

@@ -9,8 +9,11 @@ mod lines;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, stdin};
+use std::io::{self, BufRead, BufReader, Read, stdin};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::line::Format;
 pub(super) use self::line::LineError;
@@ -74,6 +77,7 @@ impl Input<Box<dyn BufRead + Send>> {
         list: &OsStr,
         folder: ResourcePath,
         ends_with_nul: bool,
+        time_max: Option<Duration>,
     ) -> io::Result<Input<Box<dyn BufRead + Send>>> {
         let file = if list == "-" {
             // The standard library's has a lock that cannot go to another thread.
@@ -81,9 +85,39 @@ impl Input<Box<dyn BufRead + Send>> {
         } else {
             File::open(list)?
         };
-        let reader: Box<dyn BufRead + Send> =
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, file));
+        let reader: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(
+            BUFFER_BYTES,
+            InTime::new(file, time_max),
+        ));
         Ok(Input::new(reader, folder, ends_with_nul))
+    }
+}
+
+/// A file, a pipe or a terminal that is waited for until the time for everything is over.
+struct InTime {
+    file: File,
+    until: Option<Instant>,
+}
+
+impl InTime {
+    fn new(file: File, time_max: Option<Duration>) -> InTime {
+        // Whoever keeps the time is the first to say that it is over.
+        let until = time_max.and_then(|time| Instant::now().checked_add(time + GRACE));
+        InTime { file, until }
+    }
+}
+
+impl Read for InTime {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(until) = self.until {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            let mut waited_for = [PollFd::new(&self.file, PollFlags::IN)];
+            if poll(&mut waited_for, Some(&left))? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        self.file.read(buffer)
     }
 }
 
@@ -141,6 +175,7 @@ impl<R: BufRead> Iterator for Input<R> {
 
 /// Lines that may begin with `#` before one tells the format.
 const HELD_LINES_MAX: usize = 100;
+const GRACE: Duration = Duration::from_millis(200);
 const BUFFER_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<Destination, NoOrder> 
     // A folder may be named with the slash that it is shown with.
     let path = location.path.strip_suffix(b"/").unwrap_or(&location.path);
     let root = ResourcePath::parse(path).map_err(|error| meaningless(&error))?;
-    let lines = Input::open(list, root.clone(), typed.null)
+    let lines = Input::open(list, root.clone(), typed.null, typed.max_time)
         .map_err(|error| NoOrder::Unusable(format!("cannot open {}: {error}", name_of(list))))?;
     Ok(Destination::Files(vec![Wish::List(List {
         lines,

@@ -85,6 +85,15 @@ impl<'a> Reporter<'a> {
         self.fail(ExitCode::NotFound, "not_found", &sentence);
     }
 
+    /// Tells that time was over before everything was taken up.
+    pub(super) fn tell_incomplete(&mut self) {
+        let error = ClientError::OutOfTime;
+        let (code, reason) = classify(&error);
+        let sentence = sentence(&error);
+        self.line(&sentence);
+        self.fail(code, reason, &sentence);
+    }
+
     /// Tells why nothing can be poured out.
     pub(super) fn tell_unpoured(&mut self, pour: &Pour, error: &ClientError) {
         let item = Item {

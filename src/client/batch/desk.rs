@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
+use crate::client::ProtocolError;
 use crate::client::batch::hands::ToLook;
 use crate::client::batch::intake::{FolderState, Found};
 use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
@@ -16,8 +17,10 @@ use crate::client::batch::names::Names;
 use crate::client::batch::plan::Splits;
 use crate::client::batch::report::Report;
 use crate::client::batch::server::Server;
+use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientConfig, ClientError, Download, Event};
+use std::sync::atomic::Ordering;
 
 /// The thread that has all jobs, and what it knows.
 pub(super) struct Desk<'d, 'e, 'scope, 'env> {
@@ -50,6 +53,8 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) announced: Option<Instant>,
     /// Nothing can be done, for this reason.
     pub(super) failed: Option<ClientError>,
+    /// Everything that was wanted was taken up.
+    pub(super) is_complete: bool,
 }
 
 impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
@@ -83,11 +88,13 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             last_failure: None,
             announced: None,
             failed: None,
+            is_complete: true,
         }
     }
 
     /// Every job ends with this failure from now on.
     pub(super) fn give_up(&mut self, error: ClientError) {
+        self.work.is_stopped.store(true, Ordering::SeqCst);
         self.failed.get_or_insert(error);
     }
 
@@ -100,6 +107,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             }
             if let Some(error) = self.failed.clone() {
                 self.end_all(&error, |_| true);
+                // Where more would come from may never say so.
+                self.is_complete = false;
+                to_do = None;
             }
             self.assign(now);
             if to_do.is_none() && self.jobs.len() == 0 {
@@ -274,6 +284,8 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             }
             Report::Received { id, bytes, left } => {
                 if let Some(job) = self.jobs.get(id) {
+                    let gained = bytes.saturating_sub(job.furthest);
+                    self.servers[job.server].has_progress |= gained >= RETRY_PROGRESS_BYTES_MIN;
                     let item = job.item();
                     (self.on_event)(Event::Received { item, bytes });
                     self.expect(id, left);
@@ -297,9 +309,12 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                     return;
                 };
                 // It was asked because of what is here.
-                if let Some(have) = job.have {
-                    let placed = have.identical(&job.download);
-                    self.end(id, Ok(placed));
+                match job.have {
+                    Some(have) => {
+                        let placed = have.identical(&job.download);
+                        self.end(id, Ok(placed));
+                    }
+                    None => self.end(id, Err(ProtocolError::UnexpectedMatch.into())),
                 }
             }
             Report::Finished { id, outcome } => match outcome {
@@ -334,7 +349,11 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 job.have = existing;
                 job.state = State::Ready(to_ask);
                 let (index, server) = (job.index, job.server);
-                self.servers[server].add(id, index, expected);
+                if job.failures > 0 {
+                    self.servers[server].add_last(id, expected);
+                } else {
+                    self.servers[server].add(id, index, expected);
+                }
             }
             Err(error) => self.end_without_progress(id, Err(error)),
         }

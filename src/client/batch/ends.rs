@@ -57,18 +57,26 @@ impl Desk<'_, '_, '_, '_> {
             .filter(|other| other.server == lane.server);
         let others = others.count();
         let mut unanswered = lane.asked;
+        let mut lost = None;
         match end {
             LaneEnd::Left => {}
             LaneEnd::Unconnected(error) => {
                 let server = &mut self.servers[lane.server];
                 if others > 0 {
                     // Such as a server that takes only so many from one address.
-                    server.lanes_max = others;
+                    server.lanes_max = server.lanes_max.min(others);
+                    server.not_before = Some(Instant::now() + self.config.retry.delay);
                 } else if server.is_reached {
                     self.server_failed(lane.server, error, 0);
                 } else {
                     server.given_up = Some(error);
                 }
+            }
+            // The same, of a server that accepts and closes.
+            LaneEnd::Lost { .. } if others > 0 && !lane.has_answered => {
+                let server = &mut self.servers[lane.server];
+                server.lanes_max = server.lanes_max.min(others);
+                server.not_before = Some(Instant::now() + self.config.retry.delay);
             }
             LaneEnd::Lost { error, bytes } => {
                 // Those that bring other blocks make up for it.
@@ -79,7 +87,7 @@ impl Desk<'_, '_, '_, '_> {
                             substitutes = others;
                             self.block_lost(id, &assembly, bytes..block.end, &error);
                         }
-                        None => self.lost(id, &error, bytes),
+                        None => lost = self.lost(id, &error, bytes),
                     }
                 }
                 let server = &mut self.servers[lane.server];
@@ -96,27 +104,33 @@ impl Desk<'_, '_, '_, '_> {
                 }
             }
         }
-        // For no fault of their own.
+        // For no fault of their own, and so before the one that may be at fault.
         for asked in unanswered {
             match asked.block {
                 Some((assembly, block)) => self.splits.give_back(asked.id, &assembly, block),
                 None => self.look(asked.id),
             }
         }
+        if let Some(id) = lost {
+            self.look(id);
+        }
     }
 
-    /// The connection failed while the answer for this job was read.
-    fn lost(&mut self, id: JobId, error: &ClientError, bytes: u64) {
-        let Some(job) = self.jobs.get(id) else {
-            return;
-        };
-        let gained = job.note_bytes(bytes);
-        let server = &mut self.servers[job.server];
-        server.has_progress |= gained >= RETRY_PROGRESS_BYTES_MIN;
-        if judge(error, job.continued, job.was_fresh) == Verdict::Final {
-            return self.end_without_progress(id, Err(error.clone()));
+    /// The connection failed while the answer for this job was read. Returns it if it is to be
+    /// asked again.
+    fn lost(&mut self, id: JobId, error: &ClientError, bytes: u64) -> Option<JobId> {
+        let job = self.jobs.get(id)?;
+        let has_gained = job.note_bytes(bytes) >= RETRY_PROGRESS_BYTES_MIN;
+        // It may be this one that ends connections.
+        job.failures = if has_gained { 1 } else { job.failures + 1 };
+        let is_given_up = job.failures > self.config.retry.retries_max
+            || judge(error, job.continued, job.was_fresh) == Verdict::Final;
+        self.servers[job.server].has_progress |= has_gained;
+        if is_given_up {
+            self.end_without_progress(id, Err(error.clone()));
+            return None;
         }
-        self.look(id);
+        Some(id)
     }
 
     /// A connection failed in a way that may pass. `substitutes`: others that do its work.

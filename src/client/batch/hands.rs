@@ -4,6 +4,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
@@ -48,6 +49,8 @@ pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) destinations: &'s Destinations,
     /// Files that may be open at once.
     pub(in crate::client) open_files: Arc<Budget>,
+    /// Nothing is wanted any more.
+    pub(in crate::client) is_stopped: Arc<AtomicBool>,
     pub(in crate::client) keeper: Keeper,
     pub(in crate::client) config: &'s ClientConfig,
 }
@@ -77,7 +80,11 @@ impl Hand<'_> {
         let mut looked = Vec::with_capacity(wanted.len());
         let mut last = None;
         for job in wanted {
-            let decision = guarded(|| self.decide(&job, &mut last));
+            let decision = match self.is_stopped.load(Ordering::SeqCst) {
+                false => guarded(|| self.decide(&job, &mut last)),
+                // Whatever it is: it has ended already.
+                true => Err(ClientError::OutOfTime),
+            };
             looked.push((job.id, decision));
         }
         self.reports.send(Report::Looked(looked));

@@ -12,6 +12,8 @@ use crate::store::Attributes;
 pub(super) struct FolderState {
     index: usize,
     download: Download,
+    /// The folder it is in.
+    parent: Option<FolderId>,
     attributes: Attributes,
     /// Jobs that it is not finished before.
     pending: usize,
@@ -73,6 +75,7 @@ impl Desk<'_, '_, '_, '_> {
                 let state = FolderState {
                     index,
                     download: download.clone(),
+                    parent,
                     attributes: self.config.attributes(mode, mtime, 0o777),
                     pending: 0,
                     is_complete: false,
@@ -202,7 +205,7 @@ impl Desk<'_, '_, '_, '_> {
         {
             self.unsynced = Some(folder.download.clone());
             let task = Task::FinishFolder(folder.attributes);
-            self.admit(folder.index, folder.download, task, [None, None]);
+            self.admit(folder.index, folder.download, task, [folder.parent, None]);
         }
     }
 

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
 
 use crate::client::assembly::Assembly;
 use crate::client::batch::budget::Budget;
@@ -48,6 +49,8 @@ pub(super) struct Asked {
 pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) config: &'s ClientConfig,
     pub(in crate::client) whole: Option<Deadline>,
+    /// Nothing is wanted any more.
+    pub(in crate::client) is_stopped: Arc<AtomicBool>,
     /// What all receive together.
     pub(in crate::client) rate: Option<Arc<Rate>>,
     pub(in crate::client) bodies: Sender<Body>,
@@ -76,6 +79,8 @@ pub(super) struct Lane {
     pub(super) hashing: Option<JobId>,
     /// It is not asked any more.
     pub(super) is_dismissed: bool,
+    /// It had an answer.
+    pub(super) has_answered: bool,
     /// The last time that it had nothing to do.
     idle_since: Instant,
     asks: Sender<Vec<Ask>>,
@@ -108,6 +113,7 @@ impl Lane {
             expected: 0,
             window: WINDOW_AT_FIRST,
             hashing: None,
+            has_answered: false,
             is_dismissed: false,
             idle_since: Instant::now(),
             asks,
@@ -169,6 +175,7 @@ impl Lane {
     /// The oldest question has its whole answer.
     pub(super) fn answered(&mut self) -> Option<JobId> {
         let Asked { id, expected, .. } = self.asked.pop_front()?;
+        self.has_answered = true;
         self.expected -= expected;
         self.hashing = self.hashing.filter(|hashing| *hashing != id);
         self.window = (self.window + 1).min(WINDOW_MAX);
@@ -207,9 +214,10 @@ fn run<'scope, 'env: 'scope>(
     to_send: Receiver<Vec<Ask>>,
     scope: &'scope Scope<'scope, 'env>,
 ) -> LaneEnd {
-    let session = match Session::connect(address, work.config, work.whole) {
-        Ok(session) => session,
-        Err(error) => return LaneEnd::Unconnected(error),
+    let session = match connect(address, work, &to_send) {
+        Some(Ok(session)) => session,
+        Some(Err(error)) => return LaneEnd::Unconnected(error),
+        None => return LaneEnd::Left,
     };
     let Session {
         sending,
@@ -240,6 +248,30 @@ fn run<'scope, 'env: 'scope>(
         answered: 0,
     };
     receive.run()
+}
+
+/// Connects, in a thread that is left to itself when nobody wants the connection any more.
+fn connect(
+    address: &Address,
+    work: &LaneWork<'_>,
+    to_send: &Receiver<Vec<Ask>>,
+) -> Option<Result<Session, ClientError>> {
+    let (connected_in, connected) = crossbeam_channel::bounded(1);
+    let connecting = Session::connecting(address, work.config, work.whole);
+    let started = Builder::new()
+        .name("ft-connect".to_owned())
+        .spawn(move || drop(connected_in.send(connecting())));
+    if let Err(error) = started {
+        return Some(Err(thread_missing(error)));
+    }
+    select! {
+        recv(connected) -> stream => {
+            let stream = stream.unwrap_or_else(|_| Err(thread_missing(io::ErrorKind::Other.into())));
+            Some(stream.and_then(|stream| Session::over(stream, work.config, work.whole)))
+        }
+        // Nothing is given before it is connected: the other end is gone.
+        recv(to_send) -> _ => None,
+    }
 }
 
 /// The sending thread: one question after the other, together what comes together.

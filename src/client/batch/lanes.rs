@@ -54,7 +54,12 @@ impl Desk<'_, '_, '_, '_> {
         // Whoever waits for a large digest holds nobody else up.
         let is_asked = |lane: &&Lane| lane.hashing.is_none();
         let hashing = of_server().filter(|lane| lane.hashing.is_some()).count();
-        let open = of_server().filter(is_asked).count() + hashing.saturating_sub(HASHING_LANES_MAX);
+        let extra = match self.config.connections_max {
+            // Not one more than was said.
+            Some(_) => 0,
+            None => HASHING_LANES_MAX,
+        };
+        let open = of_server().filter(is_asked).count() + hashing.saturating_sub(extra);
         let is_connecting = of_server().any(|lane| !lane.is_connected);
         let for_blocks = self.splits.want_lane(number, open);
         let has_room = of_server().any(match for_blocks {

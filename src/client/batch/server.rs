@@ -59,6 +59,12 @@ impl Server {
         }
     }
 
+    /// The same, behind all others: it may be at fault for what failed.
+    pub(super) fn add_last(&mut self, id: JobId, bytes: u64) {
+        self.ready_bytes += bytes;
+        self.quick.push_back((id, bytes));
+    }
+
     /// What is to be asked next, and what is expected of it.
     pub(super) fn next(&mut self) -> Option<(JobId, u64)> {
         let next = self

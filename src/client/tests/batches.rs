@@ -404,3 +404,24 @@ fn more_servers_than_connections_are_all_asked() {
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(entries(temp.path()).len(), names.len());
 }
+
+#[test]
+fn a_file_that_ends_every_connection_costs_no_other_file() {
+    let temp = tempfile::tempdir().unwrap();
+    let good = |name: &str| Play::Answer(file(name, name.as_bytes()));
+    let server = ScriptedServer::play(vec![
+        Play::Close(Vec::new()),
+        good("g1"),
+        good("g2"),
+        Play::Close(Vec::new()),
+        Play::Close(Vec::new()),
+        Play::Close(Vec::new()),
+    ]);
+    let downloads = ["bad", "g1", "g2"].map(|path| server.download(temp.path(), path));
+    let results = quietly(&downloads, &config());
+    assert!(
+        matches!(results[0], Err(ClientError::Session(_))),
+        "{results:?}"
+    );
+    assert!(results[1].is_ok() && results[2].is_ok(), "{results:?}");
+}
