@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
 use crate::cases::NamedCase;
-use crate::harness::{Program, md5_hex};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Program, Scratch, TestServer, md5_hex};
 use crate::place::Place;
 
 fn place() -> Place {
@@ -287,20 +289,15 @@ fn a_list_that_does_not_end_is_not_waited_for_beyond_the_time_for_everything() {
     let root = Scratch::with_files([("a", "content")]);
     let server = TestServer::plain(root.path());
     let folder = Scratch::new();
-    let script = format!(
-        "(echo a; sleep 60) | exec {} -q --max-time 0.5 -i - -d {} {}; exit $?",
-        env!("CARGO_BIN_EXE_ftget"),
-        folder.path().display(),
-        server.source("").to_string_lossy(),
-    );
-    let begun = std::time::Instant::now();
-    let output = Program::system("timeout", "coreutils")
-        .args(["50", "bash", "-c"])
-        .arg(format!(
-            "set -o pipefail; ({script}) & wait $!; code=$?; pkill -P $$ sleep; exit $code"
-        ))
+    let script = r#""$@" -i <(echo a; exec sleep 60 2> /dev/null); code=$?; kill $!; exit $code"#;
+    let begun = Instant::now();
+    let output = Program::system("bash", "bash")
+        .args(["-c", script, "bash", env!("CARGO_BIN_EXE_ftget")])
+        .args(["-q", "--max-time", "1", "-d"])
+        .arg(folder.path())
+        .arg(server.source(""))
         .run();
-    assert_eq!(output.code, 14, "{}", output.stderr);
-    assert!(begun.elapsed() < std::time::Duration::from_secs(40));
+    output.expect_code(14);
+    assert!(begun.elapsed() < Duration::from_secs(30));
     assert_eq!(folder.read("a"), b"content");
 }
