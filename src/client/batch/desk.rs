@@ -108,8 +108,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             if let Some(error) = self.failed.clone() {
                 self.end_all(&error, |_| true);
                 // Where more would come from may never say so.
-                self.is_complete = false;
-                to_do = None;
+                self.is_complete &= to_do.take().is_none();
             }
             self.assign(now);
             if to_do.is_none() && self.jobs.len() == 0 {
