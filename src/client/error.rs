@@ -226,6 +226,17 @@ pub enum ProtocolError {
         /// The name before it; the folder if it is the first.
         last: ResourcePath,
     },
+    /// `next` and `last`, or neither, so that nobody knows whether more is to come.
+    #[error("page of a listing must have either next or last")]
+    NextOrLast,
+    /// Only what is in the folder itself where what is below was asked for, or the reverse.
+    #[error("listing has recursive {answered}, asked was {asked}")]
+    OtherDepth {
+        /// In the request.
+        asked: bool,
+        /// In the answer.
+        answered: bool,
+    },
     /// `next` is the same again, so that the listing would never end.
     #[error("listing has the same next twice")]
     RepeatedNext,

@@ -197,10 +197,8 @@ impl<'c> Listing<'c> {
             }
             return Err(refusal.into());
         }
+        self.check(&header)?;
         let next = header.next.as_deref().map(str::to_owned);
-        if next.is_some() && next == self.after {
-            return Err(ProtocolError::RepeatedNext.into());
-        }
         let asked_after = std::mem::replace(&mut self.after, next);
         self.is_asked = self.after.is_some();
         if self.is_asked {
@@ -218,6 +216,21 @@ impl<'c> Listing<'c> {
                 Err(error)
             }
         }
+    }
+
+    /// What no digest covers: were it damaged, a tree would be shorter than it is.
+    fn check(&self, header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
+        let (asked, answered) = (self.folder.recursive, header.recursive);
+        if asked != answered {
+            return Err(ProtocolError::OtherDepth { asked, answered });
+        }
+        if header.next.is_some() == header.last {
+            return Err(ProtocolError::NextOrLast);
+        }
+        if header.next.is_some() && header.next.as_deref() == self.after.as_deref() {
+            return Err(ProtocolError::RepeatedNext);
+        }
+        Ok(())
     }
 
     fn ask(&mut self, session: &mut Session) -> Result<(), ClientError> {

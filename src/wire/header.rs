@@ -117,6 +117,10 @@ pub struct ResponseHeader<'a> {
     pub matched: bool,
     /// `list`: where the next page begins; `None` on the last.
     pub next: Option<Cow<'a, str>>,
+    /// `list`: it is the last page.
+    pub last: bool,
+    /// `list`: what is in the folders below is listed, too.
+    pub recursive: bool,
     /// `list`: entries of the folders that begin on this page which the server does not show.
     pub hidden: u64,
     /// `run`: how the command ended, 0 to 255; 128 + n for a signal.
@@ -163,6 +167,8 @@ impl ResponseHeader<'_> {
             done,
             matched,
             next,
+            last,
+            recursive,
             hidden,
             exit_status,
             ft,
@@ -191,6 +197,8 @@ impl ResponseHeader<'_> {
             interim: read_interim(status, done)?,
             matched: matched.flag()?.unwrap_or(false),
             next: next.text()?.map(owned),
+            last: last.flag()?.unwrap_or(false),
+            recursive: recursive.flag()?.unwrap_or(false),
             hidden: hidden.size()?.unwrap_or(0),
             exit_status: exit_status.read("an integer between 0 and 255", read_exit_status)?,
             hello: read_hello([ft, ops, digests, writable])?,
@@ -325,6 +333,11 @@ impl Serialize for Written<'_> {
         if let Some(next) = &header.next {
             map.serialize_entry("next", next)?;
         }
+        for (key, flag) in [("last", header.last), ("recursive", header.recursive)] {
+            if flag {
+                map.serialize_entry(key, &true)?;
+            }
+        }
         if header.hidden > 0 {
             map.serialize_entry("hidden", &header.hidden)?;
         }
@@ -356,7 +369,7 @@ impl Serialize for WrittenError<'_> {
     }
 }
 
-const RESPONSE_KEYS: [&str; 22] = [
+const RESPONSE_KEYS: [&str; 24] = [
     "filename",
     "filename_b64",
     "total_size",
@@ -372,6 +385,8 @@ const RESPONSE_KEYS: [&str; 22] = [
     "done",
     "match",
     "next",
+    "last",
+    "recursive",
     "hidden",
     "exit_status",
     "ft",

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::wire::attributes::{
@@ -77,17 +75,6 @@ impl ListEntry<'_> {
             error: read_error(error)?,
         })
     }
-}
-
-/// What `next` says behind this entry: opaque to everybody else.
-pub fn cursor_behind(path: &ResourcePath) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(path.as_bytes())
-}
-
-/// The entry behind which a listing goes on; `None` if [`cursor_behind`] never said this.
-pub fn read_cursor(cursor: &str) -> Option<ResourcePath> {
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    ResourcePath::parse(&bytes).ok()
 }
 
 struct Written<'a>(&'a ListEntry<'a>);

@@ -31,7 +31,7 @@ pub use frame::{Frame, frame_length, split_frame};
 pub use fuzz::fuzz;
 pub use header::{ErrorReply, Hello, Interim, ObjectKind, ResponseHeader};
 pub use limits::*;
-pub use listing::{ListEntry, cursor_behind, read_cursor};
+pub use listing::ListEntry;
 pub use md5_digest::Md5Digest;
 pub use path::{PathError, ResourcePath};
 pub use range::ByteRange;

@@ -1,5 +1,5 @@
-//! `ftget -r` through a network that damages what comes from the server. No damage is ever taken
-//! for a file, nor part of a tree for all of it, and a rerun over a network that is whole
+//! `ftget -r` through a network that damages what passes, in both directions. No damage is ever
+//! taken for a file, nor part of a tree for all of it, and a rerun over a network that is whole
 //! completes with nothing left over.
 
 use std::path::Path;
@@ -29,9 +29,10 @@ pub(crate) fn run(options: &Options) -> String {
 impl TreeStage {
     /// One run through the proxy. Where it says that everything is there, it is.
     fn fetch_damaged(&mut self, destination: &Path, random: &mut Random) {
-        // A request is damaged in the campaign of single files: one for another folder, of which
-        // the answer is right, would be no failure that a client can see.
         let mut proxy = Proxy::to(self.stage.server.addr()).damage_to_client(damage(random));
+        if random.percent(25) {
+            proxy = proxy.damage_to_server(damage(random));
+        }
         if random.percent(25) {
             proxy = proxy.delay(Duration::from_millis(2));
         }

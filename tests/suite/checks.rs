@@ -235,7 +235,12 @@ fn who_cannot_compare_everything_says_that_and_not_that_something_differs() {
         "{{\"filename\":\"a\",\"total_size\":1,\"md5\":\"{}\",\"type\":\"file\"}}\n",
         md5_hex("1")
     );
-    let text = header("", body.len() as u64, &md5_hex(&body), r#", "next": "1""#);
+    let text = header(
+        "",
+        body.len() as u64,
+        &md5_hex(&body),
+        r#", "next": "1", "recursive": true"#,
+    );
     let page = answer(text, body.as_bytes());
     let server = HostileServer::start(move |request| match request.str("after") {
         "" => vec![Act::Send(page.clone())],

@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::cases::NamedCase;
@@ -48,9 +50,12 @@ fn all_pages(peer: &mut RawPeer, request: Value) -> (Vec<Value>, usize, u64) {
             .get("hidden")
             .and_then(Value::as_u64)
             .unwrap_or(0);
-        match answer.header.get("next") {
-            None => return (all, pages, hidden),
-            Some(next) => request["after"] = next.clone(),
+        let header = &answer.header;
+        assert_eq!(header.get("recursive"), request.get("recursive"));
+        match (header.get("next"), header.get("last")) {
+            (None, Some(Value::Bool(true))) => return (all, pages, hidden),
+            (Some(next), None) => request["after"] = next.clone(),
+            _ => panic!("neither the last page nor one before it: {}", answer.text),
         }
     }
 }
@@ -66,6 +71,14 @@ fn tree() -> Scratch {
     root.write("b/.also", "");
     root.write("b/.ft-0123456789abcdef-0.part", "");
     root
+}
+
+/// What `next` says behind this name, in a listing of one folder.
+fn next_behind(name: &str) -> Value {
+    let check = md5_hex([name.as_bytes(), &[0]].concat());
+    let check = u32::from_str_radix(&check[..8], 16).expect("digits");
+    let bytes = [&check.to_be_bytes(), name.as_bytes()].concat();
+    Value::from(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 const TREE: [&str; 8] = ["a", "a/x", "a.b", "b", "b/c", "b/c/d", "b/e", "z"];
@@ -101,6 +114,31 @@ fn next_is_good_on_another_connection_and_after_its_entry_is_gone() {
     request["after"] = first.header["next"].clone();
     let (rest, ..) = all_pages(&mut server.connect(), request);
     assert_eq!(names(&rest), ["aa", "b", "b/c", "b/c/d", "b/e"]);
+}
+
+#[test]
+fn a_next_that_was_damaged_on_its_way_is_refused_and_skips_nothing() {
+    let root = tree();
+    let server = TestServer::plain(root.path());
+    let mut peer = server.connect();
+    let mut request = json!({"op": "list", "filename": "", "recursive": true, "limit": 3});
+    let first = peer.ask(request.to_string());
+    let next = first.str("next").to_owned();
+    for at in 0..next.len() {
+        for other in ["", "A", "B", "b", "0", "AA", "."] {
+            let damaged = [&next[..at], other, &next[at + 1..]].concat();
+            if damaged != next {
+                request["after"] = Value::from(damaged);
+                let answer = peer.ask(request.to_string());
+                assert_eq!(answer.code(), Some("bad_request"), "{request}");
+            }
+        }
+    }
+    request["after"] = Value::from(&*next);
+    request["recursive"] = Value::from(false);
+    assert_eq!(peer.ask(request.to_string()).code(), Some("bad_request"));
+    request["recursive"] = Value::from(true);
+    assert_eq!(names(&entries(&peer.ask(request.to_string())))[0], TREE[3]);
 }
 
 #[test]
@@ -315,8 +353,23 @@ fn bad_listings_are_refused_and_the_connection_goes_on() {
             json!({"filename": "", "after": "Li4vLi4vZXRj"}),
             "bad_request",
         ),
-        (json!({"filename": "b", "after": "YQ"}), "bad_request"),
-        (json!({"filename": "b", "after": "Yg"}), "bad_request"),
+        (json!({"filename": "", "after": "YmI"}), "bad_request"),
+        (
+            json!({"filename": "", "after": next_behind("../etc")}),
+            "bad_request",
+        ),
+        (
+            json!({"filename": "b", "after": next_behind("a")}),
+            "bad_request",
+        ),
+        (
+            json!({"filename": "b", "after": next_behind("b")}),
+            "bad_request",
+        ),
+        (
+            json!({"filename": "", "recursive": true, "after": next_behind("a")}),
+            "bad_request",
+        ),
         (
             json!({"filename": "", "after": "x".repeat(8_193)}),
             "bad_request",
@@ -331,10 +384,10 @@ fn bad_listings_are_refused_and_the_connection_goes_on() {
     // Odd, but legal: through a link inside, and a cursor of what was never there.
     let linked = peer.ask(json!({"op": "list", "filename": "link"}).to_string());
     assert_eq!(names(&entries(&linked)), ["link/c", "link/e"]);
-    let behind = peer.ask(json!({"op": "list", "filename": "", "after": "YmI"}).to_string());
-    assert_eq!(names(&entries(&behind)), ["link", "up", "z"]);
-    let hidden = json!({"op": "list", "filename": "", "recursive": true, "after": "LmhpZGRlbi94"});
-    assert_eq!(names(&entries(&peer.ask(hidden.to_string())))[0], "a");
+    for (after, first) in [("bb", "link"), (".hidden/x", "a")] {
+        let request = json!({"op": "list", "filename": "", "after": next_behind(after)});
+        assert_eq!(names(&entries(&peer.ask(request.to_string())))[0], first);
+    }
 }
 
 #[test]

@@ -202,10 +202,11 @@ fn names_with_a_dot_stay_where_the_server_hides_some() {
     assert_eq!(names(&place.here.join("d")), ["a"]);
 }
 
-/// A page of the root with these lines; `more` is further keys of its header.
-fn page(lines: &[String], more: &str) -> Vec<u8> {
+/// A page of the root with these lines; `end` says what comes behind it.
+fn page(lines: &[String], end: &str) -> Vec<u8> {
     let body = lines.concat();
-    let text = header("", body.len() as u64, &md5_hex(&body), more);
+    let more = format!(r#", {end}, "recursive": true"#);
+    let text = header("", body.len() as u64, &md5_hex(&body), &more);
     answer(text, body.as_bytes())
 }
 
@@ -251,21 +252,22 @@ fn not_found(request: &Request) -> Vec<Act> {
     vec![Act::Send(refused(request, "not_found"))]
 }
 
+const LAST: &str = r#""last": true"#;
 const UNTOUCHED: [&str; 3] = ["mine", "s/", "s/mine"];
 
 #[test]
 fn an_empty_listing_that_came_to_its_end_empties_the_folder_once_each_name_was_asked_for() {
-    let (code, left, asked) = mirror_of(|_| vec![Act::Send(page(&[], ""))], not_found);
+    let (code, left, asked) = mirror_of(|_| vec![Act::Send(page(&[], LAST))], not_found);
     assert_eq!((code, left.len()), (0, 0), "{left:?}");
     assert_eq!(asked, ["mine", "s"]);
 }
 
 #[test]
 fn a_listing_that_breaks_off_deletes_nothing() {
-    let first = || Act::Send(page(&[], r#", "next": "1""#));
+    let first = || Act::Send(page(&[], r#""next": "1""#));
     let whole = page(
         &[line("z", r#","error":{"code":"forbidden","message":""}"#)],
-        "",
+        LAST,
     );
     let half = whole[..whole.len() / 2].to_vec();
     let after = |request: &Request| request.str("after") == "1";
@@ -328,7 +330,7 @@ fn what_could_not_be_listed_keeps_what_is_in_the_folders_around_it_and_nowhere_e
             &["s/mine"],
         ),
     ] {
-        let list = move |_: &Request| vec![Act::Send(page(&lines, ""))];
+        let list = move |_: &Request| vec![Act::Send(page(&lines, LAST))];
         let (code, left, asked) = mirror_of(list, not_found);
         assert_eq!((code, left, asked), (6, owned(kept), owned(asked_for)));
     }
@@ -336,7 +338,7 @@ fn what_could_not_be_listed_keeps_what_is_in_the_folders_around_it_and_nowhere_e
 
 #[test]
 fn what_the_server_has_after_all_or_will_not_speak_of_stays() {
-    let empty = |_: &Request| vec![Act::Send(page(&[], ""))];
+    let empty = |_: &Request| vec![Act::Send(page(&[], LAST))];
     let there = |request: &Request| {
         let more = r#", "body_size": 0, "type": "file""#;
         vec![Act::Send(answer(
@@ -368,7 +370,7 @@ fn what_the_server_has_after_all_or_will_not_speak_of_stays() {
 
 #[test]
 fn what_is_listed_stays_whatever_else_the_server_says_of_it() {
-    let list = |_: &Request| vec![Act::Send(page(&[line("mine", "")], ""))];
+    let list = |_: &Request| vec![Act::Send(page(&[line("mine", "")], LAST))];
     let (code, left, asked) = mirror_of(list, not_found);
     // The file itself is refused, and what is here of that name is not touched.
     assert_eq!((code, &*left), (6, &["mine".to_owned()][..]));

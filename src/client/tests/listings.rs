@@ -19,11 +19,17 @@ fn page(names: &[&str], next: Option<&str>) -> Vec<u8> {
 }
 
 fn page_of(body: &str, next: Option<&str>) -> Vec<u8> {
+    let more = match next {
+        Some(next) => format!(r#","next":"{next}","recursive":true,"hidden":2"#),
+        None => r#","last":true,"recursive":true"#.to_owned(),
+    };
+    page_with(body, &more)
+}
+
+/// One with these further keys.
+fn page_with(body: &str, more: &str) -> Vec<u8> {
     let (size, md5) = (body.len(), md5_hex(body.as_bytes()));
-    let next = next.map_or(String::new(), |next| {
-        format!(r#","next":"{next}","hidden":2"#)
-    });
-    let header = format!(r#"{{"filename":"d","total_size":{size},"md5":"{md5}"{next}}}"#);
+    let header = format!(r#"{{"filename":"d","total_size":{size},"md5":"{md5}"{more}}}"#);
     [frame(&header), body.as_bytes().to_vec()].concat()
 }
 
@@ -156,7 +162,7 @@ fn a_listing_that_no_server_may_send_is_refused() {
         );
     }
     let server = ScriptedServer::play(vec![Play::Answer(frame(&format!(
-        r#"{{"filename":"d","total_size":{},"md5":"{}"}}"#,
+        r#"{{"filename":"d","total_size":{},"md5":"{}","last":true,"recursive":true}}"#,
         1_u64 << 40,
         md5_hex(b"")
     )))]);
@@ -168,6 +174,43 @@ fn a_listing_that_no_server_may_send_is_refused() {
         ),
         "a huge page: {end:?}"
     );
+}
+
+#[test]
+fn a_page_whose_header_would_make_the_tree_shorter_is_refused() {
+    let body = entry("d/a");
+    for (case, recursive, more) in [
+        (
+            "neither next nor last",
+            true,
+            r#","nexu":"1","recursive":true"#,
+        ),
+        ("neither, of one folder", false, ""),
+        ("both", true, r#","next":"1","last":true,"recursive":true"#),
+        ("last, and not", true, r#","last":false,"recursive":true"#),
+        ("one folder of a tree", true, r#","last":true"#),
+        ("no folder below", true, r#","last":true,"recursive":false"#),
+        (
+            "a tree of one folder",
+            false,
+            r#","last":true,"recursive":true"#,
+        ),
+    ] {
+        let server = ScriptedServer::play(vec![Play::Answer(page_with(&body, more))]);
+        let (names, _, end) = list_to_depth(&server, recursive);
+        assert!(names.is_empty(), "{case}: {names:?}");
+        let is_refused = matches!(
+            end,
+            Err(ClientError::Protocol(
+                ProtocolError::NextOrLast | ProtocolError::OtherDepth { .. }
+            ))
+        );
+        assert!(is_refused, "{case}: {end:?}");
+    }
+    // What is spelled out is no lie.
+    let page = page_with(&body, r#","last":true,"recursive":false"#);
+    let server = ScriptedServer::play(vec![Play::Answer(page)]);
+    list_to_depth(&server, false).2.unwrap();
 }
 
 #[test]
@@ -188,17 +231,22 @@ fn folders_go_on_over_pages_however_deep() {
 
 #[test]
 fn what_is_deeper_has_no_place_in_a_listing_of_one_folder() {
-    let flat = ScriptedServer::play(vec![Play::Answer(page(&["d/a/", "d/b"], None))]);
-    let (names, _, end) = list_to_depth(&flat, false);
+    let flat = |names: &[&str], more| {
+        let body: String = names.iter().map(|name| entry(name)).collect();
+        Play::Answer(page_with(&body, more))
+    };
+    let (last, next) = (r#","last":true"#, r#","next":"1""#);
+    let server = ScriptedServer::play(vec![flat(&["d/a/", "d/b"], last)]);
+    let (names, _, end) = list_to_depth(&server, false);
     end.unwrap();
     assert_eq!(names, ["d/a", "d/b"]);
     for script in [
-        vec![page(&["d/a/b"], None)],
-        vec![page(&["d/a/", "d/a/b"], None)],
-        vec![page(&["d/a/"], Some("1")), page(&["d/a/b"], None)],
-        vec![page(&["d/a"], Some("1")), page(&["d/a/b"], None)],
+        vec![flat(&["d/a/b"], last)],
+        vec![flat(&["d/a/", "d/a/b"], last)],
+        vec![flat(&["d/a/"], next), flat(&["d/a/b"], last)],
+        vec![flat(&["d/a"], next), flat(&["d/a/b"], last)],
     ] {
-        let server = ScriptedServer::play(script.into_iter().map(Play::Answer).collect());
+        let server = ScriptedServer::play(script);
         let (_, _, end) = list_to_depth(&server, false);
         assert!(
             matches!(

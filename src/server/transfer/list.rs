@@ -5,19 +5,21 @@ use std::sync::atomic::Ordering;
 
 use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, Purpose, Reply};
+use crate::server::transfer::cursor::{cursor_behind, read_cursor};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::making::{Making, Product, Work};
 use crate::server::transfer::page::{Page, PageState};
 use crate::server::transfer::reply::busy;
 use crate::store::Store;
-use crate::wire::{ErrorCode, ListRequest, Refusal, ResponseHeader, cursor_behind, read_cursor};
+use crate::wire::{ErrorCode, ListRequest, Refusal, ResponseHeader};
 
 impl<S: Store> Exchange<'_, S> {
     pub(super) fn list(&mut self, request: ListRequest) -> Result<Reply<S::Object>, Refusal> {
         let after = match &request.after {
             None => None,
             Some(cursor) => {
-                let after = read_cursor(cursor).filter(|after| after.is_below(&request.path));
+                let after = read_cursor(cursor, request.recursive)
+                    .filter(|after| after.is_below(&request.path));
                 let no_cursor =
                     || Refusal::new(ErrorCode::BadRequest, "after is no next of this folder");
                 Some(after.ok_or_else(no_cursor)?)
@@ -64,13 +66,17 @@ impl<S: Store> Exchange<'_, S> {
             } => (body, md5, has_more),
         };
         let end = body.bytes().len() as u64;
-        let next = page.last.as_ref().filter(|_| has_more).map(cursor_behind);
+        let recursive = page.request.recursive;
+        let behind = page.last.as_ref().filter(|_| has_more);
+        let next = behind.map(|path| cursor_behind(path, recursive));
         let header = ResponseHeader {
             name: (&asked.name).into(),
             total_size: end,
             md5: Some(md5),
             id: asked.id.clone(),
             next: next.map(Into::into),
+            last: !has_more,
+            recursive,
             hidden: page.hidden,
             ..ResponseHeader::default()
         };

@@ -3,6 +3,7 @@
 mod body;
 mod conversation;
 mod counters;
+mod cursor;
 mod digesting;
 mod exchange;
 mod get;

@@ -57,6 +57,8 @@ fn full(name: &[u8]) -> ResponseHeader<'_> {
         mode: Some(0o777),
         id: Some(RequestId::Text("\u{1}".repeat(64))),
         matched: true,
+        last: true,
+        recursive: true,
         ..ResponseHeader::default()
     }
 }
@@ -91,6 +93,7 @@ fn writes_every_key() {
             "filename": "a", "total_size": SIZE_MAX, "md5": MD5, "body_size": SIZE_MAX,
             "offset": SIZE_MAX, "type": "symlink", "mtime": "2026-11-20T10:11:12.123456789Z",
             "mode": "0777", "id": "\u{1}".repeat(64), "match": true,
+            "last": true, "recursive": true,
         })
     );
     let header = ResponseHeader {

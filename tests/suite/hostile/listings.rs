@@ -14,7 +14,7 @@ fn listing(names: &'static [&'static str], more: &'static str) -> HostileServer 
         let next = if page + 1 < names.len() {
             format!(r#", "next": "{}""#, page + 1)
         } else {
-            String::new()
+            r#", "last": true"#.to_owned()
         };
         let md5 = md5_hex(&body);
         let text = header("d", body.len() as u64, &md5, &format!("{next}{more}"));

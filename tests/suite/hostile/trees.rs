@@ -37,9 +37,12 @@ pub(super) fn folder(name: &str) -> String {
 /// A page with these lines; what comes behind it is `next`.
 pub(super) fn page(lines: &[String], next: Option<&str>) -> Vec<u8> {
     let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    let next = next.map(|next| format!(r#", "next": {}"#, Value::from(next)));
-    let (size, next) = (body.len() as u64, next.unwrap_or_default());
-    answer(header("d", size, &md5_hex(&body), &next), body.as_bytes())
+    let end = match next {
+        Some(next) => format!(r#", "next": {}, "recursive": true"#, Value::from(next)),
+        None => LAST.to_owned(),
+    };
+    let size = body.len() as u64;
+    answer(header("d", size, &md5_hex(&body), &end), body.as_bytes())
 }
 
 /// What a server does that has these pages of `d`, and every file.
@@ -371,24 +374,29 @@ fn pages_whose_bytes_are_not_what_they_are_said_to_be_are_not_believed() {
     for (name, page) in [
         (
             "another digest",
-            answer(header("d", size, &md5_hex("x"), ""), body.as_bytes()),
+            answer(header("d", size, &md5_hex("x"), LAST), body.as_bytes()),
         ),
         (
             "no digest",
-            answer(header("d", size, "", ""), body.as_bytes()),
+            answer(header("d", size, "", LAST), body.as_bytes()),
         ),
         (
             "another folder",
-            answer(header("e", size, &md5_hex(&body), ""), body.as_bytes()),
+            answer(header("e", size, &md5_hex(&body), LAST), body.as_bytes()),
         ),
         (
             "no end",
-            answer(header("d", 3 << 20, &md5_hex(&body), ""), body.as_bytes()),
+            answer(header("d", 3 << 20, &md5_hex(&body), LAST), body.as_bytes()),
         ),
         (
             "a body of another size",
             answer(
-                header("d", size, &md5_hex(&body), r#", "body_size": 1"#),
+                header(
+                    "d",
+                    size,
+                    &md5_hex(&body),
+                    &format!(r#"{LAST}, "body_size": 1"#),
+                ),
                 body.as_bytes(),
             ),
         ),
@@ -430,5 +438,7 @@ fn an_unlisted_folder_is_what_its_server_says_it_is() {
     }
 }
 
+/// What the header of a last page has more.
+const LAST: &str = r#", "last": true, "recursive": true"#;
 /// What takes no time, with a process to start on a busy machine.
 const PROMPT: Duration = Duration::from_secs(5);

@@ -1,0 +1,77 @@
+//! `next` of a page: where its listing goes on, opaque to everybody else.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use crate::digest::Md5Stream;
+use crate::wire::ResourcePath;
+
+/// What `next` says behind this entry of a listing.
+pub(super) fn cursor_behind(path: &ResourcePath, recursive: bool) -> String {
+    let check = check(path.as_bytes(), recursive);
+    BASE64_URL_SAFE_NO_PAD.encode([&check, path.as_bytes()].concat())
+}
+
+/// The entry behind which a listing goes on; `None` if [`cursor_behind`] never said this of one
+/// that is as `recursive`.
+pub(super) fn read_cursor(cursor: &str, recursive: bool) -> Option<ResourcePath> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let (found, path) = bytes.split_first_chunk()?;
+    // No digest covers a cursor on its way; a damaged one would skip entries.
+    if *found != check(path, recursive) {
+        return None;
+    }
+    ResourcePath::parse(path).ok()
+}
+
+fn check(path: &[u8], recursive: bool) -> [u8; CHECK_BYTES] {
+    let digest = Md5Stream::digest(&[path, &[recursive.into()]].concat());
+    let [first, second, third, fourth, ..] = *digest.as_bytes();
+    [first, second, third, fourth]
+}
+
+const CHECK_BYTES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{LIST_CURSOR_BYTES_MAX, PATH_BYTES_MAX};
+
+    fn path(bytes: &[u8]) -> ResourcePath {
+        ResourcePath::parse(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_cursor_reads_as_what_it_was_made_of_and_only_for_such_a_listing() {
+        let longest = [[b'x'; 255].as_slice(); 16].join(&b'/');
+        assert_eq!(longest.len() + 1, PATH_BYTES_MAX);
+        for name in [&b"a"[..], b"a/b.c", b"caf\xe9/\n", &longest] {
+            for recursive in [false, true] {
+                let cursor = cursor_behind(&path(name), recursive);
+                assert!(cursor.len() <= LIST_CURSOR_BYTES_MAX);
+                assert_eq!(read_cursor(&cursor, recursive), Some(path(name)));
+                assert_eq!(read_cursor(&cursor, !recursive), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_with_any_bit_another_or_any_byte_missing_or_twice_is_none() {
+        let cursor = cursor_behind(&path(b"folder/hello.txt"), true).into_bytes();
+        let mut damaged = Vec::new();
+        for at in 0..cursor.len() {
+            for bit in 0..8 {
+                let mut other = cursor.clone();
+                other[at] ^= 1 << bit;
+                damaged.push(other);
+            }
+            damaged.push([&cursor[..at], &cursor[at + 1..]].concat());
+            damaged.push([&cursor[..=at], &cursor[at..]].concat());
+            damaged.push(cursor[..at].to_vec());
+        }
+        for other in damaged.iter().filter(|other| **other != cursor) {
+            let other = String::from_utf8_lossy(other);
+            assert_eq!(read_cursor(&other, true), None, "{other}");
+        }
+    }
+}
