@@ -5,6 +5,7 @@
 //! look at folders, talk to servers, hash and place, and know jobs by their number only.
 
 pub(super) mod budget;
+pub(super) mod copying;
 mod desk;
 mod ends;
 pub(super) mod hands;
@@ -20,6 +21,7 @@ mod plan;
 pub(super) mod report;
 mod server;
 mod split;
+pub(super) mod twins;
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -233,11 +235,13 @@ fn run(
     let (wanted_in, to_do) = bounded(WANTED_AHEAD_MAX);
     let (looks_in, looks) = unbounded();
     let (bodies_in, bodies) = unbounded();
+    let (copies_in, copies) = unbounded();
     let (verified_in, verified) = unbounded();
     std::thread::scope(|scope| {
         let hand = Hand {
             looks,
             bodies,
+            copies,
             verified: verified_in.clone(),
             reports: reports_in.clone(),
             destinations: &destinations,
@@ -273,6 +277,7 @@ fn run(
             is_stopped,
             rate,
             bodies: bodies_in,
+            copies: copies_in,
             verified: verified_in,
             reports: reports_in,
             memory: Budget::new(BODIES_BYTES_MAX),

@@ -83,7 +83,7 @@ impl Receive<'_, '_> {
                 });
                 Ok(())
             }
-            Answer::Match => Err(lost(ProtocolError::UnexpectedMatch.into())),
+            Answer::Match(_) => Err(lost(ProtocolError::UnexpectedMatch.into())),
             Answer::Content(content) => {
                 let whole = &assembly.content;
                 content

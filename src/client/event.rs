@@ -131,7 +131,7 @@ impl Downloaded {
         match self.action {
             Action::Fetched => self.total_size,
             Action::Resumed { from } => self.total_size - from,
-            Action::Identical | Action::Skipped | Action::Link => 0,
+            Action::Identical | Action::Linked | Action::Skipped | Action::Link => 0,
         }
     }
 }
@@ -149,6 +149,9 @@ pub enum Action {
     },
     /// The same content was there already.
     Identical,
+    /// The same content was there under another name, and was copied: a file of its own, which
+    /// shares blocks with the other until one is written to, where the file system can do that.
+    Linked,
     /// Something of that name was there, and that was enough.
     Skipped,
     /// It is a symbolic link, and was made.

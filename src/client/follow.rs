@@ -114,7 +114,8 @@ impl<T> Track<T> {
     }
 }
 
-fn hash_range(
+/// Adds a part of a file to a digest.
+pub(super) fn hash_range(
     file: &File,
     range: std::ops::Range<u64>,
     md5: &mut Md5Stream,

@@ -180,7 +180,7 @@ impl Pouring<'_> {
         let content = match question.await_answer(receiving, on_hashing)? {
             Answer::Content(content) => content,
             Answer::Refused(refusal) => return Err(refusal.into()),
-            Answer::Match => return Err(ProtocolError::UnexpectedMatch.into()),
+            Answer::Match(_) => return Err(ProtocolError::UnexpectedMatch.into()),
         };
         if let Some(wanted) = question.want_md5
             && wanted != content.md5

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::client::batch::Limits;
 use crate::client::batch::jobs::Wish;
 use crate::client::batch::look::{Decision, look};
+use crate::client::batch::twins::{Recent, TWIN_BYTES_MIN};
 use crate::client::question::{await_header, refusal};
 use crate::client::wanted::Wanted;
 use crate::client::{
@@ -45,6 +46,7 @@ pub fn preview(
             .map(|limit| Deadline::after(Instant::now(), Wait::Whole, limit)),
         trees: HashMap::new(),
         session: None,
+        here: Recent::default(),
     };
     let mut index = 0;
     for wanted in batch.wanted(config, &Limits::new(config)) {
@@ -88,6 +90,8 @@ struct Preview<'c> {
     trees: HashMap<PathBuf, Option<Arc<DestinationTree>>>,
     /// With the server that was asked last.
     session: Option<(Address, Session)>,
+    /// Sizes of contents that would be here.
+    here: Recent<u64>,
 }
 
 /// What the folder says.
@@ -102,8 +106,26 @@ enum Local {
 
 impl Preview<'_> {
     fn file(&mut self, download: &Download) -> Result<Prospect, ClientError> {
+        let (mut prospect, md5) = self.alone(download)?;
+        if prospect.total_size < TWIN_BYTES_MIN {
+            return Ok(prospect);
+        }
+        let is_transferred = matches!(prospect.action, Action::Fetched | Action::Resumed { .. });
+        if let Some(wanted) = download.wanted_md5().filter(|_| is_transferred)
+            && self.here.get(wanted) == Some(&prospect.total_size)
+        {
+            prospect.action = Action::Linked;
+        }
+        if let Some(md5) = md5 {
+            self.here.insert(md5, prospect.total_size);
+        }
+        Ok(prospect)
+    }
+
+    /// What would become of a file if there were no other, and its digest, if that is known.
+    fn alone(&mut self, download: &Download) -> Result<(Prospect, Option<Md5Digest>), ClientError> {
         let (have_md5, partial_bytes, replaces) = match self.look(download)? {
-            Local::Finished(prospect) => return Ok(prospect),
+            Local::Finished(prospect) => return Ok((prospect, None)),
             Local::Ask {
                 have_md5,
                 partial_bytes,
@@ -113,11 +135,12 @@ impl Preview<'_> {
         let wants_digest = have_md5.is_some() || partial_bytes.is_some();
         let is_any_content = !wants_digest && download.want_md5.is_none();
         if let Some(listed) = download.listed.filter(|_| is_any_content) {
-            return Ok(Prospect {
+            let prospect = Prospect {
                 action: Action::Fetched,
                 replaces,
                 total_size: listed.total_size,
-            });
+            };
+            return Ok((prospect, listed.md5));
         }
         let header = self.ask(download, wants_digest)?;
         if let (Some(wanted), Some(offered)) = (download.want_md5, header.md5)
@@ -131,11 +154,12 @@ impl Preview<'_> {
             Some((content, from)) if Some(content) == header.md5 => Action::Resumed { from },
             _ => Action::Fetched,
         };
-        Ok(Prospect {
+        let prospect = Prospect {
             action,
             replaces: replaces && !is_same,
             total_size: header.total_size,
-        })
+        };
+        Ok((prospect, header.md5))
     }
 
     fn link(&mut self, download: &Download, target: &[u8]) -> Result<Prospect, ClientError> {

@@ -29,8 +29,8 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) enum Answer {
     Refused(ServerRefusal),
-    /// The server has what `have_md5` says.
-    Match,
+    /// The server has what `have_md5` says; nothing of it follows.
+    Match(Content),
     Content(Content),
 }
 
@@ -153,7 +153,7 @@ impl Question {
             if self.have_md5 != Some(md5) {
                 return Err(ProtocolError::UnexpectedMatch);
             }
-            return Ok(Answer::Match);
+            return Ok(Answer::Match(content(header, md5, 0)));
         }
         // A server that knows the three keys only sends the whole file whatever was asked.
         let offset = header.offset.unwrap_or(0);
@@ -169,7 +169,7 @@ impl Question {
             return Err(contradiction("body_size", body_bytes, asked));
         }
         if body_bytes == 0 && self.length == Some(0) && self.have_md5 == Some(md5) {
-            return Ok(Answer::Match);
+            return Ok(Answer::Match(content(header, md5, 0)));
         }
         if let Some(expected) = self.want_md5
             && offset > 0
@@ -182,13 +182,21 @@ impl Question {
         }
         Ok(Answer::Content(Content {
             offset,
-            body_bytes,
-            total_size: header.total_size,
-            md5,
-            mtime: header.mtime,
-            mode: header.mode,
-            exit_status: header.exit_status,
+            ..content(header, md5, body_bytes)
         }))
+    }
+}
+
+/// What a header says of a file whose first bytes follow.
+fn content(header: &ResponseHeader<'_>, md5: Md5Digest, body_bytes: u64) -> Content {
+    Content {
+        offset: 0,
+        body_bytes,
+        total_size: header.total_size,
+        md5,
+        mtime: header.mtime,
+        mode: header.mode,
+        exit_status: header.exit_status,
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use crate::client::batch::budget::Share;
+use crate::client::batch::copying::ToCopy;
 use crate::client::batch::hands::Body;
-use crate::client::batch::jobs::JobId;
+use crate::client::batch::jobs::{JobId, ToAsk};
 use crate::client::batch::lane::{Ask, LaneId, LaneWork};
 use crate::client::batch::report::{LaneEnd, Report};
 use crate::client::event::PROGRESS_INTERVAL;
@@ -97,9 +98,8 @@ impl Receive<'_, '_> {
                 self.fail(id, refusal.into());
                 Ok(())
             }
-            Ok(Answer::Match) => {
-                ask.to_ask.folder.remove_leftovers(&ask.download.name);
-                self.work.reports.send(Report::Matched(id));
+            Ok(Answer::Match(content)) => {
+                self.take_match(ask, content);
                 Ok(())
             }
             Ok(Answer::Content(content)) => self.take_content(ask, content),
@@ -129,6 +129,27 @@ impl Receive<'_, '_> {
             Err(error) => {
                 self.fail(ask.id, error);
                 self.skip(content.body_bytes)
+            }
+        }
+    }
+
+    /// The server has what is here, under this name or another.
+    fn take_match(&self, ask: Ask, content: Content) {
+        let ToAsk { folder, twin, .. } = *ask.to_ask;
+        match twin {
+            None => {
+                folder.remove_leftovers(&ask.download.name);
+                self.work.reports.send(Report::Matched(ask.id));
+            }
+            Some(twin) => {
+                // Whoever copies outlives this thread.
+                let _ = self.work.copies.send(ToCopy {
+                    id: ask.id,
+                    download: ask.download,
+                    folder,
+                    content,
+                    twin,
+                });
             }
         }
     }

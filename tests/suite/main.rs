@@ -21,6 +21,7 @@ mod index;
 mod json;
 mod layering;
 mod limits;
+mod linked;
 mod listing;
 mod listings;
 mod lists;

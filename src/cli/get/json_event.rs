@@ -121,6 +121,7 @@ pub(super) struct Actions {
     fetched: u64,
     resumed: u64,
     identical: u64,
+    linked: u64,
     skipped: u64,
     link: u64,
 }
@@ -132,6 +133,7 @@ impl Actions {
             Action::Fetched => &mut self.fetched,
             Action::Resumed { .. } => &mut self.resumed,
             Action::Identical => &mut self.identical,
+            Action::Linked => &mut self.linked,
             Action::Skipped => &mut self.skipped,
             Action::Link => &mut self.link,
         } += 1;

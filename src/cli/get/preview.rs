@@ -119,8 +119,9 @@ fn word(prospect: &Prospect) -> &'static str {
         (Action::Skipped, _) => "would be skipped",
         (Action::Identical, _) => "is there already",
         (Action::Resumed { .. }, _) => "would be resumed",
+        (Action::Linked, false) => "would be copied from another file here",
         (Action::Link, false) => "would be made, a link",
-        (Action::Fetched | Action::Link, true) => "would be replaced",
+        (Action::Fetched | Action::Linked | Action::Link, true) => "would be replaced",
         (Action::Fetched, false) => "would be fetched",
     }
 }

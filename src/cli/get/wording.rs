@@ -110,6 +110,7 @@ pub(super) fn action(action: Action) -> (&'static str, Option<u64>) {
         Action::Fetched => ("fetched", None),
         Action::Resumed { from } => ("resumed", Some(from)),
         Action::Identical => ("identical", None),
+        Action::Linked => ("linked", None),
         Action::Skipped => ("skipped", None),
         Action::Link => ("link", None),
     }

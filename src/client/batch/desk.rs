@@ -17,6 +17,7 @@ use crate::client::batch::names::Names;
 use crate::client::batch::plan::Splits;
 use crate::client::batch::report::Report;
 use crate::client::batch::server::Server;
+use crate::client::batch::twins::Twins;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientConfig, ClientError, Download, Event};
@@ -34,6 +35,7 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) jobs: Jobs,
     pub(super) servers: Vec<Server>,
     pub(super) splits: Splits,
+    pub(super) twins: Twins,
     pub(super) lanes: Vec<Lane>,
     pub(super) lanes_opened: LaneId,
     /// Jobs that failed, by the moment they come again.
@@ -76,6 +78,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             jobs: Jobs::default(),
             servers: Vec::new(),
             splits: Splits::new(config.split),
+            twins: Twins::default(),
             lanes: Vec::new(),
             lanes_opened: 0,
             waiting: BinaryHeap::new(),
@@ -217,8 +220,10 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             if let Some(error) = self.servers[number].given_up.clone() {
                 self.servers[number].forget_all();
                 self.end_all(&error, |job| {
-                    let is_to_ask =
-                        matches!(job.state, State::Ready(_) | State::Waiting | State::Split);
+                    let is_to_ask = matches!(
+                        job.state,
+                        State::Held(_) | State::Ready(_) | State::Waiting | State::Split
+                    );
                     job.server == number && is_to_ask
                 });
                 continue;
@@ -316,6 +321,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                     None => self.end(id, Err(ProtocolError::UnexpectedMatch.into())),
                 }
             }
+            Report::NotCopied(id) => self.not_copied(id),
             Report::Finished { id, outcome } => match outcome {
                 Ok(placed) => self.end(id, Ok(placed)),
                 Err(error) => self.take_failure(id, error),
@@ -339,20 +345,8 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             Ok(Decision::Ask {
                 to_ask, existing, ..
             }) => {
-                let size = job.download.listed.map(|listed| listed.total_size);
-                let expected = size.map_or(EXPECTED_BYTES_UNKNOWN, |size| {
-                    // Whatever a listing claims, sums of it must stay numbers.
-                    size.saturating_sub(to_ask.question.offset)
-                        .min(EXPECTED_BYTES_MAX)
-                });
                 job.have = existing;
-                job.state = State::Ready(to_ask);
-                let (index, server) = (job.index, job.server);
-                if job.failures > 0 {
-                    self.servers[server].add_last(id, expected);
-                } else {
-                    self.servers[server].add(id, index, expected);
-                }
+                self.make_ready(id, to_ask);
             }
             Err(error) => self.end_without_progress(id, Err(error)),
         }
@@ -363,8 +357,4 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
 const JOBS_MAX: usize = 4_096;
 const TAKEN_TOGETHER: usize = 256;
 const LOOKED_AT_TOGETHER: usize = 32;
-/// What is expected of a file whose size nobody has told.
-const EXPECTED_BYTES_UNKNOWN: u64 = 64 * 1024;
-/// More is never expected of one file.
-const EXPECTED_BYTES_MAX: u64 = 1 << 40;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);

@@ -182,6 +182,7 @@ impl Desk<'_, '_, '_, '_> {
         let Some(job) = self.jobs.remove(id) else {
             return;
         };
+        let held = self.twins.ended(id, &job.download, outcome.as_ref().ok());
         match outcome {
             Ok(placed) => {
                 let downloaded = Downloaded {
@@ -210,6 +211,13 @@ impl Desk<'_, '_, '_, '_> {
             }
         }
         self.release(job.holds);
+        for id in held {
+            if let Some(job) = self.jobs.get(id)
+                && let State::Held(to_ask) = std::mem::replace(&mut job.state, State::Looking)
+            {
+                self.make_ready(id, to_ask);
+            }
+        }
     }
 }
 

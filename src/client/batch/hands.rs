@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
 use crate::client::batch::budget::{Budget, Share};
+use crate::client::batch::copying::ToCopy;
 use crate::client::batch::jobs::{JobId, Task, Wish};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::look::{Decision, Destinations, Existing, look};
-use crate::client::batch::placing::{Placed, Verified, place, placement};
+use crate::client::batch::placing::{Placed, Verified, place, placement, transferred};
 use crate::client::batch::report::{Report, Reports};
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
@@ -44,6 +45,7 @@ pub(in crate::client) struct Body {
 pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) looks: Receiver<Vec<ToLook>>,
     pub(in crate::client) bodies: Receiver<Body>,
+    pub(in crate::client) copies: Receiver<ToCopy>,
     pub(in crate::client) verified: Sender<Verified>,
     pub(in crate::client) reports: Reports,
     pub(in crate::client) destinations: &'s Destinations,
@@ -59,10 +61,11 @@ impl Hand<'_> {
     /// Works until nothing more comes. Bodies go first: they hold memory, and connections wait
     /// for them.
     pub(in crate::client) fn run(self) {
-        let (mut looks, mut bodies) = (true, true);
+        let (mut looks, mut bodies, mut copies) = (true, true, true);
         let never_looks = crossbeam_channel::never();
         let never_bodies = crossbeam_channel::never();
-        while looks || bodies {
+        let never_copies = crossbeam_channel::never();
+        while looks || bodies || copies {
             select_biased! {
                 recv(if bodies { &self.bodies } else { &never_bodies }) -> body => match body {
                     Ok(body) => self.verify(body),
@@ -71,6 +74,10 @@ impl Hand<'_> {
                 recv(if looks { &self.looks } else { &never_looks }) -> wanted => match wanted {
                     Ok(wanted) => self.look_at(wanted),
                     Err(_) => looks = false,
+                },
+                recv(if copies { &self.copies } else { &never_copies }) -> wanted => match wanted {
+                    Ok(wanted) => self.copy(wanted),
+                    Err(_) => copies = false,
                 },
             }
         }
@@ -160,18 +167,25 @@ impl Hand<'_> {
 
     fn verify(&self, body: Body) {
         let id = body.id;
-        let outcome = guarded(|| {
-            let verified = self.stage(body)?;
-            if self.config.sync == SyncPolicy::Never {
-                return place(verified, self.config, &self.keeper).map(Some);
+        match guarded(|| self.stage(body)) {
+            Ok(verified) => self.hand_over(verified),
+            Err(error) => {
+                let outcome = Err(error);
+                self.reports.send(Report::Finished { id, outcome });
             }
+        }
+    }
+
+    /// Has a file placed.
+    pub(super) fn hand_over(&self, verified: Verified) {
+        if self.config.sync != SyncPolicy::Never {
             // Whoever places ends last.
             let _ = self.verified.send(verified);
-            Ok(None)
-        });
-        if let Some(outcome) = outcome.transpose() {
-            self.reports.send(Report::Finished { id, outcome });
+            return;
         }
+        let id = verified.id;
+        let outcome = guarded(|| place(verified, self.config, &self.keeper));
+        self.reports.send(Report::Finished { id, outcome });
     }
 
     fn stage(&self, body: Body) -> Result<Verified, ClientError> {
@@ -192,6 +206,7 @@ impl Hand<'_> {
             id,
             download,
             content,
+            action: transferred(&content),
             staged,
             synced: false,
             share,

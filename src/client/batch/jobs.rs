@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::batch::look::Existing;
+use crate::client::batch::twins::Twin;
 use crate::client::question::Question;
 use crate::client::wanted::FolderId;
 use crate::client::{Download, Item};
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub(super) furthest: u64,
     /// The file that has the final name, as it was last seen.
     pub(super) have: Option<Existing>,
+    /// It was to be copied and could not be: it is fetched.
+    pub(super) is_fetched: bool,
 }
 
 /// What is to be done.
@@ -73,6 +76,8 @@ pub(in crate::client) struct Wish {
 pub(super) enum State {
     /// A hand looks at the folder.
     Looking,
+    /// Another job gets the same content.
+    Held(Box<ToAsk>),
     /// It is to be asked.
     Ready(Box<ToAsk>),
     /// It failed, and comes again later.
@@ -87,6 +92,20 @@ pub(super) enum State {
 pub(in crate::client) struct ToAsk {
     pub(in crate::client) question: Question,
     pub(in crate::client) folder: Arc<StagingFolder>,
+    /// What is copied if the server has the same.
+    pub(in crate::client) twin: Option<Arc<Twin>>,
+}
+
+impl ToAsk {
+    /// Has a file copied instead, if the server says that it has the same. `download`: what is
+    /// wanted, whose digest is known.
+    pub(super) fn copy_if_same(&mut self, download: &Download, twin: Arc<Twin>) {
+        let question = &mut self.question;
+        question.offset = 0;
+        question.have_md5 = download.wanted_md5();
+        question.want_md5 = download.want_md5;
+        self.twin = Some(twin);
+    }
 }
 
 impl Job {
@@ -112,6 +131,7 @@ impl Job {
             continued: false,
             furthest: 0,
             have: None,
+            is_fetched: false,
         }
     }
 

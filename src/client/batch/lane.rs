@@ -13,10 +13,11 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
 
 use crate::client::assembly::Assembly;
 use crate::client::batch::budget::Budget;
+use crate::client::batch::copying::ToCopy;
 use crate::client::batch::hands::{Body, attributes, guarded};
 use crate::client::batch::jobs::{JobId, ToAsk};
 use crate::client::batch::keeper::Keeper;
-use crate::client::batch::placing::{Verified, place};
+use crate::client::batch::placing::{Verified, is_synced_alone, place, transferred};
 use crate::client::batch::report::{LaneEnd, Report, Reports};
 use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::receive::{Following, Receive};
@@ -54,6 +55,7 @@ pub(in crate::client) struct LaneWork<'s> {
     /// What all receive together.
     pub(in crate::client) rate: Option<Arc<Rate>>,
     pub(in crate::client) bodies: Sender<Body>,
+    pub(in crate::client) copies: Sender<ToCopy>,
     pub(in crate::client) verified: Sender<Verified>,
     pub(in crate::client) reports: Reports,
     /// Bytes that small bodies may take in memory.
@@ -333,12 +335,8 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
             return Err(error);
         }
         staged.dress(&attributes(&content, work.config))?;
-        // What is not synced with others, here, where nothing else waits for it.
-        let synced = match work.config.sync {
-            SyncPolicy::Auto => content.total_size >= SYNCED_ALONE_BYTES_MIN,
-            SyncPolicy::Always => true,
-            SyncPolicy::Never => false,
-        };
+        // Here, where nothing else waits for it.
+        let synced = is_synced_alone(content.total_size, work.config);
         if synced {
             staged.sync()?;
         }
@@ -346,6 +344,7 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
             id,
             download,
             content,
+            action: transferred(&content),
             staged,
             synced,
             share,
@@ -367,8 +366,6 @@ pub(super) fn thread_missing(source: io::Error) -> ClientError {
     ClientError::Internal(Arc::new(source))
 }
 
-/// From here on a file is synced by itself.
-const SYNCED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Questions without an answer, at first, and after many answers.
 const WINDOW_AT_FIRST: usize = 512;
 const WINDOW_MAX: usize = 4_096;

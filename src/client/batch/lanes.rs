@@ -4,10 +4,55 @@ use std::time::Instant;
 
 use crate::client::ListedFile;
 use crate::client::batch::desk::Desk;
-use crate::client::batch::jobs::State;
+use crate::client::batch::jobs::{JobId, State, ToAsk};
 use crate::client::batch::lane::{Ask, Lane};
+use crate::client::batch::twins::Way;
 
 impl Desk<'_, '_, '_, '_> {
+    /// Has a job asked for, unless another gets the same.
+    pub(super) fn make_ready(&mut self, id: JobId, mut to_ask: Box<ToAsk>) {
+        let Some(job) = self.jobs.get(id) else {
+            return;
+        };
+        let size = job.download.listed.map(|listed| listed.total_size);
+        let mut expected = size.map_or(EXPECTED_BYTES_UNKNOWN, |size| {
+            // Whatever a listing claims, sums of it must stay numbers.
+            size.saturating_sub(to_ask.question.offset)
+                .min(EXPECTED_BYTES_MAX)
+        });
+        if !job.is_fetched && !job.wish.fresh {
+            match self.twins.way(id, &job.download) {
+                Way::Ask => {}
+                Way::Copy(twin) => {
+                    to_ask.copy_if_same(&job.download, twin);
+                    expected = 0;
+                }
+                Way::Hold => {
+                    job.state = State::Held(to_ask);
+                    return;
+                }
+            }
+        }
+        job.state = State::Ready(to_ask);
+        let (index, server) = (job.index, job.server);
+        if job.failures > 0 {
+            self.servers[server].add_last(id, expected);
+        } else {
+            self.servers[server].add(id, index, expected);
+        }
+    }
+
+    /// What was to be copied is fetched: the file that had the same bytes is not what it was.
+    pub(super) fn not_copied(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get(id) {
+            job.is_fetched = true;
+            if let Some(md5) = job.download.wanted_md5() {
+                self.twins.forget(md5);
+            }
+            self.look(id);
+        }
+    }
+
     /// Gives a server's connections what is to be asked.
     pub(super) fn ask(&mut self, number: usize) {
         self.ask_for_blocks(number);
@@ -95,3 +140,7 @@ const HASHING_LANES_MAX: usize = 4;
 const HASHED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Connections to all servers.
 const ALL_LANES_MAX: usize = 16;
+/// What is expected of a file whose size nobody has told.
+const EXPECTED_BYTES_UNKNOWN: u64 = 64 * 1024;
+/// More is never expected of one file.
+const EXPECTED_BYTES_MAX: u64 = 1 << 40;

@@ -155,6 +155,7 @@ pub(in crate::client) fn look(
         to_ask: Box::new(ToAsk {
             question,
             folder: Arc::clone(folder),
+            twin: None,
         }),
         existing,
         replaces: !matches!(occupant, Occupant::Nothing) && config.if_exists != IfExists::Rename,

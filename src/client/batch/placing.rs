@@ -20,6 +20,8 @@ pub(in crate::client) struct Verified {
     pub(in crate::client) id: JobId,
     pub(in crate::client) download: Arc<Download>,
     pub(in crate::client) content: Content,
+    /// What was done for it.
+    pub(in crate::client) action: Action,
     pub(in crate::client) staged: StagedFile,
     pub(in crate::client) synced: bool,
     /// Of the files that may be open at once.
@@ -160,6 +162,7 @@ pub(in crate::client) fn place(
     let Verified {
         download,
         content,
+        action,
         staged,
         share: _share,
         ..
@@ -174,10 +177,7 @@ pub(in crate::client) fn place(
             name,
             total_size: content.total_size,
             md5: Some(content.md5),
-            action: match content.offset {
-                0 => Action::Fetched,
-                from => Action::Resumed { from },
-            },
+            action,
         },
         // It came while we were looking elsewhere.
         Err(StageError::Exists) if config.if_exists == IfExists::Skip => Placed {
@@ -192,6 +192,23 @@ pub(in crate::client) fn place(
     Ok(placed)
 }
 
+/// What was done for content that came over a connection.
+pub(in crate::client) fn transferred(content: &Content) -> Action {
+    match content.offset {
+        0 => Action::Fetched,
+        from => Action::Resumed { from },
+    }
+}
+
+/// Whether a file is synced by itself, before it is placed with others.
+pub(in crate::client) fn is_synced_alone(total_size: u64, config: &ClientConfig) -> bool {
+    match config.sync {
+        SyncPolicy::Auto => total_size >= SYNCED_ALONE_BYTES_MIN,
+        SyncPolicy::Always => true,
+        SyncPolicy::Never => false,
+    }
+}
+
 /// What becomes of what has the name.
 pub(in crate::client) fn placement(config: &ClientConfig) -> Placement {
     match config.if_exists {
@@ -201,6 +218,8 @@ pub(in crate::client) fn placement(config: &ClientConfig) -> Placement {
     }
 }
 
+/// From here on a file is synced by itself.
+const SYNCED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Half of the files that may be open at once.
 const SHEAF_FILES_MAX: usize = 256;
 const SHEAF_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -53,6 +53,8 @@ pub(in crate::client) enum Report {
     },
     /// The server has what is here.
     Matched(JobId),
+    /// The file that has the same bytes could not be copied.
+    NotCopied(JobId),
     /// The end of a job, or of an attempt.
     Finished {
         id: JobId,

@@ -43,7 +43,11 @@ impl Desk<'_, '_, '_, '_> {
             let ask = Ask {
                 id,
                 download: job.download.clone(),
-                to_ask: Box::new(ToAsk { question, folder }),
+                to_ask: Box::new(ToAsk {
+                    question,
+                    folder,
+                    twin: None,
+                }),
                 block: Some(assembly),
             };
             self.lanes[lane].give(ask, bytes);

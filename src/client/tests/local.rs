@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::scripted::{Play, ScriptedServer, config, file, frame, md5_hex, md5_of, noise};
-use crate::client::{Action, Batch, ClientConfig, Download, Event, ListedFile, download};
+use crate::client::{
+    Action, Batch, ClientConfig, Download, Downloaded, Event, ListedFile, download,
+};
 use crate::store::{BootId, DigestIndex, KnownDigest, LocalDigests, MemoryIndex, Stamp};
 
 /// An index that counts the digests that were made and kept.
@@ -136,6 +138,43 @@ fn what_was_placed_is_known_without_reading_it_while_more_is_fetched() {
     assert_eq!(place.run(&[first]), [(Action::Identical, 0)]);
     assert_eq!(place.kept(), 1, "read");
     assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn what_was_copied_is_known_as_is_what_was_fetched() {
+    let place = Place::new();
+    let content = noise(300_000);
+    let matched = format!(
+        r#"{{"filename":"b","total_size":300000,"md5":"{}","body_size":0,"match":true}}"#,
+        md5_hex(&content)
+    );
+    let server = ScriptedServer::play(vec![
+        Play::Answer(file("a", &content)),
+        Play::Answer(frame(&matched)),
+        Play::Answer(file("c", b"last")),
+    ]);
+    let wanted = ["a", "b"].map(|name| listed(&server, &place, name, &content));
+    let (last, index) = (server.download(place.path(), "c"), place.index.clone());
+    // The last is not wanted before the others are known.
+    let last = std::iter::once_with(move || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while index.kept.load(Ordering::SeqCst) < 2 {
+            assert!(Instant::now() < deadline, "they are not kept");
+            std::thread::yield_now();
+        }
+        last
+    });
+    let mut linked = 0;
+    let batch = Batch::new().files(wanted.clone()).files(last);
+    batch.run(&place.config, &mut |event| {
+        let is_linked = |done: &Downloaded| done.action == Action::Linked;
+        let found = matches!(event, Event::Done { downloaded, .. } if is_linked(downloaded));
+        linked += u32::from(found);
+    });
+    assert_eq!((linked, place.kept()), (1, 2));
+    assert_eq!(place.run(&wanted), [(Action::Identical, 0); 2]);
+    assert_eq!(place.kept(), 2, "read");
+    assert_eq!(server.requests().len(), 3);
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod listings;
 mod local;
 mod pouring;
 mod scripted;
+mod twins;

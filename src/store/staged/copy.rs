@@ -15,7 +15,8 @@ use super::name::FileName;
 impl StagingFolder {
     /// Stages a copy of an open file, of as many bytes as it has now. Where the file system can
     /// share blocks it does, and nothing is read or written; else the kernel copies. Whoever
-    /// calls this verifies the copy, not the original, which may change meanwhile.
+    /// calls this verifies the copy, not the original, which may change meanwhile. It ends early
+    /// when `goes_on`, which is asked now and then, says no.
     ///
     /// # Errors
     /// [`StageError`]: it cannot be created, read or written.
@@ -23,6 +24,7 @@ impl StagingFolder {
         self: &Arc<Self>,
         name: &FileName,
         original: &File,
+        goes_on: impl Fn() -> bool,
     ) -> Result<StagedFile, StageError> {
         let mut staged = self.stage_unnamed(name)?;
         if rustix::fs::ioctl_ficlone(&*staged.file(), original).is_ok() {
@@ -31,17 +33,22 @@ impl StagingFolder {
         }
         let bytes = size_of_file(original)?;
         staged.reserve(bytes)?;
-        copy_in_kernel(original, &mut staged, bytes)?;
+        copy_in_kernel(original, &mut staged, bytes, &goes_on)?;
         // Where the kernel cannot copy it may also say that there is nothing to copy.
-        copy_by_reading(original, &mut staged, bytes)?;
+        copy_by_reading(original, &mut staged, bytes, &goes_on)?;
         Ok(staged)
     }
 }
 
 /// As far as the kernel can.
-fn copy_in_kernel(original: &File, staged: &mut StagedFile, bytes: u64) -> Result<(), StageError> {
+fn copy_in_kernel(
+    original: &File,
+    staged: &mut StagedFile,
+    bytes: u64,
+    goes_on: &impl Fn() -> bool,
+) -> Result<(), StageError> {
     let copy = staged.file();
-    while staged.bytes() < bytes {
+    while staged.bytes() < bytes && goes_on() {
         let (mut from, mut to) = (staged.bytes(), staged.bytes());
         let step = step(bytes - staged.bytes(), STEP_BYTES_MAX);
         match rustix::fs::copy_file_range(original, Some(&mut from), &*copy, Some(&mut to), step) {
@@ -57,9 +64,14 @@ fn copy_in_kernel(original: &File, staged: &mut StagedFile, bytes: u64) -> Resul
     Ok(())
 }
 
-fn copy_by_reading(original: &File, staged: &mut StagedFile, bytes: u64) -> Result<(), StageError> {
+fn copy_by_reading(
+    original: &File,
+    staged: &mut StagedFile,
+    bytes: u64,
+    goes_on: &impl Fn() -> bool,
+) -> Result<(), StageError> {
     let mut buffer = Vec::new();
-    while staged.bytes() < bytes {
+    while staged.bytes() < bytes && goes_on() {
         buffer.resize(step(bytes - staged.bytes(), BUFFER_BYTES_MAX), 0);
         match original.read_at(&mut buffer, staged.bytes()) {
             Ok(0) => break,

@@ -461,7 +461,7 @@ fn copies_an_open_file_of_any_size_as_it_is_now() {
             let original = elsewhere.path().join("original");
             fs::write(&original, &content).unwrap();
             let copy = folder
-                .stage_copy_of(&name("copy"), &fs::File::open(&original).unwrap())
+                .stage_copy_of(&name("copy"), &fs::File::open(&original).unwrap(), || true)
                 .unwrap();
             assert_eq!(copy.bytes(), u64::from(size));
             copy.dress(&ATTRIBUTES).unwrap();

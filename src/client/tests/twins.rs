@@ -1,0 +1,293 @@
+//! The same content under several names: what is asked, copied and fetched.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+use serde_json::Value;
+
+use super::scripted::{Play, ScriptedServer, config, file, frame, md5_hex, md5_of, noise, refusal};
+use crate::client::{
+    Action, Batch, ClientConfig, ClientError, Download, Event, IfExists, ListedFile, SyncPolicy,
+};
+use crate::wire::ResourcePath;
+
+/// Asked over one connection, so that the order of the script is that of the names.
+fn one_by_one() -> ClientConfig {
+    ClientConfig {
+        connections_max: Some(1),
+        ..config()
+    }
+}
+
+/// Into a folder of its own, with what a listing tells of it.
+fn listed(server: &ScriptedServer, folder: &Path, name: &str, content: &[u8]) -> Download {
+    Download {
+        below: ResourcePath::parse(format!("in-{name}").as_bytes()).unwrap(),
+        listed: Some(ListedFile {
+            total_size: content.len() as u64,
+            md5: Some(md5_of(content)),
+        }),
+        ..server.download(folder, name)
+    }
+}
+
+fn matched(name: &str, content: &[u8]) -> Play {
+    let (size, md5) = (content.len(), md5_hex(content));
+    Play::Answer(frame(&format!(
+        r#"{{"filename":"{name}","total_size":{size},"md5":"{md5}","body_size":0,"mtime":"2001-09-09T01:46:40.000000007Z","mode":"0640","match":true}}"#
+    )))
+}
+
+fn answer(name: &str, content: &[u8]) -> Play {
+    Play::Answer(file(name, content))
+}
+
+/// How each ended, by name, in the order of their ends. `at_end` is told of each end.
+fn run(
+    wanted: Vec<Download>,
+    config: &ClientConfig,
+    mut at_end: impl FnMut(&str),
+) -> Vec<(String, Option<Action>, u32)> {
+    let mut ends = Vec::new();
+    Batch::new().files(wanted).run(config, &mut |event| {
+        let (item, end) = match event {
+            Event::Done {
+                item, downloaded, ..
+            } => (item, (Some(downloaded.action), downloaded.attempts)),
+            Event::Failed { item, .. } => (item, (None, 0)),
+            _ => return,
+        };
+        let name = String::from_utf8_lossy(item.path.as_bytes()).into_owned();
+        at_end(&name);
+        ends.push((name, end.0, end.1));
+    });
+    ends
+}
+
+fn end(name: &str, action: Action, attempts: u32) -> (String, Option<Action>, u32) {
+    (name.to_owned(), Some(action), attempts)
+}
+
+fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+    all.sort();
+    all
+}
+
+fn have_md5(request: &Value) -> Option<&str> {
+    request.get("have_md5").and_then(Value::as_str)
+}
+
+#[test]
+fn one_content_comes_once_and_every_file_is_as_its_server_says() {
+    let content = noise(300_000);
+    for sync in [SyncPolicy::Auto, SyncPolicy::Always, SyncPolicy::Never] {
+        let temp = tempfile::tempdir().unwrap();
+        let server = ScriptedServer::play(vec![
+            answer("a", &content),
+            matched("b", &content),
+            matched("c", &content),
+        ]);
+        let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
+        let config = ClientConfig {
+            sync,
+            ..one_by_one()
+        };
+        let ends = run(wanted.into(), &config, |_| {});
+        let names: Vec<_> = ends.iter().map(|(name, ..)| &**name).collect();
+        assert_eq!(sorted(names), ["a", "b", "c"]);
+        assert_eq!(ends[0], end("a", Action::Fetched, 1));
+        assert!(
+            ends[1..]
+                .iter()
+                .all(|(_, action, attempts)| { (*action, *attempts) == (Some(Action::Linked), 1) })
+        );
+        for name in ["a", "b", "c"] {
+            let path = temp.path().join(format!("in-{name}/{name}"));
+            assert!(fs::read(&path).unwrap() == content, "{name} differs");
+            let meta = fs::metadata(&path).unwrap();
+            assert_eq!(meta.nlink(), 1, "{name} is a file of its own");
+            if name != "a" {
+                let time = (meta.mtime(), meta.mtime_nsec());
+                assert_eq!((meta.mode() & 0o777, time), (0o640, (1_000_000_000, 7)));
+            }
+            assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        }
+        let requests = server.requests();
+        let asked: Vec<_> = requests.iter().map(have_md5).collect();
+        let md5 = md5_hex(&content);
+        assert_eq!(asked, [None, Some(&*md5), Some(&*md5)]);
+    }
+}
+
+type Spoil = fn(&Path, &Path);
+
+#[test]
+fn what_is_not_what_it_was_is_fetched() {
+    let content = noise(300_000);
+    // Each is done to a folder, with another one outside of everything.
+    let spoilers: [(&str, Spoil); 6] = [
+        ("a byte of it changed", |folder, _| {
+            let file = OpenOptions::new().write(true).open(folder.join("a"));
+            file.unwrap().write_all_at(b"!", 150_000).unwrap();
+        }),
+        ("it is cut off", |folder, _| {
+            let file = OpenOptions::new().write(true).open(folder.join("a"));
+            file.unwrap().set_len(299_999).unwrap();
+        }),
+        ("it is gone", |folder, _| {
+            fs::remove_file(folder.join("a")).unwrap();
+        }),
+        ("it is a FIFO", |folder, _| {
+            fs::remove_file(folder.join("a")).unwrap();
+            mkfifoat(CWD, folder.join("a"), Mode::RUSR).unwrap();
+        }),
+        (
+            "it is a link to the same content outside",
+            |folder, outside| {
+                fs::rename(folder.join("a"), outside.join("a")).unwrap();
+                symlink(outside.join("a"), folder.join("a")).unwrap();
+            },
+        ),
+        ("its folder is a link to outside", |folder, outside| {
+            fs::rename(folder.join("a"), outside.join("a")).unwrap();
+            fs::remove_dir(folder).unwrap();
+            symlink(outside, folder).unwrap();
+        }),
+    ];
+    for (what, spoil) in spoilers {
+        let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let server = ScriptedServer::play(vec![
+            answer("a", &content),
+            matched("b", &content),
+            answer("b", &content),
+        ]);
+        let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
+        let ends = run(wanted.into(), &one_by_one(), |name| {
+            if name == "a" {
+                spoil(&temp.path().join("in-a"), outside.path());
+            }
+        });
+        let expected = [end("a", Action::Fetched, 1), end("b", Action::Fetched, 2)];
+        assert_eq!(ends, expected, "{what}");
+        assert!(fs::read(temp.path().join("in-b/b")).unwrap() == content);
+        assert_eq!(fs::read_dir(temp.path().join("in-b")).unwrap().count(), 1);
+        let requests = server.requests();
+        assert_eq!(have_md5(&requests[2]), None, "{what}");
+    }
+}
+
+#[test]
+fn what_another_could_not_fetch_is_fetched_by_the_next() {
+    let content = noise(300_000);
+    let temp = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::play(vec![
+        Play::Answer(refusal("a", "not_found")),
+        answer("b", &content),
+        matched("c", &content),
+    ]);
+    let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
+    let ends = run(wanted.into(), &one_by_one(), |_| {});
+    let expected = [
+        ("a".to_owned(), None, 0),
+        end("b", Action::Fetched, 1),
+        end("c", Action::Linked, 1),
+    ];
+    assert_eq!(ends, expected);
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn a_server_that_has_other_content_or_knows_no_have_md5_sends_it() {
+    let (content, other) = (noise(300_000), noise(300_001));
+    let temp = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::play(vec![
+        answer("a", &content),
+        answer("b", &other),
+        answer("c", &content),
+    ]);
+    let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
+    let mut ends = run(wanted.into(), &one_by_one(), |_| {});
+    ends.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(
+        ends,
+        ["a", "b", "c"].map(|name| end(name, Action::Fetched, 1))
+    );
+    assert!(fs::read(temp.path().join("in-b/b")).unwrap() == other);
+    assert!(fs::read(temp.path().join("in-c/c")).unwrap() == content);
+    server.requests();
+}
+
+#[test]
+fn a_connection_that_ends_before_the_server_has_said_so_costs_a_question() {
+    let content = noise(300_000);
+    let temp = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::play(vec![
+        answer("a", &content),
+        Play::Close(Vec::new()),
+        matched("b", &content),
+    ]);
+    let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
+    let ends = run(wanted.into(), &one_by_one(), |_| {});
+    assert_eq!(ends[1], end("b", Action::Linked, 2));
+    server.requests();
+}
+
+#[test]
+fn who_waits_for_a_server_that_is_given_up_fails_with_it() {
+    let content = noise(300_000);
+    let temp = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::play(vec![]);
+    let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
+    drop(server.requests());
+    let mut errors = Vec::new();
+    Batch::new().files(wanted).run(&one_by_one(), &mut |event| {
+        if let Event::Failed { error, .. } = event {
+            errors.push(matches!(error, ClientError::Connect(_)));
+        }
+    });
+    assert_eq!(errors, [true; 3]);
+}
+
+#[test]
+fn a_file_that_is_here_and_one_that_is_set_aside_are_copied_too() {
+    let content = noise(300_000);
+    for (if_exists, name) in [(IfExists::Update, "b"), (IfExists::Rename, "b.1")] {
+        let temp = tempfile::tempdir().unwrap();
+        for (name, content) in [("a", &*content), ("b", b"other")] {
+            let folder = temp.path().join(format!("in-{name}"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join(name), content).unwrap();
+        }
+        let is_asked = if_exists == IfExists::Rename;
+        let first = is_asked.then(|| answer("a", &content));
+        let script = first.into_iter().chain([matched("b", &content)]);
+        let server = ScriptedServer::play(script.collect());
+        let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
+        let mut wanted = wanted.into_iter();
+        // The second is wanted when the first is known to be here.
+        let (ended, is_ended) = std::sync::mpsc::channel();
+        let first = wanted.next();
+        let later = wanted.inspect(move |_| is_ended.recv().unwrap());
+        let config = ClientConfig {
+            if_exists,
+            ..one_by_one()
+        };
+        let mut actions = Vec::new();
+        let batch = Batch::new().files(first).files(later);
+        batch.run(&config, &mut |event| {
+            if let Event::Done { downloaded, .. } = event {
+                actions.push(downloaded.action);
+                let _ = ended.send(());
+            }
+        });
+        let first = match is_asked {
+            true => Action::Fetched,
+            false => Action::Identical,
+        };
+        assert_eq!(actions, [first, Action::Linked]);
+        assert!(fs::read(temp.path().join("in-b").join(name)).unwrap() == content);
+        server.requests();
+    }
+}
