@@ -1,6 +1,7 @@
 //! Making a tree here a mirror: what the server does not have is deleted.
 
 mod extras;
+mod orphaned;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -42,7 +43,8 @@ pub struct Deleted {
 /// which, something could not be listed, nor before the server was asked and said that there
 /// is no such file. What `select` does not want stays, and so do the folders it is in. No link
 /// is followed, and nothing outside of the tree's place is touched. Contents are told before
-/// their folder. Folders that stay get their attributes again.
+/// their folder. Folders that stay get their attributes again. Partial files of what the server
+/// does not have go too, untold, unless somebody works on them.
 pub fn delete_extras(
     tree: &Tree,
     limit: DeleteLimit,
@@ -211,6 +213,7 @@ impl Deletion<'_, '_> {
         destination: &DestinationTree,
         touched: &mut Vec<ResourcePath>,
     ) {
+        extras.remove_orphans(destination, touched);
         touched.sort_unstable_by(|a, b| b.cmp(a));
         touched.dedup();
         for place in &*touched {

@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use file::{Attributes, Placement, StagedFile};
-pub use folder::StagingFolder;
+pub use folder::{Orphans, StagingFolder};
 pub use link::PlacedLink;
 pub use name::{FileName, FileNameError};
 pub use occupant::Occupant;

@@ -23,7 +23,8 @@ pub(crate) fn run(options: &Options) -> String {
         stage.complete(&chosen);
         assert_calm(stage.server.stderr().text());
     }
-    format!("{transfers} transfers in {}", stage.report(options.rounds))
+    let report = stage.report(options.rounds_done());
+    format!("{transfers} transfers in {report}")
 }
 
 /// One download through the proxy. What it says is done is done, whatever else is not.
@@ -40,7 +41,8 @@ fn fetch_damaged(stage: &mut Stage, chosen: &[usize], random: &mut Random) {
     let client = stage
         .ftget(proxy.addr(), chosen)
         .args(["--timeout", "0.1", "--retry", retries])
-        .args(["--retry-delay", "5ms"]);
+        .args(["--retry-delay", "5ms"])
+        .args(["--split", random.pick(&["1", "2", "3", "4"])]);
     let output = client.run();
     assert_calm(output.stderr.clone());
     let faults = proxy.tally().faults();
@@ -88,7 +90,7 @@ pub(crate) fn damage(random: &mut Random) -> Damage {
 /// as if something were wrong here (3, 5), or as if somebody had asked for that (12).
 pub(crate) const DAMAGED: [i32; 13] = [0, 1, 2, 4, 6, 7, 8, 9, 10, 11, 13, 14, 23];
 /// Two versions each, of one size where only their content is to tell them apart.
-const FILES: [(&str, [usize; 2]); 9] = [
+const FILES: [(&str, [usize; 2]); 10] = [
     ("empty", [0, 0]),
     ("one", [1, 1]),
     ("small", [1024, 1024]),
@@ -98,4 +100,6 @@ const FILES: [(&str, [usize; 2]); 9] = [
     ("middle", [(256 << 10) - 1, (256 << 10) + 1]),
     ("large", [1 << 20, 1 << 20]),
     ("large-too", [3 << 20, (3 << 20) - 70_000]),
+    // Long enough to be split.
+    ("huge", [6 << 20, (6 << 20) - 1]),
 ];

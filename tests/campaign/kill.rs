@@ -16,7 +16,7 @@ pub(crate) fn run(options: &Options) -> String {
     for (_, mut random) in options.rounds() {
         stage.round(&mut random);
     }
-    stage.report(options.rounds)
+    stage.report(options.rounds_done())
 }
 
 impl Stage {

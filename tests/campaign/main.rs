@@ -9,7 +9,8 @@
 //! cargo test --release --test campaign -- kill --rounds 1000 --seed 7
 //! cargo test --release --test campaign -- changing --rounds 1000
 //! cargo test --release --test campaign -- corrupting --rounds 7000
-//! cargo test --release --test campaign -- tree-kill tree-corrupting flipping --rounds 1000
+//! cargo test --release --test campaign -- tree-kill mirror-kill tree-corrupting --rounds 1000
+//! cargo test --release --test campaign -- flipping --seconds 300
 //! cargo test --release --test campaign -- crowd --full
 //! cargo test --release --test campaign -- stale --rounds 2000
 //! cargo test --release --test campaign -- sharing --rounds 200
@@ -32,9 +33,11 @@ mod changing;
 mod corrupting;
 mod crowd;
 mod flipping;
+mod guests;
 mod kill;
 mod listing;
 mod mapping;
+mod outside;
 mod published;
 mod sharing;
 mod stage;
@@ -47,7 +50,7 @@ mod watcher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
@@ -70,7 +73,13 @@ fn main() -> ExitCode {
         let options = Options {
             seed: args.seed,
             first: args.from,
-            rounds: args.rounds.unwrap_or(rounds_default),
+            rounds: match args.seconds {
+                Some(_) => args.rounds.unwrap_or(u32::MAX - args.from),
+                None => args.rounds.unwrap_or(rounds_default),
+            },
+            until: args
+                .seconds
+                .map(|seconds| started + Duration::from_secs(seconds)),
             full: args.full,
             current: AtomicU32::new(args.from),
         };
@@ -99,6 +108,7 @@ struct Options {
     seed: u64,
     first: u32,
     rounds: u32,
+    until: Option<Instant>,
     full: bool,
     current: AtomicU32,
 }
@@ -107,22 +117,33 @@ impl Options {
     /// The rounds, each with a random source of its own, so that a round does not depend on
     /// how much randomness those before it used.
     fn rounds(&self) -> impl Iterator<Item = (u32, Random)> {
-        (self.first..self.first + self.rounds).map(|round| {
+        let is_time = || self.until.is_none_or(|until| Instant::now() < until);
+        let rounds = self.first..self.first + self.rounds;
+        rounds.take_while(move |_| is_time()).map(|round| {
             self.current.store(round, Ordering::Relaxed);
             (round, Random::of(self.seed, round))
         })
+    }
+
+    /// How many rounds there were, when they are over.
+    fn rounds_done(&self) -> u32 {
+        self.current.load(Ordering::Relaxed) - self.first + 1
     }
 }
 
 /// Runs the campaigns named, or all of them.
 #[derive(Parser)]
 struct Args {
-    /// kill, changing, corrupting, tree-kill, tree-corrupting, flipping, crowd, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
+    /// kill, changing, corrupting, tree-kill, mirror-kill, tree-corrupting, flipping, crowd, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
     names: Vec<String>,
 
     /// Rounds of each campaign; for crowd: requests; for stale: changes; for listing: files
     #[arg(long)]
     rounds: Option<u32>,
+
+    /// No further round once so many seconds are over; without --rounds, as many as fit
+    #[arg(long, value_name = "S", conflicts_with = "full")]
+    seconds: Option<u64>,
 
     /// Where everything random comes from
     #[arg(long, default_value_t = 1)]
@@ -173,11 +194,12 @@ struct Libtest {
 type Campaign = fn(&Options) -> String;
 
 /// Name, rounds of a short run, and the campaign itself, which panics if it fails.
-const CAMPAIGNS: [(&str, u32, Campaign); 10] = [
+const CAMPAIGNS: [(&str, u32, Campaign); 11] = [
     ("kill", 50, kill::run),
     ("changing", 100, changing::run),
     ("corrupting", 25, corrupting::run),
     ("tree-kill", 25, tree_kill::run),
+    ("mirror-kill", 25, tree_kill::run_mirrors),
     ("tree-corrupting", 25, tree_corrupting::run),
     ("flipping", 5, flipping::run),
     ("crowd", 100, crowd::run),

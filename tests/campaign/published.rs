@@ -1,6 +1,6 @@
 //! Files whose content alternates, and the memory of what was ever published under each name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -27,8 +27,13 @@ pub(crate) struct File {
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Vec<Publication>>>);
 
-/// A name and what was published under it.
-type Publication = (OsString, Arc<Vec<u8>>);
+/// Something that may appear.
+struct Publication {
+    name: OsString,
+    content: Arc<Vec<u8>>,
+    /// It may also go again.
+    is_guest: bool,
+}
 
 impl Published {
     /// Publishes the first version of each file; the sizes are those of the two versions.
@@ -69,6 +74,20 @@ impl Published {
         Arc::clone(&file.versions[file.current])
     }
 
+    /// Both versions of a file, if only their content tells them apart; each may be seen from now
+    /// on.
+    pub(crate) fn twins(&self, index: usize) -> Option<&[Arc<Vec<u8>>; 2]> {
+        let file = &self.files[index];
+        let versions = &file.versions;
+        if versions[0].is_empty() || versions[0].len() != versions[1].len() {
+            return None;
+        }
+        versions
+            .iter()
+            .for_each(|version| self.seen.add(file.name(), version));
+        Some(versions)
+    }
+
     /// The folder to serve.
     pub(crate) fn root(&self) -> &PathBuf {
         &self.root
@@ -103,16 +122,36 @@ impl Seen {
         let mut seen = self.0.lock().expect("the oracle");
         let known = seen
             .iter()
-            .any(|(n, c)| *n == name && Arc::ptr_eq(c, content));
+            .any(|known| known.name == name && Arc::ptr_eq(&known.content, content));
         if !known {
-            seen.push((name, Arc::clone(content)));
+            seen.push(Publication {
+                name,
+                content: Arc::clone(content),
+                is_guest: false,
+            });
         }
+    }
+
+    /// What may appear under this name and go again.
+    pub(crate) fn add_guest(&self, name: OsString, content: Vec<u8>) {
+        self.0.lock().expect("the oracle").push(Publication {
+            name,
+            content: Arc::new(content),
+            is_guest: true,
+        });
+    }
+
+    /// Whether what has this name may go.
+    pub(crate) fn may_go(&self, name: &OsStr) -> bool {
+        let seen = self.0.lock().expect("the oracle");
+        seen.iter()
+            .any(|known| known.name == name && known.is_guest)
     }
 
     /// Whether exactly these bytes were once published under this name.
     pub(crate) fn knows(&self, name: &OsString, bytes: &[u8]) -> bool {
         let seen = self.0.lock().expect("the oracle");
         seen.iter()
-            .any(|(n, content)| n == name && content.as_slice() == bytes)
+            .any(|known| known.name == *name && known.content.as_slice() == bytes)
     }
 }

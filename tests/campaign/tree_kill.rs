@@ -1,5 +1,8 @@
-//! `kill -9` of the client or the server at a random moment of `ftget -r`. Nothing unverified may
-//! ever be visible, and a rerun completes the tree with nothing left over.
+//! `kill -9` of the client or the server at a random moment of `ftget -r`, and of `ftget -r
+//! --delete` while files and folders come to the source and go. Nothing unverified may ever be
+//! visible, nothing that the server has is deleted, nothing outside changes, and a rerun completes
+//! the tree with nothing left over: a file here that was rewritten behind its times is no
+//! exception, whether or not its digest was kept.
 
 use std::path::Path;
 
@@ -7,25 +10,48 @@ use rustix::process::Signal;
 
 use crate::Options;
 use crate::blow::{Moment, Victim, partial_bytes};
+use crate::guests::leave_strays;
 use crate::harness::{Random, Scratch};
+use crate::outside::Outside;
 use crate::stage::assert_calm;
 use crate::tree_stage::{FILES, TreeStage};
 
-/// Runs it; see the module.
+/// Runs it with trees that are fetched; see the module.
 pub(crate) fn run(options: &Options) -> String {
+    run_with(options, false)
+}
+
+/// Runs it with trees that are mirrored; see the module.
+pub(crate) fn run_mirrors(options: &Options) -> String {
+    run_with(options, true)
+}
+
+fn run_with(options: &Options, is_mirror: bool) -> String {
+    crate::watcher::assert_watchful();
+    let outside = Outside::new();
     let mut campaign = TreeStage::new(options.seed);
+    campaign.is_mirror = is_mirror;
     for (_, mut random) in options.rounds() {
         campaign.stir(&mut random);
+        campaign.keeps_digests = random.percent(70);
         let fresh = Scratch::in_memory();
         let destination = campaign.destination(&fresh, &mut random);
+        if is_mirror {
+            campaign.guests.stir(&mut random);
+            leave_strays(&destination, &outside, &mut random);
+        }
         // Blow upon blow: a resume may be killed as well.
         for _ in 0..random.pick(&[1, 1, 2, 3]) {
+            campaign.tamper(&destination, &mut random);
             campaign.blow(&destination, &mut random);
             campaign.assert_verified(&destination);
         }
+        campaign.tamper(&destination, &mut random);
         campaign.complete(&destination);
+        outside.assert_untouched();
     }
-    campaign.stage.report(options.rounds)
+    campaign.assert_digests_kept();
+    campaign.stage.report(options.rounds_done())
 }
 
 impl TreeStage {
@@ -43,6 +69,13 @@ impl TreeStage {
         if random.percent(30) {
             program = program.args(["--sync", random.pick(&["always", "never"])]);
         }
+        if random.percent(30) {
+            program = program.args(["--split", random.pick(&["2", "3", "4"])]);
+        }
+        let deletes_some = self.is_mirror && random.percent(20);
+        if deletes_some {
+            program = program.args(["--max-delete", random.pick(&["0", "1", "3"])]);
+        }
         let client = program.start();
         let largest = FILES.iter().flat_map(|(_, sizes)| sizes).max();
         let moment = |random: &mut Random| Moment::any(*largest.expect("a file"), random);
@@ -52,6 +85,17 @@ impl TreeStage {
             self.stage
                 .published
                 .publish(random.within(0..=FILES.len() - 1));
+        }
+        if random.percent(30) {
+            moment(random).wait(&client, destination);
+            self.tamper(destination, random);
+        }
+        let mut lasting = self.all_there();
+        let turns = self.is_mirror && random.percent(30);
+        if turns {
+            moment(random).wait(&client, destination);
+            let turned = self.guests.turn_any(random);
+            lasting.retain(|path| *path != turned);
         }
         moment(random).wait(&client, destination);
         self.stage.count(victim.tally());
@@ -67,18 +111,28 @@ impl TreeStage {
         }
         let output = client.wait();
         assert_calm(output.stderr.clone());
-        let expected: &[i32] = match victim {
-            Victim::Client => &[0, 128 + 9],
+        self.assert_only_strays_deleted(&output, &lasting);
+        let mut expected = match victim {
+            Victim::Client => vec![0, 128 + 9],
             // It may hear of the server first.
-            Victim::Both => &[0, 4, 128 + 9],
-            Victim::ServerThatReturns => &[0],
-            Victim::Server => &[0, 4],
+            Victim::Both => vec![0, 4, 128 + 9],
+            Victim::ServerThatReturns => vec![0],
+            Victim::Server => vec![0, 4],
         };
+        if deletes_some {
+            expected.push(25);
+        }
+        if turns {
+            // What was listed may have gone.
+            expected.extend([11, 23, 24]);
+        }
         assert!(
             expected.contains(&output.code),
-            "exit code {} is none of {expected:?}: {}",
+            "exit code {} is none of {expected:?}: {}\n{}: {}",
             output.code,
-            output.stderr
+            output.stderr,
+            victim.tally(),
+            self.stage.server.stderr().text()
         );
         if output.code == 0 {
             self.stage.count("blows too late");

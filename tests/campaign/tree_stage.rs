@@ -2,18 +2,30 @@
 //! fetched into: one that is watched for the whole campaign, and fresh ones.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::blow::is_partial;
-use crate::harness::{Program, Random, Scratch, assert_same_tree};
+use crate::guests::{Guests, is_stray};
+use crate::harness::{Output, Program, Random, Scratch, assert_same_tree};
 use crate::stage::{CLIENT_DEADLINE, Stage};
 
 /// What the rounds of a campaign with trees have in common.
 pub(crate) struct TreeStage {
     /// Its destination is the one that is watched.
     pub(crate) stage: Stage,
+    /// What comes and goes in the served tree.
+    pub(crate) guests: Guests,
+    /// Whether what is here alone is deleted.
+    pub(crate) is_mirror: bool,
+    /// Whether the client keeps digests of what is here.
+    pub(crate) keeps_digests: bool,
+    /// A destination that nobody watches, but that is there for the whole campaign.
+    kept: Scratch,
+    /// Where the client's index is.
+    own: Scratch,
 }
 
 impl TreeStage {
@@ -31,7 +43,14 @@ impl TreeStage {
             let mode = fs::Permissions::from_mode(mode);
             fs::set_permissions(root.join(folder), mode).expect("the mode of a folder");
         }
-        let mut campaign = TreeStage { stage };
+        let mut campaign = TreeStage {
+            guests: Guests::new(&root, &stage.published.seen()),
+            stage,
+            is_mirror: false,
+            keeps_digests: false,
+            kept: Scratch::in_memory(),
+            own: Scratch::in_memory(),
+        };
         let destination = campaign.stage.destination.path().to_owned();
         campaign
             .ftget(campaign.stage.server.addr(), &destination)
@@ -52,21 +71,65 @@ impl TreeStage {
         }
     }
 
-    /// The folder of this round: the watched one, or a fresh one, which may lack everything.
+    /// The folder of this round: the watched one, one that is kept, or a fresh one, which may lack
+    /// everything.
     pub(crate) fn destination(&self, fresh: &Scratch, random: &mut Random) -> PathBuf {
-        if random.percent(50) {
-            return fresh.path().to_owned();
+        let chosen = random.pick(&[&self.stage.destination, &self.kept, fresh]);
+        chosen.path().to_owned()
+    }
+
+    /// Writes other versions over some of the files of a destination that nobody watches, of the
+    /// same size and with their time put back, as if nothing had happened to them.
+    pub(crate) fn tamper(&mut self, destination: &Path, random: &mut Random) {
+        if destination == self.stage.destination.path() {
+            return;
         }
-        self.stage.destination.path().to_owned()
+        for (index, (path, _)) in FILES.iter().enumerate() {
+            let path = destination.join(path);
+            let in_place = random.percent(50);
+            if let (true, Some(twins)) = (random.percent(25), self.stage.published.twins(index))
+                // It may not be there yet.
+                && let Ok(found) = fs::read(&path)
+            {
+                let other = &twins[usize::from(found == **twins[0])];
+                write_unseen(&path, other, (!in_place).then(|| self.own.join("other")));
+                self.stage.count("files changed behind their times");
+            }
+        }
+    }
+
+    /// Panics unless digests of what is in the destination that is kept are in the index.
+    pub(crate) fn assert_digests_kept(&mut self) {
+        self.keeps_digests = true;
+        let kept = self.kept.path().to_owned();
+        self.complete(&kept);
+        // By now no write to what that has placed can go unseen.
+        std::thread::sleep(STAMPS_SETTLE);
+        self.complete(&kept);
+        let index = Program::ftserve().arg("index").arg(&kept);
+        let told = index.arg("--index").arg(self.index()).run();
+        let told = told.expect_code(0).stderr;
+        assert!(told.contains(" 0 hashed"), "{told}");
+    }
+
+    fn index(&self) -> PathBuf {
+        self.own.join("index")
     }
 
     /// The client, told to fetch the whole tree from this address.
     pub(crate) fn ftget(&self, address: &str, destination: &Path) -> Program {
-        Program::ftget()
+        let mut program = Program::ftget()
             .deadline(CLIENT_DEADLINE)
             .args(["--json", "-r", "-d"])
             .arg(destination)
-            .arg(format!("{address}/"))
+            .arg(format!("{address}/"));
+        if self.is_mirror {
+            program = program.arg("--delete");
+        }
+        if self.keeps_digests {
+            program = program.arg("--index").arg(self.index());
+        }
+        program
     }
 
     /// The rerun: everything is there as it is published, and nothing is left over.
@@ -80,13 +143,45 @@ impl TreeStage {
         self.stage.watched();
     }
 
+    /// What the server has: files, links, and folders that are empty.
+    pub(crate) fn all_there(&self) -> Vec<&'static str> {
+        let files = FILES.iter().map(|(path, _)| *path);
+        let links = LINKS.iter().map(|(link, _)| *link);
+        let guests = self.guests.present();
+        files
+            .chain(EMPTY_FOLDERS)
+            .chain(links)
+            .chain(guests)
+            .collect()
+    }
+
+    /// Panics if a run has deleted any of this, or a folder that it is in.
+    pub(crate) fn assert_only_strays_deleted(&mut self, output: &Output, lasting: &[&str]) {
+        let told = output.text();
+        // The last line of who was killed may be a part of one.
+        let events = told.lines().filter_map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).ok()?;
+            (event["event"] == "deleted").then_some(event)
+        });
+        for event in events {
+            let gone = event["filename"].as_str().expect("a name");
+            let is_there = lasting
+                .iter()
+                .find(|path| Path::new(path).starts_with(gone));
+            assert_eq!(is_there, None, "{gone} was deleted");
+            self.stage.count("deleted");
+        }
+    }
+
     /// Panics if anything visible in a destination is not what was once published.
     pub(crate) fn assert_verified(&self, folder: &Path) {
         for entry in fs::read_dir(folder).expect("the destination") {
             let entry = entry.expect("an entry");
             let (name, path) = (entry.file_name(), entry.path());
             let kind = entry.file_type().expect("a kind");
-            let is_published = if kind.is_dir() {
+            let is_published = if is_stray(&name) {
+                true
+            } else if kind.is_dir() {
                 self.assert_verified(&path);
                 true
             } else if is_partial(&entry) {
@@ -106,6 +201,26 @@ impl TreeStage {
                 path.display()
             );
         }
+    }
+}
+
+/// Replaces the content of a file and puts its time back: in place, or by another file that is
+/// made elsewhere.
+fn write_unseen(path: &Path, content: &[u8], elsewhere: Option<PathBuf>) {
+    let before = fs::metadata(path).and_then(|facts| facts.modified());
+    let target = elsewhere.as_deref().unwrap_or(path);
+    // The client may replace it meanwhile: it is the file that was opened that is written.
+    let file = File::options()
+        .write(true)
+        .create(elsewhere.is_some())
+        .truncate(elsewhere.is_some())
+        .open(target)
+        .expect("a file to change");
+    file.write_all_at(content, 0).expect("other content");
+    file.set_modified(before.expect("a time"))
+        .expect("the old time");
+    if elsewhere.is_some() {
+        fs::rename(target, path).expect("a file in the place of another");
     }
 }
 
@@ -164,4 +279,6 @@ const LINKS: [(&str, &str); 3] = [
     ("a/up", "../large"),
     ("z/loose", "missing"),
 ];
+/// As long as the client waits before it keeps a digest, and a little more.
+const STAMPS_SETTLE: Duration = Duration::from_millis(300);
 const MODES: [(&str, u32); 3] = [("private", 0o711), ("hollow", 0o700), ("a/b", 0o750)];

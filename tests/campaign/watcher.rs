@@ -50,8 +50,8 @@ impl Watcher {
         let shared: Arc<(Mutex<Sightings>, Condvar)> = Arc::default();
         let (sender, receiver) = unbounded();
         let opener = {
-            let folder = folder.to_owned();
-            thread::spawn(move || open_what_appears(&inotify, &folder, &sender))
+            let (folder, seen) = (folder.to_owned(), seen.clone());
+            thread::spawn(move || open_what_appears(&inotify, &folder, &seen, &sender))
         };
         let judge = {
             let shared = Arc::clone(&shared);
@@ -144,9 +144,18 @@ pub(crate) fn assert_watchful() {
         fs::remove_file(folder.join("known")).expect("deleted");
     };
     plant("deleted", &delete, Err("DELETE"));
+    published
+        .seen()
+        .add_guest("guest".into(), b"content".to_vec());
+    let folder = Scratch::in_memory();
+    let watcher = Watcher::of(folder.path(), published.seen());
+    place(&folder, "guest", b"content");
+    assert_eq!(watcher.settle(), Ok(1), "a guest that comes");
+    fs::remove_file(folder.join("guest")).expect("deleted");
+    assert_eq!(watcher.settle(), Ok(1), "and goes");
 }
 
-fn open_what_appears(inotify: &OwnedFd, folder: &Path, sightings: &Sender<Sighting>) {
+fn open_what_appears(inotify: &OwnedFd, folder: &Path, seen: &Seen, sightings: &Sender<Sighting>) {
     let mut buffer = [MaybeUninit::uninit(); 16_384];
     let mut events = Reader::new(inotify, &mut buffer);
     loop {
@@ -167,8 +176,11 @@ fn open_what_appears(inotify: &OwnedFd, folder: &Path, sightings: &Sender<Sighti
         } else if flags.contains(ReadFlags::MOVED_TO) {
             match File::open(folder.join(&name)) {
                 Ok(file) => Sighting::Appeared(name, file),
+                Err(_) if seen.may_go(&name) => continue,
                 Err(error) => Sighting::Fault(format!("{name:?} appeared and is gone: {error}")),
             }
+        } else if flags.contains(ReadFlags::DELETE) && seen.may_go(&name) {
+            continue;
         } else {
             Sighting::Fault(format!("{name:?} did not appear by a rename: {flags:?}"))
         };

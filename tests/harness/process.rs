@@ -3,15 +3,18 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
+};
 
 use super::DEADLINE;
 
@@ -216,10 +219,10 @@ impl Running {
     }
 
     /// Waits for its end; kills it and panics if it outlives its deadline.
-    pub fn wait(mut self) -> Output {
-        let status = self.wait_status();
+    pub fn wait(self) -> Output {
+        let code = self.wait_code();
         Output {
-            code: exit_code(status),
+            code,
             stdout: self.stdout.whole(),
             stderr: String::from_utf8_lossy(&self.stderr.whole()).into_owned(),
             elapsed: self.started.elapsed(),
@@ -227,11 +230,7 @@ impl Running {
     }
 
     /// Waits for its end and gives its exit code, 128 + n for a signal.
-    pub fn wait_code(&mut self) -> i32 {
-        exit_code(self.wait_status())
-    }
-
-    fn wait_status(&mut self) -> ExitStatus {
+    pub fn wait_code(&self) -> i32 {
         if !self.ends_within(self.deadline) {
             let _ = kill_process_group(self.pid, Signal::KILL);
             panic!(
@@ -242,7 +241,13 @@ impl Running {
                 self.stderr.text()
             );
         }
-        self.child.wait().expect("a child to wait for")
+        // It is reaped when this is dropped: until then its id is nobody else's, and a signal to
+        // its group reaches no stranger.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(self.pid), options).expect("a child to wait for");
+        let status = status.expect("a child that has ended");
+        let signal = || 128 + status.terminating_signal().expect("a code or a signal");
+        status.exit_status().unwrap_or_else(signal)
     }
 }
 
@@ -365,10 +370,4 @@ impl Captured {
         let ended = changed.wait_timeout_while(guard, DEADLINE, |capture| !capture.ended);
         ended.expect("the capture").0.bytes.clone()
     }
-}
-
-fn exit_code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().expect("a code or a signal"))
 }

@@ -115,7 +115,7 @@ impl TestServer {
         self.running.ends_within(limit)
     }
 
-    /// Kills it without warning and reaps it.
+    /// Kills it without warning and waits for its end.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.running.wait_code();

@@ -202,6 +202,48 @@ fn names_with_a_dot_stay_where_the_server_hides_some() {
     assert_eq!(names(&place.here.join("d")), ["a"]);
 }
 
+#[test]
+fn partial_files_of_what_the_server_does_not_have_go_unless_somebody_works_on_them() {
+    let place = Place::with(SERVED);
+    let partial = |folder: &str, name: &str| {
+        let content = md5_hex("some content");
+        format!("{folder}/.ft-{}-{content}.part", &md5_hex(name)[..16])
+    };
+    let gone = [partial("d", "gone"), partial("d/sub/deep", "gone")];
+    let held = partial("d/sub", "gone-too");
+    // One that was left out may be asked for again.
+    let of_use = partial("d/sub", "b");
+    for name in gone.iter().chain([&held, &of_use]) {
+        place.here.write(name, "some");
+    }
+    let holder = fs::File::open(place.here.join(&held)).expect("a partial file");
+    holder.lock().expect("a lock");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let deep = fs::File::open(place.root.join("sub/deep")).expect("a folder");
+    deep.set_modified(time).expect("its time is set");
+    let args = ["--exclude", "/sub/b"];
+    mirror(&place, &[&args[..], &["-n"]].concat()).expect_code(0);
+    assert!(gone.iter().all(|name| place.here.join(name).exists()));
+    let told = mirror(&place, &args).expect_code(0).json_lines();
+    assert_eq!(deleted(&told), [""; 0]);
+    let mut left = tree(&place.here.join("d"));
+    for name in [held, of_use] {
+        let name = name.strip_prefix("d/").expect("a path below");
+        assert_eq!(left.remove(name).as_deref(), Some("some"));
+    }
+    let mut there = tree(place.root.path());
+    there.remove("sub/b");
+    assert_eq!(left, there);
+    let modified = fs::metadata(place.here.join("d/sub/deep")).and_then(|facts| facts.modified());
+    assert_eq!(modified.expect("a time"), time);
+    // So does one in an empty mirror of an empty folder.
+    place.root.make_dir("none");
+    place.here.write(partial("e", "gone"), "some");
+    let empty = place.ftget().args(["-r", "--delete", "-d", "e"]);
+    empty.arg(place.server.source("none/")).run().expect_code(0);
+    assert_eq!(names(&place.here.join("e")), [""; 0]);
+}
+
 /// A page of the root with these lines; `end` says what comes behind it.
 fn page(lines: &[String], end: &str) -> Vec<u8> {
     let body = lines.concat();

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::client::beside::{Beside, Pair, Unplaced};
+use crate::client::mirror::orphaned::Orphaned;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ServerRefusal, Tree};
 use crate::store::{Attributes, DestinationTree};
@@ -15,9 +16,11 @@ pub(super) struct Extras {
     pub(super) all: Vec<Extra>,
     /// There are no more than these.
     pub(super) is_all: bool,
-    /// Those folders of the tree that have any of them right in them, by their place: the path
-    /// there, and what they get again.
+    /// Those folders of the tree that have any of them right in them, or partial files, by their
+    /// place: the path there, and what they get again.
     pub(super) folders: HashMap<ResourcePath, (ResourcePath, Attributes)>,
+    /// Partial files of what the tree does not have.
+    orphaned: Orphaned,
     /// The tree here, if there is one.
     pub(super) destination: Option<Arc<DestinationTree>>,
     /// Places of folders in or below which something could not be listed; all, if it is too
@@ -63,6 +66,7 @@ impl Extras {
             all: Vec::new(),
             is_all: true,
             folders: HashMap::new(),
+            orphaned: Orphaned::default(),
             destination: None,
             unlisted: Unlisted::default(),
             hides_some: false,
@@ -70,8 +74,14 @@ impl Extras {
         // Folders around the place at hand: of the tree, and of those that are here alone.
         let mut above: Vec<(ResourcePath, ResourcePath, Attributes)> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
-        for pair in &mut beside {
+        let mut is_entered = tree.name.is_some();
+        while let Some(pair) = beside.next() {
             let pair = pair?;
+            if !is_entered {
+                is_entered = true;
+                extras.enter_root(&beside);
+            }
+            extras.orphaned.come_to(&pair.place);
             while above
                 .last()
                 .is_some_and(|(at, ..)| !pair.place.is_below(at))
@@ -89,6 +99,7 @@ impl Extras {
                 extras.add(&pair, folder, &mut open);
                 continue;
             };
+            extras.orphaned.spare(&pair.place);
             if let Some(error) = &there.error {
                 extras
                     .unlisted
@@ -96,8 +107,17 @@ impl Extras {
             }
             if there.kind == ObjectKind::Directory {
                 let attributes = config.attributes(there.mode, there.mtime, 0o777);
+                if let Some(destination) = beside.destination()
+                    && extras.orphaned.enter(&pair.place, destination)
+                {
+                    let kept = (there.path.clone(), attributes);
+                    extras.folders.insert(pair.place.clone(), kept);
+                }
                 above.push((pair.place, there.path.clone(), attributes));
             }
+        }
+        if !is_entered {
+            extras.enter_root(&beside);
         }
         if !beside.is_whole() {
             // An iterator that ends without an error has come to its end.
@@ -106,6 +126,12 @@ impl Extras {
         extras.hides_some = beside.hidden > 0;
         extras.destination = beside.destination().cloned();
         Ok(extras)
+    }
+
+    fn enter_root(&mut self, beside: &Beside<'_>) {
+        if let Some(destination) = beside.destination() {
+            self.orphaned.enter(&ResourcePath::root(), destination);
+        }
     }
 
     fn add(
@@ -191,6 +217,23 @@ impl Extras {
         chosen
     }
 
+    /// Removes the partial files of what the tree does not have, where all was listed, and
+    /// notes the folders that they were in.
+    pub(super) fn remove_orphans(
+        &self,
+        destination: &DestinationTree,
+        touched: &mut Vec<ResourcePath>,
+    ) {
+        for (folder, orphans) in self.orphaned.of_tree() {
+            if !self.unlisted.is_in(folder)
+                && let Ok(Some(found)) = destination.existing_folder(folder)
+            {
+                found.remove_orphans(orphans);
+                touched.push(folder.clone());
+            }
+        }
+    }
+
     /// One of these and all that is in it, contents before their folder.
     pub(super) fn with_contents(&self, at: usize) -> impl Iterator<Item = &Extra> {
         self.all[at..self.end_of(at)].iter().rev()
@@ -223,10 +266,12 @@ impl Unlisted {
 
     /// Whether something may be missing in the listing of the folder that this is in.
     fn is_about(&self, place: &ResourcePath) -> bool {
-        self.is_everywhere
-            || place
-                .parent()
-                .is_none_or(|folder| self.folders.contains(&folder))
+        place.parent().is_none_or(|folder| self.is_in(&folder))
+    }
+
+    /// Whether something may be missing in the listing of this folder.
+    fn is_in(&self, folder: &ResourcePath) -> bool {
+        self.is_everywhere || self.folders.contains(folder)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A folder in which files are staged and placed, by its descriptor: whatever happens to its
 //! name meanwhile, everything stays in the folder that was opened.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,23 @@ pub struct StagingFolder {
     path: PathBuf,
     // Partial files that nobody here works on, as of the opening and of what was kept since.
     leftovers: Mutex<HashMap<NameTag, Vec<PartialName>>>,
+}
+
+/// Partial files of a folder, without those whose names are still of use.
+pub struct Orphans(HashSet<NameTag>);
+
+impl Orphans {
+    /// Those of this name are of use: a download of it may go on with them.
+    pub fn spare(&mut self, name: &[u8]) {
+        if let (false, Ok(name)) = (self.is_empty(), FileName::parse(name)) {
+            self.0.remove(&name.tag());
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl StagingFolder {
@@ -222,6 +239,20 @@ impl StagingFolder {
         let Some(tag) = self.tag_with_leftovers(name) else {
             return;
         };
+        self.remove_tagged(tag);
+    }
+
+    /// The partial files that were here when it was opened.
+    pub fn orphans(&self) -> Orphans {
+        Orphans(self.lock_leftovers().keys().copied().collect())
+    }
+
+    /// Removes those partial files that nobody holds.
+    pub fn remove_orphans(&self, orphans: &Orphans) {
+        orphans.0.iter().for_each(|tag| self.remove_tagged(*tag));
+    }
+
+    fn remove_tagged(&self, tag: NameTag) {
         for partial in self.lock_leftovers().remove(&tag).unwrap_or_default() {
             let held = self.lock_partial(&partial, OFlags::empty());
             // Not what we would make: not ours to remove.
