@@ -1,10 +1,10 @@
 //! Hashing trees ahead, and servers that start again, beside programs that hash.
 //!
 //! ```text
-//! cargo bench --bench digests -- [tree|large|restart|all] [--runs N]
+//! cargo bench --bench digests -- [function|tree|large|restart|all] [--runs N]
 //! ```
 //!
-//! `tree` is a real tree, the folder of the Rust toolchain; `large` 64 files of 32 MiB; `restart` a
+//! `function` is one message of 512 MiB; `tree` is a real tree, the folder of the Rust toolchain; `large` 64 files of 32 MiB; `restart` a
 //! server over 50,000 files, from its start to its first answer and to the digests of all.
 //! Everything is in memory. The contenders take turns; only the ratios within one run mean
 //! something. A contender that is not installed is named and left out.
@@ -19,18 +19,24 @@ mod harness;
 #[path = "../measure.rs"]
 mod measure;
 
+use std::hint::black_box;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 
+use ftserve::digest::Md5Stream;
 use harness::{Program, Scratch, noise};
+use md5::{Digest, Md5};
 use measure::median;
 
 fn main() {
     let args = Args::parse();
     let wants = |choice| args.workload == choice || args.workload == Choice::All;
+    if wants(Choice::Function) {
+        compare_functions(args.runs);
+    }
     if wants(Choice::Tree) {
         let root = Scratch::in_memory();
         shell(
@@ -61,6 +67,36 @@ fn main() {
             &root,
             args.runs,
             &restarting(),
+        );
+    }
+}
+
+/// The md5 function of this crate beside others, on one core.
+fn compare_functions(runs: usize) {
+    let root = Scratch::in_memory();
+    let message = noise(0, 512 << 20);
+    root.write("message", &message);
+    println!("\none message of 512 MiB, {runs} runs");
+    let hash = |digest: &dyn Fn()| {
+        let started = Instant::now();
+        digest();
+        started.elapsed()
+    };
+    let mut times = [const { Vec::new() }; 4];
+    for _ in 0..runs {
+        times[0].push(hash(&|| _ = black_box(Md5Stream::digest(&message))));
+        times[1].push(hash(&|| _ = black_box(Md5::digest(&message))));
+        times[2].push(shell("md5sum $ROOT/message", root.path(), root.path()));
+        let openssl = "openssl dgst -md5 $ROOT/message";
+        times[3].push(shell(openssl, root.path(), root.path()));
+    }
+    let names = ["in this crate", "crate md-5", "md5sum", "openssl dgst -md5"];
+    let own = median(&times[0]);
+    for (name, times) in names.iter().zip(&times) {
+        let (median, least) = (median(times), least(times));
+        let ratio = median / own;
+        println!(
+            "  {name:32} median {median:7.3} s, least {least:7.3} s, {ratio:6.2} of this crate"
         );
     }
 }
@@ -141,10 +177,14 @@ fn compare(title: &str, root: &Scratch, runs: usize, field: &[Contender]) {
     let medians: Vec<f64> = times.iter().map(|times| median(times)).collect();
     let md5sum = field.iter().position(|(name, _)| *name == MD5SUM);
     for (((name, _), median), times) in field.iter().zip(&medians).zip(&times) {
-        let least = times.iter().min().map_or(0.0, Duration::as_secs_f64);
+        let least = least(times);
         let ratio = md5sum.map_or(f64::NAN, |at| median / medians[at]);
         println!("  {name:32} median {median:7.3} s, least {least:7.3} s, {ratio:6.2} of md5sum");
     }
+}
+
+fn least(times: &[Duration]) -> f64 {
+    times.iter().min().map_or(0.0, Duration::as_secs_f64)
 }
 
 /// The time of one command.
@@ -187,6 +227,7 @@ struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Choice {
+    Function,
     Tree,
     Large,
     Restart,

@@ -1,5 +1,6 @@
 //! Bytes to digests, and the two pools of threads that make them.
 
+mod md5;
 mod pools;
 mod stream;
 

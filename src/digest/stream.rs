@@ -1,7 +1,6 @@
 //! One message, hashed as its bytes come.
 
-use md5::{Digest, Md5};
-
+use crate::digest::md5::Md5;
 use crate::wire::Md5Digest;
 
 /// The running md5 of one message.
@@ -21,11 +20,13 @@ impl Md5Stream {
 
     /// The digest of the message.
     pub fn finish(self) -> Md5Digest {
-        Md5Digest::from_bytes(self.0.finalize().into())
+        Md5Digest::from_bytes(self.0.finish())
     }
 
     /// The digest of a message that is there whole.
     pub fn digest(bytes: &[u8]) -> Md5Digest {
-        Md5Digest::from_bytes(Md5::digest(bytes).into())
+        let mut stream = Md5Stream::new();
+        stream.update(bytes);
+        stream.finish()
     }
 }
