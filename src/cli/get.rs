@@ -17,10 +17,12 @@ mod meaning;
 mod mirror;
 mod no_order;
 mod output;
+mod preflight;
 mod preview;
 mod progress;
 mod receipts;
 mod report;
+mod room;
 mod signals;
 mod source;
 mod wish;
@@ -73,10 +75,17 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     signals::end_on_signals(order.manner.quiet);
     let Order {
         destination,
+        preflight,
         deleted_max,
-        config,
+        mut config,
         manner,
     } = order;
+    let mut reporter = Reporter::new(&destination, &manner);
+    if let Some(wishes) = preflight
+        && !preflight::passes(wishes, deleted_max, &mut config, &mut reporter)
+    {
+        return reporter.end();
+    }
     let receipts = match manner.receipts.as_deref().map(Receipts::open).transpose() {
         Ok(receipts) => receipts,
         Err(error) => {
@@ -84,7 +93,7 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return NoOrder::Unusable(sentence).show();
         }
     };
-    let mut reporter = Reporter::new(&destination, &manner, receipts);
+    reporter.keep(receipts);
     match destination {
         Destination::Files(wishes) => {
             let trees = deleted_max.map(|_| mirror::trees(&wishes));

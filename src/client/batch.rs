@@ -15,7 +15,7 @@ pub(super) mod keeper;
 pub(super) mod lane;
 mod lanes;
 pub(super) mod look;
-mod names;
+pub(super) mod names;
 pub(super) mod placing;
 mod plan;
 pub(super) mod report;
@@ -27,9 +27,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::client::batch::budget::Budget;
 use crate::client::batch::desk::Desk;
@@ -38,7 +38,7 @@ use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
 use crate::client::batch::look::Destinations;
 use crate::client::batch::names::Names;
-use crate::client::batch::report::Reports;
+use crate::client::batch::report::{Report, Reports};
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
 use crate::client::{ClientConfig, ClientError, Download, Downloaded, Entry, Event};
@@ -80,7 +80,11 @@ pub struct Summary {
 pub(super) struct Limits {
     pub(super) whole: Option<Deadline>,
     pub(super) rate: Option<Arc<Rate>>,
+    /// Hears of a listing that failed and is tried again, before the pause.
+    pub(super) on_retry: Option<OnRetry>,
 }
+
+pub(super) type OnRetry = Arc<dyn Fn(&ClientError, Duration) + Send + Sync>;
 
 impl Limits {
     /// From now on.
@@ -89,6 +93,7 @@ impl Limits {
         Limits {
             whole: config.whole_timeout.map(after),
             rate: config.rate.map(Rate::new),
+            on_retry: None,
         }
     }
 }
@@ -129,18 +134,32 @@ impl<'a> Batch<'a> {
     /// with the same place the later one fails.
     pub fn run(self, config: &ClientConfig, on_event: &mut dyn FnMut(Event<'_>)) -> Summary {
         let mut summary = Summary::default();
-        let names = match &self.sources[..] {
-            [Source::Tree(_)] => None,
-            _ => Some(Names::default()),
-        };
-        let limits = Limits::new(config);
+        let names = self.names();
+        let (reports_in, reports) = bounded(REPORTS_MAX);
+        let reports_in = Reports(reports_in);
+        let retries = reports_in.clone();
+        let mut limits = Limits::new(config);
+        limits.on_retry = Some(Arc::new(move |error, pause| {
+            let error = error.clone();
+            retries.send(Report::Relisting { error, pause });
+        }));
         let wanted = self.wanted(config, &limits);
-        let is_complete = run(wanted, names, limits, config, &mut |event| {
+        limits.on_retry = None;
+        let reports = (reports_in, reports);
+        let is_complete = run(wanted, names, reports, limits, config, &mut |event| {
             summary.count(&event);
             on_event(event);
         });
         summary.is_complete = is_complete;
         summary
+    }
+
+    /// Where each place is noted, if one may be wanted twice: in a listing nothing is.
+    pub(super) fn names(&self) -> Option<Names> {
+        match &self.sources[..] {
+            [Source::Tree(_)] => None,
+            _ => Some(Names::default()),
+        }
     }
 
     /// What was added, in its order.
@@ -221,17 +240,16 @@ pub fn download(
 fn run(
     wanted: impl Iterator<Item = Wanted> + Send,
     names: Option<Names>,
+    (reports_in, reports): (Reports, Receiver<Report>),
     limits: Limits,
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> bool {
-    let Limits { whole, rate } = limits;
+    let Limits { whole, rate, .. } = limits;
     let is_stopped = Arc::new(AtomicBool::new(false));
     let destinations = Destinations::default();
     let open_files = Budget::new(config.open_files_max.max(1));
     let (keeper, noted) = Keeper::new(config);
-    let (reports_in, reports) = bounded(REPORTS_MAX);
-    let reports_in = Reports(reports_in);
     let (wanted_in, to_do) = bounded(WANTED_AHEAD_MAX);
     let (looks_in, looks) = unbounded();
     let (bodies_in, bodies) = unbounded();

@@ -13,7 +13,8 @@ use self::place::{ToRead, read};
 use self::source::Source;
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::hands::guarded;
-use crate::client::{Batch, ClientConfig, ClientError, Item};
+use crate::client::preview::{Change, Rooms};
+use crate::client::{Batch, ClientConfig, ClientError, Item, Outlook};
 use crate::net::Address;
 use crate::store::LocalDigests;
 use crate::wire::{ObjectKind, ResourcePath};
@@ -67,10 +68,12 @@ pub enum Difference {
 /// Compares what a batch would download with what is here, and changes nothing. A tree is listed
 /// with its digests, and files here are read in several threads. `on_compared` hears of each
 /// place in the order of the batch, trees in that of listings, in this thread. Memory is
-/// bounded. Returns how many entries of trees the servers do not show, and that are not compared.
+/// bounded. Returns how many entries of trees the servers do not show, and that are not compared,
+/// and what it would take to fetch what differs.
 ///
 /// Something that one of two trees has alone is told with all that is in it; what stands where
-/// the other has a folder, or is a folder itself, is told alone.
+/// the other has a folder, or is a folder itself, is told alone. Of things in several trees that
+/// would get the same place the later ones are failures.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -116,7 +119,8 @@ pub fn compare(
     batch: Batch<'_>,
     config: &ClientConfig,
     on_compared: &mut dyn FnMut(Item<'_>, Result<Comparison, ClientError>),
-) -> u64 {
+) -> Outlook {
+    let names = batch.names();
     let sources = batch.into_sources();
     let (to_read_in, to_read) = bounded(READ_AHEAD_MAX);
     // Bounded by the budget of those who send.
@@ -134,9 +138,12 @@ pub fn compare(
             ahead: Budget::new(AHEAD_MAX),
             count: 0,
         };
-        let source = scope.spawn(move || Source::new(config, findings).run(sources));
-        tell_in_order(&compared, on_compared);
-        source.join().unwrap_or_default()
+        let source = scope.spawn(move || Source::new(config, names, findings).run(sources));
+        let rooms = tell_in_order(&compared, on_compared);
+        Outlook {
+            hidden: source.join().unwrap_or_default(),
+            rooms: rooms.sum_up(),
+        }
     })
 }
 
@@ -151,6 +158,8 @@ struct Place {
     index: usize,
     address: Arc<Address>,
     path: ResourcePath,
+    /// What it would take to fetch it.
+    change: Option<Change>,
     _share: Share,
 }
 
@@ -170,6 +179,7 @@ impl Findings {
             index: self.count - 1,
             address: Arc::clone(address),
             path,
+            change: None,
             _share: self.ahead.take(1),
         }
     }
@@ -198,8 +208,9 @@ fn read_all(
 fn tell_in_order(
     compared: &Receiver<Compared>,
     on_compared: &mut dyn FnMut(Item<'_>, Result<Comparison, ClientError>),
-) {
+) -> Rooms {
     let (mut early, mut next) = (BTreeMap::new(), 0);
+    let mut rooms = Rooms::default();
     for found in compared {
         early.insert(found.place.index, found);
         while let Some(Compared { place, outcome }) = early.remove(&next) {
@@ -209,9 +220,16 @@ fn tell_in_order(
                 address: &place.address,
                 path: &place.path,
             };
+            if let (Some(change), Ok(Comparison::Differs(difference))) = (&place.change, &outcome)
+                && !matches!(difference, Difference::Mode | Difference::Mtime)
+            {
+                // What alone is too large is told with the sum.
+                let _ = rooms.take(change);
+            }
             on_compared(item, outcome);
         }
     }
+    rooms
 }
 
 /// Files that wait to be read.

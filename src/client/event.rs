@@ -102,6 +102,14 @@ pub enum Event<'a> {
         /// The pause.
         pause: Duration,
     },
+    /// The listing of a tree failed and is asked for again after a pause; what was listed
+    /// before is downloaded meanwhile.
+    Relisting {
+        /// What failed.
+        error: &'a ClientError,
+        /// The pause.
+        pause: Duration,
+    },
 }
 
 /// A file that is present and, unless it was skipped, verified.
@@ -128,11 +136,7 @@ pub struct Downloaded {
 impl Downloaded {
     /// Bytes that came over the network.
     pub fn transferred(&self) -> u64 {
-        match self.action {
-            Action::Fetched => self.total_size,
-            Action::Resumed { from } => self.total_size - from,
-            Action::Identical | Action::Linked | Action::Skipped | Action::Link => 0,
-        }
+        self.action.transferred(self.total_size)
     }
 }
 
@@ -156,6 +160,17 @@ pub enum Action {
     Skipped,
     /// It is a symbolic link, and was made.
     Link,
+}
+
+impl Action {
+    /// How many of the bytes of a file come over the network.
+    pub fn transferred(self, total_size: u64) -> u64 {
+        match self {
+            Action::Fetched => total_size,
+            Action::Resumed { from } => total_size.saturating_sub(from),
+            Action::Identical | Action::Linked | Action::Skipped | Action::Link => 0,
+        }
+    }
 }
 
 /// How often the progress of one file is reported, at most.

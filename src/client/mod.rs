@@ -103,7 +103,7 @@ pub use listing::{Folder, Listing, Page};
 pub use mirror::{DeleteLimit, Deleted, delete_extras};
 pub use one_server::Client;
 pub use pour::{Pour, pour};
-pub use preview::{Prospect, preview};
+pub use preview::{Outlook, Prospect, Room, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};
 pub use tree::{Select, Tree};
 pub use wanted::{Download, Entry, ListedFile};

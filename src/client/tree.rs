@@ -5,10 +5,10 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::client::batch::Limits;
+use crate::client::batch::{Limits, OnRetry};
 use crate::client::question::refusal;
 use crate::client::wanted::{FolderId, Wanted};
-use crate::client::{ClientConfig, ClientError, Download, Folder, ListedFile, Listing};
+use crate::client::{ClientConfig, ClientError, Download, Event, Folder, ListedFile, Listing};
 use crate::net::Address;
 use crate::store::{FileName, leads_inside};
 use crate::wire::{ListEntry, ObjectKind, ResourcePath};
@@ -86,6 +86,7 @@ pub(super) struct TreeSource<'c> {
     next_id: FolderId,
     /// How many entries the server has come upon and does not show.
     hidden: u64,
+    on_retry: Option<OnRetry>,
     is_begun: bool,
     is_over: bool,
 }
@@ -131,6 +132,7 @@ impl<'c> TreeSource<'c> {
             out: VecDeque::new(),
             next_id: first_id,
             hidden: 0,
+            on_retry: limits.on_retry.clone(),
             is_begun: false,
             is_over: false,
         }
@@ -138,10 +140,16 @@ impl<'c> TreeSource<'c> {
 
     /// Takes the next entry, or what follows from there being no more.
     fn step(&mut self) {
+        let on_retry = self.on_retry.clone();
+        let on_event = &mut |event: Event<'_>| {
+            if let (Some(on_retry), Event::Retrying { error, pause, .. }) = (&on_retry, event) {
+                on_retry(error, pause);
+            }
+        };
         let is_begun = std::mem::replace(&mut self.is_begun, true);
         if !is_begun && self.tree.name.is_some() {
             // It is made with what it has at the server, be it empty.
-            match self.listing.itself(&mut |_| {}) {
+            match self.listing.itself(on_event) {
                 Ok(entry) if entry.kind == ObjectKind::Directory => {
                     self.take_folder(entry, true);
                 }
@@ -152,7 +160,7 @@ impl<'c> TreeSource<'c> {
             return;
         }
         let Some(entry) = self.entries.pop_front() else {
-            match self.listing.next_page(&mut |_| {}) {
+            match self.listing.next_page(on_event) {
                 Ok(Some(page)) => {
                     self.hidden = self.hidden.saturating_add(page.hidden);
                     self.entries = page.entries.into();

@@ -38,8 +38,8 @@ pub use local_digests::{LocalDigest, LocalDigestError, LocalDigests};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{
-    Attributes, DestinationTree, FileName, FileNameError, NOT_REGULAR, Occupant, Orphans,
-    PlacedLink, Placement, StageError, StagedFile, StagingFolder,
+    Attributes, DestinationTree, FileName, FileNameError, Ground, NOT_REGULAR, Occupant, Orphans,
+    PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder,
 };
 pub use walk::leads_inside;
 pub use watching::Watching;

@@ -11,6 +11,7 @@ mod link;
 mod name;
 mod occupant;
 mod rename;
+mod space;
 mod tree;
 
 use std::io;
@@ -21,7 +22,8 @@ pub use folder::{Orphans, StagingFolder};
 pub use link::PlacedLink;
 pub use name::{FileName, FileNameError};
 pub use occupant::Occupant;
-pub use tree::DestinationTree;
+pub use space::Space;
+pub use tree::{DestinationTree, Ground};
 
 /// Why a file could not be staged or placed. All of it is about this machine.
 #[derive(Debug, thiserror::Error)]

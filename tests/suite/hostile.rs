@@ -13,6 +13,7 @@ mod headers;
 mod json;
 mod listings;
 mod names;
+mod no_room;
 mod resume;
 pub(crate) mod server;
 mod several;

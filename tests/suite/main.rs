@@ -35,6 +35,7 @@ mod peers;
 mod picture;
 mod pipelining;
 mod place;
+mod preflight;
 mod proxies;
 mod ranges;
 mod rates;

@@ -108,11 +108,13 @@ fn without_the_option_and_in_a_dry_run_everything_stays() {
             .ends_with("x/y: would be deleted\nx: would be deleted\n")
     );
     let events = mirror(&place, &["-n"]).expect_code(0).json_lines();
-    let last = events.last().expect("an event");
+    let told = events.iter().rfind(|event| event["event"] == "would");
+    let told = told.expect("an event");
     assert_eq!(
-        (&last["action"], &last["filename"]),
+        (&told["action"], &told["filename"]),
         (&"deleted".into(), &"x".into())
     );
+    assert_eq!(event(&events, "summary")["deleted"], 2);
     assert_eq!(tree(&place.here.join("d")), before);
     assert!(before.contains_key("x/y"));
 }

@@ -155,7 +155,7 @@ fn what_was_left_alone_is_neither_read_nor_asked_for() {
     );
     again.assert_all_identical();
     let told = again.fetch(&["-n"]).expect_code(0).text();
-    assert_eq!(told.matches("\"identical\"").count(), 4, "{told}");
+    assert_eq!(told.matches(":\"identical\"").count(), 4, "{told}");
     assert_eq!(again.gets(), 4);
 }
 

@@ -86,6 +86,11 @@ pub(super) struct Typed {
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "exec", "spool"], help_heading = WHAT)]
     pub(super) dry_run: bool,
+    /// Look at everything first, as -n does, and transfer nothing if something would fail: too
+    /// little space (exit code 9), names that collide or cannot be here, folders that cannot be
+    /// written, more to delete than --max-delete
+    #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "dry_run", "check"], help_heading = WHAT)]
+    pub(super) preflight: bool,
     /// Compare only, and transfer nothing: say what is missing, different, or with -r only here.
     /// Exit code 0, or 1 if something differs. With --receipts and without SOURCE: whether the
     /// files here are still those of the receipts

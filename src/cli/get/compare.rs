@@ -10,6 +10,7 @@ use super::failure::{Failures, classify, sentence};
 use super::json_event::Failed;
 use super::listed::BadLines;
 use super::meaning::{Destination, Order};
+use super::room;
 use super::wish::batch;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::failure::unwritten;
@@ -45,12 +46,17 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
         started: Instant::now(),
         unwritable: None,
     };
-    report.summary.hidden =
-        client::compare(batch, &order.config, &mut |item, outcome| match outcome {
-            Ok(Comparison::Differs(Difference::Extra)) if !tells_extras => {}
-            Ok(comparison) => report.take(item, comparison),
-            Err(error) => report.take_failure(item, &error),
-        });
+    let outlook = client::compare(batch, &order.config, &mut |item, outcome| match outcome {
+        Ok(Comparison::Differs(Difference::Extra)) if !tells_extras => {}
+        Ok(comparison) => report.take(item, comparison),
+        Err(error) => report.take_failure(item, &error),
+    });
+    report.summary.hidden = outlook.hidden;
+    for sentence in outlook.rooms.iter().filter_map(room::shortage) {
+        let sentence = format!("what differs would not fit: {sentence}");
+        tell(&wording::line(&sentence, report.is_coloured));
+        report.fail(None, b"", (ExitCode::NoSpace, "no_space"), &sentence);
+    }
     for source in sources.iter().filter(|source| source.is_nothing()) {
         let sentence = format!("{}: nothing matches", source.source);
         tell(&wording::line(&sentence, report.is_coloured));

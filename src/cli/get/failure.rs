@@ -133,6 +133,8 @@ pub(super) fn sentence(error: &ClientError) -> String {
 #[derive(Default)]
 pub(super) struct Failures {
     code: Option<ExitCode>,
+    /// What counts, whatever else there is.
+    foremost: Option<ExitCode>,
     /// How many have which code.
     causes: BTreeMap<u8, u64>,
 }
@@ -150,6 +152,11 @@ impl Failures {
         };
     }
 
+    /// This code is that of them all.
+    pub(super) fn lead_with(&mut self, code: ExitCode) {
+        self.foremost = Some(code);
+    }
+
     /// How many have which code.
     pub(super) fn causes(&self) -> &BTreeMap<u8, u64> {
         &self.causes
@@ -157,7 +164,7 @@ impl Failures {
 
     /// The code of them all.
     pub(super) fn code(&self) -> ExitCode {
-        self.code.unwrap_or(ExitCode::Success)
+        self.foremost.or(self.code).unwrap_or(ExitCode::Success)
     }
 }
 

@@ -42,6 +42,12 @@ impl Typed {
         if unfit("receipts", lists || is_poured || self.dry_run) {
             self.receipts = None;
         }
+        if unfit(
+            "preflight",
+            lists || is_poured || self.dry_run || self.check,
+        ) {
+            self.preflight = false;
+        }
         if unfit("spool", lists || !is_poured) {
             self.spool = false;
         }

@@ -19,6 +19,7 @@ Examples:
   ftget -r -d data --receipts got.jsonl host:data/   a whole tree, with a receipt for each file
   ftget --check --receipts got.jsonl            whether these files are still the same
   ftget --check -r -d mirror host:data/         what differs; nothing is transferred
+  ftget -r --preflight -d data host:data        nothing at all, unless all of it fits
   ftget -o - host:data.tar | tar x              into a pipe; the exit code tells if it was right
   ftget --md5 746308829575e17c3331bbcb00c0898b -o hello.txt 127.0.0.1:9000/hello.txt
 

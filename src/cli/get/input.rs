@@ -3,6 +3,7 @@
 //! A list is names, JSON Lines or what md5sum(1) writes. Its first line tells which, and the
 //! others must be alike: a damaged line of a list of checksums is never taken for a name.
 
+mod held;
 mod line;
 mod lines;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+pub(super) use self::held::Held;
 use self::line::Format;
 pub(super) use self::line::LineError;
 pub(super) use self::lines::Lines;
@@ -79,18 +81,36 @@ impl Input<Box<dyn BufRead + Send>> {
         ends_with_nul: bool,
         time_max: Option<Duration>,
     ) -> io::Result<Input<Box<dyn BufRead + Send>>> {
-        let file = if list == "-" {
-            // The standard library's has a lock that cannot go to another thread.
-            File::from(stdin().as_fd().try_clone_to_owned()?)
-        } else {
-            File::open(list)?
-        };
-        let reader: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            InTime::new(file, time_max),
-        ));
-        Ok(Input::new(reader, folder, ends_with_nul))
+        let reader = InTime::new(open(list)?, time_max);
+        Ok(Input::of(reader, folder, ends_with_nul))
     }
+
+    /// Reads a list that is held, from its beginning.
+    pub(super) fn again(held: &Held, folder: ResourcePath, ends_with_nul: bool) -> Self {
+        Input::of(held.reader(), folder, ends_with_nul)
+    }
+
+    fn of(reader: impl Read + Send + 'static, folder: ResourcePath, ends_with_nul: bool) -> Self {
+        let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
+        Input::new(Box::new(reader), folder, ends_with_nul)
+    }
+}
+
+/// Opens the list of this name, `-` for standard input, to be read more than once. Waits for the
+/// end of what is no file.
+///
+/// # Errors
+/// Those of opening the file, and of copying what is none.
+pub(super) fn hold(list: &OsStr, time_max: Option<Duration>) -> io::Result<Held> {
+    Held::of(open(list)?, |file| Box::new(InTime::new(file, time_max)))
+}
+
+fn open(list: &OsStr) -> io::Result<File> {
+    if list == "-" {
+        // The standard library's has a lock that cannot go to another thread.
+        return stdin().as_fd().try_clone_to_owned().map(File::from);
+    }
+    File::open(list)
 }
 
 /// A file, a pipe or a terminal that is waited for until the time for everything is over.

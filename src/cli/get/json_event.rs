@@ -106,6 +106,11 @@ pub(super) struct Summary {
     /// With --delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<u64>,
+    /// What all of it takes, with -n and --preflight, and what is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) needed_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) free_bytes: Option<u64>,
     pub(super) secs: f64,
     /// How many failed with which exit code.
     pub(super) causes: BTreeMap<u8, u64>,

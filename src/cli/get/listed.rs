@@ -3,13 +3,13 @@
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::BufRead;
+use std::io::{self, BufRead};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::arguments::Typed;
-use super::input::{Input, InputError, Wanted};
+use super::input::{Held, Input, InputError, Wanted, hold};
 use super::list::name_below;
 use super::meaning::Destination;
 use super::no_order::NoOrder;
@@ -24,6 +24,10 @@ use crate::wire::{ObjectKind, ResourcePath};
 /// A list that is being read: what its lines name, for the engine.
 pub(super) struct List {
     lines: Input<Box<dyn BufRead + Send>>,
+    /// What it is read from again.
+    held: Option<Held>,
+    /// Its names end with a NUL.
+    is_null: bool,
     /// What it is called in a sentence.
     name: String,
     address: Address,
@@ -67,10 +71,18 @@ pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<Destination, NoOrder> 
     // A folder may be named with the slash that it is shown with.
     let path = location.path.strip_suffix(b"/").unwrap_or(&location.path);
     let root = ResourcePath::parse(path).map_err(|error| meaningless(&error))?;
-    let lines = Input::open(list, root.clone(), typed.null, typed.max_time)
-        .map_err(|error| NoOrder::Unusable(format!("cannot open {}: {error}", name_of(list))))?;
+    let unusable =
+        |error: io::Error| NoOrder::Unusable(format!("cannot open {}: {error}", name_of(list)));
+    let held = typed.preflight.then(|| hold(list, typed.max_time));
+    let held = held.transpose().map_err(unusable)?;
+    let lines = match &held {
+        Some(held) => Input::again(held, root.clone(), typed.null),
+        None => Input::open(list, root.clone(), typed.null, typed.max_time).map_err(unusable)?,
+    };
     Ok(Destination::Files(vec![Wish::List(List {
         lines,
+        held,
+        is_null: typed.null,
         name: name_of(list),
         address: location.address,
         root,
@@ -98,6 +110,20 @@ impl Iterator for List {
 }
 
 impl List {
+    /// The same list from its beginning, which was opened to be held; otherwise nothing.
+    pub(super) fn again(&self) -> Option<List> {
+        let held = self.held.as_ref()?;
+        Some(List {
+            lines: Input::again(held, self.root.clone(), self.is_null),
+            held: Some(held.clone()),
+            is_null: self.is_null,
+            name: self.name.clone(),
+            address: self.address.clone(),
+            root: self.root.clone(),
+            folder: self.folder.clone(),
+        })
+    }
+
     fn entry(&self, wanted: Wanted) -> Entry {
         let (address, path) = (self.address.clone(), wanted.path);
         if wanted.kind != ObjectKind::File {

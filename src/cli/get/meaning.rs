@@ -15,7 +15,7 @@ use super::no_order::NoOrder;
 use super::output::{is_standard_output, split_output};
 use super::receipts::CheckOrder;
 use super::source::{is_url, read_source};
-use super::wish::Wish;
+use super::wish::{self, Wish};
 use crate::cli::settings::{self, Places, Settings};
 use crate::cli::terminal::shown;
 use crate::client::{ClientConfig, Download, Folder, Pour};
@@ -54,6 +54,8 @@ pub(super) struct ListOrder {
 /// What the command line means.
 pub(super) struct Order {
     pub(super) destination: Destination,
+    /// The same wishes, to be looked at before anything is done.
+    pub(super) preflight: Option<Vec<Wish>>,
     /// What the servers do not have is deleted, as many things at most.
     pub(super) deleted_max: Option<u64>,
     pub(super) config: ClientConfig,
@@ -165,12 +167,25 @@ impl Typed {
             let sentence = "--receipts is for files, not for standard output";
             return Err(NoOrder::Meaningless(sentence.to_owned()));
         }
+        let preflight =
+            match &destination {
+                _ if !self.preflight => None,
+                Destination::Files(wishes) => Some(wish::again(wishes).ok_or_else(|| {
+                    NoOrder::Unusable("the list can be read only once".to_owned())
+                })?),
+                Destination::StandardOutput(_) => {
+                    let preflight = elsewhere.called("preflight");
+                    let sentence = format!("{preflight} is for files, not for standard output");
+                    return Err(NoOrder::Meaningless(sentence));
+                }
+            };
         let deleted_max = self
             .deletion(&destination, elsewhere)
             .map_err(NoOrder::Meaningless)?;
         let config = self.config();
         let order = Order {
             destination,
+            preflight,
             deleted_max,
             config,
             manner: Manner {

@@ -1,21 +1,23 @@
 //! `ftget --dry-run`: what would be done, told.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::time::Instant;
 
 use serde::Serialize;
 
-use super::failure::{Failures, classify};
+use super::failure::{Failures, classify, sentence};
+use super::json_event::{Failed, PassedOver, Summary};
 use super::listed::BadLines;
-use super::meaning::{Destination, Order};
+use super::meaning::{Destination, Manner, Order};
 use super::mirror;
+use super::room;
 use super::wish::batch;
-use super::wording::{self, Message, Source, filename_b64};
+use super::wording::{self, Message, Source, filename_b64, special};
 use crate::cli::failure::unwritten;
 use crate::cli::terminal::{counted, tell, visible_json};
 use crate::cli::{ExitCode, visible};
-use crate::client::{self, Action, DeleteLimit, Deleted, Event, Item, Prospect};
+use crate::client::{self, Action, ClientError, DeleteLimit, Event, Item, Prospect};
 
 /// Tells what each download would do, and ends as the downloads would as far as is known.
 pub(super) fn show(order: Order) -> ExitCode {
@@ -24,98 +26,224 @@ pub(super) fn show(order: Order) -> ExitCode {
         deleted_max,
         config,
         manner,
+        ..
     } = order;
     let Destination::Files(wishes) = destination else {
         return ExitCode::Usage;
     };
-    let (mut failures, mut bad_lines) = (Failures::default(), BadLines::default());
-    let mut output = io::stdout().lock();
     let started = Instant::now();
     let trees = deleted_max.map(|_| mirror::trees(&wishes));
     let (batch, sources) = batch(wishes);
-    let mut unwritable = None;
-    client::preview(batch, &config, &mut |item, prospect| {
-        let written = match prospect {
-            // What comes next could not be shown either.
-            _ if unwritable.is_some() => Ok(()),
-            Ok(prospect) if manner.json => json(&mut output, item.path.as_bytes(), &prospect),
-            Ok(prospect) => {
-                let name = visible(item.path.as_bytes());
-                let (word, size) = (word(&prospect), counted(prospect.total_size, "byte"));
-                writeln!(output, "{name}: {word}, {size}")
-            }
-            Err(error) => {
-                failures.add(classify(&error).0);
-                if !bad_lines.is_told(&error) {
-                    return;
-                }
-                tell(&Message::of(source(item), &error).text(manner.is_coloured));
-                Ok(())
-            }
-        };
-        unwritable = unwritable.take().or(written.err());
+    let mut report = Report::new(&manner);
+    let outlook = client::preview(batch, &config, &mut |item, prospect| match prospect {
+        Ok(prospect) => report.take(item, prospect),
+        Err(error) => report.take_failure(item, &error),
     });
-    let mut deleted = Deleted::default();
+    report.summary.hidden = outlook.hidden;
+    for source in sources.iter().filter(|source| source.is_nothing()) {
+        let source = &source.source;
+        let sentence = format!("{source}: nothing matches; ft:// takes a name as it is");
+        report.fail_whole((ExitCode::NotFound, "not_found"), &sentence);
+    }
+    let mut said = Vec::new();
     if let (Some(trees), Some(deleted_max)) = (trees, deleted_max) {
         let limit = DeleteLimit {
             deleted_max,
             dry_run: true,
         };
         let spent = started.elapsed();
-        deleted = mirror::delete(&trees, limit, &config, spent, &mut |event| {
-            let written = match event {
-                _ if unwritable.is_some() => Ok(()),
-                Event::Deleted { item, .. } if manner.json => {
-                    json_deleted(&mut output, item.path.as_bytes())
-                }
-                Event::Deleted { item, .. } => {
-                    let name = visible(item.path.as_bytes());
-                    writeln!(output, "{name}: would be deleted")
-                }
-                Event::Failed { item, error } => {
-                    failures.add(classify(error).0);
-                    tell(&Message::of(source(item), error).text(manner.is_coloured));
-                    Ok(())
-                }
-                _ => Ok(()),
-            };
-            unwritable = unwritable.take().or(written.err());
+        let deleted = mirror::delete(&trees, limit, &config, spent, &mut |event| match event {
+            Event::Deleted { item, .. } => report.take_deleted(item),
+            Event::Failed { item, error } => report.take_failure(item, error),
+            _ => {}
         });
+        report.summary.deleted = Some(deleted.deleted);
         if deleted.reached_limit {
-            failures.add(ExitCode::DeleteLimit);
+            report.failures.add(ExitCode::DeleteLimit);
+        }
+        said.extend(mirror::sentences(&deleted));
+    }
+    if let Some(room) = outlook.rooms.first() {
+        report.summary.needed_bytes = Some(room.needed_bytes);
+        report.summary.free_bytes = room.free_bytes;
+    }
+    for sentence in outlook.rooms.iter().filter_map(room::shortage) {
+        report.fail_whole((ExitCode::NoSpace, "no_space"), &sentence);
+    }
+    if manner.verbose {
+        said.extend(outlook.rooms.iter().map(room::needs));
+    }
+    if outlook.hidden > 0 && !manner.quiet {
+        said.push(wording::hidden(outlook.hidden));
+    }
+    report.end(said, started)
+}
+
+/// Tells, and counts.
+struct Report<'a> {
+    manner: &'a Manner,
+    output: BufWriter<StdoutLock<'static>>,
+    failures: Failures,
+    bad_lines: BadLines,
+    summary: Summary,
+    unwritable: Option<io::Error>,
+}
+
+impl Report<'_> {
+    fn new(manner: &Manner) -> Report<'_> {
+        Report {
+            manner,
+            output: BufWriter::new(io::stdout().lock()),
+            failures: Failures::default(),
+            bad_lines: BadLines::default(),
+            summary: Summary {
+                v: 1,
+                event: "summary",
+                ..Summary::default()
+            },
+            unwritable: None,
         }
     }
-    if let Some(error) = unwritable {
-        failures.add(unwritten("ftget", &error));
-        return failures.code();
+
+    fn take(&mut self, item: Item<'_>, prospect: Prospect) {
+        let path = item.path.as_bytes();
+        match prospect {
+            Prospect::Present {
+                action,
+                replaces,
+                total_size,
+            } => {
+                self.summary.done += 1;
+                self.summary.bytes += action.transferred(total_size);
+                self.summary.actions.add(action);
+                let (name, resumed_from) = wording::action(action);
+                self.write_json(&Would {
+                    n: Some(item.index),
+                    total_size,
+                    resumed_from,
+                    replaces,
+                    ..Would::of(path, name)
+                });
+                let size = counted(total_size, "byte");
+                self.write(path, &format!("{}, {size}", word(action, replaces)));
+            }
+            Prospect::Folder => {
+                self.write_json(&Would {
+                    n: Some(item.index),
+                    ..Would::of(path, "folder")
+                });
+                self.write(path, "would be made, a folder");
+            }
+            Prospect::PassedOver(kind) => {
+                self.summary.passed_over += 1;
+                let reason = special(kind);
+                self.write_json(&PassedOver {
+                    v: 1,
+                    event: "passed_over",
+                    n: item.index,
+                    filename: String::from_utf8_lossy(path),
+                    filename_b64: filename_b64(path),
+                    reason,
+                });
+                self.write(path, &format!("would be passed over, {reason}"));
+            }
+        }
     }
-    if let Some(sentence) = bad_lines.others() {
-        tell(&wording::line(&sentence, manner.is_coloured));
+
+    fn take_deleted(&mut self, item: Item<'_>) {
+        self.write_json(&Would::of(item.path.as_bytes(), "deleted"));
+        self.write(item.path.as_bytes(), "would be deleted");
     }
-    for sentence in mirror::sentences(&deleted) {
-        tell(&wording::line(&sentence, manner.is_coloured));
+
+    fn take_failure(&mut self, item: Item<'_>, error: &ClientError) {
+        if self.bad_lines.is_told(error) {
+            let source = Source {
+                address: item.address,
+                path: item.path,
+                is_command: false,
+            };
+            self.tell(&Message::of(source, error).text(self.manner.is_coloured));
+        }
+        let name = item.path.as_bytes();
+        self.fail(Some(item.index), name, classify(error), &sentence(error));
     }
-    for source in sources.iter().filter(|source| source.is_nothing()) {
-        failures.add(ExitCode::NotFound);
-        let sentence = format!(
-            "{}: nothing matches; ft:// takes a name as it is",
-            source.source
-        );
-        tell(&wording::line(&sentence, manner.is_coloured));
+
+    /// A failure that is about no file.
+    fn fail_whole(&mut self, cause: (ExitCode, &str), sentence: &str) {
+        self.tell(&wording::line(sentence, self.manner.is_coloured));
+        self.fail(None, b"", cause, sentence);
     }
-    failures.code()
+
+    fn fail(
+        &mut self,
+        n: Option<usize>,
+        name: &[u8],
+        (code, reason): (ExitCode, &str),
+        message: &str,
+    ) {
+        self.summary.failed += 1;
+        self.failures.add(code);
+        self.write_json(&Failed {
+            v: 1,
+            event: "error",
+            n,
+            filename: String::from_utf8_lossy(name),
+            filename_b64: filename_b64(name),
+            code: code as u8,
+            reason,
+            message,
+        });
+    }
+
+    fn end(mut self, said: Vec<String>, started: Instant) -> ExitCode {
+        for sentence in self.bad_lines.others().into_iter().chain(said) {
+            self.tell(&wording::line(&sentence, self.manner.is_coloured));
+        }
+        self.summary.secs = started.elapsed().as_secs_f64();
+        self.summary.causes = self.failures.causes().clone();
+        self.summary.code = self.failures.code() as u8;
+        let summary = std::mem::take(&mut self.summary);
+        self.write_json(&summary);
+        let flushed = self.output.flush();
+        if let Some(error) = self.unwritable.take().or(flushed.err()) {
+            self.failures.add(unwritten("ftget", &error));
+        }
+        self.failures.code()
+    }
+
+    /// On standard error, behind what was said before on standard output.
+    fn tell(&mut self, text: &str) {
+        self.note(|output| output.flush());
+        tell(text);
+    }
+
+    /// A line about a path, for people.
+    fn write(&mut self, path: &[u8], words: &str) {
+        if !self.manner.json {
+            let name = visible(if path.is_empty() { b"." } else { path });
+            self.note(|output| writeln!(output, "{name}: {words}"));
+        }
+    }
+
+    fn write_json(&mut self, event: &impl Serialize) {
+        // These are structs of strings and numbers, which cannot fail.
+        if self.manner.json
+            && let Ok(line) = serde_json::to_string(event)
+        {
+            self.note(|output| writeln!(output, "{}", visible_json(&line)));
+        }
+    }
+
+    /// What comes behind a failure could not be shown either.
+    fn note(&mut self, write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>) {
+        if self.unwritable.is_none() {
+            self.unwritable = write(&mut self.output).err();
+        }
+    }
 }
 
-fn source(item: Item<'_>) -> Source<'_> {
-    Source {
-        address: item.address,
-        path: item.path,
-        is_command: false,
-    }
-}
-
-fn word(prospect: &Prospect) -> &'static str {
-    match (prospect.action, prospect.replaces) {
+fn word(action: Action, replaces: bool) -> &'static str {
+    match (action, replaces) {
         (Action::Skipped, _) => "would be skipped",
         (Action::Identical, _) => "is there already",
         (Action::Resumed { .. }, _) => "would be resumed",
@@ -126,30 +254,13 @@ fn word(prospect: &Prospect) -> &'static str {
     }
 }
 
-fn json(output: &mut impl Write, name: &[u8], prospect: &Prospect) -> io::Result<()> {
-    let (action, resumed_from) = wording::action(prospect.action);
-    let would = Would {
-        total_size: prospect.total_size,
-        resumed_from,
-        replaces: prospect.replaces,
-        ..Would::of(name, action)
-    };
-    write_json(output, &would)
-}
-
-fn json_deleted(output: &mut impl Write, name: &[u8]) -> io::Result<()> {
-    write_json(output, &Would::of(name, "deleted"))
-}
-
-fn write_json(output: &mut impl Write, would: &Would<'_>) -> io::Result<()> {
-    let line = serde_json::to_string(would).map_err(io::Error::other)?;
-    writeln!(output, "{}", visible_json(&line))
-}
-
+/// What would be done at one place.
 #[derive(Serialize)]
 struct Would<'a> {
     v: u8,
     event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<usize>,
     filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename_b64: Option<String>,
@@ -166,6 +277,7 @@ impl Would<'_> {
         Would {
             v: 1,
             event: "would",
+            n: None,
             filename: String::from_utf8_lossy(name),
             filename_b64: filename_b64(name),
             total_size: 0,

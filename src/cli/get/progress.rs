@@ -48,6 +48,11 @@ impl Progress {
         }
     }
 
+    /// So much is wanted, and nothing else.
+    pub(super) fn expect(&mut self, entries: u64, bytes: u64) {
+        self.totals.expect(entries, bytes);
+    }
+
     /// Takes one event. `name` gives the name of a download, safe to show.
     pub(super) fn take(&mut self, event: &Event<'_>, name: impl Fn(Item<'_>) -> String) {
         let bars = match &mut self.shown {
@@ -61,8 +66,7 @@ impl Progress {
                 bytes,
                 is_all,
             } => {
-                (self.totals.files, self.totals.bytes) = (entries, bytes);
-                self.totals.is_all = is_all;
+                self.totals.find(entries, bytes, is_all);
                 if let Some(bars) = bars {
                     bars.update(&self.totals);
                 }
@@ -112,7 +116,7 @@ impl Progress {
             // Not before there is progress: a bar of nothing around an error helps nobody.
             Event::Failed { item, .. } => self.end(item.index, 0, false),
             Event::Deleted { .. } | Event::Hidden { .. } => {}
-            Event::Retrying { pause, .. } => {
+            Event::Retrying { pause, .. } | Event::Relisting { pause, .. } => {
                 self.say(&format!(
                     "interrupted, again in {:.1} s",
                     pause.as_secs_f64()

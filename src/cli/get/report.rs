@@ -48,11 +48,7 @@ struct Poured {
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(
-        destination: &Destination,
-        manner: &'a Manner,
-        receipts: Option<Receipts>,
-    ) -> Reporter<'a> {
+    pub(super) fn new(destination: &Destination, manner: &'a Manner) -> Reporter<'a> {
         Reporter {
             manner,
             poured: match destination {
@@ -72,10 +68,15 @@ impl<'a> Reporter<'a> {
             last_message: None,
             is_pouring: false,
             json_failed: None,
-            receipts,
+            receipts: None,
             failures: Failures::default(),
             bad_lines: BadLines::default(),
         }
+    }
+
+    /// Writes receipts from now on.
+    pub(super) fn keep(&mut self, receipts: Option<Receipts>) {
+        self.receipts = receipts;
     }
 
     /// Tells that there is nothing where something was meant to be.
@@ -149,6 +150,13 @@ impl<'a> Reporter<'a> {
                     sentence(error)
                 ));
             }
+            Event::Relisting { error, pause } if self.manner.verbose => {
+                let seconds = pause.as_secs_f64();
+                self.line(&format!(
+                    "{}; the listing again in {seconds:.1} s",
+                    sentence(error)
+                ));
+            }
             Event::Began { .. } => {
                 self.is_pouring = self
                     .poured
@@ -158,7 +166,8 @@ impl<'a> Reporter<'a> {
             Event::Found { .. }
             | Event::ServerHashing { .. }
             | Event::Received { .. }
-            | Event::Retrying { .. } => {}
+            | Event::Retrying { .. }
+            | Event::Relisting { .. } => {}
         }
         None
     }

@@ -48,6 +48,16 @@ impl Found {
     }
 }
 
+/// The same wishes once more; `None` if one is a list that can be read only once.
+pub(super) fn again(wishes: &[Wish]) -> Option<Vec<Wish>> {
+    let again = |wish: &Wish| match wish {
+        Wish::File(download) => Some(Wish::File(download.clone())),
+        Wish::Tree(tree, found) => Some(Wish::Tree(tree.clone(), found.clone())),
+        Wish::List(list) => list.again().map(Wish::List),
+    };
+    wishes.iter().map(again).collect()
+}
+
 /// All wishes as one batch, and what to look at when it is over.
 pub(super) fn batch(wishes: Vec<Wish>) -> (Batch<'static>, Vec<Found>) {
     let (mut batch, mut sources, mut files) = (Batch::new(), Vec::new(), Vec::new());

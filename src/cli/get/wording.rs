@@ -7,7 +7,7 @@ use super::failure::{hint, sentence};
 use crate::cli::visible;
 use crate::client::{Action, ClientError};
 use crate::net::Address;
-use crate::wire::{ErrorCode, ResourcePath};
+use crate::wire::{ErrorCode, ObjectKind, ResourcePath};
 
 /// Where something comes from. Shown as it is asked for, and safe to show.
 #[derive(Clone, Copy)]
@@ -113,6 +113,15 @@ pub(super) fn action(action: Action) -> (&'static str, Option<u64>) {
         Action::Linked => ("linked", None),
         Action::Skipped => ("skipped", None),
         Action::Link => ("link", None),
+    }
+}
+
+/// What cannot be transferred, in words.
+pub(super) fn special(kind: ObjectKind) -> &'static str {
+    if kind == ObjectKind::Symlink {
+        "a link that cannot be made"
+    } else {
+        "a special file"
     }
 }
 

@@ -243,6 +243,10 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                     self.take_decision(id, decision);
                 }
             }
+            Report::Relisting { error, pause } => (self.on_event)(Event::Relisting {
+                error: &error,
+                pause,
+            }),
             Report::Connected(lane) => {
                 if let Some(lane) = self.lanes.iter_mut().find(|open| open.id == lane) {
                     lane.is_connected = true;

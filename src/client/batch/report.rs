@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
@@ -17,6 +18,8 @@ use crate::client::receive::Following;
 pub(in crate::client) enum Report {
     /// A hand has looked for these jobs.
     Looked(Vec<(JobId, Result<Decision, ClientError>)>),
+    /// A listing failed, and is asked for again after a pause.
+    Relisting { error: ClientError, pause: Duration },
     /// A connection is there.
     Connected(LaneId),
     /// So many further questions have their whole answer.

@@ -29,6 +29,19 @@ pub(super) enum Finding {
     ToRead(ToRead),
 }
 
+impl Finding {
+    /// It differs in more than attributes, or may.
+    pub(super) fn may_be_fetched(&self) -> bool {
+        match self {
+            Finding::ToRead(_) => true,
+            Finding::Known(Comparison::Differs(difference)) => {
+                !matches!(difference, Difference::Mode | Difference::Mtime)
+            }
+            Finding::Known(Comparison::Same | Comparison::PassedOver(_)) => false,
+        }
+    }
+}
+
 /// Compares what a server has at a place with what is here.
 pub(super) fn judge(
     there: &ListEntry<'_>,

@@ -9,13 +9,14 @@ use super::place::{Finding, judge};
 use super::{Comparison, Difference, Findings, Place};
 use crate::client::asking::Asking;
 use crate::client::batch::Source as Wanted;
+use crate::client::batch::names::Names;
 use crate::client::beside::Beside;
-use crate::client::preview::not_a_file;
+use crate::client::preview::{Change, not_a_file};
 use crate::client::question::refusal;
-use crate::client::{ClientConfig, ClientError, Download, Entry, Tree};
+use crate::client::{Action, ClientConfig, ClientError, Download, Entry, Prospect, Tree};
 use crate::net::Address;
-use crate::store::{DestinationTree, Listed, StageError};
-use crate::wire::{ErrorCode, ListEntry, ObjectKind, ResponseHeader, StatRequest};
+use crate::store::{DestinationTree, FileName, Ground, Listed, StageError};
+use crate::wire::{ErrorCode, ListEntry, ObjectKind, ResourcePath, ResponseHeader, StatRequest};
 
 /// The thread's belongings.
 pub(super) struct Source<'c> {
@@ -30,6 +31,10 @@ pub(super) struct Source<'c> {
     lost: Option<(Address, ClientError)>,
     address: Arc<Address>,
     hidden: u64,
+    /// None if everything comes out of one listing, in which nothing comes twice.
+    names: Option<Names>,
+    /// Below which folder what goes into which was looked at last.
+    ground: Option<(PathBuf, ResourcePath, Arc<Ground>)>,
 }
 
 /// A file whose server was asked.
@@ -40,7 +45,11 @@ struct Asked {
 }
 
 impl<'c> Source<'c> {
-    pub(super) fn new(config: &'c ClientConfig, findings: Findings) -> Source<'c> {
+    pub(super) fn new(
+        config: &'c ClientConfig,
+        names: Option<Names>,
+        findings: Findings,
+    ) -> Source<'c> {
         Source {
             config,
             findings,
@@ -50,6 +59,8 @@ impl<'c> Source<'c> {
             lost: None,
             address: Arc::new(Address::Unix(PathBuf::new())),
             hidden: 0,
+            names,
+            ground: None,
         }
     }
 
@@ -85,13 +96,22 @@ impl<'c> Source<'c> {
                 continue;
             }
             let path = pair.path.unwrap_or_else(|| pair.place.clone());
-            let place = self.findings.place(&address, path);
+            let mut place = self.findings.place(&address, path);
             let found = match pair.there {
                 None => Ok(Finding::Known(Comparison::Differs(Difference::Extra))),
-                Some(there) => {
-                    let destination = beside.destination();
-                    judge(&there, pair.here, &pair.place, destination, self.config)
-                }
+                Some(there) => self
+                    .take_name(&tree.folder, &pair.place, there.kind)
+                    .and_then(|()| {
+                        let here = pair.here.as_ref().and_then(size);
+                        let destination = beside.destination();
+                        let found =
+                            judge(&there, pair.here, &pair.place, destination, self.config)?;
+                        if found.may_be_fetched() {
+                            let ground = self.ground(&tree.folder, &pair.place, destination);
+                            place.change = ground.map(|ground| change(&there, here, ground));
+                        }
+                        Ok(found)
+                    }),
             };
             self.found(place, found);
         }
@@ -177,13 +197,13 @@ impl<'c> Source<'c> {
             return;
         };
         let Asked {
-            place,
+            mut place,
             download,
             here,
         } = asked;
         match asking.answer() {
             Ok(header) => {
-                let found = self.compare(&download, &header, here);
+                let found = self.compare(&download, &header, here, &mut place);
                 self.found(place, found);
             }
             Err(error) => {
@@ -198,10 +218,11 @@ impl<'c> Source<'c> {
     }
 
     fn compare(
-        &self,
+        &mut self,
         download: &Download,
         header: &ResponseHeader<'static>,
         here: Option<Listed>,
+        place: &mut Place,
     ) -> Result<Finding, ClientError> {
         if let Some(error) = &header.error {
             return Err(refusal(error).into());
@@ -228,8 +249,52 @@ impl<'c> Source<'c> {
             target: None,
             error: None,
         };
-        let destination = self.trees.get(&download.folder).and_then(Option::as_ref);
-        judge(&there, here, &download.place()?, destination, self.config)
+        let destination = self.trees.get(&download.folder).cloned().flatten();
+        let (at, here_bytes) = (download.place()?, here.as_ref().and_then(size));
+        let found = judge(&there, here, &at, destination.as_ref(), self.config)?;
+        if found.may_be_fetched() {
+            let ground = self.ground(&download.folder, &at, destination.as_ref());
+            place.change = ground.map(|ground| change(&there, here_bytes, ground));
+        }
+        Ok(found)
+    }
+
+    /// Nobody else wants the place of this.
+    fn take_name(
+        &mut self,
+        root: &Path,
+        place: &ResourcePath,
+        kind: ObjectKind,
+    ) -> Result<(), ClientError> {
+        let is_free = match (&mut self.names, kind) {
+            (None, _) => true,
+            (Some(names), ObjectKind::Directory) => names.take_folder(root, place),
+            (Some(names), _) => names.take_place(root, place),
+        };
+        match FileName::parse(place.file_name().unwrap_or_default()) {
+            Ok(name) if !is_free => Err(ClientError::SameName(name)),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What is known of where it would go; `None` where nothing can be placed.
+    fn ground(
+        &mut self,
+        root: &Path,
+        place: &ResourcePath,
+        destination: Option<&Arc<DestinationTree>>,
+    ) -> Option<Arc<Ground>> {
+        let above = place.parent().unwrap_or_else(ResourcePath::root);
+        let ground = match self.ground.take() {
+            Some((known, below, ground)) if known == root && below == above => ground,
+            _ => Arc::new(match destination {
+                Some(destination) => destination.ground(&above).ok()?.1,
+                None => Ground::of_missing(root).ok()?,
+            }),
+        };
+        self.ground = Some((root.to_owned(), above, Arc::clone(&ground)));
+        let name = FileName::parse(place.file_name()?).ok()?;
+        ground.admit(&name).is_ok().then_some(ground)
     }
 
     fn found(&self, place: Place, found: Result<Finding, ClientError>) {
@@ -259,5 +324,34 @@ impl<'c> Source<'c> {
             self.trees.insert(folder.to_owned(), tree);
         }
         Ok(self.trees.get(folder).and_then(Option::as_deref))
+    }
+}
+
+/// Bytes of a file here.
+fn size(here: &Listed) -> Option<u64> {
+    let meta = here.meta.filter(|_| here.kind == ObjectKind::File)?;
+    Some(meta.size())
+}
+
+/// What it would take to fetch this over a file of so many bytes.
+fn change(there: &ListEntry<'_>, here_bytes: Option<u64>, ground: Arc<Ground>) -> Change {
+    let prospect = match there.kind {
+        ObjectKind::Directory => Prospect::Folder,
+        ObjectKind::File => Prospect::Present {
+            action: Action::Fetched,
+            replaces: here_bytes.is_some(),
+            total_size: there.total_size,
+        },
+        ObjectKind::Symlink | ObjectKind::Other => Prospect::Present {
+            action: Action::Link,
+            replaces: here_bytes.is_some(),
+            total_size: 0,
+        },
+    };
+    Change {
+        prospect,
+        ground,
+        replaced_bytes: here_bytes,
+        md5: there.md5,
     }
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::StageError;
 use super::folder::StagingFolder;
 use super::name::{FileName, PartialName};
+use super::space::Space;
 use crate::wire::{Md5Digest, Timestamp};
 
 /// A partial file, locked. Dropped before it was placed, it stays for a resume if it has a
@@ -97,12 +98,15 @@ impl StagedFile {
     /// [`StageError::NoSpace`], [`StageError::DiskFull`].
     pub fn reserve(&self, total_size: u64) -> Result<(), StageError> {
         let needed = total_size.saturating_sub(self.allocated_bytes());
-        if let Some(available) = self.free_bytes()
+        let space = Space::around(&*self.file);
+        if let Some(available) = space.and_then(|space| space.free_bytes)
             && needed > available
         {
             return Err(StageError::NoSpace { needed, available });
         }
-        if needed == 0 || self.is_in_memory() {
+        // In memory, to reserve pages is to touch them all before the first byte comes: a second
+        // for 2 GiB.
+        if needed == 0 || space.is_some_and(|space| space.is_in_memory()) {
             return Ok(());
         }
         match rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, total_size) {
@@ -191,25 +195,6 @@ impl StagedFile {
             .and_then(|stat| u64::try_from(stat.st_blocks).ok())
             .map_or(0, |blocks| blocks.saturating_mul(512))
     }
-
-    /// There, blocks are pages, and to reserve them is to touch them all before the first byte
-    /// comes: a second for 2 GiB.
-    fn is_in_memory(&self) -> bool {
-        rustix::fs::fstatfs(&*self.file).is_ok_and(|facts| facts.f_type == TMPFS_MAGIC)
-    }
-
-    /// `None` where the file system does not know.
-    fn free_bytes(&self) -> Option<u64> {
-        let facts = rustix::fs::fstatvfs(&*self.file)
-            .ok()
-            .filter(|facts| facts.f_blocks > 0)?;
-        let blocks = if rustix::process::geteuid().is_root() {
-            facts.f_bfree
-        } else {
-            facts.f_bavail
-        };
-        Some(blocks.saturating_mul(facts.f_frsize))
-    }
 }
 
 impl Drop for StagedFile {
@@ -267,6 +252,3 @@ pub(super) fn sort_io(doing: &'static str, error: io::Error) -> StageError {
         },
     }
 }
-
-/// statfs(2).
-const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;

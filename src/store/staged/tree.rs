@@ -1,5 +1,6 @@
 //! A tree that files go into, below one folder and nowhere else.
 
+mod ground;
 mod look;
 mod open_folders;
 mod remove;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{Mode, Stat};
 use rustix::io::Errno;
 
+pub use self::ground::Ground;
 use self::open_folders::OpenFolders;
 use super::StageError;
 use super::file::{Attributes, set_mode, set_mtime};

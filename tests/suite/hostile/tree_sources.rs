@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::answers::{answer, header};
 use super::server::{Act, HostileServer};
-use super::trees::{fetch, fetch_into, file, other, refuse, serve};
+use super::trees::{fetch, fetch_into, file, listing, other, refuse, serve};
 use super::visit::visit;
 use crate::harness::{Scratch, md5_hex};
 use crate::picture::contents;
@@ -140,4 +141,89 @@ fn a_server_that_stays_dead_leaves_what_came_and_says_so() {
     let events = output.json_lines();
     let error = event(&events, "error");
     assert_eq!(error["filename"], "d", "{error}");
+}
+
+#[test]
+fn a_listing_that_is_cut_off_is_told_before_it_is_asked_for_again() {
+    let pages = || [vec![file("d/a")], vec![file("d/b")]];
+    let server = HostileServer::start(move |request| {
+        let is_second = request.str("op") == "list" && request.str("after") == "1";
+        if is_second && request.number < 6 {
+            return vec![Act::Close];
+        }
+        vec![Act::Send(serve(&pages(), request))]
+    });
+    let here = Scratch::new();
+    let args = ["--retry", "5", "--retry-delay", "0.01", "-v", "-r"];
+    let args = args.map(str::to_owned).into_iter();
+    let output = visit(here.path(), args.chain([server.source("d")])).expect_code(0);
+    assert_eq!(
+        contents(here.path()),
+        ["d/", "d/a = of d/a", "d/b = of d/b"]
+    );
+    let told = output
+        .stderr
+        .lines()
+        .filter(|line| line.contains("; the listing again in 0.0 s"));
+    assert!(told.count() >= 1, "{}", output.stderr);
+}
+
+#[test]
+fn a_dry_run_asks_nothing_that_the_listing_tells() {
+    let server = listing(vec![vec![file("d/a"), file("d/b"), file("d/c")]]);
+    let here = Scratch::with_files([("d/a", "of d/a"), ("d/b", "of d/X")]);
+    let output = fetch_into(&here, &server, &["-n"]).expect_code(0);
+    assert_eq!(
+        output.text(),
+        "d/a: is there already, 6 bytes\nd/b: would be replaced, 6 bytes\n\
+         d/c: would be fetched, 6 bytes\n"
+    );
+    let asked: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| format!("{} {}", request.str("op"), request.str("filename")))
+        .collect();
+    assert_eq!(asked, ["stat d", "list d"]);
+}
+
+#[test]
+fn a_dry_run_asks_about_many_at_once_and_tells_of_them_in_order() {
+    let names: Vec<String> = (0..500).map(|number| format!("d/{number:03}")).collect();
+    let lines = names
+        .iter()
+        .map(|name| other(name, "file", json!({"total_size": 10})));
+    let lines: Vec<_> = lines.collect();
+    let server = HostileServer::start(move |request| {
+        let name = request.str("filename");
+        vec![Act::Send(match request.str("op") {
+            "stat" if name != "d" => {
+                let (size, md5) = (10, md5_hex(format!("is {name}!!")));
+                answer(
+                    header(name, size, &md5, r#", "body_size": 0, "type": "file""#),
+                    b"",
+                )
+            }
+            _ => serve(std::slice::from_ref(&lines), request),
+        })]
+    });
+    let here = Scratch::new();
+    for (at, name) in names.iter().enumerate() {
+        let is_same = at % 3 == 0;
+        here.write(
+            name,
+            if is_same {
+                format!("is {name}!!")
+            } else {
+                "x".repeat(10)
+            },
+        );
+    }
+    let output = fetch_into(&here, &server, &["-n"]).expect_code(0);
+    let told = output.text();
+    assert_eq!(told.lines().count(), names.len());
+    for (at, (line, name)) in told.lines().zip(&names).enumerate() {
+        let is_same = at % 3 == 0;
+        let words = ["would be replaced", "is there already"][usize::from(is_same)];
+        assert_eq!(line, format!("{name}: {words}, 10 bytes"));
+    }
 }

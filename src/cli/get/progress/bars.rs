@@ -135,8 +135,8 @@ fn style(template: &str) -> BarStyle {
 const ONE_FILE: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
 const LARGE_FILE: &str = "  {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
 const ALL_BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
-/// More may come: nobody knows when it ends.
-const BYTES_SO_FAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes}+ {bytes_per_sec} {elapsed}";
+/// More may come: it takes at least as long as what is known so far.
+const BYTES_SO_FAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes}+ {bytes_per_sec} ETA {eta}+";
 const ALL_FILES: &str = "{msg} {wide_bar} {per_sec} ETA {eta}";
 const FILES_SO_FAR: &str = "{spinner} {wide_msg} {per_sec} {elapsed}";
 /// A smaller file is over before anybody has read its name.

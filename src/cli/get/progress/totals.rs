@@ -10,8 +10,9 @@ pub(super) struct Totals {
     /// Known so far, as is how many bytes they have.
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Nothing else will come.
+    /// Nothing else will come, as far as is known.
     pub(super) is_all: bool,
+    is_foreseen: bool,
     pub(super) files_done: u64,
     /// Of files that are finished.
     bytes_done: u64,
@@ -30,6 +31,19 @@ pub(super) struct Large {
 }
 
 impl Totals {
+    /// So much will come.
+    pub(super) fn expect(&mut self, files: u64, bytes: u64) {
+        (self.files, self.bytes) = (files, bytes);
+        (self.is_all, self.is_foreseen) = (true, true);
+    }
+
+    /// So much has been found.
+    pub(super) fn find(&mut self, files: u64, bytes: u64, is_all: bool) {
+        if !self.is_foreseen {
+            (self.files, self.bytes, self.is_all) = (files, bytes, is_all);
+        }
+    }
+
     /// A large file begins; perhaps not for the first time.
     pub(super) fn begin(&mut self, index: usize, name: String, total_size: u64, bytes: u64) {
         self.take_out(index);

@@ -4,8 +4,9 @@ use super::{Reporter, source};
 use crate::cli::ExitCode;
 use crate::cli::get::json_event::{Deleted, PassedOver};
 use crate::cli::get::mirror;
-use crate::cli::get::wording::filename_b64;
-use crate::client::{ClientConfig, DeleteLimit, Item, Tree};
+use crate::cli::get::room;
+use crate::cli::get::wording::{filename_b64, special};
+use crate::client::{ClientConfig, DeleteLimit, Item, Room, Tree};
 use crate::wire::ObjectKind;
 
 impl Reporter<'_> {
@@ -35,6 +36,37 @@ impl Reporter<'_> {
         }
     }
 
+    /// Tells that more would be deleted than may be.
+    pub(in crate::cli::get) fn tell_too_many_extras(&mut self, deleted_max: u64) {
+        let sentence = format!("there is more to delete than --max-delete {deleted_max} allows");
+        self.line(&sentence);
+        self.fail(ExitCode::DeleteLimit, "max_delete", &sentence);
+    }
+
+    /// Tells what does not fit.
+    pub(in crate::cli::get) fn tell_rooms(&mut self, rooms: &[Room]) {
+        if let Some(room) = rooms.first() {
+            self.summary.needed_bytes = Some(room.needed_bytes);
+            self.summary.free_bytes = room.free_bytes;
+        }
+        for sentence in rooms.iter().filter_map(room::shortage) {
+            self.line(&sentence);
+            self.fail(ExitCode::NoSpace, "no_space", &sentence);
+            // Whatever else there is: that is to be seen to first.
+            self.failures.lead_with(ExitCode::NoSpace);
+        }
+    }
+
+    /// So much is wanted, and nothing else.
+    pub(in crate::cli::get) fn expect(&mut self, entries: u64, bytes: u64) {
+        self.progress.expect(entries, bytes);
+    }
+
+    /// Something has failed.
+    pub(in crate::cli::get) fn has_failed(&self) -> bool {
+        self.summary.failed > 0
+    }
+
     pub(super) fn tell_deleted(&mut self, item: Item<'_>, kind: ObjectKind) {
         if self.manner.verbose {
             let name = source(item, None).name();
@@ -45,11 +77,7 @@ impl Reporter<'_> {
 
     pub(super) fn tell_passed_over(&mut self, item: Item<'_>, kind: ObjectKind) {
         self.summary.passed_over += 1;
-        let what = if kind == ObjectKind::Symlink {
-            "a link that cannot be made"
-        } else {
-            "a special file"
-        };
+        let what = special(kind);
         if self.manner.verbose {
             let name = source(item, self.poured.as_ref()).name();
             self.line(&format!("{name}: {what}, passed over"));

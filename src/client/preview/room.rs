@@ -1,0 +1,164 @@
+//! What would be taken of file systems, added up in the order in which it would be.
+
+use std::cmp::Reverse;
+use std::path::PathBuf;
+
+use super::Prospect;
+use super::look::Change;
+use crate::client::Action;
+use crate::store::StageError;
+
+/// What a batch needs of one file system, and what that has.
+///
+/// A file that is replaced needs its room until the new one has its name; what is there of a
+/// file that would be resumed is not needed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Room {
+    /// A folder on it.
+    pub folder: PathBuf,
+    /// The most bytes that are taken at once, beyond what is taken now.
+    pub needed_bytes: u64,
+    /// Bytes that are free for this user, if that is known.
+    pub free_bytes: Option<u64>,
+    /// The same of files, folders and links.
+    pub needed_files: u64,
+    /// Files, folders and links that may still be made, if there is a limit.
+    pub free_files: Option<u64>,
+}
+
+impl Room {
+    /// There are too few bytes.
+    pub fn lacks_bytes(&self) -> bool {
+        self.free_bytes.is_some_and(|free| self.needed_bytes > free)
+    }
+
+    /// There may not be as many files.
+    pub fn lacks_files(&self) -> bool {
+        self.free_files.is_some_and(|free| self.needed_files > free)
+    }
+}
+
+/// All file systems.
+#[derive(Default)]
+pub(in crate::client) struct Rooms(Vec<Taken>);
+
+struct Taken {
+    device: u64,
+    room: Room,
+    bytes: Level,
+    files: Level,
+}
+
+/// How much more is taken than in the beginning. A sum of anything that listings claim fits.
+#[derive(Default)]
+struct Level {
+    now: i128,
+    most: i128,
+}
+
+impl Level {
+    fn change(&mut self, by: u64, then_back: u64) {
+        self.most = self.most.max(self.now + i128::from(by));
+        self.now += i128::from(by) - i128::from(then_back);
+    }
+
+    fn most(&self) -> u64 {
+        u64::try_from(self.most).unwrap_or(u64::MAX)
+    }
+}
+
+impl Rooms {
+    /// Adds what a change takes.
+    ///
+    /// # Errors
+    /// [`StageError::NoSpace`]: it alone is more than there is.
+    pub(in crate::client) fn take(&mut self, change: &Change) -> Result<(), StageError> {
+        let Some(space) = change.ground.space() else {
+            return Ok(());
+        };
+        let (bytes, files) = match change.prospect {
+            Prospect::Present {
+                action, total_size, ..
+            } => match action {
+                Action::Fetched => (space.taken_by(total_size), 1),
+                Action::Resumed { from } => {
+                    let taken = space.taken_by(from);
+                    (space.taken_by(total_size).saturating_sub(taken), 0)
+                }
+                Action::Linked => (space.taken_by_copy(total_size), 1),
+                Action::Link => (0, 1),
+                Action::Identical | Action::Skipped => return Ok(()),
+            },
+            Prospect::Folder => (0, 1),
+            Prospect::PassedOver(_) => return Ok(()),
+        };
+        let device = change.ground.device();
+        let at = self.0.iter().position(|taken| taken.device == device);
+        let at = at.unwrap_or_else(|| {
+            self.0.push(Taken {
+                device,
+                room: Room {
+                    folder: change.ground.folder().to_owned(),
+                    needed_bytes: 0,
+                    free_bytes: space.free_bytes,
+                    needed_files: 0,
+                    free_files: space.free_files,
+                },
+                bytes: Level::default(),
+                files: Level::default(),
+            });
+            self.0.len() - 1
+        });
+        let taken = &mut self.0[at];
+        let (replaced, gone) = match change.replaced_bytes {
+            Some(bytes) => (space.taken_by(bytes), 1),
+            None => (0, 0),
+        };
+        taken.bytes.change(bytes, replaced);
+        taken.files.change(files, gone);
+        match taken.room.free_bytes {
+            Some(available) if bytes > available => Err(StageError::NoSpace {
+                needed: bytes,
+                available,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What everything needs, most first.
+    pub(in crate::client) fn sum_up(self) -> Vec<Room> {
+        let sum = |taken: Taken| Room {
+            needed_bytes: taken.bytes.most(),
+            needed_files: taken.files.most(),
+            ..taken.room
+        };
+        let mut rooms: Vec<Room> = self.0.into_iter().map(sum).collect();
+        rooms.sort_by_key(|room| Reverse((room.lacks_bytes(), room.needed_bytes)));
+        rooms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_needs_its_room_until_the_new_one_is_there_and_no_longer() {
+        let mut level = Level::default();
+        level.change(10, 0);
+        level.change(10, 15);
+        assert_eq!((level.now, level.most()), (5, 20));
+        level.change(10, 15);
+        assert_eq!((level.now, level.most()), (0, 20));
+        level.change(21, 0);
+        assert_eq!(level.most(), 21);
+    }
+
+    #[test]
+    fn what_listings_claim_does_not_overflow() {
+        let mut level = Level::default();
+        (0..1_000).for_each(|_| level.change(u64::MAX, 0));
+        assert_eq!(level.most(), u64::MAX);
+    }
+}

@@ -1,0 +1,164 @@
+//! What is known of where something would go, before it is made.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::DestinationTree;
+use crate::store::staged::folder::device_of;
+use crate::store::staged::{FileName, Space, StageError, StagingFolder};
+use crate::wire::ResourcePath;
+
+/// What is known of the place that something would get: of its folder, or of the innermost
+/// above it that is there.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    folder: PathBuf,
+    device: u64,
+    space: Option<Space>,
+    /// Why nothing can be made there.
+    closed: Option<Errno>,
+    folds_case: bool,
+}
+
+impl Ground {
+    /// Of a folder that need not be there, nor those above it.
+    ///
+    /// # Errors
+    /// [`StageError::Folder`]: it can never be there, since what is there is no folder.
+    pub fn of_missing(folder: &Path) -> Result<Ground, StageError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut at = folder;
+        loop {
+            let path = if at.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                at
+            };
+            match rustix::fs::open(path, flags, Mode::empty()) {
+                Ok(open) => return Ground::at(open.as_fd(), path, false),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(StageError::of_folder("make the folder", folder, errno)),
+            }
+            at = match at.parent() {
+                Some(above) => above,
+                None => {
+                    return Err(StageError::of_folder(
+                        "make the folder",
+                        folder,
+                        Errno::NOENT,
+                    ));
+                }
+            };
+        }
+    }
+
+    /// `unlocks`: a folder of this user is opened for its owner before something is made there.
+    fn at(folder: BorrowedFd<'_>, path: &Path, unlocks: bool) -> Result<Ground, StageError> {
+        let stat = rustix::fs::fstat(folder)
+            .map_err(|errno| StageError::of_folder("look at the folder", path, errno))?;
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let closed = match rustix::fs::accessat(folder, ".", wanted, AtFlags::EACCESS) {
+            Err(Errno::ACCESS) if unlocks && is_ours => None,
+            Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Some(errno),
+            // Whatever else it says: trying tells.
+            Ok(()) | Err(_) => None,
+        };
+        Ok(Ground {
+            folder: path.to_owned(),
+            device: device_of(&stat),
+            space: Space::around(folder),
+            closed,
+            folds_case: folds_case(folder),
+        })
+    }
+
+    /// The folder that was looked at.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// What its file system has room for, if it says.
+    pub fn space(&self) -> Option<&Space> {
+        self.space.as_ref()
+    }
+
+    /// Names that differ only in upper and lower case are one.
+    pub fn folds_case(&self) -> bool {
+        self.folds_case
+    }
+
+    /// Whether something of this name can be made there, as far as can be seen.
+    ///
+    /// # Errors
+    /// [`StageError::Folder`]: nothing can. [`StageError::Io`]: not of this name.
+    pub fn admit(&self, name: &FileName) -> Result<(), StageError> {
+        if let Some(errno) = self.closed {
+            return Err(StageError::Folder {
+                doing: "create a file in",
+                folder: self.folder.clone(),
+                source: errno.into(),
+            });
+        }
+        let bytes = name.as_bytes().len() as u64;
+        match self.space.map(|space| space.name_bytes_max) {
+            Some(max) if max > 0 && bytes > max => Err(StageError::Io {
+                doing: "give it its name here",
+                source: io::Error::other(format!("name is {bytes} bytes, the limit is {max}")),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl DestinationTree {
+    /// The folder at this path, if it is there, and what is known of what would be made in it.
+    /// Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As for [`DestinationTree::existing_folder`].
+    pub fn ground(
+        &self,
+        path: &ResourcePath,
+    ) -> Result<(Option<Arc<StagingFolder>>, Ground), StageError> {
+        if let Some(folder) = self.existing_folder(path)? {
+            let ground = Ground::at(folder.as_fd(), folder.path(), !path.is_root())?;
+            return Ok((Some(folder), ground));
+        }
+        let mut above = path.parent();
+        while let Some(at) = above {
+            match self.root.folder_descriptor(&at) {
+                Ok(folder) => {
+                    let ground = Ground::at(folder.as_fd(), &self.shown(&at), !at.is_root())?;
+                    return Ok((None, ground));
+                }
+                Err(Errno::NOENT) => above = at.parent(),
+                Err(errno) => return Err(self.explain(&at, errno)),
+            }
+        }
+        Err(self.explain(path, Errno::NOENT))
+    }
+}
+
+/// A folder that was told to (chattr(1), `+F`), or one of a file system that always does.
+fn folds_case(folder: BorrowedFd<'_>) -> bool {
+    let is_told =
+        rustix::fs::ioctl_getflags(folder).is_ok_and(|flags| u64::from(flags.bits()) & FOLDED != 0);
+    is_told || rustix::fs::fstatfs(folder).is_ok_and(|facts| [FAT, EXFAT].contains(&facts.f_type))
+}
+
+/// FS_CASEFOLD_FL of ioctl_iflags(2).
+const FOLDED: u64 = 0x4000_0000;
+/// statfs(2).
+const FAT: rustix::fs::FsWord = 0x4d44;
+const EXFAT: rustix::fs::FsWord = 0x2011_bab0;
