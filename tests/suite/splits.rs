@@ -70,7 +70,8 @@ fn several_large_files_and_small_ones_come_together() {
 fn a_connection_that_is_cut_gives_its_block_to_the_others() {
     let content = noise(1, 12_000_000);
     let place = Place::with([("big", &content)]);
-    for cut in [100, 1_500_000, 2_500_000] {
+    // In the header, in the first block, when others are on their way, and in a later one.
+    for cut in [100, 700_000, 1_500_000, 2_500_000] {
         let _case = NamedCase(format!("cut after {cut} bytes"));
         let proxy = Proxy::to(place.server.addr())
             .rate(RATE)

@@ -73,7 +73,15 @@ impl Desk<'_, '_, '_, '_> {
                 }
             }
             // The same, of a server that accepts and closes.
-            LaneEnd::Lost { .. } if others > 0 && !lane.has_answered => {
+            LaneEnd::Lost { bytes, .. } if others > 0 && !lane.has_answered => {
+                if let Some(Asked {
+                    block: Some((_, block)),
+                    ..
+                }) = unanswered.front_mut()
+                {
+                    // What came before that is in the file, or waits for its turn there.
+                    block.start = bytes;
+                }
                 let server = &mut self.servers[lane.server];
                 server.lanes_max = server.lanes_max.min(others);
                 server.not_before = Some(Instant::now() + self.config.retry.delay);
