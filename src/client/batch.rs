@@ -33,7 +33,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::client::batch::budget::Budget;
 use crate::client::batch::desk::Desk;
-use crate::client::batch::hands::Hand;
+use crate::client::batch::hands::{Hand, guarded};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
 use crate::client::batch::look::Destinations;
@@ -252,12 +252,14 @@ fn run(
     let (keeper, noted) = Keeper::new(config);
     let (wanted_in, to_do) = bounded(WANTED_AHEAD_MAX);
     let (looks_in, looks) = unbounded();
+    let (long_looks_in, long_looks) = unbounded();
     let (bodies_in, bodies) = unbounded();
     let (copies_in, copies) = unbounded();
     let (verified_in, verified) = unbounded();
     std::thread::scope(|scope| {
         let hand = Hand {
             looks,
+            long_looks,
             bodies,
             copies,
             verified: verified_in.clone(),
@@ -279,11 +281,21 @@ fn run(
                 })
             })
             .and_then(|_| {
-                named("ft-keep").spawn_scoped(scope, move || keeper::run(&noted, kept_in, config))
+                named("ft-keep").spawn_scoped(scope, move || {
+                    // What is not kept is read again by a later run.
+                    let _ = guarded(|| {
+                        keeper::run(&noted, kept_in, config);
+                        Ok(())
+                    });
+                })
             })
             .and_then(|_| {
-                for _ in 0..hands() {
-                    let hand = hand.clone();
+                for number in 0..hands() {
+                    let mut hand = hand.clone();
+                    if number == 0 {
+                        // It is told at once that there are none.
+                        hand.long_looks = unbounded().1;
+                    }
                     named("ft-hand").spawn_scoped(scope, move || hand.run())?;
                 }
                 Ok(())
@@ -302,7 +314,14 @@ fn run(
             open_files,
             keeper,
         };
-        let mut desk = Desk::new(config, on_event, scope, work, looks_in, names);
+        let mut desk = Desk::new(
+            config,
+            on_event,
+            scope,
+            work,
+            [looks_in, long_looks_in],
+            names,
+        );
         if let Err(error) = started {
             desk.give_up(ClientError::Internal(error.into()));
         }
@@ -323,7 +342,7 @@ fn feed(wanted: impl Iterator<Item = Wanted>, to_do: &Sender<Wanted>) {
 /// Hashing scales with cores; creating files in one folder does not go beyond a few.
 fn hands() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    cores.min(HANDS_MAX)
+    cores.clamp(HANDS_MIN, HANDS_MAX)
 }
 
 /// Folders of one tree have numbers of so many bits.
@@ -331,5 +350,7 @@ const FOLDER_ID_BITS: u32 = 40;
 const WANTED_AHEAD_MAX: usize = 256;
 const REPORTS_MAX: usize = 1_024;
 const HANDS_MAX: usize = 4;
+/// One reads no large files.
+const HANDS_MIN: usize = 2;
 /// Memory for small files on their way to be verified.
 const BODIES_BYTES_MAX: u64 = 32 * 1024 * 1024;

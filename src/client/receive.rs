@@ -9,7 +9,9 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use crate::client::batch::budget::Share;
 use crate::client::batch::copying::ToCopy;
-use crate::client::batch::hands::Body;
+#[cfg(test)]
+use crate::client::batch::hands::trip;
+use crate::client::batch::hands::{Body, guarded};
 use crate::client::batch::jobs::{JobId, ToAsk};
 use crate::client::batch::lane::{Ask, LaneId, LaneWork};
 use crate::client::batch::report::{LaneEnd, Report};
@@ -23,7 +25,8 @@ use crate::store::{StageError, StagedFile};
 pub(super) struct Receive<'w, 's> {
     pub(super) lane: LaneId,
     pub(super) receiving: ReceivingHalf,
-    pub(super) asked: Receiver<Ask>,
+    /// Questions as they were sent; a failure behind those that still could be.
+    pub(super) asked: Receiver<Result<Ask, ClientError>>,
     pub(super) following: Sender<Following>,
     pub(super) work: &'w LaneWork<'s>,
     /// Questions that were answered since that was reported.
@@ -42,7 +45,8 @@ pub(super) struct Following {
 impl Receive<'_, '_> {
     /// Takes answers until there are no more questions or the connection is of no use.
     pub(super) fn run(mut self) -> LaneEnd {
-        let end = self.take_answers();
+        let taken = guarded(|| Ok(self.take_answers()));
+        let end = taken.unwrap_or_else(|error| LaneEnd::Lost { error, bytes: 0 });
         // Ends the sending thread too, if it waits for the server to read.
         self.receiving.end();
         self.report_answered();
@@ -61,6 +65,10 @@ impl Receive<'_, '_> {
                         Err(_) => return LaneEnd::Left,
                     }
                 }
+            };
+            let ask = match ask {
+                Ok(ask) => ask,
+                Err(error) => return LaneEnd::Lost { error, bytes: 0 },
             };
             let is_part = ask.to_ask.question.length.is_some();
             let taken = match &ask.block {
@@ -107,6 +115,8 @@ impl Receive<'_, '_> {
     }
 
     fn take_content(&mut self, ask: Ask, content: Content) -> Result<(), LaneEnd> {
+        #[cfg(test)]
+        trip(&ask.download, "trips receiving");
         if let Some(wanted) = ask.download.want_md5
             && wanted != content.md5
         {

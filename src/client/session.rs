@@ -25,6 +25,8 @@ pub struct Session {
 pub struct SendingHalf {
     stream: Stream,
     buffer: Vec<u8>,
+    /// None where another thread receives meanwhile, and has them.
+    limits: Option<Limits>,
 }
 
 /// Reads headers and bodies, in the order of the requests.
@@ -35,9 +37,15 @@ pub struct ReceivingHalf {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
+    limits: Limits,
+    rate: Option<Arc<Rate>>,
+}
+
+/// How long one direction may take.
+#[derive(Clone, Debug)]
+struct Limits {
     progress_timeout: Duration,
     whole: Option<Deadline>,
-    rate: Option<Arc<Rate>>,
     // What the socket has been told, to tell it only what is new.
     socket_timeout: Duration,
 }
@@ -79,20 +87,24 @@ impl Session {
             Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
         };
         let other = other.map_err(|source| broken(Wait::Connect, source))?;
+        let limits = Limits {
+            progress_timeout: config.progress_timeout,
+            whole,
+            socket_timeout: Duration::MAX,
+        };
         let receiving = ReceivingHalf {
             stream,
             buffer: vec![0; RECEIVE_BUFFER_BYTES].into(),
             start: 0,
             end: 0,
-            progress_timeout: config.progress_timeout,
-            whole,
+            limits: limits.clone(),
             rate: config.rate.map(Rate::new),
-            socket_timeout: Duration::MAX,
         };
         Ok(Session {
             sending: SendingHalf {
                 stream: other,
                 buffer: Vec::new(),
+                limits: Some(limits),
             },
             receiving,
         })
@@ -103,7 +115,7 @@ impl SendingHalf {
     /// Takes a request; it goes out when enough have come together, or with [`flush`].
     ///
     /// # Errors
-    /// [`SessionError::Broken`].
+    /// As for [`flush`].
     ///
     /// [`flush`]: SendingHalf::flush
     pub fn send(&mut self, call: &Call) -> Result<(), ClientError> {
@@ -114,15 +126,44 @@ impl SendingHalf {
         self.flush()
     }
 
-    /// Sends what has come together. Waits as long as the server does not read; the
-    /// receiving half, which has the time limits, ends that by [`ReceivingHalf::end`].
+    /// Sends what has come together.
     ///
     /// # Errors
-    /// [`SessionError::Broken`].
+    /// [`SessionError::Broken`]; [`SessionError::TimedOut`] if the server does not read.
     pub fn flush(&mut self) -> Result<(), ClientError> {
-        let sent = self.stream.write_all(&self.buffer);
+        let sent = self.write_all();
         self.buffer.clear();
-        sent.map_err(|source| broken(Wait::SendProgress, source))
+        sent
+    }
+
+    /// Lets requests wait as long as the server does not read: it may have long answers to send
+    /// first. The receiving half, used by another thread, has the limits, and ends that by
+    /// [`ReceivingHalf::end`].
+    pub fn wait_for_receiver(&mut self) {
+        self.limits = None;
+    }
+
+    fn write_all(&mut self) -> Result<(), ClientError> {
+        const WAIT: Wait = Wait::SendProgress;
+        let mut unsent = &self.buffer[..];
+        while !unsent.is_empty() {
+            if let Some(limits) = &mut self.limits {
+                limits.arm(WAIT, |timeout| match &self.stream {
+                    Stream::Tcp(stream) => stream.set_write_timeout(timeout),
+                    Stream::Unix(stream) => stream.set_write_timeout(timeout),
+                })?;
+            }
+            match (self.stream.write(unsent), &self.limits) {
+                (Ok(0), _) => return Err(broken(WAIT, io::ErrorKind::WriteZero.into())),
+                (Ok(sent), _) => unsent = &unsent[sent..],
+                (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
+                (Err(error), Some(limits)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(limits.timed_out(WAIT));
+                }
+                (Err(source), _) => return Err(broken(WAIT, source)),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -161,7 +202,7 @@ impl ReceivingHalf {
 
     /// The longest time without progress.
     pub fn progress_timeout(&self) -> Duration {
-        self.progress_timeout
+        self.limits.progress_timeout
     }
 
     /// Keeps to this rate, together with others that do.
@@ -191,7 +232,10 @@ impl ReceivingHalf {
             room = usize::try_from(rate.portion(room as u64)).unwrap_or(room);
         }
         loop {
-            self.arm_timeout(wait)?;
+            self.limits.arm(wait, |timeout| match &self.stream {
+                Stream::Tcp(stream) => stream.set_read_timeout(timeout),
+                Stream::Unix(stream) => stream.set_read_timeout(timeout),
+            })?;
             match self
                 .stream
                 .read(&mut self.buffer[self.end..self.end + room])
@@ -220,8 +264,18 @@ impl ReceivingHalf {
         }
     }
 
-    /// Tells the socket how long a read may take.
-    fn arm_timeout(&mut self, wait: Wait) -> Result<(), ClientError> {
+    pub(super) fn timed_out(&self, wait: Wait) -> ClientError {
+        self.limits.timed_out(wait)
+    }
+}
+
+impl Limits {
+    /// Tells the socket, by `set`, how long its next call may take.
+    fn arm(
+        &mut self,
+        wait: Wait,
+        set: impl FnOnce(Option<Duration>) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
         let left = self
             .whole
             .map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
@@ -230,17 +284,13 @@ impl ReceivingHalf {
         }
         let timeout = self.progress_timeout.min(left);
         if timeout < self.socket_timeout {
-            match &self.stream {
-                Stream::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
-                Stream::Unix(stream) => stream.set_read_timeout(Some(timeout)),
-            }
-            .map_err(|source| broken(wait, source))?;
+            set(Some(timeout)).map_err(|source| broken(wait, source))?;
             self.socket_timeout = timeout;
         }
         Ok(())
     }
 
-    pub(super) fn timed_out(&self, wait: Wait) -> ClientError {
+    fn timed_out(&self, wait: Wait) -> ClientError {
         if self
             .whole
             .is_some_and(|whole| whole.is_over(Instant::now()))
@@ -271,3 +321,37 @@ fn protocol(error: crate::wire::WireError) -> ClientError {
 const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
 /// Requests that go out with one write, in bytes.
 const SEND_BUFFER_BYTES: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::wire::{Action, GetRequest, ResourcePath};
+
+    #[test]
+    fn a_server_that_reads_nothing_is_not_waited_for_without_a_limit() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&ours, 4096).unwrap();
+        let config = ClientConfig {
+            progress_timeout: Duration::from_millis(20),
+            ..ClientConfig::default()
+        };
+        let mut session = Session::over(Stream::Unix(ours), &config, None).unwrap();
+        let path = ResourcePath::parse(&[b'x'; 255]).unwrap();
+        let call = Call {
+            action: Action::Get(GetRequest::whole(path)),
+            id: None,
+        };
+        let error = (0..1_000).find_map(|_| session.sending.send(&call).err());
+        let is_timeout = matches!(
+            error,
+            Some(ClientError::Session(SessionError::TimedOut {
+                wait: Wait::SendProgress,
+                ..
+            }))
+        );
+        assert!(is_timeout, "{error:?}");
+        drop(theirs);
+    }
+}

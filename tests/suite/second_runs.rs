@@ -6,9 +6,10 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Output, Program, Scratch, TestServer, noise};
+use crate::harness::{DEADLINE, Output, Program, Scratch, TestServer, noise};
 use crate::place::event;
 
 /// A server with a log that knows all its digests, an empty folder, and a place for an index.
@@ -233,4 +234,27 @@ fn the_index_is_in_the_cache_folder_once_it_is_of_use() {
     assert_eq!(mode(cache.join("ftserve")), 0o700);
     assert_eq!(mode(cache.join("ftserve/index.sqlite3")), 0o600);
     drop(again.root);
+}
+
+#[test]
+fn large_files_that_are_read_to_be_compared_hold_up_no_small_ones() {
+    let (root, here) = (Scratch::with_files([("z-small", "x")]), Scratch::new());
+    // Nobody hashes one of these while the test runs.
+    for number in 0..8 {
+        for folder in [&root, &here] {
+            let large = File::create(folder.join(format!("large-{number}"))).unwrap();
+            large.set_len(1 << 42).unwrap();
+        }
+    }
+    let server = TestServer::start(root.path(), ["--no-prehash", "--index", "off"]);
+    let client = Program::ftget().in_folder(here.path());
+    let client = client.args(["-r", "--index", "off", "-d", "."]);
+    let running = client.arg(server.source("")).start();
+    let deadline = Instant::now() + DEADLINE;
+    while !here.join("z-small").exists() {
+        assert!(Instant::now() < deadline, "it never came");
+        assert!(!running.ends_within(Duration::from_millis(1)));
+    }
+    running.signal(Signal::KILL);
+    running.wait();
 }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::client::ProtocolError;
 use crate::client::batch::hands::ToLook;
-use crate::client::batch::intake::{FolderState, Found};
+use crate::client::batch::intake::{FolderState, Found, Unfinished};
 use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
 use crate::client::batch::lane::{Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
@@ -20,7 +20,7 @@ use crate::client::batch::server::Server;
 use crate::client::batch::twins::Twins;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::wanted::{FolderId, Wanted};
-use crate::client::{ClientConfig, ClientError, Download, Event};
+use crate::client::{ClientConfig, ClientError, Download, Event, ListedFile};
 use std::sync::atomic::Ordering;
 
 /// The thread that has all jobs, and what it knows.
@@ -30,6 +30,8 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) scope: &'scope Scope<'scope, 'env>,
     pub(super) work: LaneWork<'env>,
     pub(super) looks: Sender<Vec<ToLook>>,
+    /// For those for which a large file may have to be read.
+    pub(super) long_looks: Sender<Vec<ToLook>>,
     /// To be looked at, and not yet handed out.
     pub(super) to_look: Vec<ToLook>,
     pub(super) jobs: Jobs,
@@ -47,7 +49,9 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) count: usize,
     /// Folders that are not finished.
     pub(super) folders: HashMap<FolderId, FolderState>,
-    /// One that was finished, if any was.
+    /// Those that another source may still have something for.
+    pub(super) to_finish: Unfinished,
+    /// Something that folders may have been made for, or one that was finished.
     pub(super) unsynced: Option<Download>,
     pub(super) started: Instant,
     pub(super) last_failure: Option<ClientError>,
@@ -65,7 +69,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         on_event: &'d mut (dyn FnMut(Event<'_>) + 'e),
         scope: &'scope Scope<'scope, 'env>,
         work: LaneWork<'env>,
-        looks: Sender<Vec<ToLook>>,
+        [looks, long_looks]: [Sender<Vec<ToLook>>; 2],
         names: Option<Names>,
     ) -> Self {
         Desk {
@@ -74,6 +78,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             scope,
             work,
             looks,
+            long_looks,
             to_look: Vec::new(),
             jobs: Jobs::default(),
             servers: Vec::new(),
@@ -86,6 +91,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             found: Found::default(),
             count: 0,
             folders: HashMap::new(),
+            to_finish: Unfinished::default(),
             unsynced: None,
             started: Instant::now(),
             last_failure: None,
@@ -188,13 +194,21 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             return;
         };
         job.state = State::Looking;
-        self.to_look.push(ToLook {
+        let to_look = ToLook {
             id,
             download: job.download.clone(),
             task: job.task.clone(),
             wish: job.wish,
             known: job.have,
-        });
+        };
+        // Only a file of the same size is read to be compared.
+        let is_large = |listed: ListedFile| listed.total_size >= LONG_LOOK_BYTES_MIN;
+        if job.download.listed.is_some_and(is_large) {
+            // The hands are there as long as this is.
+            let _ = self.long_looks.send(vec![to_look]);
+            return;
+        }
+        self.to_look.push(to_look);
         if self.to_look.len() >= LOOKED_AT_TOGETHER {
             self.hand_out();
         }
@@ -358,7 +372,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
 }
 
 /// Jobs at once; what is wanted beyond that waits where it comes from.
-const JOBS_MAX: usize = 4_096;
+pub(super) const JOBS_MAX: usize = 4_096;
 const TAKEN_TOGETHER: usize = 256;
 const LOOKED_AT_TOGETHER: usize = 32;
+/// From here on it takes a while to read a file.
+const LONG_LOOK_BYTES_MIN: u64 = 16 * 1024 * 1024;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);

@@ -93,22 +93,27 @@ impl Desk<'_, '_, '_, '_> {
                     match block {
                         Some((assembly, block)) => {
                             substitutes = others;
-                            self.block_lost(id, &assembly, bytes..block.end, &error);
+                            let missing = bytes.max(block.start)..block.end;
+                            self.block_lost(id, &assembly, missing, &error);
                         }
                         None => lost = self.lost(id, &error, bytes),
                     }
                 }
                 let server = &mut self.servers[lane.server];
-                if !matches!(error, ClientError::Protocol(_)) {
-                    self.server_failed(lane.server, error, substitutes);
-                } else if server.has_progress {
-                    (server.has_progress, server.violations) = (false, 1);
-                } else {
-                    server.violations += 1;
-                    if server.violations >= VIOLATIONS_MAX {
-                        // Such as one of another protocol.
-                        server.given_up = Some(error);
+                match error {
+                    // No fault of the server: it has cost the one job that it came up with.
+                    ClientError::Internal(_) => {}
+                    ClientError::Protocol(_) if server.has_progress => {
+                        (server.has_progress, server.violations) = (false, 1);
                     }
+                    ClientError::Protocol(_) => {
+                        server.violations += 1;
+                        if server.violations >= VIOLATIONS_MAX {
+                            // Such as one of another protocol.
+                            server.given_up = Some(error);
+                        }
+                    }
+                    _ => self.server_failed(lane.server, error, substitutes),
                 }
             }
         }
@@ -203,6 +208,9 @@ impl Desk<'_, '_, '_, '_> {
                     exit_status: None,
                 };
                 if matches!(job.task, Task::Fetch | Task::Link(_)) {
+                    if !job.download.below.is_root() && self.unsynced.is_none() {
+                        self.unsynced = Some((*job.download).clone());
+                    }
                     (self.on_event)(Event::Done {
                         item: job.item(),
                         download: Some(&job.download),

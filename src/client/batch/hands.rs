@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, select_biased};
+use crossbeam_channel::{Receiver, Sender, never, select_biased};
 
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::copying::ToCopy;
@@ -44,6 +44,9 @@ pub(in crate::client) struct Body {
 #[derive(Clone)]
 pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) looks: Receiver<Vec<ToLook>>,
+    /// Those for which a large file may have to be read. One hand has none of them: whatever the
+    /// others read, small files go on.
+    pub(in crate::client) long_looks: Receiver<Vec<ToLook>>,
     pub(in crate::client) bodies: Receiver<Body>,
     pub(in crate::client) copies: Receiver<ToCopy>,
     pub(in crate::client) verified: Sender<Verified>,
@@ -61,23 +64,27 @@ impl Hand<'_> {
     /// Works until nothing more comes. Bodies go first: they hold memory, and connections wait
     /// for them.
     pub(in crate::client) fn run(self) {
-        let (mut looks, mut bodies, mut copies) = (true, true, true);
-        let never_looks = crossbeam_channel::never();
-        let never_bodies = crossbeam_channel::never();
-        let never_copies = crossbeam_channel::never();
-        while looks || bodies || copies {
+        let (nothing, no_bodies, no_copies) = (never(), never(), never());
+        let (mut bodies, mut copies) = (&self.bodies, &self.copies);
+        let (mut looks, mut long_looks) = (&self.looks, &self.long_looks);
+        let mut open = 4;
+        while open > 0 {
             select_biased! {
-                recv(if bodies { &self.bodies } else { &never_bodies }) -> body => match body {
+                recv(bodies) -> body => match body {
                     Ok(body) => self.verify(body),
-                    Err(_) => bodies = false,
+                    Err(_) => (bodies, open) = (&no_bodies, open - 1),
                 },
-                recv(if looks { &self.looks } else { &never_looks }) -> wanted => match wanted {
+                recv(looks) -> wanted => match wanted {
                     Ok(wanted) => self.look_at(wanted),
-                    Err(_) => looks = false,
+                    Err(_) => (looks, open) = (&nothing, open - 1),
                 },
-                recv(if copies { &self.copies } else { &never_copies }) -> wanted => match wanted {
+                recv(long_looks) -> wanted => match wanted {
+                    Ok(wanted) => self.look_at(wanted),
+                    Err(_) => (long_looks, open) = (&nothing, open - 1),
+                },
+                recv(copies) -> wanted => match wanted {
                     Ok(wanted) => self.copy(wanted),
-                    Err(_) => copies = false,
+                    Err(_) => (copies, open) = (&no_copies, open - 1),
                 },
             }
         }
@@ -105,6 +112,8 @@ impl Hand<'_> {
     ) -> Result<Decision, ClientError> {
         let download = &job.download;
         if let Task::Sync = job.task {
+            #[cfg(test)]
+            trip(download, "trips syncing");
             self.destinations.sync()?;
             return Ok(Decision::finished(download, Action::Skipped));
         }
@@ -217,6 +226,12 @@ impl Hand<'_> {
 /// What a file gets that the server told of.
 pub(in crate::client) fn attributes(content: &Content, config: &ClientConfig) -> Attributes {
     config.attributes(content.mode, content.mtime, 0o666)
+}
+
+/// Where a test has a thread panic: when it comes to the file of this name.
+#[cfg(test)]
+pub(in crate::client) fn trip(download: &Download, name: &str) {
+    assert_ne!(download.path.as_bytes(), name.as_bytes());
 }
 
 /// A panic costs one file, and is told as its failure.

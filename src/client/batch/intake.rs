@@ -1,6 +1,10 @@
 //! What is wanted becomes jobs; folders are finished when all jobs in them are over.
 
-use crate::client::batch::desk::Desk;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
+
+use crate::client::batch::desk::{Desk, JOBS_MAX};
 use crate::client::batch::jobs::{Job, Task};
 use crate::client::batch::server::Server;
 use crate::client::wanted::{FolderId, Wanted};
@@ -19,6 +23,37 @@ pub(super) struct FolderState {
     pending: usize,
     /// Everything in it was wanted.
     is_complete: bool,
+}
+
+/// Folders of which their own source wants nothing more, by how deep they are: who finishes one
+/// may shut himself out of those below.
+#[derive(Default)]
+pub(super) struct Unfinished(BTreeMap<(usize, PathBuf, Vec<u8>), FolderState>);
+
+impl Unfinished {
+    /// Of two for one place the one that was wanted first counts.
+    fn add(&mut self, folder: FolderState) {
+        let place = folder.download.beside(&folder.download.name);
+        let depth = place.iter().filter(|&&byte| byte == b'/').count();
+        match self.0.entry((depth, folder.download.folder.clone(), place)) {
+            Entry::Occupied(other) if other.get().index < folder.index => {}
+            Entry::Occupied(mut other) => drop(other.insert(folder)),
+            Entry::Vacant(free) => drop(free.insert(folder)),
+        }
+    }
+
+    /// Some of the deepest, at most as many as there may be jobs.
+    fn take(&mut self) -> Vec<FolderState> {
+        let mut taken = Vec::new();
+        let deepest = self.0.last_key_value().map(|((depth, ..), _)| *depth);
+        while taken.len() < JOBS_MAX
+            && let Some(last) = self.0.last_entry()
+            && Some(last.key().0) == deepest
+        {
+            taken.push(last.remove());
+        }
+        taken
+    }
 }
 
 /// How much is known to be wanted.
@@ -203,14 +238,32 @@ impl Desk<'_, '_, '_, '_> {
         if self.folders.get(&id).is_some_and(is_ready)
             && let Some(folder) = self.folders.remove(&id)
         {
-            self.unsynced = Some(folder.download.clone());
-            let task = Task::FinishFolder(folder.attributes);
-            self.admit(folder.index, folder.download, task, [folder.parent, None]);
+            // With one source alone no place comes twice.
+            match self.names {
+                None => self.finish(folder),
+                Some(_) => self.to_finish.add(folder),
+            }
         }
     }
 
-    /// What is to be done when everything else is.
+    fn finish(&mut self, folder: FolderState) {
+        self.unsynced = Some(folder.download.clone());
+        let task = Task::FinishFolder(folder.attributes);
+        self.admit(folder.index, folder.download, task, [folder.parent, None]);
+    }
+
+    /// What is to be done when everything else is. True if there is nothing.
     pub(super) fn finish_all(&mut self) -> bool {
+        let mut folders = self.to_finish.take();
+        if self.failed.is_some() {
+            // Why is said of one, not of each.
+            self.to_finish = Unfinished::default();
+            folders.truncate(1);
+        }
+        if !folders.is_empty() {
+            folders.into_iter().for_each(|folder| self.finish(folder));
+            return false;
+        }
         match self.unsynced.take() {
             Some(download) if self.config.sync != SyncPolicy::Never && self.failed.is_none() => {
                 self.admit(self.count, download, Task::Sync, [None, None]);

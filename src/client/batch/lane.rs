@@ -14,6 +14,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
 use crate::client::assembly::Assembly;
 use crate::client::batch::budget::Budget;
 use crate::client::batch::copying::ToCopy;
+#[cfg(test)]
+use crate::client::batch::hands::trip;
 use crate::client::batch::hands::{Body, attributes, guarded};
 use crate::client::batch::jobs::{JobId, ToAsk};
 use crate::client::batch::keeper::Keeper;
@@ -103,7 +105,8 @@ impl Lane {
         Builder::new()
             .name("ft-lane".to_owned())
             .spawn_scoped(scope, move || {
-                let end = run(id, &address, &work, to_send, scope);
+                let end = guarded(|| Ok(run(id, &address, &work, to_send, scope)));
+                let end = end.unwrap_or_else(LaneEnd::Unconnected);
                 work.reports.send(Report::Ended { lane: id, end });
             })
             .map_err(thread_missing)?;
@@ -222,16 +225,27 @@ fn run<'scope, 'env: 'scope>(
         None => return LaneEnd::Left,
     };
     let Session {
-        sending,
+        mut sending,
         mut receiving,
     } = session;
     receiving.keep_to(work.rate.clone());
+    sending.wait_for_receiver();
     let (asked_in, asked) = unbounded();
     let (following_in, following) = crossbeam_channel::bounded(0);
     let followed = work.clone();
     let threads = Builder::new()
         .name("ft-send".to_owned())
-        .spawn_scoped(scope, move || send(&to_send, &asked_in, sending))
+        .spawn_scoped(scope, move || {
+            let sent = guarded(|| {
+                send(&to_send, &asked_in, &mut sending);
+                Ok(())
+            });
+            if let Err(error) = sent {
+                // It is told when everything before it has its answer.
+                let _ = sending.flush();
+                let _ = asked_in.send(Err(error));
+            }
+        })
         .and_then(|_| {
             Builder::new()
                 .name("ft-follow".to_owned())
@@ -277,7 +291,11 @@ fn connect(
 }
 
 /// The sending thread: one question after the other, together what comes together.
-fn send(to_send: &Receiver<Vec<Ask>>, asked: &Sender<Ask>, mut sending: SendingHalf) {
+fn send(
+    to_send: &Receiver<Vec<Ask>>,
+    asked: &Sender<Result<Ask, ClientError>>,
+    sending: &mut SendingHalf,
+) {
     loop {
         let asks = match to_send.try_recv() {
             Ok(asks) => asks,
@@ -297,9 +315,11 @@ fn send(to_send: &Receiver<Vec<Ask>>, asked: &Sender<Ask>, mut sending: SendingH
             }
         };
         for ask in asks {
+            #[cfg(test)]
+            trip(&ask.download, "trips sending");
             let call = ask.to_ask.question.call();
             // The receiving thread has to wait for the answer before it can come.
-            if asked.send(ask).is_err() || sending.send(&call).is_err() {
+            if asked.send(Ok(ask)).is_err() || sending.send(&call).is_err() {
                 return;
             }
         }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::client::batch::budget::Share;
+use crate::client::batch::hands::guarded;
+#[cfg(test)]
+use crate::client::batch::hands::trip;
 use crate::client::batch::jobs::JobId;
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::report::{Report, Reports};
@@ -53,7 +56,12 @@ pub(in crate::client) fn run(
         {
             sheaf.push(file);
         }
-        for (id, outcome) in sheaf.settle(config, keeper) {
+        let ids: Vec<JobId> = sheaf.files.iter().map(|file| file.id).collect();
+        let settled = guarded(|| Ok(sheaf.settle(config, keeper))).unwrap_or_else(|error| {
+            let failed = ids.into_iter().map(|id| (id, Err(error.clone())));
+            failed.collect()
+        });
+        for (id, outcome) in settled {
             reports.send(Report::Finished { id, outcome });
         }
     }
@@ -98,7 +106,7 @@ impl Sheaf {
             .map(|file| {
                 let (id, folder) = (file.id, Arc::clone(file.staged.folder()));
                 let outcome = match &synced_together {
-                    Ok(together) => sync_and_place(file, *together, config, keeper),
+                    Ok(together) => guarded(|| sync_and_place(file, *together, config, keeper)),
                     Err(error) => Err(error.clone()),
                 };
                 (id, outcome, folder)
@@ -167,6 +175,8 @@ pub(in crate::client) fn place(
         share: _share,
         ..
     } = file;
+    #[cfg(test)]
+    trip(&download, "trips placing");
     let folder = Arc::clone(staged.folder());
     let placement = placement(config);
     let placed = keeper.note(staged, &download, content.md5, |staged| {

@@ -10,7 +10,7 @@ use crate::client::{
     SessionError, SyncPolicy, download,
 };
 use crate::store::{FileName, StageError};
-use crate::wire::{ErrorCode, ObjectKind};
+use crate::wire::{ErrorCode, ObjectKind, ResourcePath};
 
 fn quietly(downloads: &[Download], config: &ClientConfig) -> Vec<DownloadResult> {
     download(downloads, config, &mut |_| {})
@@ -424,4 +424,56 @@ fn a_file_that_ends_every_connection_costs_no_other_file() {
         "{results:?}"
     );
     assert!(results[1].is_ok() && results[2].is_ok(), "{results:?}");
+}
+
+#[test]
+fn a_thread_that_panics_costs_its_file_and_no_other() {
+    for (sync, name) in [
+        (SyncPolicy::Auto, "trips sending"),
+        (SyncPolicy::Auto, "trips receiving"),
+        (SyncPolicy::Auto, "trips placing"),
+        (SyncPolicy::Never, "trips placing"),
+    ] {
+        let temp = tempfile::tempdir().unwrap();
+        let content = |name: &str| file(name, name.as_bytes());
+        let mut script = vec![Play::Answer(content("a")), Play::Answer(content("b"))];
+        match name {
+            "trips sending" => {}
+            // What is asked behind it is asked again.
+            "trips receiving" => script.insert(1, Play::Close(content(name))),
+            _ => script.insert(1, Play::Answer(content(name))),
+        }
+        let server = ScriptedServer::play(script);
+        let downloads = ["a", name, "b"].map(|name| server.download(temp.path(), name));
+        let mut config = ClientConfig { sync, ..config() };
+        config.retry.retries_max = 0;
+        let results = quietly(&downloads, &config);
+        let [a, trips, b] = <[DownloadResult; 3]>::try_from(results).unwrap();
+        assert_eq!(a.unwrap().action, Action::Fetched, "{name}");
+        assert_eq!(b.unwrap().action, Action::Fetched, "{name}");
+        let is_ours = matches!(trips, Err(ClientError::Internal(_)));
+        assert!(is_ours, "{name}: {trips:?}");
+    }
+}
+
+#[test]
+fn folders_that_files_of_a_list_needed_are_synced_when_all_are_there() {
+    for (below, sync, failed) in [
+        ("new/deep", SyncPolicy::Auto, 1),
+        ("new/deep", SyncPolicy::Never, 0),
+        ("", SyncPolicy::Auto, 0),
+    ] {
+        let temp = tempfile::tempdir().unwrap();
+        let name = "trips syncing";
+        let server = ScriptedServer::play(vec![Play::Answer(file(name, b"x"))]);
+        let download = Download {
+            below: ResourcePath::parse(below.as_bytes()).unwrap(),
+            ..server.download(temp.path(), name)
+        };
+        let config = ClientConfig { sync, ..config() };
+        let summary = Batch::new().file(download).run(&config, &mut |_| {});
+        assert!(temp.path().join(below).join(name).exists());
+        // It is there, and whether its folders survive a power cut is told of, too.
+        assert_eq!((summary.done, summary.failed), (1, failed), "{below}");
+    }
 }

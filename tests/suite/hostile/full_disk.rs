@@ -79,13 +79,16 @@ fn a_disk_that_another_fills_meanwhile_is_named_and_the_old_file_kept() {
         mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).expect("a FIFO");
         path
     });
+    let content = noise(25, 700_000);
+    let partial = partial_name(FILE, &content);
+    // What was sent is on the disk when the client has come to write it, and not before.
     let fill = format!(
-        r#"(read -r _ < {}; cat /dev/zero > "$folder/filler" 2> /dev/null; echo > {}) &"#,
+        r#"(read -r _ < {}
+        until [ "$(stat -c %s "$folder/{partial}" 2> /dev/null)" = 400000 ]; do sleep 0.01; done
+        cat /dev/zero > "$folder/filler" 2> /dev/null; echo > {}) &"#,
         half_way.display(),
         filled.display()
     );
-    let content = noise(25, 700_000);
-    let partial = partial_name(FILE, &content);
     let server = HostileServer::start(move |_| {
         let (half_way, filled) = (half_way.clone(), filled.clone());
         vec![

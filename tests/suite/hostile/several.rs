@@ -1,9 +1,14 @@
 //! Several files from one server, of which some go wrong.
 
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::thread;
+
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+
 use super::answers::{answer, file_header, header, honest_bytes};
 use super::server::{Act, HostileServer, Request};
 use super::visit::visit;
-use crate::harness::{Output, Scratch, md5_hex, noise};
+use crate::harness::{Output, Program, RawPeer, Scratch, md5_hex, noise};
 
 /// What the file of this name holds.
 fn content(name: &str) -> Vec<u8> {
@@ -229,3 +234,37 @@ fn many_files_that_are_verified_in_memory_do_not_add_up_there() {
         assert!(folder.read(number.to_string()) == wanted, "file {number}");
     }
 }
+
+#[test]
+fn a_server_that_reads_nothing_is_given_up_whatever_is_still_to_be_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    // Those that it accepts have it, too.
+    set_socket_recv_buffer_size(&listener, 4096).expect("a receive buffer");
+    let address = listener.local_addr().expect("its address");
+    let accepting = thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            let stream = stream.expect("a connection");
+            // The last one comes from the test.
+            if stream.peer_addr().is_ok_and(|peer| peer.ip() == LAST) {
+                return held.len();
+            }
+            held.push(stream);
+        }
+        held.len()
+    });
+    // More than a socket takes of its own: 8 MB.
+    let deep = vec!["x".repeat(250); 15].join("/");
+    let names: String = (0..2_000).map(|n| format!("{deep}/{n:0200}\n")).collect();
+    let here = Scratch::new();
+    let client = Program::ftget().input(names).in_folder(here.path());
+    let client = client.args(["--json", "--retry", "0", "--timeout", "0.3", "-i", "-"]);
+    let output = client.arg(format!("{address}/")).run().expect_code(14);
+    let events = output.json_lines();
+    let failed = events.iter().filter(|event| event["event"] == "error");
+    assert_eq!(failed.count(), 2_000);
+    let _last = RawPeer::connect_from(&LAST.to_string(), &address.to_string());
+    assert!(accepting.join().expect("the server") >= 1);
+}
+
+const LAST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 9));

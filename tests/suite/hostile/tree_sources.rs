@@ -1,12 +1,19 @@
 //! Trees of servers that die, return, and no longer have what they listed.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Instant;
+
 use serde_json::json;
 
 use super::answers::{answer, header};
-use super::server::{Act, HostileServer};
+use super::server::{Act, HostileServer, Request};
 use super::trees::{fetch, fetch_into, file, listing, other, refuse, serve};
 use super::visit::visit;
-use crate::harness::{Scratch, md5_hex};
+use crate::files::unprivileged_reader;
+use crate::harness::{DEADLINE, Program, Scratch, md5_hex};
 use crate::picture::contents;
 use crate::place::event;
 
@@ -226,4 +233,70 @@ fn a_dry_run_asks_about_many_at_once_and_tells_of_them_in_order() {
         let words = ["would be replaced", "is there already"][usize::from(is_same)];
         assert_eq!(line, format!("{name}: {words}, 10 bytes"));
     }
+}
+
+/// Waits for what another thread or process makes true.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} never");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_folder_of_two_sources_is_finished_when_neither_has_anything_for_it() {
+    let here = Scratch::new();
+    let exists = |name: &str| {
+        let path = here.join(name);
+        move || path.exists()
+    };
+    let read_only = || other("d/ro", "dir", json!({"mode": "0555"}));
+    let is_get = |request: &Request| matches!(request.str("op"), "" | "get");
+    let second_is_asked = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&second_is_asked);
+    let pages = vec![vec![read_only(), file("d/ro/a")]];
+    let first = HostileServer::start(move |request| {
+        if is_get(request) {
+            wait_until("the other is asked", || asked.load(SeqCst));
+        }
+        vec![Act::Send(serve(&pages, request))]
+    });
+    // When this is there, whoever finishes the folder for the first source alone has done so.
+    let later = exists("d/later");
+    let pages = vec![vec![read_only(), file("d/ro/b")]];
+    let second = HostileServer::start(move |request| {
+        if is_get(request) {
+            second_is_asked.store(true, SeqCst);
+            wait_until("later is there", &later);
+        }
+        vec![Act::Send(serve(&pages, request))]
+    });
+    let first_is_there = exists("d/ro/a");
+    let pages = vec![vec![file("d/later")]];
+    let third = HostileServer::start(move |request| {
+        if request.str("op") == "list" {
+            wait_until("the first file is there", &first_is_there);
+        }
+        vec![Act::Send(serve(&pages, request))]
+    });
+    let client = Program::ftget().through(unprivileged_reader());
+    let client = client.args(["-r", "--retry", "0", "-d"]).arg(here.path());
+    let servers = [&first, &second, &third];
+    let client = client.args(servers.map(|server| server.source("d")));
+    client.run().expect_code(0);
+    let folder = here.join("d/ro");
+    let mode = fs::metadata(&folder).unwrap().permissions().mode();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(mode & 0o777, 0o555);
+    assert_eq!(
+        contents(here.path()),
+        [
+            "d/",
+            "d/later = of d/later",
+            "d/ro/",
+            "d/ro/a = of d/ro/a",
+            "d/ro/b = of d/ro/b"
+        ]
+    );
 }
