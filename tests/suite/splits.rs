@@ -195,5 +195,26 @@ fn a_file_that_is_replaced_in_the_middle_comes_as_it_is_afterwards() {
     place.assert_only(&[("big", &new)]);
 }
 
+#[test]
+fn a_server_that_remembers_no_digest_is_not_asked_for_one_block_after_the_other() {
+    let blocks = 64;
+    let content = noise(1, blocks << 20);
+    let (root, here) = (Scratch::with_files([("big", &content)]), Scratch::new());
+    let log = here.join("log");
+    let server = TestServer::builder(root.path())
+        .args(["--no-prehash", "--index", "off", "--access-log"])
+        .args([&log])
+        .start();
+    let client = Program::ftget().args(["--split", "4", "-d"]);
+    let client = client.arg(here.path()).arg(server.source("big"));
+    client.run().expect_code(0);
+    assert!(here.read("big") == content, "big differs");
+    let asked = String::from_utf8(read(&log))
+        .expect("a log")
+        .lines()
+        .count();
+    assert!(asked <= blocks / 2, "{asked} hashes of the whole file");
+}
+
 /// Bytes per second of each connection.
 const RATE: u64 = 8_000_000;

@@ -98,7 +98,15 @@ impl<S: Store> Exchange<'_, S> {
             .handler
             .catalog
             .digest(Arc::clone(&object), &meta, asker);
-        let next_progress = progress.then(|| Instant::now() + PROGRESS_INTERVAL);
+        // Who asks for the rest of a file may do so for one part after the other, and is told at
+        // once that each has its price.
+        let is_part = matches!(&purpose, Purpose::Get(get) if get.range.is_some_and(|range| range.offset > 0));
+        let first = if is_part {
+            Duration::ZERO
+        } else {
+            PROGRESS_INTERVAL
+        };
+        let next_progress = progress.then(|| Instant::now() + first);
         Reply::Await(Box::new(Awaited {
             ticket,
             object,
