@@ -179,4 +179,22 @@ mod tests {
             (4096, "3/3 files".to_owned())
         );
     }
+
+    #[test]
+    fn what_was_foreseen_is_not_forgotten_when_it_is_found_bit_by_bit() {
+        let mut totals = Totals::default();
+        totals.find(1, 10, false);
+        assert_eq!(
+            (totals.files(), totals.bytes),
+            ("0/1+ files".to_owned(), 10)
+        );
+        totals.expect(3, 30);
+        totals.find(2, 20, false);
+        totals.end(0, 10);
+        assert_eq!((totals.files(), totals.bytes), ("1/3 files".to_owned(), 30));
+        assert_eq!(
+            totals.line(1.0),
+            "1/3 files, 10 B of 30 B, 10 B/s, 2 s left"
+        );
+    }
 }
