@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> String {
         .collect();
     format!(
         "{} rounds, {}, {refused} rewrites through mappings refused and then right",
-        options.rounds,
+        options.rounds_done(),
         tally.join(", ")
     )
 }

@@ -73,10 +73,7 @@ fn main() -> ExitCode {
         let options = Options {
             seed: args.seed,
             first: args.from,
-            rounds: match args.seconds {
-                Some(_) => args.rounds.unwrap_or(u32::MAX - args.from),
-                None => args.rounds.unwrap_or(rounds_default),
-            },
+            rounds: args.rounds.unwrap_or(rounds_default),
             until: args
                 .seconds
                 .map(|seconds| started + Duration::from_secs(seconds)),
@@ -108,6 +105,7 @@ struct Options {
     seed: u64,
     first: u32,
     rounds: u32,
+    /// Rounds begin until then, instead of so many.
     until: Option<Instant>,
     full: bool,
     current: AtomicU32,
@@ -118,7 +116,11 @@ impl Options {
     /// how much randomness those before it used.
     fn rounds(&self) -> impl Iterator<Item = (u32, Random)> {
         let is_time = || self.until.is_none_or(|until| Instant::now() < until);
-        let rounds = self.first..self.first + self.rounds;
+        let end = match self.until {
+            Some(_) => u32::MAX,
+            None => self.first + self.rounds,
+        };
+        let rounds = self.first..end;
         rounds.take_while(move |_| is_time()).map(|round| {
             self.current.store(round, Ordering::Relaxed);
             (round, Random::of(self.seed, round))
@@ -141,8 +143,8 @@ struct Args {
     #[arg(long)]
     rounds: Option<u32>,
 
-    /// No further round once so many seconds are over; without --rounds, as many as fit
-    #[arg(long, value_name = "S", conflicts_with = "full")]
+    /// As many rounds as begin in so many seconds
+    #[arg(long, value_name = "S", conflicts_with_all = ["rounds", "full"])]
     seconds: Option<u64>,
 
     /// Where everything random comes from
