@@ -73,7 +73,11 @@ impl Desk<'_, '_, '_, '_> {
                 }
             }
             // The same, of a server that accepts and closes.
-            LaneEnd::Lost { bytes, .. } if others > 0 && !lane.has_answered => {
+            LaneEnd::Lost { bytes, ref error }
+                if others > 0
+                    && !lane.has_answered
+                    && !matches!(error, ClientError::Internal(_)) =>
+            {
                 if let Some(Asked {
                     block: Some((_, block)),
                     ..
@@ -93,8 +97,7 @@ impl Desk<'_, '_, '_, '_> {
                     match block {
                         Some((assembly, block)) => {
                             substitutes = others;
-                            let missing = bytes.max(block.start)..block.end;
-                            self.block_lost(id, &assembly, missing, &error);
+                            self.block_lost(id, &assembly, bytes..block.end, &error);
                         }
                         None => lost = self.lost(id, &error, bytes),
                     }

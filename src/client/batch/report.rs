@@ -72,7 +72,8 @@ pub(in crate::client) enum LaneEnd {
     /// There never was one.
     Unconnected(ClientError),
     /// It failed while the first question without an answer was to be answered, with so many
-    /// bytes of that file here, or all of its block up to that place.
+    /// bytes of that file here, or all of its block up to that place. After a panic nothing is
+    /// known of either, and the file has failed.
     Lost { error: ClientError, bytes: u64 },
     /// It was ended from here.
     Left,
