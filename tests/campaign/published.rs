@@ -36,11 +36,14 @@ struct Publication {
 }
 
 impl Published {
-    /// Publishes the first version of each file; the sizes are those of the two versions.
+    /// Publishes the first version of each file; the sizes are those of the two versions. Files
+    /// whose names begin with `twin` have the same two.
     pub(crate) fn new(seed: u64, files: &[(&'static str, [usize; 2])]) -> Published {
         let stage = Scratch::in_memory();
         let root = stage.make_dir("root");
         let contents = |(index, &(path, sizes)): (usize, &(&'static str, [usize; 2]))| {
+            let first_twin = files.iter().position(|(other, _)| is_twin(other));
+            let index = first_twin.filter(|_| is_twin(path)).unwrap_or(index);
             let version = |which: usize| {
                 let own = seed ^ ((index * 2 + which) as u64) << 40;
                 Arc::new(noise(own, sizes[which]))
@@ -112,9 +115,16 @@ impl File {
 
     /// The name a client gives it.
     pub(crate) fn name(&self) -> OsString {
-        let (_, name) = self.path.rsplit_once('/').unwrap_or(("", self.path));
-        name.into()
+        name_of(self.path).into()
     }
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+fn is_twin(path: &str) -> bool {
+    name_of(path).starts_with("twin")
 }
 
 impl Seen {

@@ -152,7 +152,7 @@ pub(crate) fn assert_calm(stderr: String) {
 }
 
 /// What the client says it did with each file.
-fn actions(output: &Output) -> Vec<String> {
+pub(crate) fn actions(output: &Output) -> Vec<String> {
     let events = output.json_lines().into_iter();
     let done = events.filter(|event| event["event"] == "done");
     done.map(|event| event["action"].as_str().expect("an action").to_owned())
