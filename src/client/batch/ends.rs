@@ -38,6 +38,9 @@ impl Desk<'_, '_, '_, '_> {
                 }
                 if let Some(job) = self.jobs.get(id) {
                     job.state = State::Waiting;
+                    // Else each would wait for the pauses of all before it.
+                    let held = self.twins.ended(id, &job.download, None);
+                    self.go_on_with(held);
                 }
                 self.waiting.push(Reverse((Instant::now() + pause, id)));
                 self.last_failure = Some(error);
@@ -230,13 +233,7 @@ impl Desk<'_, '_, '_, '_> {
             }
         }
         self.release(job.holds);
-        for id in held {
-            if let Some(job) = self.jobs.get(id)
-                && let State::Held(to_ask) = std::mem::replace(&mut job.state, State::Looking)
-            {
-                self.make_ready(id, to_ask);
-            }
-        }
+        self.go_on_with(held);
     }
 }
 

@@ -42,6 +42,17 @@ impl Desk<'_, '_, '_, '_> {
         }
     }
 
+    /// Has what was held asked for.
+    pub(super) fn go_on_with(&mut self, held: Vec<JobId>) {
+        for id in held {
+            if let Some(job) = self.jobs.get(id)
+                && let State::Held(to_ask) = std::mem::replace(&mut job.state, State::Looking)
+            {
+                self.make_ready(id, to_ask);
+            }
+        }
+    }
+
     /// What was to be copied is fetched: the file that had the same bytes is not what it was.
     pub(super) fn not_copied(&mut self, id: JobId) {
         if let Some(job) = self.jobs.get(id) {

@@ -69,7 +69,7 @@ impl Twins {
         Way::Hold
     }
 
-    /// A job has ended, with this if it is here. Returns those that waited for it.
+    /// A job has ended, with this if it is here, or pauses. Returns those that waited for it.
     pub(super) fn ended(
         &mut self,
         id: JobId,

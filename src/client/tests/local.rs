@@ -144,13 +144,15 @@ fn what_was_placed_is_known_without_reading_it_while_more_is_fetched() {
 fn what_was_copied_is_known_as_is_what_was_fetched() {
     let place = Place::new();
     let content = noise(300_000);
-    let matched = format!(
-        r#"{{"filename":"b","total_size":300000,"md5":"{}","body_size":0,"match":true}}"#,
-        md5_hex(&content)
-    );
+    let (first, md5) = (content.clone(), md5_hex(&content));
+    let matched = move |name: &str| {
+        frame(&format!(
+            r#"{{"filename":"{name}","total_size":300000,"md5":"{md5}","body_size":0,"match":true}}"#
+        ))
+    };
     let server = ScriptedServer::play(vec![
-        Play::Answer(file("a", &content)),
-        Play::Answer(frame(&matched)),
+        Play::Reply(Box::new(move |name| file(name, &first))),
+        Play::Reply(Box::new(matched)),
         Play::Answer(file("c", b"last")),
     ]);
     let wanted = ["a", "b"].map(|name| listed(&server, &place, name, &content));

@@ -17,8 +17,12 @@ use crate::wire::{Md5Digest, ResourcePath};
 /// What to do with one request: answer with these bytes, or with these and then close.
 pub(super) enum Play {
     Answer(Vec<u8>),
+    /// The same, made for the name that is asked for.
+    Reply(MakeAnswer),
     Close(Vec<u8>),
 }
+
+type MakeAnswer = Box<dyn FnOnce(&str) -> Vec<u8> + Send>;
 
 /// A server on a thread. Dropped, it takes no more connections.
 pub(super) struct ScriptedServer {
@@ -44,10 +48,12 @@ impl ScriptedServer {
                 while script.peek().is_some()
                     && let Some(request) = read_request(&mut peer)
                 {
+                    let name = request["filename"].as_str().unwrap().to_owned();
                     heard.send(request).unwrap();
                     match script.next().unwrap() {
                         // The client may have had enough of it.
                         Play::Answer(bytes) => drop(peer.write_all(&bytes)),
+                        Play::Reply(make) => drop(peer.write_all(&make(&name))),
                         Play::Close(bytes) => {
                             let _ = peer.write_all(&bytes);
                             break;

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::Value;
@@ -33,18 +34,26 @@ fn listed(server: &ScriptedServer, folder: &Path, name: &str, content: &[u8]) ->
     }
 }
 
-fn matched(name: &str, content: &[u8]) -> Play {
+fn matched(content: &[u8]) -> Play {
     let (size, md5) = (content.len(), md5_hex(content));
-    Play::Answer(frame(&format!(
-        r#"{{"filename":"{name}","total_size":{size},"md5":"{md5}","body_size":0,"mtime":"2001-09-09T01:46:40.000000007Z","mode":"0640","match":true}}"#
-    )))
+    Play::Reply(Box::new(move |name| {
+        frame(&format!(
+            r#"{{"filename":"{name}","total_size":{size},"md5":"{md5}","body_size":0,"mtime":"2001-09-09T01:46:40.000000007Z","mode":"0640","match":true}}"#
+        ))
+    }))
 }
 
-fn answer(name: &str, content: &[u8]) -> Play {
-    Play::Answer(file(name, content))
+fn answer(content: &[u8]) -> Play {
+    let content = content.to_vec();
+    Play::Reply(Box::new(move |name| file(name, &content)))
 }
 
-/// How each ended, by name, in the order of their ends. `at_end` is told of each end.
+fn refused(code: &'static str) -> Play {
+    Play::Reply(Box::new(move |name| refusal(name, code)))
+}
+
+/// The name, what was done, if it did not fail, and the requests of each, in the order of their
+/// ends, of which `at_end` is told. Which of the names is asked for first is left to chance.
 fn run(
     wanted: Vec<Download>,
     config: &ClientConfig,
@@ -66,14 +75,15 @@ fn run(
     ends
 }
 
-fn end(name: &str, action: Action, attempts: u32) -> (String, Option<Action>, u32) {
-    (name.to_owned(), Some(action), attempts)
+fn outcomes(ends: &[(String, Option<Action>, u32)]) -> Vec<(Option<Action>, u32)> {
+    let ends = ends.iter();
+    ends.map(|(_, action, attempts)| (*action, *attempts))
+        .collect()
 }
 
-fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
-    all.sort();
-    all
-}
+const FETCHED: (Option<Action>, u32) = (Some(Action::Fetched), 1);
+const LINKED: (Option<Action>, u32) = (Some(Action::Linked), 1);
+const FAILED: (Option<Action>, u32) = (None, 0);
 
 fn have_md5(request: &Value) -> Option<&str> {
     request.get("have_md5").and_then(Value::as_str)
@@ -84,31 +94,21 @@ fn one_content_comes_once_and_every_file_is_as_its_server_says() {
     let content = noise(300_000);
     for sync in [SyncPolicy::Auto, SyncPolicy::Always, SyncPolicy::Never] {
         let temp = tempfile::tempdir().unwrap();
-        let server = ScriptedServer::play(vec![
-            answer("a", &content),
-            matched("b", &content),
-            matched("c", &content),
-        ]);
+        let server =
+            ScriptedServer::play(vec![answer(&content), matched(&content), matched(&content)]);
         let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
         let config = ClientConfig {
             sync,
             ..one_by_one()
         };
         let ends = run(wanted.into(), &config, |_| {});
-        let names: Vec<_> = ends.iter().map(|(name, ..)| &**name).collect();
-        assert_eq!(sorted(names), ["a", "b", "c"]);
-        assert_eq!(ends[0], end("a", Action::Fetched, 1));
-        assert!(
-            ends[1..]
-                .iter()
-                .all(|(_, action, attempts)| { (*action, *attempts) == (Some(Action::Linked), 1) })
-        );
+        assert_eq!(outcomes(&ends), [FETCHED, LINKED, LINKED]);
         for name in ["a", "b", "c"] {
             let path = temp.path().join(format!("in-{name}/{name}"));
             assert!(fs::read(&path).unwrap() == content, "{name} differs");
             let meta = fs::metadata(&path).unwrap();
             assert_eq!(meta.nlink(), 1, "{name} is a file of its own");
-            if name != "a" {
+            if name != ends[0].0 {
                 let time = (meta.mtime(), meta.mtime_nsec());
                 assert_eq!((meta.mode() & 0o777, time), (0o640, (1_000_000_000, 7)));
             }
@@ -126,53 +126,55 @@ type Spoil = fn(&Path, &Path);
 #[test]
 fn what_is_not_what_it_was_is_fetched() {
     let content = noise(300_000);
-    // Each is done to a folder, with another one outside of everything.
+    // Each is done to a file, with a folder outside of everything.
     let spoilers: [(&str, Spoil); 6] = [
-        ("a byte of it changed", |folder, _| {
-            let file = OpenOptions::new().write(true).open(folder.join("a"));
-            file.unwrap().write_all_at(b"!", 150_000).unwrap();
+        ("a byte of it changed", |path, _| {
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.write_all_at(b"!", 150_000).unwrap();
         }),
-        ("it is cut off", |folder, _| {
-            let file = OpenOptions::new().write(true).open(folder.join("a"));
-            file.unwrap().set_len(299_999).unwrap();
+        ("it is cut off", |path, _| {
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len(299_999).unwrap();
         }),
-        ("it is gone", |folder, _| {
-            fs::remove_file(folder.join("a")).unwrap();
+        ("it is gone", |path, _| fs::remove_file(path).unwrap()),
+        ("it is a FIFO", |path, _| {
+            fs::remove_file(path).unwrap();
+            mkfifoat(CWD, path, Mode::RUSR).unwrap();
         }),
-        ("it is a FIFO", |folder, _| {
-            fs::remove_file(folder.join("a")).unwrap();
-            mkfifoat(CWD, folder.join("a"), Mode::RUSR).unwrap();
+        ("it is a link to the same outside", |path, outside| {
+            let moved = outside.join(path.file_name().unwrap());
+            fs::rename(path, &moved).unwrap();
+            symlink(moved, path).unwrap();
         }),
-        (
-            "it is a link to the same content outside",
-            |folder, outside| {
-                fs::rename(folder.join("a"), outside.join("a")).unwrap();
-                symlink(outside.join("a"), folder.join("a")).unwrap();
-            },
-        ),
-        ("its folder is a link to outside", |folder, outside| {
-            fs::rename(folder.join("a"), outside.join("a")).unwrap();
+        ("its folder is a link to outside", |path, outside| {
+            let folder = path.parent().unwrap();
+            fs::rename(path, outside.join(path.file_name().unwrap())).unwrap();
             fs::remove_dir(folder).unwrap();
             symlink(outside, folder).unwrap();
         }),
     ];
     for (what, spoil) in spoilers {
         let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let server = ScriptedServer::play(vec![
-            answer("a", &content),
-            matched("b", &content),
-            answer("b", &content),
-        ]);
+        let server =
+            ScriptedServer::play(vec![answer(&content), matched(&content), answer(&content)]);
         let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
+        let mut spoil = Some(spoil);
         let ends = run(wanted.into(), &one_by_one(), |name| {
-            if name == "a" {
-                spoil(&temp.path().join("in-a"), outside.path());
+            if let Some(spoil) = spoil.take() {
+                spoil(
+                    &temp.path().join(format!("in-{name}/{name}")),
+                    outside.path(),
+                );
             }
         });
-        let expected = [end("a", Action::Fetched, 1), end("b", Action::Fetched, 2)];
-        assert_eq!(ends, expected, "{what}");
-        assert!(fs::read(temp.path().join("in-b/b")).unwrap() == content);
-        assert_eq!(fs::read_dir(temp.path().join("in-b")).unwrap().count(), 1);
+        let again = (Some(Action::Fetched), 2);
+        assert_eq!(outcomes(&ends), [FETCHED, again], "{what}");
+        let last = temp.path().join(format!("in-{}", ends[1].0));
+        assert!(
+            fs::read(last.join(&ends[1].0)).unwrap() == content,
+            "{what}"
+        );
+        assert_eq!(fs::read_dir(last).unwrap().count(), 1, "{what}");
         let requests = server.requests();
         assert_eq!(have_md5(&requests[2]), None, "{what}");
     }
@@ -183,18 +185,27 @@ fn what_another_could_not_fetch_is_fetched_by_the_next() {
     let content = noise(300_000);
     let temp = tempfile::tempdir().unwrap();
     let server = ScriptedServer::play(vec![
-        Play::Answer(refusal("a", "not_found")),
-        answer("b", &content),
-        matched("c", &content),
+        refused("not_found"),
+        answer(&content),
+        matched(&content),
     ]);
     let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
     let ends = run(wanted.into(), &one_by_one(), |_| {});
-    let expected = [
-        ("a".to_owned(), None, 0),
-        end("b", Action::Fetched, 1),
-        end("c", Action::Linked, 1),
-    ];
-    assert_eq!(ends, expected);
+    assert_eq!(outcomes(&ends), [FAILED, FETCHED, LINKED]);
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn nobody_waits_for_one_that_pauses() {
+    let content = noise(300_000);
+    let temp = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::play(vec![refused("busy"), answer(&content), matched(&content)]);
+    let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
+    let mut config = one_by_one();
+    // Long enough for the other to be wanted meanwhile.
+    config.retry.delay = Duration::from_secs(1);
+    let ends = run(wanted.into(), &config, |_| {});
+    assert_eq!(outcomes(&ends), [FETCHED, (Some(Action::Linked), 2)]);
     assert_eq!(server.requests().len(), 3);
 }
 
@@ -202,21 +213,16 @@ fn what_another_could_not_fetch_is_fetched_by_the_next() {
 fn a_server_that_has_other_content_or_knows_no_have_md5_sends_it() {
     let (content, other) = (noise(300_000), noise(300_001));
     let temp = tempfile::tempdir().unwrap();
-    let server = ScriptedServer::play(vec![
-        answer("a", &content),
-        answer("b", &other),
-        answer("c", &content),
-    ]);
+    let server = ScriptedServer::play(vec![answer(&content), answer(&other), answer(&content)]);
     let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
-    let mut ends = run(wanted.into(), &one_by_one(), |_| {});
-    ends.sort_by(|one, other| one.0.cmp(&other.0));
-    assert_eq!(
-        ends,
-        ["a", "b", "c"].map(|name| end(name, Action::Fetched, 1))
-    );
-    assert!(fs::read(temp.path().join("in-b/b")).unwrap() == other);
-    assert!(fs::read(temp.path().join("in-c/c")).unwrap() == content);
-    server.requests();
+    let ends = run(wanted.into(), &one_by_one(), |_| {});
+    assert_eq!(outcomes(&ends), [FETCHED; 3]);
+    let requests = server.requests();
+    for (request, content) in requests.iter().zip([&content, &other, &content]) {
+        let name = request["filename"].as_str().unwrap();
+        let path = temp.path().join(format!("in-{name}/{name}"));
+        assert!(fs::read(path).unwrap() == *content, "{name} differs");
+    }
 }
 
 #[test]
@@ -224,13 +230,13 @@ fn a_connection_that_ends_before_the_server_has_said_so_costs_a_question() {
     let content = noise(300_000);
     let temp = tempfile::tempdir().unwrap();
     let server = ScriptedServer::play(vec![
-        answer("a", &content),
+        answer(&content),
         Play::Close(Vec::new()),
-        matched("b", &content),
+        matched(&content),
     ]);
     let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
     let ends = run(wanted.into(), &one_by_one(), |_| {});
-    assert_eq!(ends[1], end("b", Action::Linked, 2));
+    assert_eq!(outcomes(&ends), [FETCHED, (Some(Action::Linked), 2)]);
     server.requests();
 }
 
@@ -261,8 +267,8 @@ fn a_file_that_is_here_and_one_that_is_set_aside_are_copied_too() {
             fs::write(folder.join(name), content).unwrap();
         }
         let is_asked = if_exists == IfExists::Rename;
-        let first = is_asked.then(|| answer("a", &content));
-        let script = first.into_iter().chain([matched("b", &content)]);
+        let first = is_asked.then(|| answer(&content));
+        let script = first.into_iter().chain([matched(&content)]);
         let server = ScriptedServer::play(script.collect());
         let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
         let mut wanted = wanted.into_iter();
