@@ -96,6 +96,13 @@ impl Limits {
             on_retry: None,
         }
     }
+
+    /// Whether it is not over.
+    pub(super) fn has_time(&self) -> bool {
+        !self
+            .whole
+            .is_some_and(|whole| whole.is_over(Instant::now()))
+    }
 }
 
 impl<'a> Batch<'a> {

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use self::place::{ToRead, read};
 use self::source::Source;
+use crate::client::batch::Limits;
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::hands::guarded;
 use crate::client::preview::{Change, Rooms};
@@ -125,11 +126,12 @@ pub fn compare(
     let (to_read_in, to_read) = bounded(READ_AHEAD_MAX);
     // Bounded by the budget of those who send.
     let (compared_in, compared) = unbounded();
+    let limits = &Limits::new(config);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
             let (to_read, compared_in) = (to_read.clone(), compared_in.clone());
             let digests = &*config.local_digests;
-            scope.spawn(move || read_all(&to_read, digests, &compared_in));
+            scope.spawn(move || read_all(&to_read, digests, limits, &compared_in));
         }
         drop(to_read);
         let findings = Findings {
@@ -197,10 +199,11 @@ impl Findings {
 fn read_all(
     files: &Receiver<(Place, ToRead)>,
     digests: &LocalDigests,
+    limits: &Limits,
     compared: &Sender<Compared>,
 ) {
     for (place, file) in files {
-        let outcome = guarded(|| read(&file, digests));
+        let outcome = guarded(|| read(&file, digests, limits));
         let _ = compared.send(Compared { place, outcome });
     }
 }

@@ -65,7 +65,8 @@ pub fn preview(
     on_prospect: &mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
 ) -> Outlook {
     let names = batch.names();
-    let wanted = batch.wanted(config, &Limits::new(config));
+    let limits = Limits::new(config);
+    let wanted = batch.wanted(config, &limits);
     let (to_look_in, to_look) = bounded(SHEAVES_AHEAD_MAX);
     // Bounded by the budget of those who send.
     let (looked_in, looked) = unbounded();
@@ -73,7 +74,7 @@ pub fn preview(
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
             let (to_look, looked_in) = (to_look.clone(), looked_in.clone());
-            let looker = Looker::new(&trees, config);
+            let looker = Looker::new(&trees, &limits, config);
             scope.spawn(move || look_at_all(&to_look, looker, &looked_in));
         }
         drop((to_look, looked_in));

@@ -258,3 +258,25 @@ fn large_files_that_are_read_to_be_compared_hold_up_no_small_ones() {
     running.signal(Signal::KILL);
     running.wait();
 }
+
+#[test]
+fn a_huge_file_that_is_here_is_read_for_no_longer_than_there_is_time() {
+    const HUGE_BYTES: u64 = 4 << 40;
+    let root = Scratch::new();
+    let here = Scratch::new();
+    for place in [&root, &here] {
+        let file = File::create(place.join("huge")).expect("a file");
+        file.set_len(HUGE_BYTES).expect("room in its length");
+    }
+    let server = TestServer::start(root.path(), ["--no-prehash"]);
+    for only_looks in [&["-q"][..], &["-n"], &["--check"]] {
+        let output = Program::ftget()
+            .args(["--max-time", "0.3", "-d"])
+            .arg(here.path())
+            .args(only_looks)
+            .arg(server.source("huge"))
+            .run();
+        // Hours before all of it could have been read.
+        assert_eq!(output.code, 14, "{only_looks:?}: {}", output.stderr);
+    }
+}

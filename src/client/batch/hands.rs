@@ -145,7 +145,8 @@ impl Hand<'_> {
         folder: &Arc<StagingFolder>,
     ) -> Result<Decision, ClientError> {
         let download = &job.download;
-        let decision = look(download, folder, job.wish, job.known, self.config)?;
+        let goes_on = || !self.is_stopped.load(Ordering::SeqCst);
+        let decision = look(download, folder, job.wish, job.known, &goes_on, self.config)?;
         if matches!(decision, Decision::Finished(_)) {
             folder.remove_leftovers(&download.name);
         }

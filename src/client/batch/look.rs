@@ -72,10 +72,11 @@ impl Existing {
         folder: &StagingFolder,
         download: &Download,
         digests: &LocalDigests,
+        goes_on: &dyn Fn() -> bool,
     ) -> Option<Existing> {
         let file = Arc::new(folder.open_existing(&download.name).ok()?);
         let stamp = file.meta().ok()?.stamp;
-        let made = digests.digest(&file, |_| true).ok()?;
+        let made = digests.digest(&file, |_| goes_on()).ok()?;
         Some(Existing {
             md5: made.md5,
             total_size: made.total_size,
@@ -95,12 +96,13 @@ impl Existing {
 }
 
 /// Looks and decides. `known`: what had the name when it was last looked at. May read a whole
-/// file.
+/// file, unless `goes_on`, which is asked now and then, says no.
 pub(in crate::client) fn look(
     download: &Download,
     folder: &Arc<StagingFolder>,
     wish: Wish,
     known: Option<Existing>,
+    goes_on: &dyn Fn() -> bool,
     config: &ClientConfig,
 ) -> Result<Decision, ClientError> {
     let name = &download.name;
@@ -131,7 +133,10 @@ pub(in crate::client) fn look(
         && leftover.is_none()
         && download.may_be(looked.size())
     {
-        existing = Existing::read(folder, download, digests);
+        existing = Existing::read(folder, download, digests, goes_on);
+        if existing.is_none() && !goes_on() {
+            return Err(ClientError::OutOfTime);
+        }
     }
     if let (Some(existing), Some(wanted)) = (existing, wanted)
         && existing.md5 == wanted

@@ -4,12 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Comparison, Difference};
+use crate::client::batch::Limits;
 use crate::client::beside::unreadable;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ClientError, ProtocolError};
 use crate::store::{
-    DestinationTree, FileName, Listed, LocalDigest, LocalDigests, Object, ObjectMeta, StageError,
-    leads_inside,
+    DestinationTree, FileName, Listed, LocalDigest, LocalDigestError, LocalDigests, Object,
+    ObjectMeta, StageError, leads_inside,
 };
 use crate::wire::{ListEntry, Md5Digest, ObjectKind, ResourcePath};
 
@@ -100,8 +101,12 @@ pub(super) fn judge(
     }
 }
 
-/// Reads a file and compares its content.
-pub(super) fn read(file: &ToRead, digests: &LocalDigests) -> Result<Comparison, ClientError> {
+/// Reads a file, as long as there is time, and compares its content.
+pub(super) fn read(
+    file: &ToRead,
+    digests: &LocalDigests,
+    limits: &Limits,
+) -> Result<Comparison, ClientError> {
     let above = file.place.parent().unwrap_or_else(ResourcePath::root);
     let name = FileName::parse(file.place.file_name().unwrap_or_default())
         .map_err(|error| ClientError::LocalName(error.to_string()))?;
@@ -117,8 +122,11 @@ pub(super) fn read(file: &ToRead, digests: &LocalDigests) -> Result<Comparison, 
     let LocalDigest {
         md5, total_size, ..
     } = digests
-        .digest(&open, |_| true)
-        .map_err(|error| read_back(io::Error::other(error)))?;
+        .digest(&open, |_| limits.has_time())
+        .map_err(|error| match error {
+            LocalDigestError::Stopped => ClientError::OutOfTime,
+            error => read_back(io::Error::other(error)),
+        })?;
     Ok(file.compare(md5, total_size))
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Prospect;
+use crate::client::batch::Limits;
 use crate::client::batch::jobs::Wish;
 use crate::client::batch::look::{Decision, look};
 use crate::client::wanted::Wanted;
@@ -101,6 +102,7 @@ impl Trees {
 /// A thread that looks.
 pub(super) struct Looker<'s> {
     trees: &'s Trees,
+    limits: &'s Limits,
     config: &'s ClientConfig,
     /// Where it looked last.
     last: Option<(Download, Footing)>,
@@ -115,9 +117,14 @@ struct Footing {
 }
 
 impl<'s> Looker<'s> {
-    pub(super) fn new(trees: &'s Trees, config: &'s ClientConfig) -> Looker<'s> {
+    pub(super) fn new(
+        trees: &'s Trees,
+        limits: &'s Limits,
+        config: &'s ClientConfig,
+    ) -> Looker<'s> {
         Looker {
             trees,
+            limits,
             config,
             last: None,
         }
@@ -147,7 +154,15 @@ impl<'s> Looker<'s> {
             ground,
         };
         if let Some(folder) = folder {
-            match look(download, &folder, Wish::default(), None, self.config)? {
+            let goes_on = || self.limits.has_time();
+            match look(
+                download,
+                &folder,
+                Wish::default(),
+                None,
+                &goes_on,
+                self.config,
+            )? {
                 Decision::Finished(placed) if placed.action == Action::Skipped => {
                     return Ok(Seen::Known(done(Action::Skipped, false, local.ground)));
                 }
