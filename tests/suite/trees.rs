@@ -350,3 +350,31 @@ fn what_cannot_be_read_at_the_source_is_named_and_the_rest_is_fetched() {
     assert_eq!(run.stderr.lines().count(), 2, "{}", run.stderr);
     set_mode(place.root.join("d/closed"), 0o755);
 }
+
+#[test]
+fn a_folder_is_closed_after_those_in_it() {
+    let root = Scratch::new();
+    // More than are kept open.
+    let names: Vec<String> = (0..500).map(|n| format!("d{n}")).collect();
+    for name in &names {
+        root.make_dir(format!("top/{name}/empty"));
+        // Who may not enter it cannot finish what is in there, unless it is opened again.
+        set_mode(root.join("top").join(name), 0o400);
+    }
+    let place = Place {
+        server: TestServer::plain(root.path()),
+        root,
+        here: Scratch::new(),
+    };
+    let run = place.ftget().arg("-r").arg(place.server.source("top"));
+    run.through(unprivileged_reader()).run().expect_code(0);
+    let opened = names.iter().filter(|name| {
+        let folder = fs::metadata(place.here.join("top").join(name));
+        folder.expect("a folder").permissions().mode() & 0o7777 != 0o400
+    });
+    assert_eq!(opened.count(), 0);
+    for name in &names {
+        set_mode(place.root.join("top").join(name), 0o700);
+        set_mode(place.here.join("top").join(name), 0o700);
+    }
+}

@@ -224,7 +224,8 @@ impl Desk<'_, '_, '_, '_> {
 
     /// A job that held folders is over.
     pub(super) fn release(&mut self, holds: [Option<FolderId>; 2]) {
-        for id in holds.into_iter().flatten() {
+        // The inner one first: that it is to be finished keeps the other waiting.
+        for id in holds.into_iter().rev().flatten() {
             if let Some(folder) = self.folders.get_mut(&id) {
                 folder.pending -= 1;
             }
