@@ -84,6 +84,11 @@ impl Assembly {
         }
     }
 
+    /// Whether nothing more is taken: it is complete, or was given up.
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().open.is_none()
+    }
+
     /// Gives it up: what is in the file stays for a resume, and nobody holds it any more.
     pub(super) fn give_up(&self) {
         self.lock().open = None;

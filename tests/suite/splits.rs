@@ -216,5 +216,27 @@ fn a_server_that_remembers_no_digest_is_not_asked_for_one_block_after_the_other(
     assert!(asked <= blocks / 2, "{asked} hashes of the whole file");
 }
 
+#[test]
+fn the_rest_of_a_file_that_cannot_be_written_is_not_received() {
+    // It takes a while to hash: what is behind the first blocks is asked for at once.
+    let (whole, fits) = (512 << 20, 12_000_000);
+    let root = Scratch::new();
+    let big = fs::File::create(root.join("big"));
+    big.and_then(|big| big.set_len(whole)).expect("a file");
+    // Where no room is reserved before the first byte comes.
+    let here = Scratch::in_memory();
+    let server = TestServer::start(root.path(), ["--no-prehash", "--index", "off"]);
+    let proxy = Proxy::to(server.addr()).start();
+    let full = Program::system("prlimit", "util-linux")
+        .arg(format!("--fsize={fits}"))
+        .arg(env!("CARGO_BIN_EXE_ftget"))
+        .args(["--split", "2", "--index", "off", "-d"])
+        .arg(here.path())
+        .arg(format!("{}/big", proxy.addr()));
+    full.run().expect_code(9);
+    let received = proxy.tally().bytes();
+    assert!(received < whole / 2, "{received} bytes for {fits}");
+}
+
 /// Bytes per second of each connection.
 const RATE: u64 = 8_000_000;
