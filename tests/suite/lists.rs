@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use crate::cases::NamedCase;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Program, Scratch, TestServer, md5_hex};
+use crate::harness::{Program, Proxy, Scratch, TestServer, md5_hex, noise};
 use crate::place::Place;
 
 fn place() -> Place {
@@ -300,4 +300,33 @@ fn a_list_that_does_not_end_is_not_waited_for_beyond_the_time_for_everything() {
     output.expect_code(14);
     assert!(begun.elapsed() < Duration::from_secs(30));
     assert_eq!(folder.read("a"), b"content");
+}
+
+#[test]
+fn a_connection_that_is_cut_in_its_first_file_is_made_up_for() {
+    let names: Vec<String> = (0..12).map(|n| format!("f{n}")).collect();
+    let content = |n| noise(n, 9_000_000);
+    let files: Vec<(&str, Vec<u8>)> = names.iter().map(|n| &**n).zip((0..).map(content)).collect();
+    let place = Place::with(files.iter().map(|(name, content)| (name, content)));
+    let proxy = Proxy::to(place.server.addr())
+        .rate(16_000_000)
+        .cut_first(3_000_000)
+        .start();
+    let line = |(name, content): &(&str, Vec<u8>)| {
+        let (size, md5) = (content.len(), md5_hex(content));
+        format!("{{\"filename\":\"{name}\",\"total_size\":{size},\"md5\":\"{md5}\"}}\n")
+    };
+    let lines: String = files.iter().map(line).collect();
+    let list = Scratch::with_files([("list", lines)]);
+    let client = place.ftget().args(["--retry-delay", "10ms", "-i"]);
+    let client = client.arg(list.join("list"));
+    client
+        .arg(format!("{}/", proxy.addr()))
+        .run()
+        .expect_code(0);
+    for (name, content) in &files {
+        assert!(place.here.read(name) == *content, "{name} differs");
+    }
+    // As many at once as before, and not one less for all that is left.
+    assert_eq!(proxy.tally().connections(), 5);
 }

@@ -83,7 +83,7 @@ pub(super) struct Lane {
     pub(super) hashing: Option<JobId>,
     /// It is not asked any more.
     pub(super) is_dismissed: bool,
-    /// It had an answer.
+    /// It had an answer, or some of a large one.
     pub(super) has_answered: bool,
     /// The last time that it had nothing to do.
     idle_since: Instant,
@@ -198,6 +198,7 @@ impl Lane {
             self.expected = self.expected - asked.expected + bytes;
             asked.expected = bytes;
             // Its bytes come.
+            self.has_answered = true;
             self.hashing = self.hashing.filter(|hashing| *hashing != id);
         }
     }
