@@ -255,7 +255,7 @@ mod tests {
                     .unwrap()
                     .path(),
             );
-            let followed = track.follow(&file.unwrap(), &mut vec![0; HASH_BUFFER_BYTES]);
+            let followed = track.follow(&file.unwrap(), &mut vec![0; HASH_BUFFER_BYTES], || true);
             let ((staged, _), found) = followed.unwrap();
             assert_eq!(found.unwrap(), assembly.content.md5);
             assert_eq!(staged.bytes(), CONTENT.len() as u64);
@@ -283,7 +283,7 @@ mod tests {
         take(&assembly, 0, 3).end().unwrap();
         assembly.give_up();
         let nothing = fs::File::open(temp.path()).unwrap();
-        assert!(track.follow(&nothing, &mut [0; 8]).is_none());
+        assert!(track.follow(&nothing, &mut [0; 8], || true).is_none());
         early.take(&CONTENT[6..8]).unwrap();
         early.end().unwrap();
         take(&assembly, 3, 5).end().unwrap();

@@ -71,11 +71,13 @@ enum End<T> {
 }
 
 impl<T> Track<T> {
-    /// Hashes the file up to its last byte. `None` if it was abandoned.
+    /// Hashes the file up to its last byte. `None` if it was abandoned, or if `goes_on`, which
+    /// is asked now and then, says no.
     pub(super) fn follow(
         &self,
         file: &File,
         buffer: &mut [u8],
+        goes_on: impl Fn() -> bool,
     ) -> Option<(T, io::Result<Md5Digest>)> {
         let mut md5 = Md5Stream::new();
         let mut hashed = 0;
@@ -88,7 +90,7 @@ impl<T> Track<T> {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
             }
-            if matches!(state.end, Some(End::Abandoned)) {
+            if matches!(state.end, Some(End::Abandoned)) || !goes_on() {
                 return None;
             }
             if state.written == hashed
@@ -142,3 +144,25 @@ pub(super) fn hash_range(
 const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// As much as is read at once to be hashed: small enough to stay in a core's cache.
 pub(super) const HASH_BUFFER_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_long_beginning_is_not_hashed_to_its_end_when_nobody_waits_for_it() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(5 * HASH_STEP_BYTES).unwrap();
+        for (steps, is_hashed) in [(0_u32, false), (5, false), (6, true)] {
+            let writing = Writing::begin(5 * HASH_STEP_BYTES);
+            let track = writing.track();
+            writing.complete(());
+            let left = Cell::new(steps);
+            let goes_on = || left.replace(left.get().saturating_sub(1)) > 0;
+            let followed = track.follow(&file, &mut vec![0; HASH_BUFFER_BYTES], goes_on);
+            assert_eq!(followed.is_some(), is_hashed, "{steps} steps");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
@@ -346,8 +346,9 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
         track,
     } = file;
     let outcome = guarded(|| {
-        // Abandoned: who abandoned it has reported why.
-        let Some(((staged, share), found)) = track.follow(&file, buffer) else {
+        let goes_on = || !work.is_stopped.load(Ordering::SeqCst);
+        // Abandoned, or nobody waits for it: who ended it has told why.
+        let Some(((staged, share), found)) = track.follow(&file, buffer, goes_on) else {
             return Ok(None);
         };
         let found = found.map_err(|error| ClientError::ReadBack(Arc::new(error)))?;
