@@ -230,7 +230,15 @@ pub fn download(
             Event::Done {
                 item, downloaded, ..
             } => results[item.index] = Some(Ok((*downloaded).clone())),
-            Event::Failed { item, error } => results[item.index] = Some(Err((*error).clone())),
+            Event::Failed { item, error } => match results.get_mut(item.index) {
+                Some(result) => *result = Some(Err((*error).clone())),
+                // It is about the folders of all.
+                None => {
+                    let is_done = |result: &&mut _| matches!(result, Some(Ok(_)));
+                    let done = results.iter_mut().filter(is_done);
+                    done.for_each(|result| *result = Some(Err((*error).clone())));
+                }
+            },
             _ => {}
         }
         on_event(event);

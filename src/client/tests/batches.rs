@@ -477,3 +477,25 @@ fn folders_that_files_of_a_list_needed_are_synced_when_all_are_there() {
         assert_eq!((summary.done, summary.failed), (1, failed), "{below}");
     }
 }
+
+#[test]
+fn nothing_is_said_to_be_there_if_its_folders_may_not_survive_a_power_cut() {
+    let temp = tempfile::tempdir().unwrap();
+    let name = "trips syncing";
+    let server = ScriptedServer::play(vec![
+        Play::Answer(file(name, b"x")),
+        Play::Answer(refusal("f", "not_found")),
+    ]);
+    let downloads = [name, "f"].map(|name| Download {
+        below: ResourcePath::parse(b"new").unwrap(),
+        ..server.download(temp.path(), name)
+    });
+    let results = quietly(&downloads, &config());
+    assert!(
+        matches!(
+            &results[..],
+            [Err(ClientError::Internal(_)), Err(ClientError::Refused(_))]
+        ),
+        "{results:?}"
+    );
+}
