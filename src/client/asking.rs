@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::client::batch::Limits;
 use crate::client::question::{await_header, refusal};
 use crate::client::retry::{Attempts, Verdict, judge};
 use crate::client::{ClientConfig, ClientError, ProtocolError, Session};
@@ -36,6 +37,12 @@ impl<'c> Asking<'c> {
             sent: 0,
             progress: true,
         }
+    }
+
+    /// Keeps to the time there is for a whole batch.
+    pub(super) fn within(mut self, limits: &Limits) -> Asking<'c> {
+        self.attempts.whole = limits.whole;
+        self
     }
 
     /// Whether a question more may be asked before the next answer (`PROTOCOL.md`, "Requests").

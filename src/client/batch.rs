@@ -97,6 +97,11 @@ impl Limits {
         }
     }
 
+    /// How long it still is.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.whole.map(|whole| whole.remaining(Instant::now()))
+    }
+
     /// Whether it is not over.
     pub(super) fn has_time(&self) -> bool {
         !self

@@ -5,6 +5,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -140,10 +141,11 @@ pub fn compare(
             ahead: Budget::new(AHEAD_MAX),
             count: 0,
         };
-        let source = scope.spawn(move || Source::new(config, names, findings).run(sources));
+        let source = scope.spawn(move || Source::new(config, limits, names, findings).run(sources));
         let rooms = tell_in_order(&compared, on_compared);
         Outlook {
-            hidden: source.join().unwrap_or_default(),
+            // What was not found for a panic is not the same.
+            hidden: source.join().unwrap_or_else(|panic| resume_unwind(panic)),
             rooms: rooms.sum_up(),
         }
     })

@@ -79,7 +79,7 @@ pub fn preview(
         }
         drop((to_look, looked_in));
         scope.spawn(move || feed(wanted, &to_look_in));
-        Teller::new(names, config, on_prospect).run(&looked)
+        Teller::new(names, config, &limits, on_prospect).run(&looked)
     })
 }
 

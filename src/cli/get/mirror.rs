@@ -1,7 +1,7 @@
 //! `ftget --delete`: which trees become mirrors, and what deleting is held to.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::arguments::Typed;
 use super::meaning::Destination;
@@ -74,14 +74,14 @@ pub(super) fn delete(
     spent: Duration,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Deleted {
-    let config = ClientConfig {
-        whole_timeout: config
-            .whole_timeout
-            .map(|whole| whole.saturating_sub(spent)),
-        ..config.clone()
-    };
+    let begun = Instant::now();
+    let mut config = config.clone();
+    let whole_timeout = config.whole_timeout;
     let mut total = Deleted::default();
     for tree in trees {
+        // One tree after the other has what is left.
+        config.whole_timeout =
+            whole_timeout.map(|whole| whole.saturating_sub(spent + begun.elapsed()));
         let limit = DeleteLimit {
             deleted_max: limit.deleted_max - total.deleted,
             ..limit

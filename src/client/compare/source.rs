@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::place::{Finding, judge};
 use super::{Comparison, Difference, Findings, Place};
 use crate::client::asking::Asking;
-use crate::client::batch::Source as Wanted;
 use crate::client::batch::names::Names;
+use crate::client::batch::{Limits, Source as Wanted};
 use crate::client::beside::Beside;
 use crate::client::preview::{Change, not_a_file};
 use crate::client::question::refusal;
@@ -21,6 +21,7 @@ use crate::wire::{ErrorCode, ListEntry, ObjectKind, ResourcePath, ResponseHeader
 /// The thread's belongings.
 pub(super) struct Source<'c> {
     config: &'c ClientConfig,
+    limits: &'c Limits,
     findings: Findings,
     /// The folders that files go below; none where it is missing.
     trees: HashMap<PathBuf, Option<Arc<DestinationTree>>>,
@@ -47,11 +48,13 @@ struct Asked {
 impl<'c> Source<'c> {
     pub(super) fn new(
         config: &'c ClientConfig,
+        limits: &'c Limits,
         names: Option<Names>,
         findings: Findings,
     ) -> Source<'c> {
         Source {
             config,
+            limits,
             findings,
             trees: HashMap::new(),
             asking: None,
@@ -82,7 +85,11 @@ impl<'c> Source<'c> {
 
     fn tree(&mut self, tree: &Tree) {
         let address = Arc::new(tree.address.clone());
-        let mut beside = Beside::new(tree, true, self.config);
+        let config = ClientConfig {
+            whole_timeout: self.limits.left(),
+            ..self.config.clone()
+        };
+        let mut beside = Beside::new(tree, true, &config);
         while let Some(pair) = beside.next() {
             let pair = match pair {
                 Ok(pair) => pair,
@@ -169,10 +176,10 @@ impl<'c> Source<'c> {
             fresh: false,
             progress: true,
         };
-        let config = self.config;
+        let (config, limits) = (self.config, self.limits);
         let asking = self
             .asking
-            .get_or_insert_with(|| Asking::new(download.address.clone(), config));
+            .get_or_insert_with(|| Asking::new(download.address.clone(), config).within(limits));
         asking.ask(stat);
         let has_room = asking.has_room();
         self.asked.push_back(Asked {

@@ -9,6 +9,7 @@ use super::look::{Change, Local, Seen};
 use super::room::Rooms;
 use super::{Outlook, Place, Prospect, not_a_file};
 use crate::client::asking::Asking;
+use crate::client::batch::Limits;
 use crate::client::batch::budget::Share;
 use crate::client::batch::names::Names;
 use crate::client::batch::twins::{Recent, TWIN_BYTES_MIN};
@@ -20,6 +21,7 @@ use crate::wire::{ErrorCode, ObjectKind, ResourcePath, ResponseHeader, StatReque
 
 pub(super) struct Teller<'c, 'e> {
     config: &'c ClientConfig,
+    limits: &'c Limits,
     on_prospect: &'e mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
     /// None if everything comes out of one listing, in which nothing comes twice.
     names: Option<Names>,
@@ -57,10 +59,12 @@ impl<'c, 'e> Teller<'c, 'e> {
     pub(super) fn new(
         names: Option<Names>,
         config: &'c ClientConfig,
+        limits: &'c Limits,
         on_prospect: &'e mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
     ) -> Self {
         Teller {
             config,
+            limits,
             on_prospect,
             names,
             folded: Folded::default(),
@@ -180,10 +184,10 @@ impl<'c, 'e> Teller<'c, 'e> {
             self.tell_all();
             self.asking = None;
         }
-        let config = self.config;
+        let (config, limits) = (self.config, self.limits);
         let asking = self
             .asking
-            .get_or_insert_with(|| Asking::new(download.address.clone(), config));
+            .get_or_insert_with(|| Asking::new(download.address.clone(), config).within(limits));
         asking.ask(StatRequest {
             path: download.path.clone(),
             digest: local.wants_digest() || download.want_md5.is_some(),

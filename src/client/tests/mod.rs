@@ -4,6 +4,7 @@ mod batches;
 mod connections;
 mod listings;
 mod local;
+mod looking;
 mod pouring;
 mod scripted;
 mod twins;

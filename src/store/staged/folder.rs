@@ -253,7 +253,9 @@ impl StagingFolder {
     }
 
     fn remove_tagged(&self, tag: NameTag) {
-        for partial in self.lock_leftovers().remove(&tag).unwrap_or_default() {
+        // Whoever looks for others meanwhile does not wait for the file system.
+        let partials = self.lock_leftovers().remove(&tag);
+        for partial in partials.unwrap_or_default() {
             let held = self.lock_partial(&partial, OFlags::empty());
             // Not what we would make: not ours to remove.
             if held.is_some() || self.is_our_link(&partial) {
