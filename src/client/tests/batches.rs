@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use super::scripted::{
     Play, ScriptedServer, config, file, frame, lying_file, md5_hex, md5_of, noise, refusal, rest,
@@ -253,6 +254,8 @@ fn a_refusal_is_final_or_passes_as_its_code_says() {
         let server = ScriptedServer::play(script);
         let mut config = config();
         config.retry.retries_max = 1;
+        // A pause that is over before anybody looks is not told.
+        config.retry.delay = Duration::from_millis(200);
         let mut retries = 0;
         let results = download(
             &[server.download(temp.path(), "f")],
