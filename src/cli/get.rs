@@ -42,7 +42,7 @@ use clap::CommandFactory;
 use self::arguments::Typed;
 use crate::cli::failure::ended;
 use crate::cli::{ExitCode, manual};
-use crate::client::{self, ClientError, Event};
+use crate::client::{self, ClientError, Event, Obstacles};
 
 /// Runs `ftget` with these arguments, the program's name first.
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -97,14 +97,19 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match destination {
         Destination::Files(wishes) => {
             let trees = deleted_max.map(|_| mirror::trees(&wishes));
+            if deleted_max.is_some() {
+                reporter.hold_back(Obstacles::new(&config));
+            }
             let (batch, sources) = wish::batch(wishes);
             exec::batch(batch, &config, &mut reporter);
             sources
                 .iter()
                 .filter(|source| source.is_nothing())
                 .for_each(|source| reporter.tell_nothing(&source.source));
-            if let (Some(trees), Some(deleted_max)) = (trees, deleted_max) {
-                reporter.delete(&trees, deleted_max, &config);
+            if let (Some(trees), Some(deleted_max)) = (trees, deleted_max)
+                && let Some((rest, config)) = reporter.delete(&trees, deleted_max, &config)
+            {
+                exec::batch(rest, &config, &mut reporter);
             }
         }
         Destination::StandardOutput(pour) => {

@@ -52,6 +52,8 @@ use crate::net::{Deadline, Rate, Wait};
 #[derive(Default)]
 pub struct Batch<'a> {
     sources: Vec<Source<'a>>,
+    /// The place of the first thing, if this is what an earlier batch has left.
+    pub(super) rest_from: Option<usize>,
 }
 
 pub(super) enum Source<'a> {
@@ -116,6 +118,15 @@ impl<'a> Batch<'a> {
         Batch::default()
     }
 
+    /// The rest of another batch, whose things come behind so many others. The whole is not told
+    /// again, and a preview takes what is in the way for gone.
+    pub(super) fn rest(first_index: usize) -> Batch<'a> {
+        Batch {
+            rest_from: Some(first_index),
+            ..Batch::default()
+        }
+    }
+
     /// Adds a file.
     #[must_use]
     pub fn file(self, download: Download) -> Batch<'a> {
@@ -147,6 +158,7 @@ impl<'a> Batch<'a> {
     pub fn run(self, config: &ClientConfig, on_event: &mut dyn FnMut(Event<'_>)) -> Summary {
         let mut summary = Summary::default();
         let names = self.names();
+        let rest_from = self.rest_from;
         let (reports_in, reports) = bounded(REPORTS_MAX);
         let reports_in = Reports(reports_in);
         let retries = reports_in.clone();
@@ -158,10 +170,16 @@ impl<'a> Batch<'a> {
         let wanted = self.wanted(config, &limits);
         limits.on_retry = None;
         let reports = (reports_in, reports);
-        let is_complete = run(wanted, names, reports, limits, config, &mut |event| {
-            summary.count(&event);
-            on_event(event);
-        });
+        let first_index = rest_from.unwrap_or_default();
+        let on_event = &mut |event: Event<'_>| {
+            let is_of_whole = matches!(event, Event::Found { .. } | Event::Hidden { .. });
+            if rest_from.is_none() || !is_of_whole {
+                summary.count(&event);
+                on_event(event);
+            }
+        };
+        let names = (names, first_index);
+        let is_complete = run(wanted, names, reports, limits, config, on_event);
         summary.is_complete = is_complete;
         summary
     }
@@ -256,10 +274,10 @@ pub fn download(
 }
 
 /// Downloads what `wanted` yields, which is asked for more as there is room for it.
-/// `names`: those that are taken, if any may be wanted twice.
+/// `names`: those that are taken, if any may be wanted twice. `first_index`: of the first thing.
 fn run(
     wanted: impl Iterator<Item = Wanted> + Send,
-    names: Option<Names>,
+    (names, first_index): (Option<Names>, usize),
     (reports_in, reports): (Reports, Receiver<Report>),
     limits: Limits,
     config: &ClientConfig,
@@ -340,7 +358,7 @@ fn run(
             scope,
             work,
             [looks_in, long_looks_in],
-            names,
+            (names, first_index),
         );
         if let Err(error) = started {
             desk.give_up(ClientError::Internal(error.into()));

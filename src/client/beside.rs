@@ -162,19 +162,11 @@ impl<'t> Beside<'t> {
 
     /// What is here alone.
     fn pair_of(&self, here: Listed) -> Pair {
-        let top = self.tree.name.as_ref().map_or(0, |name| {
-            // With the slash behind it.
-            name.as_bytes().len() + 1
-        });
-        let below = here.path.as_bytes().get(top..).unwrap_or_default();
-        let path = match self.tree.path.as_bytes() {
-            b"" => ResourcePath::parse(below),
-            root => ResourcePath::parse(&[root, b"/", below].concat()),
-        };
+        let (below, path) = self.tree.path_of(&here.path);
         Pair {
             is_selected: (self.tree.select)(below, here.kind),
             place: here.path.clone(),
-            path: path.ok(),
+            path,
             there: None,
             here: Some(here),
         }

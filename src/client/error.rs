@@ -30,6 +30,13 @@ pub enum ClientError {
     #[error("not listed, so that nothing is deleted in the folders around it")]
     Unlisted(#[source] ServerRefusal),
 
+    /// What has the name here is of another kind and may not be deleted: this of it stays.
+    #[error("what is here cannot give way: {} is to stay", .0.as_bytes().escape_ascii())]
+    StaysInTheWay(ResourcePath),
+    /// What has the name here is of another kind, and no more may be deleted.
+    #[error("what is here cannot give way: so much may not be deleted")]
+    DeletesTooMuch,
+
     // Whoever wrote the server.
     /// The answer is not what the protocol allows.
     #[error("server broke the protocol")]
@@ -80,6 +87,19 @@ pub enum ClientError {
     /// Everything together took longer than allowed.
     #[error("not finished within the time for everything")]
     OutOfTime,
+}
+
+impl ClientError {
+    /// What has the name here, or that of a folder above it, is of a kind that is not replaced.
+    pub fn is_in_the_way(&self) -> bool {
+        let ClientError::Stage(error) = self else {
+            return false;
+        };
+        matches!(
+            **error,
+            StageError::NotAFolder { .. } | StageError::NotReplaceable(_)
+        )
+    }
 }
 
 impl From<StageError> for ClientError {

@@ -1,13 +1,16 @@
 //! Making a tree here a mirror: what the server does not have is deleted.
 
 mod extras;
+mod obstacles;
 mod orphaned;
+mod way;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use self::extras::{Extra, Extras};
+pub use self::obstacles::Obstacles;
 use crate::client::asking::Asking;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ClientError, Event, Item, ServerRefusal, SyncPolicy, Tree};
@@ -43,17 +46,21 @@ pub struct Deleted {
 /// which, something could not be listed, nor before the server was asked and said that there
 /// is no such file. What `select` does not want stays, and so do the folders it is in. No link
 /// is followed, and nothing outside of the tree's place is touched. Contents are told before
-/// their folder. Folders that stay get their attributes again. Partial files of what the server
+/// their folder. Folders that stay get their attributes again. What was in the way of the tree
+/// goes last, where the server has something of another kind: each as a whole or not at all, and
+/// only if nothing in it is to stay; why it stays is told. Partial files of what the server
 /// does not have go too, untold, unless somebody works on them.
 pub fn delete_extras(
     tree: &Tree,
     limit: DeleteLimit,
+    obstacles: &mut Obstacles,
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Deleted {
     let mut deletion = Deletion {
         tree,
         limit,
+        obstacles,
         config,
         on_event,
         index: 0,
@@ -70,9 +77,13 @@ enum Pass {
     Last,
 }
 
+/// What a server has at a path, or why it does not say.
+type Answer = Result<Option<ObjectKind>, ServerRefusal>;
+
 struct Deletion<'t, 'e> {
     tree: &'t Tree,
     limit: DeleteLimit,
+    obstacles: &'t mut Obstacles,
     config: &'t ClientConfig,
     on_event: &'t mut (dyn FnMut(Event<'_>) + 'e),
     /// Of the next thing that is told.
@@ -83,7 +94,7 @@ struct Deletion<'t, 'e> {
 impl Deletion<'_, '_> {
     fn pass(&mut self) -> Pass {
         let before = self.total.deleted;
-        let mut extras = match Extras::find(self.tree, self.config) {
+        let mut extras = match Extras::find(self.tree, self.obstacles, self.config) {
             Ok(extras) => extras,
             Err((path, error)) => {
                 self.fail(&path, &error);
@@ -100,16 +111,16 @@ impl Deletion<'_, '_> {
         };
         let mut touched: Vec<ResourcePath> = Vec::new();
         let all_done = self.delete(&extras, &chosen.indices, destination, &mut touched);
+        // A dry run would find the same again.
+        let has_more = !extras.is_all && !self.limit.dry_run;
+        let goes_on = has_more && all_done && self.total.deleted > before;
+        if all_done && !goes_on {
+            self.make_way(&extras, destination);
+        }
         if !self.limit.dry_run {
             self.finish(&extras, destination, &mut touched);
         }
-        let has_more = !extras.is_all && all_done && self.total.deleted > before;
-        // A dry run would find the same again.
-        if has_more && !self.limit.dry_run {
-            Pass::More
-        } else {
-            Pass::Last
-        }
+        if goes_on { Pass::More } else { Pass::Last }
     }
 
     /// Returns whether all were looked at.
@@ -120,69 +131,95 @@ impl Deletion<'_, '_> {
         destination: &Arc<DestinationTree>,
         touched: &mut Vec<ResourcePath>,
     ) -> bool {
+        let paths = chosen.iter().map(|&number| &extras.all[number].path);
+        self.ask_about(paths, &mut |deletion, at, answer| {
+            let number = chosen[at];
+            let extra = &extras.all[number];
+            match answer {
+                // It is there after all.
+                Ok(_) => {}
+                Err(ServerRefusal {
+                    code: Some(ErrorCode::NotFound),
+                    ..
+                }) => {
+                    if deletion.total.deleted >= deletion.limit.deleted_max {
+                        deletion.total.reached_limit = true;
+                        return false;
+                    }
+                    touched.extend(extra.place.parent());
+                    let flow = if deletion.limit.dry_run {
+                        deletion.tell_all(extras.with_contents(number))
+                    } else {
+                        deletion.remove(&extra.place, &extra.path, destination)
+                    };
+                    if flow.is_break() {
+                        deletion.total.reached_limit = true;
+                        return false;
+                    }
+                }
+                Err(refused) => deletion.fail(&extra.path, &refused.into()),
+            }
+            true
+        })
+    }
+
+    /// Asks what the server has at these paths now, many at once, and hands on each answer with
+    /// the number of its path, until one is enough. Returns whether all were answered.
+    fn ask_about<'p>(
+        &mut self,
+        paths: impl Iterator<Item = &'p ResourcePath>,
+        on_answer: &mut dyn FnMut(&mut Self, usize, Answer) -> bool,
+    ) -> bool {
         let mut asking = Asking::new(self.tree.address.clone(), self.config);
-        let mut to_ask = chosen.iter().copied();
-        let mut asked: VecDeque<usize> = VecDeque::new();
+        let mut to_ask = paths.enumerate();
+        let mut asked = VecDeque::new();
         loop {
             while asking.has_room()
-                && let Some(number) = to_ask.next()
+                && let Some((number, path)) = to_ask.next()
             {
                 asking.ask(StatRequest {
-                    path: extras.all[number].path.clone(),
+                    path: path.clone(),
                     digest: false,
                     fresh: false,
                     progress: false,
                 });
-                asked.push_back(number);
+                asked.push_back((number, path));
             }
-            let Some(number) = asked.pop_front() else {
+            let Some((number, path)) = asked.pop_front() else {
                 return true;
             };
-            let extra = &extras.all[number];
             let header = match asking.answer() {
                 Ok(header) => header,
                 Err(error) => {
-                    self.fail(&extra.path, &error);
+                    self.fail(path, &error);
                     return false;
                 }
             };
-            match header.error.as_ref().map(refusal) {
-                // It is there after all.
-                None => {}
-                Some(ServerRefusal {
-                    code: Some(ErrorCode::NotFound),
-                    ..
-                }) => {
-                    if self.total.deleted >= self.limit.deleted_max {
-                        self.total.reached_limit = true;
-                        return false;
-                    }
-                    touched.extend(extra.place.parent());
-                    let flow = if self.limit.dry_run {
-                        self.tell_all(extras.with_contents(number))
-                    } else {
-                        self.remove(extra, destination)
-                    };
-                    if flow.is_break() {
-                        self.total.reached_limit = true;
-                        return false;
-                    }
-                }
-                Some(refused) => self.fail(&extra.path, &refused.into()),
+            let answer = match &header.error {
+                Some(error) => Err(refusal(error)),
+                None => Ok(header.kind),
+            };
+            if !on_answer(self, number, answer) {
+                return false;
             }
         }
     }
 
     /// Breaks if something of it stays, since the limit is reached.
-    fn remove(&mut self, extra: &Extra, destination: &DestinationTree) -> ControlFlow<()> {
+    fn remove(
+        &mut self,
+        top: &ResourcePath,
+        top_path: &ResourcePath,
+        destination: &DestinationTree,
+    ) -> ControlFlow<()> {
         let mut is_gone = false;
-        let removed = destination.remove(&extra.place, &mut |place, occupant| {
-            is_gone = place == extra.place.as_bytes();
+        let removed = destination.remove(top, &mut |place, occupant| {
+            is_gone = place == top.as_bytes();
             // Below a path that can be asked for there may be one that is too long for it.
-            let below = place.get(extra.place.as_bytes().len()..);
-            let path = [extra.path.as_bytes(), below.unwrap_or_default()].concat();
+            let below = place.get(top.as_bytes().len()..);
+            let path = [top_path.as_bytes(), below.unwrap_or_default()].concat();
             let path = ResourcePath::parse(&path);
-            self.tell(path.as_ref().unwrap_or(&extra.path), kind_of(occupant));
+            self.tell(path.as_ref().unwrap_or(top_path), kind_of(occupant));
             if self.total.deleted >= self.limit.deleted_max {
                 return ControlFlow::Break(());
             }
@@ -191,7 +228,7 @@ impl Deletion<'_, '_> {
         match removed {
             Ok(ControlFlow::Break(())) if !is_gone => return ControlFlow::Break(()),
             Ok(_) => {}
-            Err(error) => self.fail(&extra.path, &error.into()),
+            Err(error) => self.fail(top_path, &error.into()),
         }
         ControlFlow::Continue(())
     }

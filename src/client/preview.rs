@@ -53,6 +53,20 @@ pub struct Outlook {
     pub rooms: Vec<Room>,
 }
 
+impl Outlook {
+    /// Adds the room that the rest of a batch needs: perhaps too much, as not all of it is needed
+    /// at once.
+    pub fn add_rest(&mut self, rest: Outlook) {
+        for room in rest.rooms {
+            match self.rooms.iter_mut().find(|known| known.is_with(&room)) {
+                Some(known) => known.add(&room),
+                None => self.rooms.push(room),
+            }
+        }
+        Room::sort(&mut self.rooms);
+    }
+}
+
 /// Looks at everything, and tells what would become of it, in the order of the batch; transfers,
 /// makes and changes nothing. A server is asked about a file, and for its digest, only where
 /// neither the listing nor the folder here tells. What could not be written where it would go is
@@ -64,7 +78,7 @@ pub fn preview(
     config: &ClientConfig,
     on_prospect: &mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
 ) -> Outlook {
-    let names = batch.names();
+    let (names, rest_from) = (batch.names(), batch.rest_from);
     let limits = Limits::new(config);
     let wanted = batch.wanted(config, &limits);
     let (to_look_in, to_look) = bounded(SHEAVES_AHEAD_MAX);
@@ -74,12 +88,13 @@ pub fn preview(
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
             let (to_look, looked_in) = (to_look.clone(), looked_in.clone());
-            let looker = Looker::new(&trees, &limits, config);
+            let looker = Looker::new(&trees, rest_from.is_some(), &limits, config);
             scope.spawn(move || look_at_all(&to_look, looker, &looked_in));
         }
         drop((to_look, looked_in));
         scope.spawn(move || feed(wanted, &to_look_in));
-        Teller::new(names, config, &limits, on_prospect).run(&looked)
+        let first_index = rest_from.unwrap_or_default();
+        Teller::new(names, first_index, config, &limits, on_prospect).run(&looked)
     })
 }
 

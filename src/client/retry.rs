@@ -59,6 +59,8 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         | ClientError::BadEntry(_)
         | ClientError::Internal(_)
         | ClientError::OutOfTime
+        | ClientError::StaysInTheWay(_)
+        | ClientError::DeletesTooMuch
         | ClientError::Unlisted(_) => Verdict::Final,
     }
 }

@@ -56,6 +56,21 @@ impl Tree {
         below.strip_prefix(b"/").unwrap_or(below)
     }
 
+    /// Of what is at a place: its path below the listed folder, and the one that it would have
+    /// on the server; `None` if no server can have it, as it would be too long.
+    pub(super) fn path_of<'p>(&self, place: &'p ResourcePath) -> (&'p [u8], Option<ResourcePath>) {
+        let top = self.name.as_ref().map_or(0, |name| {
+            // With the slash behind it.
+            name.as_bytes().len() + 1
+        });
+        let below = place.as_bytes().get(top..).unwrap_or_default();
+        let path = match self.path.as_bytes() {
+            b"" => ResourcePath::parse(below),
+            root => ResourcePath::parse(&[root, b"/", below].concat()),
+        };
+        (below, path.ok())
+    }
+
     /// Where an entry goes, below the folder that the tree goes below.
     ///
     /// # Errors

@@ -33,6 +33,7 @@ pub(crate) fn run(options: &Options) -> String {
             campaign.stir(&mut random);
             if campaign.is_mirror {
                 campaign.guests.stir(&mut random);
+                campaign.turncoats.stir(&mut random);
                 leave_strays(destination.path(), &outside, &mut random);
             }
         }

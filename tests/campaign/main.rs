@@ -45,6 +45,7 @@ mod stale;
 mod tree_corrupting;
 mod tree_kill;
 mod tree_stage;
+mod turncoats;
 mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,6 @@
 //! `kill -9` of the client or the server at a random moment of `ftget -r`, and of `ftget -r
-//! --delete` while files and folders come to the source and go. Nothing unverified may ever be
+//! --delete` while files and folders come to the source and go, and names become something of
+//! another kind. Nothing unverified may ever be
 //! visible, nothing that the server has is deleted, nothing outside changes, and a rerun completes
 //! the tree with nothing left over: a file here that was rewritten behind its times is no
 //! exception, whether or not its digest was kept.
@@ -38,6 +39,7 @@ fn run_with(options: &Options, is_mirror: bool) -> String {
         let destination = campaign.destination(&fresh, &mut random);
         if is_mirror {
             campaign.guests.stir(&mut random);
+            campaign.turncoats.stir(&mut random);
             leave_strays(&destination, &outside, &mut random);
         }
         // Blow upon blow: a resume may be killed as well.
@@ -95,7 +97,13 @@ impl TreeStage {
         if turns {
             moment(random).wait(&client, destination);
             let turned = self.guests.turn_any(random);
-            lasting.retain(|path| *path != turned);
+            lasting.retain(|(path, _)| path != turned);
+        }
+        let changes_kind = self.is_mirror && random.percent(30);
+        if changes_kind {
+            moment(random).wait(&client, destination);
+            let turned = self.turncoats.turn_any(random);
+            lasting.retain(|(path, _)| !path.starts_with(turned));
         }
         moment(random).wait(&client, destination);
         self.stage.count(victim.tally());
@@ -122,9 +130,17 @@ impl TreeStage {
         if deletes_some {
             expected.push(25);
         }
+        if self.is_mirror && matches!(victim, Victim::Server | Victim::Both) {
+            // Nobody could say any more whether what was in the way may go.
+            expected.push(23);
+        }
         if turns {
             // What was listed may have gone.
             expected.extend([11, 23, 24]);
+        }
+        if changes_kind {
+            // What was in the way, or made way, is something else by now.
+            expected.extend([3, 11, 23, 24]);
         }
         assert!(
             expected.contains(&output.code),

@@ -11,6 +11,7 @@ use crate::blow::is_partial;
 use crate::guests::{Guests, is_stray};
 use crate::harness::{Output, Program, Random, Scratch, assert_same_tree};
 use crate::stage::{CLIENT_DEADLINE, Stage, actions};
+use crate::turncoats::Turncoats;
 
 /// What the rounds of a campaign with trees have in common.
 pub(crate) struct TreeStage {
@@ -18,6 +19,8 @@ pub(crate) struct TreeStage {
     pub(crate) stage: Stage,
     /// What comes and goes in the served tree.
     pub(crate) guests: Guests,
+    /// What is of one kind now and of another one then; in what is no mirror they would clash.
+    pub(crate) turncoats: Turncoats,
     /// Whether what is here alone is deleted.
     pub(crate) is_mirror: bool,
     /// Whether the client keeps digests of what is here.
@@ -45,6 +48,7 @@ impl TreeStage {
         }
         let mut campaign = TreeStage {
             guests: Guests::new(&root, &stage.published.seen()),
+            turncoats: Turncoats::new(&root, &stage.published.seen()),
             stage,
             is_mirror: false,
             keeps_digests: false,
@@ -147,20 +151,27 @@ impl TreeStage {
         self.stage.watched();
     }
 
-    /// What the server has: files, links, and folders that are empty.
-    pub(crate) fn all_there(&self) -> Vec<&'static str> {
+    /// What the server has, as paths and types of events: files, links, and folders that are
+    /// empty.
+    pub(crate) fn all_there(&self) -> Vec<(String, &'static str)> {
         let files = FILES.iter().map(|(path, _)| *path);
-        let links = LINKS.iter().map(|(link, _)| *link);
-        let guests = self.guests.present();
-        files
-            .chain(EMPTY_FOLDERS)
-            .chain(links)
-            .chain(guests)
-            .collect()
+        let files = files
+            .chain(self.guests.present())
+            .map(|path| (path, "file"));
+        let folders = EMPTY_FOLDERS.iter().map(|path| (*path, "dir"));
+        let links = LINKS.iter().map(|(link, _)| (*link, "symlink"));
+        let lasting = files.chain(folders).chain(links);
+        let lasting = lasting.map(|(path, kind)| (path.to_owned(), kind));
+        lasting.chain(self.turncoats.present()).collect()
     }
 
-    /// Panics if a run has deleted any of this, or a folder that it is in.
-    pub(crate) fn assert_only_strays_deleted(&mut self, output: &Output, lasting: &[&str]) {
+    /// Panics if a run has deleted any of this, or a folder that it is in. What has the name of
+    /// something of another kind may go.
+    pub(crate) fn assert_only_strays_deleted(
+        &mut self,
+        output: &Output,
+        lasting: &[(String, &str)],
+    ) {
         let told = output.text();
         // The last line of who was killed may be a part of one.
         let events = told.lines().filter_map(|line| {
@@ -169,11 +180,16 @@ impl TreeStage {
         });
         for event in events {
             let gone = event["filename"].as_str().expect("a name");
-            let is_there = lasting
-                .iter()
-                .find(|path| Path::new(path).starts_with(gone));
-            assert_eq!(is_there, None, "{gone} was deleted");
+            let gone_kind = event["type"].as_str().expect("a type");
+            let is_there = lasting.iter().find(|(path, kind)| {
+                let is_itself = path == gone && *kind == gone_kind;
+                is_itself || gone_kind == "dir" && Path::new(path).starts_with(gone) && path != gone
+            });
+            assert_eq!(is_there, None, "{gone}, a {gone_kind}, was deleted");
             self.stage.count("deleted");
+            if gone.contains("turncoat") {
+                self.stage.count("turncoats, or what was in them, deleted");
+            }
         }
     }
 
@@ -192,9 +208,10 @@ impl TreeStage {
                 true
             } else if kind.is_symlink() {
                 let target = fs::read_link(&path).expect("a link");
-                LINKS
-                    .iter()
-                    .any(|(link, known)| path.ends_with(link) && target == Path::new(known))
+                let is_known = |(link, known): &(&str, &str)| {
+                    path.ends_with(link) && target == Path::new(known)
+                };
+                LINKS.iter().any(is_known) || Turncoats::knows_link(&path, &target)
             } else {
                 let bytes = fs::read(&path).expect("a file");
                 self.stage.published.seen().knows(&name, &bytes)

@@ -175,6 +175,8 @@ fn open_what_appears(inotify: &OwnedFd, folder: &Path, seen: &Seen, sightings: &
             continue;
         } else if flags.contains(ReadFlags::MOVED_TO) {
             match File::open(folder.join(&name)) {
+                // It has become a folder meanwhile.
+                Ok(file) if is_folder(&file) && seen.may_go(&name) => continue,
                 Ok(file) => Sighting::Appeared(name, file),
                 Err(_) if seen.may_go(&name) => continue,
                 Err(error) => Sighting::Fault(format!("{name:?} appeared and is gone: {error}")),
@@ -186,6 +188,10 @@ fn open_what_appears(inotify: &OwnedFd, folder: &Path, seen: &Seen, sightings: &
         };
         sightings.send(sighting).expect("the judge listens");
     }
+}
+
+fn is_folder(file: &File) -> bool {
+    file.metadata().is_ok_and(|facts| facts.is_dir())
 }
 
 fn judge(receiver: &Receiver<Sighting>, seen: &Seen, shared: &(Mutex<Sightings>, Condvar)) {

@@ -19,6 +19,7 @@ mod frames;
 mod hostile;
 mod index;
 mod json;
+mod kinds;
 mod layering;
 mod limits;
 mod linked;

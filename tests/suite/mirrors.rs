@@ -14,7 +14,7 @@ use crate::hostile::server::{Act, HostileServer, Request};
 use crate::place::{Place, event};
 
 /// Everything below a folder: folders with a slash, links with an arrow, files with their text.
-fn tree(folder: &Path) -> BTreeMap<String, String> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, String> {
     fn walk(at: &Path, name: &str, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(at).expect("a folder") {
             let entry = entry.expect("an entry");
@@ -37,24 +37,24 @@ fn tree(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     tree(folder).into_keys().collect()
 }
 
-fn mirror(place: &Place, args: &[&str]) -> Output {
+pub(crate) fn mirror(place: &Place, args: &[&str]) -> Output {
     let mirror = place.ftget().args(["--json", "-r", "--delete", "-d", "d"]);
     mirror.args(args).arg(place.server.source("")).run()
 }
 
 /// The names that were told to be deleted, in their order.
-fn deleted(events: &[Value]) -> Vec<&str> {
+pub(crate) fn deleted(events: &[Value]) -> Vec<&str> {
     let deleted = events.iter().filter(|event| event["event"] == "deleted");
     deleted
         .map(|event| event["filename"].as_str().expect("a name"))
         .collect()
 }
 
-const SERVED: [(&str, &str); 3] = [("a", "1"), ("sub/b", "22"), ("sub/deep/c", "333")];
+pub(crate) const SERVED: [(&str, &str); 3] = [("a", "1"), ("sub/b", "22"), ("sub/deep/c", "333")];
 
 #[test]
 fn what_the_server_does_not_have_goes_contents_first_and_folders_keep_their_time() {
@@ -161,13 +161,16 @@ fn links_that_are_planted_go_and_nothing_behind_them_does() {
     mirror(&place, &[]).expect_code(0);
     assert_eq!(tree(&place.here.join("d")), tree(place.root.path()));
     assert_eq!(tree(&place.here.join("outside")), outside);
-    // In the place of a folder of the tree it is no folder, and nothing is done through it.
+    // In the place of a folder of the tree one gives way itself, and nothing is done through it.
     fs::remove_dir_all(place.here.join("d/sub")).expect("removed");
     symlink("../outside", place.here.join("d/sub")).expect("a link");
     place.here.write("d/extra", "x");
-    mirror(&place, &[]).expect_code(3);
-    assert_eq!(tree(&place.here.join("outside")), outside);
+    let fetch = place.ftget().args(["-r", "-d", "d"]);
+    fetch.arg(place.server.source("")).run().expect_code(3);
     assert_eq!(tree(&place.here.join("d"))["sub"], "-> ../outside");
+    mirror(&place, &[]).expect_code(0);
+    assert_eq!(tree(&place.here.join("outside")), outside);
+    assert_eq!(tree(&place.here.join("d")), tree(place.root.path()));
 }
 
 #[test]
@@ -247,18 +250,18 @@ fn partial_files_of_what_the_server_does_not_have_go_unless_somebody_works_on_th
 }
 
 /// A page of the root with these lines; `end` says what comes behind it.
-fn page(lines: &[String], end: &str) -> Vec<u8> {
+pub(crate) fn page(lines: &[String], end: &str) -> Vec<u8> {
     let body = lines.concat();
     let more = format!(r#", {end}, "recursive": true"#);
     let text = header("", body.len() as u64, &md5_hex(&body), &more);
     answer(text, body.as_bytes())
 }
 
-fn line(name: &str, more: &str) -> String {
+pub(crate) fn line(name: &str, more: &str) -> String {
     format!("{{\"filename\":\"{name}\",\"total_size\":0,\"md5\":\"\",\"type\":\"file\"{more}}}\n")
 }
 
-fn refused(request: &Request, code: &str) -> Vec<u8> {
+pub(crate) fn refused(request: &Request, code: &str) -> Vec<u8> {
     let more = format!(r#", "error": {{"code": "{code}", "message": "no"}}"#);
     answer(header(request.str("filename"), 0, "", &more), b"")
 }
@@ -296,7 +299,7 @@ fn not_found(request: &Request) -> Vec<Act> {
     vec![Act::Send(refused(request, "not_found"))]
 }
 
-const LAST: &str = r#""last": true"#;
+pub(crate) const LAST: &str = r#""last": true"#;
 const UNTOUCHED: [&str; 3] = ["mine", "s/", "s/mine"];
 
 #[test]

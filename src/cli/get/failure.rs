@@ -29,6 +29,8 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
             None => (ExitCode::Unclassified, "unknown_code"),
         },
         ClientError::Gone(_) => (ExitCode::SourcesGone, "gone"),
+        ClientError::StaysInTheWay(_) => (ExitCode::LocalFile, "in_the_way"),
+        ClientError::DeletesTooMuch => (ExitCode::DeleteLimit, "max_delete"),
         ClientError::Protocol(_) => (ExitCode::Protocol, "protocol"),
         ClientError::DigestMismatch { .. } => (ExitCode::VerificationFailed, "digest_mismatch"),
         ClientError::OtherContent { .. } => (ExitCode::VerificationFailed, "other_content"),
@@ -114,6 +116,8 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         | ClientError::BadEntry(_)
         | ClientError::Internal(_)
         | ClientError::OutOfTime
+        | ClientError::StaysInTheWay(_)
+        | ClientError::DeletesTooMuch
         | ClientError::Unlisted(_) => None,
     }
 }

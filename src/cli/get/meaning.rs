@@ -11,6 +11,7 @@ use super::arguments::{ListStyle, ProgressStyle, Typed};
 use super::filter::{Filter, Selection};
 use super::help;
 use super::listed;
+use super::mirror;
 use super::no_order::NoOrder;
 use super::output::{is_standard_output, split_output};
 use super::receipts::CheckOrder;
@@ -75,6 +76,8 @@ pub(super) struct Manner {
     pub(super) is_coloured: bool,
     pub(super) quiet: bool,
     pub(super) verbose: bool,
+    /// Trees are fetched that might be mirrors: --delete could help.
+    pub(super) may_delete: bool,
 }
 
 /// Where the bytes go.
@@ -183,6 +186,7 @@ impl Typed {
             .deletion(&destination, elsewhere)
             .map_err(NoOrder::Meaningless)?;
         let config = self.config();
+        let may_delete = self.recursive && !self.delete && mirror::are_trees(&destination);
         let order = Order {
             destination,
             preflight,
@@ -197,6 +201,7 @@ impl Typed {
                 is_coloured: self.color.applies(),
                 quiet: self.quiet,
                 verbose: self.verbose,
+                may_delete,
             },
         };
         if self.check {

@@ -7,7 +7,9 @@ use super::arguments::Typed;
 use super::meaning::Destination;
 use super::wish::Wish;
 use crate::cli::settings::Places;
-use crate::client::{ClientConfig, DeleteLimit, Deleted, Event, Tree, delete_extras};
+use crate::client::{
+    ClientConfig, ClientError, DeleteLimit, Deleted, Event, Obstacles, Tree, delete_extras,
+};
 
 impl Typed {
     /// How many things may be deleted; `None` without `--delete`.
@@ -56,6 +58,12 @@ impl Typed {
     }
 }
 
+/// Whole trees are wished for, and nothing else.
+pub(super) fn are_trees(destination: &Destination) -> bool {
+    let is_tree = |wish: &Wish| matches!(wish, Wish::Tree(_, found) if !found.has_pattern());
+    matches!(destination, Destination::Files(wishes) if wishes.iter().all(is_tree))
+}
+
 /// The trees of all wishes.
 pub(super) fn trees(wishes: &[Wish]) -> Vec<Tree> {
     let tree = |wish: &Wish| match wish {
@@ -66,27 +74,25 @@ pub(super) fn trees(wishes: &[Wish]) -> Vec<Tree> {
 }
 
 /// Deletes what the servers do not have, or tells what would be deleted, `deleted_max` things in
-/// all. `spent`: of the time for everything.
+/// all; `obstacles` give way, or why they do not is told. `spent`: of the time for everything.
 pub(super) fn delete(
     trees: &[Tree],
     limit: DeleteLimit,
+    obstacles: &mut Obstacles,
     config: &ClientConfig,
     spent: Duration,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Deleted {
     let begun = Instant::now();
-    let mut config = config.clone();
-    let whole_timeout = config.whole_timeout;
     let mut total = Deleted::default();
     for tree in trees {
         // One tree after the other has what is left.
-        config.whole_timeout =
-            whole_timeout.map(|whole| whole.saturating_sub(spent + begun.elapsed()));
+        let config = after(spent + begun.elapsed(), config);
         let limit = DeleteLimit {
             deleted_max: limit.deleted_max - total.deleted,
             ..limit
         };
-        let one = delete_extras(tree, limit, &config, on_event);
+        let one = delete_extras(tree, limit, obstacles, &config, on_event);
         total.deleted += one.deleted;
         total.failed += one.failed;
         total.kept_hidden += one.kept_hidden;
@@ -95,7 +101,24 @@ pub(super) fn delete(
             break;
         }
     }
+    total.failed += obstacles.tell_left(total.reached_limit, on_event);
     total
+}
+
+/// With the time for everything that is left.
+pub(super) fn after(spent: Duration, config: &ClientConfig) -> ClientConfig {
+    ClientConfig {
+        whole_timeout: config
+            .whole_timeout
+            .map(|whole| whole.saturating_sub(spent)),
+        ..config.clone()
+    }
+}
+
+/// What would help if something is in the way of a tree.
+pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
+    let hint = "--delete removes what the server has something else for, and what it does not have";
+    error.is_in_the_way().then_some(hint)
 }
 
 /// What is said of how it ended, for people.

@@ -5,7 +5,9 @@ use std::time::Instant;
 use super::mirror;
 use super::report::Reporter;
 use super::wish::{self, Wish};
-use crate::client::{self, ClientConfig, DeleteLimit, Event, Prospect};
+use crate::client::{
+    self, ClientConfig, ClientError, DeleteLimit, Event, Item, Obstacles, Prospect,
+};
 
 /// Looks at everything that is wished for, and tells what would fail. Returns whether nothing
 /// would. The time it takes is taken from that for everything.
@@ -19,35 +21,47 @@ pub(super) fn passes(
     let trees = mirror::trees(&wishes);
     let (batch, sources) = wish::batch(wishes);
     let (mut entries, mut bytes) = (0_u64, 0_u64);
-    let outlook = client::preview(batch, config, &mut |item, prospect| match prospect {
-        Ok(Prospect::Present { total_size, .. }) => {
+    let mut obstacles = Obstacles::new(config);
+    let mut take = |prospect| match prospect {
+        Prospect::Present { total_size, .. } => {
             entries += 1;
             bytes = bytes.saturating_add(total_size);
         }
-        Ok(Prospect::PassedOver(_)) => entries += 1,
-        Ok(_) => {}
-        Err(error) => drop(reporter.take(Event::Failed {
-            item,
-            error: &error,
-        })),
+        Prospect::PassedOver(_) => entries += 1,
+        _ => {}
+    };
+    let mut outlook = client::preview(batch, config, &mut |item, prospect| match prospect {
+        Ok(prospect) => take(prospect),
+        Err(error) if deleted_max.is_some() && obstacles.note(item, &error) => {}
+        Err(error) => fail(reporter, item, &error),
     });
     for source in sources.iter().filter(|source| source.is_nothing()) {
         reporter.tell_nothing(&source.source);
     }
-    if let Some(deleted_max) = deleted_max.filter(|&max| max < u64::MAX) {
+    let is_limited = |&max: &u64| max < u64::MAX || !obstacles.is_empty();
+    if let Some(deleted_max) = deleted_max.filter(is_limited) {
         let limit = DeleteLimit {
             deleted_max,
             dry_run: true,
         };
         let spent = started.elapsed();
-        let deleted = mirror::delete(&trees, limit, config, spent, &mut |event| {
-            if let Event::Failed { .. } = event {
-                reporter.take(event);
+        let on_event = &mut |event: Event<'_>| {
+            if let Event::Failed { item, error } = event {
+                fail(reporter, item, error);
             }
-        });
+        };
+        let deleted = mirror::delete(&trees, limit, &mut obstacles, config, spent, on_event);
         if deleted.reached_limit {
             reporter.tell_too_many_extras(deleted_max);
         }
+    }
+    if let Some(rest) = obstacles.into_batch() {
+        let config = mirror::after(started.elapsed(), config);
+        let rest = client::preview(rest, &config, &mut |item, prospect| match prospect {
+            Ok(prospect) => take(prospect),
+            Err(error) => fail(reporter, item, &error),
+        });
+        outlook.add_rest(rest);
     }
     reporter.tell_rooms(&outlook.rooms);
     reporter.expect(entries, bytes);
@@ -55,4 +69,8 @@ pub(super) fn passes(
         .whole_timeout
         .map(|whole| whole.saturating_sub(started.elapsed()));
     !reporter.has_failed()
+}
+
+fn fail(reporter: &mut Reporter<'_>, item: Item<'_>, error: &ClientError) {
+    reporter.take(Event::Failed { item, error });
 }

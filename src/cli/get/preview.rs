@@ -17,7 +17,7 @@ use super::wording::{self, Message, Source, filename_b64, special};
 use crate::cli::failure::unwritten;
 use crate::cli::terminal::{counted, tell, visible_json};
 use crate::cli::{ExitCode, visible};
-use crate::client::{self, Action, ClientError, DeleteLimit, Event, Item, Prospect};
+use crate::client::{self, Action, ClientError, DeleteLimit, Event, Item, Obstacles, Prospect};
 
 /// Tells what each download would do, and ends as the downloads would as far as is known.
 pub(super) fn show(order: Order) -> ExitCode {
@@ -35,9 +35,15 @@ pub(super) fn show(order: Order) -> ExitCode {
     let trees = deleted_max.map(|_| mirror::trees(&wishes));
     let (batch, sources) = batch(wishes);
     let mut report = Report::new(&manner);
-    let outlook = client::preview(batch, &config, &mut |item, prospect| match prospect {
-        Ok(prospect) => report.take(item, prospect),
-        Err(error) => report.take_failure(item, &error),
+    let mut obstacles = Obstacles::new(&config);
+    let is_mirror = deleted_max.is_some();
+    let mut outlook = client::preview(batch, &config, &mut |item, prospect| {
+        obstacles.pass(item.index);
+        match prospect {
+            Ok(prospect) => report.take(item, prospect),
+            Err(error) if is_mirror && obstacles.note(item, &error) => {}
+            Err(error) => report.take_failure(item, &error),
+        }
     });
     report.summary.hidden = outlook.hidden;
     for source in sources.iter().filter(|source| source.is_nothing()) {
@@ -52,16 +58,25 @@ pub(super) fn show(order: Order) -> ExitCode {
             dry_run: true,
         };
         let spent = started.elapsed();
-        let deleted = mirror::delete(&trees, limit, &config, spent, &mut |event| match event {
+        let on_event = &mut |event: Event<'_>| match event {
             Event::Deleted { item, .. } => report.take_deleted(item),
             Event::Failed { item, error } => report.take_failure(item, error),
             _ => {}
-        });
+        };
+        let deleted = mirror::delete(&trees, limit, &mut obstacles, &config, spent, on_event);
         report.summary.deleted = Some(deleted.deleted);
         if deleted.reached_limit {
             report.failures.add(ExitCode::DeleteLimit);
         }
         said.extend(mirror::sentences(&deleted));
+    }
+    if let Some(rest) = obstacles.into_batch() {
+        let config = mirror::after(started.elapsed(), &config);
+        let rest = client::preview(rest, &config, &mut |item, prospect| match prospect {
+            Ok(prospect) => report.take(item, prospect),
+            Err(error) => report.take_failure(item, &error),
+        });
+        outlook.add_rest(rest);
     }
     if let Some(room) = outlook.rooms.first() {
         report.summary.needed_bytes = Some(room.needed_bytes);
@@ -162,7 +177,11 @@ impl Report<'_> {
                 path: item.path,
                 is_command: false,
             };
-            self.tell(&Message::of(source, error).text(self.manner.is_coloured));
+            let mut message = Message::of(source, error);
+            if self.manner.may_delete {
+                message.hint = mirror::hint(error).map(Cow::Borrowed).or(message.hint);
+            }
+            self.tell(&message.text(self.manner.is_coloured));
         }
         let name = item.path.as_bytes();
         self.fail(Some(item.index), name, classify(error), &sentence(error));

@@ -16,12 +16,13 @@ use super::failure::{Failures, classify, sentence};
 use super::json_event::{Failed, Summary};
 use super::listed::BadLines;
 use super::meaning::{Destination, Manner};
+use super::mirror;
 use super::progress::Progress;
 use super::receipts::Receipts;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
 use crate::cli::terminal::{counted, visible_json};
-use crate::client::{ClientError, Event, Item, Pour};
+use crate::client::{ClientError, Event, Item, Obstacles, Pour};
 
 /// Hears of everything and tells those who want to know.
 pub(super) struct Reporter<'a> {
@@ -39,6 +40,8 @@ pub(super) struct Reporter<'a> {
     receipts: Option<Receipts>,
     failures: Failures,
     bad_lines: BadLines,
+    /// Of a mirror, until it is made.
+    obstacles: Option<Obstacles>,
 }
 
 /// What goes to standard output.
@@ -71,6 +74,7 @@ impl<'a> Reporter<'a> {
             receipts: None,
             failures: Failures::default(),
             bad_lines: BadLines::default(),
+            obstacles: None,
         }
     }
 
@@ -123,6 +127,11 @@ impl<'a> Reporter<'a> {
 
     /// Takes one event; says whether a command is to be run for it.
     pub(super) fn take(&mut self, event: Event<'_>) -> Option<Run> {
+        if let Some(obstacles) = &mut self.obstacles
+            && obstacles.holds_back(&event)
+        {
+            return None;
+        }
         let poured = &self.poured;
         self.progress
             .take(&event, |item| source(item, poured.as_ref()).name());
@@ -246,6 +255,9 @@ impl<'a> Reporter<'a> {
 
     fn message(&self, item: Item<'_>, error: &ClientError) -> Message {
         let mut message = Message::of(source(item, self.poured.as_ref()), error);
+        if self.manner.may_delete {
+            message.hint = mirror::hint(error).map(Cow::Borrowed).or(message.hint);
+        }
         if self.poured.is_some() {
             if self.is_pouring {
                 message.line += "; the output must not be used";

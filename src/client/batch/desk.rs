@@ -45,7 +45,7 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     /// None if everything comes out of one listing, in which nothing comes twice.
     pub(super) names: Option<Names>,
     pub(super) found: Found,
-    /// Things that were wanted so far.
+    /// Of the next thing that is wanted.
     pub(super) count: usize,
     /// Folders that are not finished.
     pub(super) folders: HashMap<FolderId, FolderState>,
@@ -70,7 +70,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         scope: &'scope Scope<'scope, 'env>,
         work: LaneWork<'env>,
         [looks, long_looks]: [Sender<Vec<ToLook>>; 2],
-        names: Option<Names>,
+        (names, first_index): (Option<Names>, usize),
     ) -> Self {
         Desk {
             config,
@@ -89,7 +89,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             waiting: BinaryHeap::new(),
             names,
             found: Found::default(),
-            count: 0,
+            count: first_index,
             folders: HashMap::new(),
             to_finish: Unfinished::default(),
             unsynced: None,

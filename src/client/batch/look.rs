@@ -111,10 +111,7 @@ pub(in crate::client) fn look(
     match (&occupant, config.if_exists) {
         (Occupant::Nothing, _) | (_, IfExists::Rename) => {}
         (_, IfExists::Error) => return Err(StageError::Exists.into()),
-        (Occupant::Directory, _) => {
-            return Err(StageError::NotReplaceable("that name is a directory").into());
-        }
-        (Occupant::Other, _) => return Err(StageError::NotReplaceable(NOT_REGULAR).into()),
+        (Occupant::Directory | Occupant::Other, _) => replaceable(occupant)?,
         (Occupant::File | Occupant::Link, IfExists::Skip) => {
             return Ok(Decision::finished(download, Action::Skipped));
         }
@@ -165,6 +162,15 @@ pub(in crate::client) fn look(
         existing,
         replaces: !matches!(occupant, Occupant::Nothing) && config.if_exists != IfExists::Rename,
     })
+}
+
+/// Whether a file or a link may replace what has its name.
+pub(in crate::client) fn replaceable(occupant: Occupant) -> Result<(), StageError> {
+    match occupant {
+        Occupant::Directory => Err(StageError::NotReplaceable("that name is a directory")),
+        Occupant::Other => Err(StageError::NotReplaceable(NOT_REGULAR)),
+        Occupant::Nothing | Occupant::File | Occupant::Link => Ok(()),
+    }
 }
 
 /// The folders that everything goes below, opened when the first of it does.

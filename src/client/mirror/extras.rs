@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::client::beside::{Beside, Pair, Unplaced};
+use crate::client::mirror::obstacles::Obstacles;
 use crate::client::mirror::orphaned::Orphaned;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ServerRefusal, Tree};
@@ -16,6 +17,8 @@ pub(super) struct Extras {
     pub(super) all: Vec<Extra>,
     /// There are no more than these.
     pub(super) is_all: bool,
+    /// What has a name here that the tree has for something else, and was met there.
+    pub(super) in_the_way: Vec<InTheWay>,
     /// Those folders of the tree that have any of them right in them, or partial files, by their
     /// place: the path there, and what they get again.
     pub(super) folders: HashMap<ResourcePath, (ResourcePath, Attributes)>,
@@ -42,6 +45,16 @@ pub(super) struct Extra {
     keeps: bool,
 }
 
+/// Something that has the name of something else.
+pub(super) struct InTheWay {
+    /// Below the folder that the tree goes below.
+    pub(super) place: ResourcePath,
+    /// The path on the server.
+    pub(super) path: ResourcePath,
+    pub(super) here: ObjectKind,
+    pub(super) there: ObjectKind,
+}
+
 /// What of it may be deleted, if the server agrees.
 pub(super) struct Chosen {
     /// None of them is in another one.
@@ -60,11 +73,16 @@ struct Unlisted {
 
 impl Extras {
     /// Puts both trees beside each other, to their end.
-    pub(super) fn find(tree: &Tree, config: &ClientConfig) -> Result<Extras, Unplaced> {
+    pub(super) fn find(
+        tree: &Tree,
+        obstacles: &Obstacles,
+        config: &ClientConfig,
+    ) -> Result<Extras, Unplaced> {
         let mut beside = Beside::new(tree, false, config);
         let mut extras = Extras {
             all: Vec::new(),
             is_all: true,
+            in_the_way: Vec::new(),
             folders: HashMap::new(),
             orphaned: Orphaned::default(),
             destination: None,
@@ -104,6 +122,21 @@ impl Extras {
                 extras
                     .unlisted
                     .add(&pair.place, &there.path, refusal(error));
+            }
+            // A file that is asked for like a folder is nobody's mirror.
+            let is_of_tree = there.kind == ObjectKind::Directory || there.path != tree.path;
+            if let Some(here) = &pair.here
+                && here.kind != there.kind
+                && there.error.is_none()
+                && is_of_tree
+                && obstacles.has(&tree.address, &there.path)
+            {
+                extras.in_the_way.push(InTheWay {
+                    place: pair.place.clone(),
+                    path: there.path.clone(),
+                    here: here.kind,
+                    there: there.kind,
+                });
             }
             if there.kind == ObjectKind::Directory {
                 let attributes = config.attributes(there.mode, there.mtime, 0o777);
@@ -188,23 +221,18 @@ impl Extras {
             kept_hidden: 0,
             refused: None,
         };
-        let is_hidden = |extra: &Extra| {
-            let name = extra.place.file_name().unwrap_or_default();
-            name.starts_with(b".")
-        };
         if self.hides_some {
             for at in 0..self.all.len() {
-                if is_hidden(&self.all[at]) {
+                if self.may_be_hidden(&self.all[at].place) {
                     self.keep(self.all[at].parent);
                 }
             }
         }
         let mut at = 0;
         while let Some(extra) = self.all.get(at) {
-            let is_unlisted = extra.parent.is_none() && self.unlisted.is_about(&extra.place);
-            if is_unlisted {
-                chosen.refused = self.unlisted.first.clone();
-            } else if self.hides_some && is_hidden(extra) {
+            if extra.parent.is_none() && self.is_unlisted(&extra.place) {
+                chosen.refused = self.first_unlisted();
+            } else if self.may_be_hidden(&extra.place) {
                 chosen.kept_hidden += 1;
             } else if extra.keeps {
                 at += 1;
@@ -215,6 +243,21 @@ impl Extras {
             at = self.end_of(at);
         }
         chosen
+    }
+
+    /// The server may have something of this name and hide it.
+    pub(super) fn may_be_hidden(&self, place: &ResourcePath) -> bool {
+        self.hides_some && place.file_name().unwrap_or_default().starts_with(b".")
+    }
+
+    /// Something could not be listed in the folder that this is in, or below that.
+    pub(super) fn is_unlisted(&self, place: &ResourcePath) -> bool {
+        self.unlisted.is_about(place)
+    }
+
+    /// What could not be listed.
+    pub(super) fn first_unlisted(&self) -> Option<(ResourcePath, ServerRefusal)> {
+        self.unlisted.first.clone()
     }
 
     /// Removes the partial files of what the tree does not have, where all was listed, and

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Prospect;
 use crate::client::batch::Limits;
 use crate::client::batch::jobs::Wish;
-use crate::client::batch::look::{Decision, look};
+use crate::client::batch::look::{Decision, look, replaceable};
 use crate::client::wanted::Wanted;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
 use crate::store::{DestinationTree, Ground, Occupant, StageError, StagingFolder};
-use crate::wire::Md5Digest;
+use crate::wire::{Md5Digest, ResourcePath};
 
 /// What was seen.
 pub(super) enum Seen {
@@ -102,6 +102,8 @@ impl Trees {
 /// A thread that looks.
 pub(super) struct Looker<'s> {
     trees: &'s Trees,
+    /// What is in the way will be gone.
+    has_way: bool,
     limits: &'s Limits,
     config: &'s ClientConfig,
     /// Where it looked last.
@@ -119,11 +121,13 @@ struct Footing {
 impl<'s> Looker<'s> {
     pub(super) fn new(
         trees: &'s Trees,
+        has_way: bool,
         limits: &'s Limits,
         config: &'s ClientConfig,
     ) -> Looker<'s> {
         Looker {
             trees,
+            has_way,
             limits,
             config,
             last: None,
@@ -155,21 +159,23 @@ impl<'s> Looker<'s> {
         };
         if let Some(folder) = folder {
             let goes_on = || self.limits.has_time();
-            match look(
+            let looked = look(
                 download,
                 &folder,
                 Wish::default(),
                 None,
                 &goes_on,
                 self.config,
-            )? {
-                Decision::Finished(placed) if placed.action == Action::Skipped => {
+            );
+            match looked.map(Some).or_else(|error| self.as_missing(error))? {
+                None => {}
+                Some(Decision::Finished(placed)) if placed.action == Action::Skipped => {
                     return Ok(Seen::Known(done(Action::Skipped, false, local.ground)));
                 }
-                Decision::Finished(placed) => local.have_md5 = placed.md5,
-                Decision::Ask {
+                Some(Decision::Finished(placed)) => local.have_md5 = placed.md5,
+                Some(Decision::Ask {
                     to_ask, replaces, ..
-                } => {
+                }) => {
                     let question = &to_ask.question;
                     let content = question.want_md5.filter(|_| question.offset > 0);
                     local.have_md5 = question.have_md5;
@@ -201,7 +207,15 @@ impl<'s> Looker<'s> {
         let is_same = folder
             .link_target(&download.name)?
             .is_some_and(|old| old == target);
-        let is_taken = !matches!(folder.occupant(&download.name)?, Occupant::Nothing);
+        let occupant = folder.occupant(&download.name)?;
+        let is_replaced = matches!(
+            self.config.if_exists,
+            IfExists::Update | IfExists::Overwrite
+        );
+        let is_taken = match replaceable(occupant) {
+            Err(error) if is_replaced => self.as_missing(error.into())?.unwrap_or_default(),
+            Ok(()) | Err(_) => occupant != Occupant::Nothing,
+        };
         Ok(Seen::Known(match self.config.if_exists {
             _ if is_same => done(Action::Identical, false, ground),
             IfExists::Error if is_taken => return Err(StageError::Exists.into()),
@@ -212,11 +226,12 @@ impl<'s> Looker<'s> {
 
     fn missing_folder(&mut self, download: &Download) -> Result<Seen, ClientError> {
         let place = download.place()?;
-        let tree = self.trees.open(&download.folder, self.config)?;
-        if let Some(tree) = tree
-            && tree.existing_folder(&place)?.is_some()
-        {
-            return Ok(Seen::Nothing);
+        if let Some(tree) = self.trees.open(&download.folder, self.config)? {
+            let folder = tree.existing_folder(&place).map_err(ClientError::from);
+            let folder = folder.or_else(|error| self.as_missing(error))?;
+            if folder.is_some() {
+                return Ok(Seen::Nothing);
+            }
         }
         Ok(Seen::Known(Change {
             prospect: Prospect::Folder,
@@ -235,13 +250,45 @@ impl<'s> Looker<'s> {
             return Ok(footing.clone());
         }
         let (folder, ground) = match self.trees.open(&download.folder, self.config)? {
-            Some(tree) => tree.ground(&download.below)?,
+            Some(tree) => self.ground(&tree, &download.below)?,
             None => (None, Ground::of_missing(&download.folder)?),
         };
         let ground = Arc::new(ground);
         let footing = Footing { folder, ground };
         self.last = Some((download.clone(), footing.clone()));
         Ok(footing)
+    }
+}
+
+impl Looker<'_> {
+    /// What is in the way of something is taken for nothing, if it will be gone.
+    fn as_missing<T>(&self, error: ClientError) -> Result<Option<T>, ClientError> {
+        match error.is_in_the_way() && self.has_way {
+            true => Ok(None),
+            false => Err(error),
+        }
+    }
+
+    /// A folder and what is known of it, or of the innermost above it that is one.
+    fn ground(
+        &self,
+        tree: &DestinationTree,
+        folder: &ResourcePath,
+    ) -> Result<(Option<Arc<StagingFolder>>, Ground), ClientError> {
+        let mut found = tree.ground(folder).map_err(ClientError::from);
+        let mut above = folder.parent();
+        while let Err(error) = found {
+            let Some(at) = above else {
+                return Err(error);
+            };
+            self.as_missing::<()>(error)?;
+            found = tree
+                .ground(&at)
+                .map(|(_, ground)| (None, ground))
+                .map_err(ClientError::from);
+            above = at.parent();
+        }
+        found
     }
 }
 

@@ -15,6 +15,7 @@ use crate::store::StageError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Room {
+    device: u64,
     /// A folder on it.
     pub folder: PathBuf,
     /// The most bytes that are taken at once, beyond what is taken now.
@@ -28,6 +29,22 @@ pub struct Room {
 }
 
 impl Room {
+    /// Both are about one file system.
+    pub(super) fn is_with(&self, other: &Room) -> bool {
+        self.device == other.device
+    }
+
+    /// Adds what else is needed.
+    pub(super) fn add(&mut self, other: &Room) {
+        self.needed_bytes = self.needed_bytes.saturating_add(other.needed_bytes);
+        self.needed_files = self.needed_files.saturating_add(other.needed_files);
+    }
+
+    /// Those that are asked for most first.
+    pub(super) fn sort(rooms: &mut [Room]) {
+        rooms.sort_by_key(|room| Reverse((room.lacks_bytes(), room.needed_bytes)));
+    }
+
     /// There are too few bytes.
     pub fn lacks_bytes(&self) -> bool {
         self.free_bytes.is_some_and(|free| self.needed_bytes > free)
@@ -44,7 +61,6 @@ impl Room {
 pub(in crate::client) struct Rooms(Vec<Taken>);
 
 struct Taken {
-    device: u64,
     room: Room,
     bytes: Level,
     files: Level,
@@ -94,11 +110,11 @@ impl Rooms {
             Prospect::PassedOver(_) => return Ok(()),
         };
         let device = change.ground.device();
-        let at = self.0.iter().position(|taken| taken.device == device);
+        let at = self.0.iter().position(|taken| taken.room.device == device);
         let at = at.unwrap_or_else(|| {
             self.0.push(Taken {
-                device,
                 room: Room {
+                    device,
                     folder: change.ground.folder().to_owned(),
                     needed_bytes: 0,
                     free_bytes: space.free_bytes,
@@ -134,7 +150,7 @@ impl Rooms {
             ..taken.room
         };
         let mut rooms: Vec<Room> = self.0.into_iter().map(sum).collect();
-        rooms.sort_by_key(|room| Reverse((room.lacks_bytes(), room.needed_bytes)));
+        Room::sort(&mut rooms);
         rooms
     }
 }

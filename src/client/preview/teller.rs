@@ -58,6 +58,7 @@ enum Ending {
 impl<'c, 'e> Teller<'c, 'e> {
     pub(super) fn new(
         names: Option<Names>,
+        first_index: usize,
         config: &'c ClientConfig,
         limits: &'c Limits,
         on_prospect: &'e mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
@@ -68,7 +69,7 @@ impl<'c, 'e> Teller<'c, 'e> {
             on_prospect,
             names,
             folded: Folded::default(),
-            index: 0,
+            index: first_index,
             pending: VecDeque::new(),
             asking: None,
             lost: None,

@@ -6,25 +6,32 @@ use crate::cli::get::json_event::{Deleted, PassedOver};
 use crate::cli::get::mirror;
 use crate::cli::get::room;
 use crate::cli::get::wording::{filename_b64, special};
-use crate::client::{ClientConfig, DeleteLimit, Item, Room, Tree};
+use crate::client::{Batch, ClientConfig, DeleteLimit, Event, Item, Obstacles, Room, Tree};
 use crate::wire::ObjectKind;
 
 impl Reporter<'_> {
-    /// Makes mirrors of these trees, which were fetched, and tells of it.
+    /// Keeps from now on to itself what may give way when it is known that the server has
+    /// something of another kind.
+    pub(in crate::cli::get) fn hold_back(&mut self, obstacles: Obstacles) {
+        self.obstacles = Some(obstacles);
+    }
+
+    /// Makes mirrors of these trees, which were fetched, and tells of it. Returns what could not
+    /// be fetched before and can be now.
     pub(in crate::cli::get) fn delete(
         &mut self,
         trees: &[Tree],
         deleted_max: u64,
         config: &ClientConfig,
-    ) {
+    ) -> Option<(Batch<'static>, ClientConfig)> {
+        let mut obstacles = self.obstacles.take()?;
         let limit = DeleteLimit {
             deleted_max,
             dry_run: false,
         };
         let spent = self.started.elapsed();
-        let deleted = mirror::delete(trees, limit, config, spent, &mut |event| {
-            self.take(event);
-        });
+        let on_event = &mut |event: Event<'_>| drop(self.take(event));
+        let deleted = mirror::delete(trees, limit, &mut obstacles, config, spent, on_event);
         self.summary.deleted = Some(deleted.deleted);
         if deleted.reached_limit {
             self.failures.add(ExitCode::DeleteLimit);
@@ -34,6 +41,8 @@ impl Reporter<'_> {
                 self.line(&sentence);
             }
         }
+        let rest = obstacles.into_batch()?;
+        Some((rest, mirror::after(self.started.elapsed(), config)))
     }
 
     /// Tells that more would be deleted than may be.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::{DestinationTree, open_unlocked};
 use crate::store::staged::folder::NAME_ATTEMPTS_MAX;
 use crate::store::staged::occupant::occupant_in;
-use crate::store::staged::{FileName, Occupant, StageError};
+use crate::store::staged::{FileName, OCCUPIED_BY_FOLDER, Occupant, StageError};
 use crate::wire::{PATH_PARTS_MAX, ResourcePath};
 
 impl DestinationTree {
@@ -42,6 +42,29 @@ impl DestinationTree {
         let closed = self.lock_open().remove_tree(path);
         drop(closed);
         result
+    }
+
+    /// Removes what is at this path, but no folder, be it that it has just become one. Follows no
+    /// link, and unlocks the folder that it is in as [`DestinationTree::folder`] does. Returns
+    /// what was removed.
+    ///
+    /// # Errors
+    /// [`StageError::NotReplaceable`]: it is a folder, or the root. [`StageError`].
+    pub fn remove_unless_folder(&self, path: &ResourcePath) -> Result<Occupant, StageError> {
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(StageError::NotReplaceable(OCCUPIED_BY_FOLDER));
+        };
+        if let Err(Errno::NOENT) = self.root.folder_descriptor(&above) {
+            return Ok(Occupant::Nothing);
+        }
+        let above = self.folder(&above)?;
+        let occupant = occupant_in(above.as_fd(), name).map_err(sort)?;
+        match rustix::fs::unlinkat(above.as_fd(), name, AtFlags::empty()) {
+            Ok(()) => Ok(occupant),
+            Err(Errno::NOENT) => Ok(Occupant::Nothing),
+            Err(Errno::ISDIR) => Err(StageError::NotReplaceable(OCCUPIED_BY_FOLDER)),
+            Err(errno) => Err(sort(errno)),
+        }
     }
 }
 

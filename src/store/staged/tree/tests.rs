@@ -337,6 +337,32 @@ fn removes_files_links_and_folders_and_tells_each() {
 }
 
 #[test]
+fn what_is_to_be_no_folder_is_removed_only_if_it_is_none() {
+    let temp = tempfile::tempdir().unwrap();
+    for tree in both_ways(temp.path()) {
+        fs::create_dir_all(temp.path().join("in/folder")).unwrap();
+        fs::write(temp.path().join("in/file"), "x").unwrap();
+        symlink("folder", temp.path().join("in/link")).unwrap();
+        symlink("in", temp.path().join("through")).unwrap();
+        let remove = |text| tree.remove_unless_folder(&path(text));
+        for folder in ["in/folder", "in", ""] {
+            let kept = remove(folder);
+            assert!(
+                matches!(kept, Err(StageError::NotReplaceable(_))),
+                "{folder}"
+            );
+        }
+        assert!(remove("through/file").is_err());
+        assert_eq!(remove("in/file").unwrap(), Occupant::File);
+        assert_eq!(remove("in/link").unwrap(), Occupant::Link);
+        assert_eq!(remove("in/file").unwrap(), Occupant::Nothing);
+        assert_eq!(remove("none/file").unwrap(), Occupant::Nothing);
+        assert!(temp.path().join("in/folder").is_dir());
+        assert_eq!(remove("through").unwrap(), Occupant::Link);
+    }
+}
+
+#[test]
 fn removing_stops_where_it_is_told_and_does_not_go_through_links() {
     let temp = tempfile::tempdir().unwrap();
     let outside = tempfile::tempdir().unwrap();
