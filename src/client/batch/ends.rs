@@ -70,7 +70,7 @@ impl Desk<'_, '_, '_, '_> {
                     server.lanes_max = server.lanes_max.min(others);
                     server.not_before = Some(Instant::now() + self.config.retry.delay);
                 } else if server.is_reached {
-                    self.server_failed(lane.server, error, 0);
+                    self.server_failed((lane.server, id), error, 0);
                 } else {
                     server.given_up = Some(error);
                 }
@@ -119,7 +119,7 @@ impl Desk<'_, '_, '_, '_> {
                             server.given_up = Some(error);
                         }
                     }
-                    _ => self.server_failed(lane.server, error, substitutes),
+                    _ => self.server_failed((lane.server, id), error, substitutes),
                 }
             }
         }
@@ -153,8 +153,18 @@ impl Desk<'_, '_, '_, '_> {
     }
 
     /// A connection failed in a way that may pass. `substitutes`: others that do its work.
-    fn server_failed(&mut self, number: usize, error: ClientError, substitutes: usize) {
+    fn server_failed(
+        &mut self,
+        (number, lane): (usize, LaneId),
+        error: ClientError,
+        substitutes: usize,
+    ) {
         let server = &mut self.servers[number];
+        if lane <= server.failed_with {
+            // A server that is restarted breaks all connections, and has failed once.
+            return;
+        }
+        server.failed_with = self.lanes_opened;
         // After progress this failure is the first again, and not none at all: whoever wants
         // no retries gets none.
         server.failures = if server.has_progress {
@@ -169,7 +179,7 @@ impl Desk<'_, '_, '_, '_> {
             let server = &mut self.servers[number];
             match substitutes {
                 0 => server.given_up = Some(error),
-                others => server.lanes_max = others,
+                others => server.lanes_max = server.lanes_max.min(others),
             }
             return;
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::client::ClientError;
 use crate::client::batch::jobs::JobId;
+use crate::client::batch::lane::LaneId;
 use crate::net::Address;
 
 /// A server that something is wanted from.
@@ -23,6 +24,8 @@ pub(super) struct Server {
     pub(super) lanes_max: usize,
     /// Connections that failed in a row, without progress in between.
     pub(super) failures: u32,
+    /// Connections up to this one were opened before the last of those failures.
+    pub(super) failed_with: LaneId,
     /// Answers that are not what the protocol allows, without progress in between.
     pub(super) violations: u32,
     pub(super) has_progress: bool,
@@ -43,6 +46,7 @@ impl Server {
             violations: 0,
             lanes_max,
             failures: 0,
+            failed_with: 0,
             has_progress: false,
             not_before: None,
             given_up: None,

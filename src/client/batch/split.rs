@@ -151,7 +151,8 @@ impl Desk<'_, '_, '_, '_> {
                     return self.take_failure(id, error);
                 }
                 // It has enough to do with those.
-                self.servers[server].lanes_max = others;
+                let lanes_max = &mut self.servers[server].lanes_max;
+                *lanes_max = others.min(*lanes_max);
                 let refused = self.lanes.iter_mut().find(|open| open.id == lane);
                 refused
                     .into_iter()

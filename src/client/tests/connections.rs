@@ -1,14 +1,16 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use super::scripted::{config, file, frame, md5_hex};
+use super::scripted::{config, file, frame, md5_hex, read_request};
 use crate::client::{
-    ClientConfig, ClientError, ConnectError, Event, Folder, Listing, Pour, Session, SessionError,
-    download, pour,
+    ClientConfig, ClientError, ConnectError, Download, Event, Folder, ListedFile, Listing, Pour,
+    Session, SessionError, download, pour,
 };
 use crate::net::Address;
+use crate::store::FileName;
 use crate::wire::{Action, Call, GetRequest, ResourcePath};
 
 fn loopback(listener: &TcpListener) -> Address {
@@ -296,4 +298,52 @@ fn everything_has_an_end_when_the_user_wants_one() {
         matches!(results[0], Err(ClientError::OutOfTime)),
         "{results:?}"
     );
+}
+
+#[test]
+fn all_connections_broken_at_once_are_one_failure_of_the_server() {
+    let (lanes, listener) = (4, TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = listener.local_addr().unwrap().port();
+    let together = Arc::new(Barrier::new(lanes));
+    std::thread::spawn(move || {
+        for (number, peer) in listener.incoming().enumerate() {
+            let (mut peer, together) = (peer.unwrap(), Arc::clone(&together));
+            std::thread::spawn(move || {
+                while let Some(request) = read_request(&mut peer) {
+                    let name = request["filename"].as_str().unwrap();
+                    peer.write_all(&file(name, name.as_bytes())).unwrap();
+                    if number < lanes {
+                        // As if it were restarted.
+                        together.wait();
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let temp = tempfile::tempdir().unwrap();
+    let host = "127.0.0.1".to_owned();
+    let address = Address::Tcp { host, port };
+    // So large that every connection is of use.
+    let listed = Some(ListedFile {
+        total_size: 5_000_000,
+        md5: None,
+    });
+    let downloads: Vec<_> = (0..40)
+        .map(|n| {
+            let name = format!("f{n}");
+            let path = ResourcePath::parse(name.as_bytes()).unwrap();
+            let name = FileName::parse(name.as_bytes()).unwrap();
+            Download {
+                listed,
+                ..Download::new(address.clone(), path, temp.path().to_owned(), name)
+            }
+        })
+        .collect();
+    let mut config = config();
+    config.retry.retries_max = 1;
+    let results = download(&downloads, &config, &mut |_| {});
+    for result in results {
+        result.unwrap();
+    }
 }

@@ -88,7 +88,7 @@ impl ScriptedServer {
     }
 }
 
-fn read_request(peer: &mut TcpStream) -> Option<Value> {
+pub(super) fn read_request(peer: &mut TcpStream) -> Option<Value> {
     let mut length = [0; 4];
     peer.read_exact(&mut length).ok()?;
     let mut json = vec![0; u32::from_le_bytes(length) as usize];
