@@ -42,7 +42,7 @@ use clap::CommandFactory;
 use self::arguments::Typed;
 use crate::cli::failure::ended;
 use crate::cli::{ExitCode, manual};
-use crate::client::{self, ClientError, Event, Obstacles};
+use crate::client::{self, ClientError, Event, MirrorNotes};
 
 /// Runs `ftget` with these arguments, the program's name first.
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -96,9 +96,9 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     reporter.keep(receipts);
     match destination {
         Destination::Files(wishes) => {
-            let trees = deleted_max.map(|_| mirror::trees(&wishes));
+            let trees = deleted_max.map(|_| mirror::trees(&wishes, manner.receipts.as_deref()));
             if deleted_max.is_some() {
-                reporter.hold_back(Obstacles::new(&config));
+                reporter.hold_back(MirrorNotes::new(&config));
             }
             let (batch, sources) = wish::batch(wishes);
             exec::batch(batch, &config, &mut reporter);

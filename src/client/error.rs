@@ -26,6 +26,9 @@ pub enum ClientError {
     #[error("gone since it was listed")]
     Gone(#[source] ServerRefusal),
 
+    /// The server listed this name, and said that it cannot look at what has it.
+    #[error(transparent)]
+    CannotList(ServerRefusal),
     /// Nothing is deleted in the folders around what the server could not list.
     #[error("not listed, so that nothing is deleted in the folders around it")]
     Unlisted(#[source] ServerRefusal),

@@ -1,7 +1,7 @@
 //! Making a tree here a mirror: what the server does not have is deleted.
 
 mod extras;
-mod obstacles;
+mod notes;
 mod orphaned;
 mod way;
 
@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use self::extras::{Extra, Extras};
-pub use self::obstacles::Obstacles;
+pub use self::notes::MirrorNotes;
 use crate::client::asking::Asking;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ClientError, Event, Item, ServerRefusal, SyncPolicy, Tree};
@@ -38,11 +38,15 @@ pub struct Deleted {
     /// Things whose name begins with a dot, which stay: the server hides some, and nobody can
     /// tell which.
     pub kept_hidden: u64,
+    /// So much of the batch failed, and so nothing was deleted.
+    pub not_fetched: u64,
 }
 
-/// Deletes what is in the place of a tree and not in the tree, as the server lists it now.
+/// Deletes what is in the place of a tree and not in the tree, as the server lists it now and
+/// listed it for the batch that `notes` were taken of.
 ///
-/// Nothing is deleted before the listing came to its end, nor in a folder in which, or below
+/// Nothing is deleted if something of the batch failed, but for what could not be listed and
+/// what is gone since; nor before the listing came to its end, nor in a folder in which, or below
 /// which, something could not be listed, nor before the server was asked and said that there
 /// is no such file. What `select` does not want stays, and so do the folders it is in. No link
 /// is followed, and nothing outside of the tree's place is touched. Contents are told before
@@ -53,14 +57,20 @@ pub struct Deleted {
 pub fn delete_extras(
     tree: &Tree,
     limit: DeleteLimit,
-    obstacles: &mut Obstacles,
+    notes: &mut MirrorNotes,
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Deleted {
+    if notes.failed() > 0 {
+        return Deleted {
+            not_fetched: notes.failed(),
+            ..Deleted::default()
+        };
+    }
     let mut deletion = Deletion {
         tree,
         limit,
-        obstacles,
+        notes,
         config,
         on_event,
         index: 0,
@@ -83,7 +93,7 @@ type Answer = Result<Option<ObjectKind>, ServerRefusal>;
 struct Deletion<'t, 'e> {
     tree: &'t Tree,
     limit: DeleteLimit,
-    obstacles: &'t mut Obstacles,
+    notes: &'t mut MirrorNotes,
     config: &'t ClientConfig,
     on_event: &'t mut (dyn FnMut(Event<'_>) + 'e),
     /// Of the next thing that is told.
@@ -94,7 +104,7 @@ struct Deletion<'t, 'e> {
 impl Deletion<'_, '_> {
     fn pass(&mut self) -> Pass {
         let before = self.total.deleted;
-        let mut extras = match Extras::find(self.tree, self.obstacles, self.config) {
+        let mut extras = match Extras::find(self.tree, self.notes, self.config) {
             Ok(extras) => extras,
             Err((path, error)) => {
                 self.fail(&path, &error);

@@ -7,7 +7,7 @@
 //! connections, failures that may pass are tried again, and each file is placed under its name
 //! when it is verified and on disk. [`download`] is a batch of a handful of files, [`pour()`] is
 //! for pipes, [`preview()`] only looks, [`compare()`] tells what differs,
-//! and [`delete_extras`] makes a tree here a mirror, [`Obstacles`] included. A [`Session`] is the connection itself.
+//! and [`delete_extras`] makes a tree here a mirror, [`MirrorNotes`] included. A [`Session`] is the connection itself.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -100,7 +100,7 @@ pub use config::{
 pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, SessionError};
 pub use event::{Action, Downloaded, Event, Item, PROGRESS_INTERVAL};
 pub use listing::{Folder, Listing, Page};
-pub use mirror::{DeleteLimit, Deleted, Obstacles, delete_extras};
+pub use mirror::{DeleteLimit, Deleted, MirrorNotes, delete_extras};
 pub use one_server::Client;
 pub use pour::{Pour, pour};
 pub use preview::{Outlook, Prospect, Room, preview};

@@ -49,6 +49,7 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         }
         ClientError::DigestMismatch { .. }
         | ClientError::Gone(_)
+        | ClientError::CannotList(_)
         | ClientError::Protocol(_)
         | ClientError::OtherContent { .. }
         | ClientError::Stage(_)

@@ -269,7 +269,7 @@ impl<'c> TreeSource<'c> {
             return self.fail(entry.path, error);
         }
         if let Some(error) = &entry.error {
-            return self.fail(entry.path, refusal(error).into());
+            return self.fail(entry.path, ClientError::CannotList(refusal(error)));
         }
         let mut download = match self.place(&entry.path) {
             Ok(download) => download,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -416,15 +417,6 @@ fn what_the_server_has_after_all_or_will_not_speak_of_stays() {
 }
 
 #[test]
-fn what_is_listed_stays_whatever_else_the_server_says_of_it() {
-    let list = |_: &Request| vec![Act::Send(page(&[line("mine", "")], LAST))];
-    let (code, left, asked) = mirror_of(list, not_found);
-    // The file itself is refused, and what is here of that name is not touched.
-    assert_eq!((code, &*left), (6, &["mine".to_owned()][..]));
-    assert_eq!(asked, ["s"]);
-}
-
-#[test]
 fn where_it_is_not_clear_what_would_go_nothing_begins() {
     let place = Place::with(SERVED);
     let source = |name: &str| place.server.source(name).into_string().expect("UTF-8");
@@ -468,4 +460,55 @@ fn a_server_that_is_gone_costs_nothing_that_is_here() {
     let gone = place.ftget().args(["-r", "--delete", "-d", "d"]);
     gone.arg(source).run().expect_code(4);
     assert_eq!(tree(&place.here.join("d")), before);
+}
+
+#[test]
+fn what_was_listed_when_it_was_fetched_stays_though_another_server_knows_nothing_of_it() {
+    let lists = AtomicUsize::new(0);
+    let server = HostileServer::start(move |request| {
+        let name = request.str("filename");
+        match request.str("op") {
+            "list" if lists.fetch_add(1, Ordering::SeqCst) == 0 => {
+                vec![Act::Send(page(&[line("a", "")], LAST))]
+            }
+            "list" => vec![Act::Send(page(&[], LAST))],
+            "stat" => not_found(request),
+            _ => vec![Act::Send(answer(header(name, 0, &md5_hex(""), ""), b""))],
+        }
+    });
+    let place = Place::with(SERVED);
+    place.here.write("d/mine", "x");
+    let mirror = place.ftget().args(["-r", "--delete", "-d", "d"]);
+    mirror.arg(server.source("")).run().expect_code(0);
+    assert_eq!(names(&place.here.join("d")), ["a"]);
+}
+
+#[test]
+fn where_a_file_could_not_be_fetched_nothing_is_deleted_and_that_is_said() {
+    let list = |_: &Request| vec![Act::Send(page(&[line("z", "")], LAST))];
+    let (code, left, asked) = mirror_of(list, not_found);
+    assert_eq!((code, left, asked), (6, owned(&UNTOUCHED), owned(&[])));
+    let place = Place::with([("a/b", "")]);
+    place.here.write("d/a/b/c", "1");
+    place.here.write("d/mine", "x");
+    for dry in [
+        &["--if-exists", "error"][..],
+        &["--if-exists", "error", "-n"],
+    ] {
+        let output = mirror(&place, dry);
+        assert_eq!((output.code, deleted(&output.json_lines()).len()), (12, 0));
+        let said = "nothing is deleted, since 1 could not be fetched";
+        assert!(output.stderr.contains(said), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn receipts_that_are_in_a_mirror_stay() {
+    let place = Place::with(SERVED);
+    place.here.write("d/s/mine", "x");
+    let output = mirror(&place, &["--receipts", "d/s/receipts"]);
+    output.expect_code(0);
+    assert!(!place.here.join("d/s/mine").exists());
+    let receipts = fs::read_to_string(place.here.join("d/s/receipts")).expect("receipts");
+    assert_eq!(receipts.lines().count(), SERVED.len());
 }

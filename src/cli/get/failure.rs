@@ -24,7 +24,9 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
             SessionError::Broken { .. } => (ExitCode::Network, "broken"),
             SessionError::TimedOut { .. } => (ExitCode::TimedOut, "timeout"),
         },
-        ClientError::Refused(refusal) | ClientError::Unlisted(refusal) => match refusal.code {
+        ClientError::Refused(refusal)
+        | ClientError::CannotList(refusal)
+        | ClientError::Unlisted(refusal) => match refusal.code {
             Some(code) => (refused(code), code.as_str()),
             None => (ExitCode::Unclassified, "unknown_code"),
         },
@@ -106,6 +108,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         | ClientError::Session(_)
         | ClientError::Refused(_)
         | ClientError::Gone(_)
+        | ClientError::CannotList(_)
         | ClientError::Protocol(_)
         | ClientError::DigestMismatch { .. }
         | ClientError::OtherContent { .. }

@@ -1,6 +1,10 @@
 //! `ftget --delete`: which trees become mirrors, and what deleting is held to.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::arguments::Typed;
@@ -8,7 +12,7 @@ use super::meaning::Destination;
 use super::wish::Wish;
 use crate::cli::settings::Places;
 use crate::client::{
-    ClientConfig, ClientError, DeleteLimit, Deleted, Event, Obstacles, Tree, delete_extras,
+    ClientConfig, ClientError, DeleteLimit, Deleted, Event, MirrorNotes, Tree, delete_extras,
 };
 
 impl Typed {
@@ -64,21 +68,43 @@ pub(super) fn are_trees(destination: &Destination) -> bool {
     matches!(destination, Destination::Files(wishes) if wishes.iter().all(is_tree))
 }
 
-/// The trees of all wishes.
-pub(super) fn trees(wishes: &[Wish]) -> Vec<Tree> {
-    let tree = |wish: &Wish| match wish {
-        Wish::Tree(tree, _) => Some(tree.clone()),
-        Wish::File(_) | Wish::List(_) => None,
+/// The trees of all wishes, without the receipts, should these be in one of them.
+pub(super) fn trees(wishes: &[Wish], receipts: Option<&Path>) -> Vec<Tree> {
+    let receipts = receipts.and_then(|receipts| receipts.canonicalize().ok());
+    let tree = |wish: &Wish| match (wish, &receipts) {
+        (Wish::Tree(tree, _), None) => Some(tree.clone()),
+        (Wish::Tree(tree, _), Some(receipts)) => Some(without(tree.clone(), receipts)),
+        (Wish::File(_) | Wish::List(_), _) => None,
     };
     wishes.iter().filter_map(tree).collect()
 }
 
+/// A tree without this file of ours, by its canonical path.
+fn without(tree: Tree, file: &Path) -> Tree {
+    let top = match &tree.name {
+        Some(name) => tree.folder.join(OsStr::from_bytes(name.as_bytes())),
+        None => tree.folder.clone(),
+    };
+    let Ok(top) = top.canonicalize() else {
+        return tree;
+    };
+    let Ok(spared) = file.strip_prefix(top) else {
+        return tree;
+    };
+    let spared = spared.as_os_str().as_bytes().to_vec();
+    let select = Arc::clone(&tree.select);
+    Tree {
+        select: Arc::new(move |below, kind| below != spared && select(below, kind)),
+        ..tree
+    }
+}
+
 /// Deletes what the servers do not have, or tells what would be deleted, `deleted_max` things in
-/// all; `obstacles` give way, or why they do not is told. `spent`: of the time for everything.
+/// all; `notes` give way, or why they do not is told. `spent`: of the time for everything.
 pub(super) fn delete(
     trees: &[Tree],
     limit: DeleteLimit,
-    obstacles: &mut Obstacles,
+    notes: &mut MirrorNotes,
     config: &ClientConfig,
     spent: Duration,
     on_event: &mut dyn FnMut(Event<'_>),
@@ -92,16 +118,17 @@ pub(super) fn delete(
             deleted_max: limit.deleted_max - total.deleted,
             ..limit
         };
-        let one = delete_extras(tree, limit, obstacles, &config, on_event);
+        let one = delete_extras(tree, limit, notes, &config, on_event);
         total.deleted += one.deleted;
         total.failed += one.failed;
         total.kept_hidden += one.kept_hidden;
         total.reached_limit |= one.reached_limit;
+        total.not_fetched = one.not_fetched;
         if total.reached_limit {
             break;
         }
     }
-    total.failed += obstacles.tell_left(total.reached_limit, on_event);
+    total.failed += notes.tell_left(total.reached_limit, on_event);
     total
 }
 
@@ -127,9 +154,13 @@ pub(super) fn sentences(deleted: &Deleted) -> impl Iterator<Item = String> + use
         let count = deleted.deleted;
         format!("--max-delete is reached after {count}; what is left to delete stays")
     });
+    let not_fetched = (deleted.not_fetched > 0).then(|| {
+        let count = deleted.not_fetched;
+        format!("nothing is deleted, since {count} could not be fetched")
+    });
     let hidden = (deleted.kept_hidden > 0).then(|| {
         let count = deleted.kept_hidden;
         format!("{count} with a dot before the name stay: the server hides such names")
     });
-    reached.into_iter().chain(hidden)
+    reached.into_iter().chain(not_fetched).chain(hidden)
 }

@@ -6,7 +6,7 @@ use super::mirror;
 use super::report::Reporter;
 use super::wish::{self, Wish};
 use crate::client::{
-    self, ClientConfig, ClientError, DeleteLimit, Event, Item, Obstacles, Prospect,
+    self, ClientConfig, ClientError, DeleteLimit, Event, Item, MirrorNotes, Prospect,
 };
 
 /// Looks at everything that is wished for, and tells what would fail. Returns whether nothing
@@ -18,10 +18,10 @@ pub(super) fn passes(
     reporter: &mut Reporter<'_>,
 ) -> bool {
     let started = Instant::now();
-    let trees = mirror::trees(&wishes);
+    let trees = mirror::trees(&wishes, reporter.manner().receipts.as_deref());
     let (batch, sources) = wish::batch(wishes);
     let (mut entries, mut bytes) = (0_u64, 0_u64);
-    let mut obstacles = Obstacles::new(config);
+    let mut notes = MirrorNotes::new(config);
     let mut take = |prospect| match prospect {
         Prospect::Present { total_size, .. } => {
             entries += 1;
@@ -32,13 +32,13 @@ pub(super) fn passes(
     };
     let mut outlook = client::preview(batch, config, &mut |item, prospect| match prospect {
         Ok(prospect) => take(prospect),
-        Err(error) if deleted_max.is_some() && obstacles.note(item, &error) => {}
+        Err(error) if deleted_max.is_some() && notes.note(item, &error) => {}
         Err(error) => fail(reporter, item, &error),
     });
     for source in sources.iter().filter(|source| source.is_nothing()) {
         reporter.tell_nothing(&source.source);
     }
-    let is_limited = |&max: &u64| max < u64::MAX || !obstacles.is_empty();
+    let is_limited = |&max: &u64| max < u64::MAX || !notes.is_empty();
     if let Some(deleted_max) = deleted_max.filter(is_limited) {
         let limit = DeleteLimit {
             deleted_max,
@@ -50,12 +50,12 @@ pub(super) fn passes(
                 fail(reporter, item, error);
             }
         };
-        let deleted = mirror::delete(&trees, limit, &mut obstacles, config, spent, on_event);
+        let deleted = mirror::delete(&trees, limit, &mut notes, config, spent, on_event);
         if deleted.reached_limit {
             reporter.tell_too_many_extras(deleted_max);
         }
     }
-    if let Some(rest) = obstacles.into_batch() {
+    if let Some(rest) = notes.into_batch() {
         let config = mirror::after(started.elapsed(), config);
         let rest = client::preview(rest, &config, &mut |item, prospect| match prospect {
             Ok(prospect) => take(prospect),

@@ -17,7 +17,7 @@ use super::wording::{self, Message, Source, filename_b64, special};
 use crate::cli::failure::unwritten;
 use crate::cli::terminal::{counted, tell, visible_json};
 use crate::cli::{ExitCode, visible};
-use crate::client::{self, Action, ClientError, DeleteLimit, Event, Item, Obstacles, Prospect};
+use crate::client::{self, Action, ClientError, DeleteLimit, Event, Item, MirrorNotes, Prospect};
 
 /// Tells what each download would do, and ends as the downloads would as far as is known.
 pub(super) fn show(order: Order) -> ExitCode {
@@ -32,16 +32,16 @@ pub(super) fn show(order: Order) -> ExitCode {
         return ExitCode::Usage;
     };
     let started = Instant::now();
-    let trees = deleted_max.map(|_| mirror::trees(&wishes));
+    let trees = deleted_max.map(|_| mirror::trees(&wishes, None));
     let (batch, sources) = batch(wishes);
     let mut report = Report::new(&manner);
-    let mut obstacles = Obstacles::new(&config);
+    let mut notes = MirrorNotes::new(&config);
     let is_mirror = deleted_max.is_some();
     let mut outlook = client::preview(batch, &config, &mut |item, prospect| {
-        obstacles.pass(item.index);
+        notes.pass(item);
         match prospect {
             Ok(prospect) => report.take(item, prospect),
-            Err(error) if is_mirror && obstacles.note(item, &error) => {}
+            Err(error) if is_mirror && notes.note(item, &error) => {}
             Err(error) => report.take_failure(item, &error),
         }
     });
@@ -63,14 +63,14 @@ pub(super) fn show(order: Order) -> ExitCode {
             Event::Failed { item, error } => report.take_failure(item, error),
             _ => {}
         };
-        let deleted = mirror::delete(&trees, limit, &mut obstacles, &config, spent, on_event);
+        let deleted = mirror::delete(&trees, limit, &mut notes, &config, spent, on_event);
         report.summary.deleted = Some(deleted.deleted);
         if deleted.reached_limit {
             report.failures.add(ExitCode::DeleteLimit);
         }
         said.extend(mirror::sentences(&deleted));
     }
-    if let Some(rest) = obstacles.into_batch() {
+    if let Some(rest) = notes.into_batch() {
         let config = mirror::after(started.elapsed(), &config);
         let rest = client::preview(rest, &config, &mut |item, prospect| match prospect {
             Ok(prospect) => report.take(item, prospect),

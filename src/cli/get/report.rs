@@ -22,7 +22,7 @@ use super::receipts::Receipts;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
 use crate::cli::terminal::{counted, visible_json};
-use crate::client::{ClientError, Event, Item, Obstacles, Pour};
+use crate::client::{ClientError, Event, Item, MirrorNotes, Pour};
 
 /// Hears of everything and tells those who want to know.
 pub(super) struct Reporter<'a> {
@@ -41,7 +41,7 @@ pub(super) struct Reporter<'a> {
     failures: Failures,
     bad_lines: BadLines,
     /// Of a mirror, until it is made.
-    obstacles: Option<Obstacles>,
+    notes: Option<MirrorNotes>,
 }
 
 /// What goes to standard output.
@@ -74,7 +74,7 @@ impl<'a> Reporter<'a> {
             receipts: None,
             failures: Failures::default(),
             bad_lines: BadLines::default(),
-            obstacles: None,
+            notes: None,
         }
     }
 
@@ -127,8 +127,8 @@ impl<'a> Reporter<'a> {
 
     /// Takes one event; says whether a command is to be run for it.
     pub(super) fn take(&mut self, event: Event<'_>) -> Option<Run> {
-        if let Some(obstacles) = &mut self.obstacles
-            && obstacles.holds_back(&event)
+        if let Some(notes) = &mut self.notes
+            && notes.holds_back(&event)
         {
             return None;
         }

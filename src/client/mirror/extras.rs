@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::client::beside::{Beside, Pair, Unplaced};
-use crate::client::mirror::obstacles::Obstacles;
+use crate::client::mirror::notes::MirrorNotes;
 use crate::client::mirror::orphaned::Orphaned;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ServerRefusal, Tree};
@@ -75,7 +75,7 @@ impl Extras {
     /// Puts both trees beside each other, to their end.
     pub(super) fn find(
         tree: &Tree,
-        obstacles: &Obstacles,
+        notes: &MirrorNotes,
         config: &ClientConfig,
     ) -> Result<Extras, Unplaced> {
         let mut beside = Beside::new(tree, false, config);
@@ -114,7 +114,13 @@ impl Extras {
             }
             let Some(there) = &pair.there else {
                 let folder = above.last().filter(|(at, ..)| pair.place.is_child_of(at));
-                extras.add(&pair, folder, &mut open);
+                let was_listed = |path| notes.was_listed(&tree.address, path);
+                if pair.path.as_ref().is_some_and(was_listed) {
+                    // It is gone since then: the next run finds that it is.
+                    extras.keep(open.last().copied());
+                } else {
+                    extras.add(&pair, folder, &mut open);
+                }
                 continue;
             };
             extras.orphaned.spare(&pair.place);
@@ -129,7 +135,7 @@ impl Extras {
                 && here.kind != there.kind
                 && there.error.is_none()
                 && is_of_tree
-                && obstacles.has(&tree.address, &there.path)
+                && notes.has(&tree.address, &there.path)
             {
                 extras.in_the_way.push(InTheWay {
                     place: pair.place.clone(),

@@ -41,7 +41,7 @@ impl Deletion<'_, '_> {
             }
             true
         });
-        self.obstacles.clear(self.tree, &cleared);
+        self.notes.clear(self.tree, &cleared);
     }
 
     /// Returns whether it is gone, or would be.
@@ -102,7 +102,7 @@ impl Deletion<'_, '_> {
         // More has come into it meanwhile.
         self.total.reached_limit |= flow.is_break();
         if self.total.failed > failed {
-            self.obstacles.settle(&self.tree.address, &one.path);
+            self.notes.settle(&self.tree.address, &one.path);
         }
         flow.is_continue() && self.total.failed == failed
     }
@@ -156,7 +156,7 @@ impl Deletion<'_, '_> {
 
     /// Tells why something stays in the way.
     fn refuse(&mut self, one: &InTheWay, error: &ClientError) {
-        self.obstacles.settle(&self.tree.address, &one.path);
+        self.notes.settle(&self.tree.address, &one.path);
         self.fail(&one.path, error);
     }
 }

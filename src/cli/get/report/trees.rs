@@ -6,14 +6,14 @@ use crate::cli::get::json_event::{Deleted, PassedOver};
 use crate::cli::get::mirror;
 use crate::cli::get::room;
 use crate::cli::get::wording::{filename_b64, special};
-use crate::client::{Batch, ClientConfig, DeleteLimit, Event, Item, Obstacles, Room, Tree};
+use crate::client::{Batch, ClientConfig, DeleteLimit, Event, Item, MirrorNotes, Room, Tree};
 use crate::wire::ObjectKind;
 
 impl Reporter<'_> {
     /// Keeps from now on to itself what may give way when it is known that the server has
     /// something of another kind.
-    pub(in crate::cli::get) fn hold_back(&mut self, obstacles: Obstacles) {
-        self.obstacles = Some(obstacles);
+    pub(in crate::cli::get) fn hold_back(&mut self, notes: MirrorNotes) {
+        self.notes = Some(notes);
     }
 
     /// Makes mirrors of these trees, which were fetched, and tells of it. Returns what could not
@@ -24,14 +24,14 @@ impl Reporter<'_> {
         deleted_max: u64,
         config: &ClientConfig,
     ) -> Option<(Batch<'static>, ClientConfig)> {
-        let mut obstacles = self.obstacles.take()?;
+        let mut notes = self.notes.take()?;
         let limit = DeleteLimit {
             deleted_max,
             dry_run: false,
         };
         let spent = self.started.elapsed();
         let on_event = &mut |event: Event<'_>| drop(self.take(event));
-        let deleted = mirror::delete(trees, limit, &mut obstacles, config, spent, on_event);
+        let deleted = mirror::delete(trees, limit, &mut notes, config, spent, on_event);
         self.summary.deleted = Some(deleted.deleted);
         if deleted.reached_limit {
             self.failures.add(ExitCode::DeleteLimit);
@@ -41,7 +41,7 @@ impl Reporter<'_> {
                 self.line(&sentence);
             }
         }
-        let rest = obstacles.into_batch()?;
+        let rest = notes.into_batch()?;
         Some((rest, mirror::after(self.started.elapsed(), config)))
     }
 

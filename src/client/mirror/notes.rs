@@ -1,6 +1,7 @@
-//! What is in the way of a batch, and may give way once that is over.
+//! What a batch has told that the mirror it is followed by has to know.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -8,13 +9,15 @@ use crate::client::{Batch, ClientConfig, ClientError, Event, IfExists, Item, Tre
 use crate::net::Address;
 use crate::wire::ResourcePath;
 
-/// Names that a batch met here and could not replace, since what has them is of another kind: a
-/// file where a folder comes, a folder where a file or a link comes.
+/// What a batch has told, of which a mirror is to be made: every name it came to, since what was
+/// listed then stays, whatever the server has by now; whether something failed, since nothing is
+/// deleted then; and which names it met here and could not replace, since what has them is of
+/// another kind: a file where a folder comes, a folder where a file or a link comes.
 ///
-/// A mirror holds these failures back ([`Obstacles::holds_back`]), has
+/// A mirror holds the failures of these back ([`MirrorNotes::holds_back`]), has
 /// [`crate::client::delete_extras`] make way, tells what could not be made
-/// ([`Obstacles::tell_left`]), and fetches the rest ([`Obstacles::into_batch`]).
-pub struct Obstacles {
+/// ([`MirrorNotes::tell_left`]), and fetches the rest ([`MirrorNotes::into_batch`]).
+pub struct MirrorNotes {
     /// Nothing gives way: what is here is not to be replaced.
     is_unwanted: bool,
     servers: Vec<(Address, BTreeMap<ResourcePath, Obstacle>)>,
@@ -23,6 +26,10 @@ pub struct Obstacles {
     cleared: Vec<(Tree, HashSet<Box<[u8]>>)>,
     /// Behind everything that was told so far.
     next_index: usize,
+    /// A few bytes for each name. One that has the number of another one stays with it.
+    listed: HashSet<u64>,
+    hasher: RandomState,
+    failed: u64,
 }
 
 /// Something in the way.
@@ -34,16 +41,19 @@ struct Obstacle {
     is_settled: bool,
 }
 
-impl Obstacles {
+impl MirrorNotes {
     /// None yet. There will be none unless files are replaced.
-    pub fn new(config: &ClientConfig) -> Obstacles {
+    pub fn new(config: &ClientConfig) -> MirrorNotes {
         let replaces = matches!(config.if_exists, IfExists::Update | IfExists::Overwrite);
-        Obstacles {
+        MirrorNotes {
             is_unwanted: !replaces,
             servers: Vec::new(),
             count: 0,
             cleared: Vec::new(),
             next_index: 0,
+            listed: HashSet::new(),
+            hasher: RandomState::new(),
+            failed: 0,
         }
     }
 
@@ -52,7 +62,7 @@ impl Obstacles {
         match event {
             Event::Failed { item, error } => self.note(*item, error),
             Event::Done { item, .. } | Event::PassedOver { item, .. } => {
-                self.pass(item.index);
+                self.pass(*item);
                 false
             }
             _ => false,
@@ -62,7 +72,15 @@ impl Obstacles {
     /// Whether something is in the way: the failure is held back. What is below another one is
     /// not noted, and beyond 50,000 nothing is.
     pub fn note(&mut self, item: Item<'_>, error: &ClientError) -> bool {
-        self.pass(item.index);
+        self.pass(item);
+        let is_held = self.hold(item, error);
+        // What could not be listed keeps the folders around it, and what is gone nothing.
+        let is_other = !matches!(error, ClientError::CannotList(_) | ClientError::Gone(_));
+        self.failed += u64::from(!is_held && is_other);
+        is_held
+    }
+
+    fn hold(&mut self, item: Item<'_>, error: &ClientError) -> bool {
         if self.is_unwanted || !error.is_in_the_way() {
             return false;
         }
@@ -102,9 +120,24 @@ impl Obstacles {
         true
     }
 
-    /// This place among what was wanted is taken.
-    pub fn pass(&mut self, index: usize) {
-        self.next_index = self.next_index.max(index + 1);
+    /// This was wanted.
+    pub fn pass(&mut self, item: Item<'_>) {
+        self.next_index = self.next_index.max(item.index + 1);
+        self.listed.insert(self.number(item.address, item.path));
+    }
+
+    /// What failed that is not in the way: nothing is to be deleted.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Whether the server listed this when the batch was made.
+    pub(super) fn was_listed(&self, address: &Address, path: &ResourcePath) -> bool {
+        self.listed.contains(&self.number(address, path))
+    }
+
+    fn number(&self, address: &Address, path: &ResourcePath) -> u64 {
+        self.hasher.hash_one((address, path))
     }
 
     /// Nothing is in the way.
@@ -196,7 +229,7 @@ mod tests {
     use super::*;
     use crate::store::StageError;
 
-    fn note(obstacles: &mut Obstacles, path: &str) -> bool {
+    fn note(obstacles: &mut MirrorNotes, path: &str) -> bool {
         let address = Address::parse_bind("h:1", 1).unwrap();
         let path = ResourcePath::parse(path.as_bytes()).unwrap();
         let item = Item {
@@ -207,7 +240,7 @@ mod tests {
         obstacles.note(item, &StageError::NotReplaceable("a folder").into())
     }
 
-    fn left(obstacles: &Obstacles) -> Vec<String> {
+    fn left(obstacles: &MirrorNotes) -> Vec<String> {
         let mut left = Vec::new();
         obstacles.tell_left(false, &mut |event| {
             if let Event::Failed { item, .. } = event {
@@ -219,7 +252,7 @@ mod tests {
 
     #[test]
     fn of_what_is_below_one_name_in_the_way_only_that_is_told() {
-        let mut obstacles = Obstacles::new(&ClientConfig::default());
+        let mut obstacles = MirrorNotes::new(&ClientConfig::default());
         for path in ["a/b/1", "a/b/2", "a.b", "a/b", "a/b/3", "c"] {
             assert!(note(&mut obstacles, path), "{path}");
         }
@@ -240,7 +273,7 @@ mod tests {
                 if_exists,
                 ..ClientConfig::default()
             };
-            let mut obstacles = Obstacles::new(&config);
+            let mut obstacles = MirrorNotes::new(&config);
             assert_eq!(note(&mut obstacles, "a"), is_held, "{if_exists:?}");
         }
     }
