@@ -32,15 +32,19 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use self::meaning::{Destination, Meaning, Order};
 use self::no_order::NoOrder;
 use self::receipts::Receipts;
 use self::report::Reporter;
+use self::wish::Wish;
 use clap::CommandFactory;
 
 use self::arguments::Typed;
 use crate::cli::failure::ended;
+use crate::cli::terminal::shown;
 use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, Event, MirrorNotes};
 
@@ -89,7 +93,9 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let receipts = match manner.receipts.as_deref().map(Receipts::open).transpose() {
         Ok(receipts) => receipts,
         Err(error) => {
-            let sentence = format!("cannot open the receipts: {error}");
+            let receipts = manner.receipts.as_deref().unwrap_or(Path::new(""));
+            let receipts = shown(receipts.as_os_str());
+            let sentence = format!("cannot open the receipts {receipts}: {error}");
             return NoOrder::Unusable(sentence).show();
         }
     };
@@ -100,8 +106,17 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if deleted_max.is_some() {
                 reporter.hold_back(MirrorNotes::new(&config));
             }
+            let list = wishes.iter().find_map(|wish| match wish {
+                Wish::List(list) => Some(list.emptiness()),
+                Wish::File(_) | Wish::Tree(..) => None,
+            });
             let (batch, sources) = wish::batch(wishes);
             exec::batch(batch, &config, &mut reporter);
+            if let Some((name, is_empty)) = list
+                && is_empty.load(Ordering::SeqCst)
+            {
+                reporter.tell_empty(&name);
+            }
             sources
                 .iter()
                 .filter(|source| source.is_nothing())

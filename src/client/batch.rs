@@ -154,7 +154,8 @@ impl<'a> Batch<'a> {
     }
 
     /// Downloads everything. `on_event` hears of it as it comes, in this thread. Of two files
-    /// with the same place the later one fails.
+    /// with the same place the later one fails, unless it is the same file of the same server:
+    /// it is downloaded once, and told once.
     pub fn run(self, config: &ClientConfig, on_event: &mut dyn FnMut(Event<'_>)) -> Summary {
         let mut summary = Summary::default();
         let names = self.names();
@@ -266,10 +267,15 @@ pub fn download(
         }
         on_event(event);
     });
-    // Every job has its end; one that had not would be our mistake, not a success.
-    results
-        .into_iter()
-        .map(|result| result.unwrap_or(Err(ClientError::OutOfTime)))
+    // Every job has its end, or is the same as an earlier one; what had neither would be our
+    // mistake, not a success.
+    let ended = |at: usize| {
+        let first = downloads.iter().position(|first| *first == downloads[at]);
+        let result = results[at].as_ref().or(results[first?].as_ref());
+        result.cloned()
+    };
+    (0..downloads.len())
+        .map(|at| ended(at).unwrap_or(Err(ClientError::OutOfTime)))
         .collect()
 }
 

@@ -103,6 +103,11 @@ impl ClientError {
             StageError::NotAFolder { .. } | StageError::NotReplaceable(_)
         )
     }
+
+    /// The server has a folder of that name.
+    pub(super) fn is_of_folder(&self) -> bool {
+        matches!(self, ClientError::Refused(refusal) if refusal.code == Some(ErrorCode::IsDirectory))
+    }
 }
 
 impl From<StageError> for ClientError {

@@ -25,6 +25,9 @@ pub struct Download {
     pub want_md5: Option<Md5Digest>,
     /// What a listing told of it; it may have changed since.
     pub listed: Option<ListedFile>,
+    /// Nobody has said that it is a file: if the server has a folder there, one is made, and
+    /// what is in it is not fetched.
+    pub or_folder: bool,
 }
 
 /// What a listing told of a file.
@@ -47,6 +50,7 @@ impl Download {
             name,
             want_md5: None,
             listed: None,
+            or_folder: false,
         }
     }
 

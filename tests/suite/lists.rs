@@ -51,8 +51,6 @@ fn what_list_writes_of_a_source_is_a_list_for_that_source() {
                 .arg(&source)
                 .run()
                 .expect_code(0);
-            // Folders are made as files need them.
-            fs::remove_dir(place.root.join("sub/empty")).expect("a removal");
             place
                 .ftget()
                 .args(["-i", "-", "-d", "all"])
@@ -62,6 +60,10 @@ fn what_list_writes_of_a_source_is_a_list_for_that_source() {
                 .expect_code(0);
             let at_root = source.as_bytes().ends_with(b"/");
             let is_root = at_root && !source.as_bytes().ends_with(b"sub/");
+            if style == "md5sum" {
+                // Folders have no sums.
+                fs::remove_dir(place.root.join("sub/empty")).expect("a removal");
+            }
             diff(&place, if is_root { "" } else { "sub" }, "all");
         }
     }
@@ -71,21 +73,188 @@ fn what_list_writes_of_a_source_is_a_list_for_that_source() {
 fn names_of_find_arrive_with_and_without_nul() {
     let place = place();
     odd(&place);
-    fs::remove_dir(place.root.join("sub/empty")).expect("a removal");
-    let find = Program::system("find", "findutils").in_folder(place.root.path());
-    let found = find
-        .args([".", "-type", "f", "-print0"])
-        .run()
-        .expect_code(0);
-    let list = place.here.write("names", found.stdout);
-    let fetch = place.ftget().args(["-0", "-d", "all", "-i"]).arg(&list);
-    fetch.arg(place.server.source("")).run().expect_code(0);
-    diff(&place, "", "all");
+    for (order, into) in [
+        ("-nodepth", "all"),
+        ("-depth", "depth"),
+        ("-nodepth", "all"),
+    ] {
+        let find = Program::system("find", "findutils").in_folder(place.root.path());
+        let order: &[&str] = if order == "-depth" { &["-depth"] } else { &[] };
+        let found = find.arg(".").args(order).arg("-print0");
+        let found = found.run().expect_code(0);
+        let list = place.here.write("names", found.stdout);
+        let fetch = || {
+            let fetch = place.ftget().args(["-0", "-d", into, "-i"]).arg(&list);
+            fetch.arg(place.server.source(""))
+        };
+        // Folders are there or not, before and after what is in them.
+        let run = fetch().arg("--json").run().expect_code(0);
+        let summary = run.json_lines().pop().expect("a summary");
+        assert_eq!(
+            (&summary["done"], &summary["failed"]),
+            (&6.into(), &0.into())
+        );
+        diff(&place, "", into);
+        let run = fetch().arg("--check").run().expect_code(0);
+        assert_eq!((run.text().as_str(), run.stderr.as_str()), ("", ""));
+        let run = fetch().arg("-n").run().expect_code(0);
+        assert!(!run.text().contains("would be made"), "{}", run.text());
+    }
     let lines = b"\xef\xbb\xbf./top\r\n\r\nsub/two";
     let fetch = place.ftget().args(["-i", "-", "-d", "some"]).input(lines);
     fetch.arg(place.server.source("")).run().expect_code(0);
     assert_eq!(place.here.read("some/top"), b"1");
     assert_eq!(place.here.read("some/sub/two"), b"22");
+}
+
+#[test]
+fn folders_that_a_list_names_are_made_in_whichever_order_lines_come() {
+    let place = place();
+    for (lines, files, folders) in [
+        ("sub\nsub/two\n", &["sub/two"][..], &["sub"][..]),
+        ("sub/two\nsub\n", &["sub/two"], &["sub"]),
+        ("sub/empty\ntop\nsub\n", &["top"], &["sub", "sub/empty"]),
+        ("sub/\nsub/empty/\n", &[], &["sub", "sub/empty"]),
+        (
+            "sub/deep\ntop\nsub/deep/er/three\nsub/deep/er\nsub\n",
+            &["top", "sub/deep/er/three"],
+            &["sub/deep/er"],
+        ),
+        (
+            "{\"filename\":\"sub/empty\",\"type\":\"dir\"}\n",
+            &[],
+            &["sub/empty"],
+        ),
+    ] {
+        let here = Scratch::new();
+        let fetch = |args: &[&str]| {
+            let fetch = Program::ftget().args(["-i", "-", "-d"]).arg(here.path());
+            let fetch = fetch.args(args).arg(place.server.source(""));
+            fetch.input(lines).run()
+        };
+        let would = fetch(&["-n"]).expect_code(0).text();
+        assert!(would.contains("would be made"), "{lines:?}: {would}");
+        fetch(&["--check"]).expect_code(1);
+        for _ in 0..2 {
+            let events = fetch(&["--json"]).expect_code(0).json_lines();
+            assert_eq!(events.len(), files.len() + 1, "{lines:?}: {events:?}");
+            for file in files {
+                assert_eq!(here.read(file), place.root.read(file), "{lines:?}");
+            }
+            for folder in folders {
+                assert!(here.join(folder).is_dir(), "{lines:?}: {folder}");
+            }
+            fetch(&["--check"]).expect_code(0);
+            assert_eq!(
+                fetch(&["-n"]).expect_code(0).text().matches("made").count(),
+                0
+            );
+        }
+    }
+    // What is here of another kind stays.
+    place.here.write("sub", "a file");
+    let fetch = |name: &str| {
+        let fetch = place.ftget().args(["-i", "-"]).arg(place.server.source(""));
+        fetch.input(name.to_owned()).run().expect_code(3)
+    };
+    fetch("sub\n");
+    assert_eq!(place.here.read("sub"), b"a file");
+    place.here.make_dir("top");
+    fetch("top\n");
+    assert!(place.here.join("top").is_dir());
+}
+
+#[test]
+fn what_is_named_twice_is_fetched_once() {
+    let place = place();
+    for args in [&[][..], &["--preflight"], &["-n"], &["--check"]] {
+        for _ in 0..2 {
+            let fetch = place.ftget().args(["-i", "-", "--json"]).args(args);
+            let fetch = fetch.arg(place.server.source("")).input("top\ntop\ntop\n");
+            let run = fetch.run();
+            if !args.contains(&"--check") {
+                let events = run.expect_code(0).json_lines();
+                let of_top = |event: &&serde_json::Value| event["filename"] == "top";
+                assert_eq!(events.iter().filter(of_top).count(), 1, "{events:?}");
+            }
+        }
+    }
+    let sources = |sources: &[&str], args: &[&str]| {
+        let sources: Vec<_> = sources
+            .iter()
+            .map(|name| place.server.source(name))
+            .collect();
+        place.ftget().args(args).args(sources).run()
+    };
+    let twice = sources(&["top", "top"], &["--json"]).expect_code(0);
+    assert_eq!(twice.json_lines().len(), 2, "{:?}", twice.text());
+    for trees in [["", "sub"], ["sub", ""], ["sub", "sub"]] {
+        let here = trees.concat().len().to_string() + trees[0];
+        for mode in ["-v", "-n", "--check"] {
+            sources(&trees, &["-r", "-d", &here, mode]).expect_code(match mode {
+                "--check" => 0,
+                "-n" => 0,
+                _ => 0,
+            });
+        }
+        diff(&place, "sub", &format!("{here}/sub"));
+    }
+}
+
+#[test]
+fn a_line_without_end_is_refused_at_once() {
+    let place = place();
+    for args in [&[][..], &["-0"]] {
+        let fetch = place.ftget().args(["-i", "/dev/zero"]).args(args);
+        let fetch = fetch.arg(place.server.source(""));
+        let mut long = fetch;
+        if args == ["-0"] {
+            long = place
+                .ftget()
+                .args(["-0", "-i", "-"])
+                .arg(place.server.source(""));
+            long = long.input("x".repeat(2_000_000));
+        }
+        let ended = long.run().expect_code(2);
+        assert!(
+            ended.stderr.contains(":1: line is over 1048576 bytes"),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_list_that_names_nothing_is_said_to() {
+    let place = place();
+    for (quiet, told) in [("-c", "ftget: standard input names nothing\n"), ("-q", "")] {
+        let fetch = place.ftget().args(["-i", "-", quiet]);
+        let ended = fetch.arg(place.server.source("")).input("\n\n").run();
+        assert_eq!(ended.expect_code(0).stderr, told);
+    }
+}
+
+#[test]
+fn folders_and_everything_in_them_are_for_recursive_not_for_a_list() {
+    let place = place();
+    let fetch = || {
+        place
+            .ftget()
+            .args(["-i", "-"])
+            .arg(place.server.source(""))
+            .input("top\n")
+    };
+    let refused = fetch().arg("-r").run().expect_code(2);
+    assert!(
+        refused
+            .stderr
+            .contains("--recursive does not go with --input-file"),
+        "{}",
+        refused.stderr
+    );
+    // What is meant for other commands gives way.
+    fetch().env("FTGET_RECURSIVE", "1").run().expect_code(0);
 }
 
 #[test]

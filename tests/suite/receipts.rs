@@ -167,7 +167,7 @@ fn receipts_that_cannot_be_read_are_said_and_never_taken_for_right() {
     }
     let folder = place.ftget().args(["--check", "--receipts", "."]);
     let folder = folder.run().expect_code(3);
-    let words = "ftget: cannot read the receipts: not a regular file\n";
+    let words = "ftget: cannot read the receipts .: not a regular file\n";
     assert_eq!(folder.stderr, words);
 }
 
@@ -179,7 +179,7 @@ fn receipts_that_cannot_be_written_are_a_failure_and_the_files_arrive() {
         fetch.arg(place.server.source("a")).run()
     };
     let refused = fetch("no/where", &[]).expect_code(3);
-    let words = "ftget: cannot open the receipts: No such file";
+    let words = "ftget: cannot open the receipts no/where: No such file";
     assert!(refused.stderr.starts_with(words), "{}", refused.stderr);
     assert!(place.here.names().is_empty(), "nothing is begun");
     let full = fetch("/dev/full", &[]).expect_code(3);

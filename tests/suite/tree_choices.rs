@@ -173,20 +173,21 @@ fn several_servers_fill_one_folder_and_the_later_of_two_with_one_place_fails() {
 }
 
 #[test]
-fn a_list_may_name_a_place_once_and_nothing_below_a_file() {
+fn a_list_names_nothing_below_a_file() {
     let place = Place::with([("a", "1"), ("b/c", "2")]);
     for (list, reasons, code) in [
-        ("a\na\n", vec![("a", "same_name")], 2),
+        ("a\na\n", vec![], 0),
+        ("b/c\nb\n", vec![], 0),
         (
-            "a\na/b\na/b/c\n",
+            "{\"filename\":\"a\",\"total_size\":1}\n{\"filename\":\"a/b\"}\n{\"filename\":\"a/b/c\"}\n",
             vec![("a/b", "same_name"), ("a/b/c", "same_name")],
             2,
         ),
-        ("b/c\nb\n", vec![("b", "same_name")], 2),
+        // Only the server knows that it is no folder, and the folder is made by then.
         (
             "b/c/d\nb/c\na\n",
-            vec![("b/c", "same_name"), ("b/c/d", "not_a_directory")],
-            2,
+            vec![("b/c", "not_replaceable"), ("b/c/d", "not_a_directory")],
+            23,
         ),
     ] {
         let here = Scratch::new();

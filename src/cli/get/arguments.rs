@@ -96,9 +96,10 @@ pub(super) struct Typed {
     /// files here are still those of the receipts
     #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "dry_run", "exec", "spool"], help_heading = WHAT)]
     pub(super) check: bool,
-    /// Fetch what a list names, below the folder that SOURCE is: a name a line as --list writes
-    /// it, JSON Lines as --list=json does, or lines of md5sum, whose md5 must match; - is
-    /// standard input
+    /// Fetch what a list names, below the folder that SOURCE is: a name a line as --list or
+    /// find writes it, JSON Lines as --list=json does, or lines of md5sum, whose md5 must
+    /// match; - is standard input. Folders that it names are made, and what is in them comes if it
+    /// is named, too; what is named twice comes once
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["output", "list", "md5", "spool"], help_heading = WHAT)]
     pub(super) input_file: Option<OsString>,
     /// With -i: what is listed are names that end with a NUL, as find -print0 writes them
@@ -137,7 +138,8 @@ pub(super) struct Typed {
     /// Longest time without progress
     #[arg(long, value_name = "S", default_value = "120", value_parser = parse_limit, help_heading = TIME)]
     pub(super) timeout: Duration,
-    /// Longest time for everything
+    /// Longest time for everything: commands of --exec that still run are ended. That of
+    /// --on-complete runs all the same, and has as much time once more
     #[arg(long, value_name = "S", value_parser = parse_limit, help_heading = TIME)]
     pub(super) max_time: Option<Duration>,
     /// The most to receive per second: 10M is 10 MiB, 80mbit are bits

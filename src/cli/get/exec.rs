@@ -1,15 +1,20 @@
-//! Commands of `--exec` and `--on-complete`: words, without a shell.
+//! Commands of `--exec` and `--on-complete`: words, without a shell, and not beyond their time.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::report::Reporter;
 use crate::client::{Batch, ClientConfig, Download, Downloaded, Item};
@@ -27,6 +32,16 @@ pub(super) struct Run {
     pub(super) file: PathBuf,
 }
 
+/// How a command ended.
+pub(super) enum Ended {
+    /// By itself: its exit code, or 128 and the signal that ended it.
+    Status(i32),
+    /// Time was over: it was ended with its process group, or not begun.
+    OutOfTime,
+    /// It cannot be run.
+    NotRun(io::Error),
+}
+
 impl Run {
     pub(super) fn item(&self) -> Item<'_> {
         Item {
@@ -41,10 +56,11 @@ impl Run {
 /// which files are finished: the batch waits for them only if very many are left to run.
 pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Reporter<'_>) {
     let reporter = Mutex::new(reporter);
+    let until = config.whole_timeout.and_then(moment_after);
     let (runs_in, runs) = bounded(RUNS_MAX);
     let run_all = |runs: Receiver<Run>| {
         for run in runs {
-            run_one(&reporter, &run);
+            run_one(&reporter, &run, until);
         }
     };
     thread::scope(|scope| {
@@ -56,7 +72,7 @@ pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Repo
             if let Some(run) = run
                 && let Err(unsent) = runs_in.send(run)
             {
-                run_one(&reporter, &unsent.0);
+                run_one(&reporter, &unsent.0, until);
             }
         });
         if !summary.is_complete {
@@ -66,31 +82,41 @@ pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Repo
     });
 }
 
-fn run_one(reporter: &Mutex<&mut Reporter<'_>>, run: &Run) {
+/// Ends the command that has a time, if one runs: this program ends before it.
+pub(super) fn end_running() {
+    signal(RUNNING.load(Ordering::SeqCst), Signal::TERM);
+}
+
+fn run_one(reporter: &Mutex<&mut Reporter<'_>>, run: &Run, until: Option<Instant>) {
     let (words, to_stderr) = {
         let reporter = lock(reporter);
         let manner = reporter.manner();
         (manner.exec.as_deref().unwrap_or_default(), manner.json)
     };
-    let ended = command(words, to_stderr).and_then(|mut command| {
-        command.arg(&run.file);
-        end_of(command)
-    });
+    let ended = match command(words, to_stderr) {
+        Ok(mut command) => {
+            command.arg(&run.file);
+            end_of(command, until)
+        }
+        Err(error) => Ended::NotRun(error),
+    };
     lock(reporter).tell_run(run, ended);
 }
 
-/// Runs the command of `--on-complete`; says how it ended.
-///
-/// # Errors
-/// It cannot be started.
+/// Runs the command of `--on-complete`, which has so much time.
 pub(super) fn complete<V: AsRef<OsStr>>(
     words: &[String],
     to_stderr: bool,
     variables: impl IntoIterator<Item = (String, V)>,
-) -> io::Result<i32> {
-    let mut command = command(words, to_stderr)?;
-    command.envs(variables);
-    end_of(command)
+    time_max: Option<Duration>,
+) -> Ended {
+    match command(words, to_stderr) {
+        Ok(mut command) => {
+            command.envs(variables);
+            end_of(command, time_max.and_then(moment_after))
+        }
+        Err(error) => Ended::NotRun(error),
+    }
 }
 
 /// Its input is empty; its output goes to standard error where ours is for programs.
@@ -108,12 +134,73 @@ fn command(words: &[String], to_stderr: bool) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Waits for the end: the exit code, or 128 and the signal that ended it.
-fn end_of(mut command: Command) -> io::Result<i32> {
-    let status = command.status()?;
-    Ok(status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+/// Runs it and waits for its end. Only one that has a time is a process group of its own: all
+/// others end as this program does, when somebody presses Ctrl-C.
+fn end_of(mut command: Command, until: Option<Instant>) -> Ended {
+    let ended = match until {
+        None => command.status().map(Some),
+        Some(until) if until <= Instant::now() => Ok(None),
+        Some(until) => {
+            let child = command.process_group(0).spawn();
+            child.and_then(|child| end_in_time(child, until))
+        }
+    };
+    match ended {
+        Ok(Some(status)) => {
+            let signalled = || 128 + status.signal().unwrap_or(0);
+            Ended::Status(status.code().unwrap_or_else(signalled))
+        }
+        Ok(None) => Ended::OutOfTime,
+        Err(error) => Ended::NotRun(error),
+    }
+}
+
+/// Waits for the end of a child that has a process group of its own; `None` if time was over
+/// first, and the whole group was ended.
+fn end_in_time(mut child: Child, until: Instant) -> io::Result<Option<ExitStatus>> {
+    let group = i32::try_from(child.id()).unwrap_or(0);
+    RUNNING.store(group, Ordering::SeqCst);
+    let is_over = is_over_by(group, until).and_then(|is_over| {
+        if !is_over {
+            signal(group, Signal::TERM);
+            is_over_by(group, Instant::now() + GRACE)?;
+        }
+        Ok(is_over)
+    });
+    if !matches!(is_over, Ok(true)) {
+        // As long as nobody has waited for it, its number is nobody else's.
+        signal(group, Signal::KILL);
+    }
+    RUNNING.store(0, Ordering::SeqCst);
+    let status = child.wait()?;
+    Ok(is_over?.then_some(status))
+}
+
+/// Whether a child ends before this moment.
+fn is_over_by(pid: i32, until: Instant) -> io::Result<bool> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn signal(group: i32, signal: Signal) {
+    if let Some(group) = Pid::from_raw(group) {
+        // It may have ended on its own.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// None if it never comes.
+fn moment_after(time: Duration) -> Option<Instant> {
+    Instant::now().checked_add(time)
 }
 
 fn lock<'m, 'r, 'a>(
@@ -122,5 +209,9 @@ fn lock<'m, 'r, 'a>(
     reporter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The process group of the command that has a time; 0 if none runs.
+static RUNNING: AtomicI32 = AtomicI32::new(0);
+/// From being asked to end to being ended.
+const GRACE: Duration = Duration::from_secs(1);
 /// Files that wait for their command.
 const RUNS_MAX: usize = 4_096;

@@ -87,7 +87,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::Connect(ConnectError::NoneOfFamily { .. }) => Some("try without -4 or -6"),
         ClientError::Protocol(ProtocolError::Wire(_)) => Some("is it ftserve that listens there?"),
         ClientError::Refused(refusal) if refusal.code == Some(ErrorCode::IsDirectory) => {
-            Some("see what is in it with --list, and name the files")
+            Some("fetch it with -r, or see what is in it with --list")
         }
         ClientError::Stage(error) => match &**error {
             StageError::Exists => Some("try --if-exists update, skip, overwrite or rename"),

@@ -27,6 +27,9 @@ impl Typed {
         let lists = self.list.is_some();
         let runs = self.sources.iter().any(|source| is_command(source));
         let is_poured = runs || self.output.as_deref().is_some_and(is_standard_output);
+        if unfit("recursive", self.input_file.is_some()) {
+            self.recursive = false;
+        }
         if unfit("output", lists) {
             self.output = None;
         }

@@ -20,7 +20,7 @@ pub(super) use self::held::Held;
 use self::line::Format;
 pub(super) use self::line::LineError;
 pub(super) use self::lines::Lines;
-use self::lines::{LINE_BYTES_MAX, NumberedLine};
+use self::lines::{ENDLESS_BYTES_MIN, LINE_BYTES_MAX, NumberedLine};
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// What one line of a list names.
@@ -51,6 +51,9 @@ pub(super) enum InputError {
     /// The list cannot be read any further.
     #[error(" cannot be read: {0}")]
     Read(io::Error),
+    /// A line of it goes on and on.
+    #[error("{0}: line is over {ENDLESS_BYTES_MIN} bytes; nothing behind it is read")]
+    Endless(u64),
     /// It is not in an encoding that has bytes for names.
     #[error("1: text is UTF-16, a list must be UTF-8 or the plain bytes of names")]
     Utf16,

@@ -7,6 +7,7 @@ use std::io::{self, BufRead};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::arguments::Typed;
 use super::input::{Held, Input, InputError, Wanted, hold};
@@ -30,6 +31,8 @@ pub(super) struct List {
     is_null: bool,
     /// What it is called in a sentence.
     name: String,
+    /// It has no line so far.
+    is_empty: Arc<AtomicBool>,
     address: Address,
     /// The folder of the source.
     root: ResourcePath,
@@ -84,6 +87,7 @@ pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<Destination, NoOrder> 
         held,
         is_null: typed.null,
         name: name_of(list),
+        is_empty: Arc::new(AtomicBool::new(true)),
         address: location.address,
         root,
         folder: typed.dir.clone().unwrap_or_else(|| Path::new(".").into()),
@@ -95,12 +99,15 @@ impl Iterator for List {
 
     fn next(&mut self) -> Option<Entry> {
         loop {
-            let entry = match self.lines.next()? {
-                // A folder is made when a file goes into it.
+            let line = self.lines.next()?;
+            self.is_empty.store(false, Ordering::SeqCst);
+            let entry = match line {
+                // The folder of the source is here.
                 Ok(Wanted {
                     kind: ObjectKind::Directory,
+                    path,
                     ..
-                }) => continue,
+                }) if path == self.root => continue,
                 Ok(wanted) => self.entry(wanted),
                 Err(error) => self.failed(ResourcePath::root(), self.bad_line(error)),
             };
@@ -110,6 +117,11 @@ impl Iterator for List {
 }
 
 impl List {
+    /// What it is called, and whether no line of it has come so far.
+    pub(super) fn emptiness(&self) -> (String, Arc<AtomicBool>) {
+        (self.name.clone(), Arc::clone(&self.is_empty))
+    }
+
     /// The same list from its beginning, which was opened to be held; otherwise nothing.
     pub(super) fn again(&self) -> Option<List> {
         let held = self.held.as_ref()?;
@@ -118,6 +130,7 @@ impl List {
             held: Some(held.clone()),
             is_null: self.is_null,
             name: self.name.clone(),
+            is_empty: Arc::clone(&self.is_empty),
             address: self.address.clone(),
             root: self.root.clone(),
             folder: self.folder.clone(),
@@ -126,18 +139,24 @@ impl List {
 
     fn entry(&self, wanted: Wanted) -> Entry {
         let (address, path) = (self.address.clone(), wanted.path);
-        if wanted.kind != ObjectKind::File {
-            let kind = wanted.kind;
-            return Entry::PassedOver {
-                address,
-                path,
-                kind,
-            };
-        }
+        // Names alone, as find(1) writes them, do not say what they are of.
+        let is_bare = wanted.md5.is_none() && wanted.total_size.is_none();
+        let or_folder = match wanted.kind {
+            ObjectKind::Directory => true,
+            ObjectKind::File => is_bare,
+            kind @ (ObjectKind::Symlink | ObjectKind::Other) => {
+                return Entry::PassedOver {
+                    address,
+                    path,
+                    kind,
+                };
+            }
+        };
         match place(name_below(&self.root, &path)) {
             Ok((below, name)) => Entry::File(Download {
                 below,
                 want_md5: wanted.md5,
+                or_folder,
                 // A hint of how much there is to do; what it is now only the server knows.
                 listed: wanted
                     .md5
@@ -171,7 +190,9 @@ impl List {
 pub(super) fn classify(error: &(dyn Error + Send + Sync + 'static)) -> (ExitCode, &'static str) {
     match error.downcast_ref().map(|ListError { error, .. }| error) {
         Some(InputError::Line { .. }) => (ExitCode::Usage, "bad_line"),
-        Some(InputError::Utf16 | InputError::Nul) => (ExitCode::Usage, "bad_list"),
+        Some(InputError::Endless(_) | InputError::Utf16 | InputError::Nul) => {
+            (ExitCode::Usage, "bad_list")
+        }
         Some(InputError::Read(_)) => (ExitCode::LocalFile, "local_file"),
         None => (ExitCode::Unclassified, "internal"),
     }

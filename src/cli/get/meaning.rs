@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap_complete::Shell;
 
@@ -71,6 +72,8 @@ pub(super) struct Manner {
     pub(super) exec: Option<Vec<String>>,
     /// Those of one that is run when everything is over.
     pub(super) on_complete: Option<Vec<String>>,
+    /// How long that may take.
+    pub(super) complete_time_max: Option<Duration>,
     /// Where a line for each verified file goes.
     pub(super) receipts: Option<PathBuf>,
     pub(super) is_coloured: bool,
@@ -143,6 +146,15 @@ impl Typed {
             };
         }
         let destination = match &self.input_file {
+            Some(_) if self.recursive => {
+                let (list, recursive) = (
+                    elsewhere.called("input-file"),
+                    elsewhere.called("recursive"),
+                );
+                return Err(NoOrder::Meaningless(format!(
+                    "{recursive} does not go with {list}, whose lines name what is fetched"
+                )));
+            }
             Some(list) => listed::read(list, &self)?,
             None if self.null => {
                 let sentence = "--null goes with --input-file";
@@ -197,6 +209,7 @@ impl Typed {
                 progress: self.progress,
                 exec,
                 on_complete,
+                complete_time_max: self.max_time,
                 receipts: self.receipts,
                 is_coloured: self.color.applies(),
                 quiet: self.quiet,

@@ -5,6 +5,7 @@ mod done;
 mod trees;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::mem;
 use std::time::Instant;
@@ -34,6 +35,8 @@ pub(super) struct Reporter<'a> {
     summary: Summary,
     // Many files fail alike if there is no connection: it is said once.
     last_message: Option<Message>,
+    /// What may help is said once.
+    hints: HashSet<Cow<'static, str>>,
     /// Bytes that are not verified may have gone out.
     is_pouring: bool,
     json_failed: Option<io::Error>,
@@ -69,6 +72,7 @@ impl<'a> Reporter<'a> {
                 ..Summary::default()
             },
             last_message: None,
+            hints: HashSet::new(),
             is_pouring: false,
             json_failed: None,
             receipts: None,
@@ -88,6 +92,13 @@ impl<'a> Reporter<'a> {
         let sentence = format!("{source}: nothing matches; ft:// takes a name as it is");
         self.line(&sentence);
         self.fail(ExitCode::NotFound, "not_found", &sentence);
+    }
+
+    /// Tells that a list has no lines: no failure, and perhaps no wish.
+    pub(super) fn tell_empty(&mut self, list: &str) {
+        if !self.manner.quiet {
+            self.line(&format!("{list} names nothing"));
+        }
     }
 
     /// Tells that time was over before everything was taken up.
@@ -238,7 +249,9 @@ impl<'a> Reporter<'a> {
         let told = self.message(item, error);
         let is_told = self.bad_lines.is_told(error) && !closed;
         if is_told && !self.json_on_stderr() && self.last_message.as_ref() != Some(&told) {
-            self.progress.line(&told.text(self.manner.is_coloured));
+            let mut text = told.clone();
+            text.hint = text.hint.filter(|hint| self.hints.insert(hint.clone()));
+            self.progress.line(&text.text(self.manner.is_coloured));
             self.last_message = Some(told);
         }
         self.json(&Failed {

@@ -4,6 +4,7 @@
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
+use super::exec;
 use crate::cli::ExitCode;
 use crate::cli::terminal::tell;
 
@@ -24,6 +25,7 @@ pub(super) fn end_on_signals(quiet: bool) {
             if !quiet {
                 tell("\nftget: stopped; the same command goes on where it stopped");
             }
+            exec::end_running();
             end(code);
         }
     });

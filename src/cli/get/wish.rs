@@ -1,6 +1,6 @@
 //! What the sources of a command line stand for: files, and what is in folders.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -86,12 +86,14 @@ impl Typed {
     pub(super) fn wishes(&self, filter: Filter, elsewhere: &Places) -> Result<Vec<Wish>, String> {
         let folder = self.dir.as_deref().unwrap_or(Path::new("."));
         let filter = Arc::new(filter);
-        let mut names = HashSet::new();
+        let mut names = HashMap::new();
         let mut wishes = Vec::with_capacity(self.sources.len());
         for source in &self.sources {
             let wish = self.wish(source, folder, &filter)?;
             if let Wish::File(download) = &wish
-                && !names.insert(download.name.clone())
+                && let wanted = (download.address.clone(), download.path.clone())
+                && let Some(other) = names.insert(download.name.clone(), wanted.clone())
+                && other != wanted
             {
                 return Err(format!(
                     "two sources would become the file {}",
@@ -137,7 +139,15 @@ impl Typed {
         let path = typed.strip_suffix(b"/").unwrap_or(&typed);
         if !self.recursive && !is_pattern {
             // A slash at its end says that it is a folder.
-            let path = ResourcePath::parse(&typed).map_err(|error| bad(&error))?;
+            let path = ResourcePath::parse(&typed).map_err(|error| match path.is_empty() {
+                false if path.len() < typed.len() => {
+                    format!(
+                        "{} is the name of a folder, which -r fetches",
+                        shown(source)
+                    )
+                }
+                _ => bad(&error),
+            })?;
             let Some(last) = path.file_name() else {
                 return Err(format!(
                     "{} names no file; with -o FILE it may, and -r fetches a folder",

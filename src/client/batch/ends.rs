@@ -19,6 +19,11 @@ impl Desk<'_, '_, '_, '_> {
         let Some(job) = self.jobs.get(id) else {
             return;
         };
+        if job.download.or_folder && error.is_of_folder() {
+            job.task = Task::MakeFolder;
+            self.found.forget_one();
+            return self.look(id);
+        }
         match judge(&error, job.continued, job.was_fresh) {
             Verdict::AskFresh => {
                 // What was received is thrown away.
@@ -223,10 +228,13 @@ impl Desk<'_, '_, '_, '_> {
                     attempts: job.attempts,
                     exit_status: None,
                 };
-                if matches!(job.task, Task::Fetch | Task::Link(_)) {
-                    if !job.download.below.is_root() && self.unsynced.is_none() {
-                        self.unsynced = Some((*job.download).clone());
-                    }
+                let is_told = matches!(job.task, Task::Fetch | Task::Link(_));
+                let is_alone = matches!(job.task, Task::MakeFolder) && job.download.or_folder;
+                let has_folders = is_alone || (is_told && !job.download.below.is_root());
+                if has_folders && self.unsynced.is_none() {
+                    self.unsynced = Some((*job.download).clone());
+                }
+                if is_told {
                     (self.on_event)(Event::Done {
                         item: job.item(),
                         download: Some(&job.download),

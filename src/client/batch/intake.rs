@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::client::batch::desk::{Desk, JOBS_MAX};
 use crate::client::batch::jobs::{Job, Task};
+use crate::client::batch::names::Taking;
 use crate::client::batch::server::Server;
 use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientError, Download, Event};
@@ -73,6 +74,11 @@ impl Found {
         };
         self.entries += 1;
         self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// One turned out to have no end that is told.
+    pub(super) fn forget_one(&mut self) {
+        self.entries -= 1;
     }
 
     pub(super) fn tell(&self, is_all: bool, on_event: &mut dyn FnMut(Event<'_>)) {
@@ -168,7 +174,12 @@ impl Desk<'_, '_, '_, '_> {
         task: Task,
         holds: [Option<FolderId>; 2],
     ) {
-        if !self.take_name(&download, &task) {
+        let taking = self.take_name(&download, &task);
+        if taking == Taking::Again {
+            self.found.forget_one();
+            return;
+        }
+        if taking == Taking::Conflict {
             let item = Item {
                 index,
                 address: &download.address,
@@ -200,18 +211,12 @@ impl Desk<'_, '_, '_, '_> {
         self.look(id);
     }
 
-    /// Nobody else wants the place of this.
-    fn take_name(&mut self, download: &Download, task: &Task) -> bool {
-        let Some(names) = &mut self.names else {
-            return true;
-        };
-        match task {
-            Task::Fetch | Task::Link(_) => names.take(download),
-            // A name that cannot be is found out where the folder is made.
-            Task::MakeFolder => download
-                .place()
-                .map_or(true, |place| names.take_folder(&download.folder, &place)),
-            Task::FinishFolder(_) | Task::Sync => true,
+    /// Whether nobody else wants the place of this.
+    fn take_name(&mut self, download: &Download, task: &Task) -> Taking {
+        match (&mut self.names, task) {
+            (Some(names), Task::Fetch | Task::Link(_)) => names.take(download),
+            (Some(names), Task::MakeFolder) => names.take_folder_of(download),
+            (None, _) | (_, Task::FinishFolder(_) | Task::Sync) => Taking::First,
         }
     }
 

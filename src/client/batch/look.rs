@@ -110,6 +110,8 @@ pub(in crate::client) fn look(
     let occupant = Occupant::of(looked.as_ref());
     match (&occupant, config.if_exists) {
         (Occupant::Nothing, _) | (_, IfExists::Rename) => {}
+        // As it is to be, unless the server has a file of that name.
+        (Occupant::Directory, _) if download.or_folder => {}
         (_, IfExists::Error) => return Err(StageError::Exists.into()),
         (Occupant::Directory | Occupant::Other, _) => replaceable(occupant)?,
         (Occupant::File | Occupant::Link, IfExists::Skip) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::place::{Finding, judge};
 use super::{Comparison, Difference, Findings, Place};
 use crate::client::asking::Asking;
-use crate::client::batch::names::Names;
+use crate::client::batch::names::{Names, Taking};
 use crate::client::batch::{Limits, Source as Wanted};
 use crate::client::beside::Beside;
 use crate::client::preview::{Change, not_a_file};
@@ -105,10 +105,13 @@ impl<'c> Source<'c> {
             let path = pair.path.unwrap_or_else(|| pair.place.clone());
             let mut place = self.findings.place(&address, path);
             let found = match pair.there {
-                None => Ok(Finding::Known(Comparison::Differs(Difference::Extra))),
+                None => Ok(Some(Finding::Known(Comparison::Differs(Difference::Extra)))),
                 Some(there) => self
-                    .take_name(&tree.folder, &pair.place, there.kind)
-                    .and_then(|()| {
+                    .take_name(tree, &pair.place, &there)
+                    .and_then(|taking| {
+                        if taking == Taking::Again {
+                            return Ok(None);
+                        }
                         let here = pair.here.as_ref().and_then(size);
                         let destination = beside.destination();
                         let found =
@@ -117,10 +120,12 @@ impl<'c> Source<'c> {
                             let ground = self.ground(&tree.folder, &pair.place, destination);
                             place.change = ground.map(|ground| change(&there, here, ground));
                         }
-                        Ok(found)
+                        Ok(Some(found))
                     }),
             };
-            self.found(place, found);
+            if let Some(found) = found.transpose() {
+                self.found(place, found);
+            }
         }
         self.hidden = self.hidden.saturating_add(beside.hidden);
     }
@@ -236,6 +241,7 @@ impl<'c> Source<'c> {
         }
         match header.kind {
             Some(ObjectKind::File) => {}
+            Some(ObjectKind::Directory) if download.or_folder => {}
             Some(ObjectKind::Directory) => {
                 return Err(not_a_file(ErrorCode::IsDirectory).into());
             }
@@ -248,7 +254,7 @@ impl<'c> Source<'c> {
         }
         let there = ListEntry {
             path: download.path.clone(),
-            kind: ObjectKind::File,
+            kind: header.kind.unwrap_or(ObjectKind::File),
             total_size: header.total_size,
             md5: header.md5,
             mtime: header.mtime,
@@ -266,21 +272,21 @@ impl<'c> Source<'c> {
         Ok(found)
     }
 
-    /// Nobody else wants the place of this.
+    /// Whether nobody else wants the place of this.
     fn take_name(
         &mut self,
-        root: &Path,
+        tree: &Tree,
         place: &ResourcePath,
-        kind: ObjectKind,
-    ) -> Result<(), ClientError> {
-        let is_free = match (&mut self.names, kind) {
-            (None, _) => true,
-            (Some(names), ObjectKind::Directory) => names.take_folder(root, place),
-            (Some(names), _) => names.take_place(root, place),
+        there: &ListEntry<'_>,
+    ) -> Result<Taking, ClientError> {
+        let taking = match (&mut self.names, there.kind) {
+            (None, _) => Taking::First,
+            (Some(names), ObjectKind::Directory) => names.take_folder(&tree.folder, place),
+            (Some(names), _) => names.take_place(&tree.folder, place, &tree.address, &there.path),
         };
         match FileName::parse(place.file_name().unwrap_or_default()) {
-            Ok(name) if !is_free => Err(ClientError::SameName(name)),
-            Ok(_) | Err(_) => Ok(()),
+            Ok(name) if taking == Taking::Conflict => Err(ClientError::SameName(name)),
+            Ok(_) | Err(_) => Ok(taking),
         }
     }
 

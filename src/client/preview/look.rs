@@ -1,7 +1,9 @@
 //! A look at the place of one thing that is wanted.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,10 +44,47 @@ pub(super) struct Local {
     partial: Option<(Md5Digest, u64)>,
     replaces: bool,
     replaced_bytes: Option<u64>,
+    /// What has the name.
+    occupant: Occupant,
     ground: Arc<Ground>,
 }
 
 impl Local {
+    /// What would be done where only the server knows that it is a file.
+    pub(super) fn decide_file(
+        self,
+        total_size: u64,
+        md5: Option<Md5Digest>,
+    ) -> Result<Change, ClientError> {
+        if self.occupant == Occupant::Directory {
+            replaceable(self.occupant)?;
+        }
+        Ok(self.decide(total_size, md5))
+    }
+
+    /// What would be done where it has a folder; `None` if there is one.
+    ///
+    /// # Errors
+    /// Something else has the name.
+    pub(super) fn decide_folder(self, download: &Download) -> Result<Option<Change>, ClientError> {
+        match self.occupant {
+            Occupant::Directory => Ok(None),
+            Occupant::Nothing => Ok(Some(Change {
+                prospect: Prospect::Folder,
+                ground: self.ground,
+                replaced_bytes: None,
+                md5: None,
+            })),
+            Occupant::File | Occupant::Link | Occupant::Other => {
+                let below = download.beside(&download.name);
+                Err(ClientError::from(StageError::NotAFolder {
+                    path: download.folder.join(OsStr::from_bytes(&below)),
+                    what: "something else",
+                }))
+            }
+        }
+    }
+
     /// Whether the content that the server has makes a difference.
     pub(super) fn wants_digest(&self) -> bool {
         self.have_md5.is_some() || self.partial.is_some()
@@ -155,9 +194,13 @@ impl<'s> Looker<'s> {
             partial: None,
             replaces: false,
             replaced_bytes: None,
+            occupant: Occupant::Nothing,
             ground,
         };
         if let Some(folder) = folder {
+            if download.or_folder {
+                local.occupant = folder.occupant(&download.name)?;
+            }
             let goes_on = || self.limits.has_time();
             let looked = look(
                 download,

@@ -11,7 +11,7 @@ use super::{Outlook, Place, Prospect, not_a_file};
 use crate::client::asking::Asking;
 use crate::client::batch::Limits;
 use crate::client::batch::budget::Share;
-use crate::client::batch::names::Names;
+use crate::client::batch::names::{Names, Taking};
 use crate::client::batch::twins::{Recent, TWIN_BYTES_MIN};
 use crate::client::question::refusal;
 use crate::client::wanted::Wanted;
@@ -125,11 +125,13 @@ impl<'c, 'e> Teller<'c, 'e> {
         }
         let index = self.index;
         self.index += 1;
+        let taking = self.take_name(&wanted);
         let ending = match (&wanted, seen) {
             (Wanted::Failed { error, .. }, _) => Ending::Known(Err(error.clone())),
             (Wanted::PassedOver { kind, .. }, _) => Ending::PassedOver(*kind),
-            (wanted, seen) if !self.take_name(wanted) => {
-                let _ = seen;
+            (_, Seen::Nothing) if taking != Taking::Conflict => return,
+            _ if taking == Taking::Again => return,
+            (wanted, _) if taking == Taking::Conflict => {
                 let Some(download) = download(wanted) else {
                     return;
                 };
@@ -162,15 +164,13 @@ impl<'c, 'e> Teller<'c, 'e> {
         }
     }
 
-    /// Nobody else wants the place of this.
-    fn take_name(&mut self, wanted: &Wanted) -> bool {
+    /// Whether nobody else wants the place of this.
+    fn take_name(&mut self, wanted: &Wanted) -> Taking {
         let (Some(names), Some(download)) = (&mut self.names, download(wanted)) else {
-            return true;
+            return Taking::First;
         };
         match wanted {
-            Wanted::Folder { .. } => download
-                .place()
-                .map_or(true, |place| names.take_folder(&download.folder, &place)),
+            Wanted::Folder { .. } => names.take_folder_of(download),
             _ => names.take(download),
         }
     }
@@ -217,9 +217,11 @@ impl<'c, 'e> Teller<'c, 'e> {
         let outcome = match ending {
             Ending::PassedOver(kind) => Ok(Prospect::PassedOver(kind)),
             Ending::Known(outcome) => outcome.and_then(|change| self.admit(&wanted, change)),
-            Ending::Asked(local) => self
-                .answer(&wanted, local)
-                .and_then(|change| self.admit(&wanted, change)),
+            Ending::Asked(local) => match self.answer(&wanted, local) {
+                Ok(None) => return,
+                Ok(Some(change)) => self.admit(&wanted, change),
+                Err(error) => Err(error),
+            },
         };
         let outcome = outcome.map_err(|error| match download(&wanted) {
             Some(download) => download.explain(error),
@@ -235,8 +237,8 @@ impl<'c, 'e> Teller<'c, 'e> {
         }
     }
 
-    /// The answer to the first question.
-    fn answer(&mut self, wanted: &Wanted, local: Local) -> Result<Change, ClientError> {
+    /// The answer to the first question; `None` if there is nothing to be done.
+    fn answer(&mut self, wanted: &Wanted, local: Local) -> Result<Option<Change>, ClientError> {
         let (Some(download), Some(asking)) = (download(wanted), &mut self.asking) else {
             return Err(ClientError::OutOfTime);
         };
@@ -308,12 +310,13 @@ fn judge(
     download: &Download,
     header: &ResponseHeader<'_>,
     local: Local,
-) -> Result<Change, ClientError> {
+) -> Result<Option<Change>, ClientError> {
     if let Some(error) = &header.error {
         return Err(refusal(error).into());
     }
     match header.kind {
         Some(ObjectKind::File) => {}
+        Some(ObjectKind::Directory) if download.or_folder => return local.decide_folder(download),
         Some(ObjectKind::Directory) => return Err(not_a_file(ErrorCode::IsDirectory).into()),
         _ => return Err(not_a_file(ErrorCode::NotAFile).into()),
     }
@@ -322,7 +325,7 @@ fn judge(
     {
         return Err(ClientError::OtherContent { wanted, offered });
     }
-    Ok(local.decide(header.total_size, header.md5))
+    local.decide_file(header.total_size, header.md5).map(Some)
 }
 
 /// Places of which upper and lower case are one.

@@ -54,6 +54,10 @@ impl<R: BufRead> Lines<R> {
             }
             let consumed = end.map_or(piece.len(), |end| end + 1);
             self.reader.consume(consumed);
+            if length > ENDLESS_BYTES_MIN {
+                self.number += 1;
+                return Err(InputError::Endless(self.number));
+            }
             if end.is_some() {
                 break;
             }
@@ -113,4 +117,6 @@ impl<R: BufRead> Iterator for Lines<R> {
 
 /// The longest line. A path of 4,096 bytes has six times that in JSON at most.
 pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Who has so many bytes without an end of a line has no lines.
+pub(super) const ENDLESS_BYTES_MIN: usize = 1024 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

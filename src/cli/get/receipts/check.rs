@@ -52,7 +52,8 @@ pub(in crate::cli::get) fn check(order: &CheckOrder) -> ExitCode {
     let ((newest, lines), pool) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            let sentence = format!("cannot read the receipts: {error}");
+            let receipts = shown(order.receipts.as_os_str());
+            let sentence = format!("cannot read the receipts {receipts}: {error}");
             return NoOrder::Unusable(sentence).show();
         }
     };

@@ -1,20 +1,18 @@
 //! What is told and done when a file is present, and when everything is.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::{Reporter, source};
-use crate::cli::get::exec::{self, Run};
+use crate::cli::get::exec::{self, Ended, Run};
 use crate::cli::get::json_event::Done;
 use crate::cli::get::receipts::Receipt;
 use crate::cli::get::wording::{self, filename_b64};
 use crate::cli::terminal::counted;
 use crate::cli::{ExitCode, visible};
 use crate::client::{Action, Download, Downloaded, Item};
-use crate::store::FileName;
 use crate::wire::Md5Digest;
 
 impl Reporter<'_> {
@@ -63,14 +61,10 @@ impl Reporter<'_> {
     }
 
     /// Tells how a command of `--exec` ended.
-    pub(in crate::cli::get) fn tell_run(&mut self, run: &Run, ended: io::Result<i32>) {
-        let name = run
-            .downloaded
-            .name
-            .as_ref()
-            .map_or(&b""[..], FileName::as_bytes);
-        let name = visible(name).into_owned();
-        let status = self.judge(&format!("{name}: --exec"), ended);
+    pub(in crate::cli::get) fn tell_run(&mut self, run: &Run, ended: Ended) {
+        let name = placed(Some(&run.download), &run.downloaded).unwrap_or_default();
+        let name = visible(&name).into_owned();
+        let status = self.judge(&format!("{name}: --exec"), &ended);
         self.json_done(
             run.item(),
             Some(&run.download),
@@ -82,21 +76,31 @@ impl Reporter<'_> {
     /// Runs the command of `--on-complete`.
     pub(super) fn complete(&mut self, words: &[String]) {
         let to_stderr = self.manner.json || self.poured.is_some();
-        let ended = exec::complete(words, to_stderr, self.summary.variables());
-        self.summary.complete_status = Some(self.judge("--on-complete", ended));
+        let time_max = self.manner.complete_time_max;
+        let ended = exec::complete(words, to_stderr, self.summary.variables(), time_max);
+        self.summary.complete_status = Some(self.judge("--on-complete", &ended));
     }
 
-    /// Anything but 0 is a failure; what cannot be run ends with 127, as in a shell.
-    fn judge(&mut self, what: &str, ended: io::Result<i32>) -> i32 {
-        match &ended {
-            Ok(0) => {}
-            Ok(status) => self.line(&format!("{what} ended with {status}")),
-            Err(error) => self.line(&format!("{what} cannot be run: {error}")),
-        }
-        if !matches!(ended, Ok(0)) {
-            self.failures.add(ExitCode::Unclassified);
-        }
-        ended.unwrap_or(127)
+    /// Anything but 0 is a failure; what cannot be run ends with 127, as in a shell, and what has
+    /// no time left with 124, as with timeout(1).
+    fn judge(&mut self, what: &str, ended: &Ended) -> i32 {
+        let (status, code) = match ended {
+            Ended::Status(0) => return 0,
+            Ended::Status(status) => {
+                self.line(&format!("{what} ended with {status}"));
+                (*status, ExitCode::Unclassified)
+            }
+            Ended::OutOfTime => {
+                self.line(&format!("{what} has no time left (--max-time)"));
+                (124, ExitCode::TimedOut)
+            }
+            Ended::NotRun(error) => {
+                self.line(&format!("{what} cannot be run: {error}"));
+                (127, ExitCode::Unclassified)
+            }
+        };
+        self.failures.add(code);
+        status
     }
 
     fn json_done(
