@@ -65,6 +65,18 @@ pub enum Difference {
     /// All is the same but the time it was last written. Only with
     /// [`ClientConfig::preserve_mtime`].
     Mtime,
+    /// The content is the same, neither the permissions nor the time it was last written are.
+    ModeAndMtime,
+}
+
+impl Difference {
+    /// The content is the same.
+    fn is_of_attributes(self) -> bool {
+        matches!(
+            self,
+            Difference::Mode | Difference::Mtime | Difference::ModeAndMtime
+        )
+    }
 }
 
 /// Compares what a batch would download with what is here, and changes nothing. A tree is listed
@@ -226,7 +238,7 @@ fn tell_in_order(
                 path: &place.path,
             };
             if let (Some(change), Ok(Comparison::Differs(difference))) = (&place.change, &outcome)
-                && !matches!(difference, Difference::Mode | Difference::Mtime)
+                && !difference.is_of_attributes()
             {
                 // What alone is too large is told with the sum.
                 let _ = rooms.take(change);

@@ -117,6 +117,19 @@ impl ClientConfig {
             mtime: mtime.filter(|_| self.preserve_mtime),
         }
     }
+
+    /// What something here, of this mode and time, is to get of what a server told of it; `None`
+    /// if it has it all. A time that is right is not among it.
+    pub(super) fn lacking(
+        &self,
+        (mode, mtime): (Option<u32>, Option<Timestamp>),
+        (mode_here, mtime_here): (u32, Timestamp),
+    ) -> Option<Attributes> {
+        let mode = mode.filter(|_| self.preserve_mode);
+        let mode = mode.map_or(mode_here, |mode| mode & !self.umask & 0o777);
+        let mtime = mtime.filter(|&mtime| self.preserve_mtime && mtime != mtime_here);
+        (mode != mode_here || mtime.is_some()).then_some(Attributes { mode, mtime })
+    }
 }
 
 impl Default for ClientConfig {

@@ -149,7 +149,11 @@ impl Receive<'_, '_> {
         match twin {
             None => {
                 folder.remove_leftovers(&ask.download.name);
-                self.work.reports.send(Report::Matched(ask.id));
+                self.work.reports.send(Report::Matched {
+                    id: ask.id,
+                    mode: content.mode,
+                    mtime: content.mtime,
+                });
             }
             Some(twin) => {
                 // Whoever copies outlives this thread.

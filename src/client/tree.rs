@@ -281,6 +281,8 @@ impl<'c> TreeSource<'c> {
                 download.listed = Some(ListedFile {
                     total_size: entry.total_size,
                     md5: entry.md5,
+                    mode: entry.mode,
+                    mtime: entry.mtime,
                 });
                 Wanted::File { download, parent }
             }

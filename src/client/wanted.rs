@@ -31,12 +31,16 @@ pub struct Download {
 }
 
 /// What a listing told of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListedFile {
     /// Bytes.
     pub total_size: u64,
     /// Its digest, if it was known.
     pub md5: Option<Md5Digest>,
+    /// Its permissions, if they were told.
+    pub mode: Option<u32>,
+    /// When it was last written, if that was told.
+    pub mtime: Option<Timestamp>,
 }
 
 impl Download {

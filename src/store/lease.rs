@@ -16,10 +16,11 @@ pub(super) fn nobody_writes(file: &File) -> bool {
 }
 
 /// A read lease (fcntl(2), "Leases"): who wants to write waits until it is dropped.
-struct Lease<'a>(&'a File);
+pub(super) struct Lease<'a>(&'a File);
 
 impl<'a> Lease<'a> {
-    fn take(file: &'a File) -> io::Result<Lease<'a>> {
+    /// Fails where [`nobody_writes`] says no.
+    pub(super) fn take(file: &'a File) -> io::Result<Lease<'a>> {
         // Who opens the file for writing meanwhile has the kernel send us a signal. The usual
         // one would end the process; this one is ignored unless somebody wants it.
         control(file, F_SETSIG, libc::SIGURG)?;

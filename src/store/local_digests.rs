@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::lease::nobody_writes;
-use crate::store::{BootId, DigestIndex, KnownDigest, NoIndex, Object, ObjectMeta};
+use crate::store::{BootId, DigestIndex, KnownDigest, NoIndex, Object, ObjectMeta, Stamp};
 use crate::wire::{ErrorCode, Md5Digest, ObjectKind};
 
 /// Digests of files of this machine, kept in an index that servers may share.
@@ -93,7 +93,17 @@ impl LocalDigests {
         if !self.is_kept(looked) {
             return None;
         }
-        let known = self.index.look_up(&looked.stamp)?;
+        self.kept(&looked.stamp)
+    }
+
+    /// Whether the digest of a regular file of this stamp is known, and this one.
+    pub fn knows(&self, stamp: &Stamp, md5: Md5Digest) -> bool {
+        let may_be_kept = self.are_kept() && stamp.size >= self.bytes_min;
+        may_be_kept && self.kept(stamp) == Some(md5)
+    }
+
+    fn kept(&self, stamp: &Stamp) -> Option<Md5Digest> {
+        let known = self.index.look_up(stamp)?;
         (known.quiet_in == self.boot).then_some(known.md5)
     }
 
@@ -152,8 +162,9 @@ impl LocalDigests {
         }
     }
 
-    /// Keeps the digest of a file whose bytes were verified as they were written. `placed` is a
-    /// look at it right after it got its name; `file` is open for reading only, and whoever
+    /// Keeps the digest of a file whose bytes were verified as they were written, or known until
+    /// its attributes were changed. `placed` is a look at it right after it got its name, or its
+    /// attributes ([`crate::store::StagingFolder::dress_existing`]); `file` is open for reading only, and whoever
     /// wrote it has closed it. Nothing is read. Returns whether it was kept: not before the
     /// look is 100 ms old, or where times are coarse 3 s.
     pub fn keep_verified(&self, file: &File, placed: &ObjectMeta, md5: Md5Digest) -> bool {

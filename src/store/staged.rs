@@ -5,6 +5,7 @@
 //! was left by a process that is gone.
 
 mod copy;
+mod dressing;
 mod file;
 mod folder;
 mod link;

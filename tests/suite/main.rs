@@ -5,6 +5,7 @@
 mod harness;
 
 mod addresses;
+mod attributes;
 mod cases;
 mod changing_files;
 mod checks;

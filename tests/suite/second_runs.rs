@@ -54,15 +54,16 @@ impl Again {
     /// Files that changed just now are known a moment later.
     fn wait_until_listed(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let list = Program::ftget().args(["--list=json", "-r"]);
-            let listed = list.arg(self.server.source("")).run().expect_code(0);
-            let is_known = |entry: &Value| entry["type"] != "file" || entry["md5"] != "";
-            if listed.json_lines().iter().all(is_known) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{}", listed.text());
+        while !self.is_listed() {
+            assert!(Instant::now() < deadline, "not all digests are listed");
         }
+    }
+
+    fn is_listed(&self) -> bool {
+        let list = Program::ftget().args(["--list=json", "-r"]);
+        let listed = list.arg(self.server.source("")).run().expect_code(0);
+        let is_known = |entry: &Value| entry["type"] != "file" || entry["md5"] != "";
+        listed.json_lines().iter().all(is_known)
     }
 
     fn index(&self) -> PathBuf {
@@ -157,6 +158,32 @@ fn what_was_left_alone_is_neither_read_nor_asked_for() {
     again.assert_all_identical();
     let told = again.fetch(&["-n"]).expect_code(0).text();
     assert_eq!(told.matches(":\"identical\"").count(), 4, "{told}");
+    assert_eq!(again.gets(), 4);
+}
+
+#[test]
+fn another_mode_that_the_listing_tells_of_costs_no_question() {
+    let again = Again::new();
+    again.fetch(&[]).expect_code(0);
+    again.let_settle();
+    again.assert_all_identical();
+    let changed = ["small", "sub/deep/large"];
+    for name in changed {
+        let mode = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(again.root.join(name), mode).expect("its mode");
+    }
+    // The server makes the digests anew for whoever wants all, and keeps them in the end.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !again.is_listed() {
+        assert!(Instant::now() < deadline, "not all digests are listed");
+        again.fetch(&["--check"]).expect_code(0);
+    }
+    again.assert_all_identical();
+    for name in changed {
+        let here = fs::metadata(again.here.join("all").join(name)).expect("a file");
+        assert_eq!(here.permissions().mode() & 0o7777, 0o700, "{name}");
+    }
+    again.assert_all_identical();
     assert_eq!(again.gets(), 4);
 }
 

@@ -206,6 +206,7 @@ fn told(difference: Difference) -> (&'static str, String) {
         Difference::Target => ("target", "a link to somewhere else".to_owned()),
         Difference::Mode => ("mode", "other permissions".to_owned()),
         Difference::Mtime => ("mtime", "other time".to_owned()),
+        Difference::ModeAndMtime => ("mode,mtime", "other permissions, other time".to_owned()),
     }
 }
 

@@ -164,6 +164,7 @@ impl List {
                     .map(|(md5, total_size)| ListedFile {
                         total_size,
                         md5: Some(md5),
+                        ..ListedFile::default()
                     }),
                 ..Download::new(address, path, self.folder.clone(), name)
             }),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use crate::client::ProtocolError;
 use crate::client::batch::hands::ToLook;
 use crate::client::batch::intake::{FolderState, Found, Unfinished};
 use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
@@ -326,19 +325,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 block,
                 error,
             } => self.block_failed(lane, id, &assembly, block, error),
-            Report::Matched(id) => {
-                let Some(job) = self.jobs.get(id) else {
-                    return;
-                };
-                // It was asked because of what is here.
-                match job.have {
-                    Some(have) => {
-                        let placed = have.identical(&job.download);
-                        self.end(id, Ok(placed));
-                    }
-                    None => self.end(id, Err(ProtocolError::UnexpectedMatch.into())),
-                }
-            }
+            Report::Matched { id, mode, mtime } => self.matched(id, mode, mtime),
             Report::NotCopied(id) => self.not_copied(id),
             Report::Finished { id, outcome } => match outcome {
                 Ok(placed) => self.end(id, Ok(placed)),
@@ -360,6 +347,10 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         };
         match decision {
             Ok(Decision::Finished(placed)) => self.end_without_progress(id, Ok(placed)),
+            Ok(Decision::Identical(existing)) => {
+                let placed = existing.identical(&job.download);
+                self.end_without_progress(id, Ok(placed));
+            }
             Ok(Decision::Ask {
                 to_ask, existing, ..
             }) => {

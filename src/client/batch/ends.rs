@@ -10,7 +10,8 @@ use crate::client::batch::placing::Placed;
 use crate::client::batch::report::LaneEnd;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::retry::{Verdict, judge, pause};
-use crate::client::{ClientError, Downloaded, Event};
+use crate::client::{ClientError, Downloaded, Event, ProtocolError};
+use crate::wire::Timestamp;
 
 impl Desk<'_, '_, '_, '_> {
     /// A failure of one job alone.
@@ -51,6 +52,28 @@ impl Desk<'_, '_, '_, '_> {
                 self.last_failure = Some(error);
             }
             Verdict::MayPass(_) | Verdict::Final => self.end(id, Err(error)),
+        }
+    }
+
+    /// The server has what is here, which is why it was asked.
+    pub(super) fn matched(&mut self, id: JobId, mode: Option<u32>, mtime: Option<Timestamp>) {
+        let Some(job) = self.jobs.get(id) else {
+            return;
+        };
+        let Some(have) = &mut job.have else {
+            return self.end(id, Err(ProtocolError::UnexpectedMatch.into()));
+        };
+        have.lacks(mode, mtime, self.config);
+        match have.lacking {
+            None => {
+                let placed = have.identical(&job.download);
+                self.end(id, Ok(placed));
+            }
+            // A hand gives it that.
+            Some(_) => {
+                self.servers[job.server].has_progress = true;
+                self.look(id);
+            }
         }
     }
 

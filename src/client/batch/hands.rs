@@ -147,10 +147,28 @@ impl Hand<'_> {
         let download = &job.download;
         let goes_on = || !self.is_stopped.load(Ordering::SeqCst);
         let decision = look(download, folder, job.wish, job.known, &goes_on, self.config)?;
-        if matches!(decision, Decision::Finished(_)) {
-            folder.remove_leftovers(&download.name);
+        match &decision {
+            Decision::Finished(_) => {}
+            Decision::Identical(existing) => self.dress(existing, download, folder),
+            Decision::Ask { .. } => return Ok(decision),
         }
+        folder.remove_leftovers(&download.name);
         Ok(decision)
+    }
+
+    /// Gives a file that is here what it is lacking, as far as that may be done here: its content
+    /// is what was wanted, and so this is no failure.
+    fn dress(&self, existing: &Existing, download: &Arc<Download>, folder: &StagingFolder) {
+        let Some(attributes) = &existing.lacking else {
+            return;
+        };
+        let (name, stamp) = (&download.name, &existing.stamp);
+        let is_known = self.config.local_digests.knows(stamp, existing.md5);
+        let dressed = folder.dress_existing(name, stamp, attributes);
+        // A new ctime makes another stamp; to have hashed it once is to be enough.
+        if is_known && let Some(dressed) = dressed {
+            self.keeper.note_again(download, dressed, existing.md5);
+        }
     }
 
     fn place_link(

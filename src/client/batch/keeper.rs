@@ -16,7 +16,7 @@ use crate::wire::Md5Digest;
 #[derive(Clone)]
 pub(in crate::client) struct Keeper(Option<Sender<Fresh>>);
 
-/// A file that was just placed.
+/// A file that was just placed, or given its attributes.
 pub(in crate::client) struct Fresh {
     download: Arc<Download>,
     name: FileName,
@@ -50,18 +50,41 @@ impl Keeper {
         let file = staged.file();
         let name = place(staged)?;
         if let Ok(placed) = file.meta() {
-            let fresh = Fresh {
-                download: Arc::clone(download),
-                name: name.clone(),
-                placed,
-                md5,
-                due: Instant::now() + SETTLING_TIME,
-            };
-            // If that is too much, it is read once more by the next run.
-            let _ = notes.try_send(fresh);
+            send(notes, download, name.clone(), placed, md5);
         }
         Ok(name)
     }
+
+    /// Notes that a file of this digest has looked like this since nothing but its attributes
+    /// were changed.
+    pub(in crate::client) fn note_again(
+        &self,
+        download: &Arc<Download>,
+        dressed: ObjectMeta,
+        md5: Md5Digest,
+    ) {
+        if let Some(notes) = &self.0 {
+            send(notes, download, download.name.clone(), dressed, md5);
+        }
+    }
+}
+
+fn send(
+    notes: &Sender<Fresh>,
+    download: &Arc<Download>,
+    name: FileName,
+    placed: ObjectMeta,
+    md5: Md5Digest,
+) {
+    let fresh = Fresh {
+        download: Arc::clone(download),
+        name,
+        placed,
+        md5,
+        due: Instant::now() + SETTLING_TIME,
+    };
+    // If that is too much, it is read once more by the next run.
+    let _ = notes.try_send(fresh);
 }
 
 /// Keeps what is noted, each when it is time, until nothing more can come. What is not due by

@@ -10,23 +10,28 @@ use crate::client::batch::placing::Placed;
 use crate::client::question::Question;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
 use crate::store::{
-    DestinationTree, LocalDigests, NOT_REGULAR, Object, ObjectMeta, Occupant, StageError,
-    StagingFolder, Stamp,
+    Attributes, DestinationTree, LocalDigests, NOT_REGULAR, Object, ObjectMeta, Occupant,
+    StageError, StagingFolder, Stamp,
 };
-use crate::wire::Md5Digest;
+use crate::wire::{Md5Digest, Timestamp};
 
 /// A regular file that has the final name, and its digest.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::client) struct Existing {
     pub(in crate::client) md5: Md5Digest,
     pub(in crate::client) total_size: u64,
-    stamp: Stamp,
+    pub(in crate::client) stamp: Stamp,
+    mode: u32,
+    /// The server has said that it has the same content, with these attributes.
+    pub(in crate::client) lacking: Option<Attributes>,
 }
 
 /// What is to be done for a download.
 pub(in crate::client) enum Decision {
     /// It is finished without a question.
     Finished(Placed),
+    /// What has the name is what is wanted, but for what it is lacking.
+    Identical(Existing),
     /// Ask.
     Ask {
         to_ask: Box<ToAsk>,
@@ -56,15 +61,10 @@ impl Existing {
         before: Option<Existing>,
         digests: &LocalDigests,
     ) -> Option<Existing> {
-        let stamp = looked.stamp;
-        let known = || {
-            Some(Existing {
-                md5: digests.known(looked)?,
-                total_size: looked.size(),
-                stamp,
-            })
-        };
-        before.filter(|before| before.stamp == stamp).or_else(known)
+        let known = || Some(Existing::of(looked, digests.known(looked)?, looked.size()));
+        before
+            .filter(|before| before.stamp == looked.stamp)
+            .or_else(known)
     }
 
     /// One that cannot be read is as good as one of other content: it is replaced.
@@ -75,13 +75,29 @@ impl Existing {
         goes_on: &dyn Fn() -> bool,
     ) -> Option<Existing> {
         let file = Arc::new(folder.open_existing(&download.name).ok()?);
-        let stamp = file.meta().ok()?.stamp;
+        let looked = file.meta().ok()?;
         let made = digests.digest(&file, |_| goes_on()).ok()?;
-        Some(Existing {
-            md5: made.md5,
-            total_size: made.total_size,
-            stamp,
-        })
+        Some(Existing::of(&looked, made.md5, made.total_size))
+    }
+
+    fn of(looked: &ObjectMeta, md5: Md5Digest, total_size: u64) -> Existing {
+        Existing {
+            md5,
+            total_size,
+            stamp: looked.stamp,
+            mode: looked.mode,
+            lacking: None,
+        }
+    }
+
+    /// The server has the same content, with these attributes.
+    pub(in crate::client) fn lacks(
+        &mut self,
+        mode: Option<u32>,
+        mtime: Option<Timestamp>,
+        config: &ClientConfig,
+    ) {
+        self.lacking = config.lacking((mode, mtime), (self.mode, self.stamp.mtime));
     }
 
     /// How a download ends if this is the file. The size is its own, whatever a server says.
@@ -137,10 +153,18 @@ pub(in crate::client) fn look(
             return Err(ClientError::OutOfTime);
         }
     }
-    if let (Some(existing), Some(wanted)) = (existing, wanted)
-        && existing.md5 == wanted
-    {
-        return Ok(Decision::Finished(existing.identical(download)));
+    if let Some(mut existing) = existing {
+        let is_wanted = wanted == Some(existing.md5);
+        if is_wanted
+            && let Some(listed) = download.listed
+            // What was listed of another content is nothing of this one.
+            && listed.md5 == wanted
+        {
+            existing.lacks(listed.mode, listed.mtime, config);
+        }
+        if is_wanted || existing.lacking.is_some() {
+            return Ok(Decision::Identical(existing));
+        }
     }
     let (content, offset) = leftover.map_or((None, 0), |(content, bytes)| (Some(content), bytes));
     let question = Question {

@@ -13,6 +13,7 @@ use crate::client::batch::lane::LaneId;
 use crate::client::batch::look::Decision;
 use crate::client::batch::placing::Placed;
 use crate::client::receive::Following;
+use crate::wire::Timestamp;
 
 /// What happened.
 pub(in crate::client) enum Report {
@@ -54,8 +55,12 @@ pub(in crate::client) enum Report {
         block: Range<u64>,
         error: ClientError,
     },
-    /// The server has what is here.
-    Matched(JobId),
+    /// The server has what is here, with this mode and time.
+    Matched {
+        id: JobId,
+        mode: Option<u32>,
+        mtime: Option<Timestamp>,
+    },
     /// The file that has the same bytes could not be copied.
     NotCopied(JobId),
     /// The end of a job, or of an attempt.

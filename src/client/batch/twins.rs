@@ -175,6 +175,7 @@ mod tests {
                 listed: Some(ListedFile {
                     total_size: bytes,
                     md5: Some(md5(content)),
+                    ..ListedFile::default()
                 }),
                 ..Download::new(
                     Address::Unix("/none".into()),

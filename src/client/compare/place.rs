@@ -35,9 +35,7 @@ impl Finding {
     pub(super) fn may_be_fetched(&self) -> bool {
         match self {
             Finding::ToRead(_) => true,
-            Finding::Known(Comparison::Differs(difference)) => {
-                !matches!(difference, Difference::Mode | Difference::Mtime)
-            }
+            Finding::Known(Comparison::Differs(difference)) => !difference.is_of_attributes(),
             Finding::Known(Comparison::Same | Comparison::PassedOver(_)) => false,
         }
     }
@@ -153,14 +151,15 @@ fn read_back(source: io::Error) -> ClientError {
 
 /// What it is but for its content.
 fn attributes(there: &ListEntry<'_>, here: &ObjectMeta, config: &ClientConfig) -> Comparison {
-    let is_other = |mode: u32| here.mode & 0o777 != mode & !config.umask & 0o777;
-    if config.preserve_mode && there.mode.is_some_and(is_other) {
-        return Comparison::Differs(Difference::Mode);
-    }
-    if config.preserve_mtime && there.mtime.is_some_and(|mtime| mtime != here.stamp.mtime) {
-        return Comparison::Differs(Difference::Mtime);
-    }
-    Comparison::Same
+    let lacking = config.lacking((there.mode, there.mtime), (here.mode, here.stamp.mtime));
+    let Some(lacking) = lacking else {
+        return Comparison::Same;
+    };
+    Comparison::Differs(match (lacking.mode != here.mode, lacking.mtime) {
+        (true, Some(_)) => Difference::ModeAndMtime,
+        (true, None) => Difference::Mode,
+        (false, _) => Difference::Mtime,
+    })
 }
 
 /// Whether a link at this place would be made.

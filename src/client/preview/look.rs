@@ -216,6 +216,7 @@ impl<'s> Looker<'s> {
                     return Ok(Seen::Known(done(Action::Skipped, false, local.ground)));
                 }
                 Some(Decision::Finished(placed)) => local.have_md5 = placed.md5,
+                Some(Decision::Identical(existing)) => local.have_md5 = Some(existing.md5),
                 Some(Decision::Ask {
                     to_ask, replaces, ..
                 }) => {

@@ -327,7 +327,7 @@ fn all_connections_broken_at_once_are_one_failure_of_the_server() {
     // So large that every connection is of use.
     let listed = Some(ListedFile {
         total_size: 5_000_000,
-        md5: None,
+        ..ListedFile::default()
     });
     let downloads: Vec<_> = (0..40)
         .map(|n| {

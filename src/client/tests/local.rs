@@ -1,6 +1,7 @@
 //! Files that are here already: what is read of them, and what is asked about them.
 
 use std::fs::{self, FileTimes, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use crate::client::{
     Action, Batch, ClientConfig, Download, Downloaded, Event, ListedFile, download,
 };
 use crate::store::{BootId, DigestIndex, KnownDigest, LocalDigests, MemoryIndex, Stamp};
+use crate::wire::Timestamp;
 
 /// An index that counts the digests that were made and kept.
 #[derive(Default)]
@@ -90,6 +92,7 @@ fn listed(server: &ScriptedServer, place: &Place, name: &str, content: &[u8]) ->
         listed: Some(ListedFile {
             total_size: content.len() as u64,
             md5: Some(md5_of(content)),
+            ..ListedFile::default()
         }),
         ..server.download(place.path(), name)
     }
@@ -180,6 +183,85 @@ fn what_was_copied_is_known_as_is_what_was_fetched() {
 }
 
 #[test]
+fn what_gets_other_attributes_is_known_as_it_was_before() {
+    let place = Place::new();
+    let server = ScriptedServer::play(vec![Play::Answer(file("last", b"last"))]);
+    fs::write(place.path().join("f"), b"content").unwrap();
+    let wanted = listed(&server, &place, "f", b"content");
+    place.run_until_kept(std::slice::from_ref(&wanted), 1);
+    let listed = wanted.listed.map(|listed| ListedFile {
+        mode: Some(0o4640),
+        mtime: Some(A_TIME),
+        ..listed
+    });
+    let wanted = Download { listed, ..wanted };
+    let (last, index) = (server.download(place.path(), "last"), place.index.clone());
+    // The last is not wanted before the other is known again.
+    let last = std::iter::once_with(move || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while index.kept.load(Ordering::SeqCst) < 2 {
+            assert!(Instant::now() < deadline, "it is not kept");
+            std::thread::yield_now();
+        }
+        last
+    });
+    let batch = Batch::new().file(wanted.clone()).files(last);
+    let summary = batch.run(&place.config, &mut |_: Event<'_>| {});
+    assert_eq!((summary.done, place.kept()), (2, 2));
+    assert_dressed(&place.path().join("f"), 0o640);
+    assert_eq!(place.run(&[wanted]), [(Action::Identical, 0)]);
+    assert_eq!(place.kept(), 2, "read");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn what_a_server_says_with_a_match_is_what_the_file_gets() {
+    let place = Place::new();
+    let matched = format!(
+        r#"{{"filename":"f","total_size":7,"md5":"{}","body_size":0,"match":true,"mode":"0600","mtime":"2001-09-09T01:46:40.000000005Z"}}"#,
+        md5_hex(b"content")
+    );
+    let answers = [&matched; 3].map(|answer| Play::Answer(frame(answer)));
+    let server = ScriptedServer::play(answers.into());
+    let path = place.path().join("f");
+    fs::write(&path, b"content").unwrap();
+    let wanted = [server.download(place.path(), "f")];
+    assert_eq!(place.run(&wanted), [(Action::Identical, 1)]);
+    assert_dressed(&path, 0o600);
+    let changed = |path: &Path| fs::metadata(path).map(|meta| (meta.ctime(), meta.ctime_nsec()));
+    let before = changed(&path).unwrap();
+    assert_eq!(place.run(&wanted), [(Action::Identical, 1)]);
+    assert_eq!(changed(&path).unwrap(), before, "touched");
+    // What was listed of another content does not count.
+    let listed = Some(ListedFile {
+        total_size: 7,
+        md5: Some(md5_of(b"CONTENT")),
+        mode: Some(0o777),
+        mtime: None,
+    });
+    let [wanted] = wanted;
+    assert_eq!(
+        place.run(&[Download { listed, ..wanted }]),
+        [(Action::Identical, 1)]
+    );
+    assert_eq!(changed(&path).unwrap(), before, "touched");
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[track_caller]
+fn assert_dressed(path: &Path, mode: u32) {
+    let meta = fs::metadata(path).unwrap();
+    let mtime = (meta.mtime(), meta.mtime_nsec());
+    let wanted = (A_TIME.seconds, A_TIME.nanoseconds.into());
+    assert_eq!((meta.mode() & 0o7777, mtime), (mode, wanted));
+}
+
+const A_TIME: Timestamp = Timestamp {
+    seconds: 1_000_000_000,
+    nanoseconds: 5,
+};
+
+#[test]
 fn a_file_changed_behind_its_size_and_its_time_is_replaced() {
     let place = Place::new();
     let server = ScriptedServer::play(vec![
@@ -241,7 +323,7 @@ fn what_the_listing_does_not_tell_is_asked_with_the_digest_of_what_is_here() {
     let sized = |total_size| Download {
         listed: Some(ListedFile {
             total_size,
-            md5: None,
+            ..ListedFile::default()
         }),
         ..server.download(place.path(), "f")
     };

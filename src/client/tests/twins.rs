@@ -29,6 +29,7 @@ fn listed(server: &ScriptedServer, folder: &Path, name: &str, content: &[u8]) ->
         listed: Some(ListedFile {
             total_size: content.len() as u64,
             md5: Some(md5_of(content)),
+            ..ListedFile::default()
         }),
         ..server.download(folder, name)
     }

@@ -1,0 +1,93 @@
+//! Files that were there before get attributes.
+
+use super::file::{Attributes, set_mode, set_mtime};
+use super::folder::StagingFolder;
+use super::name::FileName;
+use crate::store::lease::Lease;
+use crate::store::{Object, ObjectMeta, Stamp};
+use crate::wire::ObjectKind;
+
+impl StagingFolder {
+    /// Gives a regular file these attributes, if it still has the stamp `seen`, as far as it lets
+    /// us: it may be another user's, or read-only. Follows no link. Returns a look at it with
+    /// them, if nobody could write to it since it had that stamp.
+    ///
+    /// This is not synced: after a power cut it may have the old ones, and the next run sees that.
+    pub fn dress_existing(
+        &self,
+        name: &FileName,
+        seen: &Stamp,
+        attributes: &Attributes,
+    ) -> Option<ObjectMeta> {
+        let file = self.open_existing(name).ok()?;
+        // To set a time would hide that it was written just before.
+        let lease = Lease::take(&file).ok();
+        let found = file.meta().ok()?;
+        if found.kind != ObjectKind::File || found.stamp != *seen {
+            return None;
+        }
+        // Never set-user-id and its kin: a peer must not hand them out.
+        let mode = attributes.mode & 0o777;
+        if found.mode != mode {
+            let _ = set_mode(&file, mode);
+        }
+        let _ = set_mtime(&file, attributes.mtime);
+        let dressed = file.meta().ok();
+        dressed.filter(|_| lease.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+    use crate::wire::Timestamp;
+
+    const WANTED: Attributes = Attributes {
+        mode: 0o4640,
+        mtime: Some(Timestamp {
+            seconds: 1_000_000_000,
+            nanoseconds: 5,
+        }),
+    };
+
+    #[test]
+    fn only_what_it_was_when_it_was_seen_is_dressed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(scratch.path()).unwrap();
+        let name = FileName::parse(b"f").unwrap();
+        let path = scratch.path().join("f");
+        let look = || folder.look(&name).unwrap().unwrap();
+        fs::write(&path, "seen").unwrap();
+        let before = look().stamp;
+        fs::write(&path, "written").unwrap();
+        let seen = look();
+        assert_eq!(folder.dress_existing(&name, &before, &WANTED), None);
+        assert_eq!(look().stamp, seen.stamp);
+        let dressed = folder.dress_existing(&name, &seen.stamp, &WANTED);
+        assert_eq!(dressed.map(|dressed| dressed.stamp), Some(look().stamp));
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!(meta.mode() & 0o7777, 0o640);
+        assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000_000_000, 5));
+        // Whoever has it open may write at any moment: nothing is said of it.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let writer = OpenOptions::new().write(true).open(&path).unwrap();
+        let seen = look();
+        assert_eq!(folder.dress_existing(&name, &seen.stamp, &WANTED), None);
+        assert_eq!(look().mode, 0o640);
+        drop(writer);
+        // No link is followed to it.
+        let seen = look();
+        fs::rename(&path, scratch.path().join("moved")).unwrap();
+        symlink("moved", &path).unwrap();
+        let other = Attributes {
+            mode: 0o600,
+            mtime: None,
+        };
+        assert_eq!(folder.dress_existing(&name, &seen.stamp, &other), None);
+        let moved = fs::metadata(scratch.path().join("moved")).unwrap();
+        assert_eq!(moved.mode() & 0o777, 0o640);
+    }
+}
