@@ -45,7 +45,8 @@ pub struct ClientConfig {
     /// What is known of files that are here already: those need not be read to find out whether
     /// they are what is wanted.
     pub local_digests: Arc<LocalDigests>,
-    /// Files that may be open at once, besides folders and connections; at least 1.
+    /// Files that may be open at once, besides folders and connections. What is less than 3, which
+    /// [`ClientConfig::split`] needs, counts as 3.
     pub open_files_max: u64,
 }
 

@@ -2,8 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use ftserve::client::{Batch, ClientConfig, Download};
+use ftserve::net::Address;
+use ftserve::store::FileName;
+use ftserve::wire::ResourcePath;
 use rustix::process::Signal;
 
 use crate::cases::NamedCase;
@@ -100,6 +106,36 @@ fn a_server_that_takes_fewer_connections_is_asked_over_those() {
     }
 }
 
+#[test]
+fn files_in_blocks_go_on_however_few_may_be_open() {
+    let names = ["a", "b", "c", "d"];
+    let content = noise(1, 6 << 20);
+    let place = Place::with(names.map(|name| (name, &content)));
+    let port = place.server.addr().rsplit(':').next().expect("a port");
+    let address = Address::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: port.parse().expect("a port"),
+    };
+    for open_files_max in [0, 1, 2, 3] {
+        let _case = NamedCase(format!("{open_files_max} open files"));
+        let here = Scratch::new();
+        let wanted = names.map(|name| {
+            let path = ResourcePath::parse(name.as_bytes()).expect("a path");
+            let name = FileName::parse(name.as_bytes()).expect("a name");
+            Download::new(address.clone(), path, here.path().to_owned(), name)
+        });
+        let (told, heard) = mpsc::channel();
+        // A batch that is stuck never ends, whatever time it has.
+        thread::spawn(move || {
+            let mut config = ClientConfig::default();
+            (config.open_files_max, config.split) = (open_files_max, 4);
+            told.send(Batch::new().files(wanted).run(&config, &mut |_| {}))
+        });
+        let summary = heard.recv_timeout(DEADLINE).expect("an end");
+        assert_eq!((summary.done, summary.failed), (4, 0));
+    }
+}
+
 /// What there is of the file under another name, once `enough` of it is.
 fn partial(here: &Scratch, enough: u64) -> PathBuf {
     let deadline = Instant::now() + DEADLINE;
@@ -110,7 +146,7 @@ fn partial(here: &Scratch, enough: u64) -> PathBuf {
             return path;
         }
         assert!(Instant::now() < deadline, "{enough} bytes never came");
-        std::thread::yield_now();
+        thread::yield_now();
     }
 }
 

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::client::batch::hands::ToLook;
 use crate::client::batch::intake::{FolderState, Found, Unfinished};
-use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
+use crate::client::batch::jobs::{JobId, Jobs, State, Task, Wish};
 use crate::client::batch::lane::{Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
 use crate::client::batch::names::Names;
@@ -114,7 +114,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 self.give_up(ClientError::OutOfTime);
             }
             if let Some(error) = self.failed.clone() {
-                self.end_all(&error, |_| true);
+                // What was told as done is made to last, even when time is over.
+                let is_kept = matches!(error, ClientError::OutOfTime);
+                self.end_all(&error, |job| !(is_kept && matches!(job.task, Task::Sync)));
                 // Where more would come from may never say so.
                 self.is_complete &= to_do.take().is_none();
             }
@@ -163,7 +165,8 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             .chain(comes_again)
             .filter(|&moment| moment > now)
             .min();
-        let left = self.work.whole.map(|whole| whole.remaining(now));
+        let whole = self.work.whole.filter(|_| self.failed.is_none());
+        let left = whole.map(|whole| whole.remaining(now));
         if let Some(until) = next
             && self
                 .lanes

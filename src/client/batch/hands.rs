@@ -94,10 +94,15 @@ impl Hand<'_> {
         let mut looked = Vec::with_capacity(wanted.len());
         let mut last = None;
         for job in wanted {
-            let decision = match self.is_stopped.load(Ordering::SeqCst) {
-                false => guarded(|| self.decide(&job, &mut last)),
+            let is_over = self.is_stopped.load(Ordering::SeqCst);
+            let decision = match job.task {
                 // Whatever it is: it has ended already.
-                true => Err(ClientError::OutOfTime),
+                Task::Fetch | Task::Link(_) | Task::MakeFolder | Task::FinishFolder(_)
+                    if is_over =>
+                {
+                    Err(ClientError::OutOfTime)
+                }
+                _ => guarded(|| self.decide(&job, &mut last)),
             };
             looked.push((job.id, decision));
         }

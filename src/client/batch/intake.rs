@@ -270,8 +270,9 @@ impl Desk<'_, '_, '_, '_> {
             folders.into_iter().for_each(|folder| self.finish(folder));
             return false;
         }
+        let may_sync = matches!(self.failed, None | Some(ClientError::OutOfTime));
         match self.unsynced.take() {
-            Some(download) if self.config.sync != SyncPolicy::Never && self.failed.is_none() => {
+            Some(download) if self.config.sync != SyncPolicy::Never && may_sync => {
                 self.admit(self.count, download, Task::Sync, [None, None]);
                 false
             }

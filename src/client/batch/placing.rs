@@ -190,15 +190,17 @@ pub(in crate::client) fn place(
             action,
         },
         // It came while we were looking elsewhere.
-        Err(StageError::Exists) if config.if_exists == IfExists::Skip => Placed {
-            name: download.name.clone(),
-            total_size: 0,
-            md5: None,
-            action: Action::Skipped,
-        },
+        Err(StageError::Exists) if config.if_exists == IfExists::Skip => {
+            folder.remove_leftovers(&download.name);
+            Placed {
+                name: download.name.clone(),
+                total_size: 0,
+                md5: None,
+                action: Action::Skipped,
+            }
+        }
         Err(error) => return Err(error.into()),
     };
-    folder.remove_leftovers(&download.name);
     Ok(placed)
 }
 

@@ -192,7 +192,7 @@ const BLOCK_BYTES: u64 = 1024 * 1024;
 /// of it may have to wait in memory.
 const WINDOW_BYTES: u64 = 32 * 1024 * 1024;
 /// Files that come in blocks at once; others meanwhile use one connection each.
-const SPLIT_FILES_MAX: usize = 2;
+pub(super) const SPLIT_FILES_MAX: usize = 2;
 /// What is known to be smaller is not split.
 const SPLIT_BYTES_MIN: u64 = 4 * BLOCK_BYTES;
 

@@ -2,6 +2,7 @@
 
 mod batches;
 mod connections;
+mod limits;
 mod listings;
 mod local;
 mod looking;
