@@ -215,7 +215,11 @@ fn partial_files_of_what_the_server_does_not_have_go_unless_somebody_works_on_th
         let content = md5_hex("some content");
         format!("{folder}/.ft-{}-{content}.part", &md5_hex(name)[..16])
     };
-    let gone = [partial("d", "gone"), partial("d/sub/deep", "gone")];
+    let gone = [
+        partial("d", "gone"),
+        partial("d/sub/deep", "gone"),
+        partial("d", "sub"),
+    ];
     let held = partial("d/sub", "gone-too");
     // One that was left out may be asked for again.
     let of_use = partial("d/sub", "b");

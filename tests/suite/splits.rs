@@ -232,6 +232,23 @@ fn a_file_that_is_replaced_in_the_middle_comes_as_it_is_afterwards() {
 }
 
 #[test]
+fn a_file_that_is_replaced_once_needs_no_retry() {
+    let (old, new) = (noise(1, 20_000_000), noise(2, 19_000_000));
+    let place = Place::with([("big", &old)]);
+    let beside = place.root.write("beside", &new);
+    let proxy = slow(&place);
+    let running = split(&place, &proxy).args(["--retry", "0"]).start();
+    let begun = Instant::now();
+    while proxy.tally().bytes() < 2_000_000 {
+        assert!(begun.elapsed() < DEADLINE, "nothing comes");
+        std::thread::yield_now();
+    }
+    fs::rename(beside, place.root.join("big")).expect("a rename");
+    running.wait().expect_code(0);
+    place.assert_only(&[("big", &new)]);
+}
+
+#[test]
 fn a_server_that_remembers_no_digest_is_not_asked_for_one_block_after_the_other() {
     let blocks = 64;
     let content = noise(1, blocks << 20);

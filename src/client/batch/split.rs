@@ -159,7 +159,8 @@ impl Desk<'_, '_, '_, '_> {
                     .for_each(|lane| lane.is_dismissed = true);
                 self.splits.give_back(id, assembly, block);
             }
-            Verdict::AskWhole if job.failures < self.config.retry.retries_max => {
+            // As a file that comes in one piece: once in any case.
+            Verdict::AskWhole if job.failures < self.config.retry.retries_max.max(1) => {
                 // A file that changes all the time must have an end, too.
                 job.failures += 1;
                 self.take_failure(id, error);

@@ -123,7 +123,10 @@ impl Extras {
                 }
                 continue;
             };
-            extras.orphaned.spare(&pair.place);
+            // No download goes on with what came of a file that is a folder or a link by now.
+            if there.kind == ObjectKind::File || there.error.is_some() {
+                extras.orphaned.spare(&pair.place);
+            }
             if let Some(error) = &there.error {
                 extras
                     .unlisted
