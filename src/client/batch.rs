@@ -38,7 +38,6 @@ use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
 use crate::client::batch::look::Destinations;
 use crate::client::batch::names::Names;
-use crate::client::batch::plan::SPLIT_FILES_MAX;
 use crate::client::batch::report::{Report, Reports};
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
@@ -293,7 +292,7 @@ fn run(
     let Limits { whole, rate, .. } = limits;
     let is_stopped = Arc::new(AtomicBool::new(false));
     let destinations = Destinations::default();
-    let open_files = Budget::new(config.open_files_max.max(OPEN_FILES_MIN));
+    let open_files = Budget::new(config.open_files_max.max(plan::OPEN_FILES_MIN));
     let (keeper, noted) = Keeper::new(config);
     let (wanted_in, to_do) = bounded(WANTED_AHEAD_MAX);
     let (looks_in, looks) = unbounded();
@@ -393,9 +392,6 @@ fn hands() -> usize {
 /// Folders of one tree have numbers of so many bits.
 const FOLDER_ID_BITS: u32 = 40;
 const WANTED_AHEAD_MAX: usize = 256;
-/// With one beside those that come in blocks, and stay open until other connections have brought
-/// theirs, something always goes on.
-const OPEN_FILES_MIN: u64 = SPLIT_FILES_MAX as u64 + 1;
 const REPORTS_MAX: usize = 1_024;
 const HANDS_MAX: usize = 4;
 /// One reads no large files.

@@ -192,7 +192,10 @@ const BLOCK_BYTES: u64 = 1024 * 1024;
 /// of it may have to wait in memory.
 const WINDOW_BYTES: u64 = 32 * 1024 * 1024;
 /// Files that come in blocks at once; others meanwhile use one connection each.
-pub(super) const SPLIT_FILES_MAX: usize = 2;
+const SPLIT_FILES_MAX: usize = 2;
+/// With one beside those, which stay open until other connections have brought their blocks,
+/// something always goes on.
+pub(super) const OPEN_FILES_MIN: u64 = SPLIT_FILES_MAX as u64 + 1;
 /// What is known to be smaller is not split.
 const SPLIT_BYTES_MIN: u64 = 4 * BLOCK_BYTES;
 
