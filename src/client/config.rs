@@ -172,7 +172,7 @@ impl Default for RetryPolicy {
 pub const RETRY_PROGRESS_BYTES_MIN: u64 = 1024 * 1024;
 /// The longest pause between two attempts that no server asked for.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
-/// The longest pause that a server may ask for.
+/// The longest pause that a server may ask for; who asks for more has refused for good.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Half of the descriptors that a process has by default.
 const OPEN_FILES_MAX: u64 = 512;

@@ -245,7 +245,7 @@ pub enum ProtocolError {
         found: Md5Digest,
     },
     /// A listed name that does not lie in its folder, or not behind the one before.
-    #[error("listing has {} where only names in {} and behind {} may be", .found.as_bytes().escape_ascii(), .folder.as_bytes().escape_ascii(), .last.as_bytes().escape_ascii())]
+    #[error("listing has {} where only names in {} and behind {} may be", named(.found), named(.folder), named(.last))]
     MisplacedEntry {
         /// The listed name.
         found: ResourcePath,
@@ -271,4 +271,12 @@ pub enum ProtocolError {
     /// `match` without `have_md5` in the request, or with another digest.
     #[error("answer claims a match that was not asked for")]
     UnexpectedMatch,
+}
+
+/// A path as a sentence shows it.
+fn named(path: &ResourcePath) -> String {
+    if path.is_root() {
+        return "the root".into();
+    }
+    format!("\"{}\"", path.as_bytes().escape_ascii())
 }

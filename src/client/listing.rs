@@ -78,7 +78,7 @@ impl<'c> Listing<'c> {
             after: None,
             is_asked: false,
             last: None,
-            until: Deadline::after(now, Wait::ResponseBody, config.progress_timeout),
+            until: Deadline::after(now, Wait::ListEntry, config.progress_timeout),
             is_over: false,
             rate: config.rate.map(Rate::new),
             left_at: now,
@@ -305,7 +305,7 @@ impl<'c> Listing<'c> {
         let limit = self.config.progress_timeout;
         if let Some(last) = entries.back() {
             self.last = Some(last.path.clone());
-            self.until = Deadline::after(now, Wait::ResponseBody, limit);
+            self.until = Deadline::after(now, Wait::ListEntry, limit);
         } else if self.until.is_over(now) {
             let wait = self.until.wait;
             return Err(SessionError::TimedOut { wait, limit }.into());

@@ -30,7 +30,9 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         ClientError::DigestMismatch { .. } if !fresh => Verdict::AskFresh,
         ClientError::Refused(refusal) => match refusal.code {
             Some(ErrorCode::Changed | ErrorCode::BadRange) if continued => Verdict::AskWhole,
-            Some(ErrorCode::Busy | ErrorCode::ShuttingDown | ErrorCode::Timeout) => {
+            Some(ErrorCode::Busy | ErrorCode::ShuttingDown | ErrorCode::Timeout)
+                if refusal.retry_after.unwrap_or_default() <= RETRY_AFTER_MAX =>
+            {
                 Verdict::MayPass(refusal.retry_after)
             }
             Some(_) | None => Verdict::Final,
@@ -75,7 +77,7 @@ pub(super) fn pause(policy: &RetryPolicy, failures: u32, asked_for: Option<Durat
         .min(RETRY_DELAY_MAX.max(policy.delay));
     let jitter = u32::try_from(RandomState::new().hash_one(failures) % 256).unwrap_or(0);
     let own = longest - longest * jitter / 1024;
-    own.max(asked_for.unwrap_or_default().min(RETRY_AFTER_MAX))
+    own.max(asked_for.unwrap_or_default())
 }
 
 /// Attempts at one thing, one after the other.
@@ -149,6 +151,7 @@ impl<'c> Attempts<'c> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::ServerRefusal;
 
     #[test]
     fn pauses_double_up_to_the_limit_less_at_most_a_quarter() {
@@ -178,17 +181,30 @@ mod tests {
     }
 
     #[test]
-    fn a_server_makes_the_pause_longer_but_not_endless() {
+    fn a_server_makes_the_pause_longer_and_one_that_asks_for_too_long_has_refused() {
         let policy = RetryPolicy {
             delay: Duration::ZERO,
             ..RetryPolicy::default()
         };
-        assert_eq!(
-            pause(&policy, 1, Some(Duration::from_secs(7))),
-            Duration::from_secs(7)
-        );
-        assert_eq!(pause(&policy, 1, Some(Duration::MAX)), RETRY_AFTER_MAX);
+        let seven = Duration::from_secs(7);
+        assert_eq!(pause(&policy, 1, Some(seven)), seven);
         assert_eq!(pause(&policy, 1, None), Duration::ZERO);
+        let judged = |retry_after| {
+            let refusal = ServerRefusal {
+                code: Some(ErrorCode::Busy),
+                spelling: "busy".into(),
+                message: "no".into(),
+                retry_after,
+            };
+            judge(&refusal.into(), false, false)
+        };
+        let step = Duration::from_millis(1);
+        for asked_for in [RETRY_AFTER_MAX - step, RETRY_AFTER_MAX] {
+            assert_eq!(judged(Some(asked_for)), Verdict::MayPass(Some(asked_for)));
+        }
+        for asked_for in [RETRY_AFTER_MAX + step, Duration::MAX] {
+            assert_eq!(judged(Some(asked_for)), Verdict::Final);
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Wait {
     ResponseHeader,
     /// The next bytes of a body.
     ResponseBody,
+    /// An entry of a listing.
+    ListEntry,
     /// The peer to close after the last answer.
     Linger,
     /// What was written of an abandoned answer to arrive.
@@ -53,6 +55,7 @@ impl fmt::Display for Wait {
             Wait::SendProgress => "the peer to read",
             Wait::ResponseHeader => "the answer",
             Wait::ResponseBody => "the next bytes of the file",
+            Wait::ListEntry => "the next entry of the listing",
             Wait::Linger => "the peer to close",
             Wait::Emptied => "the peer to take what was sent",
             Wait::Pace => "the next bytes of a limited rate",

@@ -287,6 +287,7 @@ mod tests {
             StoreError::NotADirectory => "not a directory",
             StoreError::NotAFile => "not a file",
             StoreError::NotAtRest | StoreError::Forbidden => "forbidden",
+            StoreError::TooDeep => "too deep",
             StoreError::Busy(_) => "busy",
             StoreError::Io(_) => "failed",
         };

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::wire::{PATH_BYTES_MAX, PATH_PARTS_MAX};
+
 /// Why a store does not give an object.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -20,6 +22,12 @@ pub enum StoreError {
     /// A folder of a file system whose files are no bytes at rest, such as /proc.
     #[error("folder holds no files at rest")]
     NotAtRest,
+    /// A folder with a name in it whose path nobody can ask for, over [`PATH_BYTES_MAX`] or
+    /// [`PATH_PARTS_MAX`].
+    #[error(
+        "folder holds names too deep to ask for: over {PATH_PARTS_MAX} parts or {PATH_BYTES_MAX} bytes"
+    )]
+    TooDeep,
     /// The server's user may not read it.
     #[error("server may not read this")]
     Forbidden,

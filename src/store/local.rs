@@ -192,7 +192,8 @@ fn into_io(error: StoreError) -> io::Error {
         StoreError::IsDirectory
         | StoreError::NotADirectory
         | StoreError::NotAFile
-        | StoreError::NotAtRest => unservable("it is no regular file any more"),
+        | StoreError::NotAtRest
+        | StoreError::TooDeep => unservable("it is no regular file any more"),
     }
 }
 

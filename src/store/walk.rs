@@ -4,7 +4,7 @@ use crate::store::beneath::Folder;
 use crate::store::local::is_shown;
 use crate::store::names::Names;
 use crate::store::{Listed, Listing, StoreError};
-use crate::wire::{ObjectKind, ResourcePath};
+use crate::wire::{ObjectKind, PATH_BYTES_MAX, PATH_PARTS_MAX, ResourcePath};
 
 /// What is in a folder and, if wanted, below it: each folder right before its contents, names
 /// in the order of their bytes. No link is entered, so that each file is there once, by its own
@@ -57,7 +57,11 @@ impl Walk {
                 // What is in the last folder comes after it. That some of it is hidden was
                 // counted when it was come upon.
                 let hidden = walk.hidden;
-                walk.enter(folder, &path)?;
+                match walk.enter(folder, &path) {
+                    // That was told with the folder itself.
+                    Err(StoreError::TooDeep) => {}
+                    entered => entered?,
+                }
                 walk.hidden = hidden;
                 break;
             };
@@ -84,11 +88,17 @@ impl Walk {
 
     fn enter(&mut self, folder: Folder, path: &[u8]) -> Result<(), StoreError> {
         let show_hidden = self.show_hidden;
-        let mut hidden = 0;
+        let (mut hidden, mut fits) = (0, true);
+        let room = PathRoom::below(path);
         let names = Names::read(&folder, b"", self.room(), |name| {
             hidden += u64::from(!is_shown(name, show_hidden) && is_shown(name, true));
+            fits &= room.has(name) || !is_shown(name, show_hidden);
             is_shown(name, show_hidden)
         })?;
+        if !fits {
+            // Part of it would be taken for all of it.
+            return Err(StoreError::TooDeep);
+        }
         self.hidden += hidden;
         self.push(folder, path, names);
         Ok(())
@@ -144,7 +154,7 @@ impl Walk {
             return Ok(None);
         };
         let Ok(path) = ResourcePath::parse(&[&level.path, name].concat()) else {
-            // Too long or too deep for anybody to ask for.
+            // Too long for anybody to ask for, and it has come since the folder was entered.
             self.hidden += 1;
             return Ok(None);
         };
@@ -207,6 +217,27 @@ impl Listing for Walk {
     }
 }
 
+/// What a path may still have below a folder.
+struct PathRoom {
+    has_part: bool,
+    bytes: usize,
+}
+
+impl PathRoom {
+    fn below(path: &[u8]) -> PathRoom {
+        let parts = path.split(|&byte| byte == b'/').count();
+        let slash = usize::from(!path.is_empty());
+        PathRoom {
+            has_part: path.is_empty() || parts < PATH_PARTS_MAX,
+            bytes: PATH_BYTES_MAX.saturating_sub(path.len() + slash),
+        }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        self.has_part && name.len() <= self.bytes
+    }
+}
+
 fn joined(path: &[u8], part: &[u8]) -> Vec<u8> {
     if path.is_empty() {
         return part.to_vec();
@@ -245,7 +276,6 @@ mod tests {
 
     use super::*;
     use crate::store::{DirectoryOptions, DirectoryStore, Store};
-    use crate::wire::PATH_PARTS_MAX;
 
     fn store(root: &Path, show_hidden: bool) -> DirectoryStore {
         let options = DirectoryOptions {
@@ -401,21 +431,48 @@ mod tests {
     }
 
     #[test]
-    fn goes_as_deep_as_a_path_may_and_counts_what_is_deeper() {
+    fn goes_as_deep_as_a_path_may_and_says_of_a_folder_that_it_holds_what_is_deeper() {
         let folder = tempfile::tempdir().unwrap();
         let mut path = folder.path().to_owned();
         for _ in 1..PATH_PARTS_MAX {
             path.push("d");
         }
         fs::create_dir_all(path.join("e")).unwrap();
+        fs::create_dir_all(path.join("empty")).unwrap();
         fs::write(path.join("last"), "x").unwrap();
         fs::write(path.join("e/too deep"), "x").unwrap();
-        let (found, hidden) = listed(&store(folder.path(), false), "", true, None);
-        assert_eq!(
-            found.last(),
-            Some(&("d/".repeat(PATH_PARTS_MAX - 1) + "last"))
-        );
-        assert_eq!(hidden, 1);
+        let tree = store(folder.path(), false);
+        let (found, hidden) = listed(&tree, "", true, None);
+        let above = "d/".repeat(PATH_PARTS_MAX - 1);
+        let refused = format!("{above}e/ ({})", StoreError::TooDeep);
+        let wanted = [refused, format!("{above}empty/"), format!("{above}last")];
+        assert_eq!(found[PATH_PARTS_MAX - 1..], wanted);
+        assert_eq!(hidden, 0);
+        let behind = listed(&tree, "", true, Some(&format!("{above}e")));
+        assert_eq!(behind, (wanted[1..].to_vec(), 0));
+        let alone = tree.list(&self::path(&format!("{above}e")), true, None);
+        assert!(matches!(alone.err(), Some(StoreError::TooDeep)));
+    }
+
+    #[test]
+    fn there_is_room_for_a_name_just_where_it_makes_a_path() {
+        let long = [[b'x'; 255].as_slice(); 15].join(&b'/');
+        let deep = |parts: usize| vec!["d"; parts].join("/").into_bytes();
+        let folders = [
+            b"".to_vec(),
+            b"a".to_vec(),
+            [&long[..], b"/", &[b'x'; 100]].concat(),
+        ]
+        .into_iter()
+        .chain([PATH_PARTS_MAX - 1, PATH_PARTS_MAX].map(deep));
+        for folder in folders {
+            let room = PathRoom::below(&folder);
+            for bytes in [1, 154, 155, 156, 255] {
+                let name = vec![b'n'; bytes];
+                let path = ResourcePath::parse(&joined(&folder, &name));
+                assert_eq!(room.has(&name), path.is_ok(), "{} + {bytes}", folder.len());
+            }
+        }
     }
 
     #[test]

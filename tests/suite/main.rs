@@ -12,6 +12,7 @@ mod checks;
 mod closing;
 mod comforts;
 mod crates;
+mod depth;
 mod drain;
 mod fetching;
 mod files;

@@ -58,10 +58,10 @@ impl<W: Write> Lister<'_, W> {
         config: &ClientConfig,
     ) -> Result<(), ClientError> {
         let mut listing = Listing::new(folder.clone(), config);
-        let verbose = self.verbose;
+        let (verbose, quiet) = (self.verbose, self.quiet);
         let mut on_event = |event: Event<'_>| {
             if let Event::Retrying { error, pause, .. } = event
-                && verbose
+                && (verbose || pause >= wording::TOLD_PAUSE_MIN && !quiet)
             {
                 let seconds = pause.as_secs_f64();
                 tell(&format!(

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::mem;
+use std::time::Duration;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -162,7 +163,7 @@ impl<'a> Reporter<'a> {
                 error,
                 pause,
                 unfinished,
-            } if self.manner.verbose => {
+            } if self.tells_pause(pause) => {
                 let files = if unfinished == 1 { "file" } else { "files" };
                 let seconds = pause.as_secs_f64();
                 self.line(&format!(
@@ -170,7 +171,7 @@ impl<'a> Reporter<'a> {
                     sentence(error)
                 ));
             }
-            Event::Relisting { error, pause } if self.manner.verbose => {
+            Event::Relisting { error, pause } if self.tells_pause(pause) => {
                 let seconds = pause.as_secs_f64();
                 self.line(&format!(
                     "{}; the listing again in {seconds:.1} s",
@@ -280,6 +281,10 @@ impl<'a> Reporter<'a> {
             }
         }
         message
+    }
+
+    fn tells_pause(&self, pause: Duration) -> bool {
+        self.manner.verbose || pause >= wording::TOLD_PAUSE_MIN && !self.manner.quiet
     }
 
     fn line(&self, text: &str) {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use super::failure::{hint, sentence};
 use crate::cli::visible;
@@ -153,6 +154,8 @@ fn labelled(label: &str, style: &str, text: &str, is_coloured: bool) -> String {
 }
 
 /// Select Graphic Rendition (ECMA-48, 8.3.117).
+/// A pause from which on it is told whoever waits, unless nothing is to be told.
+pub(super) const TOLD_PAUSE_MIN: Duration = Duration::from_secs(5);
 const BOLD: &str = "1";
 const DIM: &str = "2";
 

@@ -8,7 +8,7 @@ use crate::client::mirror::notes::MirrorNotes;
 use crate::client::mirror::orphaned::Orphaned;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ServerRefusal, Tree};
-use crate::store::{Attributes, DestinationTree};
+use crate::store::{Attributes, DestinationTree, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
 /// What is here alone, in the order of listings, and what stands in the way of deleting it.
@@ -182,7 +182,11 @@ impl Extras {
         folder: Option<&(ResourcePath, ResourcePath, Attributes)>,
         open: &mut Vec<usize>,
     ) {
-        let is_readable = pair.here.as_ref().is_some_and(|here| here.error.is_none());
+        // What is too deep to have a name anywhere goes with the folder that it is in.
+        let is_readable = pair
+            .here
+            .as_ref()
+            .is_some_and(|here| matches!(here.error, None | Some(StoreError::TooDeep)));
         let has_room = self.all.len() < EXTRAS_MAX;
         self.is_all &= has_room;
         let (Some(path), Some(here), true) = (

@@ -33,6 +33,7 @@ pub(super) fn store_refusal(error: &StoreError) -> Refusal {
         StoreError::NotADirectory => ErrorCode::NotADirectory,
         StoreError::NotAFile => ErrorCode::NotAFile,
         StoreError::NotAtRest | StoreError::Forbidden => ErrorCode::Forbidden,
+        StoreError::TooDeep => ErrorCode::TooLarge,
         StoreError::Busy(_) => ErrorCode::Busy,
         StoreError::Io(_) => ErrorCode::Internal,
     };

@@ -120,6 +120,25 @@ fn an_error_of_the_wrong_shape_is_a_protocol_violation() {
 }
 
 #[test]
+fn a_server_that_asks_for_a_pause_without_end_has_refused_for_good() {
+    for millis in [300_001, 1_000_000_000_000_u64] {
+        let more = format!(
+            r#", "error": {{"code": "busy", "message": "no", "retry_after_ms": {millis}}}"#
+        );
+        let answers = vec![Act::Send(answer(header(FILE, 0, "", &more), b""))];
+        let server = HostileServer::repeating(answers);
+        let folder = Scratch::new();
+        for args in [&["--retry", "1"][..], &["--retry", "1", "-r"]] {
+            let source = server.source(FILE);
+            let args = args.iter().copied().chain([&*source]);
+            let output = visit(folder.path(), args).expect_code(8);
+            assert!(output.elapsed.as_secs() < 5, "took {:?}", output.elapsed);
+            assert!(output.stderr.contains("busy: no"), "{}", output.stderr);
+        }
+    }
+}
+
+#[test]
 fn a_server_that_is_busy_for_ever_is_left_in_time() {
     let more =
         r#", "error": {"code": "busy", "message": "no", "retry_after_ms": 9223372036854775807}"#;

@@ -37,6 +37,22 @@ fn names_that_do_not_lie_in_the_listed_folder_are_not_shown() {
 }
 
 #[test]
+fn what_is_told_of_a_misplaced_name_quotes_the_names_and_calls_the_root_the_root() {
+    let server = listing(&["d/x1/deep/er"], "");
+    let shown = ftget(["--list", &server.source("d")]).expect_code(7);
+    let told = r#"listing has "d/x1/deep/er" where only names in "d" and behind "d" may be"#;
+    assert!(shown.stderr.contains(told), "{}", shown.stderr);
+    let server = HostileServer::start(|_| {
+        let body = "{\"filename\":\"\",\"total_size\":0,\"md5\":\"\",\"type\":\"file\"}\n";
+        let text = header("", body.len() as u64, &md5_hex(body), r#", "last": true"#);
+        vec![Act::Send(answer(text, body.as_bytes()))]
+    });
+    let shown = ftget(["--list", &server.source("")]).expect_code(7);
+    let told = "listing has the root where only names in the root and behind the root may be";
+    assert!(shown.stderr.contains(told), "{}", shown.stderr);
+}
+
+#[test]
 fn hidden_entries_beyond_every_number_are_counted_without_a_panic() {
     let server = listing(&["d/a", "d/b", "d/c"], r#", "hidden": 9223372036854775807"#);
     let shown = ftget(["--list", &server.source("d")]).expect_code(0);

@@ -1,16 +1,18 @@
 //! Removing what a tree should not have, by descriptors, and never beyond it.
 
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{mem, vec};
 
 use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
 use super::{DestinationTree, open_unlocked};
+use crate::store::beneath::folder_in;
 use crate::store::staged::folder::NAME_ATTEMPTS_MAX;
 use crate::store::staged::occupant::occupant_in;
 use crate::store::staged::{FileName, OCCUPIED_BY_FOLDER, Occupant, StageError};
-use crate::wire::{PATH_PARTS_MAX, ResourcePath};
+use crate::wire::ResourcePath;
 
 impl DestinationTree {
     /// Removes what is at this path: a file, a link, or a folder with all that is in it, of
@@ -38,7 +40,7 @@ impl DestinationTree {
             removed: 0,
             gone,
         };
-        let result = removal.remove(above_folder.as_fd(), name, path.parts().count());
+        let result = removal.remove(above_folder.as_fd(), name);
         let closed = self.lock_open().remove_tree(path);
         drop(closed);
         result
@@ -75,75 +77,141 @@ struct Removal<'a> {
     gone: &'a mut dyn FnMut(&[u8], Occupant) -> ControlFlow<()>,
 }
 
+/// A folder that is being emptied.
+struct Level {
+    name: Box<[u8]>,
+    /// By which it is known when it is come back to.
+    identity: (u64, u64),
+    /// Bytes of the path that it is in.
+    path_bytes: usize,
+    names: vec::IntoIter<Box<[u8]>>,
+    /// What was removed when these names were read.
+    removed: u64,
+}
+
+enum Removed {
+    /// There is nothing of that name any more.
+    Gone(ControlFlow<()>),
+    /// It is a folder.
+    Not,
+}
+
 impl Removal<'_> {
     fn remove(
         &mut self,
         folder: BorrowedFd<'_>,
         name: &[u8],
-        depth: usize,
     ) -> Result<ControlFlow<()>, StageError> {
         // Something else may be there each time that it is looked at.
         for _ in 0..NAME_ATTEMPTS_MAX {
-            let occupant = occupant_in(folder, name).map_err(sort)?;
-            let flags = match occupant {
-                Occupant::Nothing => return Ok(ControlFlow::Continue(())),
-                Occupant::Directory => AtFlags::REMOVEDIR,
-                Occupant::File | Occupant::Link | Occupant::Other => AtFlags::empty(),
-            };
-            if let Occupant::Directory = occupant
-                && self.remove_contents(folder, name, depth)?.is_break()
-            {
+            if let Removed::Gone(flow) = self.remove_unless_folder(folder, name)? {
+                return Ok(flow);
+            }
+            if self.empty(folder, name)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            match rustix::fs::unlinkat(folder, name, flags) {
-                Ok(()) => {
-                    self.removed += 1;
-                    return Ok(self.tell(name, occupant));
-                }
-                Err(
-                    Errno::NOENT | Errno::ISDIR | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST,
-                ) => {}
-                Err(errno) => return Err(sort(errno)),
+            if let Removed::Gone(flow) = self.remove_folder(folder, name)? {
+                return Ok(flow);
             }
         }
         Err(sort(Errno::NOTEMPTY))
     }
 
-    fn remove_contents(
+    fn remove_unless_folder(
         &mut self,
-        above: BorrowedFd<'_>,
+        folder: BorrowedFd<'_>,
         name: &[u8],
-        depth: usize,
-    ) -> Result<ControlFlow<()>, StageError> {
-        if depth > PATH_PARTS_MAX {
-            return Err(sort(Errno::NAMETOOLONG));
-        }
-        let folder = match open_unlocked(above, name) {
-            Ok(folder) => folder,
-            // Not a folder any more.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                return Ok(ControlFlow::Continue(()));
+    ) -> Result<Removed, StageError> {
+        for _ in 0..NAME_ATTEMPTS_MAX {
+            let occupant = occupant_in(folder, name).map_err(sort)?;
+            match occupant {
+                Occupant::Nothing => return Ok(Removed::Gone(ControlFlow::Continue(()))),
+                Occupant::Directory => return Ok(Removed::Not),
+                Occupant::File | Occupant::Link | Occupant::Other => {}
             }
-            Err(errno) => return Err(sort(errno)),
+            match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+                Ok(()) => return Ok(Removed::Gone(self.tell(name, occupant))),
+                Err(Errno::NOENT | Errno::ISDIR) => {}
+                Err(errno) => return Err(sort(errno)),
+            }
+        }
+        Err(sort(Errno::BUSY))
+    }
+
+    fn remove_folder(&mut self, above: BorrowedFd<'_>, name: &[u8]) -> Result<Removed, StageError> {
+        match rustix::fs::unlinkat(above, name, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(Removed::Gone(self.tell(name, Occupant::Directory))),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(Removed::Not),
+            Err(errno) => Err(sort(errno)),
+        }
+    }
+
+    /// Removes what is in a folder, however deep that is: one folder is open at a time, and the
+    /// one above it is the one that it was entered from, or it is not worked in.
+    fn empty(&mut self, above: BorrowedFd<'_>, name: &[u8]) -> Result<ControlFlow<()>, StageError> {
+        let Some((mut folder, level)) = self.enter(above, name)? else {
+            return Ok(ControlFlow::Continue(()));
         };
-        let path_bytes = self.path.len();
-        self.push(name);
+        let (mut level, mut levels) = (level, Vec::new());
         loop {
-            let removed = self.removed;
-            for name in first_names(folder.as_fd()).map_err(sort)? {
-                if self.remove(folder.as_fd(), &name, depth + 1)?.is_break() {
+            if let Some(name) = level.names.next() {
+                match self.remove_unless_folder(folder.as_fd(), &name)? {
+                    Removed::Gone(ControlFlow::Continue(())) => {}
+                    Removed::Gone(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
+                    Removed::Not => {
+                        if let Some((inner, below)) = self.enter(folder.as_fd(), &name)? {
+                            levels.push(mem::replace(&mut level, below));
+                            folder = inner;
+                        }
+                    }
+                }
+            } else if self.removed > level.removed {
+                // There may be more names than were read, or have come.
+                level.names = first_names(folder.as_fd()).map_err(sort)?;
+                level.removed = self.removed;
+            } else {
+                self.path.truncate(level.path_bytes);
+                let Some(above) = levels.pop() else {
+                    return Ok(ControlFlow::Continue(()));
+                };
+                folder = folder_in(&folder, b"..").map_err(sort)?;
+                if identity_of(folder.as_fd()).map_err(sort)? != above.identity {
+                    // It was moved meanwhile: nobody asked for that place to be touched.
+                    return Err(sort(Errno::BUSY));
+                }
+                let emptied = mem::replace(&mut level, above);
+                let removed = self.remove_folder(folder.as_fd(), &emptied.name)?;
+                if let Removed::Gone(ControlFlow::Break(())) = removed {
                     return Ok(ControlFlow::Break(()));
                 }
             }
-            if self.removed == removed {
-                break;
-            }
         }
-        self.path.truncate(path_bytes);
-        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Opens a folder that is to be emptied. `None`: it is none any more.
+    fn enter(
+        &mut self,
+        above: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<Option<(OwnedFd, Level)>, StageError> {
+        let folder = match open_unlocked(above, name) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(errno) => return Err(sort(errno)),
+        };
+        let level = Level {
+            name: name.into(),
+            identity: identity_of(folder.as_fd()).map_err(sort)?,
+            path_bytes: self.path.len(),
+            names: first_names(folder.as_fd()).map_err(sort)?,
+            removed: self.removed,
+        };
+        self.push(name);
+        Ok(Some((folder, level)))
     }
 
     fn tell(&mut self, name: &[u8], occupant: Occupant) -> ControlFlow<()> {
+        self.removed += 1;
         if FileName::parse(name).is_err() {
             return ControlFlow::Continue(());
         }
@@ -162,7 +230,7 @@ impl Removal<'_> {
     }
 }
 
-fn first_names(folder: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, Errno> {
+fn first_names(folder: BorrowedFd<'_>) -> Result<vec::IntoIter<Box<[u8]>>, Errno> {
     let names = Dir::read_from(folder)?.filter_map(|entry| match entry {
         Ok(entry) => {
             let name = entry.file_name().to_bytes();
@@ -170,7 +238,15 @@ fn first_names(folder: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, Errno> {
         }
         Err(errno) => Some(Err(errno)),
     });
-    names.take(NAMES_AT_ONCE_MAX).collect()
+    let names: Result<Vec<Box<[u8]>>, Errno> = names.take(NAMES_AT_ONCE_MAX).collect();
+    Ok(names?.into_iter())
+}
+
+// The types of these fields differ between architectures.
+#[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
+fn identity_of(folder: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let stat = rustix::fs::fstat(folder)?;
+    Ok((stat.st_dev as u64, stat.st_ino as u64))
 }
 
 fn sort(errno: Errno) -> StageError {

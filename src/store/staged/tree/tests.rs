@@ -260,6 +260,31 @@ fn paths_may_be_as_deep_as_paths_are() {
 }
 
 #[test]
+fn removes_what_is_deeper_than_any_path_with_one_folder_open_at_a_time() {
+    let temp = tempfile::tempdir().unwrap();
+    let depth = 3_000;
+    let mut folder = std::os::fd::OwnedFd::from(fs::File::open(temp.path()).unwrap());
+    for _ in 0..depth {
+        rustix::fs::mkdirat(&folder, "d", rustix::fs::Mode::RWXU).unwrap();
+        rustix::fs::symlinkat("..", &folder, "up").unwrap();
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
+        folder = rustix::fs::openat(&folder, "d", flags, rustix::fs::Mode::empty()).unwrap();
+    }
+    let tree = DestinationTree::open(temp.path(), false).unwrap();
+    let mut gone = Vec::new();
+    let flow = tree.remove(&path("d"), &mut |path, _| {
+        gone.push(path.len());
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(flow, Ok(ControlFlow::Continue(()))), "{flow:?}");
+    // Each folder, and a link in all but the last.
+    assert_eq!(gone.len(), 2 * depth - 1);
+    assert_eq!(gone.iter().max(), Some(&(2 * depth)));
+    assert_eq!(gone.last(), Some(&1));
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn shows_what_is_in_a_folder_but_partial_files() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
