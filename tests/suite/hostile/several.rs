@@ -176,14 +176,19 @@ fn one_byte_more_behind_a_file_spoils_none_that_is_verified() {
 }
 
 #[test]
-fn the_same_local_name_twice_is_refused_before_any_request() {
+fn two_sources_of_one_local_name_are_refused_before_any_request_and_one_twice_is_fetched_once() {
     let server = HostileServer::start(|request| vec![good(request)]);
-    for (first, second) in [("a", "a"), ("x/a", "y/a")] {
-        let folder = Scratch::new();
-        visit(folder.path(), [server.source(first), server.source(second)]).expect_code(2);
-        assert_eq!(folder.names(), [""; 0]);
-    }
+    let folder = Scratch::new();
+    visit(
+        folder.path(),
+        ["x/a", "y/a"].map(|name| server.source(name)),
+    )
+    .expect_code(2);
+    assert_eq!(folder.names(), [""; 0]);
     assert_eq!(server.requests().len(), 0);
+    visit(folder.path(), ["a", "a"].map(|name| server.source(name))).expect_code(0);
+    assert_eq!(folder.names(), ["a"]);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
