@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::StageError;
@@ -233,7 +233,8 @@ pub(super) fn set_mtime(of: impl AsFd, mtime: Option<Timestamp>) -> Result<(), S
     let times = Timestamps {
         last_access: Timespec {
             tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
+            // Whoever watches files takes a new time of the content alone for new content.
+            tv_nsec: UTIME_NOW,
         },
         last_modification: Timespec {
             tv_sec: mtime.seconds,
