@@ -1,5 +1,6 @@
 //! A network that is far away, slow, cut, or damages what passes.
 
+use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct ProxyBuilder {
     rate: Option<u64>,
     /// What happens on the first connection behind so many bytes for the client.
     first: Option<(u64, Fault)>,
+    /// Bytes for the client that pass before this many connections are there, and the rest.
+    meeting: Option<(u64, u64)>,
     to_client: Option<Damage>,
     to_server: Option<Damage>,
 }
@@ -93,6 +96,7 @@ impl Proxy {
             delay: Duration::ZERO,
             rate: None,
             first: None,
+            meeting: None,
             to_client: None,
             to_server: None,
         }
@@ -153,6 +157,13 @@ impl ProxyBuilder {
         self
     }
 
+    /// What is behind so many bytes for the client waits, on every connection, until there were
+    /// so many connections.
+    pub fn meet(mut self, bytes: u64, connections: u64) -> ProxyBuilder {
+        self.meeting = Some((bytes, connections));
+        self
+    }
+
     /// Damages what goes to the client.
     pub fn damage_to_client(mut self, damage: Damage) -> ProxyBuilder {
         self.to_client = Some(damage);
@@ -172,6 +183,8 @@ impl ProxyBuilder {
         let (report, stalled) = unbounded();
         let tally: Arc<Tally> = Arc::default();
         let closing: Arc<AtomicBool> = Arc::default();
+        let (coming, met) = bounded(0);
+        let mut coming = Some(coming);
         let listening = {
             let (tally, closing) = (Arc::clone(&tally), Arc::clone(&closing));
             thread::spawn(move || {
@@ -180,9 +193,13 @@ impl ProxyBuilder {
                         return;
                     }
                     let number = tally.connections.fetch_add(1, Ordering::Relaxed);
+                    if self.meeting.is_none_or(|(_, least)| number + 1 >= least) {
+                        // Whoever waits for it sees that.
+                        drop(coming.take());
+                    }
                     // Without a server the client is closed, as it would be by one that dies.
                     if let Ok(server) = TcpStream::connect(&self.target) {
-                        self.connect(number, client, server, &tally, &report);
+                        self.connect(number, [client, server], &tally, &report, &met);
                     }
                 }
             })
@@ -199,10 +216,10 @@ impl ProxyBuilder {
     fn connect(
         &self,
         number: u64,
-        client: TcpStream,
-        server: TcpStream,
+        [client, server]: [TcpStream; 2],
         tally: &Arc<Tally>,
         report: &Sender<()>,
+        met: &Receiver<Infallible>,
     ) {
         for stream in [&client, &server] {
             // What comes together goes on together; nothing waits for more.
@@ -213,12 +230,14 @@ impl ProxyBuilder {
             faults: Faults::of(self.to_server.as_ref(), number, None),
             delay: self.delay,
             rate: self.rate,
+            meeting: None,
             tally: Arc::clone(tally),
             report: report.clone(),
         };
         let first = self.first.filter(|_| number == 0);
         let to_client = Stretch {
             faults: Faults::of(self.to_client.as_ref(), number, first),
+            meeting: self.meeting.map(|(bytes, _)| (bytes, met.clone())),
             ..to_server.like()
         };
         to_server.carry(clone(&client), clone(&server));
@@ -231,6 +250,8 @@ struct Stretch {
     faults: Faults,
     delay: Duration,
     rate: Option<u64>,
+    /// Bytes that pass at once; the rest waits until this is closed.
+    meeting: Option<(u64, Receiver<Infallible>)>,
     tally: Arc<Tally>,
     report: Sender<()>,
 }
@@ -250,6 +271,7 @@ impl Stretch {
             faults: Faults::of(None, 0, None),
             delay: self.delay,
             rate: self.rate,
+            meeting: None,
             tally: Arc::clone(&self.tally),
             report: self.report.clone(),
         }
@@ -283,6 +305,12 @@ impl Stretch {
                 return;
             }
             self.tally.bytes.fetch_add(count as u64, Ordering::Relaxed);
+            if let Some((bytes, met)) = &self.meeting
+                && self.faults.place + count as u64 > *bytes
+            {
+                // Nothing is ever sent: it is closed, or nobody comes.
+                let _ = met.recv_timeout(DEADLINE);
+            }
             if let Some(rate) = self.rate {
                 // What a link of this rate has not yet taken stays with the sender.
                 wait_until(free_at);

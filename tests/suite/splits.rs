@@ -31,7 +31,8 @@ fn slow(place: &Place) -> Proxy {
 fn a_large_file_comes_over_as_many_connections_as_it_may() {
     let content = noise(1, 20_000_000);
     let place = Place::with([("big", &content)]);
-    let proxy = slow(&place);
+    // Nobody has a whole block before everybody is there.
+    let proxy = Proxy::to(place.server.addr()).meet(500_000, 4).start();
     let output = split(&place, &proxy).run().expect_code(0);
     let events = output.json_lines();
     let done = event(&events, "done");
