@@ -291,6 +291,7 @@ impl<'c> TreeSource<'c> {
                     download,
                     parent,
                     target: target.into_owned(),
+                    mtime: entry.mtime,
                 }
             }
             (kind, _) => Wanted::PassedOver {

@@ -186,6 +186,7 @@ pub(super) enum Wanted {
         download: Download,
         parent: Option<FolderId>,
         target: Vec<u8>,
+        mtime: Option<Timestamp>,
     },
     /// So many entries of a tree are not shown by its server.
     Hidden(u64),

@@ -1,15 +1,15 @@
 //! Modes and times of files that are here already: a second run makes them those of the source.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use crate::harness::{Output, noise};
 use crate::picture::picture;
 use crate::place::Place;
+use crate::trees::set_time;
 
 const CHECKED: [&str; 3] = ["--check", "--preserve", "mode,mtime"];
 
@@ -35,18 +35,12 @@ fn set_mode(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its permissions");
 }
 
-fn set_time(path: impl AsRef<Path>, seconds: u64) {
-    let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 123_456_789);
-    let file = File::open(path).expect("a file");
-    file.set_modified(time).expect("its time is set");
-}
-
 /// At the source the files called so get other attributes.
 fn change(place: &Place) {
     set_mode(place.root.join("mode"), 0o4700);
-    set_time(place.root.join("time"), 1_500_000_000);
+    set_time(&place.root.join("time"), 1_500_000_000);
     set_mode(place.root.join("sub/both"), 0o727);
-    set_time(place.root.join("sub/both"), 1_600_000_000);
+    set_time(&place.root.join("sub/both"), 1_600_000_000);
 }
 
 /// How `--check` says that each file differs.
@@ -118,6 +112,47 @@ fn umask(place: &Place) -> u32 {
     fs::create_dir_all(&reference).expect("a folder");
     let mode = fs::metadata(&reference).expect("a folder").mode();
     !mode & 0o777
+}
+
+#[test]
+fn links_have_the_time_of_the_source_too() {
+    let place = Place::with([("file", "1")]);
+    let there = place.root.join("link");
+    symlink("file", &there).expect("a link");
+    let listed = |args: &[&str]| {
+        let told = fetch(&place, args).json_lines();
+        let of_link = |event: &&Value| event["filename"] == "link";
+        told.iter().find(of_link).expect("the link").clone()
+    };
+    for (seconds, action) in [(1_500_000_000, "link"), (1_600_000_000, "identical")] {
+        set_time(&there, seconds);
+        set_time(&place.root.join("file"), 1_000_000_000);
+        let done = listed(&["--json"]);
+        assert_eq!(
+            (&done["event"], &done["action"]),
+            (&"done".into(), &action.into())
+        );
+        let here = fs::symlink_metadata(place.here.join("d/link")).expect("a link");
+        assert_eq!(
+            (here.mtime(), here.mtime_nsec()),
+            (seconds as i64, 123_456_789)
+        );
+        // What it leads to keeps its own.
+        let target = fs::metadata(place.here.join("d/link")).expect("a file");
+        assert_eq!(target.mtime(), 1_000_000_000);
+        fetch(&place, &CHECKED).expect_code(0);
+    }
+    set_time(&there, 1_700_000_000);
+    let differs = listed(&[&CHECKED[..], &["--json"]].concat());
+    assert_eq!(
+        (&differs["event"], &differs["reason"]),
+        (&"differs".into(), &"mtime".into())
+    );
+    for args in [["--preserve", "mode"], ["--preserve", "none"]] {
+        fetch(&place, &args).expect_code(0);
+        let here = fs::symlink_metadata(place.here.join("d/link")).expect("a link");
+        assert_eq!(here.mtime(), 1_600_000_000);
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn describe(folder: &Path, above: &str, with_attributes: bool, lines: &mut Vec<S
         let name = path.file_name().expect("a name").as_bytes();
         let name = format!("{above}{}", name.escape_ascii());
         let meta = fs::symlink_metadata(&path).expect("its attributes");
-        let attributes = if with_attributes && !meta.is_symlink() {
+        let attributes = if with_attributes {
             let mode = meta.permissions().mode() & 0o7777;
             format!(" {mode:04o} {}.{:09}", meta.mtime(), meta.mtime_nsec())
         } else {
@@ -41,7 +41,7 @@ fn describe(folder: &Path, above: &str, with_attributes: bool, lines: &mut Vec<S
         if meta.is_symlink() {
             let target = fs::read_link(&path).expect("a target");
             let target = target.as_os_str().as_bytes().escape_ascii();
-            lines.push(format!("{name} -> {target}"));
+            lines.push(format!("{name}{attributes} -> {target}"));
         } else if meta.is_dir() {
             lines.push(format!("{name}/{attributes}"));
             describe(&path, &format!("{name}/"), with_attributes, lines);

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, mkfifoat, utimensat};
 
 use crate::files::unprivileged_reader;
 use crate::harness::{Output, Program, Scratch, TestServer, noise};
@@ -35,13 +35,22 @@ fn age(folder: &Path, seconds: &mut u64) {
         if kind.is_dir() {
             age(&path, seconds);
         }
-        if !kind.is_symlink() {
-            *seconds += 1;
-            let time = SystemTime::UNIX_EPOCH + Duration::new(*seconds, 123_456_789);
-            let file = fs::File::open(&path).expect("a file or a folder");
-            file.set_modified(time).expect("another time");
-        }
+        *seconds += 1;
+        set_time(&path, *seconds);
     }
+}
+
+/// Gives a file, a folder or a link another time.
+pub(crate) fn set_time(path: &Path, seconds: u64) {
+    let time = Timespec {
+        tv_sec: seconds.try_into().expect("a time"),
+        tv_nsec: 123_456_789,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("another time");
 }
 
 /// A tree with all that one may hold and a server gives.

@@ -251,7 +251,7 @@ impl Desk<'_, '_, '_, '_> {
                     attempts: job.attempts,
                     exit_status: None,
                 };
-                let is_told = matches!(job.task, Task::Fetch | Task::Link(_));
+                let is_told = matches!(job.task, Task::Fetch | Task::Link(..));
                 let is_alone = matches!(job.task, Task::MakeFolder) && job.download.or_folder;
                 let has_folders = is_alone || (is_told && !job.download.below.is_root());
                 if has_folders && self.unsynced.is_none() {

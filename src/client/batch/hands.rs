@@ -19,6 +19,7 @@ use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
 use crate::digest::Md5Stream;
 use crate::store::{Attributes, PlacedLink, StageError, StagingFolder};
+use crate::wire::Timestamp;
 
 /// A job whose folder is to be looked at.
 pub(in crate::client) struct ToLook {
@@ -97,7 +98,7 @@ impl Hand<'_> {
             let is_over = self.is_stopped.load(Ordering::SeqCst);
             let decision = match job.task {
                 // Whatever it is: it has ended already.
-                Task::Fetch | Task::Link(_) | Task::MakeFolder | Task::FinishFolder(_)
+                Task::Fetch | Task::Link(..) | Task::MakeFolder | Task::FinishFolder(_)
                     if is_over =>
                 {
                     Err(ClientError::OutOfTime)
@@ -128,7 +129,7 @@ impl Hand<'_> {
             Task::FinishFolder(attributes) => {
                 tree()?.finish_folder(&download.place()?, attributes)?
             }
-            Task::Fetch | Task::Link(_) | Task::Sync => {
+            Task::Fetch | Task::Link(..) | Task::Sync => {
                 let is_same = |(before, _): &&(Arc<Download>, _)| before.goes_beside(download);
                 let folder = match last.as_ref().filter(is_same) {
                     Some((_, folder)) => Arc::clone(folder),
@@ -136,7 +137,7 @@ impl Hand<'_> {
                 };
                 *last = Some((Arc::clone(download), Arc::clone(&folder)));
                 return match &job.task {
-                    Task::Link(target) => self.place_link(download, &folder, target),
+                    Task::Link(target, mtime) => self.place_link(download, &folder, target, *mtime),
                     _ => self.look_at_file(job, &folder),
                 };
             }
@@ -181,21 +182,25 @@ impl Hand<'_> {
         download: &Download,
         folder: &StagingFolder,
         target: &[u8],
+        mtime: Option<Timestamp>,
     ) -> Result<Decision, ClientError> {
         let placement = placement(self.config);
-        Ok(match folder.place_link(&download.name, target, placement) {
-            Ok(PlacedLink::Identical) => Decision::finished(download, Action::Identical),
-            Ok(PlacedLink::Placed(name)) => Decision::Finished(Placed {
-                name,
-                total_size: 0,
-                md5: None,
-                action: Action::Link,
-            }),
-            Err(StageError::Exists) if self.config.if_exists == IfExists::Skip => {
-                Decision::finished(download, Action::Skipped)
-            }
-            Err(error) => return Err(error.into()),
-        })
+        let mtime = mtime.filter(|_| self.config.preserve_mtime);
+        Ok(
+            match folder.place_link(&download.name, target, mtime, placement) {
+                Ok(PlacedLink::Identical) => Decision::finished(download, Action::Identical),
+                Ok(PlacedLink::Placed(name)) => Decision::Finished(Placed {
+                    name,
+                    total_size: 0,
+                    md5: None,
+                    action: Action::Link,
+                }),
+                Err(StageError::Exists) if self.config.if_exists == IfExists::Skip => {
+                    Decision::finished(download, Action::Skipped)
+                }
+                Err(error) => return Err(error.into()),
+            },
+        )
     }
 
     fn verify(&self, body: Body) {

@@ -105,7 +105,11 @@ impl Desk<'_, '_, '_, '_> {
                 download,
                 parent,
                 target,
-            } => self.admit(index, download, Task::Link(target.into()), [parent, None]),
+                mtime,
+            } => {
+                let task = Task::Link(target.into(), mtime);
+                self.admit(index, download, task, [parent, None]);
+            }
             Wanted::Folder {
                 id,
                 download,
@@ -214,7 +218,7 @@ impl Desk<'_, '_, '_, '_> {
     /// Whether nobody else wants the place of this.
     fn take_name(&mut self, download: &Download, task: &Task) -> Taking {
         match (&mut self.names, task) {
-            (Some(names), Task::Fetch | Task::Link(_)) => names.take(download),
+            (Some(names), Task::Fetch | Task::Link(..)) => names.take(download),
             (Some(names), Task::MakeFolder) => names.take_folder_of(download),
             (None, _) | (_, Task::FinishFolder(_) | Task::Sync) => Taking::First,
         }

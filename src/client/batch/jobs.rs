@@ -10,6 +10,7 @@ use crate::client::question::Question;
 use crate::client::wanted::FolderId;
 use crate::client::{Download, Item};
 use crate::store::{Attributes, StagingFolder};
+use crate::wire::Timestamp;
 
 /// The number of a job; that of one that has ended is never given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +54,8 @@ pub(super) struct Job {
 pub(in crate::client) enum Task {
     /// Download a file.
     Fetch,
-    /// Make a symbolic link with this target.
-    Link(Arc<[u8]>),
+    /// Make a symbolic link with this target, and this time of its own.
+    Link(Arc<[u8]>, Option<Timestamp>),
     /// Make a folder, if it is missing.
     MakeFolder,
     /// Give a folder its permissions and its time.

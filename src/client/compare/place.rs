@@ -12,7 +12,7 @@ use crate::store::{
     DestinationTree, FileName, Listed, LocalDigest, LocalDigestError, LocalDigests, Object,
     ObjectMeta, StageError, leads_inside,
 };
-use crate::wire::{ListEntry, Md5Digest, ObjectKind, ResourcePath};
+use crate::wire::{ListEntry, Md5Digest, ObjectKind, ResourcePath, Timestamp};
 
 /// A file here of which everything but the content is known.
 pub(super) struct ToRead {
@@ -76,9 +76,12 @@ pub(super) fn judge(
         }));
     };
     match there.kind {
-        ObjectKind::Symlink if here.target.as_deref() == target => known(Comparison::Same),
+        ObjectKind::Symlink if here.target.as_deref() == target => {
+            // Its mode means nothing.
+            known(attributes((None, there.mtime), &meta, config))
+        }
         ObjectKind::Symlink | ObjectKind::Other => known(Comparison::Differs(Difference::Target)),
-        ObjectKind::Directory => known(attributes(there, &meta, config)),
+        ObjectKind::Directory => known(attributes((there.mode, there.mtime), &meta, config)),
         ObjectKind::File if meta.size() != there.total_size => {
             let (here, there) = (meta.size(), there.total_size);
             known(Comparison::Differs(Difference::Size { here, there }))
@@ -89,7 +92,7 @@ pub(super) fn judge(
                 place: place.clone(),
                 total_size: there.total_size,
                 md5: there.md5.ok_or(ProtocolError::NoDigest)?,
-                otherwise: attributes(there, &meta, config),
+                otherwise: attributes((there.mode, there.mtime), &meta, config),
             };
             Ok(match config.local_digests.known(&meta) {
                 Some(md5) => Finding::Known(file.compare(md5, meta.size())),
@@ -150,8 +153,12 @@ fn read_back(source: io::Error) -> ClientError {
 }
 
 /// What it is but for its content.
-fn attributes(there: &ListEntry<'_>, here: &ObjectMeta, config: &ClientConfig) -> Comparison {
-    let lacking = config.lacking((there.mode, there.mtime), (here.mode, here.stamp.mtime));
+fn attributes(
+    there: (Option<u32>, Option<Timestamp>),
+    here: &ObjectMeta,
+    config: &ClientConfig,
+) -> Comparison {
+    let lacking = config.lacking(there, (here.mode, here.stamp.mtime));
     let Some(lacking) = lacking else {
         return Comparison::Same;
     };

@@ -230,7 +230,13 @@ pub(super) fn set_mtime(of: impl AsFd, mtime: Option<Timestamp>) -> Result<(), S
     let Some(mtime) = mtime else {
         return Ok(());
     };
-    let times = Timestamps {
+    rustix::fs::futimens(of, &written_at(mtime))
+        .map_err(|errno| StageError::sort("set the time", errno))
+}
+
+/// What to set for something that was last written then.
+pub(super) fn written_at(mtime: Timestamp) -> Timestamps {
+    Timestamps {
         last_access: Timespec {
             tv_sec: 0,
             // Whoever watches files takes a new time of the content alone for new content.
@@ -240,8 +246,7 @@ pub(super) fn set_mtime(of: impl AsFd, mtime: Option<Timestamp>) -> Result<(), S
             tv_sec: mtime.seconds,
             tv_nsec: mtime.nanoseconds.into(),
         },
-    };
-    rustix::fs::futimens(of, &times).map_err(|errno| StageError::sort("set the time", errno))
+    }
 }
 
 pub(super) fn sort_io(doing: &'static str, error: io::Error) -> StageError {

@@ -1,13 +1,14 @@
 //! Symbolic links, placed as files are.
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::file::Placement;
+use super::file::{Placement, written_at};
 use super::folder::{NAME_ATTEMPTS_MAX, StagingFolder};
 use super::name::{FileName, PartialName};
 use super::occupant::Occupant;
 use super::{NOT_REGULAR, OCCUPIED_BY_FOLDER, StageError};
+use crate::wire::Timestamp;
 
 /// What became of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,8 @@ pub enum PlacedLink {
 impl StagingFolder {
     /// Makes a symbolic link, in one step: whoever looks sees what was there before, or the
     /// link. Only a link or a file is ever replaced. The target is written down as it is; to
-    /// judge it is up to the caller.
+    /// judge it is up to the caller. `mtime`: when the link is to have been made, as far as the
+    /// file system lets us say so; one that is identical gets it, too.
     ///
     /// # Errors
     /// [`StageError`]: the name is taken and `placement` says to leave it, or the link cannot
@@ -30,10 +32,16 @@ impl StagingFolder {
         &self,
         name: &FileName,
         target: &[u8],
+        mtime: Option<Timestamp>,
         placement: Placement,
     ) -> Result<PlacedLink, StageError> {
-        match self.occupant(name)? {
+        let looked = self.look(name)?;
+        match Occupant::of(looked.as_ref()) {
             Occupant::Link if self.link_target(name)?.is_some_and(|old| old == target) => {
+                let here = looked.map(|looked| looked.stamp.mtime);
+                if let Some(mtime) = mtime.filter(|&mtime| here != Some(mtime)) {
+                    self.set_link_mtime(name.as_bytes(), mtime);
+                }
                 return Ok(PlacedLink::Identical);
             }
             Occupant::Directory if placement == Placement::Replace => {
@@ -51,6 +59,9 @@ impl StagingFolder {
                 Err(Errno::EXIST) => continue,
                 Err(errno) => return Err(StageError::sort("make the link", errno)),
             }
+            if let Some(mtime) = mtime {
+                self.set_link_mtime(partial.text.as_bytes(), mtime);
+            }
             match self.rename(&partial, name, placement) {
                 // A link has no lock that shows that it is held: another one cleaned up.
                 Err(StageError::Vanished) => {}
@@ -65,6 +76,18 @@ impl StagingFolder {
             }
         }
         Err(StageError::Vanished)
+    }
+
+    /// Says when a link was made, if it is one. Some file systems and old kernels have no way to.
+    fn set_link_mtime(&self, name: &[u8], mtime: Timestamp) {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(link) = rustix::fs::openat(self.as_fd(), name, flags, Mode::empty()) else {
+            return;
+        };
+        let is_link = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        if rustix::fs::fstat(&link).is_ok_and(is_link) {
+            let _ = rustix::fs::utimensat(&link, "", &written_at(mtime), AtFlags::EMPTY_PATH);
+        }
     }
 
     /// What is written in the link of this name; `None` if there is no link.
