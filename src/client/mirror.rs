@@ -40,6 +40,8 @@ pub struct Deleted {
     pub kept_hidden: u64,
     /// So much of the batch failed, and so nothing was deleted.
     pub not_fetched: u64,
+    /// The tree is a file, which has no place of its own in which anything could be deleted.
+    pub is_file: bool,
 }
 
 /// Deletes what is in the place of a tree and not in the tree, as the server lists it now and
@@ -111,6 +113,7 @@ impl Deletion<'_, '_> {
                 return Pass::Last;
             }
         };
+        self.total.is_file = extras.is_file;
         let chosen = extras.choose();
         self.total.kept_hidden = chosen.kept_hidden;
         if let Some((path, refusal)) = chosen.refused {

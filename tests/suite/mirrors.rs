@@ -507,6 +507,37 @@ fn where_a_file_could_not_be_fetched_nothing_is_deleted_and_that_is_said() {
 }
 
 #[test]
+fn for_a_source_that_is_a_file_nothing_is_deleted_and_that_is_said() {
+    let place = Place::with([("f", "1"), ("sub/b", "22")]);
+    for name in ["d/mine", "d/sub/old"] {
+        place.here.write(name, "x");
+    }
+    let note = |output: &Output| {
+        let is_of_file = |line: &&str| line.contains("/f is a file: --delete deletes nothing");
+        output.stderr.lines().filter(is_of_file).count()
+    };
+    let fetch = |args: &[&str], names: &[&str]| {
+        let sources = names.iter().map(|name| place.server.source(name));
+        let mirror = place.ftget().args(["--json", "-r", "--delete", "-d", "d"]);
+        mirror.args(args).args(sources).run().expect_code(0)
+    };
+    for (args, notes) in [(&["-n"][..], 1), (&["-n", "-q"], 0), (&["-q"], 0), (&[], 1)] {
+        let output = fetch(args, &["f"]);
+        let gone = event(&output.json_lines(), "summary")["deleted"].clone();
+        assert_eq!((note(&output), gone), (notes, 0.into()), "{args:?}");
+        assert_eq!(output.stderr.lines().count(), notes, "{}", output.stderr);
+    }
+    assert_eq!(
+        names(&place.here.join("d")),
+        ["f", "mine", "sub/", "sub/old"]
+    );
+    let beside_folder = fetch(&[], &["sub", "f"]);
+    assert_eq!(note(&beside_folder), 1, "{}", beside_folder.stderr);
+    assert_eq!(deleted(&beside_folder.json_lines()), ["sub/old"]);
+    assert_eq!(names(&place.here.join("d")), ["f", "mine", "sub/", "sub/b"]);
+}
+
+#[test]
 fn receipts_that_are_in_a_mirror_stay() {
     let place = Place::with(SERVED);
     place.here.write("d/s/mine", "x");

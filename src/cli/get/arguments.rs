@@ -77,7 +77,8 @@ pub(super) struct Typed {
     pub(super) rules: TypedRules,
     /// Delete what is here and not in the folder that is fetched, after everything is fetched:
     /// nothing if a file could not be. Only where all was listed, and only what the server says
-    /// it does not have, or has as something of another kind; what is excluded stays
+    /// it does not have, or has as something of another kind; what is excluded stays. Nothing for a source that is a
+    /// file
     #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "input_file", "output", "check"], help_heading = WHAT)]
     pub(super) delete: bool,
     /// With --delete: stop after so many files, links and folders, and end with 25

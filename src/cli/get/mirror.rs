@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::arguments::Typed;
 use super::meaning::Destination;
 use super::wish::Wish;
+use super::wording::Source;
 use crate::cli::settings::Places;
 use crate::client::{
     ClientConfig, ClientError, DeleteLimit, Deleted, Event, MirrorNotes, Tree, delete_extras,
@@ -99,6 +100,48 @@ fn without(tree: Tree, file: &Path) -> Tree {
     }
 }
 
+/// What became of all mirrors.
+pub(super) struct Mirrored {
+    pub(super) total: Deleted,
+    /// Sources that are files.
+    files: Vec<String>,
+}
+
+impl Mirrored {
+    /// What is said of how it ended, for people.
+    pub(super) fn sentences(&self, quiet: bool) -> Vec<String> {
+        let Deleted {
+            deleted,
+            reached_limit,
+            not_fetched,
+            kept_hidden,
+            ..
+        } = self.total;
+        let mut said = Vec::new();
+        if reached_limit {
+            said.push(format!(
+                "--max-delete is reached after {deleted}; what is left to delete stays"
+            ));
+        }
+        if quiet {
+            return said;
+        }
+        if not_fetched > 0 {
+            said.push(format!(
+                "nothing is deleted, since {not_fetched} could not be fetched"
+            ));
+        }
+        if kept_hidden > 0 {
+            said.push(format!(
+                "{kept_hidden} with a dot before the name stay: the server hides such names"
+            ));
+        }
+        let files = self.files.iter();
+        said.extend(files.map(|file| format!("{file} is a file: --delete deletes nothing for it")));
+        said
+    }
+}
+
 /// Deletes what the servers do not have, or tells what would be deleted, `deleted_max` things in
 /// all; `notes` give way, or why they do not is told. `spent`: of the time for everything.
 pub(super) fn delete(
@@ -108,9 +151,9 @@ pub(super) fn delete(
     config: &ClientConfig,
     spent: Duration,
     on_event: &mut dyn FnMut(Event<'_>),
-) -> Deleted {
+) -> Mirrored {
     let begun = Instant::now();
-    let mut total = Deleted::default();
+    let (mut total, mut files) = (Deleted::default(), Vec::new());
     for tree in trees {
         // One tree after the other has what is left.
         let config = after(spent + begun.elapsed(), config);
@@ -124,12 +167,20 @@ pub(super) fn delete(
         total.kept_hidden += one.kept_hidden;
         total.reached_limit |= one.reached_limit;
         total.not_fetched = one.not_fetched;
+        if one.is_file {
+            let source = Source {
+                address: &tree.address,
+                path: &tree.path,
+                is_command: false,
+            };
+            files.push(source.to_string());
+        }
         if total.reached_limit {
             break;
         }
     }
     total.failed += notes.tell_left(total.reached_limit, on_event);
-    total
+    Mirrored { total, files }
 }
 
 /// With the time for everything that is left.
@@ -146,21 +197,4 @@ pub(super) fn after(spent: Duration, config: &ClientConfig) -> ClientConfig {
 pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
     let hint = "--delete removes what the server has something else for, and what it does not have";
     error.is_in_the_way().then_some(hint)
-}
-
-/// What is said of how it ended, for people.
-pub(super) fn sentences(deleted: &Deleted) -> impl Iterator<Item = String> + use<> {
-    let reached = deleted.reached_limit.then(|| {
-        let count = deleted.deleted;
-        format!("--max-delete is reached after {count}; what is left to delete stays")
-    });
-    let not_fetched = (deleted.not_fetched > 0).then(|| {
-        let count = deleted.not_fetched;
-        format!("nothing is deleted, since {count} could not be fetched")
-    });
-    let hidden = (deleted.kept_hidden > 0).then(|| {
-        let count = deleted.kept_hidden;
-        format!("{count} with a dot before the name stay: the server hides such names")
-    });
-    reached.into_iter().chain(not_fetched).chain(hidden)
 }

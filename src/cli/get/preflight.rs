@@ -50,8 +50,8 @@ pub(super) fn passes(
                 fail(reporter, item, error);
             }
         };
-        let deleted = mirror::delete(&trees, limit, &mut notes, config, spent, on_event);
-        if deleted.reached_limit {
+        let mirrored = mirror::delete(&trees, limit, &mut notes, config, spent, on_event);
+        if mirrored.total.reached_limit {
             reporter.tell_too_many_extras(deleted_max);
         }
     }

@@ -63,12 +63,12 @@ pub(super) fn show(order: Order) -> ExitCode {
             Event::Failed { item, error } => report.take_failure(item, error),
             _ => {}
         };
-        let deleted = mirror::delete(&trees, limit, &mut notes, &config, spent, on_event);
-        report.summary.deleted = Some(deleted.deleted);
-        if deleted.reached_limit {
+        let mirrored = mirror::delete(&trees, limit, &mut notes, &config, spent, on_event);
+        report.summary.deleted = Some(mirrored.total.deleted);
+        if mirrored.total.reached_limit {
             report.failures.add(ExitCode::DeleteLimit);
         }
-        said.extend(mirror::sentences(&deleted));
+        said.extend(mirrored.sentences(manner.quiet));
     }
     if let Some(rest) = notes.into_batch() {
         let config = mirror::after(started.elapsed(), &config);

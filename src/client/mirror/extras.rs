@@ -30,6 +30,8 @@ pub(super) struct Extras {
     /// many.
     unlisted: Unlisted,
     hides_some: bool,
+    /// The tree is a file there.
+    pub(super) is_file: bool,
 }
 
 /// Something that is here alone.
@@ -88,6 +90,7 @@ impl Extras {
             destination: None,
             unlisted: Unlisted::default(),
             hides_some: false,
+            is_file: false,
         };
         // Folders around the place at hand: of the tree, and of those that are here alone.
         let mut above: Vec<(ResourcePath, ResourcePath, Attributes)> = Vec::new();
@@ -133,11 +136,12 @@ impl Extras {
                     .add(&pair.place, &there.path, refusal(error));
             }
             // A file that is asked for like a folder is nobody's mirror.
-            let is_of_tree = there.kind == ObjectKind::Directory || there.path != tree.path;
+            let is_itself = there.kind != ObjectKind::Directory && there.path == tree.path;
+            extras.is_file |= is_itself && there.error.is_none();
             if let Some(here) = &pair.here
                 && here.kind != there.kind
                 && there.error.is_none()
-                && is_of_tree
+                && !is_itself
                 && notes.has(&tree.address, &there.path)
             {
                 extras.in_the_way.push(InTheWay {

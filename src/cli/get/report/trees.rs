@@ -31,15 +31,13 @@ impl Reporter<'_> {
         };
         let spent = self.started.elapsed();
         let on_event = &mut |event: Event<'_>| drop(self.take(event));
-        let deleted = mirror::delete(trees, limit, &mut notes, config, spent, on_event);
-        self.summary.deleted = Some(deleted.deleted);
-        if deleted.reached_limit {
+        let mirrored = mirror::delete(trees, limit, &mut notes, config, spent, on_event);
+        self.summary.deleted = Some(mirrored.total.deleted);
+        if mirrored.total.reached_limit {
             self.failures.add(ExitCode::DeleteLimit);
         }
-        for sentence in mirror::sentences(&deleted) {
-            if deleted.reached_limit || !self.manner.quiet {
-                self.line(&sentence);
-            }
+        for sentence in mirrored.sentences(self.manner.quiet) {
+            self.line(&sentence);
         }
         let rest = notes.into_batch()?;
         Some((rest, mirror::after(self.started.elapsed(), config)))
