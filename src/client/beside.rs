@@ -15,6 +15,8 @@ use crate::wire::{ListEntry, ObjectKind, ResourcePath};
 pub(super) struct Beside<'t> {
     tree: &'t Tree,
     listing: Listing<'t>,
+    /// What cannot be looked at here is a failure.
+    is_compared: bool,
     here: Here,
     /// Of the page at hand.
     entries: VecDeque<ListEntry<'static>>,
@@ -52,17 +54,19 @@ enum Here {
 }
 
 impl<'t> Beside<'t> {
-    /// `digests`: those of all files are waited for.
-    pub(super) fn new(tree: &'t Tree, digests: bool, config: &'t ClientConfig) -> Beside<'t> {
+    /// `is_compared`: the digests of all files are waited for, and it is a failure if nothing can
+    /// be seen here.
+    pub(super) fn new(tree: &'t Tree, is_compared: bool, config: &'t ClientConfig) -> Beside<'t> {
         let folder = Folder {
             address: tree.address.clone(),
             path: tree.path.clone(),
             recursive: tree.recursive,
-            digests,
+            digests: is_compared,
         };
         Beside {
             tree,
             listing: Listing::new(folder, config),
+            is_compared,
             here: Here::Unopened,
             entries: VecDeque::new(),
             there_is_over: false,
@@ -195,6 +199,8 @@ impl<'t> Beside<'t> {
         match destination.list(&top, self.tree.recursive) {
             Ok(listing) => Ok(Here::Open(destination, Some(listing))),
             Err(error) if is_missing(&error) => Ok(Here::Nothing),
+            // Before a download has opened it up nothing is known of it.
+            Err(_) if !self.is_compared && destination.locked(&top).is_some() => Ok(Here::Nothing),
             Err(error) => Err(error.into()),
         }
     }

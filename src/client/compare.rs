@@ -159,6 +159,7 @@ pub fn compare(
             // What was not found for a panic is not the same.
             hidden: source.join().unwrap_or_else(|panic| resume_unwind(panic)),
             rooms: rooms.sum_up(),
+            ..Outlook::default()
         }
     })
 }

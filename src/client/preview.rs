@@ -8,7 +8,9 @@ mod look;
 mod room;
 mod teller;
 
+use std::collections::BTreeSet;
 use std::num::NonZero;
+use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -51,12 +53,16 @@ pub struct Outlook {
     pub hidden: u64,
     /// What each file system would be asked for, those that are asked for most first.
     pub rooms: Vec<Room>,
+    /// Folders of this user that he cannot look into as they are. To download opens them up; what
+    /// is in them was taken for missing.
+    pub locked: BTreeSet<PathBuf>,
 }
 
 impl Outlook {
     /// Adds the room that the rest of a batch needs: perhaps too much, as not all of it is needed
     /// at once.
     pub fn add_rest(&mut self, rest: Outlook) {
+        self.locked.extend(rest.locked);
         for room in rest.rooms {
             match self.rooms.iter_mut().find(|known| known.is_with(&room)) {
                 Some(known) => known.add(&room),
@@ -85,7 +91,7 @@ pub fn preview(
     // Bounded by the budget of those who send.
     let (looked_in, looked) = unbounded();
     let trees = Trees::default();
-    std::thread::scope(|scope| {
+    let mut outlook = std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
             let (to_look, looked_in) = (to_look.clone(), looked_in.clone());
             let looker = Looker::new(&trees, rest_from.is_some(), &limits, config);
@@ -95,7 +101,9 @@ pub fn preview(
         scope.spawn(move || feed(wanted, &to_look_in));
         let first_index = rest_from.unwrap_or_default();
         Teller::new(names, first_index, config, &limits, on_prospect).run(&looked)
-    })
+    });
+    outlook.locked = trees.into_locked();
+    outlook
 }
 
 /// One thing that is wanted, on its way to be told.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::Value;
@@ -126,6 +126,52 @@ fn a_folder_that_cannot_be_written_is_found_unless_nothing_is_to_be_written_ther
     let client = Program::ftget().args(args).arg(place.here.path());
     let client = client.arg(place.server.source("d"));
     client.through(unprivileged_reader()).run().expect_code(0);
+}
+
+#[test]
+fn what_is_in_a_folder_of_ours_that_a_run_opens_up_is_no_failure_before() {
+    let names = ["d/a", "d/b/in", "d/b/s/in", "d/c"];
+    let place = Place::with(names.map(|name| (name, "1")));
+    let client = |args: &[&str]| {
+        let client = Program::ftget().args(["-r"]).args(args).arg("-d");
+        let client = client.arg(place.here.path()).arg(place.server.source("d"));
+        client.through(unprivileged_reader()).run()
+    };
+    client(&[]).expect_code(0);
+    for (locked, mode, seen) in [
+        ("d", 0, 0),
+        ("d", 0o600, 0),
+        ("d/b", 0, 2),
+        ("d/b", 0o100, 3),
+        ("d/b", 0o600, 2),
+    ] {
+        let folder = place.here.join(locked);
+        let has_mode = || fs::metadata(&folder).expect("a folder").mode() & 0o777;
+        let sees_all = has_mode();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).expect("locked");
+        for args in [&["-n"][..], &["-n", "--delete"]] {
+            let run = client(&[args, &["--json"]].concat()).expect_code(0);
+            let events = run.json_lines();
+            let same = |event: &&Value| event["action"] == "identical";
+            assert_eq!(
+                events.iter().filter(same).count(),
+                seen,
+                "{locked} {mode:o}"
+            );
+            assert_eq!(event(&events, "summary")["locked"], 1, "{args:?}");
+            let said = format!("{locked}: a run opens up folders of yours;");
+            assert_eq!(run.stderr.matches(&said).count(), 1, "{}", run.stderr);
+        }
+        assert_eq!(client(&["-n", "-q"]).expect_code(0).stderr, "");
+        let compared = client(&["--check"]).expect_code(3);
+        let about = format!("{}/{locked}: cannot ", place.server.addr());
+        assert!(compared.stderr.contains(&about), "{}", compared.stderr);
+        assert_eq!(compared.stderr.lines().count(), 1, "{}", compared.stderr);
+        assert_eq!(compared.text(), "", "nothing is told that was not seen");
+        assert_eq!(has_mode(), mode, "a look changes nothing");
+        client(&["--preflight"]).expect_code(0);
+        assert_eq!(has_mode(), sees_all);
+    }
 }
 
 #[test]

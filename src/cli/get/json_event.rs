@@ -111,6 +111,9 @@ pub(super) struct Summary {
     pub(super) needed_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) free_bytes: Option<u64>,
+    /// With -n: folders that could not be looked into, and that a run opens up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) locked: Option<u64>,
     pub(super) secs: f64,
     /// How many failed with which exit code.
     pub(super) causes: BTreeMap<u8, u64>,

@@ -91,6 +91,10 @@ pub(super) fn show(order: Order) -> ExitCode {
     if outlook.hidden > 0 && !manner.quiet {
         said.push(wording::hidden(outlook.hidden));
     }
+    if let Some(sentence) = wording::locked(&outlook.locked) {
+        report.summary.locked = Some(outlook.locked.len() as u64);
+        said.extend((!manner.quiet).then_some(sentence));
+    }
     report.end(said, started)
 }
 

@@ -1,7 +1,10 @@
 //! The words for sources, actions and failures: the same wherever they are told.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::failure::{hint, sentence};
@@ -134,6 +137,19 @@ pub(super) fn hidden(entries: u64) -> String {
         "entries are"
     };
     format!("{entries} hidden {are} not shown by the server")
+}
+
+/// What is said of folders of the user that he cannot look into; `None` if there are none.
+pub(super) fn locked(folders: &BTreeSet<PathBuf>) -> Option<String> {
+    let first = visible(folders.first()?.as_os_str().as_bytes());
+    let folders = match folders.len() {
+        1 => first.into_owned(),
+        count => format!("{first} and {} more", count - 1),
+    };
+    Some(format!(
+        "cannot look into {folders}: a run opens up folders of yours; \
+         what is in there is told as missing"
+    ))
 }
 
 /// A name's bytes for programs, where they are not UTF-8.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::{Comparison, Difference};
 use crate::client::batch::Limits;
-use crate::client::beside::unreadable;
+use crate::client::beside::{Pair, unreadable};
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ClientError, ProtocolError};
 use crate::store::{
     DestinationTree, FileName, Listed, LocalDigest, LocalDigestError, LocalDigests, Object,
-    ObjectMeta, StageError, leads_inside,
+    ObjectMeta, StageError, StoreError, leads_inside,
 };
 use crate::wire::{ListEntry, Md5Digest, ObjectKind, ResourcePath, Timestamp};
 
@@ -100,6 +100,32 @@ pub(super) fn judge(
             })
         }
     }
+}
+
+/// Why nothing is seen of what is in a folder, if this is one on both sides.
+pub(super) fn unseen_folder(
+    pair: &mut Pair,
+    destination: Option<&Arc<DestinationTree>>,
+) -> Option<ClientError> {
+    let (there, here) = (pair.there.as_ref()?, pair.here.as_mut()?);
+    if there.kind != ObjectKind::Directory || here.kind != ObjectKind::Directory {
+        return None;
+    }
+    let is_open = |meta: ObjectMeta| meta.mode & 0o500 == 0o500;
+    let source = match &here.error {
+        // Of what is in it something may have been seen.
+        Some(StoreError::TooDeep) => return None,
+        Some(_) => here.error.take().map(unreadable)?,
+        // Its names may be there to read, and nothing else.
+        None if here.meta.is_none_or(is_open) || destination?.locked(&pair.place).is_none() => {
+            return None;
+        }
+        None => io::ErrorKind::PermissionDenied.into(),
+    };
+    Some(ClientError::from(StageError::Io {
+        doing: "look into the folder here, so that nothing in it is compared",
+        source,
+    }))
 }
 
 /// Reads a file, as long as there is time, and compares its content.

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::place::{Finding, judge};
+use super::place::{Finding, judge, unseen_folder};
 use super::{Comparison, Difference, Findings, Place};
 use crate::client::asking::Asking;
 use crate::client::batch::names::{Names, Taking};
@@ -90,8 +90,11 @@ impl<'c> Source<'c> {
             ..self.config.clone()
         };
         let mut beside = Beside::new(tree, true, &config);
+        // The folder around what is at hand, or itself, that cannot be looked into here; and why,
+        // until that was told.
+        let mut unseen: Option<(ResourcePath, Option<ClientError>)> = None;
         while let Some(pair) = beside.next() {
-            let pair = match pair {
+            let mut pair = match pair {
                 Ok(pair) => pair,
                 Err((path, error)) => {
                     let place = self.findings.place(&address, path);
@@ -99,7 +102,20 @@ impl<'c> Source<'c> {
                     continue;
                 }
             };
+            let is_inside = |(folder, _): &(ResourcePath, _)| pair.place.is_below(folder);
+            if !unseen.as_ref().is_some_and(is_inside) {
+                let error = unseen_folder(&mut pair, beside.destination());
+                unseen = error.map(|error| (pair.place.clone(), Some(error)));
+            }
             if !pair.is_selected {
+                continue;
+            }
+            if let Some((folder, error)) = &mut unseen {
+                if let Some(error) = error.take() {
+                    let path = tree.path_of(folder).1.unwrap_or_else(|| folder.clone());
+                    let place = self.findings.place(&address, path);
+                    self.findings.tell(place, Err(error));
+                }
                 continue;
             }
             let path = pair.path.unwrap_or_else(|| pair.place.clone());

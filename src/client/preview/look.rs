@@ -1,6 +1,6 @@
 //! A look at the place of one thing that is wanted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -113,7 +113,11 @@ impl Local {
 
 /// The folders that everything goes below; none where it would be made.
 #[derive(Default)]
-pub(super) struct Trees(Mutex<HashMap<PathBuf, Option<Arc<DestinationTree>>>>);
+pub(super) struct Trees {
+    open: Mutex<HashMap<PathBuf, Option<Arc<DestinationTree>>>>,
+    /// Folders that could not be looked into and will be opened up.
+    locked: Mutex<BTreeSet<PathBuf>>,
+}
 
 impl Trees {
     fn open(
@@ -121,7 +125,7 @@ impl Trees {
         path: &Path,
         config: &ClientConfig,
     ) -> Result<Option<Arc<DestinationTree>>, ClientError> {
-        let mut trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trees = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tree) = trees.get(path) {
             return Ok(tree.clone());
         }
@@ -135,6 +139,19 @@ impl Trees {
             Err(error) => return Err(error.into()),
         };
         Ok(trees.entry(path.to_owned()).or_insert(tree).clone())
+    }
+
+    fn note_locked(&self, ground: &Ground) {
+        if let Some(locked) = ground.locked() {
+            let mut all = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(locked.to_owned());
+        }
+    }
+
+    pub(super) fn into_locked(self) -> BTreeSet<PathBuf> {
+        self.locked
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -271,9 +288,14 @@ impl<'s> Looker<'s> {
     fn missing_folder(&mut self, download: &Download) -> Result<Seen, ClientError> {
         let place = download.place()?;
         if let Some(tree) = self.trees.open(&download.folder, self.config)? {
-            let folder = tree.existing_folder(&place).map_err(ClientError::from);
-            let folder = folder.or_else(|error| self.as_missing(error))?;
-            if folder.is_some() {
+            let is_there = match tree.existing_folder(&place) {
+                Ok(folder) => folder.is_some(),
+                Err(error) => match tree.locked(&place) {
+                    Some(locked) => locked == place,
+                    None => self.as_missing(error.into())?.unwrap_or_default(),
+                },
+            };
+            if is_there {
                 return Ok(Seen::Nothing);
             }
         }
@@ -297,6 +319,7 @@ impl<'s> Looker<'s> {
             Some(tree) => self.ground(&tree, &download.below)?,
             None => (None, Ground::of_missing(&download.folder)?),
         };
+        self.trees.note_locked(&ground);
         let ground = Arc::new(ground);
         let footing = Footing { folder, ground };
         self.last = Some((download.clone(), footing.clone()));

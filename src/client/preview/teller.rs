@@ -105,6 +105,7 @@ impl<'c, 'e> Teller<'c, 'e> {
         Outlook {
             hidden: self.hidden,
             rooms: self.rooms.sum_up(),
+            ..Outlook::default()
         }
     }
 

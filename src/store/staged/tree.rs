@@ -1,6 +1,7 @@
 //! A tree that files go into, below one folder and nowhere else.
 
 mod ground;
+mod locked;
 mod look;
 mod open_folders;
 mod remove;

@@ -23,6 +23,7 @@ pub struct Ground {
     /// Why nothing can be made there.
     closed: Option<Errno>,
     folds_case: bool,
+    locked: Option<PathBuf>,
 }
 
 impl Ground {
@@ -75,6 +76,7 @@ impl Ground {
             space: Space::around(folder),
             closed,
             folds_case: folds_case(folder),
+            locked: None,
         })
     }
 
@@ -96,6 +98,13 @@ impl Ground {
     /// Names that differ only in upper and lower case are one.
     pub fn folds_case(&self) -> bool {
         self.folds_case
+    }
+
+    /// The folder that it is really about, and that cannot be looked into: it is of this user, and
+    /// is opened up before anything is done there ([`DestinationTree::locked`]). All else that is
+    /// known is of the one it is in.
+    pub fn locked(&self) -> Option<&Path> {
+        self.locked.as_deref()
     }
 
     /// Whether something of this name can be made there, as far as can be seen.
@@ -122,8 +131,8 @@ impl Ground {
 }
 
 impl DestinationTree {
-    /// The folder at this path, if it is there, and what is known of what would be made in it.
-    /// Nothing is made or changed.
+    /// The folder at this path, if it is there and can be looked into, and what is known of what
+    /// would be made in it. Nothing is made or changed.
     ///
     /// # Errors
     /// As for [`DestinationTree::existing_folder`].
@@ -131,9 +140,19 @@ impl DestinationTree {
         &self,
         path: &ResourcePath,
     ) -> Result<(Option<Arc<StagingFolder>>, Ground), StageError> {
-        if let Some(folder) = self.existing_folder(path)? {
-            let ground = Ground::at(folder.as_fd(), folder.path(), !path.is_root())?;
-            return Ok((Some(folder), ground));
+        match self.existing_folder(path) {
+            Ok(Some(folder)) => {
+                let ground = Ground::at(folder.as_fd(), folder.path(), !path.is_root())?;
+                return Ok((Some(folder), ground));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let locked = self.locked(path).ok_or(error)?;
+                let above = locked.parent().unwrap_or_else(ResourcePath::root);
+                let (_, mut ground) = self.ground(&above)?;
+                (ground.locked, ground.closed) = (Some(self.shown(&locked)), None);
+                return Ok((None, ground));
+            }
         }
         let mut above = path.parent();
         while let Some(at) = above {
