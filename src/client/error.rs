@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{Address, Wait};
-use crate::store::{FileName, StageError};
+use crate::store::StageError;
 use crate::wire::{ErrorCode, Md5Digest, ResourcePath, WireError};
 
 /// Why a download failed.
@@ -75,9 +75,10 @@ pub enum ClientError {
     Output(#[source] Arc<io::Error>),
 
     // Whoever wrote the command.
-    /// Two downloads want the same local name; nothing was asked for the later one.
-    #[error("two downloads want the local name {}", .0.as_bytes().escape_ascii())]
-    SameName(FileName),
+    /// Two downloads want the same place, which is this below the folder that they go below;
+    /// nothing was asked for the later one.
+    #[error("two downloads want the local name {}", .0.escape_ascii())]
+    SameName(Vec<u8>),
     /// It cannot have its name on this machine.
     #[error("{0}")]
     LocalName(String),

@@ -189,7 +189,7 @@ impl Desk<'_, '_, '_, '_> {
                 address: &download.address,
                 path: &download.path,
             };
-            let error = &ClientError::SameName(download.name.clone());
+            let error = &ClientError::SameName(download.beside(&download.name));
             (self.on_event)(Event::Failed { item, error });
             return self.forget_unmade(&task, holds);
         }

@@ -300,9 +300,9 @@ impl<'c> Source<'c> {
             (Some(names), ObjectKind::Directory) => names.take_folder(&tree.folder, place),
             (Some(names), _) => names.take_place(&tree.folder, place, &tree.address, &there.path),
         };
-        match FileName::parse(place.file_name().unwrap_or_default()) {
-            Ok(name) if taking == Taking::Conflict => Err(ClientError::SameName(name)),
-            Ok(_) | Err(_) => Ok(taking),
+        match taking {
+            Taking::Conflict => Err(ClientError::SameName(place.as_bytes().to_vec())),
+            Taking::First | Taking::Again => Ok(taking),
         }
     }
 

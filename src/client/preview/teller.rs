@@ -136,7 +136,7 @@ impl<'c, 'e> Teller<'c, 'e> {
                 let Some(download) = download(wanted) else {
                     return;
                 };
-                Ending::Known(Err(ClientError::SameName(download.name.clone())))
+                Ending::Known(Err(ClientError::SameName(download.beside(&download.name))))
             }
             (_, Seen::Nothing) => return,
             (_, Seen::Known(change)) => Ending::Known(Ok(change)),
@@ -276,7 +276,7 @@ impl<'c, 'e> Teller<'c, 'e> {
                 && change.prospect != Prospect::Folder
                 && !self.folded.take(download)
             {
-                return Err(ClientError::SameName(download.name.clone()));
+                return Err(ClientError::SameName(download.beside(&download.name)));
             }
             self.rooms.take(&change)?;
         }
