@@ -177,7 +177,7 @@ mod tests {
         peer.read_exact(&mut [0]).unwrap();
         let round_trip = stream.round_trip();
         assert!(
-            round_trip > Duration::ZERO && round_trip < Duration::from_secs(1),
+            round_trip > Duration::ZERO && round_trip < Duration::from_secs(10),
             "{round_trip:?}"
         );
     }

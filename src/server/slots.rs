@@ -447,7 +447,7 @@ mod tests {
         for round in 0..ROUNDS {
             news.send(()).unwrap();
             slots.wake(key, |()| {});
-            let seen = hears_seen.recv_timeout(Duration::from_secs(20));
+            let seen = hears_seen.recv_timeout(Duration::from_secs(60));
             assert!(seen.is_ok(), "the wake of round {round} was lost");
         }
         worker.join().unwrap();

@@ -423,7 +423,7 @@ mod tests {
 
         /// Waits until no flight, place or hand is left over.
         fn comes_to_rest(&self) {
-            let limit = Instant::now() + Duration::from_secs(10);
+            let limit = Instant::now() + Duration::from_secs(60);
             loop {
                 let table = self.flights.lock();
                 let jobs = table.newest.len() + table.line.len() + table.turns.len();
@@ -445,7 +445,7 @@ mod tests {
         /// The outcome, once the wake has come.
         fn outcome(&self) -> Result<(Md5Digest, Stamp), ErrorCode> {
             self.woken
-                .recv_timeout(Duration::from_secs(10))
+                .recv_timeout(Duration::from_secs(60))
                 .expect("no wake came");
             match self.ticket.state(self.now) {
                 DigestState::Ready(md5, stamp) => Ok((md5, stamp)),

@@ -258,7 +258,7 @@ mod tests {
         fn settled(&self, content: &str) -> Arc<File> {
             fs::write(self.path(), content).unwrap();
             let file = Arc::new(File::open(self.path()).unwrap());
-            let deadline = Instant::now() + Duration::from_secs(20);
+            let deadline = Instant::now() + Duration::from_secs(60);
             loop {
                 let looked = file.meta().unwrap();
                 if looked.stamp.settled_here(looked.looked_at) {

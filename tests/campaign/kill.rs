@@ -36,7 +36,7 @@ impl Stage {
         let victim = Victim::any(random);
         let mut program = self.ftget(self.server.addr(), chosen);
         program = match victim {
-            Victim::ServerThatReturns => program.args(["--retry", "8", "--retry-delay", "0.05"]),
+            Victim::ServerThatReturns => program.args(["--retry", "10", "--retry-delay", "0.05"]),
             _ => program.args(["--retry", "0"]),
         };
         if random.percent(50) {

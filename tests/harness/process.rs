@@ -241,6 +241,8 @@ impl Running {
                 self.stderr.text()
             );
         }
+        // What it said before its end has been read when this returns.
+        self.stderr.wait_for_end();
         // It is reaped when this is dropped: until then its id is nobody else's, and a signal to
         // its group reaches no stranger.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -365,9 +367,14 @@ impl Captured {
 
     /// Everything up to the end of the output, which the process may share with others.
     fn whole(&self) -> Vec<u8> {
+        self.wait_for_end();
+        self.bytes()
+    }
+
+    fn wait_for_end(&self) {
         let (capture, changed) = &*self.0;
         let guard = capture.lock().expect("the capture");
         let ended = changed.wait_timeout_while(guard, DEADLINE, |capture| !capture.ended);
-        ended.expect("the capture").0.bytes.clone()
+        drop(ended.expect("the capture"));
     }
 }

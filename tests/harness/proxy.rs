@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub struct Proxy {
     address: String,
     stalled: Receiver<()>,
     tally: Arc<Tally>,
+    /// While this is there what is held back waits.
+    holding: Arc<Mutex<Option<Sender<Infallible>>>>,
     closing: Arc<AtomicBool>,
     listening: Option<JoinHandle<()>>,
 }
@@ -112,6 +114,11 @@ impl Proxy {
         &self.tally
     }
 
+    /// Lets everything pass that [`ProxyBuilder::hold`] keeps back.
+    pub fn let_go(&self) {
+        self.holding.lock().expect("what is held").take();
+    }
+
     /// Waits until a connection has passed its bytes and stalls.
     pub fn wait_until_stalled(&self) {
         self.stalled
@@ -123,6 +130,7 @@ impl Proxy {
 impl Drop for Proxy {
     /// No new connections; those that are there end when one of their sides does.
     fn drop(&mut self) {
+        self.let_go();
         self.closing.store(true, Ordering::Relaxed);
         // Wakes it; if that fails it is gone.
         let _ = TcpStream::connect(&self.address);
@@ -164,6 +172,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// What is behind so many bytes for the client waits, on every connection, until
+    /// [`Proxy::let_go`].
+    pub fn hold(self, bytes: u64) -> ProxyBuilder {
+        self.meet(bytes, u64::MAX)
+    }
+
     /// Damages what goes to the client.
     pub fn damage_to_client(mut self, damage: Damage) -> ProxyBuilder {
         self.to_client = Some(damage);
@@ -184,9 +198,10 @@ impl ProxyBuilder {
         let tally: Arc<Tally> = Arc::default();
         let closing: Arc<AtomicBool> = Arc::default();
         let (coming, met) = bounded(0);
-        let mut coming = Some(coming);
+        let holding = Arc::new(Mutex::new(Some(coming)));
         let listening = {
             let (tally, closing) = (Arc::clone(&tally), Arc::clone(&closing));
+            let holding = Arc::clone(&holding);
             thread::spawn(move || {
                 for client in listener.incoming().flatten() {
                     if closing.load(Ordering::Relaxed) {
@@ -195,7 +210,7 @@ impl ProxyBuilder {
                     let number = tally.connections.fetch_add(1, Ordering::Relaxed);
                     if self.meeting.is_none_or(|(_, least)| number + 1 >= least) {
                         // Whoever waits for it sees that.
-                        drop(coming.take());
+                        holding.lock().expect("what is held").take();
                     }
                     // Without a server the client is closed, as it would be by one that dies.
                     if let Ok(server) = TcpStream::connect(&self.target) {
@@ -208,6 +223,7 @@ impl ProxyBuilder {
             address,
             stalled,
             tally,
+            holding,
             closing,
             listening: Some(listening),
         }

@@ -312,4 +312,4 @@ pub fn length_prefix(length: u32) -> [u8; 4] {
 }
 
 /// How long a peer waits for anything before it fails the test.
-pub const WAIT: Duration = Duration::from_secs(10);
+pub const WAIT: Duration = super::DEADLINE;

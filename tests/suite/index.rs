@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Output, Program, RawPeer, Running, Scratch, TestServer, md5_hex, noise};
+use crate::harness::{
+    DEADLINE, Output, Program, RawPeer, Running, Scratch, TestServer, md5_hex, noise,
+};
 
 #[test]
 fn what_was_indexed_is_known_to_a_server_without_being_read() {
@@ -400,7 +402,7 @@ fn wait_until_known(peer: &mut RawPeer, name: &str) -> String {
         if !md5.is_empty() {
             return md5;
         }
-        assert!(begun.elapsed() < LIMIT, "{name} was not hashed");
+        assert!(begun.elapsed() < DEADLINE, "{name} was not hashed");
         peer.assert_silence(Duration::from_millis(50));
     }
 }
@@ -433,4 +435,3 @@ fn python(program: &str) -> Output {
 }
 
 const SIZE: usize = 300_000;
-const LIMIT: Duration = Duration::from_secs(30);

@@ -38,7 +38,7 @@ fn people_see_names_that_cannot_hurt_their_terminal() {
     root.write("zero\u{200b}width", "");
     let server = TestServer::plain(root.path());
     let on_terminal = |style: &str, path: &str| {
-        let typist = "set timeout 30; spawn -noecho $env(FTGET) $env(LIST) -r $env(SOURCE); \
+        let typist = "set timeout 60; spawn -noecho $env(FTGET) $env(LIST) -r $env(SOURCE); \
                       expect eof; exit [lindex [wait] 3]";
         let shown = Program::system("expect", "expect")
             .args(["-c", typist])

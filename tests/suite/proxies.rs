@@ -81,14 +81,14 @@ fn without_orders_everything_passes_on_many_connections_at_once() {
 
 #[test]
 fn a_delay_makes_a_round_trip_long_and_costs_no_throughput() {
-    let proxy = Proxy::to(&echo()).delay(Duration::from_millis(50)).start();
+    let proxy = Proxy::to(&echo()).delay(Duration::from_millis(200)).start();
     let mut stream = connect(&proxy);
     for _ in 0..3 {
         let asked = Instant::now();
         stream.write_all(b"x").expect("a byte");
         stream.read_exact(&mut [0]).expect("a byte");
         assert!(
-            asked.elapsed() >= Duration::from_millis(100),
+            asked.elapsed() >= Duration::from_millis(400),
             "{:?}",
             asked.elapsed()
         );
@@ -96,12 +96,8 @@ fn a_delay_makes_a_round_trip_long_and_costs_no_throughput() {
     let bytes = noise(1, 20_000_000);
     let begun = Instant::now();
     assert!(exchange(&proxy, &bytes, 65_536) == bytes, "differs");
-    // 305 pieces, one after the other, would take over 30 s.
-    assert!(
-        begun.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        begun.elapsed()
-    );
+    // 305 pieces, one after the other, would take over 120 s.
+    assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Scratch, TestServer, ftget, md5_hex, noise};
+use crate::harness::{Scratch, TestServer, at_some_pace, ftget, md5_hex, noise};
 
 #[test]
 fn all_connections_together_keep_to_the_rate() {
@@ -49,7 +49,7 @@ fn each_connection_keeps_to_its_own_rate_and_small_files_count_too() {
     let out = root.join("out");
     ftget(["-o".as_ref(), out.as_os_str(), &server.source("small")]).expect_code(0);
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        begun.elapsed() < Duration::from_secs(20),
         "{:?}",
         begun.elapsed()
     );
@@ -59,16 +59,14 @@ fn each_connection_keeps_to_its_own_rate_and_small_files_count_too() {
 fn a_rate_below_the_least_a_peer_must_take_cuts_nobody_off() {
     let root = Scratch::new();
     root.write("file", noise(1, 1_500));
-    let server = TestServer::builder(root.path())
-        .args([
-            "--limit-rate",
-            "1000",
-            "--min-rate",
-            "100K",
-            "--idle-timeout",
-            "300ms",
-        ])
-        .start();
-    let answer = server.connect().ask(r#"{"filename":"file"}"#);
-    answer.assert_file("file", &noise(1, 1_500));
+    // The limit is also for the first request, of a client that may be late.
+    at_some_pace(|factor| {
+        let limit = format!("{}ms", 300 * factor);
+        let server = TestServer::builder(root.path())
+            .args(["--limit-rate", "1000", "--min-rate", "100K"])
+            .args(["--idle-timeout", &limit])
+            .start();
+        let answer = server.connect().ask(r#"{"filename":"file"}"#);
+        answer.assert_file("file", &noise(1, 1_500));
+    });
 }

@@ -157,7 +157,7 @@ fn a_server_that_stalls_is_a_timeout() {
     ];
     let output = place.ftget().args(args).run().expect_code(14);
     assert!(
-        output.elapsed < Duration::from_secs(5),
+        output.elapsed < Duration::from_secs(40),
         "took {:?}",
         output.elapsed
     );

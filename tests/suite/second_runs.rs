@@ -53,7 +53,7 @@ impl Again {
 
     /// Files that changed just now are known a moment later.
     fn wait_until_listed(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + DEADLINE;
         while !self.is_listed() {
             assert!(Instant::now() < deadline, "not all digests are listed");
         }
@@ -173,7 +173,7 @@ fn another_mode_that_the_listing_tells_of_costs_no_question() {
         fs::set_permissions(again.root.join(name), mode).expect("its mode");
     }
     // The server makes the digests anew for whoever wants all, and keeps them in the end.
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + DEADLINE;
     while !again.is_listed() {
         assert!(Instant::now() < deadline, "not all digests are listed");
         again.fetch(&["--check"]).expect_code(0);

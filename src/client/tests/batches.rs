@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::scripted::{
-    Play, ScriptedServer, config, file, frame, lying_file, md5_hex, md5_of, noise, refusal, rest,
+    Play, ScriptedServer, at_some_pace, config, file, frame, lying_file, md5_hex, md5_of, noise,
+    refusal, rest,
 };
 use crate::client::{
     Action, Batch, ClientConfig, ClientError, Download, DownloadResult, Entry, Event, IfExists,
@@ -240,44 +241,46 @@ fn a_violation_costs_one_file_and_the_others_are_asked_again() {
 
 #[test]
 fn a_refusal_is_final_or_passes_as_its_code_says() {
-    for (code, attempts) in [
-        ("not_found", 1),
-        ("forbidden", 1),
-        ("changed", 1),
-        ("never_heard", 1),
-        ("busy", 2),
-    ] {
-        let temp = tempfile::tempdir().unwrap();
-        let script = (0..attempts)
-            .map(|_| Play::Answer(refusal("f", code)))
-            .collect();
-        let server = ScriptedServer::play(script);
-        let mut config = config();
-        config.retry.retries_max = 1;
-        // A pause that is over before anybody looks is not told.
-        config.retry.delay = Duration::from_millis(200);
-        let mut retries = 0;
-        let results = download(
-            &[server.download(temp.path(), "f")],
-            &config,
-            &mut |event| {
-                retries += u32::from(matches!(event, Event::Retrying { .. }));
-            },
-        );
-        let Err(ClientError::Refused(refusal)) = &results[0] else {
-            panic!("{results:?}")
-        };
-        assert_eq!(
-            (refusal.spelling.as_str(), refusal.code),
-            (code, ErrorCode::parse(code))
-        );
-        assert_eq!(
-            (server.requests().len(), retries),
-            (attempts, attempts as u32 - 1),
-            "{code}"
-        );
-        assert_eq!(entries(temp.path()), [""; 0]);
-    }
+    at_some_pace(|factor| {
+        for (code, attempts) in [
+            ("not_found", 1),
+            ("forbidden", 1),
+            ("changed", 1),
+            ("never_heard", 1),
+            ("busy", 2),
+        ] {
+            let temp = tempfile::tempdir().unwrap();
+            let script = (0..attempts)
+                .map(|_| Play::Answer(refusal("f", code)))
+                .collect();
+            let server = ScriptedServer::play(script);
+            let mut config = config();
+            config.retry.retries_max = 1;
+            // A pause that is over before anybody looks is not told.
+            config.retry.delay = Duration::from_millis(200) * factor;
+            let mut retries = 0;
+            let results = download(
+                &[server.download(temp.path(), "f")],
+                &config,
+                &mut |event| {
+                    retries += u32::from(matches!(event, Event::Retrying { .. }));
+                },
+            );
+            let Err(ClientError::Refused(refusal)) = &results[0] else {
+                panic!("{results:?}")
+            };
+            assert_eq!(
+                (refusal.spelling.as_str(), refusal.code),
+                (code, ErrorCode::parse(code))
+            );
+            assert_eq!(
+                (server.requests().len(), retries),
+                (attempts, attempts as u32 - 1),
+                "{code}"
+            );
+            assert_eq!(entries(temp.path()), [""; 0]);
+        }
+    });
 }
 
 #[test]

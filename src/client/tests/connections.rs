@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use super::scripted::{config, file, frame, md5_hex, read_request};
+use super::scripted::{at_some_pace, config, file, frame, md5_hex, read_request};
 use crate::client::{
     ClientConfig, ClientError, ConnectError, Download, Event, Folder, ListedFile, Listing, Pour,
     Session, SessionError, download, pour,
@@ -179,7 +179,7 @@ fn a_silent_server_is_given_up_after_the_limit() {
 }
 
 /// A server that says again and again how far it is, and answers in the end.
-fn busy_server(interim: impl Fn(u64) -> String + Send + 'static) -> Address {
+fn busy_server(limit: Duration, interim: impl Fn(u64) -> String + Send + 'static) -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = loopback(&listener);
     std::thread::spawn(move || {
@@ -187,7 +187,7 @@ fn busy_server(interim: impl Fn(u64) -> String + Send + 'static) -> Address {
         let begun = Instant::now();
         let mut said = 0;
         // Longer than the client's limit for no progress, by a good part.
-        while begun.elapsed() < HASHING_LIMIT * 2 {
+        while begun.elapsed() < limit * 2 {
             said += 1;
             if peer.write_all(&frame(&interim(said))).is_err() {
                 return;
@@ -204,83 +204,93 @@ const HASHING_LIMIT: Duration = Duration::from_millis(250);
 
 #[test]
 fn a_digest_that_advances_is_waited_for_and_one_that_does_not_is_not() {
-    for advances in [true, false] {
-        let temp = tempfile::tempdir().unwrap();
-        let mut wanted = super::scripted::ScriptedServer::play(vec![]).download(temp.path(), "f");
-        wanted.address = busy_server(move |said| {
-            let done = if advances { said } else { 0 };
-            format!(
-                r#"{{"filename":"f","total_size":9,"md5":"","body_size":0,"status":"hashing","done":{done}}}"#
-            )
-        });
-        let mut config = ClientConfig {
-            progress_timeout: HASHING_LIMIT,
-            ..config()
-        };
-        config.retry.retries_max = 0;
-        let mut heard = 0_u64;
-        let mut results = download(&[wanted], &config, &mut |event| {
-            heard += u64::from(matches!(event, Event::ServerHashing { .. }));
-        });
-        match results.remove(0) {
-            Ok(done) if advances => {
-                assert_eq!(done.md5.unwrap().to_string(), md5_hex(b"content"));
-                assert!(heard > 1);
+    at_some_pace(|factor| {
+        let limit = HASHING_LIMIT * factor;
+        for advances in [true, false] {
+            let temp = tempfile::tempdir().unwrap();
+            let mut wanted =
+                super::scripted::ScriptedServer::play(vec![]).download(temp.path(), "f");
+            wanted.address = busy_server(limit, move |said| {
+                let done = if advances { said } else { 0 };
+                format!(
+                    r#"{{"filename":"f","total_size":9,"md5":"","body_size":0,"status":"hashing","done":{done}}}"#
+                )
+            });
+            let mut config = ClientConfig {
+                progress_timeout: limit,
+                ..config()
+            };
+            config.retry.retries_max = 0;
+            let mut heard = 0_u64;
+            let mut results = download(&[wanted], &config, &mut |event| {
+                heard += u64::from(matches!(event, Event::ServerHashing { .. }));
+            });
+            match results.remove(0) {
+                Ok(done) if advances => {
+                    assert_eq!(done.md5.unwrap().to_string(), md5_hex(b"content"));
+                    assert!(heard > 1);
+                }
+                Err(ClientError::Session(SessionError::TimedOut { .. })) if !advances => {}
+                other => panic!("advances: {advances}, {other:?}"),
             }
-            Err(ClientError::Session(SessionError::TimedOut { .. })) if !advances => {}
-            other => panic!("advances: {advances}, {other:?}"),
         }
-    }
+    });
 }
 
 #[test]
 fn a_page_is_waited_for_while_one_file_after_the_other_is_hashed() {
-    let address = busy_server(move |said| {
-        // The next one again and again, none of them far.
-        let file = said / 100;
-        format!(
-            r#"{{"filename":"f","total_size":{},"md5":"","body_size":0,"status":"hashing","done":1}}"#,
-            1_000 + file
-        )
+    at_some_pace(|factor| {
+        let limit = HASHING_LIMIT * factor;
+        let address = busy_server(limit, move |said| {
+            // The next one again and again, none of them far.
+            let file = said / 100;
+            format!(
+                r#"{{"filename":"f","total_size":{},"md5":"","body_size":0,"status":"hashing","done":1}}"#,
+                1_000 + file
+            )
+        });
+        let folder = Folder {
+            address,
+            path: ResourcePath::parse(b"f").unwrap(),
+            recursive: false,
+            digests: true,
+        };
+        let config = ClientConfig {
+            progress_timeout: limit,
+            ..config()
+        };
+        // The answer is no page, but it was waited for.
+        let error = Listing::new(folder, &config)
+            .next_page(&mut |_| {})
+            .unwrap_err();
+        assert!(matches!(error, ClientError::Protocol(_)), "{error:?}");
     });
-    let folder = Folder {
-        address,
-        path: ResourcePath::parse(b"f").unwrap(),
-        recursive: false,
-        digests: true,
-    };
-    let config = ClientConfig {
-        progress_timeout: HASHING_LIMIT,
-        ..config()
-    };
-    // The answer is no page, but it was waited for.
-    let error = Listing::new(folder, &config)
-        .next_page(&mut |_| {})
-        .unwrap_err();
-    assert!(matches!(error, ClientError::Protocol(_)), "{error:?}");
 }
 
 #[test]
 fn a_command_that_works_quietly_is_waited_for() {
-    let running =
-        r#"{"filename":"f","total_size":0,"md5":"","body_size":0,"status":"running","done":0}"#;
-    let wanted = Pour {
-        address: busy_server(|_| running.to_owned()),
-        path: ResourcePath::parse(b"f").unwrap(),
-        is_command: true,
-        want_md5: None,
-        spool: None,
-    };
-    let config = ClientConfig {
-        progress_timeout: HASHING_LIMIT,
-        ..config()
-    };
-    let (mut output, mut hashing) = (Vec::new(), 0);
-    let result = pour(&wanted, &config, &mut output, &mut |event| {
-        hashing += u32::from(matches!(event, Event::ServerHashing { .. }));
+    at_some_pace(|factor| {
+        let limit = HASHING_LIMIT * factor;
+        let running =
+            r#"{"filename":"f","total_size":0,"md5":"","body_size":0,"status":"running","done":0}"#;
+        let wanted = Pour {
+            address: busy_server(limit, |_| running.to_owned()),
+            path: ResourcePath::parse(b"f").unwrap(),
+            is_command: true,
+            want_md5: None,
+            spool: None,
+        };
+        let config = ClientConfig {
+            progress_timeout: limit,
+            ..config()
+        };
+        let (mut output, mut hashing) = (Vec::new(), 0);
+        let result = pour(&wanted, &config, &mut output, &mut |event| {
+            hashing += u32::from(matches!(event, Event::ServerHashing { .. }));
+        });
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!((&*output, hashing), (&b"content"[..], 0));
     });
-    assert!(result.is_ok(), "{result:?}");
-    assert_eq!((&*output, hashing), (&b"content"[..], 0));
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::scripted::config;
+use super::scripted::{at_some_pace, config};
 use crate::client::{
     Batch, ClientConfig, ClientError, Comparison, Download, Outlook, Tree, compare, preview,
 };
@@ -31,45 +31,47 @@ type Look<'l> = Box<dyn FnMut(&mut Vec<ClientError>) -> Outlook + 'l>;
 
 #[test]
 fn several_sources_have_together_the_time_that_there_is_for_all() {
-    let limit = Duration::from_millis(400);
-    let config = ClientConfig {
-        whole_timeout: Some(limit),
-        ..config()
-    };
-    let temp = tempfile::tempdir().unwrap();
-    let servers = silent_servers::<6>();
-    let batch = |as_trees: bool| {
-        let batch = Batch::new();
-        servers.iter().fold(batch, |batch, (_, address)| {
-            let folder = temp.path().to_owned();
-            match as_trees {
-                true => batch.tree(Tree::all(address.clone(), ResourcePath::root(), folder)),
-                false => batch.file(file(address, &folder)),
+    at_some_pace(|factor| {
+        let limit = Duration::from_millis(400) * factor;
+        let config = ClientConfig {
+            whole_timeout: Some(limit),
+            ..config()
+        };
+        let temp = tempfile::tempdir().unwrap();
+        let servers = silent_servers::<6>();
+        let batch = |as_trees: bool| {
+            let batch = Batch::new();
+            servers.iter().fold(batch, |batch, (_, address)| {
+                let folder = temp.path().to_owned();
+                match as_trees {
+                    true => batch.tree(Tree::all(address.clone(), ResourcePath::root(), folder)),
+                    false => batch.file(file(address, &folder)),
+                }
+            })
+        };
+        for as_trees in [true, false] {
+            let mut looks: [Look<'_>; 2] = [
+                Box::new(|errors| {
+                    compare(batch(as_trees), &config, &mut |_, outcome| {
+                        errors.extend(outcome.err());
+                    })
+                }),
+                Box::new(|errors| {
+                    preview(batch(as_trees), &config, &mut |_, outcome| {
+                        errors.extend(outcome.err());
+                    })
+                }),
+            ];
+            for look in &mut looks {
+                let (begun, mut errors) = (Instant::now(), Vec::new());
+                look(&mut errors);
+                // Each for itself would have had all of it.
+                assert!(begun.elapsed() < 3 * limit, "{:?}", begun.elapsed());
+                let is_out_of_time = |error: &ClientError| matches!(error, ClientError::OutOfTime);
+                assert!(errors.iter().any(is_out_of_time), "{errors:?}");
             }
-        })
-    };
-    for as_trees in [true, false] {
-        let mut looks: [Look<'_>; 2] = [
-            Box::new(|errors| {
-                compare(batch(as_trees), &config, &mut |_, outcome| {
-                    errors.extend(outcome.err());
-                })
-            }),
-            Box::new(|errors| {
-                preview(batch(as_trees), &config, &mut |_, outcome| {
-                    errors.extend(outcome.err());
-                })
-            }),
-        ];
-        for look in &mut looks {
-            let (begun, mut errors) = (Instant::now(), Vec::new());
-            look(&mut errors);
-            // Each for itself would have had all of it.
-            assert!(begun.elapsed() < 3 * limit, "{:?}", begun.elapsed());
-            let is_out_of_time = |error: &ClientError| matches!(error, ClientError::OutOfTime);
-            assert!(errors.iter().any(is_out_of_time), "{errors:?}");
         }
-    }
+    });
 }
 
 #[test]

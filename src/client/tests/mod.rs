@@ -9,3 +9,5 @@ mod looking;
 mod pouring;
 mod scripted;
 mod twins;
+
+pub(in crate::client) use scripted::at_some_pace;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::Value;
 
-use super::scripted::{Play, ScriptedServer, config, file, frame, md5_hex, md5_of, noise, refusal};
+use super::scripted::{
+    Play, ScriptedServer, at_some_pace, config, file, frame, md5_hex, md5_of, noise, refusal,
+};
 use crate::client::{
     Action, Batch, ClientConfig, ClientError, Download, Event, IfExists, ListedFile, SyncPolicy,
 };
@@ -198,16 +200,19 @@ fn what_another_could_not_fetch_is_fetched_by_the_next() {
 
 #[test]
 fn nobody_waits_for_one_that_pauses() {
-    let content = noise(300_000);
-    let temp = tempfile::tempdir().unwrap();
-    let server = ScriptedServer::play(vec![refused("busy"), answer(&content), matched(&content)]);
-    let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
-    let mut config = one_by_one();
-    // Long enough for the other to be wanted meanwhile.
-    config.retry.delay = Duration::from_secs(1);
-    let ends = run(wanted.into(), &config, |_| {});
-    assert_eq!(outcomes(&ends), [FETCHED, (Some(Action::Linked), 2)]);
-    assert_eq!(server.requests().len(), 3);
+    at_some_pace(|factor| {
+        let content = noise(300_000);
+        let temp = tempfile::tempdir().unwrap();
+        let server =
+            ScriptedServer::play(vec![refused("busy"), answer(&content), matched(&content)]);
+        let wanted = ["a", "b"].map(|name| listed(&server, temp.path(), name, &content));
+        let mut config = one_by_one();
+        // Long enough for the other to be wanted meanwhile.
+        config.retry.delay = Duration::from_secs(1) * factor;
+        let ends = run(wanted.into(), &config, |_| {});
+        assert_eq!(outcomes(&ends), [FETCHED, (Some(Action::Linked), 2)]);
+        assert_eq!(server.requests().len(), 3);
+    });
 }
 
 #[test]

@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn written(index: &FileIndex) {
-        assert!(index.flush(Duration::from_secs(20)));
+        assert!(index.flush(Duration::from_secs(60)));
     }
 
     #[test]

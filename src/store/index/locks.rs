@@ -137,7 +137,7 @@ mod tests {
                 let (send, answer) = mpsc::channel();
                 scope.spawn(move || send.send(refused()));
                 assert_eq!(
-                    answer.recv_timeout(Duration::from_secs(20)),
+                    answer.recv_timeout(Duration::from_secs(60)),
                     Ok([true, true, false])
                 );
                 Ok::<(), ()>(())

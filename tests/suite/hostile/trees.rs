@@ -1,12 +1,10 @@
 //! Trees of servers that list what they must not, or give what they did not list.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::answers::{answer, header, honest_bytes};
 use super::server::{Act, HostileServer, Request};
-use super::visit::{assert_one_clear_line, visit};
+use super::visit::{PROMPT, assert_one_clear_line, visit};
 use crate::harness::{Output, Scratch, md5_hex};
 use crate::picture::contents;
 
@@ -440,5 +438,3 @@ fn an_unlisted_folder_is_what_its_server_says_it_is() {
 
 /// What the header of a last page has more.
 const LAST: &str = r#", "last": true, "recursive": true"#;
-/// What takes no time, with a process to start on a busy machine.
-const PROMPT: Duration = Duration::from_secs(5);

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::answers::{CONTENT, FILE, OLD};
 use super::server::{Act, HostileServer};
-use crate::harness::{Output, Program, Scratch, md5_hex};
+use crate::harness::{DEADLINE, Output, Program, Scratch, md5_hex};
 
 /// How a visit to a hostile server must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ fn play_one(content: &[u8], (name, acts, expected): &Case, has_old: bool) {
 /// is expected to time out, and late where it is not.
 pub(crate) fn visit_once(server: &HostileServer, folder: &Path, expected: Expected) -> Output {
     let waits = matches!(expected, Expected::Refused(14) | Expected::CutOff(14));
-    let timeout = if waits { "1" } else { "10" };
+    let timeout = if waits { "1" } else { "60" };
     let limit = if waits {
         PROMPT + Duration::from_secs(1)
     } else {
@@ -154,7 +154,8 @@ pub(crate) fn visit<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item
 pub(crate) fn watch(program: Program) -> Output {
     let running = program.start();
     let mut peak_kib = 0;
-    while !running.ends_within(SAMPLE) {
+    let begun = Instant::now();
+    while begun.elapsed() < DEADLINE && !running.ends_within(SAMPLE) {
         peak_kib = peak_kib.max(peak_rss_kib(running.pid()));
     }
     let output = running.wait();
@@ -234,9 +235,9 @@ fn peak_rss_kib(pid: u32) -> u64 {
 const AT_ONCE: usize = 4;
 /// How often a run's memory is looked at.
 const SAMPLE: Duration = Duration::from_millis(4);
-/// What takes no time at all, with processes to start on a busy machine; half of what a
-/// client that waits where it should not would take.
-const PROMPT: Duration = Duration::from_secs(5);
+/// What takes no time at all, with processes to start on a busy machine; less than half of what
+/// a client that waits where it should not would take.
+pub(crate) const PROMPT: Duration = Duration::from_secs(25);
 /// The buffers of a client and its program text are far below; a body is not.
 const PEAK_KIB_MAX: u64 = 64 * 1024;
 /// A message quotes names and messages of a peer, which may be 4,096 bytes and, escaped, six
