@@ -166,7 +166,6 @@ const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::unix::net::UnixListener;
 
     use super::*;
 
@@ -235,8 +234,12 @@ mod tests {
     fn replaces_a_socket_that_nobody_listens_on_and_only_that() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        drop(UnixListener::bind(&path).unwrap());
-        assert!(path.exists(), "a socket file outlives its listener");
+        // As a listener leaves it behind; one might live on for a moment, in a child process that
+        // is just being made.
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        drop(socket);
+        assert!(path.exists(), "a socket file outlives its socket");
         let listener = Listener::bind_unix(&path, 8).unwrap();
         let second = Listener::bind_unix(&path, 8).unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);

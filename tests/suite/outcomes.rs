@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpStream};
+
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use crate::cases::{CONTENT, FILE, NamedCase};
 use crate::harness::{Program, Scratch, TestServer, md5_hex, noise};
@@ -128,10 +130,11 @@ fn json_lines_tell_what_was_done() {
 #[test]
 fn every_failure_has_its_exit_code_and_one_clear_line() {
     let place = Place::with([(FILE, CONTENT), ("dir/x", b"x")]);
-    let unused = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address");
+    // Bound, and nobody listens: no other program gets it meanwhile.
+    let bound = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let bound = TcpStream::from(bound);
+    let unused = bound.local_addr().expect("an address");
     let cases: [(OsString, i32, &str); 6] = [
         (place.server.source("none"), 11, "none"),
         (place.server.source("dir"), 2, "dir"),

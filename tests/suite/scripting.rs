@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crate::harness::{Output, Program, at_some_pace, noise};
+use crate::harness::{Output, Program, Scratch, at_some_pace, noise};
 use crate::place::Place;
 
 fn fetch(place: &Place, args: &[&str], names: &[&str]) -> Output {
@@ -182,26 +182,30 @@ fn commands_do_not_run_beyond_the_time_for_everything() {
 fn plain_progress_is_a_line_a_second_for_all_together() {
     let big = noise(1, 1_200_000);
     let place = Place::with([("t/big", &big[..]), ("t/bigger", &big), ("t/small", b"1")]);
-    let fetch = place.ftget().args([
-        "-r",
-        "-d",
-        "all",
-        "--progress",
-        "plain",
-        "--limit-rate",
-        "1M",
-    ]);
-    let fetched = fetch.arg(place.server.source("t/")).run().expect_code(0);
-    let lines: Vec<&str> = fetched.stderr.lines().collect();
-    // 2.4 MB at 1 MiB a second.
-    assert!((1..=4).contains(&lines.len()), "{}", fetched.stderr);
-    let fits = lines
-        .iter()
-        .all(|line| line.contains("/3 files, ") && line.contains(" of 2.29 MiB, "));
-    assert!(fits, "{}", fetched.stderr);
-    assert!(
-        lines[0].contains("t/big") && lines[0].contains(" s left"),
-        "{}",
-        lines[0]
-    );
+    at_some_pace(|_| {
+        let args = [
+            "-r",
+            "-d",
+            "all",
+            "--progress",
+            "plain",
+            "--limit-rate",
+            "1M",
+        ];
+        let here = Scratch::new();
+        let fetch = place.ftget().args(args).in_folder(here.path());
+        let fetched = fetch.arg(place.server.source("t/")).run().expect_code(0);
+        let lines: Vec<&str> = fetched.stderr.lines().collect();
+        // 2.4 MB at 1 MiB a second.
+        assert!((1..=4).contains(&lines.len()), "{}", fetched.stderr);
+        let fits = lines
+            .iter()
+            .all(|line| line.contains("/3 files, ") && line.contains(" of 2.29 MiB, "));
+        assert!(fits, "{}", fetched.stderr);
+        assert!(
+            lines[0].contains("t/big") && lines[0].contains(" s left"),
+            "{}",
+            lines[0]
+        );
+    });
 }

@@ -152,12 +152,12 @@ fn read(path: &Path) -> Vec<u8> {
 
 #[test]
 fn killed_at_any_moment_it_leaves_a_beginning_without_a_hole_and_goes_on_there() {
-    let content = noise(1, 16_000_000);
+    let content = noise(1, 30_000_000);
     let place = Place::with([("big", &content)]);
     for killed_at in [1, 1 << 20, 3_000_000, 5_432_100] {
         let _case = NamedCase(format!("killed at {killed_at} bytes"));
-        // It has 12 MB in all and waits for the rest, however late it is killed.
-        let proxy = Proxy::to(place.server.addr()).hold(3_000_000).start();
+        // It has 24 MB at most and waits for the rest, however late it is killed.
+        let proxy = Proxy::to(place.server.addr()).hold(6_000_000).start();
         let running = split(&place, &proxy).start();
         let partial = partial(&place.here, killed_at);
         running.signal(Signal::KILL);

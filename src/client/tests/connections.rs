@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use super::scripted::{at_some_pace, config, file, frame, md5_hex, read_request};
+use super::scripted::{at_some_pace, config, file, frame, md5_hex, nobody, read_request};
 use crate::client::{
     ClientConfig, ClientError, ConnectError, Download, Event, Folder, ListedFile, Listing, Pour,
     Session, SessionError, download, pour,
@@ -90,10 +90,7 @@ fn a_server_on_a_unix_socket_is_reached() {
 
 #[test]
 fn why_there_is_no_connection_is_told_apart() {
-    let gone = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        loopback(&listener)
-    };
+    let (gone, _reserved) = nobody();
     let error = Session::connect(&gone, &config(), None).unwrap_err();
     assert!(
         matches!(error, ClientError::Connect(ConnectError::Failed { .. })),

@@ -2,12 +2,14 @@
 //! an encoder's bug and its mirror would cancel out.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 use serde_json::Value;
 
 use crate::client::{ClientConfig, Download, RetryPolicy};
@@ -28,6 +30,8 @@ type MakeAnswer = Box<dyn FnOnce(&str) -> Vec<u8> + Send>;
 /// A server on a thread. Dropped, it takes no more connections.
 pub(super) struct ScriptedServer {
     pub(super) address: Address,
+    /// The port, of a server that never listens.
+    _reserved: Option<OwnedFd>,
     requests: Receiver<Value>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,6 +42,15 @@ impl ScriptedServer {
     /// for which there is no other, whichever connection it comes on. For what is asked first is
     /// left to chance, where several hands look at once.
     pub(super) fn play(script: Vec<Play>) -> ScriptedServer {
+        if script.is_empty() {
+            let (address, reserved) = nobody();
+            return ScriptedServer {
+                address,
+                _reserved: Some(reserved),
+                requests: mpsc::channel().1,
+                thread: None,
+            };
+        }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (heard, requests) = mpsc::channel();
@@ -70,6 +83,7 @@ impl ScriptedServer {
         };
         ScriptedServer {
             address,
+            _reserved: None,
             requests,
             thread: Some(thread),
         }
@@ -88,6 +102,19 @@ impl ScriptedServer {
         let name = FileName::parse(path.file_name().unwrap()).unwrap();
         Download::new(self.address.clone(), path, folder.to_owned(), name)
     }
+}
+
+/// An address where connections are refused, as long as the socket is there. A listener that was
+/// closed might live on for a moment, in a child process that is just being made.
+pub(super) fn nobody() -> (Address, OwnedFd) {
+    let bound = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let socket = TcpStream::from(bound);
+    let address = Address::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: socket.local_addr().unwrap().port(),
+    };
+    (address, socket.into())
 }
 
 /// The play that answers this name.

@@ -252,7 +252,6 @@ fn who_waits_for_a_server_that_is_given_up_fails_with_it() {
     let temp = tempfile::tempdir().unwrap();
     let server = ScriptedServer::play(vec![]);
     let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
-    drop(server.requests());
     let mut errors = Vec::new();
     Batch::new().files(wanted).run(&one_by_one(), &mut |event| {
         if let Event::Failed { error, .. } = event {
