@@ -274,9 +274,17 @@ fn what_cannot_be_published_is_said_before_anything_is_served() {
 #[test]
 fn a_program_that_vanishes_later_is_an_error_without_a_path() {
     let root = Scratch::new();
-    let program = root.write("tool", "#!/bin/sh\necho it\n");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&program, mode).unwrap();
+    let program = root.join("tool");
+    // Written by another process: what this one has open for writing might be open for a moment
+    // in a child that is just being made, and could not be run.
+    Program::system("sh", "dash")
+        .args([
+            "-c",
+            r#"printf '#!/bin/sh\necho it\n' > "$0" && chmod 755 "$0""#,
+        ])
+        .arg(&program)
+        .run()
+        .expect_code(0);
     let server = publishing(&root, &[&format!("tool={}", program.display())], &[]);
     let mut peer = server.connect();
     peer.ask(r#"{"op":"run","filename":"tool"}"#)
