@@ -21,6 +21,7 @@ mod preflight;
 mod preview;
 mod progress;
 mod receipts;
+mod repeats;
 mod report;
 mod room;
 mod signals;

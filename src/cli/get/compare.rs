@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::failure::{Failures, classify, sentence};
 use super::json_event::Failed;
-use super::listed::BadLines;
 use super::meaning::{Destination, Order};
+use super::repeats::Repeats;
 use super::room;
 use super::wish::batch;
 use super::wording::{self, Message, Source, filename_b64};
@@ -31,7 +31,7 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
         verbose: order.manner.verbose,
         is_coloured: order.manner.is_coloured,
         failures: Failures::default(),
-        bad_lines: BadLines::default(),
+        repeats: Repeats::new(order.manner.verbose),
         summary: Summary {
             v: 1,
             event: "summary",
@@ -71,7 +71,7 @@ struct Report {
     verbose: bool,
     is_coloured: bool,
     failures: Failures,
-    bad_lines: BadLines,
+    repeats: Repeats,
     summary: Summary,
     started: Instant,
     unwritable: Option<io::Error>,
@@ -113,7 +113,7 @@ impl Report {
 
     fn take_failure(&mut self, item: Item<'_>, error: &ClientError) {
         let cause = classify(error);
-        if self.bad_lines.is_told(error) {
+        if self.repeats.is_told(item.address, error) {
             let source = Source {
                 address: item.address,
                 path: item.path,
@@ -147,7 +147,7 @@ impl Report {
     }
 
     fn end(mut self, is_quiet: bool) -> ExitCode {
-        if let Some(sentence) = self.bad_lines.others() {
+        for sentence in self.repeats.others() {
             tell(&wording::line(&sentence, self.is_coloured));
         }
         if self.summary.hidden > 0 && !is_quiet {

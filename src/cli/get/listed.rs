@@ -15,7 +15,7 @@ use super::list::name_below;
 use super::meaning::Destination;
 use super::no_order::NoOrder;
 use super::wish::Wish;
-use crate::cli::terminal::{counted, shown};
+use crate::cli::terminal::shown;
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, Download, Entry, ListedFile};
 use crate::net::{Address, Location};
@@ -199,33 +199,6 @@ pub(super) fn classify(error: &(dyn Error + Send + Sync + 'static)) -> (ExitCode
     }
 }
 
-/// Counts bad lines: a list that is none must not bury everything else for people.
-#[derive(Default)]
-pub(super) struct BadLines {
-    count: u64,
-}
-
-impl BadLines {
-    /// Whether people are to be told of a failure.
-    pub(super) fn is_told(&mut self, error: &ClientError) -> bool {
-        if let ClientError::BadEntry(_) = error {
-            self.count += 1;
-            return self.count <= BAD_LINES_TOLD_MAX;
-        }
-        true
-    }
-
-    /// What is said in the end of those they were not told of.
-    pub(super) fn others(&self) -> Option<String> {
-        let untold = self
-            .count
-            .checked_sub(BAD_LINES_TOLD_MAX)
-            .filter(|&untold| untold > 0)?;
-        let lines = counted(untold, "more line");
-        Some(format!("{lines} of the list cannot be read"))
-    }
-}
-
 /// What a list is called in a sentence.
 fn name_of(list: &OsStr) -> String {
     if list == "-" {
@@ -243,5 +216,3 @@ fn place(path: &[u8]) -> Result<(ResourcePath, FileName), Box<dyn Error>> {
     };
     Ok((ResourcePath::parse(above)?, FileName::parse(name)?))
 }
-
-const BAD_LINES_TOLD_MAX: u64 = 10;

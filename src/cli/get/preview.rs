@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::failure::{Failures, classify, sentence};
 use super::json_event::{Failed, PassedOver, Summary};
-use super::listed::BadLines;
 use super::meaning::{Destination, Manner, Order};
 use super::mirror;
+use super::repeats::Repeats;
 use super::room;
 use super::wish::batch;
 use super::wording::{self, Message, Source, filename_b64, special};
@@ -103,7 +103,7 @@ struct Report<'a> {
     manner: &'a Manner,
     output: BufWriter<StdoutLock<'static>>,
     failures: Failures,
-    bad_lines: BadLines,
+    repeats: Repeats,
     summary: Summary,
     unwritable: Option<io::Error>,
 }
@@ -114,7 +114,7 @@ impl Report<'_> {
             manner,
             output: BufWriter::new(io::stdout().lock()),
             failures: Failures::default(),
-            bad_lines: BadLines::default(),
+            repeats: Repeats::new(manner.verbose),
             summary: Summary {
                 v: 1,
                 event: "summary",
@@ -175,7 +175,7 @@ impl Report<'_> {
     }
 
     fn take_failure(&mut self, item: Item<'_>, error: &ClientError) {
-        if self.bad_lines.is_told(error) {
+        if self.repeats.is_told(item.address, error) {
             let source = Source {
                 address: item.address,
                 path: item.path,
@@ -219,7 +219,7 @@ impl Report<'_> {
     }
 
     fn end(mut self, said: Vec<String>, started: Instant) -> ExitCode {
-        for sentence in self.bad_lines.others().into_iter().chain(said) {
+        for sentence in self.repeats.others().chain(said).collect::<Vec<_>>() {
             self.tell(&wording::line(&sentence, self.manner.is_coloured));
         }
         self.summary.secs = started.elapsed().as_secs_f64();

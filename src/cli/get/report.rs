@@ -16,11 +16,11 @@ use serde::Serialize;
 use super::exec::Run;
 use super::failure::{Failures, classify, sentence};
 use super::json_event::{Failed, Summary};
-use super::listed::BadLines;
 use super::meaning::{Destination, Manner};
 use super::mirror;
 use super::progress::Progress;
 use super::receipts::Receipts;
+use super::repeats::Repeats;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
 use crate::cli::terminal::{counted, visible_json};
@@ -43,7 +43,7 @@ pub(super) struct Reporter<'a> {
     json_failed: Option<io::Error>,
     receipts: Option<Receipts>,
     failures: Failures,
-    bad_lines: BadLines,
+    repeats: Repeats,
     /// Of a mirror, until it is made.
     notes: Option<MirrorNotes>,
 }
@@ -78,7 +78,7 @@ impl<'a> Reporter<'a> {
             json_failed: None,
             receipts: None,
             failures: Failures::default(),
-            bad_lines: BadLines::default(),
+            repeats: Repeats::new(manner.verbose),
             notes: None,
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Reporter<'a> {
                 "{entries} passed over: special files, or links that cannot be made (-v names them)"
             ));
         }
-        if let Some(sentence) = self.bad_lines.others() {
+        for sentence in self.repeats.others() {
             self.line(&sentence);
         }
         if self.summary.hidden > 0 && !self.manner.quiet {
@@ -248,7 +248,7 @@ impl<'a> Reporter<'a> {
         // The reader of our output has seen enough: that is its right, and no news.
         let closed = matches!(error, ClientError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe);
         let told = self.message(item, error);
-        let is_told = self.bad_lines.is_told(error) && !closed;
+        let is_told = self.repeats.is_told(item.address, error) && !closed;
         if is_told && !self.json_on_stderr() && self.last_message.as_ref() != Some(&told) {
             let mut text = told.clone();
             text.hint = text.hint.filter(|hint| self.hints.insert(hint.clone()));

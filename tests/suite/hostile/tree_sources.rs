@@ -71,6 +71,44 @@ fn sources_that_are_gone_have_a_code_of_their_own() {
 }
 
 #[test]
+fn what_many_fail_of_alike_is_told_a_few_times_and_counted() {
+    let names: Vec<String> = (0..100).map(|number| format!("d/{number:02}")).collect();
+    let pages = vec![names.iter().map(|name| file(name)).collect::<Vec<_>>()];
+    let start = |answer: fn(&Request) -> Vec<Act>| {
+        let pages = pages.clone();
+        HostileServer::start(move |request| match request.str("op") {
+            "list" | "stat" => vec![Act::Send(serve(&pages, request))],
+            _ => answer(request),
+        })
+    };
+    let told = |server: &HostileServer, code: i32, arg: &str| {
+        let (output, _) = fetch(server, &[arg]);
+        let stderr = output.expect_code(code).stderr;
+        let named = stderr.lines().filter(|line| line.contains("/d/")).count();
+        let more = stderr.lines().filter_map(|line| {
+            let (count, cause) = line.strip_prefix("ftget: and ")?.split_once(" more: ")?;
+            assert!(cause.ends_with(" (-v names them)"), "{line}");
+            count.parse::<usize>().ok()
+        });
+        (named, more.sum::<usize>())
+    };
+    let closing = start(|_| vec![Act::Close]);
+    let (named, more) = told(&closing, 4, "--json");
+    // To close may be heard as an end or as a reset, which differ.
+    assert!((10..=50).contains(&named), "{named} are named");
+    assert_eq!(named + more, names.len());
+    assert_eq!(told(&closing, 4, "-v"), (names.len(), 0));
+    let (output, _) = fetch(&closing, &["--json"]);
+    let events = output.json_lines();
+    let failed = events.iter().filter(|event| event["event"] == "error");
+    assert_eq!(failed.count(), names.len());
+    assert_eq!(event(&events, "summary")["failed"], names.len());
+    // Each may have a reason of its own.
+    let unwilling = start(|request| refuse(request, "forbidden"));
+    assert_eq!(told(&unwilling, 6, "--json"), (names.len(), 0));
+}
+
+#[test]
 fn a_dry_run_that_has_to_ask_tells_of_what_is_gone_too() {
     let lines = vec![other("d/a", "file", json!({"total_size": 4}))];
     let server = HostileServer::start(move |request| {

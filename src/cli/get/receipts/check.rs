@@ -22,8 +22,9 @@ use crate::cli::failure::unwritten;
 use crate::cli::get::failure::{Failures, classify, sentence};
 use crate::cli::get::input::{InputError, Lines};
 use crate::cli::get::json_event::Failed;
-use crate::cli::get::listed::{BadLines, ListError};
+use crate::cli::get::listed::ListError;
 use crate::cli::get::no_order::NoOrder;
+use crate::cli::get::repeats::Repeats;
 use crate::cli::get::wording::{self, filename_b64};
 use crate::cli::terminal::{counted, shown, tell, visible_json};
 use crate::cli::{ExitCode, visible};
@@ -192,7 +193,7 @@ fn receipts<R: BufRead>(
 struct Report<'o> {
     order: &'o CheckOrder,
     failures: Failures,
-    bad_lines: BadLines,
+    repeats: Repeats,
     summary: Summary,
     started: Instant,
     unwritable: Option<io::Error>,
@@ -203,7 +204,7 @@ impl<'o> Report<'o> {
         Report {
             order,
             failures: Failures::default(),
-            bad_lines: BadLines::default(),
+            repeats: Repeats::default(),
             summary: Summary {
                 v: 1,
                 event: "summary",
@@ -277,7 +278,7 @@ impl<'o> Report<'o> {
         let error = ClientError::from(ListError { list, error });
         let (code, reason) = classify(&error);
         let message = sentence(&error);
-        let is_told = self.bad_lines.is_told(&error);
+        let is_told = self.repeats.is_line_told();
         self.fail(number, b"", (code, reason), &message);
         if is_told {
             tell(&wording::line(&message, self.order.is_coloured));
@@ -307,7 +308,7 @@ impl<'o> Report<'o> {
     }
 
     fn end(mut self) -> ExitCode {
-        if let Some(sentence) = self.bad_lines.others() {
+        for sentence in self.repeats.others() {
             tell(&wording::line(&sentence, self.order.is_coloured));
         }
         let code = self.failures.code();
