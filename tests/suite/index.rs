@@ -402,7 +402,8 @@ fn wait_until_known(peer: &mut RawPeer, name: &str) -> String {
         if !md5.is_empty() {
             return md5;
         }
-        assert!(begun.elapsed() < DEADLINE, "{name} was not hashed");
+        // What hashes in the background steps back for everything else on the machine.
+        assert!(begun.elapsed() < 5 * DEADLINE, "{name} was not hashed");
         peer.assert_silence(Duration::from_millis(50));
     }
 }
