@@ -10,7 +10,7 @@ pub enum ExitCode {
     Unclassified = 1,
     /// The command line, the configuration or a manifest is wrong.
     Usage = 2,
-    /// A local file or I/O.
+    /// A local file or I/O, or no thread to be had.
     LocalFile = 3,
     /// Name, connect, reset, cut off; ftserve: cannot bind.
     Network = 4,
@@ -67,7 +67,10 @@ impl ExitCode {
             ExitCode::Usage,
             "The command line, the configuration or a manifest is wrong",
         ),
-        (ExitCode::LocalFile, "A local file or I/O"),
+        (
+            ExitCode::LocalFile,
+            "A local file or I/O, or no thread to be had",
+        ),
         (
             ExitCode::Network,
             "Name, connect, reset, cut off; ftserve: cannot bind",

@@ -1,6 +1,7 @@
 //! Why `ftserve` does not run: an exit code, the reasons in one line, and what may help.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process;
 
@@ -33,6 +34,11 @@ pub(super) fn failure<E: Into<Box<dyn Error>>>(code: ExitCode) -> impl FnOnce(E)
         error: error.into(),
         hint: None,
     }
+}
+
+/// This machine starts no thread more.
+pub(super) fn no_thread(error: impl Display) -> Failure {
+    failure(ExitCode::LocalFile)(format!("cannot start a thread: {error}"))
 }
 
 /// An error and its reasons in one line that is safe to show.

@@ -112,7 +112,10 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Wish::File(_) | Wish::Tree(..) => None,
             });
             let (batch, sources) = wish::batch(wishes);
-            exec::batch(batch, &config, &mut reporter);
+            let has_begun = exec::batch(batch, &config, &mut reporter);
+            if !has_begun {
+                return reporter.end();
+            }
             if let Some((name, is_empty)) = list
                 && is_empty.load(Ordering::SeqCst)
             {

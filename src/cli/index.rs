@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use self::args::Args;
 use self::progress::{Progress, first_line};
 use crate::cli::digests::{IndexChoice, told};
-use crate::cli::failure::{Failure, failure, sentence, show_typed};
+use crate::cli::failure::{Failure, failure, no_thread, sentence, show_typed};
 use crate::cli::settings::{self, Settings, SettingsError};
 use crate::cli::terminal::shown;
 use crate::cli::values::Hidden;
@@ -95,7 +95,7 @@ fn start(
     progress: &Progress,
 ) -> Result<Indexing, Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let pools = Pools::start(cores).map_err(failure(ExitCode::Unclassified))?;
+    let pools = Pools::start(cores).map_err(no_thread)?;
     let progress = progress.clone();
     let on_failure = move |path: &ResourcePath, error: &IndexingError| {
         let name = match path.as_bytes() {
@@ -112,7 +112,7 @@ fn start(
         Priority::Foreground,
         on_failure,
     )
-    .map_err(failure(ExitCode::Unclassified))
+    .map_err(no_thread)
 }
 
 /// Shows progress until the end, or until a signal has ended it. Returns that signal.
@@ -174,6 +174,7 @@ fn exit_code(error: &IndexError) -> ExitCode {
         | IndexError::Damaged(_)
         | IndexError::Locked
         | IndexError::ReadOnly
+        | IndexError::NoThread(_)
         | IndexError::Failed(_) => ExitCode::LocalFile,
     }
 }

@@ -15,13 +15,14 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Builder, JoinHandle};
 
 use clap::CommandFactory;
+use crossbeam_channel::bounded;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::failure::{Failure, failure, show_typed, written};
+use crate::cli::failure::{Failure, failure, no_thread, show_typed, written};
 use crate::cli::index::index;
 use crate::cli::serve::announce::{announce, reachable};
 use crate::cli::serve::args::{Args, Setup};
@@ -121,7 +122,7 @@ fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<R
         ),
     };
     let store = Arc::new(store);
-    let pools = Arc::new(Pools::start(cores).map_err(failure(ExitCode::Unclassified))?);
+    let pools = Arc::new(Pools::start(cores).map_err(no_thread)?);
     let index = setup.index.open("ftserve");
     let catalog = Catalog::new(
         Arc::clone(&store),
@@ -161,7 +162,7 @@ fn until_signalled(
 ) -> Result<process::ExitCode, Failure> {
     let listening = signals.handle();
     let heard = Arc::clone(running);
-    let watcher = thread::spawn(move || {
+    let watcher = start("ft-signals", move || {
         let mut first = None;
         for signal in signals.forever() {
             match first {
@@ -174,7 +175,7 @@ fn until_signalled(
             }
         }
         first
-    });
+    })?;
     let outcome = server.run();
     listening.close();
     let signal = watcher.join().ok().flatten();
@@ -202,23 +203,28 @@ fn while_it_runs(
         .first()
         .map(reachable)
         .unwrap_or_default();
-    let serving = thread::spawn(move || server.run());
-    let outcome = Command::start(words, &address).map(|command| {
-        let pid = command.pid();
-        let heard = Arc::clone(running);
-        let watcher = thread::spawn(move || {
-            let mut ends = 0;
-            for signal in signals.forever() {
-                if signal == SIGHUP && heard.reload() {
-                    continue;
-                }
-                command::pass_on(pid, signal);
-                ends += 1;
-                if ends > 1 {
-                    heard.handle.stop();
-                }
+    let (pid_in, pid) = bounded(1);
+    let heard = Arc::clone(running);
+    let watcher = start("ft-signals", move || {
+        // None if it was not started.
+        let Ok(pid) = pid.recv() else {
+            return;
+        };
+        let mut ends = 0;
+        for signal in signals.forever() {
+            if signal == SIGHUP && heard.reload() {
+                continue;
             }
-        });
+            command::pass_on(pid, signal);
+            ends += 1;
+            if ends > 1 {
+                heard.handle.stop();
+            }
+        }
+    })?;
+    let serving = start("ft-serve", move || server.run())?;
+    let outcome = Command::start(words, &address).map(|command| {
+        let _ = pid_in.send(command.pid());
         let code = command.wait();
         listening.close();
         let _ = watcher.join();
@@ -241,11 +247,20 @@ fn while_it_runs(
     Ok(process::ExitCode::from(code))
 }
 
+fn start<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Failure> {
+    let named = Builder::new().name(name.to_owned());
+    named.spawn(run).map_err(no_thread)
+}
+
 fn exit_code(error: &ServerError) -> ExitCode {
     match error {
         ServerError::Bind { .. } => ExitCode::Network,
         ServerError::NowhereToListen => ExitCode::Usage,
         ServerError::Start(_) => ExitCode::Unclassified,
+        ServerError::NoThread(_) => ExitCode::LocalFile,
     }
 }
 

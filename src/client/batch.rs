@@ -6,6 +6,7 @@
 
 pub(super) mod budget;
 pub(super) mod copying;
+mod crew;
 mod desk;
 mod ends;
 pub(super) mod hands;
@@ -14,6 +15,7 @@ pub(super) mod jobs;
 pub(super) mod keeper;
 pub(super) mod lane;
 mod lanes;
+mod limits;
 pub(super) mod look;
 pub(super) mod names;
 pub(super) mod placing;
@@ -26,23 +28,23 @@ pub(super) mod twins;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread::Builder;
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::client::batch::budget::Budget;
+use crate::client::batch::crew::Crew;
 use crate::client::batch::desk::Desk;
 use crate::client::batch::hands::{Hand, guarded};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
+pub(super) use crate::client::batch::limits::{Limits, OnRetry};
 use crate::client::batch::look::Destinations;
 use crate::client::batch::names::Names;
 use crate::client::batch::report::{Report, Reports};
+use crate::client::threads::start;
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
 use crate::client::{ClientConfig, ClientError, Download, Downloaded, Entry, Event};
-use crate::net::{Deadline, Rate, Wait};
 
 /// Files and trees to download together.
 ///
@@ -75,41 +77,6 @@ pub struct Summary {
     pub bytes: u64,
     /// Everything that was wanted was taken up: there was time for it.
     pub is_complete: bool,
-}
-
-/// What everything in a batch keeps to together.
-#[derive(Clone)]
-pub(super) struct Limits {
-    pub(super) whole: Option<Deadline>,
-    pub(super) rate: Option<Arc<Rate>>,
-    /// Hears of a listing that failed and is tried again, before the pause.
-    pub(super) on_retry: Option<OnRetry>,
-}
-
-pub(super) type OnRetry = Arc<dyn Fn(&ClientError, Duration) + Send + Sync>;
-
-impl Limits {
-    /// From now on.
-    pub(super) fn new(config: &ClientConfig) -> Limits {
-        let after = |limit| Deadline::after(Instant::now(), Wait::Whole, limit);
-        Limits {
-            whole: config.whole_timeout.map(after),
-            rate: config.rate.map(Rate::new),
-            on_retry: None,
-        }
-    }
-
-    /// How long it still is.
-    pub(super) fn left(&self) -> Option<Duration> {
-        self.whole.map(|whole| whole.remaining(Instant::now()))
-    }
-
-    /// Whether it is not over.
-    pub(super) fn has_time(&self) -> bool {
-        !self
-            .whole
-            .is_some_and(|whole| whole.is_over(Instant::now()))
-    }
 }
 
 impl<'a> Batch<'a> {
@@ -156,7 +123,15 @@ impl<'a> Batch<'a> {
     /// Downloads everything. `on_event` hears of it as it comes, in this thread. Of two files
     /// with the same place the later one fails, unless it is the same file of the same server:
     /// it is downloaded once, and told once.
-    pub fn run(self, config: &ClientConfig, on_event: &mut dyn FnMut(Event<'_>)) -> Summary {
+    ///
+    /// # Errors
+    /// [`ClientError::NoThread`]: nothing was done, and nothing was told. It takes seven threads
+    /// besides this one; with more it is faster.
+    pub fn run(
+        self,
+        config: &ClientConfig,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Summary, ClientError> {
         let mut summary = Summary::default();
         let names = self.names();
         let rest_from = self.rest_from;
@@ -180,9 +155,9 @@ impl<'a> Batch<'a> {
             }
         };
         let names = (names, first_index);
-        let is_complete = run(wanted, names, reports, limits, config, on_event);
+        let is_complete = run(wanted, names, reports, limits, config, on_event)?;
         summary.is_complete = is_complete;
-        summary
+        Ok(summary)
     }
 
     /// Where each place is noted, if one may be wanted twice: in a listing nothing is.
@@ -249,7 +224,7 @@ pub fn download(
 ) -> Vec<DownloadResult> {
     let mut results: Vec<Option<DownloadResult>> = downloads.iter().map(|_| None).collect();
     let batch = Batch::new().files(downloads.iter().cloned());
-    batch.run(config, &mut |event| {
+    let ran = batch.run(config, &mut |event| {
         match &event {
             Event::Done {
                 item, downloaded, ..
@@ -267,6 +242,9 @@ pub fn download(
         }
         on_event(event);
     });
+    if let Err(error) = ran {
+        return vec![Err(error); downloads.len()];
+    }
     // Every job has its end, or is the same as an earlier one; what had neither would be our
     // mistake, not a success.
     let ended = |at: usize| {
@@ -281,6 +259,7 @@ pub fn download(
 
 /// Downloads what `wanted` yields, which is asked for more as there is room for it.
 /// `names`: those that are taken, if any may be wanted twice. `first_index`: of the first thing.
+/// Returns whether there was time for all.
 fn run(
     wanted: impl Iterator<Item = Wanted> + Send,
     (names, first_index): (Option<Names>, usize),
@@ -288,7 +267,7 @@ fn run(
     limits: Limits,
     config: &ClientConfig,
     on_event: &mut dyn FnMut(Event<'_>),
-) -> bool {
+) -> Result<bool, ClientError> {
     let Limits { whole, rate, .. } = limits;
     let is_stopped = Arc::new(AtomicBool::new(false));
     let destinations = Destinations::default();
@@ -316,35 +295,6 @@ fn run(
         };
         let placing = reports_in.clone();
         let (placed, kept_in) = (keeper.clone(), &destinations);
-        let named = |name: &str| Builder::new().name(name.to_owned());
-        let started = named("ft-source")
-            .spawn_scoped(scope, move || feed(wanted, &wanted_in))
-            .and_then(|_| {
-                named("ft-place").spawn_scoped(scope, move || {
-                    placing::run(&verified, &placing, config, &placed);
-                })
-            })
-            .and_then(|_| {
-                named("ft-keep").spawn_scoped(scope, move || {
-                    // What is not kept is read again by a later run.
-                    let _ = guarded(|| {
-                        keeper::run(&noted, kept_in, config);
-                        Ok(())
-                    });
-                })
-            })
-            .and_then(|_| {
-                for number in 0..hands() {
-                    let mut hand = hand.clone();
-                    if number == 0 {
-                        // It is told at once that there are none.
-                        hand.long_looks = unbounded().1;
-                    }
-                    named("ft-hand").spawn_scoped(scope, move || hand.run())?;
-                }
-                Ok(())
-            });
-        drop(hand);
         let work = LaneWork {
             config,
             whole,
@@ -358,19 +308,40 @@ fn run(
             open_files,
             keeper,
         };
+        start(scope, "ft-place", move || {
+            placing::run(&verified, &placing, config, &placed);
+        })?;
+        let first = hand.clone();
+        start(scope, "ft-hand", move || first.run())?;
+        let crew = Crew::start(&work, scope)?;
+        start(scope, "ft-source", move || feed(wanted, &wanted_in))?;
+        // What is not kept is read again by a later run.
+        let _ = start(scope, "ft-keep", move || {
+            let _ = guarded(|| {
+                keeper::run(&noted, kept_in, config);
+                Ok(())
+            });
+        });
+        for number in 1..hands() {
+            let mut hand = hand.clone();
+            if number == 1 {
+                // It is told at once that there are none.
+                hand.long_looks = unbounded().1;
+            }
+            // The first does it all.
+            let _ = start(scope, "ft-hand", move || hand.run());
+        }
+        drop(hand);
         let mut desk = Desk::new(
             config,
             on_event,
             scope,
-            work,
+            (work, crew),
             [looks_in, long_looks_in],
             (names, first_index),
         );
-        if let Err(error) = started {
-            desk.give_up(ClientError::Internal(error.into()));
-        }
         desk.work(reports, to_do);
-        desk.is_complete
+        Ok(desk.is_complete)
     })
 }
 
@@ -394,7 +365,7 @@ const FOLDER_ID_BITS: u32 = 40;
 const WANTED_AHEAD_MAX: usize = 256;
 const REPORTS_MAX: usize = 1_024;
 const HANDS_MAX: usize = 4;
-/// One reads no large files.
+/// One of several reads no large files.
 const HANDS_MIN: usize = 2;
 /// Memory for small files on their way to be verified.
 const BODIES_BYTES_MAX: u64 = 32 * 1024 * 1024;

@@ -16,6 +16,7 @@ use crate::client::batch::Limits;
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::hands::guarded;
 use crate::client::preview::{Change, Rooms};
+use crate::client::threads::start;
 use crate::client::{Batch, ClientConfig, ClientError, Item, Outlook};
 use crate::net::Address;
 use crate::store::LocalDigests;
@@ -89,6 +90,9 @@ impl Difference {
 /// the other has a folder, or is a folder itself, is told alone. Of things in several trees that
 /// would get the same place the later ones are failures.
 ///
+/// # Errors
+/// [`ClientError::NoThread`]: nothing was told. It takes two threads besides this one.
+///
 /// ```
 /// # use std::sync::Arc;
 /// use ftserve::client::{Batch, Client, ClientConfig, Comparison, Difference, compare};
@@ -121,7 +125,7 @@ impl Difference {
 ///     if let Ok(Comparison::Differs(difference)) = outcome {
 ///         differences.push((item.path.clone(), difference));
 ///     }
-/// });
+/// })?;
 /// let path = ResourcePath::parse(b"notes/todo.txt")?;
 /// assert_eq!(differences, [(path, Difference::Content)]);
 /// # handle.stop();
@@ -133,7 +137,7 @@ pub fn compare(
     batch: Batch<'_>,
     config: &ClientConfig,
     on_compared: &mut dyn FnMut(Item<'_>, Result<Comparison, ClientError>),
-) -> Outlook {
+) -> Result<Outlook, ClientError> {
     let names = batch.names();
     let sources = batch.into_sources();
     let (to_read_in, to_read) = bounded(READ_AHEAD_MAX);
@@ -141,26 +145,34 @@ pub fn compare(
     let (compared_in, compared) = unbounded();
     let limits = &Limits::new(config);
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+        let readers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let start_reader = || {
             let (to_read, compared_in) = (to_read.clone(), compared_in.clone());
             let digests = &*config.local_digests;
-            scope.spawn(move || read_all(&to_read, digests, limits, &compared_in));
-        }
-        drop(to_read);
+            start(scope, "ft-read", move || {
+                read_all(&to_read, digests, limits, &compared_in);
+            })
+        };
         let findings = Findings {
             to_read: to_read_in,
-            compared: compared_in,
+            compared: compared_in.clone(),
             ahead: Budget::new(AHEAD_MAX),
             count: 0,
         };
-        let source = scope.spawn(move || Source::new(config, limits, names, findings).run(sources));
+        start_reader()?;
+        let source = start(scope, "ft-source", move || {
+            Source::new(config, limits, names, findings).run(sources)
+        })?;
+        // The first reads everything if it is the only one.
+        let _ = (1..readers).try_for_each(|_| start_reader().map(drop));
+        drop((to_read, compared_in));
         let rooms = tell_in_order(&compared, on_compared);
-        Outlook {
+        Ok(Outlook {
             // What was not found for a panic is not the same.
             hidden: source.join().unwrap_or_else(|panic| resume_unwind(panic)),
             rooms: rooms.sum_up(),
             ..Outlook::default()
-        }
+        })
     })
 }
 

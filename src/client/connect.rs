@@ -95,9 +95,13 @@ fn look_up(
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let look_up = match LookUp::take_given_up(host, port) {
-        Some(look_up) => look_up,
-        None => LookUp::start(resolver, host, port)?,
+    let started = match LookUp::take_given_up(host, port) {
+        Some(look_up) => Ok(look_up),
+        None => LookUp::start(resolver, host, port),
+    };
+    let Ok(look_up) = started else {
+        // Without a thread it takes as long as the resolver allows itself.
+        return resolver(host, port);
     };
     match look_up.found.recv_deadline(deadline.at) {
         Ok(found) => found,

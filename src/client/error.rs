@@ -73,6 +73,9 @@ pub enum ClientError {
     /// The output that the bytes are poured into cannot be written.
     #[error("cannot write the output")]
     Output(#[source] Arc<io::Error>),
+    /// This machine starts no thread more.
+    #[error("cannot start a thread")]
+    NoThread(#[source] Arc<io::Error>),
 
     // Whoever wrote the command.
     /// Two downloads want the same place, which is this below the folder that they go below;
@@ -85,7 +88,7 @@ pub enum ClientError {
     /// An entry of a list names nothing; this is why.
     #[error("{0}")]
     BadEntry(Arc<dyn std::error::Error + Send + Sync>),
-    /// A thread could not be started, or panicked.
+    /// A thread panicked.
     #[error("this program failed")]
     Internal(#[source] Arc<io::Error>),
     /// Everything together took longer than allowed.
@@ -94,6 +97,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// A thread panicked.
+    pub(super) fn panicked() -> ClientError {
+        ClientError::Internal(Arc::new(io::Error::other("a thread panicked")))
+    }
+
     /// What has the name here, or that of a folder above it, is of a kind that is not replaced.
     pub fn is_in_the_way(&self) -> bool {
         let ClientError::Stage(error) = self else {

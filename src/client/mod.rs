@@ -51,7 +51,7 @@
 //!     }
 //!     Ok(_) => {}
 //!     Err(error) => println!("{:?}: {error}", item.path),
-//! });
+//! })?;
 //! assert_eq!(differing, 3);
 //!
 //! // The whole tree, with what becomes of each file.
@@ -59,7 +59,7 @@
 //!     Event::Done { item, downloaded, .. } => println!("{:?}: {:?}", item.path, downloaded.action),
 //!     Event::Failed { item, error } => println!("{:?}: {error}", item.path),
 //!     _ => {}
-//! });
+//! })?;
 //! assert_eq!((summary.done, summary.failed), (1, 0));
 //! # handle.stop();
 //! # serving.join().expect("the server does not panic")?;
@@ -88,6 +88,7 @@ mod receive;
 mod retry;
 mod session;
 mod spool;
+mod threads;
 mod tree;
 mod wanted;
 

@@ -46,12 +46,15 @@ impl Client {
 
     /// Downloads what is in a folder of the server, and in those below, into one that is here.
     /// `on_event` hears of each file as it comes, in this thread.
+    ///
+    /// # Errors
+    /// As for [`Batch::run`].
     pub fn fetch_tree(
         &self,
         path: &ResourcePath,
         folder: &Path,
         on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Summary {
+    ) -> Result<Summary, ClientError> {
         let batch = Batch::new().tree(self.tree(path, folder));
         batch.run(&self.config, on_event)
     }

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -284,18 +284,24 @@ fn output_error(error: io::Error) -> ClientError {
     ClientError::Output(Arc::new(error))
 }
 
-/// A thread that hashes copies of what goes out, so that the pipe does not wait for it.
-struct Hasher {
-    chunks: Sender<Vec<u8>>,
-    used: Receiver<Vec<u8>>,
-    thread: JoinHandle<Md5Digest>,
+/// Hashes what goes out.
+enum Hasher {
+    /// In a thread that gets copies, so that the pipe does not wait for it.
+    Beside {
+        chunks: Sender<Vec<u8>>,
+        used: Receiver<Vec<u8>>,
+        thread: JoinHandle<Md5Digest>,
+    },
+    /// Here, where no thread can be started.
+    Here(Box<Md5Stream>),
 }
 
 impl Hasher {
     fn start() -> Hasher {
         let (chunks, chunks_out) = crossbeam_channel::bounded::<Vec<u8>>(CHUNKS_MAX);
         let (used_in, used) = crossbeam_channel::bounded(CHUNKS_MAX);
-        let thread = std::thread::spawn(move || {
+        let named = Builder::new().name("ft-hash".to_owned());
+        let started = named.spawn(move || {
             let mut md5 = Md5Stream::new();
             for chunk in chunks_out {
                 md5.update(&chunk);
@@ -304,24 +310,37 @@ impl Hasher {
             }
             md5.finish()
         });
-        Hasher {
-            chunks,
-            used,
-            thread,
+        match started {
+            Ok(thread) => Hasher::Beside {
+                chunks,
+                used,
+                thread,
+            },
+            Err(_) => Hasher::Here(Box::default()),
         }
     }
 
-    fn update(&self, bytes: &[u8]) {
-        let mut chunk = self.used.try_recv().unwrap_or_default();
-        chunk.clear();
-        chunk.extend_from_slice(bytes);
-        // It listens until this end is dropped.
-        let _ = self.chunks.send(chunk);
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hasher::Beside { chunks, used, .. } => {
+                let mut chunk = used.try_recv().unwrap_or_default();
+                chunk.clear();
+                chunk.extend_from_slice(bytes);
+                // It listens until this end is dropped.
+                let _ = chunks.send(chunk);
+            }
+            Hasher::Here(md5) => md5.update(bytes),
+        }
     }
 
     fn finish(self) -> Md5Digest {
-        drop(self.chunks);
-        self.thread.join().expect("hashing does not panic")
+        match self {
+            Hasher::Beside { chunks, thread, .. } => {
+                drop(chunks);
+                thread.join().expect("hashing does not panic")
+            }
+            Hasher::Here(md5) => md5.finish(),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use self::teller::Teller;
 use crate::client::batch::Limits;
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::hands::guarded;
+use crate::client::threads::start;
 use crate::client::wanted::Wanted;
 use crate::client::{Action, Batch, ClientConfig, ClientError, Item, ServerRefusal};
 use crate::wire::{ErrorCode, ObjectKind};
@@ -79,11 +80,14 @@ impl Outlook {
 /// a failure, and so is a file that alone is larger than what is free there; whether all of
 /// them together fit, [`Outlook::rooms`] says. Memory is bounded but for a few bytes for each
 /// name.
+///
+/// # Errors
+/// [`ClientError::NoThread`]: nothing was told. It takes two threads besides this one.
 pub fn preview(
     batch: Batch<'_>,
     config: &ClientConfig,
     on_prospect: &mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
-) -> Outlook {
+) -> Result<Outlook, ClientError> {
     let (names, rest_from) = (batch.names(), batch.rest_from);
     let limits = Limits::new(config);
     let wanted = batch.wanted(config, &limits);
@@ -92,18 +96,25 @@ pub fn preview(
     let (looked_in, looked) = unbounded();
     let trees = Trees::default();
     let mut outlook = std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+        let lookers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let start_looker = || {
             let (to_look, looked_in) = (to_look.clone(), looked_in.clone());
             let looker = Looker::new(&trees, rest_from.is_some(), &limits, config);
-            scope.spawn(move || look_at_all(&to_look, looker, &looked_in));
-        }
+            start(scope, "ft-look", move || {
+                look_at_all(&to_look, looker, &looked_in);
+            })
+        };
+        start_looker()?;
+        start(scope, "ft-source", move || feed(wanted, &to_look_in))?;
+        // The first looks at everything if it is the only one.
+        let _ = (1..lookers).try_for_each(|_| start_looker().map(drop));
         drop((to_look, looked_in));
-        scope.spawn(move || feed(wanted, &to_look_in));
         let first_index = rest_from.unwrap_or_default();
-        Teller::new(names, first_index, config, &limits, on_prospect).run(&looked)
-    });
+        let teller = Teller::new(names, first_index, config, &limits, on_prospect);
+        Ok::<_, ClientError>(teller.run(&looked))
+    })?;
     outlook.locked = trees.into_locked();
-    outlook
+    Ok(outlook)
 }
 
 /// One thing that is wanted, on its way to be told.

@@ -27,7 +27,7 @@ pub(super) struct Receive<'w, 's> {
     pub(super) receiving: ReceivingHalf,
     /// Questions as they were sent; a failure behind those that still could be.
     pub(super) asked: Receiver<Result<Ask, ClientError>>,
-    pub(super) following: Sender<Following>,
+    pub(super) following: &'w Sender<Following>,
     pub(super) work: &'w LaneWork<'s>,
     /// Questions that were answered since that was reported.
     pub(super) answered: usize,

@@ -60,6 +60,7 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         | ClientError::SameName(_)
         | ClientError::LocalName(_)
         | ClientError::BadEntry(_)
+        | ClientError::NoThread(_)
         | ClientError::Internal(_)
         | ClientError::OutOfTime
         | ClientError::StaysInTheWay(_)

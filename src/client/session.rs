@@ -2,7 +2,6 @@
 //! earlier ones come in at the other.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ pub struct Session {
 /// Collects requests and sends them, many with one write.
 #[derive(Debug)]
 pub struct SendingHalf {
-    stream: Stream,
+    stream: Arc<Stream>,
     buffer: Vec<u8>,
     /// None where another thread receives meanwhile, and has them.
     limits: Option<Limits>,
@@ -32,7 +31,7 @@ pub struct SendingHalf {
 /// Reads headers and bodies, in the order of the requests.
 #[derive(Debug)]
 pub struct ReceivingHalf {
-    stream: Stream,
+    stream: Arc<Stream>,
     // Always of RECEIVE_BUFFER_BYTES; what was read and not yet used is `start..end`.
     buffer: Box<[u8]>,
     start: usize,
@@ -61,7 +60,7 @@ impl Session {
         whole: Option<Deadline>,
     ) -> Result<Session, ClientError> {
         let stream = Session::connecting(address, config, whole)()?;
-        Session::over(stream, config, whole)
+        Ok(Session::over(stream, config, whole))
     }
 
     /// What connects, for any thread.
@@ -77,37 +76,29 @@ impl Session {
     }
 
     /// A session over a connection.
-    pub(super) fn over(
-        stream: Stream,
-        config: &ClientConfig,
-        whole: Option<Deadline>,
-    ) -> Result<Session, ClientError> {
-        let other = match &stream {
-            Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
-            Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
-        };
-        let other = other.map_err(|source| broken(Wait::Connect, source))?;
+    pub(super) fn over(stream: Stream, config: &ClientConfig, whole: Option<Deadline>) -> Session {
+        let stream = Arc::new(stream);
         let limits = Limits {
             progress_timeout: config.progress_timeout,
             whole,
             socket_timeout: Duration::MAX,
         };
         let receiving = ReceivingHalf {
-            stream,
+            stream: Arc::clone(&stream),
             buffer: vec![0; RECEIVE_BUFFER_BYTES].into(),
             start: 0,
             end: 0,
             limits: limits.clone(),
             rate: config.rate.map(Rate::new),
         };
-        Ok(Session {
+        Session {
             sending: SendingHalf {
-                stream: other,
+                stream,
                 buffer: Vec::new(),
                 limits: Some(limits),
             },
             receiving,
-        })
+        }
     }
 }
 
@@ -148,12 +139,12 @@ impl SendingHalf {
         let mut unsent = &self.buffer[..];
         while !unsent.is_empty() {
             if let Some(limits) = &mut self.limits {
-                limits.arm(WAIT, |timeout| match &self.stream {
+                limits.arm(WAIT, |timeout| match &*self.stream {
                     Stream::Tcp(stream) => stream.set_write_timeout(timeout),
                     Stream::Unix(stream) => stream.set_write_timeout(timeout),
                 })?;
             }
-            match (self.stream.write(unsent), &self.limits) {
+            match ((&*self.stream).write(unsent), &self.limits) {
                 (Ok(0), _) => return Err(broken(WAIT, io::ErrorKind::WriteZero.into())),
                 (Ok(sent), _) => unsent = &unsent[sent..],
                 (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -213,10 +204,12 @@ impl ReceivingHalf {
     /// Ends the connection in both directions, so that the sending half stops too.
     pub fn end(&self) {
         // It may have ended already.
-        let _ = match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
-        };
+        let _ = self.stream.end();
+    }
+
+    /// What ends the connection when it is dropped, whoever waits for it.
+    pub(super) fn held(&self) -> Held {
+        Held(Arc::clone(&self.stream))
     }
 
     /// Reads more, behind what is there. A header always fits: the buffer is larger.
@@ -232,14 +225,11 @@ impl ReceivingHalf {
             room = usize::try_from(rate.portion(room as u64)).unwrap_or(room);
         }
         loop {
-            self.limits.arm(wait, |timeout| match &self.stream {
+            self.limits.arm(wait, |timeout| match &*self.stream {
                 Stream::Tcp(stream) => stream.set_read_timeout(timeout),
                 Stream::Unix(stream) => stream.set_read_timeout(timeout),
             })?;
-            match self
-                .stream
-                .read(&mut self.buffer[self.end..self.end + room])
-            {
+            match (&*self.stream).read(&mut self.buffer[self.end..self.end + room]) {
                 Ok(0) => return Err(SessionError::CutOff(wait).into()),
                 Ok(read) => {
                     self.end += read;
@@ -266,6 +256,17 @@ impl ReceivingHalf {
 
     pub(super) fn timed_out(&self, wait: Wait) -> ClientError {
         self.limits.timed_out(wait)
+    }
+}
+
+/// A connection that ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Held(Arc<Stream>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.end();
     }
 }
 
@@ -337,7 +338,7 @@ mod tests {
             progress_timeout: Duration::from_millis(20),
             ..ClientConfig::default()
         };
-        let mut session = Session::over(Stream::Unix(ours), &config, None).unwrap();
+        let mut session = Session::over(Stream::Unix(ours), &config, None);
         let path = ResourcePath::parse(&[b'x'; 255]).unwrap();
         let call = Call {
             action: Action::Get(GetRequest::whole(path)),

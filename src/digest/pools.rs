@@ -20,7 +20,8 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// Starts the threads. `cores`: how many cores to plan for; 0 counts as 1.
+    /// Starts the threads, or fewer where as many cannot be had. `cores`: how many cores to plan
+    /// for; 0 counts as 1.
     ///
     /// # Errors
     /// The threads cannot be started.
@@ -126,16 +127,20 @@ fn pool(
     on_start: fn(),
     panics: &Arc<AtomicU64>,
 ) -> Result<ThreadPool, ThreadPoolBuildError> {
-    let panics = Arc::clone(panics);
-    ThreadPoolBuilder::new()
+    let counted = Arc::clone(panics);
+    let built = ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(move |index| format!("{name}-{index}"))
         .start_handler(move |_| on_start())
         // Without a handler rayon ends the process when a spawned job panics.
         .panic_handler(move |_| {
-            panics.fetch_add(1, Ordering::Relaxed);
+            counted.fetch_add(1, Ordering::Relaxed);
         })
-        .build()
+        .build();
+    match built {
+        Err(_) if threads > 1 => pool(name, threads / 2, on_start, panics),
+        built => built,
+    }
 }
 
 /// Lets every other thread go first.

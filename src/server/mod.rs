@@ -81,9 +81,12 @@ pub enum ServerError {
     /// There is no address to listen on.
     #[error("there is no address to listen on")]
     NowhereToListen,
-    /// The kernel does not give threads or descriptors.
+    /// The kernel does not give descriptors.
     #[error("cannot start")]
     Start(#[source] io::Error),
+    /// The kernel does not give threads.
+    #[error("cannot start a thread")]
+    NoThread(#[source] io::Error),
 }
 
 enum Command {
@@ -158,7 +161,7 @@ impl<H: ConnectionHandler> Server<H> {
     /// Serves until [`ServerHandle::drain`] is done or [`ServerHandle::stop`] is called.
     ///
     /// # Errors
-    /// [`ServerError::Start`]: a thread cannot be started.
+    /// [`ServerError::NoThread`]: it takes three; with more workers it is faster.
     pub fn run(self) -> Result<(), ServerError> {
         let Server {
             engine,
@@ -179,26 +182,30 @@ impl<H: ConnectionHandler> Server<H> {
             thread::Builder::new()
                 .name(name)
                 .spawn(run)
-                .map_err(ServerError::Start)
+                .map_err(ServerError::NoThread)
         };
         let started = (|| {
-            for number in 0..workers {
+            let start_worker = |number| {
                 let engine = Arc::clone(&engine);
                 spawn(
                     format!("ft-worker-{number}"),
                     Box::new(move || worker::work(&engine)),
-                )?;
-            }
+                )
+            };
+            start_worker(0)?;
             let parker = Arc::clone(&engine);
             spawn(
                 "ft-parker".into(),
                 Box::new(move || parker.parker.run(&parker.slots, &parker.control)),
             )?;
-            let acceptor = Arc::clone(&engine);
-            spawn(
+            let accepting = Arc::clone(&engine);
+            let acceptor = spawn(
                 "ft-acceptor".into(),
-                Box::new(move || acceptor::accept_all(&acceptor, listeners)),
-            )
+                Box::new(move || acceptor::accept_all(&accepting, listeners)),
+            )?;
+            // The first does all the work if it is the only one.
+            let _ = (1..workers).try_for_each(|number| start_worker(number).map(drop));
+            Ok(acceptor)
         })();
         drop(alive);
         let outcome = started.map(|acceptor| {

@@ -15,6 +15,7 @@ mod crates;
 mod depth;
 mod drain;
 mod fetching;
+mod few_threads;
 mod files;
 mod filters;
 mod frames;

@@ -128,6 +128,7 @@ fn files_in_blocks_go_on_however_few_may_be_open() {
             told.send(Batch::new().files(wanted).run(&config, &mut |_| {}))
         });
         let summary = heard.recv_timeout(DEADLINE).expect("an end");
+        let summary = summary.expect("threads");
         assert_eq!((summary.done, summary.failed), (4, 0));
     }
 }

@@ -51,16 +51,21 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
         Ok(comparison) => report.take(item, comparison),
         Err(error) => report.take_failure(item, &error),
     });
+    let outlook = match outlook {
+        Ok(outlook) => outlook,
+        Err(error) => {
+            report.fail_whole(classify(&error), &sentence(&error));
+            return report.end(order.manner.quiet);
+        }
+    };
     report.summary.hidden = outlook.hidden;
     for sentence in outlook.rooms.iter().filter_map(room::shortage) {
         let sentence = format!("what differs would not fit: {sentence}");
-        tell(&wording::line(&sentence, report.is_coloured));
-        report.fail(None, b"", (ExitCode::NoSpace, "no_space"), &sentence);
+        report.fail_whole((ExitCode::NoSpace, "no_space"), &sentence);
     }
     for source in sources.iter().filter(|source| source.is_nothing()) {
         let sentence = format!("{}: nothing matches", source.source);
-        tell(&wording::line(&sentence, report.is_coloured));
-        report.fail(None, b"", (ExitCode::NotFound, "not_found"), &sentence);
+        report.fail_whole((ExitCode::NotFound, "not_found"), &sentence);
     }
     report.end(order.manner.quiet)
 }
@@ -123,6 +128,12 @@ impl Report {
         }
         let name = item.path.as_bytes();
         self.fail(Some(item.index), name, cause, &sentence(error));
+    }
+
+    /// A failure that is about no file.
+    fn fail_whole(&mut self, cause: (ExitCode, &str), sentence: &str) {
+        tell(&wording::line(sentence, self.is_coloured));
+        self.fail(None, b"", cause, sentence);
     }
 
     fn fail(

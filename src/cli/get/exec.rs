@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::report::Reporter;
-use crate::client::{Batch, ClientConfig, Download, Downloaded, Item};
+use crate::client::{Batch, ClientConfig, ClientError, Download, Downloaded, Item};
 use crate::net::Address;
 use crate::wire::ResourcePath;
 
@@ -53,33 +53,41 @@ impl Run {
 }
 
 /// Runs a batch, and beside it the commands of `--exec`, one after the other in the order in
-/// which files are finished: the batch waits for them only if very many are left to run.
-pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Reporter<'_>) {
+/// which files are finished: the batch waits for them only if very many are left to run. Returns
+/// whether it could begin; whatever else there is was told.
+pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Reporter<'_>) -> bool {
     let reporter = Mutex::new(reporter);
     let until = config.whole_timeout.and_then(moment_after);
     let (runs_in, runs) = bounded(RUNS_MAX);
-    let run_all = |runs: Receiver<Run>| {
+    let mut idle = Some(runs);
+    let run_all = &|runs: Receiver<Run>| {
         for run in runs {
             run_one(&reporter, &run, until);
         }
     };
     thread::scope(|scope| {
-        // Without the thread what is sent comes back, and is run here.
-        let named = Builder::new().name("ft-exec".to_owned());
-        let _thread = named.spawn_scoped(scope, || run_all(runs));
-        let summary = batch.run(config, &mut |event| {
+        let ran = batch.run(config, &mut |event| {
             let run = lock(&reporter).take(event);
-            if let Some(run) = run
-                && let Err(unsent) = runs_in.send(run)
-            {
+            let Some(run) = run else {
+                return;
+            };
+            if let Some(runs) = idle.take() {
+                // Without the thread what is sent comes back, and is run here.
+                let named = Builder::new().name("ft-exec".to_owned());
+                let _thread = named.spawn_scoped(scope, move || run_all(runs));
+            }
+            if let Err(unsent) = runs_in.send(run) {
                 run_one(&reporter, &unsent.0, until);
             }
         });
-        if !summary.is_complete {
-            lock(&reporter).tell_incomplete();
-        }
         drop(runs_in);
-    });
+        match &ran {
+            Ok(summary) if summary.is_complete => {}
+            Ok(_) => lock(&reporter).tell_whole(&ClientError::OutOfTime),
+            Err(error) => lock(&reporter).tell_whole(error),
+        }
+        ran.is_ok()
+    })
 }
 
 /// Ends the command that has a time, if one runs: this program ends before it.

@@ -52,6 +52,7 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
         ClientError::OutOfTime => (ExitCode::TimedOut, "timeout"),
         ClientError::LocalName(_) => (ExitCode::LocalFile, "local_name"),
         ClientError::BadEntry(error) => listed::classify(&**error),
+        ClientError::NoThread(_) => (ExitCode::LocalFile, "no_thread"),
         ClientError::Internal(_) => (ExitCode::Unclassified, "internal"),
     }
 }
@@ -117,6 +118,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         | ClientError::SameName(_)
         | ClientError::LocalName(_)
         | ClientError::BadEntry(_)
+        | ClientError::NoThread(_)
         | ClientError::Internal(_)
         | ClientError::OutOfTime
         | ClientError::StaysInTheWay(_)

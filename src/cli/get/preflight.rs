@@ -30,11 +30,18 @@ pub(super) fn passes(
         Prospect::PassedOver(_) => entries += 1,
         _ => {}
     };
-    let mut outlook = client::preview(batch, config, &mut |item, prospect| match prospect {
+    let looked = client::preview(batch, config, &mut |item, prospect| match prospect {
         Ok(prospect) => take(prospect),
         Err(error) if deleted_max.is_some() && notes.note(item, &error) => {}
         Err(error) => fail(reporter, item, &error),
     });
+    let mut outlook = match looked {
+        Ok(outlook) => outlook,
+        Err(error) => {
+            reporter.tell_whole(&error);
+            return false;
+        }
+    };
     for source in sources.iter().filter(|source| source.is_nothing()) {
         reporter.tell_nothing(&source.source);
     }
@@ -61,7 +68,10 @@ pub(super) fn passes(
             Ok(prospect) => take(prospect),
             Err(error) => fail(reporter, item, &error),
         });
-        outlook.add_rest(rest);
+        match rest {
+            Ok(rest) => outlook.add_rest(rest),
+            Err(error) => reporter.tell_whole(&error),
+        }
     }
     reporter.tell_rooms(&outlook.rooms);
     reporter.expect(entries, bytes);

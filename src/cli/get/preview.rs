@@ -37,7 +37,7 @@ pub(super) fn show(order: Order) -> ExitCode {
     let mut report = Report::new(&manner);
     let mut notes = MirrorNotes::new(&config);
     let is_mirror = deleted_max.is_some();
-    let mut outlook = client::preview(batch, &config, &mut |item, prospect| {
+    let looked = client::preview(batch, &config, &mut |item, prospect| {
         notes.pass(item);
         match prospect {
             Ok(prospect) => report.take(item, prospect),
@@ -45,6 +45,13 @@ pub(super) fn show(order: Order) -> ExitCode {
             Err(error) => report.take_failure(item, &error),
         }
     });
+    let mut outlook = match looked {
+        Ok(outlook) => outlook,
+        Err(error) => {
+            report.fail_whole(classify(&error), &sentence(&error));
+            return report.end(Vec::new(), started);
+        }
+    };
     report.summary.hidden = outlook.hidden;
     for source in sources.iter().filter(|source| source.is_nothing()) {
         let source = &source.source;
@@ -76,7 +83,10 @@ pub(super) fn show(order: Order) -> ExitCode {
             Ok(prospect) => report.take(item, prospect),
             Err(error) => report.take_failure(item, &error),
         });
-        outlook.add_rest(rest);
+        match rest {
+            Ok(rest) => outlook.add_rest(rest),
+            Err(error) => report.fail_whole(classify(&error), &sentence(&error)),
+        }
     }
     if let Some(room) = outlook.rooms.first() {
         report.summary.needed_bytes = Some(room.needed_bytes);

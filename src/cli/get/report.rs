@@ -102,11 +102,11 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Tells that time was over before everything was taken up.
-    pub(super) fn tell_incomplete(&mut self) {
-        let error = ClientError::OutOfTime;
-        let (code, reason) = classify(&error);
-        let sentence = sentence(&error);
+    /// Tells a failure that is about everything, such as that time was over before everything was
+    /// taken up.
+    pub(super) fn tell_whole(&mut self, error: &ClientError) {
+        let (code, reason) = classify(error);
+        let sentence = sentence(error);
         self.line(&sentence);
         self.fail(code, reason, &sentence);
     }

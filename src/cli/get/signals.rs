@@ -1,7 +1,13 @@
 //! The end by SIGINT and SIGTERM: at once, since nothing half done is ever visible. What was
 //! received stays in the partial file, for the next run.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::Builder;
+
+use crossbeam_channel::bounded;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::exec;
@@ -11,24 +17,29 @@ use crate::cli::terminal::tell;
 /// Starts the thread that ends the process with 130 or 143.
 pub(super) fn end_on_signals(quiet: bool) {
     // With this one caught, a write beyond the limit for files is an error and not the end.
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGXFSZ]) else {
-        // Without the thread the signals end the process by themselves.
-        return;
-    };
-    std::thread::spawn(move || {
-        for signal in signals.forever() {
-            let code = match signal {
-                SIGINT => ExitCode::Interrupted,
-                SIGTERM => ExitCode::Terminated,
-                _ => continue,
-            };
-            if !quiet {
-                tell("\nftget: stopped; the same command goes on where it stopped");
+    let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    let (caught_in, caught) = bounded::<Signals>(1);
+    let named = Builder::new().name("ft-signals".to_owned());
+    let started = named.spawn(move || {
+        for mut signals in caught {
+            for signal in signals.forever() {
+                if !quiet {
+                    tell("\nftget: stopped; the same command goes on where it stopped");
+                }
+                exec::end_running();
+                end(match signal {
+                    SIGINT => ExitCode::Interrupted,
+                    _ => ExitCode::Terminated,
+                });
             }
-            exec::end_running();
-            end(code);
         }
     });
+    // Without the thread the signals end the process by themselves.
+    if started.is_ok()
+        && let Ok(signals) = Signals::new([SIGINT, SIGTERM])
+    {
+        let _ = caught_in.send(signals);
+    }
 }
 
 #[expect(

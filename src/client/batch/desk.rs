@@ -2,14 +2,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::sync::atomic::Ordering;
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
+use crate::client::batch::crew::Crew;
 use crate::client::batch::hands::ToLook;
 use crate::client::batch::intake::{FolderState, Found, Unfinished};
-use crate::client::batch::jobs::{JobId, Jobs, State, Task, Wish};
+use crate::client::batch::jobs::{Job, JobId, Jobs, State, Task, Wish};
 use crate::client::batch::lane::{Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
 use crate::client::batch::names::Names;
@@ -20,7 +22,6 @@ use crate::client::batch::twins::Twins;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientConfig, ClientError, Download, Event, ListedFile};
-use std::sync::atomic::Ordering;
 
 /// The thread that has all jobs, and what it knows.
 pub(super) struct Desk<'d, 'e, 'scope, 'env> {
@@ -38,7 +39,11 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) splits: Splits,
     pub(super) twins: Twins,
     pub(super) lanes: Vec<Lane>,
+    /// Connections to all servers.
+    pub(super) lanes_max: usize,
     pub(super) lanes_opened: LaneId,
+    /// For the next connection: where there is none, this is there.
+    pub(super) spare: Option<Crew>,
     /// Jobs that failed, by the moment they come again.
     pub(super) waiting: BinaryHeap<Reverse<(Instant, JobId)>>,
     /// None if everything comes out of one listing, in which nothing comes twice.
@@ -56,8 +61,8 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) last_failure: Option<ClientError>,
     /// The end of the pause that was told last.
     pub(super) announced: Option<Instant>,
-    /// Nothing can be done, for this reason.
-    pub(super) failed: Option<ClientError>,
+    /// Time is over.
+    pub(super) is_over: bool,
     /// Everything that was wanted was taken up.
     pub(super) is_complete: bool,
 }
@@ -67,7 +72,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         config: &'env ClientConfig,
         on_event: &'d mut (dyn FnMut(Event<'_>) + 'e),
         scope: &'scope Scope<'scope, 'env>,
-        work: LaneWork<'env>,
+        (work, crew): (LaneWork<'env>, Crew),
         [looks, long_looks]: [Sender<Vec<ToLook>>; 2],
         (names, first_index): (Option<Names>, usize),
     ) -> Self {
@@ -84,7 +89,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             splits: Splits::new(config.split),
             twins: Twins::default(),
             lanes: Vec::new(),
+            lanes_max: LANES_MAX,
             lanes_opened: 0,
+            spare: Some(crew),
             waiting: BinaryHeap::new(),
             names,
             found: Found::default(),
@@ -95,15 +102,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             started: Instant::now(),
             last_failure: None,
             announced: None,
-            failed: None,
+            is_over: false,
             is_complete: true,
         }
-    }
-
-    /// Every job ends with this failure from now on.
-    pub(super) fn give_up(&mut self, error: ClientError) {
-        self.work.is_stopped.store(true, Ordering::SeqCst);
-        self.failed.get_or_insert(error);
     }
 
     pub(super) fn work(&mut self, reports: Receiver<Report>, to_do: Receiver<Wanted>) {
@@ -111,12 +112,11 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         loop {
             let now = Instant::now();
             if self.work.whole.is_some_and(|whole| whole.is_over(now)) {
-                self.give_up(ClientError::OutOfTime);
-            }
-            if let Some(error) = self.failed.clone() {
-                // What was told as done is made to last, even when time is over.
-                let is_kept = matches!(error, ClientError::OutOfTime);
-                self.end_all(&error, |job| !(is_kept && matches!(job.task, Task::Sync)));
+                self.is_over = true;
+                self.work.is_stopped.store(true, Ordering::SeqCst);
+                // What was told as done is made to last all the same.
+                let is_ended = |job: &Job| !matches!(job.task, Task::Sync);
+                self.end_all(&ClientError::OutOfTime, is_ended);
                 // Where more would come from may never say so.
                 self.is_complete &= to_do.take().is_none();
             }
@@ -165,13 +165,10 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             .chain(comes_again)
             .filter(|&moment| moment > now)
             .min();
-        let whole = self.work.whole.filter(|_| self.failed.is_none());
+        let whole = self.work.whole.filter(|_| !self.is_over);
         let left = whole.map(|whole| whole.remaining(now));
         if let Some(until) = next
-            && self
-                .lanes
-                .iter()
-                .all(|lane| lane.is_connected && lane.asked.is_empty())
+            && self.lanes.iter().all(|lane| lane.is_idle())
             && self
                 .jobs
                 .select(|job| matches!(job.state, State::Looking | State::Asked))
@@ -231,7 +228,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             self.waiting.pop();
             self.look(id);
         }
-        self.lanes.retain(|lane| !lane.is_stale(now));
+        while let Some(stale) = self.lanes.iter().position(|lane| lane.is_stale(now)) {
+            self.close_lane(stale);
+        }
         for number in 0..self.servers.len() {
             if let Some(error) = self.servers[number].given_up.clone() {
                 self.servers[number].forget_all();
@@ -263,9 +262,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 error: &error,
                 pause,
             }),
-            Report::Connected(lane) => {
+            Report::Connected { lane, connection } => {
                 if let Some(lane) = self.lanes.iter_mut().find(|open| open.id == lane) {
-                    lane.is_connected = true;
+                    lane.connection = Some(connection);
                     self.servers[lane.server].is_reached = true;
                 }
             }
@@ -367,6 +366,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
 
 /// Jobs at once; what is wanted beyond that waits where it comes from.
 pub(super) const JOBS_MAX: usize = 4_096;
+const LANES_MAX: usize = 16;
 const TAKEN_TOGETHER: usize = 256;
 const LOOKED_AT_TOGETHER: usize = 32;
 /// From here on it takes a while to read a file.

@@ -82,6 +82,7 @@ impl Desk<'_, '_, '_, '_> {
             return;
         };
         let lane = self.lanes.remove(at);
+        self.spare.get_or_insert(lane.crew);
         let others = self
             .lanes
             .iter()

@@ -1,7 +1,6 @@
 //! The threads that look at folders and that verify small files: what waits for disks and
 //! hashes, so that no connection does.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,8 +44,8 @@ pub(in crate::client) struct Body {
 #[derive(Clone)]
 pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) looks: Receiver<Vec<ToLook>>,
-    /// Those for which a large file may have to be read. One hand has none of them: whatever the
-    /// others read, small files go on.
+    /// Those for which a large file may have to be read. Of several hands one has none of them:
+    /// whatever the others read, small files go on.
     pub(in crate::client) long_looks: Receiver<Vec<ToLook>>,
     pub(in crate::client) bodies: Receiver<Body>,
     pub(in crate::client) copies: Receiver<ToCopy>,
@@ -55,7 +54,7 @@ pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) destinations: &'s Destinations,
     /// Files that may be open at once.
     pub(in crate::client) open_files: Arc<Budget>,
-    /// Nothing is wanted any more.
+    /// Time is over: nothing is wanted any more.
     pub(in crate::client) is_stopped: Arc<AtomicBool>,
     pub(in crate::client) keeper: Keeper,
     pub(in crate::client) config: &'s ClientConfig,
@@ -267,8 +266,5 @@ pub(in crate::client) fn trip(download: &Download, name: &str) {
 pub(in crate::client) fn guarded<T>(
     work: impl FnOnce() -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let panicked = io::Error::other("a thread panicked");
-        Err(ClientError::Internal(Arc::new(panicked)))
-    })
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(ClientError::panicked()))
 }

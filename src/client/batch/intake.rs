@@ -265,7 +265,7 @@ impl Desk<'_, '_, '_, '_> {
     /// What is to be done when everything else is. True if there is nothing.
     pub(super) fn finish_all(&mut self) -> bool {
         let mut folders = self.to_finish.take();
-        if self.failed.is_some() {
+        if self.is_over {
             // Why is said of one, not of each.
             self.to_finish = Unfinished::default();
             folders.truncate(1);
@@ -274,9 +274,8 @@ impl Desk<'_, '_, '_, '_> {
             folders.into_iter().for_each(|folder| self.finish(folder));
             return false;
         }
-        let may_sync = matches!(self.failed, None | Some(ClientError::OutOfTime));
         match self.unsynced.take() {
-            Some(download) if self.config.sync != SyncPolicy::Never && may_sync => {
+            Some(download) if self.config.sync != SyncPolicy::Never => {
                 self.admit(self.count, download, Task::Sync, [None, None]);
                 false
             }

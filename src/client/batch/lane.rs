@@ -1,29 +1,24 @@
-//! One connection of a batch, for its whole life: questions go out in one thread, answers come
-//! in in another, and a third hashes large files while they are being received.
+//! One connection of a batch, as the thread that has the jobs sees it.
 
 use std::collections::VecDeque;
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, Scope};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
+use crossbeam_channel::{Sender, unbounded};
 
 use crate::client::assembly::Assembly;
 use crate::client::batch::budget::Budget;
 use crate::client::batch::copying::ToCopy;
-#[cfg(test)]
-use crate::client::batch::hands::trip;
-use crate::client::batch::hands::{Body, attributes, guarded};
+use crate::client::batch::crew::{Crew, Opening};
+use crate::client::batch::hands::Body;
 use crate::client::batch::jobs::{JobId, ToAsk};
 use crate::client::batch::keeper::Keeper;
-use crate::client::batch::placing::{Verified, is_synced_alone, place, transferred};
-use crate::client::batch::report::{LaneEnd, Report, Reports};
-use crate::client::follow::HASH_BUFFER_BYTES;
-use crate::client::receive::{Following, Receive};
-use crate::client::{ClientConfig, ClientError, Download, SendingHalf, Session, SyncPolicy};
+use crate::client::batch::placing::Verified;
+use crate::client::batch::report::Reports;
+use crate::client::session::Held;
+use crate::client::{ClientConfig, Download};
 use crate::net::{Address, Deadline, Rate};
 
 /// The number of a connection, never given again.
@@ -52,7 +47,7 @@ pub(super) struct Asked {
 pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) config: &'s ClientConfig,
     pub(in crate::client) whole: Option<Deadline>,
-    /// Nothing is wanted any more.
+    /// Time is over: nothing is wanted any more.
     pub(in crate::client) is_stopped: Arc<AtomicBool>,
     /// What all receive together.
     pub(in crate::client) rate: Option<Arc<Rate>>,
@@ -67,12 +62,14 @@ pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) keeper: Keeper,
 }
 
-/// A connection, as the thread that has the jobs sees it. Dropped, it ends once every
-/// question has its answer.
+/// A connection, as the thread that has the jobs sees it. Dropped, it ends at once: nobody waits
+/// for answers that nobody wants.
 pub(super) struct Lane {
     pub(super) id: LaneId,
     pub(super) server: usize,
-    pub(super) is_connected: bool,
+    pub(super) crew: Crew,
+    /// When it is there.
+    pub(super) connection: Option<Held>,
     /// Questions without a whole answer, in their order.
     pub(super) asked: VecDeque<Asked>,
     /// The sum of what is expected.
@@ -93,27 +90,19 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Begins to connect.
-    pub(super) fn open<'scope, 'env: 'scope>(
-        id: LaneId,
-        server: usize,
-        address: Address,
-        work: LaneWork<'env>,
-        scope: &'scope Scope<'scope, 'env>,
-    ) -> Result<Lane, ClientError> {
+    /// Has a crew begin to connect.
+    pub(super) fn open(id: LaneId, server: usize, address: Address, crew: Crew) -> Lane {
         let (asks, to_send) = unbounded();
-        Builder::new()
-            .name("ft-lane".to_owned())
-            .spawn_scoped(scope, move || {
-                let end = guarded(|| Ok(run(id, &address, &work, to_send, scope)));
-                let end = end.unwrap_or_else(LaneEnd::Unconnected);
-                work.reports.send(Report::Ended { lane: id, end });
-            })
-            .map_err(thread_missing)?;
-        Ok(Lane {
+        crew.open(Opening {
+            id,
+            address,
+            to_send,
+        });
+        Lane {
             id,
             server,
-            is_connected: false,
+            crew,
+            connection: None,
             asked: VecDeque::new(),
             expected: 0,
             window: WINDOW_AT_FIRST,
@@ -123,12 +112,17 @@ impl Lane {
             idle_since: Instant::now(),
             asks,
             unsent: Vec::new(),
-        })
+        }
+    }
+
+    /// Whether it is there.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.is_some()
     }
 
     /// Whether it may be asked more.
     pub(super) fn has_room(&self) -> bool {
-        self.is_connected
+        self.is_connected()
             && !self.is_dismissed
             && self.asked.len() < self.window
             && self.expected < EXPECTED_BYTES_MAX
@@ -147,7 +141,7 @@ impl Lane {
 
     /// Whether it has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.is_connected && self.asked.is_empty()
+        self.is_connected() && self.asked.is_empty()
     }
 
     /// Whether it is of no more use, or the server may have closed it for having nothing to do.
@@ -211,181 +205,6 @@ impl Lane {
             asked.block = Some((Arc::clone(assembly), first));
         }
     }
-}
-
-fn run<'scope, 'env: 'scope>(
-    id: LaneId,
-    address: &Address,
-    work: &LaneWork<'env>,
-    to_send: Receiver<Vec<Ask>>,
-    scope: &'scope Scope<'scope, 'env>,
-) -> LaneEnd {
-    let session = match connect(address, work, &to_send) {
-        Some(Ok(session)) => session,
-        Some(Err(error)) => return LaneEnd::Unconnected(error),
-        None => return LaneEnd::Left,
-    };
-    let Session {
-        mut sending,
-        mut receiving,
-    } = session;
-    receiving.keep_to(work.rate.clone());
-    sending.wait_for_receiver();
-    let (asked_in, asked) = unbounded();
-    let (following_in, following) = crossbeam_channel::bounded(0);
-    let followed = work.clone();
-    let threads = Builder::new()
-        .name("ft-send".to_owned())
-        .spawn_scoped(scope, move || {
-            let sent = guarded(|| {
-                send(&to_send, &asked_in, &mut sending);
-                Ok(())
-            });
-            if let Err(error) = sent {
-                // It is told when everything before it has its answer.
-                let _ = sending.flush();
-                let _ = asked_in.send(Err(error));
-            }
-        })
-        .and_then(|_| {
-            Builder::new()
-                .name("ft-follow".to_owned())
-                .spawn_scoped(scope, move || follow(&following, &followed))
-        });
-    if let Err(error) = threads {
-        return LaneEnd::Unconnected(thread_missing(error));
-    }
-    work.reports.send(Report::Connected(id));
-    let receive = Receive {
-        lane: id,
-        receiving,
-        asked,
-        following: following_in,
-        work,
-        answered: 0,
-    };
-    receive.run()
-}
-
-/// Connects, in a thread that is left to itself when nobody wants the connection any more.
-fn connect(
-    address: &Address,
-    work: &LaneWork<'_>,
-    to_send: &Receiver<Vec<Ask>>,
-) -> Option<Result<Session, ClientError>> {
-    let (connected_in, connected) = crossbeam_channel::bounded(1);
-    let connecting = Session::connecting(address, work.config, work.whole);
-    let started = Builder::new()
-        .name("ft-connect".to_owned())
-        .spawn(move || drop(connected_in.send(connecting())));
-    if let Err(error) = started {
-        return Some(Err(thread_missing(error)));
-    }
-    select! {
-        recv(connected) -> stream => {
-            let stream = stream.unwrap_or_else(|_| Err(thread_missing(io::ErrorKind::Other.into())));
-            Some(stream.and_then(|stream| Session::over(stream, work.config, work.whole)))
-        }
-        // Nothing is given before it is connected: the other end is gone.
-        recv(to_send) -> _ => None,
-    }
-}
-
-/// The sending thread: one question after the other, together what comes together.
-fn send(
-    to_send: &Receiver<Vec<Ask>>,
-    asked: &Sender<Result<Ask, ClientError>>,
-    sending: &mut SendingHalf,
-) {
-    loop {
-        let asks = match to_send.try_recv() {
-            Ok(asks) => asks,
-            Err(TryRecvError::Empty) => {
-                // Why it cannot be sent, the receiving thread finds out and says.
-                if sending.flush().is_err() {
-                    return;
-                }
-                match to_send.recv() {
-                    Ok(asks) => asks,
-                    Err(_) => return,
-                }
-            }
-            Err(TryRecvError::Disconnected) => {
-                let _ = sending.flush();
-                return;
-            }
-        };
-        for ask in asks {
-            #[cfg(test)]
-            trip(&ask.download, "trips sending");
-            let call = ask.to_ask.question.call();
-            // The receiving thread has to wait for the answer before it can come.
-            if asked.send(Ok(ask)).is_err() || sending.send(&call).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// The thread that verifies large files, each while it is being received.
-fn follow(following: &Receiver<Following>, work: &LaneWork<'_>) {
-    let mut buffer = Vec::new();
-    for file in following {
-        buffer.resize(HASH_BUFFER_BYTES, 0);
-        verify(file, &mut buffer, work);
-    }
-}
-
-/// Verifies one large file while it is being received.
-pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
-    let Following {
-        id,
-        download,
-        content,
-        file,
-        track,
-    } = file;
-    let outcome = guarded(|| {
-        let goes_on = || !work.is_stopped.load(Ordering::SeqCst);
-        // Abandoned, or nobody waits for it: who ended it has told why.
-        let Some(((staged, share), found)) = track.follow(&file, buffer, goes_on) else {
-            return Ok(None);
-        };
-        let found = found.map_err(|error| ClientError::ReadBack(Arc::new(error)))?;
-        if let Err(error) = content.check(found) {
-            staged.discard();
-            return Err(error);
-        }
-        staged.dress(&attributes(&content, work.config))?;
-        // Here, where nothing else waits for it.
-        let synced = is_synced_alone(content.total_size, work.config);
-        if synced {
-            staged.sync()?;
-        }
-        let verified = Verified {
-            id,
-            download,
-            content,
-            action: transferred(&content),
-            staged,
-            synced,
-            share,
-        };
-        if work.config.sync == SyncPolicy::Never {
-            return place(verified, work.config, &work.keeper).map(Some);
-        }
-        // Whoever places ends last.
-        let _ = work.verified.send(verified);
-        Ok(None)
-    });
-    if let Some(outcome) = outcome.transpose() {
-        work.reports.send(Report::Finished { id, outcome });
-    }
-}
-
-/// A thread is needed that cannot be had.
-pub(super) fn thread_missing(source: io::Error) -> ClientError {
-    ClientError::Internal(Arc::new(source))
 }
 
 /// Questions without an answer, at first, and after many answers.

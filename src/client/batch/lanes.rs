@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::client::ListedFile;
+use crate::client::batch::crew::Crew;
 use crate::client::batch::desk::Desk;
 use crate::client::batch::jobs::{JobId, State, ToAsk};
 use crate::client::batch::lane::{Ask, Lane};
@@ -116,7 +117,7 @@ impl Desk<'_, '_, '_, '_> {
             None => HASHING_LANES_MAX,
         };
         let open = of_server().filter(is_asked).count() + hashing.saturating_sub(extra);
-        let is_connecting = of_server().any(|lane| !lane.is_connected);
+        let is_connecting = of_server().any(|lane| !lane.is_connected());
         let for_blocks = self.splits.want_lane(number, open);
         let has_room = of_server().any(match for_blocks {
             true => Lane::has_room_for_block,
@@ -126,22 +127,28 @@ impl Desk<'_, '_, '_, '_> {
         if is_connecting || has_room || !server.wants_lane(open, for_blocks, now) {
             return;
         }
-        if self.lanes.len() >= ALL_LANES_MAX {
+        if self.lanes.len() >= self.lanes_max {
             let is_spare = |lane: &Lane| lane.is_idle() && self.servers[lane.server].is_idle();
             let Some(spare) = self.lanes.iter().position(is_spare) else {
                 return;
             };
-            self.lanes.remove(spare);
+            self.close_lane(spare);
         }
-        let server = &self.servers[number];
+        let start = || Crew::start(&self.work, self.scope);
+        let Ok(crew) = self.spare.take().map_or_else(start, Ok) else {
+            // With those that there are threads for everything is done, too.
+            self.lanes_max = self.lanes.len();
+            return self.open_lane(number, now);
+        };
         self.lanes_opened += 1;
-        let id = self.lanes_opened;
-        let address = server.address.clone();
-        match Lane::open(id, number, address, self.work.clone(), self.scope) {
-            Ok(lane) => self.lanes.push(lane),
-            Err(error) if open == 0 => self.servers[number].given_up = Some(error),
-            Err(_) => self.servers[number].lanes_max = open,
-        }
+        let address = self.servers[number].address.clone();
+        let lane = Lane::open(self.lanes_opened, number, address, crew);
+        self.lanes.push(lane);
+    }
+
+    pub(super) fn close_lane(&mut self, at: usize) {
+        let Lane { crew, .. } = self.lanes.remove(at);
+        self.spare.get_or_insert(crew);
     }
 }
 
@@ -149,8 +156,6 @@ impl Desk<'_, '_, '_, '_> {
 const HASHING_LANES_MAX: usize = 4;
 /// From here on that takes a while.
 const HASHED_ALONE_BYTES_MIN: u64 = 16 * 1024 * 1024;
-/// Connections to all servers.
-const ALL_LANES_MAX: usize = 16;
 /// What is expected of a file whose size nobody has told.
 const EXPECTED_BYTES_UNKNOWN: u64 = 64 * 1024;
 /// More is never expected of one file.

@@ -13,6 +13,7 @@ use crate::client::batch::lane::LaneId;
 use crate::client::batch::look::Decision;
 use crate::client::batch::placing::Placed;
 use crate::client::receive::Following;
+use crate::client::session::Held;
 use crate::wire::Timestamp;
 
 /// What happened.
@@ -22,7 +23,7 @@ pub(in crate::client) enum Report {
     /// A listing failed, and is asked for again after a pause.
     Relisting { error: ClientError, pause: Duration },
     /// A connection is there.
-    Connected(LaneId),
+    Connected { lane: LaneId, connection: Held },
     /// So many further questions have their whole answer.
     Answered { lane: LaneId, count: usize },
     /// The server makes the digest before it can answer.

@@ -3,17 +3,18 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread::Builder;
 
 use crate::client::assembly::Assembly;
+use crate::client::batch::crew::verify;
 use crate::client::batch::desk::Desk;
 use crate::client::batch::jobs::{JobId, State, ToAsk};
-use crate::client::batch::lane::{Ask, LaneId, thread_missing, verify};
+use crate::client::batch::lane::{Ask, LaneId};
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::question::Question;
 use crate::client::receive::Following;
 use crate::client::retry::{Verdict, judge};
+use crate::client::threads::start;
 use crate::client::{ClientError, Event};
 
 impl Desk<'_, '_, '_, '_> {
@@ -94,14 +95,13 @@ impl Desk<'_, '_, '_, '_> {
             lane.split(id, assembly, first);
         }
         let work = self.work.clone();
-        let verifying =
-            Builder::new()
-                .name("ft-follow".to_owned())
-                .spawn_scoped(self.scope, move || {
-                    verify(following, &mut vec![0; HASH_BUFFER_BYTES], &work);
-                });
-        if let Err(error) = verifying {
-            self.end(id, Err(thread_missing(error)));
+        let verifying = start(self.scope, "ft-follow", move || {
+            verify(following, &mut vec![0; HASH_BUFFER_BYTES], &work);
+        });
+        if verifying.is_err() {
+            // A file that comes in one piece needs none more.
+            self.splits.width = 1;
+            self.look(id);
         }
     }
 

@@ -83,11 +83,14 @@ fn a_list_is_taken_no_faster_than_its_entries_end() {
             _ => Download::new(address, path, temp.path().to_owned(), name).into(),
         }
     });
-    let summary = Batch::new().files(entries).run(&config(), &mut |event| {
-        if matches!(event, Event::Failed { .. } | Event::PassedOver { .. }) {
-            ended.fetch_add(1, SeqCst);
-        }
-    });
+    let summary = Batch::new()
+        .files(entries)
+        .run(&config(), &mut |event| {
+            if matches!(event, Event::Failed { .. } | Event::PassedOver { .. }) {
+                ended.fetch_add(1, SeqCst);
+            }
+        })
+        .unwrap();
     assert_eq!((summary.failed, summary.passed_over), (20_000, 10_000));
     // 4,096 jobs, and what is taken together and waits before them.
     assert!(most_ahead.into_inner() <= 5_000);
@@ -475,7 +478,10 @@ fn folders_that_files_of_a_list_needed_are_synced_when_all_are_there() {
             ..server.download(temp.path(), name)
         };
         let config = ClientConfig { sync, ..config() };
-        let summary = Batch::new().file(download).run(&config, &mut |_| {});
+        let summary = Batch::new()
+            .file(download)
+            .run(&config, &mut |_| {})
+            .unwrap();
         assert!(temp.path().join(below).join(name).exists());
         // It is there, and whether its folders survive a power cut is told of, too.
         assert_eq!((summary.done, summary.failed), (1, failed), "{below}");

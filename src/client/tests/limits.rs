@@ -36,7 +36,8 @@ fn what_was_told_as_done_is_made_to_last_when_time_is_over() {
                 if let Event::Failed { error, .. } = event {
                     failed.push(error.clone());
                 }
-            });
+            })
+            .unwrap();
         assert_eq!(summary.done, 1);
         // That its folder is synced is seen by the panic there.
         assert!(

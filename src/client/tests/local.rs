@@ -138,7 +138,7 @@ fn what_was_placed_is_known_without_reading_it_while_more_is_fetched() {
         second
     });
     let wanted = Batch::new().file(first.clone()).files(later);
-    let summary = wanted.run(&place.config, &mut |_: Event<'_>| {});
+    let summary = wanted.run(&place.config, &mut |_: Event<'_>| {}).unwrap();
     let kept = place.kept();
     assert_eq!((summary.done, kept > 0), (2, true));
     assert_eq!(place.run(&[first]), [(Action::Identical, 0)]);
@@ -174,11 +174,13 @@ fn what_was_copied_is_known_as_is_what_was_fetched() {
     });
     let mut linked = 0;
     let batch = Batch::new().files(wanted.clone()).files(last);
-    batch.run(&place.config, &mut |event| {
-        let is_linked = |done: &Downloaded| done.action == Action::Linked;
-        let found = matches!(event, Event::Done { downloaded, .. } if is_linked(downloaded));
-        linked += u32::from(found);
-    });
+    batch
+        .run(&place.config, &mut |event| {
+            let is_linked = |done: &Downloaded| done.action == Action::Linked;
+            let found = matches!(event, Event::Done { downloaded, .. } if is_linked(downloaded));
+            linked += u32::from(found);
+        })
+        .unwrap();
     let kept = place.kept();
     assert_eq!((linked, kept > 1), (1, true));
     assert_eq!(place.run(&wanted), [(Action::Identical, 0); 2]);
@@ -210,7 +212,7 @@ fn what_gets_other_attributes_is_known_as_it_was_before() {
         last
     });
     let batch = Batch::new().file(wanted.clone()).files(last);
-    let summary = batch.run(&place.config, &mut |_: Event<'_>| {});
+    let summary = batch.run(&place.config, &mut |_: Event<'_>| {}).unwrap();
     let kept = place.kept();
     assert_eq!((summary.done, kept > 1), (2, true));
     assert_dressed(&place.path().join("f"), 0o640);

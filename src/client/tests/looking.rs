@@ -55,11 +55,13 @@ fn several_sources_have_together_the_time_that_there_is_for_all() {
                     compare(batch(as_trees), &config, &mut |_, outcome| {
                         errors.extend(outcome.err());
                     })
+                    .unwrap()
                 }),
                 Box::new(|errors| {
                     preview(batch(as_trees), &config, &mut |_, outcome| {
                         errors.extend(outcome.err());
                     })
+                    .unwrap()
                 }),
             ];
             for look in &mut looks {

@@ -63,18 +63,21 @@ fn run(
     mut at_end: impl FnMut(&str),
 ) -> Vec<(String, Option<Action>, u32)> {
     let mut ends = Vec::new();
-    Batch::new().files(wanted).run(config, &mut |event| {
-        let (item, end) = match event {
-            Event::Done {
-                item, downloaded, ..
-            } => (item, (Some(downloaded.action), downloaded.attempts)),
-            Event::Failed { item, .. } => (item, (None, 0)),
-            _ => return,
-        };
-        let name = String::from_utf8_lossy(item.path.as_bytes()).into_owned();
-        at_end(&name);
-        ends.push((name, end.0, end.1));
-    });
+    Batch::new()
+        .files(wanted)
+        .run(config, &mut |event| {
+            let (item, end) = match event {
+                Event::Done {
+                    item, downloaded, ..
+                } => (item, (Some(downloaded.action), downloaded.attempts)),
+                Event::Failed { item, .. } => (item, (None, 0)),
+                _ => return,
+            };
+            let name = String::from_utf8_lossy(item.path.as_bytes()).into_owned();
+            at_end(&name);
+            ends.push((name, end.0, end.1));
+        })
+        .unwrap();
     ends
 }
 
@@ -253,11 +256,14 @@ fn who_waits_for_a_server_that_is_given_up_fails_with_it() {
     let server = ScriptedServer::play(vec![]);
     let wanted = ["a", "b", "c"].map(|name| listed(&server, temp.path(), name, &content));
     let mut errors = Vec::new();
-    Batch::new().files(wanted).run(&one_by_one(), &mut |event| {
-        if let Event::Failed { error, .. } = event {
-            errors.push(matches!(error, ClientError::Connect(_)));
-        }
-    });
+    Batch::new()
+        .files(wanted)
+        .run(&one_by_one(), &mut |event| {
+            if let Event::Failed { error, .. } = event {
+                errors.push(matches!(error, ClientError::Connect(_)));
+            }
+        })
+        .unwrap();
     assert_eq!(errors, [true; 3]);
 }
 
@@ -287,12 +293,14 @@ fn a_file_that_is_here_and_one_that_is_set_aside_are_copied_too() {
         };
         let mut actions = Vec::new();
         let batch = Batch::new().files(first).files(later);
-        batch.run(&config, &mut |event| {
-            if let Event::Done { downloaded, .. } = event {
-                actions.push(downloaded.action);
-                let _ = ended.send(());
-            }
-        });
+        batch
+            .run(&config, &mut |event| {
+                if let Event::Done { downloaded, .. } = event {
+                    actions.push(downloaded.action);
+                    let _ = ended.send(());
+                }
+            })
+            .unwrap();
         let first = match is_asked {
             true => Action::Fetched,
             false => Action::Identical,

@@ -39,6 +39,9 @@ pub enum IndexError {
     /// The disk is full.
     #[error("disk is full")]
     Full,
+    /// This machine does not start the thread that writes.
+    #[error("cannot start a thread")]
+    NoThread(#[source] io::Error),
     /// Anything else.
     #[error("index failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),

@@ -82,7 +82,7 @@ impl FileIndex {
         let writer = thread::Builder::new()
             .name("ft-index".to_owned())
             .spawn(move || writer.run(&received))
-            .map_err(|error| IndexError::Failed(error.into()))?;
+            .map_err(IndexError::NoThread)?;
         Ok(FileIndex {
             shared,
             ops,

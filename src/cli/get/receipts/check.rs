@@ -7,12 +7,11 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
-use rayon::ThreadPoolBuilder;
-use rayon::iter::{ParallelBridge, ParallelIterator};
 use rustix::fs::{Advice, Mode, OFlags, fadvise};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -45,12 +44,8 @@ pub(in crate::cli::get) struct CheckOrder {
 /// Reads every file that there is a receipt for, tells which are not what they were, and says
 /// so with the exit code. Of several receipts for one file the last counts.
 pub(in crate::cli::get) fn check(order: &CheckOrder) -> ExitCode {
-    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-    let pool = ThreadPoolBuilder::new().num_threads(order.jobs.unwrap_or_else(cores));
-    let opened = newest(&order.receipts)
-        .and_then(|newest| Ok((newest, open(&order.receipts)?)))
-        .and_then(|lines| Ok((lines, pool.build().map_err(io::Error::other)?)));
-    let ((newest, lines), pool) = match opened {
+    let opened = newest(&order.receipts).and_then(|newest| Ok((newest, open(&order.receipts)?)));
+    let (newest, lines) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             let receipts = shown(order.receipts.as_os_str());
@@ -62,25 +57,36 @@ pub(in crate::cli::get) fn check(order: &CheckOrder) -> ExitCode {
         Ok(receipt) => newest.get(&key(&receipt.file)) == Some(number),
         Err(_) => true,
     });
+    let receipts = &Mutex::new(receipts);
+    let next = || receipts.lock().ok()?.next();
     let mut report = Report::new(order);
     let (found_in, found) = bounded(FOUND_AHEAD_MAX);
     thread::scope(|scope| {
-        scope.spawn(move || {
-            pool.install(|| {
-                let looked = receipts.par_bridge().try_for_each_init(
-                    || vec![0; BUFFER_BYTES],
-                    |buffer, (number, receipt)| {
-                        let looked = receipt.map(|receipt| {
-                            let found = look(&receipt, buffer);
-                            (receipt, found)
-                        });
-                        found_in.send((number, looked))
-                    },
-                );
-                // Nobody wants to hear of the others.
-                drop(looked);
-            });
-        });
+        let start = || {
+            let found_in = found_in.clone();
+            let named = thread::Builder::new().name("ft-read".to_owned());
+            named.spawn_scoped(scope, move || {
+                let mut buffer = vec![0; BUFFER_BYTES];
+                for (number, receipt) in std::iter::from_fn(next) {
+                    let looked = receipt.map(|receipt| {
+                        let found = look(&receipt, &mut buffer);
+                        (receipt, found)
+                    });
+                    if found_in.send((number, looked)).is_err() {
+                        // Nobody wants to hear of the others.
+                        return;
+                    }
+                }
+            })
+        };
+        if let Err(error) = start() {
+            let error = ClientError::NoThread(error.into());
+            return report.fail_whole(&error);
+        }
+        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+        // The first reads everything if it is the only one.
+        let _ = (1..order.jobs.unwrap_or_else(cores)).try_for_each(|_| start().map(drop));
+        drop(found_in);
         for (number, looked) in found {
             match looked {
                 Ok((receipt, found)) => report.tell(number, &receipt, &found),
@@ -234,7 +240,7 @@ impl<'o> Report<'o> {
             Found::Unreadable(error) => {
                 let message = format!("{file}: cannot be read: {error}");
                 let cause = (ExitCode::LocalFile, "local_file");
-                self.fail(number, &receipt.filename, cause, &message);
+                self.fail(Some(number), &receipt.filename, cause, &message);
                 return tell(&wording::line(&message, self.order.is_coloured));
             }
             Found::Missing => (Some("missing"), "missing".to_owned()),
@@ -279,15 +285,22 @@ impl<'o> Report<'o> {
         let (code, reason) = classify(&error);
         let message = sentence(&error);
         let is_told = self.repeats.is_line_told();
-        self.fail(number, b"", (code, reason), &message);
+        self.fail(Some(number), b"", (code, reason), &message);
         if is_told {
             tell(&wording::line(&message, self.order.is_coloured));
         }
     }
 
+    /// A failure that is about no file.
+    fn fail_whole(&mut self, error: &ClientError) {
+        let message = sentence(error);
+        self.fail(None, b"", classify(error), &message);
+        tell(&wording::line(&message, self.order.is_coloured));
+    }
+
     fn fail(
         &mut self,
-        number: u64,
+        number: Option<u64>,
         filename: &[u8],
         (code, reason): (ExitCode, &str),
         message: &str,
@@ -298,7 +311,7 @@ impl<'o> Report<'o> {
             v: 1,
             event: "error",
             // Lines are at most as many as bytes in a file that was read.
-            n: usize::try_from(number.saturating_sub(1)).ok(),
+            n: number.and_then(|number| usize::try_from(number.saturating_sub(1)).ok()),
             filename: String::from_utf8_lossy(filename),
             filename_b64: filename_b64(filename),
             code: code as u8,

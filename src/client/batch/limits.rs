@@ -1,0 +1,42 @@
+//! What everything in a batch keeps to together.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::client::{ClientConfig, ClientError};
+use crate::net::{Deadline, Rate, Wait};
+
+/// What everything in a batch keeps to together.
+#[derive(Clone)]
+pub(in crate::client) struct Limits {
+    pub(in crate::client) whole: Option<Deadline>,
+    pub(in crate::client) rate: Option<Arc<Rate>>,
+    /// Hears of a listing that failed and is tried again, before the pause.
+    pub(in crate::client) on_retry: Option<OnRetry>,
+}
+
+pub(in crate::client) type OnRetry = Arc<dyn Fn(&ClientError, Duration) + Send + Sync>;
+
+impl Limits {
+    /// From now on.
+    pub(in crate::client) fn new(config: &ClientConfig) -> Limits {
+        let after = |limit| Deadline::after(Instant::now(), Wait::Whole, limit);
+        Limits {
+            whole: config.whole_timeout.map(after),
+            rate: config.rate.map(Rate::new),
+            on_retry: None,
+        }
+    }
+
+    /// How long it still is.
+    pub(in crate::client) fn left(&self) -> Option<Duration> {
+        self.whole.map(|whole| whole.remaining(Instant::now()))
+    }
+
+    /// Whether it is not over.
+    pub(in crate::client) fn has_time(&self) -> bool {
+        !self
+            .whole
+            .is_some_and(|whole| whole.is_over(Instant::now()))
+    }
+}
