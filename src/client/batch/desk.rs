@@ -21,7 +21,7 @@ use crate::client::batch::server::Server;
 use crate::client::batch::twins::Twins;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::wanted::{FolderId, Wanted};
-use crate::client::{ClientConfig, ClientError, Download, Event, ListedFile};
+use crate::client::{ClientConfig, ClientError, Download, Event};
 
 /// The thread that has all jobs, and what it knows.
 pub(super) struct Desk<'d, 'e, 'scope, 'env> {
@@ -199,10 +199,9 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             task: job.task.clone(),
             wish: job.wish,
             known: job.have,
+            is_long: job.is_long_look,
         };
-        // Only a file of the same size is read to be compared.
-        let is_large = |listed: ListedFile| listed.total_size >= LONG_LOOK_BYTES_MIN;
-        if job.download.listed.is_some_and(is_large) {
+        if job.is_long_look {
             // The hands are there as long as this is.
             let _ = self.long_looks.send(vec![to_look]);
             return;
@@ -353,6 +352,10 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 let placed = existing.identical(&job.download);
                 self.end_without_progress(id, Ok(placed));
             }
+            Ok(Decision::ReadsMuch) => {
+                job.is_long_look = true;
+                self.look(id);
+            }
             Ok(Decision::Ask {
                 to_ask, existing, ..
             }) => {
@@ -369,6 +372,4 @@ pub(super) const JOBS_MAX: usize = 4_096;
 const LANES_MAX: usize = 16;
 const TAKEN_TOGETHER: usize = 256;
 const LOOKED_AT_TOGETHER: usize = 32;
-/// From here on it takes a while to read a file.
-const LONG_LOOK_BYTES_MIN: u64 = 16 * 1024 * 1024;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);

@@ -11,7 +11,7 @@ use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::copying::ToCopy;
 use crate::client::batch::jobs::{JobId, Task, Wish};
 use crate::client::batch::keeper::Keeper;
-use crate::client::batch::look::{Decision, Destinations, Existing, look};
+use crate::client::batch::look::{Decision, Destinations, Existing, LONG_LOOK_BYTES_MIN, look};
 use crate::client::batch::placing::{Placed, Verified, place, placement, transferred};
 use crate::client::batch::report::{Report, Reports};
 use crate::client::question::Content;
@@ -27,6 +27,8 @@ pub(in crate::client) struct ToLook {
     pub(in crate::client) task: Task,
     pub(in crate::client) wish: Wish,
     pub(in crate::client) known: Option<Existing>,
+    /// Large files may be read for it.
+    pub(in crate::client) is_long: bool,
 }
 
 /// A small file, all of it in memory and not verified yet.
@@ -151,11 +153,25 @@ impl Hand<'_> {
     ) -> Result<Decision, ClientError> {
         let download = &job.download;
         let goes_on = || !self.is_stopped.load(Ordering::SeqCst);
-        let decision = look(download, folder, job.wish, job.known, &goes_on, self.config)?;
+        let read_below = if job.is_long {
+            u64::MAX
+        } else {
+            LONG_LOOK_BYTES_MIN
+        };
+        let (wish, known) = (job.wish, job.known);
+        let decision = look(
+            download,
+            folder,
+            wish,
+            known,
+            read_below,
+            &goes_on,
+            self.config,
+        )?;
         match &decision {
             Decision::Finished(_) => {}
             Decision::Identical(existing) => self.dress(existing, download, folder),
-            Decision::Ask { .. } => return Ok(decision),
+            Decision::ReadsMuch | Decision::Ask { .. } => return Ok(decision),
         }
         folder.remove_leftovers(&download.name);
         Ok(decision)

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::batch::look::Existing;
+use crate::client::batch::look::{Existing, LONG_LOOK_BYTES_MIN};
 use crate::client::batch::twins::Twin;
 use crate::client::question::Question;
 use crate::client::wanted::FolderId;
-use crate::client::{Download, Item};
+use crate::client::{Download, Item, ListedFile};
 use crate::store::{Attributes, StagingFolder};
 use crate::wire::Timestamp;
 
@@ -45,6 +45,8 @@ pub(super) struct Job {
     pub(super) furthest: u64,
     /// The file that has the final name, as it was last seen.
     pub(super) have: Option<Existing>,
+    /// A look may have to read a large file.
+    pub(super) is_long_look: bool,
     /// It was to be copied and could not be: it is fetched.
     pub(super) is_fetched: bool,
 }
@@ -117,8 +119,11 @@ impl Job {
         holds: [Option<FolderId>; 2],
         server: usize,
     ) -> Job {
+        // Only a file of the same size is read to be compared.
+        let is_large = |listed: ListedFile| listed.total_size >= LONG_LOOK_BYTES_MIN;
         Job {
             index,
+            is_long_look: download.listed.is_some_and(is_large),
             download: Arc::new(download),
             task,
             holds,

@@ -32,6 +32,8 @@ pub(in crate::client) enum Decision {
     Finished(Placed),
     /// What has the name is what is wanted, but for what it is lacking.
     Identical(Existing),
+    /// So large a file would have to be read that this is for another look.
+    ReadsMuch,
     /// Ask.
     Ask {
         to_ask: Box<ToAsk>,
@@ -112,12 +114,13 @@ impl Existing {
 }
 
 /// Looks and decides. `known`: what had the name when it was last looked at. May read a whole
-/// file, unless `goes_on`, which is asked now and then, says no.
+/// file of fewer bytes than `read_below`, unless `goes_on`, which is asked now and then, says no.
 pub(in crate::client) fn look(
     download: &Download,
     folder: &Arc<StagingFolder>,
     wish: Wish,
     known: Option<Existing>,
+    read_below: u64,
     goes_on: &dyn Fn() -> bool,
     config: &ClientConfig,
 ) -> Result<Decision, ClientError> {
@@ -148,6 +151,9 @@ pub(in crate::client) fn look(
         && leftover.is_none()
         && download.may_be(looked.size())
     {
+        if looked.size() >= read_below {
+            return Ok(Decision::ReadsMuch);
+        }
         existing = Existing::read(folder, download, digests, goes_on);
         if existing.is_none() && !goes_on() {
             return Err(ClientError::OutOfTime);
@@ -232,3 +238,6 @@ impl Destinations {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// From here on it takes a while to read a file.
+pub(in crate::client) const LONG_LOOK_BYTES_MIN: u64 = 16 * 1024 * 1024;

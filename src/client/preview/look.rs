@@ -224,11 +224,13 @@ impl<'s> Looker<'s> {
                 &folder,
                 Wish::default(),
                 None,
+                u64::MAX,
                 &goes_on,
                 self.config,
             );
             match looked.map(Some).or_else(|error| self.as_missing(error))? {
-                None => {}
+                // All may be read here.
+                None | Some(Decision::ReadsMuch) => {}
                 Some(Decision::Finished(placed)) if placed.action == Action::Skipped => {
                     return Ok(Seen::Known(done(Action::Skipped, false, local.ground)));
                 }

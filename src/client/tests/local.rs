@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use super::scripted::{
     PATIENCE, Play, ScriptedServer, config, file, frame, md5_hex, md5_of, noise,
 };
+use crate::client::batch::jobs::Wish;
+use crate::client::batch::look::{Decision, LONG_LOOK_BYTES_MIN, look};
 use crate::client::{
     Action, Batch, ClientConfig, Download, Downloaded, Event, ListedFile, download,
 };
-use crate::store::{BootId, DigestIndex, KnownDigest, LocalDigests, MemoryIndex, Stamp};
-use crate::wire::Timestamp;
+use crate::store::{
+    BootId, DestinationTree, DigestIndex, KnownDigest, LocalDigests, MemoryIndex, Stamp,
+};
+use crate::wire::{ResourcePath, Timestamp};
 
 /// An index that counts the digests that were made and kept.
 #[derive(Default)]
@@ -340,4 +344,46 @@ fn what_the_listing_does_not_tell_is_asked_with_the_digest_of_what_is_here() {
     let requests = server.requests();
     assert_eq!(requests[0]["have_md5"], md5_hex(b"content"));
     assert_eq!(requests[1].get("have_md5"), None);
+}
+
+#[test]
+fn a_large_file_of_which_no_size_is_known_before_is_left_to_those_who_read_for_long() {
+    let place = Place::new();
+    for (name, bytes) in [
+        ("large", LONG_LOOK_BYTES_MIN),
+        ("small", LONG_LOOK_BYTES_MIN - 1),
+    ] {
+        let file = fs::File::create(place.path().join(name)).unwrap();
+        file.set_len(bytes).unwrap();
+    }
+    let folder = DestinationTree::open(place.path(), false).unwrap();
+    let folder = folder.folder(&ResourcePath::root()).unwrap();
+    let server = ScriptedServer::play(vec![Play::Answer(file("large", b"other"))]);
+    let decide = |name, read_below| {
+        let download = server.download(place.path(), name);
+        let wish = Wish::default();
+        look(
+            &download,
+            &folder,
+            wish,
+            None,
+            read_below,
+            &|| true,
+            &place.config,
+        )
+        .unwrap()
+    };
+    assert!(matches!(
+        decide("large", LONG_LOOK_BYTES_MIN),
+        Decision::ReadsMuch
+    ));
+    for (name, read_below) in [("small", LONG_LOOK_BYTES_MIN), ("large", u64::MAX)] {
+        let Decision::Ask { existing, .. } = decide(name, read_below) else {
+            panic!("{name} is not asked for")
+        };
+        assert!(existing.is_some(), "{name} was not read");
+    }
+    // And there it comes to its end.
+    let wanted = server.download(place.path(), "large");
+    assert_eq!(place.run(&[wanted]), [(Action::Fetched, 1)]);
 }
