@@ -355,4 +355,16 @@ mod tests {
         assert!(is_timeout, "{error:?}");
         drop(theirs);
     }
+
+    #[test]
+    fn an_answer_that_nobody_wants_any_more_is_not_waited_for() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let config = ClientConfig::default();
+        let mut session = Session::over(Stream::Unix(ours), &config, None);
+        drop(session.receiving.held());
+        let error = session.receiving.header().unwrap_err();
+        let is_end = matches!(error, ClientError::Session(SessionError::CutOff(_)));
+        assert!(is_end, "{error:?}");
+        drop(theirs);
+    }
 }
