@@ -278,14 +278,14 @@ fn run(
     let (long_looks_in, long_looks) = unbounded();
     let (bodies_in, bodies) = unbounded();
     let (copies_in, copies) = unbounded();
-    let (verified_in, verified) = unbounded();
+    let (to_place_in, to_place) = unbounded();
     std::thread::scope(|scope| {
         let hand = Hand {
             looks,
             long_looks,
             bodies,
             copies,
-            verified: verified_in.clone(),
+            to_place: to_place_in.clone(),
             reports: reports_in.clone(),
             destinations: &destinations,
             open_files: open_files.clone(),
@@ -302,14 +302,14 @@ fn run(
             rate,
             bodies: bodies_in,
             copies: copies_in,
-            verified: verified_in,
+            to_place: to_place_in,
             reports: reports_in,
             memory: Budget::new(BODIES_BYTES_MAX),
             open_files,
             keeper,
         };
         start(scope, "ft-place", move || {
-            placing::run(&verified, &placing, config, &placed);
+            placing::run(&to_place, &placing, config, &placed);
         })?;
         let first = hand.clone();
         start(scope, "ft-hand", move || first.run())?;

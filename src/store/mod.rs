@@ -41,6 +41,8 @@ pub use staged::{
     Attributes, DestinationTree, FileName, FileNameError, Ground, NOT_REGULAR, Occupant, Orphans,
     PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder,
 };
+#[cfg(test)]
+pub(crate) use staged::{Synced, synced_below};
 pub use walk::leads_inside;
 pub use watching::Watching;
 

@@ -13,6 +13,8 @@ mod name;
 mod occupant;
 mod rename;
 mod space;
+#[cfg(test)]
+mod synced;
 mod tree;
 
 use std::io;
@@ -24,6 +26,8 @@ pub use link::PlacedLink;
 pub use name::{FileName, FileNameError};
 pub use occupant::Occupant;
 pub use space::Space;
+#[cfg(test)]
+pub(crate) use synced::{Synced, synced_below};
 pub use tree::{DestinationTree, Ground};
 
 /// Why a file could not be staged or placed. All of it is about this machine.

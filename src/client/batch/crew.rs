@@ -11,8 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select, unbound
 use crate::client::batch::hands::trip;
 use crate::client::batch::hands::{attributes, guarded};
 use crate::client::batch::lane::{Ask, LaneId, LaneWork};
-use crate::client::batch::placing::Verified;
-use crate::client::batch::placing::{is_synced_alone, place, transferred};
+use crate::client::batch::placing::{ToPlace, Verified, is_synced_alone, place, transferred};
 use crate::client::batch::report::{LaneEnd, Report};
 use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::receive::{Following, Receive};
@@ -242,7 +241,7 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
             return place(verified, work.config, &work.keeper).map(Some);
         }
         // Whoever places ends last.
-        let _ = work.verified.send(verified);
+        let _ = work.to_place.send(ToPlace::File(verified));
         Ok(None)
     });
     if let Some(outcome) = outcome.transpose() {

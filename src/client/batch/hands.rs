@@ -12,7 +12,9 @@ use crate::client::batch::copying::ToCopy;
 use crate::client::batch::jobs::{JobId, Task, Wish};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::look::{Decision, Destinations, Existing, LONG_LOOK_BYTES_MIN, look};
-use crate::client::batch::placing::{Placed, Verified, place, placement, transferred};
+use crate::client::batch::placing::{
+    Linked, Placed, ToPlace, Verified, place, placement, transferred,
+};
 use crate::client::batch::report::{Report, Reports};
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
@@ -51,7 +53,7 @@ pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) long_looks: Receiver<Vec<ToLook>>,
     pub(in crate::client) bodies: Receiver<Body>,
     pub(in crate::client) copies: Receiver<ToCopy>,
-    pub(in crate::client) verified: Sender<Verified>,
+    pub(in crate::client) to_place: Sender<ToPlace>,
     pub(in crate::client) reports: Reports,
     pub(in crate::client) destinations: &'s Destinations,
     /// Files that may be open at once.
@@ -97,7 +99,7 @@ impl Hand<'_> {
         let mut last = None;
         for job in wanted {
             let is_over = self.is_stopped.load(Ordering::SeqCst);
-            let decision = match job.task {
+            let decided = match job.task {
                 // Whatever it is: it has ended already.
                 Task::Fetch | Task::Link(..) | Task::MakeFolder | Task::FinishFolder(_)
                     if is_over =>
@@ -106,23 +108,29 @@ impl Hand<'_> {
                 }
                 _ => guarded(|| self.decide(&job, &mut last)),
             };
-            looked.push((job.id, decision));
+            if let Some(decision) = decided.transpose() {
+                looked.push((job.id, decision));
+            }
         }
-        self.reports.send(Report::Looked(looked));
+        if !looked.is_empty() {
+            self.reports.send(Report::Looked(looked));
+        }
     }
 
-    /// Does what can be done here. `last`: the folder that was looked at last.
+    /// Does what can be done here. `None`: who places says how it ends. `last`: the folder that
+    /// was looked at last.
     fn decide(
         &self,
         job: &ToLook,
         last: &mut Option<(Arc<Download>, Arc<StagingFolder>)>,
-    ) -> Result<Decision, ClientError> {
+    ) -> Result<Option<Decision>, ClientError> {
         let download = &job.download;
+        let over = || Some(Decision::finished(download, Action::Skipped));
         if let Task::Sync = job.task {
             #[cfg(test)]
             trip(download, "trips syncing");
             self.destinations.sync()?;
-            return Ok(Decision::finished(download, Action::Skipped));
+            return Ok(over());
         }
         let tree = || self.destinations.open(&download.folder, self.config);
         match &job.task {
@@ -138,12 +146,12 @@ impl Hand<'_> {
                 };
                 *last = Some((Arc::clone(download), Arc::clone(&folder)));
                 return match &job.task {
-                    Task::Link(target, mtime) => self.place_link(download, &folder, target, *mtime),
-                    _ => self.look_at_file(job, &folder),
+                    Task::Link(target, mtime) => self.place_link(job, &folder, target, *mtime),
+                    _ => self.look_at_file(job, &folder).map(Some),
                 };
             }
         }
-        Ok(Decision::finished(download, Action::Skipped))
+        Ok(over())
     }
 
     fn look_at_file(
@@ -194,28 +202,42 @@ impl Hand<'_> {
 
     fn place_link(
         &self,
-        download: &Download,
-        folder: &StagingFolder,
+        job: &ToLook,
+        folder: &Arc<StagingFolder>,
         target: &[u8],
         mtime: Option<Timestamp>,
-    ) -> Result<Decision, ClientError> {
+    ) -> Result<Option<Decision>, ClientError> {
+        let download = &job.download;
         let placement = placement(self.config);
         let mtime = mtime.filter(|_| self.config.preserve_mtime);
-        Ok(
-            match folder.place_link(&download.name, target, mtime, placement) {
-                Ok(PlacedLink::Identical) => Decision::finished(download, Action::Identical),
-                Ok(PlacedLink::Placed(name)) => Decision::Finished(Placed {
-                    name,
-                    total_size: 0,
-                    md5: None,
-                    action: Action::Link,
-                }),
-                Err(StageError::Exists) if self.config.if_exists == IfExists::Skip => {
-                    Decision::finished(download, Action::Skipped)
-                }
-                Err(error) => return Err(error.into()),
+        let share = self.open_files.take(1);
+        let placed = match folder.place_link(&download.name, target, mtime, placement) {
+            Ok(PlacedLink::Placed(name)) => Placed {
+                name,
+                total_size: 0,
+                md5: None,
+                action: Action::Link,
             },
-        )
+            Ok(PlacedLink::Identical) => {
+                return Ok(Some(Decision::finished(download, Action::Identical)));
+            }
+            Err(StageError::Exists) if self.config.if_exists == IfExists::Skip => {
+                return Ok(Some(Decision::finished(download, Action::Skipped)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if self.config.sync == SyncPolicy::Never {
+            return Ok(Some(Decision::Finished(placed)));
+        }
+        let (id, folder) = (job.id, Arc::clone(folder));
+        // Whoever places ends last.
+        let _ = self.to_place.send(ToPlace::Link(Linked {
+            id,
+            placed,
+            folder,
+            share,
+        }));
+        Ok(None)
     }
 
     fn verify(&self, body: Body) {
@@ -233,7 +255,7 @@ impl Hand<'_> {
     pub(super) fn hand_over(&self, verified: Verified) {
         if self.config.sync != SyncPolicy::Never {
             // Whoever places ends last.
-            let _ = self.verified.send(verified);
+            let _ = self.to_place.send(ToPlace::File(verified));
             return;
         }
         let id = verified.id;

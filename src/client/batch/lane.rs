@@ -15,7 +15,7 @@ use crate::client::batch::crew::{Crew, Opening};
 use crate::client::batch::hands::Body;
 use crate::client::batch::jobs::{JobId, ToAsk};
 use crate::client::batch::keeper::Keeper;
-use crate::client::batch::placing::Verified;
+use crate::client::batch::placing::ToPlace;
 use crate::client::batch::report::Reports;
 use crate::client::session::Held;
 use crate::client::{ClientConfig, Download};
@@ -53,7 +53,7 @@ pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) rate: Option<Arc<Rate>>,
     pub(in crate::client) bodies: Sender<Body>,
     pub(in crate::client) copies: Sender<ToCopy>,
-    pub(in crate::client) verified: Sender<Verified>,
+    pub(in crate::client) to_place: Sender<ToPlace>,
     pub(in crate::client) reports: Reports,
     /// Bytes that small bodies may take in memory.
     pub(in crate::client) memory: Arc<Budget>,

@@ -18,7 +18,7 @@ use crate::wire::Timestamp;
 
 /// What happened.
 pub(in crate::client) enum Report {
-    /// A hand has looked for these jobs.
+    /// A hand has looked for these jobs, and what it did is on disk.
     Looked(Vec<(JobId, Result<Decision, ClientError>)>),
     /// A listing failed, and is asked for again after a pause.
     Relisting { error: ClientError, pause: Duration },

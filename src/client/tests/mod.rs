@@ -2,6 +2,7 @@
 
 mod batches;
 mod connections;
+mod lasting;
 mod limits;
 mod listings;
 mod local;

@@ -13,6 +13,8 @@ use rustix::io::Errno;
 use super::StageError;
 use super::file::{Attributes, StagedFile};
 use super::name::{FileName, NameTag, PartialName};
+#[cfg(test)]
+use super::synced::{Synced, note};
 use crate::wire::Md5Digest;
 
 /// A folder in which files are staged and placed.
@@ -299,7 +301,10 @@ impl StagingFolder {
     /// # Errors
     /// [`StageError::Io`].
     pub fn sync(&self) -> Result<(), StageError> {
-        sync_folder(&self.folder)
+        sync_folder(&self.folder)?;
+        #[cfg(test)]
+        note(&self.path, Synced::Folder);
+        Ok(())
     }
 
     /// Makes everything written to this file system so far survive a power cut: for many files
@@ -309,7 +314,10 @@ impl StagingFolder {
     /// [`StageError`].
     pub fn sync_file_system(&self) -> Result<(), StageError> {
         rustix::fs::syncfs(&self.folder)
-            .map_err(|errno| StageError::sort("sync the file system", errno))
+            .map_err(|errno| StageError::sort("sync the file system", errno))?;
+        #[cfg(test)]
+        note(&self.path, Synced::FileSystem);
+        Ok(())
     }
 
     /// Notes a partial file that stays; one that was taken up may be noted already.

@@ -5,6 +5,7 @@ mod locked;
 mod look;
 mod open_folders;
 mod remove;
+mod unsynced;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -21,7 +22,7 @@ pub use self::ground::Ground;
 use self::open_folders::OpenFolders;
 use super::StageError;
 use super::file::{Attributes, set_mode, set_mtime};
-use super::folder::{StagingFolder, device_of};
+use super::folder::StagingFolder;
 use super::name::FileName;
 use super::occupant::{Occupant, occupant_in};
 use crate::store::beneath::{Folder, Root, folder_in, unlock_folder, unlock_folder_in};
@@ -39,7 +40,8 @@ pub struct DestinationTree {
     root: Root,
     path: PathBuf,
     open: Mutex<OpenFolders>,
-    /// Of each device on which something was made or finished since the last sync, a folder.
+    /// Of each device on which something was made, finished or removed since the last sync, a
+    /// folder.
     unsynced: Mutex<HashMap<u64, OwnedFd>>,
 }
 
@@ -215,23 +217,6 @@ impl DestinationTree {
         ))
     }
 
-    /// Makes all folders made and finished so far survive a power cut, with everything else
-    /// on their file systems. Costs nothing if there are none.
-    ///
-    /// # Errors
-    /// [`StageError::Io`], and they count as unsynced still.
-    pub fn sync(&self) -> Result<(), StageError> {
-        let unsynced = std::mem::take(&mut *self.lock_unsynced());
-        let mut result = Ok(());
-        for (device, folder) in unsynced {
-            if let Err(errno) = rustix::fs::syncfs(&folder) {
-                result = Err(StageError::sort("sync the file system", errno));
-                self.lock_unsynced().insert(device, folder);
-            }
-        }
-        result
-    }
-
     /// Makes a folder in the one above it, unless it is there, and opens it.
     fn make_in(&self, above: BorrowedFd<'_>, path: &ResourcePath) -> Result<OwnedFd, StageError> {
         let name = path.file_name().unwrap_or_default();
@@ -280,18 +265,6 @@ impl DestinationTree {
         // Closing is a system call, and comes after the lock.
         drop(closed);
         Ok(kept)
-    }
-
-    fn note_unsynced(&self, folder: BorrowedFd<'_>, stat: &Stat) {
-        let device = device_of(stat);
-        if self.lock_unsynced().contains_key(&device) {
-            return;
-        }
-        match folder.try_clone_to_owned() {
-            Ok(folder) => drop(self.lock_unsynced().insert(device, folder)),
-            // No descriptor is left: now, then, and what it says there is not what was asked.
-            Err(_) => drop(rustix::fs::syncfs(folder)),
-        }
     }
 
     /// What an error on the way to a folder is about: the first name that is no folder, or the
@@ -346,10 +319,6 @@ impl DestinationTree {
 
     fn lock_open(&self) -> MutexGuard<'_, OpenFolders> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_unsynced(&self) -> MutexGuard<'_, HashMap<u64, OwnedFd>> {
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,7 +19,7 @@ impl DestinationTree {
     /// which every folder of this user is unlocked as by [`DestinationTree::folder`]. Follows
     /// no link. Each name that is gone is told to `gone`, with its path from the root, contents
     /// before their folder, partial files left out; a break there stops it. What is missing
-    /// already is told nobody.
+    /// already is told nobody. [`DestinationTree::sync`] makes it last.
     ///
     /// # Errors
     /// [`StageError`]; what was told is gone. The root itself is not removed.
@@ -36,6 +36,7 @@ impl DestinationTree {
         }
         let above_folder = self.folder(&above)?;
         let mut removal = Removal {
+            tree: self,
             path: above.as_bytes().to_vec(),
             removed: 0,
             gone,
@@ -48,7 +49,7 @@ impl DestinationTree {
 
     /// Removes what is at this path, but no folder, be it that it has just become one. Follows no
     /// link, and unlocks the folder that it is in as [`DestinationTree::folder`] does. Returns
-    /// what was removed.
+    /// what was removed. [`DestinationTree::sync`] makes it last.
     ///
     /// # Errors
     /// [`StageError::NotReplaceable`]: it is a folder, or the root. [`StageError`].
@@ -62,7 +63,10 @@ impl DestinationTree {
         let above = self.folder(&above)?;
         let occupant = occupant_in(above.as_fd(), name).map_err(sort)?;
         match rustix::fs::unlinkat(above.as_fd(), name, AtFlags::empty()) {
-            Ok(()) => Ok(occupant),
+            Ok(()) => {
+                self.note_removal(above.as_fd());
+                Ok(occupant)
+            }
             Err(Errno::NOENT) => Ok(Occupant::Nothing),
             Err(Errno::ISDIR) => Err(StageError::NotReplaceable(OCCUPIED_BY_FOLDER)),
             Err(errno) => Err(sort(errno)),
@@ -71,6 +75,7 @@ impl DestinationTree {
 }
 
 struct Removal<'a> {
+    tree: &'a DestinationTree,
     /// Of the folder it is in, from the root.
     path: Vec<u8>,
     removed: u64,
@@ -130,7 +135,7 @@ impl Removal<'_> {
                 Occupant::File | Occupant::Link | Occupant::Other => {}
             }
             match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-                Ok(()) => return Ok(Removed::Gone(self.tell(name, occupant))),
+                Ok(()) => return Ok(Removed::Gone(self.tell(folder, name, occupant))),
                 Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(errno) => return Err(sort(errno)),
             }
@@ -140,7 +145,7 @@ impl Removal<'_> {
 
     fn remove_folder(&mut self, above: BorrowedFd<'_>, name: &[u8]) -> Result<Removed, StageError> {
         match rustix::fs::unlinkat(above, name, AtFlags::REMOVEDIR) {
-            Ok(()) => Ok(Removed::Gone(self.tell(name, Occupant::Directory))),
+            Ok(()) => Ok(Removed::Gone(self.tell(above, name, Occupant::Directory))),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(Removed::Not),
             Err(errno) => Err(sort(errno)),
         }
@@ -210,8 +215,9 @@ impl Removal<'_> {
         Ok(Some((folder, level)))
     }
 
-    fn tell(&mut self, name: &[u8], occupant: Occupant) -> ControlFlow<()> {
+    fn tell(&mut self, folder: BorrowedFd<'_>, name: &[u8], occupant: Occupant) -> ControlFlow<()> {
         self.removed += 1;
+        self.tree.note_removal(folder);
         if FileName::parse(name).is_err() {
             return ControlFlow::Continue(());
         }

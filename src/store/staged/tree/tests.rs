@@ -331,6 +331,7 @@ fn removes_files_links_and_folders_and_tells_each() {
     fs::write(temp.path().join("a/b/.ft-partial"), "").unwrap();
     fs::set_permissions(temp.path().join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::write(temp.path().join("kept"), "").unwrap();
+    tree.sync().unwrap();
 
     let mut gone = Vec::new();
     let mut note = |path: &[u8], occupant: Occupant| {
@@ -344,6 +345,7 @@ fn removes_files_links_and_folders_and_tells_each() {
                 .is_continue()
         );
     }
+    assert!(!tree.lock_unsynced().is_empty());
     gone[..2].sort_by(|one, other| one.0.cmp(&other.0));
     assert_eq!(
         gone,
@@ -378,7 +380,9 @@ fn what_is_to_be_no_folder_is_removed_only_if_it_is_none() {
             );
         }
         assert!(remove("through/file").is_err());
+        assert!(tree.lock_unsynced().is_empty());
         assert_eq!(remove("in/file").unwrap(), Occupant::File);
+        assert!(!tree.lock_unsynced().is_empty());
         assert_eq!(remove("in/link").unwrap(), Occupant::Link);
         assert_eq!(remove("in/file").unwrap(), Occupant::Nothing);
         assert_eq!(remove("none/file").unwrap(), Occupant::Nothing);
