@@ -4,18 +4,17 @@
 //! never has a hole, so that its length says how far it is, whenever everything may end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::client::batch::budget::Share;
 use crate::client::follow::Writing;
 use crate::client::question::Content;
-use crate::store::{StageError, StagedFile, StagingFolder};
+use crate::store::{StageError, StagedFile};
 
 /// A large file whose blocks come over several connections.
 pub(super) struct Assembly {
     /// What the first answer said of it.
     pub(super) content: Content,
-    pub(super) folder: Arc<StagingFolder>,
     state: Mutex<State>,
 }
 
@@ -51,7 +50,6 @@ impl Assembly {
         share: Share,
         writing: Writing<(StagedFile, Share)>,
     ) -> Assembly {
-        let folder = Arc::clone(staged.folder());
         let state = State {
             front: staged.bytes(),
             open: Some(Open {
@@ -63,7 +61,6 @@ impl Assembly {
         };
         Assembly {
             content,
-            folder,
             state: Mutex::new(state),
         }
     }
@@ -180,12 +177,13 @@ impl State {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
     use crate::client::batch::budget::Budget;
     use crate::client::follow::{HASH_BUFFER_BYTES, Track};
     use crate::digest::Md5Stream;
-    use crate::store::FileName;
+    use crate::store::{FileName, StagingFolder};
 
     const CONTENT: &[u8] = b"0123456789abcdef";
 
@@ -288,7 +286,7 @@ mod tests {
         early.end().unwrap();
         take(&assembly, 3, 5).end().unwrap();
         assert_eq!(held(temp.path()), CONTENT[..3]);
-        let folder = Arc::clone(&assembly.folder);
+        let folder = StagingFolder::open(temp.path()).unwrap();
         let next = folder.resume(&FileName::parse(b"f").unwrap(), None);
         assert_eq!(next.unwrap().bytes(), 3);
     }

@@ -8,6 +8,7 @@ pub(super) mod budget;
 pub(super) mod copying;
 mod crew;
 mod desk;
+pub(super) mod destinations;
 mod ends;
 pub(super) mod hands;
 mod intake;
@@ -19,7 +20,7 @@ mod limits;
 pub(super) mod look;
 pub(super) mod names;
 pub(super) mod placing;
-mod plan;
+pub(super) mod plan;
 pub(super) mod report;
 mod server;
 mod split;
@@ -34,11 +35,11 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::client::batch::budget::Budget;
 use crate::client::batch::crew::Crew;
 use crate::client::batch::desk::Desk;
+use crate::client::batch::destinations::Destinations;
 use crate::client::batch::hands::{Hand, guarded};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
 pub(super) use crate::client::batch::limits::{Limits, OnRetry};
-use crate::client::batch::look::Destinations;
 use crate::client::batch::names::Names;
 use crate::client::batch::report::{Report, Reports};
 use crate::client::threads::start;
@@ -304,6 +305,7 @@ fn run(
             copies: copies_in,
             to_place: to_place_in,
             reports: reports_in,
+            destinations: &destinations,
             memory: Budget::new(BODIES_BYTES_MAX),
             open_files,
             keeper,
@@ -346,12 +348,9 @@ fn run(
 }
 
 /// The thread that finds out what is wanted.
-fn feed(wanted: impl Iterator<Item = Wanted>, to_do: &Sender<Wanted>) {
-    for wanted in wanted {
-        if to_do.send(wanted).is_err() {
-            return;
-        }
-    }
+fn feed(mut wanted: impl Iterator<Item = Wanted>, to_do: &Sender<Wanted>) {
+    // Refused when nothing more is.
+    let _ = wanted.try_for_each(|wanted| to_do.send(wanted));
 }
 
 /// Hashing scales with cores; creating files in one folder does not go beyond a few.

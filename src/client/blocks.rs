@@ -19,7 +19,7 @@ impl Receive<'_, '_> {
     /// A file that is too large to come at once, and the first block of it.
     pub(super) fn take_first_block(&mut self, ask: Ask, content: Content) -> Result<(), LaneEnd> {
         let share = self.work.open_files.take(1);
-        let staged = match stage(&ask, &content) {
+        let staged = match stage(&ask, &content, self.work) {
             Ok(staged) => staged,
             Err(error) => {
                 self.fail(ask.id, error);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::batch::plan::OPEN_FILES_MIN;
 use crate::store::{Attributes, LocalDigests};
 use crate::wire::Timestamp;
 
@@ -45,8 +46,9 @@ pub struct ClientConfig {
     /// What is known of files that are here already: those need not be read to find out whether
     /// they are what is wanted.
     pub local_digests: Arc<LocalDigests>,
-    /// Files that may be open at once, besides folders and connections. What is less than 3, which
-    /// [`ClientConfig::split`] needs, counts as 3.
+    /// Files that may be open at once. What is less than 3, which [`ClientConfig::split`] needs,
+    /// counts as 3. What a batch takes of descriptors depends on this and not on how much is
+    /// wanted: [`ClientConfig::open_files_within`] says how many files may be open with so many.
     pub open_files_max: u64,
 }
 
@@ -105,6 +107,20 @@ pub enum SyncPolicy {
 }
 
 impl ClientConfig {
+    /// How many files may be open at once, from 3 to 512, so that a batch takes no more than so
+    /// many descriptors: up to 100 for connections, for what is looked at, and for an index; and
+    /// four for each file. With less than 112 a batch may fail for want of them. Downloads that go
+    /// below more than one [`crate::client::Download::folder`] take three more for each.
+    pub fn open_files_within(descriptors: u64) -> u64 {
+        let for_files = descriptors.saturating_sub(DESCRIPTORS_BESIDE_FILES);
+        (for_files / DESCRIPTORS_PER_FILE).clamp(OPEN_FILES_MIN, OPEN_FILES_MAX)
+    }
+
+    /// Folders that are kept open for what comes next, of each tree.
+    pub(super) fn kept_folders_max(&self) -> usize {
+        self.open_files_max.clamp(1, KEPT_FOLDERS_MAX) as usize
+    }
+
     /// What a file or folder gets of what a server told of it.
     pub(super) fn attributes(
         &self,
@@ -152,7 +168,7 @@ impl Default for ClientConfig {
             umask: 0o022,
             make_folders: false,
             local_digests: Arc::new(LocalDigests::unkept()),
-            open_files_max: OPEN_FILES_MAX,
+            open_files_max: ClientConfig::open_files_within(DESCRIPTORS_USUAL),
         }
     }
 }
@@ -174,5 +190,48 @@ pub const RETRY_PROGRESS_BYTES_MIN: u64 = 1024 * 1024;
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// The longest pause that a server may ask for; who asks for more has refused for good.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-/// Half of the descriptors that a process has by default.
+/// Twice as many as are placed together: while some are synced, others arrive.
 const OPEN_FILES_MAX: u64 = 512;
+/// Its own, that of its folder, and that of a folder which is kept open. One that was placed is
+/// no open file any more, but its folder is open until it is synced, which makes four.
+const DESCRIPTORS_PER_FILE: u64 = 4;
+/// Three for each of 16 connections, four for each of 4 hands, some for an index, for what finds
+/// out what is wanted, and for standard streams.
+const DESCRIPTORS_BESIDE_FILES: u64 = 100;
+/// What a process has if nobody raises it.
+const DESCRIPTORS_USUAL: u64 = 1024;
+/// Those of one tree that are kept open for the next file.
+const KEPT_FOLDERS_MAX: u64 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_descriptors_are_there_for_each_file_that_may_be_open() {
+        for (descriptors, files) in [
+            (0, 3),
+            (99, 3),
+            (115, 3),
+            (116, 4),
+            (1024, 231),
+            (2147, 511),
+            (2148, 512),
+            (u64::MAX, 512),
+        ] {
+            let open = ClientConfig::open_files_within(descriptors);
+            assert_eq!(open, files, "{descriptors}");
+        }
+    }
+
+    #[test]
+    fn no_more_folders_are_kept_than_files_may_be_open() {
+        for (open_files_max, folders) in [(0, 1), (1, 1), (127, 127), (128, 128), (129, 128)] {
+            let config = ClientConfig {
+                open_files_max,
+                ..ClientConfig::default()
+            };
+            assert_eq!(config.kept_folders_max(), folders, "{open_files_max}");
+        }
+    }
+}

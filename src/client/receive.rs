@@ -134,7 +134,7 @@ impl Receive<'_, '_> {
             return self.take_small(ask, content);
         }
         let share = self.work.open_files.take(1);
-        match stage(&ask, &content) {
+        match stage(&ask, &content, self.work) {
             Ok(staged) => self.take_large(ask, content, staged, share),
             Err(error) => {
                 self.fail(ask.id, error);
@@ -148,7 +148,14 @@ impl Receive<'_, '_> {
         let ToAsk { folder, twin, .. } = *ask.to_ask;
         match twin {
             None => {
-                folder.remove_leftovers(&ask.download.name);
+                let work = self.work;
+                let folder = work
+                    .destinations
+                    .folder(&ask.download, &folder, work.config);
+                // What is left is of no use, and what is wanted is here.
+                folder
+                    .iter()
+                    .for_each(|folder| folder.remove_leftovers(&ask.download.name));
                 self.work.reports.send(Report::Matched {
                     id: ask.id,
                     mode: content.mode,
@@ -291,8 +298,16 @@ pub(super) fn read_small(
 }
 
 /// The partial file that a body is appended to, with room for all of it.
-pub(super) fn stage(ask: &Ask, content: &Content) -> Result<StagedFile, ClientError> {
-    let (folder, name) = (&ask.to_ask.folder, &ask.download.name);
+pub(super) fn stage(
+    ask: &Ask,
+    content: &Content,
+    work: &LaneWork<'_>,
+) -> Result<StagedFile, ClientError> {
+    let name = &ask.download.name;
+    let looked = &ask.to_ask.folder;
+    let folder = work
+        .destinations
+        .folder(&ask.download, looked, work.config)?;
     let question = &ask.to_ask.question;
     if question.offset == 0 || question.want_md5 != Some(content.md5) {
         // Else a source that changes with every attempt would leave one for each.

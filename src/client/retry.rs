@@ -49,6 +49,8 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         ClientError::Stage(error) if matches!(**error, StageError::Vanished) => {
             Verdict::MayPass(None)
         }
+        // Others are closed as they are done with.
+        ClientError::Stage(error) if error.is_want_of_descriptors() => Verdict::MayPass(None),
         ClientError::DigestMismatch { .. }
         | ClientError::Gone(_)
         | ClientError::CannotList(_)
@@ -151,6 +153,10 @@ impl<'c> Attempts<'c> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use rustix::io::Errno;
+
     use super::*;
     use crate::client::ServerRefusal;
 
@@ -177,6 +183,20 @@ mod tests {
                     pause <= longest && pause >= longest * 3 / 4,
                     "{failures}: {pause:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn no_descriptor_is_left_for_now_and_other_faults_of_a_folder_stay() {
+        for (errno, verdict) in [
+            (Errno::MFILE, Verdict::MayPass(None)),
+            (Errno::NFILE, Verdict::MayPass(None)),
+            (Errno::ACCESS, Verdict::Final),
+        ] {
+            let folder = StageError::of_folder("open the folder", Path::new("d"), errno);
+            for error in [folder, StageError::sort("write", errno)] {
+                assert_eq!(judge(&error.into(), false, false), verdict, "{errno}");
             }
         }
     }

@@ -105,6 +105,16 @@ impl StageError {
         }
     }
 
+    /// Whether this process, or all together, have as many descriptors as they may have.
+    pub(crate) fn is_want_of_descriptors(&self) -> bool {
+        use rustix::io::Errno;
+        matches!(
+            self,
+            StageError::Folder { source, .. } | StageError::Io { source, .. }
+                if matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
+        )
+    }
+
     /// The same, for what is about the folder itself.
     pub(crate) fn of_folder(
         doing: &'static str,

@@ -13,6 +13,7 @@ mod closing;
 mod comforts;
 mod crates;
 mod depth;
+mod descriptors;
 mod drain;
 mod fetching;
 mod few_threads;

@@ -2,8 +2,8 @@
 //! like what came over a network.
 
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use crate::client::batch::hands::{Hand, attributes, guarded};
 use crate::client::batch::jobs::JobId;
@@ -20,7 +20,8 @@ use crate::store::{Object, StageError, StagedFile, StagingFolder};
 pub(in crate::client) struct ToCopy {
     pub(in crate::client) id: JobId,
     pub(in crate::client) download: Arc<Download>,
-    pub(in crate::client) folder: Arc<StagingFolder>,
+    /// Where it goes, as it was looked at.
+    pub(in crate::client) folder: Weak<StagingFolder>,
     /// What the server has.
     pub(in crate::client) content: Content,
     pub(in crate::client) twin: Arc<Twin>,
@@ -48,6 +49,7 @@ impl Hand<'_> {
         let share = self.open_files.take(1);
         let goes_on = || !self.is_stopped.load(Ordering::SeqCst);
         let was_known = self.is_known(&original, &content);
+        let folder = self.destinations.folder(&download, &folder, self.config)?;
         let staged = folder.stage_copy_of(&download.name, &original, goes_on)?;
         if staged.bytes() != content.total_size {
             return Err(StageError::Vanished.into());

@@ -2,16 +2,17 @@
 //! hashes, so that no connection does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, never, select_biased};
 
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::copying::ToCopy;
+use crate::client::batch::destinations::Destinations;
 use crate::client::batch::jobs::{JobId, Task, Wish};
 use crate::client::batch::keeper::Keeper;
-use crate::client::batch::look::{Decision, Destinations, Existing, LONG_LOOK_BYTES_MIN, look};
+use crate::client::batch::look::{Decision, Existing, LONG_LOOK_BYTES_MIN, look};
 use crate::client::batch::placing::{
     Linked, Placed, ToPlace, Verified, place, placement, transferred,
 };
@@ -37,7 +38,8 @@ pub(in crate::client) struct ToLook {
 pub(in crate::client) struct Body {
     pub(in crate::client) id: JobId,
     pub(in crate::client) download: Arc<Download>,
-    pub(in crate::client) folder: Arc<StagingFolder>,
+    /// Where it goes, as it was looked at.
+    pub(in crate::client) folder: Weak<StagingFolder>,
     pub(in crate::client) content: Content,
     pub(in crate::client) bytes: Vec<u8>,
     /// Of the memory that bodies may take.
@@ -275,6 +277,7 @@ impl Hand<'_> {
         content.check(Md5Stream::digest(&bytes))?;
         let share = self.open_files.take(1);
         let attributes = attributes(&content, self.config);
+        let folder = self.destinations.folder(&download, &folder, self.config)?;
         let staged = folder.stage_whole(&download.name, &bytes, &attributes)?;
         drop((bytes, memory));
         Ok(Verified {

@@ -1,7 +1,7 @@
 //! The downloads that are under way. Each is in one state, known here alone: what other threads
 //! have of it is its number, so that none is lost with a thread.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crate::client::batch::look::{Existing, LONG_LOOK_BYTES_MIN};
@@ -94,7 +94,8 @@ pub(super) enum State {
 /// A question and what the answer is for.
 pub(in crate::client) struct ToAsk {
     pub(in crate::client) question: Question,
-    pub(in crate::client) folder: Arc<StagingFolder>,
+    /// Where it goes, as it was looked at; a job that waits does not keep it open.
+    pub(in crate::client) folder: Weak<StagingFolder>,
     /// What is copied if the server has the same.
     pub(in crate::client) twin: Option<Arc<Twin>>,
 }

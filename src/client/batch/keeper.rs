@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::client::batch::look::Destinations;
+use crate::client::batch::destinations::Destinations;
 use crate::client::{ClientConfig, Download};
 use crate::store::{FileName, Object, ObjectMeta, StagedFile, StagingFolder};
 use crate::wire::Md5Digest;

@@ -12,6 +12,7 @@ use crate::client::assembly::Assembly;
 use crate::client::batch::budget::Budget;
 use crate::client::batch::copying::ToCopy;
 use crate::client::batch::crew::{Crew, Opening};
+use crate::client::batch::destinations::Destinations;
 use crate::client::batch::hands::Body;
 use crate::client::batch::jobs::{JobId, ToAsk};
 use crate::client::batch::keeper::Keeper;
@@ -55,6 +56,7 @@ pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) copies: Sender<ToCopy>,
     pub(in crate::client) to_place: Sender<ToPlace>,
     pub(in crate::client) reports: Reports,
+    pub(in crate::client) destinations: &'s Destinations,
     /// Bytes that small bodies may take in memory.
     pub(in crate::client) memory: Arc<Budget>,
     /// Files that may be open at once.

@@ -1,17 +1,14 @@
 //! A look at the folder a file goes into: what is to be asked, if anything.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::client::batch::jobs::{ToAsk, Wish};
 use crate::client::batch::placing::Placed;
 use crate::client::question::Question;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
 use crate::store::{
-    Attributes, DestinationTree, LocalDigests, NOT_REGULAR, Object, ObjectMeta, Occupant,
-    StageError, StagingFolder, Stamp,
+    Attributes, LocalDigests, NOT_REGULAR, Object, ObjectMeta, Occupant, StageError, StagingFolder,
+    Stamp,
 };
 use crate::wire::{Md5Digest, Timestamp};
 
@@ -188,7 +185,7 @@ pub(in crate::client) fn look(
     Ok(Decision::Ask {
         to_ask: Box::new(ToAsk {
             question,
-            folder: Arc::clone(folder),
+            folder: Arc::downgrade(folder),
             twin: None,
         }),
         existing,
@@ -202,40 +199,6 @@ pub(in crate::client) fn replaceable(occupant: Occupant) -> Result<(), StageErro
         Occupant::Directory => Err(StageError::NotReplaceable("that name is a directory")),
         Occupant::Other => Err(StageError::NotReplaceable(NOT_REGULAR)),
         Occupant::Nothing | Occupant::File | Occupant::Link => Ok(()),
-    }
-}
-
-/// The folders that everything goes below, opened when the first of it does.
-#[derive(Default)]
-pub(in crate::client) struct Destinations {
-    open: Mutex<HashMap<PathBuf, Arc<DestinationTree>>>,
-}
-
-impl Destinations {
-    pub(in crate::client) fn open(
-        &self,
-        path: &Path,
-        config: &ClientConfig,
-    ) -> Result<Arc<DestinationTree>, ClientError> {
-        if let Some(tree) = self.lock().get(path) {
-            return Ok(Arc::clone(tree));
-        }
-        let tree = DestinationTree::open(path, config.make_folders)?;
-        Ok(match self.lock().entry(path.to_owned()) {
-            // Another hand was faster: all have the same one.
-            Entry::Occupied(first) => Arc::clone(first.get()),
-            Entry::Vacant(place) => Arc::clone(place.insert(tree)),
-        })
-    }
-
-    /// Makes all folders survive a power cut.
-    pub(in crate::client) fn sync(&self) -> Result<(), ClientError> {
-        let trees: Vec<_> = self.lock().values().cloned().collect();
-        Ok(trees.iter().try_for_each(|tree| tree.sync())?)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<DestinationTree>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

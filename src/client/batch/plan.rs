@@ -195,7 +195,7 @@ const WINDOW_BYTES: u64 = 32 * 1024 * 1024;
 const SPLIT_FILES_MAX: usize = 2;
 /// With one beside those, which stay open until other connections have brought their blocks,
 /// something always goes on.
-pub(super) const OPEN_FILES_MIN: u64 = SPLIT_FILES_MAX as u64 + 1;
+pub(in crate::client) const OPEN_FILES_MIN: u64 = SPLIT_FILES_MAX as u64 + 1;
 /// What is known to be smaller is not split.
 const SPLIT_BYTES_MIN: u64 = 4 * BLOCK_BYTES;
 

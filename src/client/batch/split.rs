@@ -2,7 +2,7 @@
 //! sees them.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::client::assembly::Assembly;
 use crate::client::batch::crew::verify;
@@ -40,13 +40,13 @@ impl Desk<'_, '_, '_, '_> {
                 want_md5: Some(assembly.content.md5),
                 fresh: false,
             };
-            let folder = Arc::clone(&assembly.folder);
             let ask = Ask {
                 id,
                 download: job.download.clone(),
                 to_ask: Box::new(ToAsk {
                     question,
-                    folder,
+                    // Its partial file is open.
+                    folder: Weak::new(),
                     twin: None,
                 }),
                 block: Some(assembly),

@@ -34,8 +34,8 @@ use crate::wire::{ObjectKind, ResourcePath};
 /// no link: what somebody plants or swaps there meanwhile is an error or is replaced, and
 /// never leads outside. The root itself may be reached by links: it is the user's word.
 ///
-/// A folder that was opened stays that very folder, wherever it is moved. Up to 128
-/// folders are kept open, besides those in use.
+/// A folder that was opened stays that very folder, wherever it is moved. Those used last are
+/// kept open, besides those in use, 16 unless [`DestinationTree::keep_folders`] says otherwise.
 pub struct DestinationTree {
     root: Root,
     path: PathBuf,
@@ -69,6 +69,11 @@ impl DestinationTree {
             open: Mutex::default(),
             unsynced: Mutex::default(),
         }
+    }
+
+    /// Keeps up to so many folders open for what comes next, one descriptor each.
+    pub fn keep_folders(&self, folders_max: usize) {
+        self.lock_open().folders_max = folders_max;
     }
 
     /// The path of the root, as it was given.

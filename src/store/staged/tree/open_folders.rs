@@ -8,8 +8,9 @@ use crate::wire::ResourcePath;
 
 /// The folders used last. It makes no system call: what it gives back is closed by whoever
 /// drops it, after the lock.
-#[derive(Default)]
 pub(super) struct OpenFolders {
+    /// What is kept beyond that stays until it is the oldest.
+    pub(super) folders_max: usize,
     folders: HashMap<ResourcePath, Used>,
     uses: u64,
 }
@@ -17,6 +18,16 @@ pub(super) struct OpenFolders {
 struct Used {
     folder: Arc<StagingFolder>,
     last: u64,
+}
+
+impl Default for OpenFolders {
+    fn default() -> OpenFolders {
+        OpenFolders {
+            folders_max: OPEN_FOLDERS_MAX,
+            folders: HashMap::new(),
+            uses: 0,
+        }
+    }
 }
 
 impl OpenFolders {
@@ -37,7 +48,7 @@ impl OpenFolders {
         if let Some(kept) = self.get(path) {
             return (kept, Some(folder));
         }
-        let closed = if self.folders.len() < OPEN_FOLDERS_MAX {
+        let closed = if self.folders.len() < self.folders_max {
             None
         } else {
             self.remove_oldest()
@@ -71,5 +82,5 @@ impl OpenFolders {
     }
 }
 
-/// Folders kept open, one descriptor each.
-pub(super) const OPEN_FOLDERS_MAX: usize = 128;
+/// Folders kept open unless another number is told: those of a walk in order, and above.
+pub(super) const OPEN_FOLDERS_MAX: usize = 16;
