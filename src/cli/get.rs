@@ -10,6 +10,7 @@ mod fitting;
 mod help;
 mod input;
 mod json_event;
+mod last_resort;
 mod list;
 mod listed;
 mod local;
@@ -45,7 +46,8 @@ use clap::CommandFactory;
 
 use self::arguments::Typed;
 use crate::cli::failure::ended;
-use crate::cli::terminal::shown;
+use crate::cli::outside::Outside;
+use crate::cli::terminal::{UNREAD, shown};
 use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, Event, MirrorNotes};
 
@@ -135,6 +137,7 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let on_event = &mut |event: Event<'_>| drop(reporter.take(event));
             // A file of its own: the standard library's looks for ends of lines in every write.
             let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+            let output = output.map(|output| Outside::new(output, UNREAD));
             match output {
                 Ok(mut output) => drop(client::pour(&pour, &config, &mut output, on_event)),
                 Err(error) => reporter.tell_unpoured(&pour, &ClientError::Output(error.into())),

@@ -7,6 +7,7 @@ mod failure;
 mod get;
 mod index;
 mod manual;
+mod outside;
 mod serve;
 mod settings;
 mod terminal;

@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal, Stderr, StdoutLock, Write as _};
 
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cli::outside::Outside;
 
 /// Bytes from a peer, a path or an argument as text that is safe on a terminal and in a log
 /// line: control, direction and other invisible characters and bytes that are not UTF-8
@@ -51,7 +54,26 @@ impl ColorChoice {
 /// between.
 pub(super) fn tell(text: &str) {
     // If it cannot be shown, nobody is left to tell.
-    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+    let _ = standard_error().write_all(format!("{text}\n").as_bytes());
+}
+
+/// The same, unless it would have to be waited for.
+pub(super) fn tell_if_read(text: &str) {
+    let (stderr, at_once) = (io::stderr(), Timespec::default());
+    let mut looked_at = [PollFd::new(&stderr, PollFlags::OUT)];
+    if poll(&mut looked_at, Some(&at_once)).is_ok_and(|ready| ready > 0) {
+        tell(text);
+    }
+}
+
+/// Standard error.
+pub(super) fn standard_error() -> Outside<Stderr> {
+    Outside::new(io::stderr(), "standard error is not read")
+}
+
+/// Standard output, of whole lines.
+pub(super) fn standard_output() -> Outside<StdoutLock<'static>> {
+    Outside::new(io::stdout().lock(), UNREAD)
 }
 
 /// A number with the word for what is counted: `1 byte`, `2 bytes`.
@@ -107,6 +129,9 @@ fn is_deceptive(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
 }
+
+/// Why standard output does not go on.
+pub(super) const UNREAD: &str = "standard output is not read";
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -187,8 +188,8 @@ struct Place {
     index: usize,
     address: Arc<Address>,
     path: ResourcePath,
-    /// What it would take to fetch it.
-    change: Option<Change>,
+    /// What it would take to fetch it, and where that would go.
+    change: Option<(Change, PathBuf)>,
     _share: Share,
 }
 
@@ -250,11 +251,12 @@ fn tell_in_order(
                 address: &place.address,
                 path: &place.path,
             };
-            if let (Some(change), Ok(Comparison::Differs(difference))) = (&place.change, &outcome)
+            if let (Some((change, at)), Ok(Comparison::Differs(difference))) =
+                (&place.change, &outcome)
                 && !difference.is_of_attributes()
             {
                 // What alone is too large is told with the sum.
-                let _ = rooms.take(change);
+                let _ = rooms.take(change, at);
             }
             on_compared(item, outcome);
         }

@@ -72,7 +72,16 @@ impl Session {
         let left = whole.map_or(Duration::MAX, |whole| whole.remaining(Instant::now()));
         let limit = config.connect_timeout.min(left);
         let (address, family) = (address.clone(), config.family);
-        move || Ok(connect(&address, family, limit)?)
+        move || {
+            if limit.is_zero() {
+                return Err(ClientError::OutOfTime);
+            }
+            connect(&address, family, limit).map_err(|error| match whole {
+                // Whatever else it is: nothing more is tried for this reason.
+                Some(whole) if whole.is_over(Instant::now()) => ClientError::OutOfTime,
+                _ => error.into(),
+            })
+        }
     }
 
     /// A session over a connection.

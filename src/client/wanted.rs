@@ -1,5 +1,7 @@
 //! What is wanted.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::client::ClientError;
@@ -82,6 +84,12 @@ impl Download {
         }
         path.extend_from_slice(name.as_bytes());
         path
+    }
+
+    /// Where it goes.
+    pub(super) fn at(&self) -> PathBuf {
+        self.folder
+            .join(OsStr::from_bytes(&self.beside(&self.name)))
     }
 
     /// What its failure means: a file that was listed was there.

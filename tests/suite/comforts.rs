@@ -1,5 +1,6 @@
 //! What makes `ftget` pleasant in scripts and by hand.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -239,7 +240,7 @@ fn colours_are_for_terminals_and_for_who_wants_them() {
 }
 
 #[test]
-fn a_full_standard_output_is_said_and_a_closed_one_is_not() {
+fn a_full_standard_output_is_said_and_so_is_one_that_was_closed() {
     let place = Place::with(&[("a", b"x")]);
     let source = place.server.source("a");
     let run = |command: &str| {
@@ -258,7 +259,26 @@ fn a_full_standard_output_is_said_and_a_closed_one_is_not() {
         full.stderr
     );
     assert_eq!(place.here.read(Path::new("a")), b"x");
-    assert_eq!(place.root.read("a"), b"x");
+    for args in [&["--json"][..], &["-o", "-"]] {
+        let left = unread(&place, args, Some(source.as_os_str()));
+        assert_eq!(left.status.code(), Some(3), "{args:?}");
+        let said = String::from_utf8_lossy(&left.stderr);
+        assert_eq!(said, "ftget: standard output was closed\n", "{args:?}");
+    }
+}
+
+/// Runs it into a pipe whose reader is gone before a byte is written.
+fn unread(place: &Place, args: &[&str], source: Option<&OsStr>) -> std::process::Output {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    std::process::Command::new(env!("CARGO_BIN_EXE_ftget"))
+        .args(args)
+        .args(source)
+        .env_clear()
+        .current_dir(place.here.path())
+        .stdout(writer)
+        .output()
+        .expect("ftget runs")
 }
 
 #[test]
@@ -289,17 +309,8 @@ fn what_is_shown_to_read_fails_on_a_full_disk_and_not_when_the_reader_has_seen_e
             "ftget: cannot write to standard output: No space left on device (os error 28)\n",
             "{args:?}"
         );
-        // A pipe whose reader is gone before a byte is written.
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        drop(reader);
-        let left = std::process::Command::new(env!("CARGO_BIN_EXE_ftget"))
-            .args(args)
-            .args((!is_exclusive).then_some(&source))
-            .env_clear()
-            .current_dir(place.here.path())
-            .stdout(writer)
-            .output()
-            .expect("ftget runs");
+        let source = (!is_exclusive).then_some(source.as_os_str());
+        let left = unread(&place, args, source);
         assert_eq!(left.status.code(), Some(0), "{args:?}");
         assert_eq!(String::from_utf8_lossy(&left.stderr), "", "{args:?}");
     }

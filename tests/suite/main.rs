@@ -20,6 +20,7 @@ mod few_threads;
 mod files;
 mod filters;
 mod frames;
+mod held_up;
 mod hostile;
 mod index;
 mod json;

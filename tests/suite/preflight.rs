@@ -129,6 +129,41 @@ fn a_folder_that_cannot_be_written_is_found_unless_nothing_is_to_be_written_ther
 }
 
 #[test]
+fn what_is_of_somebody_else_in_a_folder_with_the_sticky_bit_is_found() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::with([("a", "1"), ("b", "2")]);
+    place.here.write("shared/a", "of root");
+    let shared = place.here.join("shared");
+    for folder in [place.here.path(), &shared] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).expect("shared");
+    }
+    let somebody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let client = |args: &[&str], name| {
+        let client = Program::ftget().args(args).arg("-d").arg(&shared);
+        let client = client.arg(place.server.source(name)).through(somebody);
+        client.run()
+    };
+    for args in [&["-n"][..], &["--preflight"], &[]] {
+        let run = client(args, "a").expect_code(3);
+        assert!(run.stderr.contains("not permitted"), "{}", run.stderr);
+        assert_eq!(run.text(), "", "{args:?}");
+        assert_eq!(contents(&shared), ["a = of root"], "{args:?}");
+    }
+    client(&["--preflight"], "b").expect_code(0);
+    // What is there as it is to be needs no right.
+    place.here.write("shared/a", "1");
+    client(&["--preflight", "--preserve=none"], "a").expect_code(0);
+    client(&["--preflight", "--if-exists=overwrite"], "b").expect_code(0);
+}
+
+#[test]
 fn what_is_in_a_folder_of_ours_that_a_run_opens_up_is_no_failure_before() {
     let names = ["d/a", "d/b/in", "d/b/s/in", "d/c"];
     let place = Place::with(names.map(|name| (name, "1")));

@@ -319,6 +319,12 @@ fn what_is_neither_file_nor_folder_is_passed_over_and_counted() {
     assert_eq!(contents(place.here.path()), ["d/", "d/a = 1"]);
     let line = "ftget: 2 entries passed over: special files, or links that cannot be made (-v names them)\n";
     assert_eq!(run.stderr, line);
+    let named = place.fetch(&["-v"], &["d"]).expect_code(0).stderr;
+    assert!(
+        named.contains("d/fifo: a special file, passed over"),
+        "{named}"
+    );
+    assert!(!named.contains("-v"), "{named}");
     assert_eq!(place.fetch(&["-q"], &["d"]).expect_code(0).stderr, "");
     let events = place.fetch(&["--json"], &["d"]).expect_code(0).json_lines();
     let passed = event(&events, "passed_over");

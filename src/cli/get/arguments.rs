@@ -40,8 +40,8 @@ pub(super) struct Typed {
     /// Run this command on each verified file: words, without a shell; the file comes last
     #[arg(long, value_name = "CMD", help_heading = WHERE)]
     pub(super) exec: Option<String>,
-    /// Run this command when everything is over, whatever became of it: words, without a shell;
-    /// the numbers of the summary are in its environment, FTGET_DONE, FTGET_FAILED,
+    /// Run this command when everything is over, whatever became of it, but not after a signal:
+    /// words, without a shell; the numbers of the summary are in its environment, FTGET_DONE, FTGET_FAILED,
     /// FTGET_BYTES, FTGET_CODE and so on
     #[arg(long, value_name = "CMD", conflicts_with_all = ["list", "dry_run", "check"], help_heading = WHERE)]
     pub(super) on_complete: Option<String>,
@@ -140,7 +140,9 @@ pub(super) struct Typed {
     #[arg(long, value_name = "S", default_value = "120", value_parser = parse_limit, help_heading = TIME)]
     pub(super) timeout: Duration,
     /// Longest time for everything: commands of --exec that still run are ended. That of
-    /// --on-complete runs all the same, and has as much time once more
+    /// --on-complete runs all the same, and has as much time once more. Whatever waits a second
+    /// longer for somebody else (a list that nobody writes, an output that nobody reads) is ended
+    /// as by a signal, with 14
     #[arg(long, value_name = "S", value_parser = parse_limit, help_heading = TIME)]
     pub(super) max_time: Option<Duration>,
     /// The most to receive per second: 10M is 10 MiB, 80mbit are bits

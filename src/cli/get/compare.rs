@@ -14,7 +14,7 @@ use super::room;
 use super::wish::batch;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::failure::unwritten;
-use crate::cli::terminal::{counted, tell, visible_json};
+use crate::cli::terminal::{counted, standard_output, tell, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{self, ClientError, Comparison, Difference, Item};
 use crate::wire::ObjectKind;
@@ -194,7 +194,7 @@ impl Report {
 
     fn write(&mut self, line: &str) {
         if self.unwritable.is_none() {
-            let written = io::stdout().write_all(format!("{line}\n").as_bytes());
+            let written = standard_output().write_all(format!("{line}\n").as_bytes());
             self.unwritable = written.err();
         }
     }

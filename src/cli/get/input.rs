@@ -21,6 +21,7 @@ use self::line::Format;
 pub(super) use self::line::LineError;
 pub(super) use self::lines::Lines;
 use self::lines::{ENDLESS_BYTES_MIN, LINE_BYTES_MAX, NumberedLine};
+use crate::cli::outside;
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// What one line of a list names.
@@ -113,7 +114,7 @@ fn open(list: &OsStr) -> io::Result<File> {
         // The standard library's has a lock that cannot go to another thread.
         return stdin().as_fd().try_clone_to_owned().map(File::from);
     }
-    File::open(list)
+    outside::wait(UNWRITTEN, || File::open(list))
 }
 
 /// A file, a pipe or a terminal that is waited for until the time for everything is over.
@@ -196,6 +197,8 @@ impl<R: BufRead> Iterator for Input<R> {
     }
 }
 
+/// Why a list that is no file does not go on.
+pub(super) const UNWRITTEN: &str = "a list is not written";
 /// Lines that may begin with `#` before one tells the format.
 const HELD_LINES_MAX: usize = 100;
 const GRACE: Duration = Duration::from_millis(200);

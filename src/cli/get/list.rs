@@ -8,18 +8,17 @@ use super::filter::{Filter, Selection};
 use super::meaning::ListOrder;
 use super::wording::{self, Message, Source};
 use crate::cli::failure::unwritten;
-use crate::cli::terminal::{tell, visible_json};
+use crate::cli::terminal::{standard_output, tell, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, ServerRefusal};
 use crate::wire::{ErrorCode, ErrorReply, ListEntry, ObjectKind, ResourcePath, Timestamp};
 
 /// Shows every listing, one after the other, and says how it all ended.
 pub(super) fn list(order: &ListOrder) -> ExitCode {
-    let output = io::stdout().lock();
     let mut lister = Lister {
         style: order.style,
-        is_terminal: output.is_terminal(),
-        output: BufWriter::with_capacity(OUTPUT_BYTES, output),
+        is_terminal: io::stdout().is_terminal(),
+        output: BufWriter::with_capacity(OUTPUT_BYTES, standard_output()),
         verbose: order.verbose,
         quiet: order.quiet,
         filter: &order.filter,

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use super::arguments::{ListStyle, ProgressStyle, Typed};
 use super::filter::{Filter, Selection};
 use super::help;
+use super::last_resort;
 use super::listed;
 use super::mirror;
 use super::no_order::NoOrder;
@@ -112,6 +113,9 @@ impl Meaning {
             ..
         } = settings::read::<Typed>(&arguments, help::MANUAL.prefix, None)?;
         typed.forget_what_does_not_apply(&elsewhere);
+        if let Some(time_max) = typed.max_time {
+            last_resort::end_in_time(time_max);
+        }
         typed.interpret(&elsewhere)
     }
 }

@@ -15,7 +15,8 @@ use super::room;
 use super::wish::batch;
 use super::wording::{self, Message, Source, filename_b64, special};
 use crate::cli::failure::unwritten;
-use crate::cli::terminal::{counted, tell, visible_json};
+use crate::cli::outside::Outside;
+use crate::cli::terminal::{counted, standard_output, tell, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{self, Action, ClientError, DeleteLimit, Event, Item, MirrorNotes, Prospect};
 
@@ -108,10 +109,12 @@ pub(super) fn show(order: Order) -> ExitCode {
     report.end(said, started)
 }
 
+type Output = BufWriter<Outside<StdoutLock<'static>>>;
+
 /// Tells, and counts.
 struct Report<'a> {
     manner: &'a Manner,
-    output: BufWriter<StdoutLock<'static>>,
+    output: Output,
     failures: Failures,
     repeats: Repeats,
     summary: Summary,
@@ -122,7 +125,7 @@ impl Report<'_> {
     fn new(manner: &Manner) -> Report<'_> {
         Report {
             manner,
-            output: BufWriter::new(io::stdout().lock()),
+            output: BufWriter::new(standard_output()),
             failures: Failures::default(),
             repeats: Repeats::new(manner.verbose),
             summary: Summary {
@@ -268,7 +271,7 @@ impl Report<'_> {
     }
 
     /// What comes behind a failure could not be shown either.
-    fn note(&mut self, write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>) {
+    fn note(&mut self, write: impl FnOnce(&mut Output) -> io::Result<()>) {
         if self.unwritable.is_none() {
             self.unwritable = write(&mut self.output).err();
         }

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 pub(super) use self::check::{CheckOrder, check};
 use super::wording::filename_b64;
+use crate::cli::outside;
 use crate::net::Address;
 use crate::wire::{Md5Digest, ResourcePath, Timestamp};
 
@@ -42,7 +43,8 @@ impl Receipts {
     /// Those of the file system.
     pub(super) fn open(path: &Path) -> io::Result<Receipts> {
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).append(true).create(true).open(path)?;
+        options.read(true).append(true).create(true);
+        let mut file = outside::wait(UNREAD, || options.open(path))?;
         let facts = file.metadata()?;
         let mut last = [b'\n'];
         if facts.is_file() && facts.len() > 0 {
@@ -81,9 +83,12 @@ impl Receipts {
         };
         let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
-        self.file.write_all(&line)
+        outside::wait(UNREAD, || self.file.write_all(&line))
     }
 }
+
+/// Why a pipe for receipts does not go on.
+const UNREAD: &str = "receipts are not read";
 
 #[derive(Serialize)]
 struct Line<'a> {

@@ -23,7 +23,7 @@ use super::receipts::Receipts;
 use super::repeats::Repeats;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
-use crate::cli::terminal::{counted, visible_json};
+use crate::cli::terminal::{counted, standard_error, standard_output, visible_json};
 use crate::client::{ClientError, Event, Item, MirrorNotes, Pour};
 
 /// Hears of everything and tells those who want to know.
@@ -204,8 +204,13 @@ impl<'a> Reporter<'a> {
         if self.summary.passed_over > 0 && !self.manner.quiet {
             let entries = counted(self.summary.passed_over, "entry");
             let entries = entries.replace("entrys", "entries");
+            let names = if self.manner.verbose {
+                ""
+            } else {
+                " (-v names them)"
+            };
             self.line(&format!(
-                "{entries} passed over: special files, or links that cannot be made (-v names them)"
+                "{entries} passed over: special files, or links that cannot be made{names}"
             ));
         }
         for sentence in self.repeats.others() {
@@ -223,9 +228,10 @@ impl<'a> Reporter<'a> {
         let summary = mem::take(&mut self.summary);
         self.json(&summary);
         if let Some(error) = self.json_failed.take() {
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                self.line(&format!("cannot write to standard output: {error}"));
-            }
+            self.line(&match error.kind() {
+                io::ErrorKind::BrokenPipe => CLOSED.to_owned(),
+                _ => format!("cannot write to standard output: {error}"),
+            });
             if code == ExitCode::Success {
                 return ExitCode::LocalFile;
             }
@@ -245,11 +251,11 @@ impl<'a> Reporter<'a> {
         self.summary.failed += 1;
         self.failures.add(code);
         let message = sentence(error);
-        // The reader of our output has seen enough: that is its right, and no news.
-        let closed = matches!(error, ClientError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe);
         let told = self.message(item, error);
-        let is_told = self.repeats.is_told(item.address, error) && !closed;
-        if is_told && !self.json_on_stderr() && self.last_message.as_ref() != Some(&told) {
+        if self.repeats.is_told(item.address, error)
+            && !self.json_on_stderr()
+            && self.last_message.as_ref() != Some(&told)
+        {
             let mut text = told.clone();
             text.hint = text.hint.filter(|hint| self.hints.insert(hint.clone()));
             self.progress.line(&text.text(self.manner.is_coloured));
@@ -269,6 +275,13 @@ impl<'a> Reporter<'a> {
 
     fn message(&self, item: Item<'_>, error: &ClientError) -> Message {
         let mut message = Message::of(source(item, self.poured.as_ref()), error);
+        if let ClientError::Output(source) = error
+            && source.kind() == io::ErrorKind::BrokenPipe
+        {
+            // Its reader has seen enough, and uses what it has.
+            message.line = CLOSED.to_owned();
+            return message;
+        }
         if self.manner.may_delete {
             message.hint = mirror::hint(error).map(Cow::Borrowed).or(message.hint);
         }
@@ -306,9 +319,9 @@ impl<'a> Reporter<'a> {
         };
         let line = visible_json(&line);
         let written = if self.json_on_stderr() {
-            io::stderr().write_all(format!("{line}\n").as_bytes())
+            standard_error().write_all(format!("{line}\n").as_bytes())
         } else {
-            io::stdout().write_all(format!("{line}\n").as_bytes())
+            standard_output().write_all(format!("{line}\n").as_bytes())
         };
         self.json_failed = self.json_failed.take().or(written.err());
     }
@@ -322,5 +335,7 @@ fn source<'i>(item: Item<'i>, poured: Option<&Poured>) -> Source<'i> {
     }
 }
 
+/// What is written goes nowhere.
+const CLOSED: &str = "standard output was closed";
 /// What is poured out goes by way of a folder of this machine.
 const SPOOL_HINT: &str = "it is kept until verified in the folder that TMPDIR names; name another";

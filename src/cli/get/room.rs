@@ -13,19 +13,22 @@ pub(super) fn needs(room: &Room) -> String {
     let needed = HumanBytes(room.needed_bytes);
     let folder = folder(room);
     match room.free_bytes {
-        Some(free) => format!("{folder}: needs {needed}, {} are free", HumanBytes(free)),
-        None => format!("{folder}: needs {needed}"),
+        Some(free) => format!("{needed} needed in {folder}, {} are free", HumanBytes(free)),
+        None => format!("{needed} needed in {folder}"),
     }
 }
 
 /// Why that does not fit.
 pub(super) fn shortage(room: &Room) -> Option<String> {
-    if room.lacks_bytes() {
-        return Some(format!("no space in {}", needs(room)));
+    let folder = folder(room);
+    if let Some(free) = room.free_bytes.filter(|_| room.lacks_bytes()) {
+        let (needed, free) = (HumanBytes(room.needed_bytes), HumanBytes(free));
+        return Some(format!(
+            "no space in {folder}: needs {needed}, {free} are free"
+        ));
     }
     let free = room.free_files.filter(|_| room.lacks_files())?;
     let needed = counted(room.needed_files, "file");
-    let folder = folder(room);
     Some(format!(
         "no space in {folder}: needs {needed}, folders and links included; {free} more can be made"
     ))

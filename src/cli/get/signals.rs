@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 
 use super::exec;
 use crate::cli::ExitCode;
-use crate::cli::terminal::tell;
+use crate::cli::terminal::tell_if_read;
 
 /// Starts the thread that ends the process with 130 or 143.
 pub(super) fn end_on_signals(quiet: bool) {
@@ -24,7 +24,7 @@ pub(super) fn end_on_signals(quiet: bool) {
         for mut signals in caught {
             for signal in signals.forever() {
                 if !quiet {
-                    tell("\nftget: stopped; the same command goes on where it stopped");
+                    tell_if_read("\nftget: stopped; the same command goes on where it stopped");
                 }
                 exec::end_running();
                 end(match signal {
@@ -42,10 +42,11 @@ pub(super) fn end_on_signals(quiet: bool) {
     }
 }
 
+/// Ends the process.
 #[expect(
     clippy::exit,
     reason = "threads that wait for the network cannot be asked to end"
 )]
-fn end(code: ExitCode) {
+pub(super) fn end(code: ExitCode) {
     std::process::exit(code as i32);
 }

@@ -1,7 +1,9 @@
 //! The thread that puts what servers have beside what is here.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -134,7 +136,9 @@ impl<'c> Source<'c> {
                             judge(&there, pair.here, &pair.place, destination, self.config)?;
                         if found.may_be_fetched() {
                             let ground = self.ground(&tree.folder, &pair.place, destination);
-                            place.change = ground.map(|ground| change(&there, here, ground));
+                            let at = || tree.folder.join(OsStr::from_bytes(pair.place.as_bytes()));
+                            place.change =
+                                ground.map(|ground| (change(&there, here, ground), at()));
                         }
                         Ok(Some(found))
                     }),
@@ -283,7 +287,7 @@ impl<'c> Source<'c> {
         let found = judge(&there, here, &at, destination.as_ref(), self.config)?;
         if found.may_be_fetched() {
             let ground = self.ground(&download.folder, &at, destination.as_ref());
-            place.change = ground.map(|ground| change(&there, here_bytes, ground));
+            place.change = ground.map(|ground| (change(&there, here_bytes, ground), download.at()));
         }
         Ok(found)
     }
@@ -318,7 +322,7 @@ impl<'c> Source<'c> {
             Some((known, below, ground)) if known == root && below == above => ground,
             _ => Arc::new(match destination {
                 Some(destination) => destination.ground(&above).ok()?.1,
-                None => Ground::of_missing(root).ok()?,
+                None => Ground::of_missing(root, &above).ok()?,
             }),
         };
         self.ground = Some((root.to_owned(), above, Arc::clone(&ground)));

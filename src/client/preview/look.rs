@@ -319,7 +319,10 @@ impl<'s> Looker<'s> {
         }
         let (folder, ground) = match self.trees.open(&download.folder, self.config)? {
             Some(tree) => self.ground(&tree, &download.below)?,
-            None => (None, Ground::of_missing(&download.folder)?),
+            None => {
+                let ground = Ground::of_missing(&download.folder, &download.below)?;
+                (None, ground)
+            }
         };
         self.trees.note_locked(&ground);
         let ground = Arc::new(ground);

@@ -1,7 +1,9 @@
 //! What would be taken of file systems, added up in the order in which it would be.
 
 use std::cmp::Reverse;
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
 
 use super::Prospect;
 use super::look::Change;
@@ -58,7 +60,10 @@ impl Room {
 
 /// All file systems.
 #[derive(Default)]
-pub(in crate::client) struct Rooms(Vec<Taken>);
+pub(in crate::client) struct Rooms {
+    taken: Vec<Taken>,
+    made: Made,
+}
 
 struct Taken {
     room: Room,
@@ -85,11 +90,15 @@ impl Level {
 }
 
 impl Rooms {
-    /// Adds what a change takes.
+    /// Adds what a change at a place takes, and the folders that have to be made for it.
     ///
     /// # Errors
     /// [`StageError::NoSpace`]: it alone is more than there is.
-    pub(in crate::client) fn take(&mut self, change: &Change) -> Result<(), StageError> {
+    pub(in crate::client) fn take(
+        &mut self,
+        change: &Change,
+        place: &Path,
+    ) -> Result<(), StageError> {
         let Some(space) = change.ground.space() else {
             return Ok(());
         };
@@ -106,13 +115,16 @@ impl Rooms {
                 Action::Link => (0, 1),
                 Action::Identical | Action::Skipped => return Ok(()),
             },
-            Prospect::Folder => (0, 1),
+            Prospect::Folder => (0, self.made.take(place.ancestors().take(1))),
             Prospect::PassedOver(_) => return Ok(()),
         };
+        let above = place.ancestors().skip(1).take(change.ground.missing());
+        let files = files + self.made.take(above);
         let device = change.ground.device();
-        let at = self.0.iter().position(|taken| taken.room.device == device);
+        let known = &self.taken;
+        let at = known.iter().position(|taken| taken.room.device == device);
         let at = at.unwrap_or_else(|| {
-            self.0.push(Taken {
+            self.taken.push(Taken {
                 room: Room {
                     device,
                     folder: change.ground.folder().to_owned(),
@@ -124,9 +136,9 @@ impl Rooms {
                 bytes: Level::default(),
                 files: Level::default(),
             });
-            self.0.len() - 1
+            self.taken.len() - 1
         });
-        let taken = &mut self.0[at];
+        let taken = &mut self.taken[at];
         let (replaced, gone) = match change.replaced_bytes {
             Some(bytes) => (space.taken_by(bytes), 1),
             None => (0, 0),
@@ -149,15 +161,42 @@ impl Rooms {
             needed_files: taken.files.most(),
             ..taken.room
         };
-        let mut rooms: Vec<Room> = self.0.into_iter().map(sum).collect();
+        let mut rooms: Vec<Room> = self.taken.into_iter().map(sum).collect();
         Room::sort(&mut rooms);
         rooms
+    }
+}
+
+/// Folders that would be there by then.
+#[derive(Default)]
+struct Made {
+    known: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Made {
+    /// Adds a folder and those above it that are missing, too. Returns how many are new.
+    fn take<'p>(&mut self, innermost_first: impl Iterator<Item = &'p Path>) -> u64 {
+        // What ends with `..` is there once the one above it is.
+        let made = innermost_first.filter(|folder| folder.file_name().is_some());
+        let new = made.take_while(|folder| self.known.insert(self.hasher.hash_one(folder)));
+        new.count() as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_made_once_and_with_those_above_it_that_are_missing() {
+        let mut made = Made::default();
+        let mut take = |folder, missing| made.take(Path::new(folder).ancestors().take(missing));
+        assert_eq!(take("here/x/y/z", 3), 3);
+        assert_eq!(take("here/x/y/z", 3), 0);
+        assert_eq!(take("here/x/y/other/deep", 4), 2);
+        assert_eq!(take("new/gone/../a", 4), 3);
+    }
 
     #[test]
     fn what_is_replaced_needs_its_room_until_the_new_one_is_there_and_no_longer() {

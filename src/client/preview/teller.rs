@@ -278,7 +278,7 @@ impl<'c, 'e> Teller<'c, 'e> {
             {
                 return Err(ClientError::SameName(download.beside(&download.name)));
             }
-            self.rooms.take(&change)?;
+            self.rooms.take(&change, &download.at())?;
         }
         Ok(change.prospect)
     }

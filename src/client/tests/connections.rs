@@ -9,7 +9,7 @@ use crate::client::{
     ClientConfig, ClientError, ConnectError, Download, Event, Folder, ListedFile, Listing, Pour,
     Session, SessionError, download, pour,
 };
-use crate::net::Address;
+use crate::net::{Address, Deadline, Wait};
 use crate::store::FileName;
 use crate::wire::{Action, Call, GetRequest, ResourcePath};
 
@@ -127,6 +127,14 @@ fn why_there_is_no_connection_is_told_apart() {
 }
 
 #[test]
+fn with_no_time_left_that_is_why_there_is_no_connection() {
+    let (gone, _reserved) = nobody();
+    let over = Deadline::after(Instant::now(), Wait::Whole, Duration::ZERO);
+    let error = Session::connect(&gone, &config(), Some(over)).unwrap_err();
+    assert!(matches!(error, ClientError::OutOfTime), "{error:?}");
+}
+
+#[test]
 fn a_full_backlog_of_a_unix_socket_is_waited_for_within_the_limit() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("socket");
@@ -158,6 +166,10 @@ fn a_full_backlog_of_a_unix_socket_is_waited_for_within_the_limit() {
         "{error:?}"
     );
     assert!(begun.elapsed() >= limit);
+    let config = ClientConfig::default();
+    let whole = Deadline::after(Instant::now(), Wait::Whole, limit);
+    let error = Session::connect(&address, &config, Some(whole)).unwrap_err();
+    assert!(matches!(error, ClientError::OutOfTime), "{error:?}");
 }
 
 #[test]

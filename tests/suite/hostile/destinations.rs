@@ -347,7 +347,7 @@ fn the_mode_of_a_peer_never_sets_more_than_permission_bits() {
 }
 
 #[test]
-fn a_reader_that_goes_ends_the_client_quietly() {
+fn a_reader_that_goes_ends_the_client_in_one_line() {
     let content = large();
     let server = server_of(&content);
     let script = r#"{ "$@"; echo "code $?" >&2; } | head -c 1"#;
@@ -366,5 +366,5 @@ fn a_reader_that_goes_ends_the_client_quietly() {
         ])
         .run();
     assert_eq!(output.stdout, content[..1]);
-    assert_eq!(output.stderr, "code 3\n");
+    assert_eq!(output.stderr, "ftget: standard output was closed\ncode 3\n");
 }

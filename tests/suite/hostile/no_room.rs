@@ -89,6 +89,30 @@ fn more_files_than_there_may_be_are_found_before_the_first_is_made() {
 }
 
 #[test]
+fn folders_that_have_to_be_made_on_the_way_are_counted_each_once() {
+    let names = ["d/a", "d/s/b", "d/s/c"];
+    let root = Scratch::with_files(names.map(|name| (name, "1")));
+    let deep = "folder=$folder/x/y/z;";
+    for mode in ["--preflight", "-n", "--check"] {
+        // The file system's own folder is one; three on the way and four below are needed.
+        let Some(output) = visit(&root, "size=1m,nr_inodes=7", deep, &[mode]) else {
+            return;
+        };
+        let output = output.expect_code(9);
+        assert!(!output.text().contains("./"), "{mode}: {}", output.text());
+        let words = "needs 7 files, folders and links included; 6 more can be made";
+        assert!(output.stderr.contains(words), "{mode}: {}", output.stderr);
+    }
+    let output = visit(&root, "size=1m,nr_inodes=8", deep, &["--preflight"]);
+    let output = output.expect("a file system").expect_code(0);
+    assert!(
+        output.text().ends_with("./x/y/z/s/c\n"),
+        "{}",
+        output.text()
+    );
+}
+
+#[test]
 fn what_is_here_of_a_file_is_not_needed_again_and_what_is_replaced_makes_room() {
     let content = noise(4, 700_000);
     let root = Scratch::with_files([("d/a", content.clone())]);

@@ -10,7 +10,9 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{Filter, Pattern};
+use crate::cli::get::input::UNWRITTEN;
 use crate::cli::get::no_order::NoOrder;
+use crate::cli::outside;
 use crate::cli::terminal::shown;
 
 /// What was typed, in its order.
@@ -55,7 +57,7 @@ impl TypedRules {
 
 /// A pattern a line; `#` begins a comment.
 fn exclude_from(file: &OsStr, filter: &mut Filter) -> Result<(), NoOrder> {
-    let text = read_whole(file)
+    let text = outside::wait(UNWRITTEN, || read_whole(file))
         .map_err(|error| NoOrder::Unusable(format!("cannot read {}: {error}", shown(file))))?;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {

@@ -25,7 +25,7 @@ use crate::cli::get::listed::ListError;
 use crate::cli::get::no_order::NoOrder;
 use crate::cli::get::repeats::Repeats;
 use crate::cli::get::wording::{self, filename_b64};
-use crate::cli::terminal::{counted, shown, tell, visible_json};
+use crate::cli::terminal::{counted, shown, standard_output, tell, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::ClientError;
 use crate::digest::Md5Stream;
@@ -348,7 +348,7 @@ impl<'o> Report<'o> {
 
     fn line(&mut self, line: &str) {
         if self.unwritable.is_none() {
-            let written = io::stdout().write_all(format!("{line}\n").as_bytes());
+            let written = standard_output().write_all(format!("{line}\n").as_bytes());
             self.unwritable = written.err();
         }
     }

@@ -1,11 +1,13 @@
 //! What is known of where something would go, before it is made.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::DestinationTree;
@@ -18,22 +20,25 @@ use crate::wire::ResourcePath;
 #[derive(Clone, Debug)]
 pub struct Ground {
     folder: PathBuf,
+    missing: usize,
     device: u64,
     space: Option<Space>,
     /// Why nothing can be made there.
     closed: Option<Errno>,
+    /// What others have there is theirs to rename and to remove.
+    is_shared: bool,
     folds_case: bool,
     locked: Option<PathBuf>,
 }
 
 impl Ground {
-    /// Of a folder that need not be there, nor those above it.
+    /// Of a path below a folder that need not be there, nor those above it.
     ///
     /// # Errors
     /// [`StageError::Folder`]: it can never be there, since what is there is no folder.
-    pub fn of_missing(folder: &Path) -> Result<Ground, StageError> {
+    pub fn of_missing(folder: &Path, below: &ResourcePath) -> Result<Ground, StageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut at = folder;
+        let (mut at, mut missing) = (folder, below.parts().count());
         loop {
             let path = if at.as_os_str().is_empty() {
                 Path::new(".")
@@ -41,8 +46,11 @@ impl Ground {
                 at
             };
             match rustix::fs::open(path, flags, Mode::empty()) {
-                Ok(open) => return Ground::at(open.as_fd(), path, false),
-                Err(Errno::NOENT) => {}
+                Ok(open) => {
+                    let ground = Ground::at(open.as_fd(), path, false)?;
+                    return Ok(Ground { missing, ..ground });
+                }
+                Err(Errno::NOENT) => missing += 1,
                 Err(errno) => return Err(StageError::of_folder("make the folder", folder, errno)),
             }
             at = match at.parent() {
@@ -63,7 +71,7 @@ impl Ground {
         let stat = rustix::fs::fstat(folder)
             .map_err(|errno| StageError::of_folder("look at the folder", path, errno))?;
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
-        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let is_ours = is_ours(&stat);
         let closed = match rustix::fs::accessat(folder, ".", wanted, AtFlags::EACCESS) {
             Err(Errno::ACCESS) if unlocks && is_ours => None,
             Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Some(errno),
@@ -72,9 +80,13 @@ impl Ground {
         };
         Ok(Ground {
             folder: path.to_owned(),
+            missing: 0,
             device: device_of(&stat),
             space: Space::around(folder),
             closed,
+            is_shared: Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX)
+                && !is_ours
+                && !rustix::process::geteuid().is_root(),
             folds_case: folds_case(folder),
             locked: None,
         })
@@ -83,6 +95,11 @@ impl Ground {
     /// The folder that was looked at.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// How many folders, the last ones on the way to the place, have to be made for it.
+    pub fn missing(&self) -> usize {
+        self.missing
     }
 
     /// The device it is on.
@@ -119,6 +136,15 @@ impl Ground {
                 source: errno.into(),
             });
         }
+        if self.is_shared && self.missing == 0 {
+            let place = self.folder.join(OsStr::from_bytes(name.as_bytes()));
+            if rustix::fs::lstat(&place).is_ok_and(|stat| !is_ours(&stat)) {
+                return Err(StageError::Io {
+                    doing: "replace what is of another user in a folder with the sticky bit",
+                    source: Errno::PERM.into(),
+                });
+            }
+        }
         let bytes = name.as_bytes().len() as u64;
         match self.space.map(|space| space.name_bytes_max) {
             Some(max) if max > 0 && bytes > max => Err(StageError::Io {
@@ -154,19 +180,23 @@ impl DestinationTree {
                 return Ok((None, ground));
             }
         }
-        let mut above = path.parent();
+        let (mut above, mut missing) = (path.parent(), 1);
         while let Some(at) = above {
             match self.root.folder_descriptor(&at) {
                 Ok(folder) => {
                     let ground = Ground::at(folder.as_fd(), &self.shown(&at), !at.is_root())?;
-                    return Ok((None, ground));
+                    return Ok((None, Ground { missing, ..ground }));
                 }
-                Err(Errno::NOENT) => above = at.parent(),
+                Err(Errno::NOENT) => (above, missing) = (at.parent(), missing + 1),
                 Err(errno) => return Err(self.explain(&at, errno)),
             }
         }
         Err(self.explain(path, Errno::NOENT))
     }
+}
+
+fn is_ours(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
 /// A folder that was told to (chattr(1), `+F`), or one of a file system that always does.
