@@ -38,6 +38,14 @@ impl IndexChoice {
         }
     }
 
+    /// The files that there are of it while it is open.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        match self {
+            IndexChoice::File(path) => FileIndex::files(path).into(),
+            IndexChoice::Memory | IndexChoice::Off => Vec::new(),
+        }
+    }
+
     /// Opens what was chosen. A file that cannot be used is said so, in the name of `program`,
     /// and memory does instead.
     pub(super) fn open(&self, program: &'static str) -> Opened {

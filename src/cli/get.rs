@@ -105,7 +105,7 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     reporter.keep(receipts);
     match destination {
         Destination::Files(wishes) => {
-            let trees = deleted_max.map(|_| mirror::trees(&wishes, manner.receipts.as_deref()));
+            let trees = deleted_max.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
             if deleted_max.is_some() {
                 reporter.hold_back(MirrorNotes::new(&config));
             }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use crate::client::batch::Limits;
 use crate::client::{ClientConfig, ClientError, Folder, Listing, Tree};
 use crate::store::{self, DestinationTree, Listed, StageError, StoreError};
 use crate::wire::{ListEntry, ObjectKind, ResourcePath};
@@ -15,6 +16,7 @@ use crate::wire::{ListEntry, ObjectKind, ResourcePath};
 pub(super) struct Beside<'t> {
     tree: &'t Tree,
     listing: Listing<'t>,
+    limits: &'t Limits,
     /// What cannot be looked at here is a failure.
     is_compared: bool,
     here: Here,
@@ -56,7 +58,12 @@ enum Here {
 impl<'t> Beside<'t> {
     /// `is_compared`: the digests of all files are waited for, and it is a failure if nothing can
     /// be seen here.
-    pub(super) fn new(tree: &'t Tree, is_compared: bool, config: &'t ClientConfig) -> Beside<'t> {
+    pub(super) fn new(
+        tree: &'t Tree,
+        is_compared: bool,
+        limits: &'t Limits,
+        config: &'t ClientConfig,
+    ) -> Beside<'t> {
         let folder = Folder {
             address: tree.address.clone(),
             path: tree.path.clone(),
@@ -65,7 +72,8 @@ impl<'t> Beside<'t> {
         };
         Beside {
             tree,
-            listing: Listing::new(folder, config),
+            listing: Listing::new(folder, config).within(limits),
+            limits,
             is_compared,
             here: Here::Unopened,
             entries: VecDeque::new(),
@@ -92,6 +100,9 @@ impl<'t> Beside<'t> {
 
     fn step(&mut self) -> Result<Option<Pair>, Unplaced> {
         let of_all = |error| (self.tree.path.clone(), error);
+        if !self.limits.has_time() {
+            return Err(of_all(ClientError::OutOfTime));
+        }
         if let (Here::Unopened, Some(_)) = (&self.here, &self.tree.name) {
             // A folder that has a name here is part of the tree.
             let entry = self.listing.itself(&mut |_| {}).map_err(of_all)?;

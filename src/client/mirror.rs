@@ -12,6 +12,7 @@ use std::sync::Arc;
 use self::extras::{Extra, Extras};
 pub use self::notes::MirrorNotes;
 use crate::client::asking::Asking;
+use crate::client::batch::Limits;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ClientError, Event, Item, ServerRefusal, SyncPolicy, Tree};
 use crate::store::{DestinationTree, Occupant};
@@ -73,6 +74,7 @@ pub fn delete_extras(
         tree,
         limit,
         notes,
+        limits: Limits::new(config),
         config,
         on_event,
         index: 0,
@@ -96,6 +98,7 @@ struct Deletion<'t, 'e> {
     tree: &'t Tree,
     limit: DeleteLimit,
     notes: &'t mut MirrorNotes,
+    limits: Limits,
     config: &'t ClientConfig,
     on_event: &'t mut (dyn FnMut(Event<'_>) + 'e),
     /// Of the next thing that is told.
@@ -106,7 +109,7 @@ struct Deletion<'t, 'e> {
 impl Deletion<'_, '_> {
     fn pass(&mut self) -> Pass {
         let before = self.total.deleted;
-        let mut extras = match Extras::find(self.tree, self.notes, self.config) {
+        let mut extras = match Extras::find(self.tree, self.notes, &self.limits, self.config) {
             Ok(extras) => extras,
             Err((path, error)) => {
                 self.fail(&path, &error);
@@ -183,7 +186,7 @@ impl Deletion<'_, '_> {
         paths: impl Iterator<Item = &'p ResourcePath>,
         on_answer: &mut dyn FnMut(&mut Self, usize, Answer) -> bool,
     ) -> bool {
-        let mut asking = Asking::new(self.tree.address.clone(), self.config);
+        let mut asking = Asking::new(self.tree.address.clone(), self.config).within(&self.limits);
         let mut to_ask = paths.enumerate();
         let mut asked = VecDeque::new();
         loop {
@@ -201,7 +204,11 @@ impl Deletion<'_, '_> {
             let Some((number, path)) = asked.pop_front() else {
                 return true;
             };
-            let header = match asking.answer() {
+            let answer = match self.limits.has_time() {
+                true => asking.answer(),
+                false => Err(ClientError::OutOfTime),
+            };
+            let header = match answer {
                 Ok(header) => header,
                 Err(error) => {
                     self.fail(path, &error);
@@ -233,12 +240,15 @@ impl Deletion<'_, '_> {
             let path = [top_path.as_bytes(), below.unwrap_or_default()].concat();
             let path = ResourcePath::parse(&path);
             self.tell(path.as_ref().unwrap_or(top_path), kind_of(occupant));
-            if self.total.deleted >= self.limit.deleted_max {
+            if self.total.deleted >= self.limit.deleted_max || !self.limits.has_time() {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         });
         match removed {
+            Ok(ControlFlow::Break(())) if !is_gone && !self.limits.has_time() => {
+                self.fail(top_path, &ClientError::OutOfTime);
+            }
             Ok(ControlFlow::Break(())) if !is_gone => return ControlFlow::Break(()),
             Ok(_) => {}
             Err(error) => self.fail(top_path, &error.into()),
@@ -306,7 +316,7 @@ fn item<'i>(index: &mut usize, tree: &'i Tree, path: &'i ResourcePath) -> Item<'
 
 fn kind_of(occupant: Occupant) -> ObjectKind {
     match occupant {
-        Occupant::File => ObjectKind::File,
+        Occupant::File | Occupant::InUse => ObjectKind::File,
         Occupant::Directory => ObjectKind::Directory,
         Occupant::Link => ObjectKind::Symlink,
         Occupant::Nothing | Occupant::Other => ObjectKind::Other,

@@ -14,6 +14,7 @@ mod writer;
 
 pub use error::{IndexError, IndexEvent};
 pub use file::FileIndex;
+pub use locks::InUse;
 pub use memory::{MEMORY_INDEX_ROWS_MAX, MemoryIndex};
 
 pub(super) use locks::is_open_here;

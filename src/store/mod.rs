@@ -28,7 +28,7 @@ pub use catalog::{Asker, Catalog, CatalogLimits, DigestState, WakeFn};
 pub use error::StoreError;
 pub use flight::Ticket;
 pub use index::{
-    DigestIndex, FileIndex, IndexError, IndexEvent, KnownDigest, MEMORY_INDEX_ROWS_MAX,
+    DigestIndex, FileIndex, InUse, IndexError, IndexEvent, KnownDigest, MEMORY_INDEX_ROWS_MAX,
     MemoryIndex, NoIndex,
 };
 pub use indexing::{FilesAndBytes, Indexing, IndexingError, IndexingProgress, Priority};
@@ -39,7 +39,7 @@ pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{
     Attributes, DestinationTree, FileName, FileNameError, Ground, NOT_REGULAR, Occupant, Orphans,
-    PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder,
+    PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder, WRITTEN_HERE,
 };
 #[cfg(test)]
 pub(crate) use staged::{Synced, synced_below};

@@ -88,6 +88,8 @@ pub enum StageError {
 
 /// Of [`StageError::NotReplaceable`]: the name is that of a device, a FIFO, a socket.
 pub const NOT_REGULAR: &str = "that name is not a regular file";
+/// Why a file that this process itself writes is not replaced.
+pub const WRITTEN_HERE: &str = "that name is a file that this program itself writes";
 
 /// Of the same: a folder.
 const OCCUPIED_BY_FOLDER: &str = "that name is a directory";

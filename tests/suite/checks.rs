@@ -271,3 +271,35 @@ fn ten_thousand_files_are_compared_over_pages_in_order() {
     assert!(events[..events.len() - 1].windows(2).all(ascend));
     assert_eq!(event(&events, "summary")["same"], 12_001);
 }
+
+#[test]
+fn what_two_sources_name_is_compared_once_and_what_comes_behind_it_is_told() {
+    // More than may wait to be told.
+    let many = (0..9_000).map(|number| (format!("many/{number:04}"), "1"));
+    let others = ["b/g1", "b/g2", "b/g3"].map(|name| (name.to_owned(), "1"));
+    let place = Place::with(many.chain(others));
+    let sources = ["many", "many", "b/g[12]", "b/*"].map(|name| place.server.source(name));
+    let fetch = place.ftget().args(["-r", "-d", "d"]).args(&sources);
+    fetch.run().expect_code(0);
+    place.here.write("d/g3", "2");
+    let check = place.ftget().args(["--check", "--json", "-r", "-d", "d"]);
+    let events = check.args(&sources).run().expect_code(1).json_lines();
+    assert_eq!(told(&events), [("b/g3", "content")]);
+    // The folder itself is that of two sources.
+    assert_eq!(event(&events, "summary")["same"], 9_004);
+}
+
+#[test]
+fn what_another_source_has_in_the_same_folder_is_not_here_alone() {
+    let place = Place::with([("a/one", "1"), ("b/two", "2"), ("b/d/three", "3")]);
+    for sources in [&["a/", "b/"][..], &["a/*", "b/d"], &["b/d", "b/[t]*"]] {
+        let sources = sources.iter().map(|name| place.server.source(name));
+        let run = |args: &[&str]| {
+            let run = place.ftget().args(args).args(["-r", "-d", "d"]);
+            run.args(sources.clone()).run()
+        };
+        run(&[]).expect_code(0);
+        let output = run(&["--check"]).expect_code(0);
+        assert_eq!(output.text(), "");
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::harness::{Output, TestServer, md5_hex};
+use crate::harness::{Output, Proxy, TestServer, md5_hex};
 use crate::hostile::answers::{answer, header};
 use crate::hostile::server::{Act, HostileServer, Request};
 use crate::place::{Place, event};
@@ -546,4 +546,35 @@ fn receipts_that_are_in_a_mirror_stay() {
     assert!(!place.here.join("d/s/mine").exists());
     let receipts = fs::read_to_string(place.here.join("d/s/receipts")).expect("receipts");
     assert_eq!(receipts.lines().count(), SERVED.len());
+}
+
+#[test]
+fn what_got_another_name_is_not_deleted_for_that() {
+    let place = Place::with(SERVED);
+    place.here.write("d/a", "old");
+    let refused = mirror(&place, &["--if-exists", "rename"]).expect_code(2);
+    let words = "--delete does not go with --if-exists rename";
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    let run = place.ftget().env("FTGET_IF_EXISTS", "rename");
+    let run = run.args(["-r", "--delete", "-d", "d"]);
+    let refused = run.arg(place.server.source("")).run().expect_code(2);
+    let words = "--delete does not go with if-exists (FTGET_IF_EXISTS) rename";
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    assert_eq!(names(&place.here.join("d")), ["a"]);
+}
+
+#[test]
+fn the_time_for_everything_is_that_of_the_deletion_too() {
+    let place = Place::with(SERVED);
+    mirror(&place, &[]).expect_code(0);
+    place.here.write("d/old", "");
+    // Two ways there and back, to list it twice, fit into the time; a third does not.
+    let proxy = Proxy::to(place.server.addr()).delay(Duration::from_millis(300));
+    let proxy = proxy.start();
+    let run = place.ftget().args(["-r", "--delete", "--max-time", "1.5s"]);
+    let source = format!("{}/", proxy.addr());
+    run.args(["-d", "d", &source]).run().expect_code(14);
+    assert!(place.here.join("d/old").exists());
+    mirror(&place, &[]).expect_code(0);
+    assert!(!place.here.join("d/old").exists());
 }

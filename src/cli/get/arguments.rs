@@ -189,7 +189,7 @@ pub(super) struct Typed {
     pub(super) completions: Option<Shell>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum TypedIfExists {
     /// The same md5 is a success; anything else is replaced in one step
     Update,

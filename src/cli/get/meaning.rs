@@ -19,6 +19,7 @@ use super::output::{is_standard_output, split_output};
 use super::receipts::CheckOrder;
 use super::source::{is_url, read_source};
 use super::wish::{self, Wish};
+use crate::cli::digests::IndexChoice;
 use crate::cli::settings::{self, Places, Settings};
 use crate::cli::terminal::shown;
 use crate::client::{ClientConfig, Download, Folder, Pour};
@@ -77,6 +78,8 @@ pub(super) struct Manner {
     pub(super) complete_time_max: Option<Duration>,
     /// Where a line for each verified file goes.
     pub(super) receipts: Option<PathBuf>,
+    /// What this program itself writes: no mirror deletes it.
+    pub(super) files_of_ours: Vec<PathBuf>,
     pub(super) is_coloured: bool,
     pub(super) quiet: bool,
     pub(super) verbose: bool,
@@ -202,7 +205,9 @@ impl Typed {
             .deletion(&destination, elsewhere)
             .map_err(NoOrder::Meaningless)?;
         let config = self.config();
-        let may_delete = self.recursive && !self.delete && mirror::are_trees(&destination);
+        let is_mirror = self.recursive && mirror::are_mirrors(&destination);
+        let index = IndexChoice::from_typed(self.index.clone()).files();
+        let files_of_ours = self.receipts.iter().cloned().chain(index).collect();
         let order = Order {
             destination,
             preflight,
@@ -215,17 +220,18 @@ impl Typed {
                 on_complete,
                 complete_time_max: self.max_time,
                 receipts: self.receipts,
+                files_of_ours,
                 is_coloured: self.color.applies(),
                 quiet: self.quiet,
                 verbose: self.verbose,
-                may_delete,
+                may_delete: is_mirror && !self.delete,
             },
         };
         if self.check {
             return match order.destination {
                 Destination::Files(_) => Ok(Meaning::Compare {
                     order,
-                    tells_extras: self.recursive,
+                    tells_extras: is_mirror,
                 }),
                 Destination::StandardOutput(_) => {
                     let check = elsewhere.called("check");

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::arguments::Typed;
+use super::arguments::{Typed, TypedIfExists};
 use super::meaning::Destination;
 use super::wish::Wish;
 use super::wording::Source;
@@ -39,7 +39,11 @@ impl Typed {
         let Destination::Files(wishes) = destination else {
             return Err(format!("{delete} is for files, not for standard output"));
         };
-        let mut names = HashSet::new();
+        if self.if_exists == TypedIfExists::Rename {
+            let if_exists = elsewhere.called("if-exists");
+            // The new names are none of the server's.
+            return Err(format!("{delete} does not go with {if_exists} rename"));
+        }
         for wish in wishes {
             let Wish::Tree(tree, found) = wish else {
                 return Err(format!("{delete} is for folders"));
@@ -52,36 +56,45 @@ impl Typed {
                     "{delete} needs --dir, so that it is clear in which folder"
                 ));
             }
+        }
+        if shares_folder(wishes) {
             // What comes from one would be deleted for the other.
-            if !names.insert(&tree.name) || (tree.name.is_none() && wishes.len() > 1) {
-                return Err(format!(
-                    "{delete} is for sources that do not share a folder"
-                ));
-            }
+            return Err(format!(
+                "{delete} is for sources that do not share a folder"
+            ));
         }
         Ok(Some(max))
     }
 }
 
-/// Whole trees are wished for, and nothing else.
-pub(super) fn are_trees(destination: &Destination) -> bool {
+/// Whole trees are wished for, and nothing else, each for a folder that has nothing else in it.
+pub(super) fn are_mirrors(destination: &Destination) -> bool {
     let is_tree = |wish: &Wish| matches!(wish, Wish::Tree(_, found) if !found.has_pattern());
-    matches!(destination, Destination::Files(wishes) if wishes.iter().all(is_tree))
+    matches!(destination, Destination::Files(wishes)
+        if wishes.iter().all(is_tree) && !shares_folder(wishes))
 }
 
-/// The trees of all wishes, without the receipts, should these be in one of them.
-pub(super) fn trees(wishes: &[Wish], receipts: Option<&Path>) -> Vec<Tree> {
-    let receipts = receipts.and_then(|receipts| receipts.canonicalize().ok());
-    let tree = |wish: &Wish| match (wish, &receipts) {
-        (Wish::Tree(tree, _), None) => Some(tree.clone()),
-        (Wish::Tree(tree, _), Some(receipts)) => Some(without(tree.clone(), receipts)),
-        (Wish::File(_) | Wish::List(_), _) => None,
+/// Whether something else goes into the folder of one of these trees.
+fn shares_folder(wishes: &[Wish]) -> bool {
+    let mut names = HashSet::new();
+    wishes.iter().any(|wish| match wish {
+        Wish::Tree(tree, _) if tree.name.is_none() => wishes.len() > 1,
+        Wish::Tree(tree, _) => !names.insert(&tree.name),
+        Wish::File(_) | Wish::List(_) => false,
+    })
+}
+
+/// The trees of all wishes, without the files of ours that are in one of them.
+pub(super) fn trees(wishes: &[Wish], ours: &[PathBuf]) -> Vec<Tree> {
+    let tree = |wish: &Wish| match wish {
+        Wish::Tree(tree, _) => Some(without(tree.clone(), ours)),
+        Wish::File(_) | Wish::List(_) => None,
     };
     wishes.iter().filter_map(tree).collect()
 }
 
-/// A tree without this file of ours, by its canonical path.
-fn without(tree: Tree, file: &Path) -> Tree {
+/// A tree without these files.
+fn without(tree: Tree, files: &[PathBuf]) -> Tree {
     let top = match &tree.name {
         Some(name) => tree.folder.join(OsStr::from_bytes(name.as_bytes())),
         None => tree.folder.clone(),
@@ -89,13 +102,25 @@ fn without(tree: Tree, file: &Path) -> Tree {
     let Ok(top) = top.canonicalize() else {
         return tree;
     };
-    let Ok(spared) = file.strip_prefix(top) else {
-        return tree;
+    let below = |file: &PathBuf| {
+        // It may have yet to be made.
+        let folder = file.parent()?;
+        let folder = match folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => folder,
+        };
+        let file = folder.canonicalize().ok()?.join(file.file_name()?);
+        let below = file.strip_prefix(&top).ok()?;
+        Some(below.as_os_str().as_bytes().to_vec())
     };
-    let spared = spared.as_os_str().as_bytes().to_vec();
+    let spared: Vec<Vec<u8>> = files.iter().filter_map(below).collect();
+    if spared.is_empty() {
+        return tree;
+    }
     let select = Arc::clone(&tree.select);
+    let is_spared = move |below: &[u8]| spared.iter().any(|spared| spared == below);
     Tree {
-        select: Arc::new(move |below, kind| below != spared && select(below, kind)),
+        select: Arc::new(move |below, kind| !is_spared(below) && select(below, kind)),
         ..tree
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn passes(
     reporter: &mut Reporter<'_>,
 ) -> bool {
     let started = Instant::now();
-    let trees = mirror::trees(&wishes, reporter.manner().receipts.as_deref());
+    let trees = mirror::trees(&wishes, &reporter.manner().files_of_ours);
     let (batch, sources) = wish::batch(wishes);
     let (mut entries, mut bytes) = (0_u64, 0_u64);
     let mut notes = MirrorNotes::new(config);

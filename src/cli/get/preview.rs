@@ -33,7 +33,7 @@ pub(super) fn show(order: Order) -> ExitCode {
         return ExitCode::Usage;
     };
     let started = Instant::now();
-    let trees = deleted_max.map(|_| mirror::trees(&wishes, None));
+    let trees = deleted_max.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
     let (batch, sources) = batch(wishes);
     let mut report = Report::new(&manner);
     let mut notes = MirrorNotes::new(&config);

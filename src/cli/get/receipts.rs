@@ -18,12 +18,15 @@ pub(super) use self::check::{CheckOrder, check};
 use super::wording::filename_b64;
 use crate::cli::outside;
 use crate::net::Address;
+use crate::store::InUse;
 use crate::wire::{Md5Digest, ResourcePath, Timestamp};
 
 /// A file of receipts, to which several programs may append at once.
 #[derive(Debug)]
 pub(super) struct Receipts {
     file: File,
+    /// No file that is fetched takes its place.
+    _in_use: InUse,
 }
 
 /// What is said of one file.
@@ -54,7 +57,8 @@ impl Receipts {
             // A line that was cut off stays alone, and is the only one that cannot be read.
             file.write_all(b"\n")?;
         }
-        Ok(Receipts { file })
+        let _in_use = InUse::file(&file)?;
+        Ok(Receipts { file, _in_use })
     }
 
     /// Appends a line, in one write, so that lines of several programs do not mix.

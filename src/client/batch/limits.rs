@@ -28,11 +28,6 @@ impl Limits {
         }
     }
 
-    /// How long it still is.
-    pub(in crate::client) fn left(&self) -> Option<Duration> {
-        self.whole.map(|whole| whole.remaining(Instant::now()))
-    }
-
     /// Whether it is not over.
     pub(in crate::client) fn has_time(&self) -> bool {
         !self

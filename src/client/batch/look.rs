@@ -8,7 +8,7 @@ use crate::client::question::Question;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
 use crate::store::{
     Attributes, LocalDigests, NOT_REGULAR, Object, ObjectMeta, Occupant, StageError, StagingFolder,
-    Stamp,
+    Stamp, WRITTEN_HERE,
 };
 use crate::wire::{Md5Digest, Timestamp};
 
@@ -129,7 +129,7 @@ pub(in crate::client) fn look(
         // As it is to be, unless the server has a file of that name.
         (Occupant::Directory, _) if download.or_folder => {}
         (_, IfExists::Error) => return Err(StageError::Exists.into()),
-        (Occupant::Directory | Occupant::Other, _) => replaceable(occupant)?,
+        (Occupant::Directory | Occupant::Other | Occupant::InUse, _) => replaceable(occupant)?,
         (Occupant::File | Occupant::Link, IfExists::Skip) => {
             return Ok(Decision::finished(download, Action::Skipped));
         }
@@ -198,6 +198,7 @@ pub(in crate::client) fn replaceable(occupant: Occupant) -> Result<(), StageErro
     match occupant {
         Occupant::Directory => Err(StageError::NotReplaceable("that name is a directory")),
         Occupant::Other => Err(StageError::NotReplaceable(NOT_REGULAR)),
+        Occupant::InUse => Err(StageError::NotReplaceable(WRITTEN_HERE)),
         Occupant::Nothing | Occupant::File | Occupant::Link => Ok(()),
     }
 }

@@ -87,11 +87,7 @@ impl<'c> Source<'c> {
 
     fn tree(&mut self, tree: &Tree) {
         let address = Arc::new(tree.address.clone());
-        let config = ClientConfig {
-            whole_timeout: self.limits.left(),
-            ..self.config.clone()
-        };
-        let mut beside = Beside::new(tree, true, &config);
+        let mut beside = Beside::new(tree, true, self.limits, self.config);
         // The folder around what is at hand, or itself, that cannot be looked into here; and why,
         // until that was told.
         let mut unseen: Option<(ResourcePath, Option<ClientError>)> = None;
@@ -120,32 +116,31 @@ impl<'c> Source<'c> {
                 }
                 continue;
             }
+            let taking = match &pair.there {
+                None => Ok(Taking::First),
+                Some(there) => self.take_name(tree, &pair.place, there),
+            };
+            if matches!(taking, Ok(Taking::Again)) {
+                // It was told, and whatever has a place is told.
+                continue;
+            }
             let path = pair.path.unwrap_or_else(|| pair.place.clone());
             let mut place = self.findings.place(&address, path);
-            let found = match pair.there {
-                None => Ok(Some(Finding::Known(Comparison::Differs(Difference::Extra)))),
-                Some(there) => self
-                    .take_name(tree, &pair.place, &there)
-                    .and_then(|taking| {
-                        if taking == Taking::Again {
-                            return Ok(None);
-                        }
-                        let here = pair.here.as_ref().and_then(size);
-                        let destination = beside.destination();
-                        let found =
-                            judge(&there, pair.here, &pair.place, destination, self.config)?;
-                        if found.may_be_fetched() {
-                            let ground = self.ground(&tree.folder, &pair.place, destination);
-                            let at = || tree.folder.join(OsStr::from_bytes(pair.place.as_bytes()));
-                            place.change =
-                                ground.map(|ground| (change(&there, here, ground), at()));
-                        }
-                        Ok(Some(found))
-                    }),
-            };
-            if let Some(found) = found.transpose() {
-                self.found(place, found);
-            }
+            let found = taking.and_then(|_| {
+                let Some(there) = pair.there else {
+                    return Ok(Finding::Known(Comparison::Differs(Difference::Extra)));
+                };
+                let here = pair.here.as_ref().and_then(size);
+                let destination = beside.destination();
+                let found = judge(&there, pair.here, &pair.place, destination, self.config)?;
+                if found.may_be_fetched() {
+                    let ground = self.ground(&tree.folder, &pair.place, destination);
+                    let at = || tree.folder.join(OsStr::from_bytes(pair.place.as_bytes()));
+                    place.change = ground.map(|ground| (change(&there, here, ground), at()));
+                }
+                Ok(found)
+            });
+            self.found(place, found);
         }
         self.hidden = self.hidden.saturating_add(beside.hidden);
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::client::batch::Limits;
 use crate::client::beside::{Beside, Pair, Unplaced};
 use crate::client::mirror::notes::MirrorNotes;
 use crate::client::mirror::orphaned::Orphaned;
@@ -78,9 +79,10 @@ impl Extras {
     pub(super) fn find(
         tree: &Tree,
         notes: &MirrorNotes,
+        limits: &Limits,
         config: &ClientConfig,
     ) -> Result<Extras, Unplaced> {
-        let mut beside = Beside::new(tree, false, config);
+        let mut beside = Beside::new(tree, false, limits, config);
         let mut extras = Extras {
             all: Vec::new(),
             is_all: true,

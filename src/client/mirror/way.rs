@@ -134,6 +134,9 @@ impl Deletion<'_, '_> {
         };
         let mut contents = destination.list(&one.place, true)?;
         while let Some(listed) = contents.next().map_err(cannot_read)? {
+            if !self.limits.has_time() {
+                return Err(ClientError::OutOfTime);
+            }
             let (below, path) = self.tree.path_of(&listed.path);
             let goes = listed.error.is_none()
                 && !extras.may_be_hidden(&listed.path)

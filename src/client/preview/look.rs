@@ -75,7 +75,7 @@ impl Local {
                 replaced_bytes: None,
                 md5: None,
             })),
-            Occupant::File | Occupant::Link | Occupant::Other => {
+            Occupant::File | Occupant::Link | Occupant::Other | Occupant::InUse => {
                 let below = download.beside(&download.name);
                 Err(ClientError::from(StageError::NotAFolder {
                     path: download.folder.join(OsStr::from_bytes(&below)),

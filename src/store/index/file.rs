@@ -1,6 +1,6 @@
 //! An index in a file, with a table in memory before it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::database::{Database, Day, Key};
 use super::forgotten::Forgotten;
-use super::place::Place;
+use super::place::{Place, open_files};
 use super::table::InodeTable;
 use super::writer::{Op, Writer};
 use crate::store::{DigestIndex, IndexError, IndexEvent, KnownDigest, Stamp};
@@ -62,6 +62,11 @@ impl FileIndex {
         report: impl Fn(IndexEvent) + Send + 'static,
     ) -> Result<FileIndex, IndexError> {
         FileIndex::open_on(path, report, today)
+    }
+
+    /// The files that there are of an index of this name while it is open.
+    pub fn files(path: &Path) -> [PathBuf; 4] {
+        open_files(path)
     }
 
     pub(super) fn open_on(

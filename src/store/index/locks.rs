@@ -1,4 +1,5 @@
-//! Which inodes SQLite has open in this process, so that nothing else opens them.
+//! Which inodes this process writes by itself, so that nothing else opens or replaces them. Those
+//! of SQLite above all:
 //!
 //! When a process closes any descriptor of a file, it loses all the locks it holds there
 //! (fcntl(2), "Record locks"), those of SQLite too; a write of another process would
@@ -6,6 +7,7 @@
 //! table: every store refuses these inodes before it opens them, by whatever name, link or
 //! mount they are reached. Looking at them (`O_PATH`, `stat`) does no harm.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -13,8 +15,7 @@ use std::{fs, io};
 
 use crate::store::Stamp;
 
-/// Whether SQLite has this inode open in this process, or may have in a moment. Waits for
-/// nobody who opens.
+/// Whether this process itself writes this inode, or may in a moment. Waits for nobody who opens.
 pub(in crate::store) fn is_open_here(stamp: &Stamp) -> bool {
     let inode = (stamp.device, stamp.inode);
     let table = OPEN.read().unwrap_or_else(PoisonError::into_inner);
@@ -32,7 +33,7 @@ pub(in crate::store) fn is_open_here(stamp: &Stamp) -> bool {
 pub(super) fn opening<T, E>(
     files: &[PathBuf],
     open: impl FnOnce() -> Result<T, E>,
-) -> Result<(T, OpenFiles), E> {
+) -> Result<(T, InUse), E> {
     let opening = Opening::begin(files);
     let opened = open()?;
     Ok((opened, opening.enter()))
@@ -48,11 +49,11 @@ impl<'a> Opening<'a> {
     }
 
     /// Before their names are forgotten, their inodes are known.
-    fn enter(self) -> OpenFiles {
+    fn enter(self) -> InUse {
         let found = self.0.iter().filter_map(|path| identity(path).ok());
         let entered: Vec<Inode> = found.collect();
         change(|table| table.open.extend(&entered));
-        OpenFiles(entered)
+        InUse(entered)
     }
 }
 
@@ -66,10 +67,25 @@ impl Drop for Opening<'_> {
     }
 }
 
-/// Files in the table, taken out on drop. To be dropped after what has them open.
-pub(super) struct OpenFiles(Vec<Inode>);
+/// Files that this process writes by itself. Until this is dropped, which is to be after they are
+/// closed, every store takes them for missing, and nothing is put in their place.
+#[derive(Debug)]
+pub struct InUse(Vec<Inode>);
 
-impl Drop for OpenFiles {
+impl InUse {
+    /// An open file.
+    ///
+    /// # Errors
+    /// Those of a look at it.
+    pub fn file(open: &File) -> io::Result<InUse> {
+        let found = open.metadata()?;
+        let inode = (found.dev(), found.ino());
+        change(|table| table.open.push(inode));
+        Ok(InUse(vec![inode]))
+    }
+}
+
+impl Drop for InUse {
     fn drop(&mut self) {
         change(|table| {
             for inode in &self.0 {
@@ -95,7 +111,7 @@ pub(super) fn identity(path: &Path) -> io::Result<Inode> {
 /// Device and inode.
 pub(super) type Inode = (u64, u64);
 
-/// What SQLite has open, and for each index that is just being opened its files.
+/// What is open, and for each index that is just being opened its files.
 struct Table {
     open: Vec<Inode>,
     opening: Vec<Vec<PathBuf>>,

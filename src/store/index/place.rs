@@ -68,7 +68,12 @@ impl Place {
 
     /// The file, and the log and table of locks that SQLite makes beside it.
     pub(super) fn files(&self) -> [PathBuf; 3] {
-        ["", "-wal", "-shm"].map(|suffix| self.beside(suffix))
+        ["", "-wal", "-shm"].map(|suffix| beside(&self.file, suffix))
+    }
+
+    /// All that is named after the index and open while it is.
+    pub(super) fn open_files(&self) -> [PathBuf; 4] {
+        open_files(&self.file)
     }
 
     /// Keeps other programs from opening the index or setting it aside until the guard is
@@ -148,10 +153,19 @@ impl Place {
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
-        let mut path = OsString::from(&self.file);
-        path.push(suffix);
-        path.into()
+        beside(&self.file, suffix)
     }
+}
+
+/// All that is named after the index of this name and open while it is.
+pub(super) fn open_files(index: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", LOCK_SUFFIX].map(|suffix| beside(index, suffix))
+}
+
+fn beside(index: &Path, suffix: &str) -> PathBuf {
+    let mut path = OsString::from(index);
+    path.push(suffix);
+    path.into()
 }
 
 /// Nobody else opens the index or sets it aside while this is there.

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::database::{Batch, Change, Database, Day, Key};
 use super::file::{READERS, Shared};
 use super::forgotten::{Mark, Removed};
-use super::locks::{Inode, OpenFiles, opening};
+use super::locks::{InUse, Inode, opening};
 use super::place::{Locked, Place};
 use super::sweep::Sweep;
 use crate::store::{IndexError, IndexEvent, KnownDigest, Stamp};
@@ -52,7 +52,7 @@ pub(super) struct Writer<R, T> {
 struct OpenFile {
     database: Database,
     inode: Option<Inode>,
-    _entered: OpenFiles,
+    _entered: InUse,
 }
 
 impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
@@ -239,7 +239,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
     /// Opens the file that is there. Called under the lock.
     fn attach(&mut self) -> Result<(), IndexError> {
         let path = self.place.file();
-        let ((database, readers), entered) = opening(&self.place.files(), || {
+        let ((database, readers), entered) = opening(&self.place.open_files(), || {
             let database = Database::open(path, OPENING_BUSY_TIMEOUT)?;
             database.set_busy_timeout(WRITING_BUSY_TIMEOUT)?;
             let readers = (0..READERS).map(|_| Database::open_reader(path));

@@ -7,7 +7,7 @@ use super::file::{Placement, written_at};
 use super::folder::{NAME_ATTEMPTS_MAX, StagingFolder};
 use super::name::{FileName, PartialName};
 use super::occupant::Occupant;
-use super::{NOT_REGULAR, OCCUPIED_BY_FOLDER, StageError};
+use super::{NOT_REGULAR, OCCUPIED_BY_FOLDER, StageError, WRITTEN_HERE};
 use crate::wire::Timestamp;
 
 /// What became of a link.
@@ -49,6 +49,9 @@ impl StagingFolder {
             }
             Occupant::Other if placement == Placement::Replace => {
                 return Err(StageError::NotReplaceable(NOT_REGULAR));
+            }
+            Occupant::InUse if placement == Placement::Replace => {
+                return Err(StageError::NotReplaceable(WRITTEN_HERE));
             }
             _ => {}
         }

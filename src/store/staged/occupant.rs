@@ -27,6 +27,8 @@ pub enum Occupant {
     Directory,
     /// A FIFO, a socket or a device.
     Other,
+    /// A file that this process itself writes, such as its index: see [`InUse`](crate::store::InUse).
+    InUse,
 }
 
 impl Occupant {
@@ -34,6 +36,7 @@ impl Occupant {
     pub fn of(looked: Option<&ObjectMeta>) -> Occupant {
         match looked.map(|looked| looked.kind) {
             None => Occupant::Nothing,
+            Some(_) if looked.is_some_and(|looked| is_open_here(&looked.stamp)) => Occupant::InUse,
             Some(ObjectKind::File) => Occupant::File,
             Some(ObjectKind::Symlink) => Occupant::Link,
             Some(ObjectKind::Directory) => Occupant::Directory,

@@ -296,7 +296,7 @@ impl DestinationTree {
                 }
                 Occupant::Nothing => return None,
                 Occupant::Link => "a symbolic link",
-                Occupant::File => "a file",
+                Occupant::File | Occupant::InUse => "a file",
                 Occupant::Other => "a FIFO, a socket or a device",
             };
             return Some(StageError::NotAFolder { path: shown, what });

@@ -19,7 +19,8 @@ impl DestinationTree {
     /// which every folder of this user is unlocked as by [`DestinationTree::folder`]. Follows
     /// no link. Each name that is gone is told to `gone`, with its path from the root, contents
     /// before their folder, partial files left out; a break there stops it. What is missing
-    /// already is told nobody. [`DestinationTree::sync`] makes it last.
+    /// already is told nobody; a file that this process itself writes stays, as do the folders
+    /// around it. [`DestinationTree::sync`] makes it last.
     ///
     /// # Errors
     /// [`StageError`]; what was told is gone. The root itself is not removed.
@@ -39,6 +40,7 @@ impl DestinationTree {
             tree: self,
             path: above.as_bytes().to_vec(),
             removed: 0,
+            keeps: false,
             gone,
         };
         let result = removal.remove(above_folder.as_fd(), name);
@@ -79,6 +81,8 @@ struct Removal<'a> {
     /// Of the folder it is in, from the root.
     path: Vec<u8>,
     removed: u64,
+    /// Something stays that this process itself writes.
+    keeps: bool,
     gone: &'a mut dyn FnMut(&[u8], Occupant) -> ControlFlow<()>,
 }
 
@@ -118,6 +122,9 @@ impl Removal<'_> {
             if let Removed::Gone(flow) = self.remove_folder(folder, name)? {
                 return Ok(flow);
             }
+            if self.keeps {
+                return Ok(ControlFlow::Continue(()));
+            }
         }
         Err(sort(Errno::NOTEMPTY))
     }
@@ -132,6 +139,10 @@ impl Removal<'_> {
             match occupant {
                 Occupant::Nothing => return Ok(Removed::Gone(ControlFlow::Continue(()))),
                 Occupant::Directory => return Ok(Removed::Not),
+                Occupant::InUse => {
+                    self.keeps = true;
+                    return Ok(Removed::Gone(ControlFlow::Continue(())));
+                }
                 Occupant::File | Occupant::Link | Occupant::Other => {}
             }
             match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
