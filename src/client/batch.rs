@@ -4,6 +4,7 @@
 //! One thread, the caller's, has all jobs and decides; it waits for nothing but reports. Others
 //! look at folders, talk to servers, hash and place, and know jobs by their number only.
 
+mod allowance;
 pub(super) mod budget;
 pub(super) mod copying;
 mod crew;

@@ -89,6 +89,7 @@ impl Receive<'_, '_> {
                 content
                     .continues(whole, &block)
                     .map_err(|error| lost(error.into()))?;
+                self.work.reports.send(Report::Serves(self.lane));
                 self.take_body_of_block(id, assembly, block)
             }
         }

@@ -21,10 +21,13 @@ pub struct ClientConfig {
     pub whole_timeout: Option<Duration>,
     /// Bytes per second that all connections of a call may receive together.
     pub rate: Option<u64>,
-    /// Connections to one server at once; otherwise as many as are of use, up to 4.
+    /// Connections to one server at once; otherwise as many as are of use: up to 4, or what
+    /// `split` says if that is more, and up to 4 beside those while each waits for the server to
+    /// hash a large file. There are never more than 16, to all servers together.
     pub connections_max: Option<usize>,
-    /// Connections that one large file may come over at once, in blocks; at most 16. With 1 it
-    /// comes over one, which is best where that fills the link. For pipes it always is 1.
+    /// Connections that one large file may come over at once, in blocks; at most 16, and at most
+    /// `connections_max` if that is given. With 1 it comes over one, which is best where that
+    /// fills the link. For pipes it always is 1.
     pub split: usize,
     /// What happens after a failure that may pass.
     pub retry: RetryPolicy,
@@ -119,6 +122,12 @@ impl ClientConfig {
     /// Folders that are kept open for what comes next, of each tree.
     pub(super) fn kept_folders_max(&self) -> usize {
         self.open_files_max.clamp(1, KEPT_FOLDERS_MAX) as usize
+    }
+
+    /// Connections that one large file may come over.
+    pub(super) fn split_max(&self) -> usize {
+        self.connections_max
+            .map_or(self.split, |max| self.split.min(max))
     }
 
     /// What a file or folder gets of what a server told of it.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -30,8 +31,8 @@ pub struct ProxyBuilder {
     target: String,
     delay: Duration,
     rate: Option<u64>,
-    /// What happens on the first connection behind so many bytes for the client.
-    first: Option<(u64, Fault)>,
+    /// What happens on these connections, counted from 0, behind so many bytes for the client.
+    faulty: Option<(Range<u64>, u64, Fault)>,
     /// Bytes for the client that pass before this many connections are there, and the rest.
     meeting: Option<(u64, u64)>,
     to_client: Option<Damage>,
@@ -97,7 +98,7 @@ impl Proxy {
             target: target.to_owned(),
             delay: Duration::ZERO,
             rate: None,
-            first: None,
+            faulty: None,
             meeting: None,
             to_client: None,
             to_server: None,
@@ -154,14 +155,19 @@ impl ProxyBuilder {
     }
 
     /// The first connection is cut behind so many bytes for the client.
-    pub fn cut_first(mut self, bytes: usize) -> ProxyBuilder {
-        self.first = Some((bytes as u64, Fault::Cut));
+    pub fn cut_first(self, bytes: usize) -> ProxyBuilder {
+        self.cut(0..1, bytes)
+    }
+
+    /// These connections, counted from 0, are cut behind so many bytes for the client.
+    pub fn cut(mut self, connections: Range<u64>, bytes: usize) -> ProxyBuilder {
+        self.faulty = Some((connections, bytes as u64, Fault::Cut));
         self
     }
 
     /// The first connection stalls behind so many bytes for the client.
     pub fn stall_first(mut self, bytes: usize) -> ProxyBuilder {
-        self.first = Some((bytes as u64, Fault::Stall));
+        self.faulty = Some((0..1, bytes as u64, Fault::Stall));
         self
     }
 
@@ -250,9 +256,11 @@ impl ProxyBuilder {
             tally: Arc::clone(tally),
             report: report.clone(),
         };
-        let first = self.first.filter(|_| number == 0);
+        let faulty = self.faulty.as_ref();
+        let fault = faulty.filter(|(connections, ..)| connections.contains(&number));
+        let fault = fault.map(|&(_, bytes, fault)| (bytes, fault));
         let to_client = Stretch {
-            faults: Faults::of(self.to_client.as_ref(), number, first),
+            faults: Faults::of(self.to_client.as_ref(), number, fault),
             meeting: self.meeting.map(|(bytes, _)| (bytes, met.clone())),
             ..to_server.like()
         };

@@ -86,6 +86,44 @@ fn a_connection_that_is_cut_gives_its_block_to_the_others() {
 }
 
 #[test]
+fn connections_that_are_cut_once_are_opened_again() {
+    let content = noise(1, 20_000_000);
+    let place = Place::with([("big", &content)]);
+    // As from a server that takes no more of them, in the header, and in the first block.
+    for cut in [10, 300_000] {
+        let _case = NamedCase(format!("cut after {cut} bytes"));
+        // Nobody goes on behind that before everybody is there again.
+        let proxy = Proxy::to(place.server.addr())
+            .cut(1..4, cut)
+            .meet(500_000, 7)
+            .start();
+        let output = split(&place, &proxy).run().expect_code(0);
+        assert_eq!(proxy.tally().connections(), 7);
+        let events = output.json_lines();
+        assert_eq!(event(&events, "done")["attempts"], 1);
+        place.assert_only(&[("big", &content)]);
+        fs::remove_file(place.here.join("big")).expect("a removal");
+    }
+}
+
+#[test]
+fn a_file_uses_no_more_connections_than_there_may_be_to_the_server() {
+    let content = noise(1, 12_000_000);
+    let place = Place::with([("big", &content)]);
+    for most in [1, 2] {
+        let _case = NamedCase(format!("{most} connections"));
+        let proxy = Proxy::to(place.server.addr()).rate(RATE);
+        let proxy = proxy.meet(500_000, most).start();
+        let jobs = most.to_string();
+        let client = split(&place, &proxy).args(["--jobs", &jobs]);
+        client.run().expect_code(0);
+        place.assert_only(&[("big", &content)]);
+        assert_eq!(proxy.tally().connections(), most);
+        fs::remove_file(place.here.join("big")).expect("a removal");
+    }
+}
+
+#[test]
 fn a_server_that_takes_fewer_connections_is_asked_over_those() {
     let content = noise(1, 12_000_000);
     let root = Scratch::with_files([("big", &content)]);

@@ -127,10 +127,12 @@ pub(super) struct Typed {
     #[arg(long, value_name = "FILE", value_parser = not_empty(), help_heading = WHERE)]
     pub(super) index: Option<OsString>,
 
-    /// Connections to one server at once [default: as many as are of use, at most 4]
+    /// Connections to one server at once, --split included; there are never more than 16, to all
+    /// servers together [default: as many as are of use, at most 4]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = TIME)]
     pub(super) jobs: Option<usize>,
-    /// Connections for one large file at once, at most 16, where one does not fill the link
+    /// Connections for one large file at once, at most 16 and at most --jobs, where one does not
+    /// fill the link
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one, help_heading = TIME)]
     pub(super) split: usize,
     /// Longest time for a connection

@@ -86,7 +86,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             to_look: Vec::new(),
             jobs: Jobs::default(),
             servers: Vec::new(),
-            splits: Splits::new(config.split),
+            splits: Splits::new(config.split_max()),
             twins: Twins::default(),
             lanes: Vec::new(),
             lanes_max: LANES_MAX,
@@ -160,6 +160,11 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
     fn pause(&mut self, now: Instant) -> Duration {
         let comes_again = self.waiting.peek().map(|Reverse((moment, _))| *moment);
         let asked_again = (0..self.servers.len()).filter(|&number| self.has_to_ask(number));
+        let tried_again = asked_again
+            .clone()
+            .filter_map(|number| self.servers[number].allowance.again_at())
+            .filter(|&moment| moment > now)
+            .min();
         let next = asked_again
             .filter_map(|number| self.servers[number].not_before)
             .chain(comes_again)
@@ -182,7 +187,11 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 pause: until - now,
             });
         }
-        let pause = next.map_or(LONGEST_PAUSE, |until| until - now);
+        let pause = next
+            .into_iter()
+            .chain(tried_again)
+            .min()
+            .map_or(LONGEST_PAUSE, |until| until - now);
         pause.min(left.unwrap_or(LONGEST_PAUSE))
     }
 
@@ -318,6 +327,11 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 assembly,
                 following,
             } => self.split_begun(id, &assembly, *following),
+            Report::Serves(lane) => {
+                if let Some(lane) = self.lanes.iter_mut().find(|open| open.id == lane) {
+                    lane.has_answered = true;
+                }
+            }
             Report::Assembled { id, assembly } => self.assembled(id, &assembly),
             Report::BlockFailed {
                 lane,
@@ -330,6 +344,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             Report::NotCopied(id) => self.not_copied(id),
             Report::Finished { id, outcome } => match outcome {
                 Ok(placed) => self.end(id, Ok(placed)),
+                Err(error) if self.is_of_lane(id, &error) => self.look(id),
                 Err(error) => self.take_failure(id, error),
             },
             Report::Ended { lane, end } => self.lane_ended(lane, end),

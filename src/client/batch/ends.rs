@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use crate::client::batch::jobs::{Job, JobId, State, Task};
-use crate::client::batch::lane::{Asked, LaneId};
+use crate::client::batch::lane::{Asked, Lane, LaneId};
 use crate::client::batch::placing::Placed;
 use crate::client::batch::report::LaneEnd;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
@@ -55,6 +55,34 @@ impl Desk<'_, '_, '_, '_> {
         }
     }
 
+    /// Whether this refusal, of a server that is busy, is one of a whole connection: nothing has
+    /// come over it yet, and there are others. It is asked no more then.
+    pub(super) fn is_of_lane(&mut self, id: JobId, error: &ClientError) -> bool {
+        let (ClientError::Refused(_), Verdict::MayPass(retry_after)) =
+            (error, judge(error, false, false))
+        else {
+            return false;
+        };
+        let is_asked = |lane: &Lane| lane.asked.iter().any(|asked| asked.id == id);
+        let Some(at) = self.lanes.iter().position(is_asked) else {
+            return false;
+        };
+        let (lane, number) = (self.lanes[at].id, self.lanes[at].server);
+        let is_other =
+            |other: &&Lane| other.server == number && other.id != lane && !other.is_dismissed;
+        let others = self.lanes.iter().filter(is_other).count();
+        let lane = &mut self.lanes[at];
+        let is_one_of_many = others > 0 || lane.is_on_trial();
+        if !is_one_of_many || (lane.has_answered && !lane.is_dismissed) {
+            return false;
+        }
+        if !std::mem::replace(&mut lane.is_dismissed, true) {
+            let allowance = &mut self.servers[number].allowance;
+            allowance.refused(others, retry_after, Instant::now());
+        }
+        true
+    }
+
     /// The server has what is here, which is why it was asked.
     pub(super) fn matched(&mut self, id: JobId, mode: Option<u32>, mtime: Option<Timestamp>) {
         let Some(job) = self.jobs.get(id) else {
@@ -82,11 +110,12 @@ impl Desk<'_, '_, '_, '_> {
             return;
         };
         let lane = self.lanes.remove(at);
+        let is_on_trial = lane.is_on_trial();
         self.spare.get_or_insert(lane.crew);
         let others = self
             .lanes
             .iter()
-            .filter(|other| other.server == lane.server);
+            .filter(|other| other.server == lane.server && !other.is_dismissed);
         let others = others.count();
         let mut unanswered = lane.asked;
         let mut lost = None;
@@ -94,20 +123,19 @@ impl Desk<'_, '_, '_, '_> {
             LaneEnd::Left => {}
             LaneEnd::Unconnected(error) => {
                 let server = &mut self.servers[lane.server];
-                if others > 0 {
+                if others > 0 || is_on_trial {
                     // Such as a server that takes only so many from one address.
-                    server.lanes_max = server.lanes_max.min(others);
-                    server.not_before = Some(Instant::now() + self.config.retry.delay);
+                    server.allowance.refused(others, None, Instant::now());
                 } else if server.is_reached {
                     self.server_failed((lane.server, id), error, 0);
                 } else {
                     server.given_up = Some(error);
                 }
             }
-            // The same, of a server that accepts and closes.
+            // The same, of a server that accepts and closes, or has said that it is busy.
             LaneEnd::Lost { bytes, ref error }
-                if others > 0
-                    && !lane.has_answered
+                if (others > 0 || is_on_trial)
+                    && (!lane.has_answered || lane.is_dismissed)
                     && !matches!(error, ClientError::Internal(_)) =>
             {
                 if let Some(Asked {
@@ -118,9 +146,10 @@ impl Desk<'_, '_, '_, '_> {
                     // What came before that is in the file, or waits for its turn there.
                     block.start = bytes;
                 }
-                let server = &mut self.servers[lane.server];
-                server.lanes_max = server.lanes_max.min(others);
-                server.not_before = Some(Instant::now() + self.config.retry.delay);
+                if !lane.is_dismissed {
+                    let allowance = &mut self.servers[lane.server].allowance;
+                    allowance.refused(others, None, Instant::now());
+                }
             }
             LaneEnd::Lost { error, bytes } => {
                 // Those that bring other blocks make up for it.
@@ -208,7 +237,7 @@ impl Desk<'_, '_, '_, '_> {
             let server = &mut self.servers[number];
             match substitutes {
                 0 => server.given_up = Some(error),
-                others => server.lanes_max = server.lanes_max.min(others),
+                others => server.allowance.refused(others, None, Instant::now()),
             }
             return;
         }

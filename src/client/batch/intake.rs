@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
+use crate::client::batch::allowance::Allowance;
 use crate::client::batch::desk::{Desk, JOBS_MAX};
 use crate::client::batch::jobs::{Job, Task};
 use crate::client::batch::names::Taking;
@@ -199,9 +200,10 @@ impl Desk<'_, '_, '_, '_> {
             .position(|server| server.address == download.address);
         let server = known.unwrap_or_else(|| {
             let is_reached = self.config.retry.before_contact;
-            let lanes_max = self.config.connections_max.unwrap_or(LANES_MAX);
-            let lanes_max = lanes_max.max(self.config.split).max(1);
-            let server = Server::new(download.address.clone(), is_reached, lanes_max);
+            let lanes_max = self.config.connections_max;
+            let lanes_max = lanes_max.unwrap_or(LANES_MAX.max(self.config.split));
+            let allowance = Allowance::new(lanes_max, self.config.retry);
+            let server = Server::new(download.address.clone(), is_reached, allowance);
             self.servers.push(server);
             self.servers.len() - 1
         });

@@ -82,7 +82,7 @@ pub(super) struct Lane {
     pub(super) hashing: Option<JobId>,
     /// It is not asked any more.
     pub(super) is_dismissed: bool,
-    /// It had an answer, or some of a large one.
+    /// It had an answer, or some of one.
     pub(super) has_answered: bool,
     /// The last time that it had nothing to do.
     idle_since: Instant,

@@ -119,12 +119,16 @@ impl Desk<'_, '_, '_, '_> {
         let open = of_server().filter(is_asked).count() + hashing.saturating_sub(extra);
         let is_connecting = of_server().any(|lane| !lane.is_connected());
         let for_blocks = self.splits.want_lane(number, open);
+        let all = of_server().count();
+        let is_served = |lane: &&Lane| lane.has_answered && !lane.is_dismissed;
+        let served = of_server().filter(is_served).count();
         let has_room = of_server().any(match for_blocks {
             true => Lane::has_room_for_block,
             false => Lane::has_room,
         });
-        let server = &self.servers[number];
-        if is_connecting || has_room || !server.wants_lane(open, for_blocks, now) {
+        let server = &mut self.servers[number];
+        server.allowance.served(served, now);
+        if is_connecting || has_room || !server.wants_lane((open, all), for_blocks, now) {
             return;
         }
         if self.lanes.len() >= self.lanes_max {
@@ -142,7 +146,10 @@ impl Desk<'_, '_, '_, '_> {
         };
         self.lanes_opened += 1;
         let address = self.servers[number].address.clone();
-        let lane = Lane::open(self.lanes_opened, number, address, crew);
+        let mut lane = Lane::open(self.lanes_opened, number, address, crew);
+        if self.servers[number].allowance.is_trial(all) {
+            lane.window = WINDOW_ON_TRIAL;
+        }
         self.lanes.push(lane);
     }
 
@@ -152,6 +159,16 @@ impl Desk<'_, '_, '_, '_> {
     }
 }
 
+impl Lane {
+    /// Nothing was to be hoped of it, and nothing has come.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.window == WINDOW_ON_TRIAL && !self.has_answered
+    }
+}
+
+/// Questions without an answer where nobody knows whether there will be any. Each answer lets
+/// one more be asked.
+const WINDOW_ON_TRIAL: usize = 1;
 /// Connections more that may wait for a server to hash a large file.
 const HASHING_LANES_MAX: usize = 4;
 /// From here on that takes a while.

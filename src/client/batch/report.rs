@@ -46,6 +46,8 @@ pub(in crate::client) enum Report {
         assembly: Arc<Assembly>,
         following: Box<Following>,
     },
+    /// A block begins to come over this connection.
+    Serves(LaneId),
     /// More of a file that comes in blocks has arrived.
     Assembled { id: JobId, assembly: Arc<Assembly> },
     /// A block was refused, or cannot be written.

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
 use crate::client::ClientError;
+use crate::client::batch::allowance::Allowance;
 use crate::client::batch::jobs::JobId;
 use crate::client::batch::lane::LaneId;
 use crate::net::Address;
@@ -20,8 +21,8 @@ pub(super) struct Server {
     ready_bytes: u64,
     /// It was reached.
     pub(super) is_reached: bool,
-    /// So many connections are of use.
-    pub(super) lanes_max: usize,
+    /// How many connections it is to have.
+    pub(super) allowance: Allowance,
     /// Connections that failed in a row, without progress in between.
     pub(super) failures: u32,
     /// Connections up to this one were opened before the last of those failures.
@@ -36,7 +37,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(address: Address, is_reached: bool, lanes_max: usize) -> Server {
+    pub(super) fn new(address: Address, is_reached: bool, allowance: Allowance) -> Server {
         Server {
             address,
             quick: VecDeque::new(),
@@ -44,7 +45,7 @@ impl Server {
             ready_bytes: 0,
             is_reached,
             violations: 0,
-            lanes_max,
+            allowance,
             failures: 0,
             failed_with: 0,
             has_progress: false,
@@ -94,16 +95,21 @@ impl Server {
         self.quick.is_empty() && self.large.is_empty()
     }
 
-    /// Whether a connection more is of use, besides `open` ones that have no room.
-    /// `for_blocks`: for those of large files it is.
-    pub(super) fn wants_lane(&self, open: usize, for_blocks: bool, now: Instant) -> bool {
+    /// Whether a connection more is of use, besides `open` ones that have no room, of `all` that
+    /// there are. `for_blocks`: for those of large files it is.
+    pub(super) fn wants_lane(
+        &self,
+        (open, all): (usize, usize),
+        for_blocks: bool,
+        now: Instant,
+    ) -> bool {
         let is_worth_it = open == 0
             || for_blocks
             || self.quick.len() + self.large.len() >= MORE_LANES_FILES_MIN
             || self.ready_bytes >= MORE_LANES_BYTES_MIN;
         (for_blocks || !self.is_idle())
             && is_worth_it
-            && open < self.lanes_max
+            && self.allowance.admits(all, open, now)
             && self.not_before.is_none_or(|moment| moment <= now)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use crate::client::assembly::Assembly;
 use crate::client::batch::crew::verify;
@@ -142,7 +143,7 @@ impl Desk<'_, '_, '_, '_> {
         };
         let server = job.server;
         match judge(&error, true, false) {
-            Verdict::MayPass(_) => {
+            Verdict::MayPass(retry_after) => {
                 let of_server = |other: &&super::lane::Lane| {
                     other.server == server && other.id != lane && !other.is_dismissed
                 };
@@ -151,8 +152,8 @@ impl Desk<'_, '_, '_, '_> {
                     return self.take_failure(id, error);
                 }
                 // It has enough to do with those.
-                let lanes_max = &mut self.servers[server].lanes_max;
-                *lanes_max = others.min(*lanes_max);
+                let allowance = &mut self.servers[server].allowance;
+                allowance.refused(others, retry_after, Instant::now());
                 let refused = self.lanes.iter_mut().find(|open| open.id == lane);
                 refused
                     .into_iter()

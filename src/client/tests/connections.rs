@@ -1,10 +1,14 @@
+use std::convert::Infallible;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use super::scripted::{at_some_pace, config, file, frame, md5_hex, nobody, read_request};
+use crossbeam_channel::{Receiver, bounded, unbounded};
+
+use super::scripted::{at_some_pace, config, file, frame, md5_hex, nobody, read_request, refusal};
 use crate::client::{
     ClientConfig, ClientError, ConnectError, Download, Event, Folder, ListedFile, Listing, Pour,
     Session, SessionError, download, pour,
@@ -365,4 +369,118 @@ fn all_connections_broken_at_once_are_one_failure_of_the_server() {
     for result in results {
         result.unwrap();
     }
+}
+
+/// A server that serves its first connection, and has `extra` do what it likes with each other.
+/// After five questions it answers nothing before `go_on` is closed.
+fn picky_server(
+    go_on: Receiver<Infallible>,
+    mut extra: impl FnMut(u32, TcpStream) + Send + 'static,
+) -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = loopback(&listener);
+    std::thread::spawn(move || {
+        let (first, _) = listener.accept().unwrap();
+        std::thread::spawn(move || {
+            let mut first = first;
+            for number in 1.. {
+                let Some(request) = read_request(&mut first) else {
+                    return;
+                };
+                if number == 5 {
+                    // The client has told itself by now that the first answer is there.
+                    let _ = go_on.recv();
+                }
+                answer(&mut first, &request);
+            }
+        });
+        for (number, peer) in (0..).zip(listener.incoming().flatten()) {
+            extra(number, peer);
+        }
+    });
+    address
+}
+
+fn answer(peer: &mut TcpStream, request: &serde_json::Value) {
+    let name = request["filename"].as_str().unwrap();
+    // The client may have had enough of it.
+    let _ = peer.write_all(&file(name, name.as_bytes()));
+}
+
+/// So large, as it is listed, that one connection has no room for all of it.
+fn forty(address: &Address, folder: &Path) -> Vec<Download> {
+    let listed = Some(ListedFile {
+        total_size: 5_000_000,
+        ..ListedFile::default()
+    });
+    let names = (0..40).map(|n| format!("f{n}"));
+    names
+        .map(|name| {
+            let path = ResourcePath::parse(name.as_bytes()).unwrap();
+            let name = FileName::parse(name.as_bytes()).unwrap();
+            Download {
+                listed,
+                ..Download::new(address.clone(), path, folder.to_owned(), name)
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_connection_that_the_server_is_too_busy_for_costs_no_file_an_attempt() {
+    let (held, go_on) = bounded(0);
+    let mut held = Some(held);
+    let mut refused = 0;
+    let address = picky_server(go_on, move |_, mut peer| {
+        let Some(request) = read_request(&mut peer) else {
+            return;
+        };
+        if refused < 3 {
+            let name = request["filename"].as_str().unwrap();
+            peer.write_all(&refusal(name, "busy")).unwrap();
+            refused += 1;
+            return;
+        }
+        drop(held.take());
+        std::thread::spawn(move || {
+            answer(&mut peer, &request);
+            while let Some(request) = read_request(&mut peer) {
+                answer(&mut peer, &request);
+            }
+        });
+    });
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.retry.retries_max = 0;
+    for result in download(&forty(&address, temp.path()), &config, &mut |_| {}) {
+        result.unwrap();
+    }
+}
+
+#[test]
+fn a_connection_more_that_nobody_serves_holds_one_file_up_and_costs_it_nothing() {
+    let (held, go_on) = bounded(0);
+    let mut held = Some(held);
+    let (heard_in, heard) = unbounded();
+    let address = picky_server(go_on, move |number, mut peer| {
+        // As many as are opened before one of them is closed.
+        if number == 3 {
+            let mut asked = 0;
+            while read_request(&mut peer).is_some() {
+                drop(held.take());
+                asked += 1;
+            }
+            heard_in.send(asked).unwrap();
+        }
+    });
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = ClientConfig {
+        progress_timeout: Duration::from_secs(2),
+        ..config()
+    };
+    config.retry.retries_max = 0;
+    for result in download(&forty(&address, temp.path()), &config, &mut |_| {}) {
+        result.unwrap();
+    }
+    assert_eq!(heard.recv(), Ok(1));
 }
