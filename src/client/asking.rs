@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::client::batch::Limits;
 use crate::client::question::{await_header, refusal};
 use crate::client::retry::{Attempts, Verdict, judge};
-use crate::client::{ClientConfig, ClientError, ProtocolError, Session};
+use crate::client::{ClientConfig, ClientError, Event, ProtocolError, Session};
 use crate::net::Address;
 use crate::wire::{Action, Call, ResponseHeader, StatRequest};
 
@@ -57,11 +57,14 @@ impl<'c> Asking<'c> {
     }
 
     /// The answer to the first question that has none, be it a refusal; failures that may pass
-    /// are tried again.
+    /// are tried again, each of which `on_event` hears of.
     ///
     /// # Errors
     /// [`ClientError`]: neither this question nor any other will have an answer.
-    pub(super) fn answer(&mut self) -> Result<ResponseHeader<'static>, ClientError> {
+    pub(super) fn answer(
+        &mut self,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<ResponseHeader<'static>, ClientError> {
         loop {
             let error = match self.attempt() {
                 Ok(header) => {
@@ -76,7 +79,7 @@ impl<'c> Asking<'c> {
                 return Err(error);
             };
             self.attempts
-                .pause_after(error, retry_after, self.progress, &mut |_| {})?;
+                .pause_after(error, retry_after, self.progress, on_event)?;
             self.progress = false;
         }
     }

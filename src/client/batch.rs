@@ -30,6 +30,7 @@ pub(super) mod twins;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -40,7 +41,8 @@ use crate::client::batch::destinations::Destinations;
 use crate::client::batch::hands::{Hand, guarded};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
-pub(super) use crate::client::batch::limits::{Limits, OnRetry};
+pub(super) use crate::client::batch::limits::Limits;
+use crate::client::batch::limits::OnRetry;
 use crate::client::batch::names::Names;
 use crate::client::batch::report::{Report, Reports};
 use crate::client::threads::start;
@@ -58,6 +60,7 @@ pub struct Batch<'a> {
     sources: Vec<Source<'a>>,
     /// The place of the first thing, if this is what an earlier batch has left.
     pub(super) rest_from: Option<usize>,
+    pub(super) on_retry: Option<OnRetry>,
 }
 
 pub(super) enum Source<'a> {
@@ -122,6 +125,17 @@ impl<'a> Batch<'a> {
         self
     }
 
+    /// Has a preview or a comparison tell of what failed and is tried again, before the pause and
+    /// in whatever thread makes it. To download tells it as an [`Event`].
+    #[must_use]
+    pub fn on_retry(
+        mut self,
+        on_retry: impl Fn(&ClientError, Duration) + Send + Sync + 'static,
+    ) -> Batch<'a> {
+        self.on_retry = Some(Arc::new(on_retry));
+        self
+    }
+
     /// Downloads everything. `on_event` hears of it as it comes, in this thread. Of two files
     /// with the same place the later one fails, unless it is the same file of the same server:
     /// it is downloaded once, and told once.
@@ -140,13 +154,12 @@ impl<'a> Batch<'a> {
         let (reports_in, reports) = bounded(REPORTS_MAX);
         let reports_in = Reports(reports_in);
         let retries = reports_in.clone();
-        let mut limits = Limits::new(config);
-        limits.on_retry = Some(Arc::new(move |error, pause| {
+        let limits = Limits::new(config).telling(Some(Arc::new(move |error, pause| {
             let error = error.clone();
             retries.send(Report::Relisting { error, pause });
-        }));
+        })));
         let wanted = self.wanted(config, &limits);
-        limits.on_retry = None;
+        let limits = limits.telling(None);
         let reports = (reports_in, reports);
         let first_index = rest_from.unwrap_or_default();
         let on_event = &mut |event: Event<'_>| {
@@ -351,7 +364,7 @@ fn run(
 /// The thread that finds out what is wanted.
 fn feed(mut wanted: impl Iterator<Item = Wanted>, to_do: &Sender<Wanted>) {
     // Refused when nothing more is.
-    let _ = wanted.try_for_each(|wanted| to_do.send(wanted));
+    let _ = wanted.try_for_each(|wanted| to_do.send(wanted).map_err(drop));
 }
 
 /// Hashing scales with cores; creating files in one folder does not go beyond a few.

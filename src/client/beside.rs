@@ -6,13 +6,12 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::client::batch::Limits;
-use crate::client::{ClientConfig, ClientError, Folder, Listing, Tree};
+use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, Tree};
 use crate::store::{self, DestinationTree, Listed, StageError, StoreError};
 use crate::wire::{ListEntry, ObjectKind, ResourcePath};
 
-/// Two trees under way: an iterator over all places at which something is, there or here. It
-/// holds two pages of the listing, and of the tree here what a walk holds. It ends after the
-/// first error with [`Beside::is_whole`] unset.
+/// Two trees under way: all places at which something is, there or here. Holds two pages of the
+/// listing, and of the tree here what a walk holds.
 pub(super) struct Beside<'t> {
     tree: &'t Tree,
     listing: Listing<'t>,
@@ -98,20 +97,40 @@ impl<'t> Beside<'t> {
         }
     }
 
-    fn step(&mut self) -> Result<Option<Pair>, Unplaced> {
+    /// The next place; `None` at the end, or behind the first error, with [`Beside::is_whole`]
+    /// unset. Failures that may pass are tried again, each of which `on_event` hears of.
+    pub(super) fn next(
+        &mut self,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Option<Result<Pair, Unplaced>> {
+        if self.is_over {
+            return None;
+        }
+        let step = self.step(&mut |event| {
+            on_event(match event {
+                Event::Retrying { error, pause, .. } => Event::Relisting { error, pause },
+                other => other,
+            });
+        });
+        // A name that cannot be here is followed by others.
+        self.is_over = !matches!(&step, Ok(Some(_)) | Err((_, ClientError::LocalName(_))));
+        step.transpose()
+    }
+
+    fn step(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Option<Pair>, Unplaced> {
         let of_all = |error| (self.tree.path.clone(), error);
         if !self.limits.has_time() {
             return Err(of_all(ClientError::OutOfTime));
         }
         if let (Here::Unopened, Some(_)) = (&self.here, &self.tree.name) {
             // A folder that has a name here is part of the tree.
-            let entry = self.listing.itself(&mut |_| {}).map_err(of_all)?;
+            let entry = self.listing.itself(on_event).map_err(of_all)?;
             if entry.kind == ObjectKind::Directory {
                 self.entries.push_back(entry);
             }
         }
         while self.entries.is_empty() && !self.there_is_over {
-            match self.listing.next_page(&mut |_| {}).map_err(of_all)? {
+            match self.listing.next_page(on_event).map_err(of_all)? {
                 Some(page) => {
                     self.hidden = self.hidden.saturating_add(page.hidden);
                     self.entries = page.entries.into();
@@ -238,20 +257,6 @@ impl<'t> Beside<'t> {
             }
         }
         Ok(())
-    }
-}
-
-impl Iterator for Beside<'_> {
-    type Item = Result<Pair, Unplaced>;
-
-    fn next(&mut self) -> Option<Result<Pair, Unplaced>> {
-        if self.is_over {
-            return None;
-        }
-        let step = self.step();
-        // A name that cannot be here is followed by others.
-        self.is_over = !matches!(&step, Ok(Some(_)) | Err((_, ClientError::LocalName(_))));
-        step.transpose()
     }
 }
 

@@ -140,11 +140,11 @@ pub fn compare(
     on_compared: &mut dyn FnMut(Item<'_>, Result<Comparison, ClientError>),
 ) -> Result<Outlook, ClientError> {
     let names = batch.names();
+    let limits = &Limits::new(config).telling(batch.on_retry.clone());
     let sources = batch.into_sources();
     let (to_read_in, to_read) = bounded(READ_AHEAD_MAX);
     // Bounded by the budget of those who send.
     let (compared_in, compared) = unbounded();
-    let limits = &Limits::new(config);
     std::thread::scope(|scope| {
         let readers = std::thread::available_parallelism().map_or(1, NonZero::get);
         let start_reader = || {

@@ -109,7 +109,8 @@ struct Deletion<'t, 'e> {
 impl Deletion<'_, '_> {
     fn pass(&mut self) -> Pass {
         let before = self.total.deleted;
-        let mut extras = match Extras::find(self.tree, self.notes, &self.limits, self.config) {
+        let (tree, limits, config) = (self.tree, &self.limits, self.config);
+        let mut extras = match Extras::find(tree, self.notes, limits, config, self.on_event) {
             Ok(extras) => extras,
             Err((path, error)) => {
                 self.fail(&path, &error);
@@ -205,7 +206,7 @@ impl Deletion<'_, '_> {
                 return true;
             };
             let answer = match self.limits.has_time() {
-                true => asking.answer(),
+                true => asking.answer(self.on_event),
                 false => Err(ClientError::OutOfTime),
             };
             let header = match answer {

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::client::batch::{Limits, OnRetry};
+use crate::client::batch::Limits;
 use crate::client::question::refusal;
 use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientConfig, ClientError, Download, Event, Folder, ListedFile, Listing};
@@ -101,7 +101,7 @@ pub(super) struct TreeSource<'c> {
     next_id: FolderId,
     /// How many entries the server has come upon and does not show.
     hidden: u64,
-    on_retry: Option<OnRetry>,
+    limits: Limits,
     is_begun: bool,
     is_over: bool,
 }
@@ -147,7 +147,7 @@ impl<'c> TreeSource<'c> {
             out: VecDeque::new(),
             next_id: first_id,
             hidden: 0,
-            on_retry: limits.on_retry.clone(),
+            limits: limits.clone(),
             is_begun: false,
             is_over: false,
         }
@@ -155,12 +155,8 @@ impl<'c> TreeSource<'c> {
 
     /// Takes the next entry, or what follows from there being no more.
     fn step(&mut self) {
-        let on_retry = self.on_retry.clone();
-        let on_event = &mut |event: Event<'_>| {
-            if let (Some(on_retry), Event::Retrying { error, pause, .. }) = (&on_retry, event) {
-                on_retry(error, pause);
-            }
-        };
+        let limits = &self.limits;
+        let on_event = &mut |event: Event<'_>| limits.tell(&event);
         let is_begun = std::mem::replace(&mut self.is_begun, true);
         if !is_begun && self.tree.name.is_some() {
             // It is made with what it has at the server, be it empty.

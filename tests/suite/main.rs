@@ -49,6 +49,7 @@ mod rates;
 mod readme;
 mod receipts;
 mod resuming;
+mod retries;
 mod run;
 mod sample_files;
 mod scripting;

@@ -26,6 +26,7 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
         return ExitCode::Usage;
     };
     let (batch, sources) = batch(wishes);
+    let batch = batch.on_retry(wording::on_retry(&order.manner));
     let mut report = Report {
         json: order.manner.json,
         verbose: order.manner.verbose,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::mirror;
 use super::report::Reporter;
 use super::wish::{self, Wish};
+use super::wording;
 use crate::client::{
     self, ClientConfig, ClientError, DeleteLimit, Event, Item, MirrorNotes, Prospect,
 };
@@ -20,6 +21,7 @@ pub(super) fn passes(
     let started = Instant::now();
     let trees = mirror::trees(&wishes, &reporter.manner().files_of_ours);
     let (batch, sources) = wish::batch(wishes);
+    let batch = batch.on_retry(wording::on_retry(reporter.manner()));
     let (mut entries, mut bytes) = (0_u64, 0_u64);
     let mut notes = MirrorNotes::new(config);
     let mut take = |prospect| match prospect {
@@ -53,8 +55,8 @@ pub(super) fn passes(
         };
         let spent = started.elapsed();
         let on_event = &mut |event: Event<'_>| {
-            if let Event::Failed { item, error } = event {
-                fail(reporter, item, error);
+            if let Event::Failed { .. } | Event::Retrying { .. } | Event::Relisting { .. } = event {
+                let _ = reporter.take(event);
             }
         };
         let mirrored = mirror::delete(&trees, limit, &mut notes, config, spent, on_event);
@@ -64,6 +66,7 @@ pub(super) fn passes(
     }
     if let Some(rest) = notes.into_batch() {
         let config = mirror::after(started.elapsed(), config);
+        let rest = rest.on_retry(wording::on_retry(reporter.manner()));
         let rest = client::preview(rest, &config, &mut |item, prospect| match prospect {
             Ok(prospect) => take(prospect),
             Err(error) => fail(reporter, item, &error),

@@ -35,6 +35,7 @@ pub(super) fn show(order: Order) -> ExitCode {
     let started = Instant::now();
     let trees = deleted_max.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
     let (batch, sources) = batch(wishes);
+    let batch = batch.on_retry(wording::on_retry(&manner));
     let mut report = Report::new(&manner);
     let mut notes = MirrorNotes::new(&config);
     let is_mirror = deleted_max.is_some();
@@ -69,6 +70,9 @@ pub(super) fn show(order: Order) -> ExitCode {
         let on_event = &mut |event: Event<'_>| match event {
             Event::Deleted { item, .. } => report.take_deleted(item),
             Event::Failed { item, error } => report.take_failure(item, error),
+            Event::Retrying { error, pause, .. } | Event::Relisting { error, pause } => {
+                wording::on_retry(&manner)(error, pause);
+            }
             _ => {}
         };
         let mirrored = mirror::delete(&trees, limit, &mut notes, &config, spent, on_event);
@@ -80,6 +84,7 @@ pub(super) fn show(order: Order) -> ExitCode {
     }
     if let Some(rest) = notes.into_batch() {
         let config = mirror::after(started.elapsed(), &config);
+        let rest = rest.on_retry(wording::on_retry(&manner));
         let rest = client::preview(rest, &config, &mut |item, prospect| match prospect {
             Ok(prospect) => report.take(item, prospect),
             Err(error) => report.take_failure(item, &error),

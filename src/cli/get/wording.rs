@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::failure::{hint, sentence};
+use super::meaning::Manner;
+use crate::cli::terminal::tell;
 use crate::cli::visible;
 use crate::client::{Action, ClientError};
 use crate::net::Address;
@@ -108,6 +110,18 @@ pub(super) fn line(text: &str, is_coloured: bool) -> String {
     labelled("ftget:", BOLD, text, is_coloured)
 }
 
+/// Tells of what is tried again after a pause, where nothing else is told meanwhile.
+pub(super) fn on_retry(manner: &Manner) -> impl Fn(&ClientError, Duration) + Send + Sync + use<> {
+    let (verbose, quiet, is_coloured) = (manner.verbose, manner.quiet, manner.is_coloured);
+    move |error, pause| {
+        if verbose || pause >= TOLD_PAUSE_MIN && !quiet {
+            let seconds = pause.as_secs_f64();
+            let text = format!("{}; again in {seconds:.1} s", sentence(error));
+            tell(&line(&text, is_coloured));
+        }
+    }
+}
+
 /// The word for what is done, for people and for programs; and where a resumed file goes on.
 pub(super) fn action(action: Action) -> (&'static str, Option<u64>) {
     match action {
@@ -169,9 +183,9 @@ fn labelled(label: &str, style: &str, text: &str, is_coloured: bool) -> String {
     }
 }
 
-/// Select Graphic Rendition (ECMA-48, 8.3.117).
 /// A pause from which on it is told whoever waits, unless nothing is to be told.
 pub(super) const TOLD_PAUSE_MIN: Duration = Duration::from_secs(5);
+/// Select Graphic Rendition (ECMA-48, 8.3.117).
 const BOLD: &str = "1";
 const DIM: &str = "2";
 

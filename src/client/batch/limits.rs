@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{ClientConfig, ClientError};
+use crate::client::{ClientConfig, ClientError, Event};
 use crate::net::{Deadline, Rate, Wait};
 
 /// What everything in a batch keeps to together.
@@ -11,8 +11,8 @@ use crate::net::{Deadline, Rate, Wait};
 pub(in crate::client) struct Limits {
     pub(in crate::client) whole: Option<Deadline>,
     pub(in crate::client) rate: Option<Arc<Rate>>,
-    /// Hears of a listing that failed and is tried again, before the pause.
-    pub(in crate::client) on_retry: Option<OnRetry>,
+    /// Hears of a question that failed and is asked again, before the pause.
+    on_retry: Option<OnRetry>,
 }
 
 pub(in crate::client) type OnRetry = Arc<dyn Fn(&ClientError, Duration) + Send + Sync>;
@@ -25,6 +25,22 @@ impl Limits {
             whole: config.whole_timeout.map(after),
             rate: config.rate.map(Rate::new),
             on_retry: None,
+        }
+    }
+
+    /// Has somebody hear of what is tried again.
+    pub(in crate::client) fn telling(self, on_retry: Option<OnRetry>) -> Limits {
+        Limits { on_retry, ..self }
+    }
+
+    /// Tells of what is tried again.
+    pub(in crate::client) fn tell(&self, event: &Event<'_>) {
+        if let (
+            Some(on_retry),
+            Event::Retrying { error, pause, .. } | Event::Relisting { error, pause },
+        ) = (&self.on_retry, event)
+        {
+            on_retry(error, *pause);
         }
     }
 

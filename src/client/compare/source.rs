@@ -91,7 +91,8 @@ impl<'c> Source<'c> {
         // The folder around what is at hand, or itself, that cannot be looked into here; and why,
         // until that was told.
         let mut unseen: Option<(ResourcePath, Option<ClientError>)> = None;
-        while let Some(pair) = beside.next() {
+        let limits = self.limits;
+        while let Some(pair) = beside.next(&mut |event| limits.tell(&event)) {
             let mut pair = match pair {
                 Ok(pair) => pair,
                 Err((path, error)) => {
@@ -228,7 +229,8 @@ impl<'c> Source<'c> {
             download,
             here,
         } = asked;
-        match asking.answer() {
+        let limits = self.limits;
+        match asking.answer(&mut |event| limits.tell(&event)) {
             Ok(header) => {
                 let found = self.compare(&download, &header, here, &mut place);
                 self.found(place, found);

@@ -8,7 +8,7 @@ use crate::client::beside::{Beside, Pair, Unplaced};
 use crate::client::mirror::notes::MirrorNotes;
 use crate::client::mirror::orphaned::Orphaned;
 use crate::client::question::refusal;
-use crate::client::{ClientConfig, ServerRefusal, Tree};
+use crate::client::{ClientConfig, Event, ServerRefusal, Tree};
 use crate::store::{Attributes, DestinationTree, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
@@ -81,6 +81,7 @@ impl Extras {
         notes: &MirrorNotes,
         limits: &Limits,
         config: &ClientConfig,
+        on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Extras, Unplaced> {
         let mut beside = Beside::new(tree, false, limits, config);
         let mut extras = Extras {
@@ -98,7 +99,7 @@ impl Extras {
         let mut above: Vec<(ResourcePath, ResourcePath, Attributes)> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         let mut is_entered = tree.name.is_some();
-        while let Some(pair) = beside.next() {
+        while let Some(pair) = beside.next(on_event) {
             let pair = pair?;
             if !is_entered {
                 is_entered = true;

@@ -243,7 +243,8 @@ impl<'c, 'e> Teller<'c, 'e> {
         let (Some(download), Some(asking)) = (download(wanted), &mut self.asking) else {
             return Err(ClientError::OutOfTime);
         };
-        match asking.answer() {
+        let limits = self.limits;
+        match asking.answer(&mut |event| limits.tell(&event)) {
             Ok(header) => judge(download, &header, local),
             Err(error) => {
                 for other in &mut self.pending {
