@@ -98,7 +98,11 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             let receipts = manner.receipts.as_deref().unwrap_or(Path::new(""));
             let receipts = shown(receipts.as_os_str());
-            let sentence = format!("cannot open the receipts {receipts}: {error}");
+            let mut sentence = format!("cannot open the receipts {receipts}: {error}");
+            if error.kind() == io::ErrorKind::NotFound {
+                // They are opened before a folder of files is made.
+                sentence += "; the folder that they go into must be there";
+            }
             return NoOrder::Unusable(sentence).show();
         }
     };

@@ -60,7 +60,7 @@ pub(super) struct Args {
     )]
     backlog: u32,
 
-    /// Names that begin with a dot
+    /// Names that begin with a dot; those of partial files, .ft-*, are never shown
     #[arg(long, value_enum, default_value_t = Hidden::Hide, help_heading = "Files")]
     hidden: Hidden,
 
