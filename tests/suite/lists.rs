@@ -9,6 +9,7 @@ use std::os::unix::fs::symlink;
 use crate::cases::NamedCase;
 
 use crate::harness::{DEADLINE, Program, Proxy, Scratch, TestServer, at_some_pace, md5_hex, noise};
+use crate::picture::contents;
 use crate::place::Place;
 
 fn place() -> Place {
@@ -222,6 +223,24 @@ fn a_line_without_end_is_refused_at_once() {
         );
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     }
+}
+
+#[test]
+fn no_folder_is_made_for_what_is_not_there() {
+    let place = Place::with([("d/s/a", "1"), ("d/t/u/b", "22")]);
+    let list = |lines: &str| {
+        let list = place.ftget().args(["-i", "-", "-d", "l"]);
+        list.arg(place.server.source("d")).input(lines).run()
+    };
+    let run = list("no/such/file\ns/a\nt/none\nt/u/b\nv/w\n").expect_code(11);
+    assert_eq!(run.stderr.matches("not_found").count(), 3, "{}", run.stderr);
+    let there = ["s/", "s/a = 1", "t/", "t/u/", "t/u/b = 22"];
+    assert_eq!(contents(&place.here.join("l")), there);
+    // What cannot be a folder is found where one would be made.
+    place.here.write("l/x", "a file");
+    let run = list("x/y/none\n");
+    assert_ne!(run.code, 0);
+    assert_eq!(place.here.read("l/x"), b"a file");
 }
 
 #[test]

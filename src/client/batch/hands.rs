@@ -144,6 +144,12 @@ impl Hand<'_> {
                 let is_same = |(before, _): &&(Arc<Download>, _)| before.goes_beside(download);
                 let folder = match last.as_ref().filter(is_same) {
                     Some((_, folder)) => Arc::clone(folder),
+                    // It is made for what comes: the server may have nothing that goes into it.
+                    None if matches!(job.task, Task::Fetch)
+                        && matches!(tree()?.existing_folder(&download.below), Ok(None)) =>
+                    {
+                        return Ok(Some(Decision::ask_for_all(download, job.wish)));
+                    }
                     None => tree()?.folder(&download.below)?,
                 };
                 *last = Some((Arc::clone(download), Arc::clone(&folder)));

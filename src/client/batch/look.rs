@@ -1,6 +1,6 @@
 //! A look at the folder a file goes into: what is to be asked, if anything.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::client::batch::jobs::{ToAsk, Wish};
 use crate::client::batch::placing::Placed;
@@ -50,6 +50,27 @@ impl Decision {
             md5: None,
             action,
         })
+    }
+
+    /// Everything is to be asked for: the folder it goes into is missing.
+    pub(in crate::client) fn ask_for_all(download: &Download, wish: Wish) -> Decision {
+        Decision::Ask {
+            to_ask: Box::new(ToAsk {
+                question: Question {
+                    path: download.path.clone(),
+                    is_command: false,
+                    offset: 0,
+                    length: None,
+                    have_md5: None,
+                    want_md5: download.want_md5,
+                    fresh: wish.fresh,
+                },
+                folder: Weak::new(),
+                twin: None,
+            }),
+            existing: None,
+            replaces: false,
+        }
     }
 }
 
