@@ -11,6 +11,7 @@ mod crew;
 mod desk;
 pub(super) mod destinations;
 mod ends;
+mod folding;
 pub(super) mod hands;
 mod intake;
 pub(super) mod jobs;
@@ -38,6 +39,7 @@ use crate::client::batch::budget::Budget;
 use crate::client::batch::crew::Crew;
 use crate::client::batch::desk::Desk;
 use crate::client::batch::destinations::Destinations;
+use crate::client::batch::folding::Folds;
 use crate::client::batch::hands::{Hand, guarded};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
@@ -188,7 +190,8 @@ impl<'a> Batch<'a> {
         self.sources
     }
 
-    /// What is wanted, in its order.
+    /// What is wanted, in its order. What would replace an earlier thing of this is a failure: one
+    /// whose name is the same but for upper and lower case, in a folder that takes these for one.
     pub(super) fn wanted<'c>(
         self,
         config: &'c ClientConfig,
@@ -199,7 +202,7 @@ impl<'a> Batch<'a> {
     {
         let limits = limits.clone();
         let sources = self.sources.into_iter().enumerate();
-        sources.flat_map(
+        let wanted = sources.flat_map(
             move |(number, source)| -> Box<dyn Iterator<Item = Wanted> + Send> {
                 match source {
                     Source::Files(entries) => Box::new(entries.map(Wanted::from)),
@@ -209,7 +212,9 @@ impl<'a> Batch<'a> {
                     }
                 }
             },
-        )
+        );
+        let mut folds = Folds::default();
+        folding::apart(wanted, move |download| folds.ask(download))
     }
 }
 

@@ -1,7 +1,6 @@
 //! The thread that tells what would be done, in order, and asks servers where it has to.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, VecDeque};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
@@ -25,8 +24,6 @@ pub(super) struct Teller<'c, 'e> {
     on_prospect: &'e mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
     /// None if everything comes out of one listing, in which nothing comes twice.
     names: Option<Names>,
-    /// Those where upper and lower case are one.
-    folded: Folded,
     /// Of the next thing.
     index: usize,
     pending: VecDeque<Pending>,
@@ -68,7 +65,6 @@ impl<'c, 'e> Teller<'c, 'e> {
             limits,
             on_prospect,
             names,
-            folded: Folded::default(),
             index: first_index,
             pending: VecDeque::new(),
             asking: None,
@@ -273,12 +269,6 @@ impl<'c, 'e> Teller<'c, 'e> {
         };
         if let (Some(download), false) = (download(wanted), is_done) {
             change.ground.admit(&download.name)?;
-            if change.ground.folds_case()
-                && change.prospect != Prospect::Folder
-                && !self.folded.take(download)
-            {
-                return Err(ClientError::SameName(download.beside(&download.name)));
-            }
             self.rooms.take(&change, &download.at())?;
         }
         Ok(change.prospect)
@@ -330,26 +320,6 @@ fn judge(
     local.decide_file(header.total_size, header.md5).map(Some)
 }
 
-/// Places of which upper and lower case are one.
-#[derive(Default)]
-struct Folded {
-    taken: HashSet<u64>,
-    hasher: RandomState,
-}
-
-impl Folded {
-    #[must_use]
-    fn take(&mut self, download: &Download) -> bool {
-        let place = download.beside(&download.name);
-        let folded = match std::str::from_utf8(&place) {
-            Ok(text) => text.to_lowercase().into_bytes(),
-            Err(_) => place.to_ascii_lowercase(),
-        };
-        self.taken
-            .insert(self.hasher.hash_one((&download.folder, folded)))
-    }
-}
-
 fn download(wanted: &Wanted) -> Option<&Download> {
     match wanted {
         Wanted::File { download, .. }
@@ -369,28 +339,5 @@ fn source(wanted: &Wanted) -> Option<(&Address, &ResourcePath)> {
             Some((address, path))
         }
         other => download(other).map(|download| (&download.address, &download.path)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::store::FileName;
-
-    #[test]
-    fn names_that_differ_only_in_case_are_one_place_in_one_folder() {
-        let mut folded = Folded::default();
-        let mut take = |below: &str, name: &str| {
-            let address = Address::parse_bind("h:1", 1).unwrap();
-            let name = FileName::parse(name.as_bytes()).unwrap();
-            folded.take(&Download {
-                below: ResourcePath::parse(below.as_bytes()).unwrap(),
-                ..Download::new(address, ResourcePath::root(), PathBuf::from("d"), name)
-            })
-        };
-        assert!(take("", "README") && take("x", "readme") && take("", "GRÖSSE"));
-        assert!(!take("", "Readme") && !take("X", "README") && !take("", "grösse"));
     }
 }

@@ -157,6 +157,25 @@ impl Ground {
 }
 
 impl DestinationTree {
+    /// Whether names that differ only in upper and lower case are one in the folder at this path;
+    /// `None` if it is missing or cannot be opened.
+    pub fn folds_case(&self, path: &ResourcePath) -> Option<bool> {
+        let folder = self.root.folder_descriptor(path).ok()?;
+        Some(folds_case(folder.as_fd()))
+    }
+
+    /// Whether names can be removed from the folder at this path, as far as can be seen. Nothing
+    /// is changed.
+    ///
+    /// # Errors
+    /// As for [`DestinationTree::remove`] there.
+    pub fn check_removing_in(&self, path: &ResourcePath) -> Result<(), StageError> {
+        match self.ground(path)?.1.closed {
+            Some(errno) => Err(StageError::sort("remove", errno)),
+            None => Ok(()),
+        }
+    }
+
     /// The folder at this path, if it is there and can be looked into, and what is known of what
     /// would be made in it. Nothing is made or changed.
     ///
