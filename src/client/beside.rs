@@ -16,8 +16,7 @@ pub(super) struct Beside<'t> {
     tree: &'t Tree,
     listing: Listing<'t>,
     limits: &'t Limits,
-    /// What cannot be looked at here is a failure.
-    is_compared: bool,
+    view: View,
     here: Here,
     /// Of the page at hand.
     entries: VecDeque<ListEntry<'static>>,
@@ -29,6 +28,18 @@ pub(super) struct Beside<'t> {
     is_over: bool,
     /// Entries that the server has come upon and does not show.
     pub(super) hidden: u64,
+}
+
+/// How the tree here is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// It is compared: the digests of all files there are waited for, and it is a failure if nothing
+    /// can be seen here.
+    Compared,
+    /// As it is: a folder that cannot be looked into is told with its error.
+    AsIs,
+    /// Folders of this user that he cannot look into are opened up while they are looked into.
+    OpenedUp,
 }
 
 /// What is at one place. At least one of the two is something.
@@ -55,11 +66,9 @@ enum Here {
 }
 
 impl<'t> Beside<'t> {
-    /// `is_compared`: the digests of all files are waited for, and it is a failure if nothing can
-    /// be seen here.
     pub(super) fn new(
         tree: &'t Tree,
-        is_compared: bool,
+        view: View,
         limits: &'t Limits,
         config: &'t ClientConfig,
     ) -> Beside<'t> {
@@ -67,13 +76,13 @@ impl<'t> Beside<'t> {
             address: tree.address.clone(),
             path: tree.path.clone(),
             recursive: tree.recursive,
-            digests: is_compared,
+            digests: view == View::Compared,
         };
         Beside {
             tree,
             listing: Listing::new(folder, config).within(limits),
             limits,
-            is_compared,
+            view,
             here: Here::Unopened,
             entries: VecDeque::new(),
             there_is_over: false,
@@ -226,12 +235,23 @@ impl<'t> Beside<'t> {
         if !is_folder {
             return Ok(Here::Open(destination, None));
         }
-        match destination.list(&top, self.tree.recursive) {
-            Ok(listing) => Ok(Here::Open(destination, Some(listing))),
-            Err(error) if is_missing(&error) => Ok(Here::Nothing),
+        let recursive = self.tree.recursive;
+        let listing = match self.view {
+            View::Compared => destination.list(&top, recursive),
+            View::AsIs => destination.list_all(&top, recursive, false),
+            View::OpenedUp => destination.list_all(&top, recursive, true),
+        };
+        match (listing, &mut self.next_here) {
+            (Ok(listing), _) => Ok(Here::Open(destination, Some(listing))),
+            (Err(error), _) if is_missing(&error) => Ok(Here::Nothing),
             // Before a download has opened it up nothing is known of it.
-            Err(_) if !self.is_compared && destination.locked(&top).is_some() => Ok(Here::Nothing),
-            Err(error) => Err(error.into()),
+            (Err(_), Some(here))
+                if self.view == View::AsIs && destination.locked(&top).is_some() =>
+            {
+                here.error = Some(StoreError::Forbidden);
+                Ok(Here::Open(destination, None))
+            }
+            (Err(error), _) => Err(error.into()),
         }
     }
 

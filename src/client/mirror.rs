@@ -3,16 +3,19 @@
 mod extras;
 mod notes;
 mod orphaned;
+mod unlisted;
 mod way;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::extras::{Extra, Extras};
 pub use self::notes::MirrorNotes;
 use crate::client::asking::Asking;
 use crate::client::batch::Limits;
+use crate::client::beside::View;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ClientError, Event, Item, ServerRefusal, SyncPolicy, Tree};
 use crate::store::{DestinationTree, Occupant};
@@ -28,7 +31,7 @@ pub struct DeleteLimit {
 }
 
 /// What became of what the server does not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deleted {
     /// Files, links and folders that were deleted; each was told by [`Event::Deleted`].
     pub deleted: u64,
@@ -43,6 +46,9 @@ pub struct Deleted {
     pub not_fetched: u64,
     /// The tree is a file, which has no place of its own in which anything could be deleted.
     pub is_file: bool,
+    /// Of a dry run: folders of this user that he cannot look into as they are. What is in them was
+    /// taken for missing.
+    pub locked: BTreeSet<PathBuf>,
 }
 
 /// Deletes what is in the place of a tree and not in the tree, as the server lists it now and
@@ -53,10 +59,11 @@ pub struct Deleted {
 /// which, something could not be listed, nor before the server was asked and said that there
 /// is no such file. What `select` does not want stays, and so do the folders it is in. No link
 /// is followed, and nothing outside of the tree's place is touched. Contents are told before
-/// their folder. Folders that stay get their attributes again. What was in the way of the tree
-/// goes last, where the server has something of another kind: each as a whole or not at all, and
-/// only if nothing in it is to stay; why it stays is told. Partial files of what the server
-/// does not have go too, untold, unless somebody works on them.
+/// their folder. Folders that stay get their attributes again. Folders of this user that he cannot
+/// look into are opened up while they are looked into, and other ones are failures. What was in
+/// the way of the tree goes last, where the server has something of another kind: each as a whole
+/// or not at all, and only if nothing in it is to stay; why it stays is told. Partial files of what
+/// the server does not have go too, untold, unless somebody works on them.
 pub fn delete_extras(
     tree: &Tree,
     limit: DeleteLimit,
@@ -79,6 +86,7 @@ pub fn delete_extras(
         on_event,
         index: 0,
         total: Deleted::default(),
+        last_checked: None,
     };
     // What one pass cannot hold the next one finds.
     while deletion.pass() == Pass::More {}
@@ -104,13 +112,20 @@ struct Deletion<'t, 'e> {
     /// Of the next thing that is told.
     index: usize,
     total: Deleted,
+    /// The folder that was checked last, and why nothing can be removed there.
+    last_checked: Option<(ResourcePath, Option<ClientError>)>,
 }
 
 impl Deletion<'_, '_> {
     fn pass(&mut self) -> Pass {
         let before = self.total.deleted;
+        let view = match self.limit.dry_run {
+            true => View::AsIs,
+            false => View::OpenedUp,
+        };
         let (tree, limits, config) = (self.tree, &self.limits, self.config);
-        let mut extras = match Extras::find(tree, self.notes, limits, config, self.on_event) {
+        let found = Extras::find(tree, view, self.notes, limits, config, self.on_event);
+        let mut extras = match found {
             Ok(extras) => extras,
             Err((path, error)) => {
                 self.fail(&path, &error);
@@ -118,6 +133,7 @@ impl Deletion<'_, '_> {
             }
         };
         self.total.is_file = extras.is_file;
+        self.total.locked.append(&mut extras.locked);
         let chosen = extras.choose();
         self.total.kept_hidden = chosen.kept_hidden;
         if let Some((path, refusal)) = chosen.refused {
@@ -132,7 +148,12 @@ impl Deletion<'_, '_> {
         let has_more = !extras.is_all && !self.limit.dry_run;
         let goes_on = has_more && all_done && self.total.deleted > before;
         if all_done && !goes_on {
-            self.make_way(&extras, destination);
+            self.make_way(&extras, destination, &mut touched);
+        }
+        if !goes_on {
+            for (path, error) in &extras.unread {
+                self.fail(path, error);
+            }
         }
         if !self.limit.dry_run {
             self.finish(&extras, destination, &mut touched);
@@ -163,9 +184,9 @@ impl Deletion<'_, '_> {
                         deletion.total.reached_limit = true;
                         return false;
                     }
-                    touched.extend(extra.place.parent());
+                    touched.extend(extras.kept_around(&extra.place));
                     let flow = if deletion.limit.dry_run {
-                        deletion.tell_all(extras.with_contents(number))
+                        deletion.tell_all(extra, extras.with_contents(number), destination)
                     } else {
                         deletion.remove(&extra.place, &extra.path, destination)
                     };
@@ -257,7 +278,18 @@ impl Deletion<'_, '_> {
         ControlFlow::Continue(())
     }
 
-    fn tell_all<'x>(&mut self, extras: impl Iterator<Item = &'x Extra>) -> ControlFlow<()> {
+    /// Tells what would go, unless something of it could not.
+    fn tell_all<'x>(
+        &mut self,
+        top: &Extra,
+        extras: impl Iterator<Item = &'x Extra> + Clone,
+        destination: &DestinationTree,
+    ) -> ControlFlow<()> {
+        let check = |extra: &Extra| self.check_removing(&extra.place, destination).err();
+        if let Some(error) = extras.clone().find_map(check) {
+            self.fail(&top.path, &error);
+            return ControlFlow::Continue(());
+        }
         for extra in extras {
             if self.total.deleted >= self.limit.deleted_max {
                 return ControlFlow::Break(());
@@ -265,6 +297,21 @@ impl Deletion<'_, '_> {
             self.tell(&extra.path, extra.kind);
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether this could be removed from the folder that it is in, as far as can be seen.
+    fn check_removing(
+        &mut self,
+        place: &ResourcePath,
+        destination: &DestinationTree,
+    ) -> Result<(), ClientError> {
+        let folder = place.parent().unwrap_or_else(ResourcePath::root);
+        let error = match self.last_checked.take() {
+            Some((checked, error)) if checked == folder => error,
+            _ => destination.check_removing_in(&folder).err().map(Into::into),
+        };
+        self.last_checked = Some((folder, error.clone()));
+        error.map_or(Ok(()), Err)
     }
 
     /// Folders in which something was deleted get their time again, those deepest first.

@@ -16,7 +16,14 @@ pub(super) struct Walk {
     recursive: bool,
     show_hidden: bool,
     hidden: u64,
+    /// How a folder in another one is opened.
+    open: OpenBelow,
+    /// The way there, as far as it was opened up.
+    _way: Vec<Folder>,
 }
+
+/// How a folder is opened by its name in another one.
+pub(super) type OpenBelow = fn(&Folder, &[u8]) -> Result<Folder, StoreError>;
 
 struct Level {
     folder: Folder,
@@ -40,6 +47,8 @@ impl Walk {
             recursive,
             show_hidden,
             hidden: 0,
+            open: Folder::open_below,
+            _way: Vec::new(),
         };
         let path = path.as_bytes();
         let Some(after) = after else {
@@ -75,6 +84,12 @@ impl Walk {
         Ok(walk)
     }
 
+    /// With folders opened in this way from here on; `way`: those that stay open as long.
+    pub(super) fn opening(mut self, open: OpenBelow, way: Vec<Folder>) -> Walk {
+        (self.open, self._way) = (open, way);
+        self
+    }
+
     /// Of a single thing.
     pub(super) fn of_one(found: Option<Listed>) -> Walk {
         Walk {
@@ -83,6 +98,8 @@ impl Walk {
             recursive: false,
             show_hidden: true,
             hidden: 0,
+            open: Folder::open_below,
+            _way: Vec::new(),
         }
     }
 
@@ -174,7 +191,7 @@ impl Walk {
                 listed.target = target.filter(|target| leads_inside(&level.path, target));
             }
             ObjectKind::Directory if self.recursive => {
-                let entered = level.folder.open_below(name);
+                let entered = (self.open)(&level.folder, name);
                 let entered = entered.and_then(|folder| self.enter(folder, listed.path.as_bytes()));
                 match entered {
                     Ok(()) => {}

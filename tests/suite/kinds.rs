@@ -90,6 +90,39 @@ fn a_mirror_becomes_what_the_server_has_in_one_run_whatever_the_kinds() {
 }
 
 #[test]
+fn a_source_that_was_a_folder_and_is_a_file_takes_its_place_as_a_whole_or_not_at_all() {
+    let place = Place::with([("top", "now a file")]);
+    let old = ["m/mine", "m/top/.x", "m/top/deep/y", "m/top/keep"];
+    for name in old {
+        place.here.write(name, "old");
+    }
+    let mirror = |args: &[&str]| {
+        let mirror = place.ftget().args(["--json", "-r", "-d", "m"]).args(args);
+        mirror.arg(place.server.source("top")).run()
+    };
+    let kept = tree(&place.here.join("m"));
+    let without = mirror(&[]).expect_code(3);
+    assert!(without.stderr.contains("--delete"), "{}", without.stderr);
+    for (args, code) in [
+        (&["--max-delete", "4"][..], 25),
+        (&["--exclude", "keep"], 3),
+        (&["-n"], 0),
+    ] {
+        let output = mirror(&[&["--delete"], args].concat()).expect_code(code);
+        assert_eq!(deleted(&output.json_lines()), [""; 0], "{args:?}");
+        assert_eq!(tree(&place.here.join("m")), kept, "{args:?}");
+    }
+    let output = mirror(&["--delete", "--max-delete", "5"]).expect_code(0);
+    assert_eq!(output.stderr, "", "what is deleted for it is told");
+    let events = output.json_lines();
+    let goes = ["top", "top/.x", "top/deep", "top/deep/y", "top/keep"];
+    assert_eq!(sorted(&deleted(&events)), goes);
+    assert_eq!(event(&events, "summary")["done"], 1);
+    assert_eq!(names(&place.here.join("m")), ["mine", "top"]);
+    assert_eq!(place.here.read("m/top"), b"now a file");
+}
+
+#[test]
 fn kinds_change_back_and_forth_and_the_mirror_follows() {
     let place = Place::with(SERVED);
     for turn in 0..4 {
@@ -269,11 +302,6 @@ fn the_tree_itself_comes_in_the_place_of_a_file_or_of_a_link_to_elsewhere() {
         assert_eq!(tree(&top), tree(&place.root.join("sub")));
     }
     assert_eq!(tree(&place.here.join("outside"))["b"], "mine");
-    // A file that is asked for like a folder is nobody's mirror.
-    place.here.write("e/a/mine", "x");
-    let file = place.ftget().args(["-r", "--delete", "-d", "e"]);
-    file.arg(place.server.source("a")).run().expect_code(3);
-    assert_eq!(names(&place.here.join("e")), ["a/", "a/mine"]);
 }
 
 /// Runs a mirror of a scripted server's listings, one after the other, over a folder `s`.

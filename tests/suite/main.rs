@@ -36,6 +36,7 @@ mod manuals;
 mod mirrors;
 mod mutations;
 mod names;
+mod opened;
 mod our_files;
 mod outcomes;
 mod peers;

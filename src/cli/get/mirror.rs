@@ -186,7 +186,8 @@ pub(super) fn delete(
             deleted_max: limit.deleted_max - total.deleted,
             ..limit
         };
-        let one = delete_extras(tree, limit, notes, &config, on_event);
+        let mut one = delete_extras(tree, limit, notes, &config, on_event);
+        total.locked.append(&mut one.locked);
         total.deleted += one.deleted;
         total.failed += one.failed;
         total.kept_hidden += one.kept_hidden;

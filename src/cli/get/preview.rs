@@ -75,11 +75,12 @@ pub(super) fn show(order: Order) -> ExitCode {
             }
             _ => {}
         };
-        let mirrored = mirror::delete(&trees, limit, &mut notes, &config, spent, on_event);
+        let mut mirrored = mirror::delete(&trees, limit, &mut notes, &config, spent, on_event);
         report.summary.deleted = Some(mirrored.total.deleted);
         if mirrored.total.reached_limit {
             report.failures.add(ExitCode::DeleteLimit);
         }
+        outlook.locked.append(&mut mirrored.total.locked);
         said.extend(mirrored.sentences(manner.quiet));
     }
     if let Some(rest) = notes.into_batch() {

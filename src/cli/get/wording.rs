@@ -162,7 +162,7 @@ pub(super) fn locked(folders: &BTreeSet<PathBuf>) -> Option<String> {
     };
     Some(format!(
         "cannot look into {folders}: a run opens up folders of yours; \
-         what is in there is told as missing"
+         what is in there is taken for missing"
     ))
 }
 

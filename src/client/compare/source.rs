@@ -12,7 +12,7 @@ use super::{Comparison, Difference, Findings, Place};
 use crate::client::asking::Asking;
 use crate::client::batch::names::{Names, Taking};
 use crate::client::batch::{Limits, Source as Wanted};
-use crate::client::beside::Beside;
+use crate::client::beside::{Beside, View};
 use crate::client::preview::{Change, not_a_file};
 use crate::client::question::refusal;
 use crate::client::{Action, ClientConfig, ClientError, Download, Entry, Prospect, Tree};
@@ -87,7 +87,7 @@ impl<'c> Source<'c> {
 
     fn tree(&mut self, tree: &Tree) {
         let address = Arc::new(tree.address.clone());
-        let mut beside = Beside::new(tree, true, self.limits, self.config);
+        let mut beside = Beside::new(tree, View::Compared, self.limits, self.config);
         // The folder around what is at hand, or itself, that cannot be looked into here; and why,
         // until that was told.
         let mut unseen: Option<(ResourcePath, Option<ClientError>)> = None;

@@ -1,15 +1,19 @@
 //! What is here and not in a tree of a server.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::client::batch::Limits;
-use crate::client::beside::{Beside, Pair, Unplaced};
+use crate::client::beside::{Beside, Pair, Unplaced, View, unreadable};
 use crate::client::mirror::notes::MirrorNotes;
 use crate::client::mirror::orphaned::Orphaned;
+use crate::client::mirror::unlisted::Unlisted;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, Event, ServerRefusal, Tree};
-use crate::store::{Attributes, DestinationTree, StoreError};
+use crate::store::{Attributes, DestinationTree, Listed, StageError, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
 /// What is here alone, in the order of listings, and what stands in the way of deleting it.
@@ -20,8 +24,8 @@ pub(super) struct Extras {
     pub(super) is_all: bool,
     /// What has a name here that the tree has for something else, and was met there.
     pub(super) in_the_way: Vec<InTheWay>,
-    /// Those folders of the tree that have any of them right in them, or partial files, by their
-    /// place: the path there, and what they get again.
+    /// Those folders that have any of them right in them, or partial files, or on the way to them are
+    /// opened up, by their place: the path there, and what they get again.
     pub(super) folders: HashMap<ResourcePath, (ResourcePath, Attributes)>,
     /// Partial files of what the tree does not have.
     orphaned: Orphaned,
@@ -33,6 +37,11 @@ pub(super) struct Extras {
     hides_some: bool,
     /// The tree is a file there.
     pub(super) is_file: bool,
+    /// What cannot be looked into here, by its path on the server.
+    pub(super) unread: Vec<Unplaced>,
+    /// Folders of this user that cannot be looked into before they are opened up. What is in them
+    /// is taken for missing.
+    pub(super) locked: BTreeSet<PathBuf>,
 }
 
 /// Something that is here alone.
@@ -67,23 +76,26 @@ pub(super) struct Chosen {
     pub(super) refused: Option<(ResourcePath, ServerRefusal)>,
 }
 
-#[derive(Default)]
-struct Unlisted {
-    folders: HashSet<ResourcePath>,
-    is_everywhere: bool,
-    first: Option<(ResourcePath, ServerRefusal)>,
+/// A folder of the tree, around the place at hand.
+struct Around {
+    place: ResourcePath,
+    path: ResourcePath,
+    attributes: Attributes,
+    /// Here its owner cannot do everything in it.
+    is_locked: bool,
 }
 
 impl Extras {
     /// Puts both trees beside each other, to their end.
     pub(super) fn find(
         tree: &Tree,
+        view: View,
         notes: &MirrorNotes,
         limits: &Limits,
         config: &ClientConfig,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Extras, Unplaced> {
-        let mut beside = Beside::new(tree, false, limits, config);
+        let mut beside = Beside::new(tree, view, limits, config);
         let mut extras = Extras {
             all: Vec::new(),
             is_all: true,
@@ -94,13 +106,15 @@ impl Extras {
             unlisted: Unlisted::default(),
             hides_some: false,
             is_file: false,
+            unread: Vec::new(),
+            locked: BTreeSet::new(),
         };
         // Folders around the place at hand: of the tree, and of those that are here alone.
-        let mut above: Vec<(ResourcePath, ResourcePath, Attributes)> = Vec::new();
+        let mut above: Vec<Around> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         let mut is_entered = tree.name.is_some();
         while let Some(pair) = beside.next(on_event) {
-            let pair = pair?;
+            let mut pair = pair?;
             if !is_entered {
                 is_entered = true;
                 extras.enter_root(&beside);
@@ -108,7 +122,7 @@ impl Extras {
             extras.orphaned.come_to(&pair.place);
             while above
                 .last()
-                .is_some_and(|(at, ..)| !pair.place.is_below(at))
+                .is_some_and(|around| !pair.place.is_below(&around.place))
             {
                 above.pop();
             }
@@ -119,13 +133,13 @@ impl Extras {
                 open.pop();
             }
             let Some(there) = &pair.there else {
-                let folder = above.last().filter(|(at, ..)| pair.place.is_child_of(at));
                 let was_listed = |path| notes.was_listed(&tree.address, path);
                 if pair.path.as_ref().is_some_and(was_listed) {
                     // It is gone since then: the next run finds that it is.
                     extras.keep(open.last().copied());
                 } else {
-                    extras.add(&pair, folder, &mut open);
+                    extras.see(&mut pair, tree, view, beside.destination());
+                    extras.add(&pair, &above, &mut open);
                 }
                 continue;
             };
@@ -138,13 +152,11 @@ impl Extras {
                     .unlisted
                     .add(&pair.place, &there.path, refusal(error));
             }
-            // A file that is asked for like a folder is nobody's mirror.
             let is_itself = there.kind != ObjectKind::Directory && there.path == tree.path;
-            extras.is_file |= is_itself && there.error.is_none();
+            let in_the_way = extras.in_the_way.len();
             if let Some(here) = &pair.here
                 && here.kind != there.kind
                 && there.error.is_none()
-                && !is_itself
                 && notes.has(&tree.address, &there.path)
             {
                 extras.in_the_way.push(InTheWay {
@@ -153,16 +165,31 @@ impl Extras {
                     here: here.kind,
                     there: there.kind,
                 });
+                extras.keep_around(&pair.place, &above);
             }
+            // For a source that is a file nothing is deleted but what has its name.
+            let is_alone = extras.in_the_way.len() == in_the_way;
+            extras.is_file |= is_itself && is_alone && there.error.is_none();
             if there.kind == ObjectKind::Directory {
+                let path = there.path.clone();
                 let attributes = config.attributes(there.mode, there.mtime, 0o777);
                 if let Some(destination) = beside.destination()
                     && extras.orphaned.enter(&pair.place, destination)
                 {
-                    let kept = (there.path.clone(), attributes);
+                    let kept = (path.clone(), attributes);
                     extras.folders.insert(pair.place.clone(), kept);
                 }
-                above.push((pair.place, there.path.clone(), attributes));
+                let is_locked = pair
+                    .here
+                    .as_ref()
+                    .is_some_and(|here| locked(here).is_some());
+                extras.see(&mut pair, tree, view, beside.destination());
+                above.push(Around {
+                    place: pair.place,
+                    path,
+                    attributes,
+                    is_locked,
+                });
             }
         }
         if !is_entered {
@@ -183,17 +210,60 @@ impl Extras {
         }
     }
 
-    fn add(
+    /// Notes a folder here that could not be looked into, unless what is there is taken for missing.
+    fn see(
         &mut self,
-        pair: &Pair,
-        folder: Option<&(ResourcePath, ResourcePath, Attributes)>,
-        open: &mut Vec<usize>,
+        pair: &mut Pair,
+        tree: &Tree,
+        view: View,
+        destination: Option<&Arc<DestinationTree>>,
     ) {
-        // What is too deep to have a name anywhere goes with the folder that it is in.
-        let is_readable = pair
-            .here
-            .as_ref()
-            .is_some_and(|here| matches!(here.error, None | Some(StoreError::TooDeep)));
+        let (Some(here), true) = (&mut pair.here, pair.is_selected) else {
+            return;
+        };
+        let error = match here.error.take() {
+            // What is too deep to have a name anywhere goes with the folder that it is in.
+            None | Some(StoreError::TooDeep) => return,
+            Some(error) => error,
+        };
+        let is_as_it_is = |_: &&Arc<DestinationTree>| view == View::AsIs;
+        let locked = destination.filter(is_as_it_is);
+        if let Some(locked) = locked.and_then(|here| here.locked(&pair.place)) {
+            let locked = OsStr::from_bytes(locked.as_bytes());
+            self.locked.insert(tree.folder.join(locked));
+            return;
+        }
+        if self.unread.len() < UNREAD_MAX {
+            let path = pair.path.as_ref().unwrap_or(&tree.path).clone();
+            let cannot_look = StageError::Folder {
+                doing: "look into",
+                folder: tree.folder.join(OsStr::from_bytes(pair.place.as_bytes())),
+                source: unreadable(error),
+            };
+            self.unread.push((path, cannot_look.into()));
+        }
+        here.error = Some(StoreError::Forbidden);
+    }
+
+    /// What is deleted here opens up the folders around it: these are what they were then.
+    fn keep_around(&mut self, place: &ResourcePath, above: &[Around]) {
+        for around in above {
+            if around.is_locked || place.is_child_of(&around.place) {
+                self.folders
+                    .entry(around.place.clone())
+                    .or_insert_with(|| (around.path.clone(), around.attributes));
+            }
+        }
+    }
+
+    /// The folders around a place that get their attributes again, if something there goes.
+    pub(super) fn kept_around(&self, place: &ResourcePath) -> impl Iterator<Item = ResourcePath> {
+        let around = std::iter::successors(place.parent(), ResourcePath::parent);
+        around.filter(|folder| self.folders.contains_key(folder))
+    }
+
+    fn add(&mut self, pair: &Pair, above: &[Around], open: &mut Vec<usize>) {
+        let is_readable = pair.here.as_ref().is_some_and(|here| here.error.is_none());
         let has_room = self.all.len() < EXTRAS_MAX;
         self.is_all &= has_room;
         let (Some(path), Some(here), true) = (
@@ -204,11 +274,11 @@ impl Extras {
             self.keep(open.last().copied());
             return;
         };
-        if let Some((place, path, attributes)) = folder
-            && !self.folders.contains_key(place)
-        {
-            let kept = (path.clone(), *attributes);
-            self.folders.insert(place.clone(), kept);
+        self.keep_around(&pair.place, above);
+        if let Some(mode) = locked(here) {
+            let attributes = Attributes { mode, mtime: None };
+            let kept = (path.clone(), attributes);
+            self.folders.insert(pair.place.clone(), kept);
         }
         self.all.push(Extra {
             place: pair.place.clone(),
@@ -298,7 +368,7 @@ impl Extras {
     }
 
     /// One of these and all that is in it, contents before their folder.
-    pub(super) fn with_contents(&self, at: usize) -> impl Iterator<Item = &Extra> {
+    pub(super) fn with_contents(&self, at: usize) -> impl Iterator<Item = &Extra> + Clone {
         self.all[at..self.end_of(at)].iter().rev()
     }
 
@@ -311,34 +381,14 @@ impl Extras {
     }
 }
 
-impl Unlisted {
-    fn add(&mut self, place: &ResourcePath, path: &ResourcePath, refusal: ServerRefusal) {
-        self.first.get_or_insert_with(|| (path.clone(), refusal));
-        self.is_everywhere |= self.folders.len() >= UNLISTED_MAX;
-        let mut at = Some(place.clone());
-        while let Some(folder) = at
-            && !self.is_everywhere
-        {
-            at = folder.parent();
-            if !self.folders.insert(folder) {
-                // So are those above it.
-                break;
-            }
-        }
-    }
-
-    /// Whether something may be missing in the listing of the folder that this is in.
-    fn is_about(&self, place: &ResourcePath) -> bool {
-        place.parent().is_none_or(|folder| self.is_in(&folder))
-    }
-
-    /// Whether something may be missing in the listing of this folder.
-    fn is_in(&self, folder: &ResourcePath) -> bool {
-        self.is_everywhere || self.folders.contains(folder)
-    }
+/// The permissions of a folder in which its owner cannot do everything.
+fn locked(here: &Listed) -> Option<u32> {
+    let meta = here.meta?;
+    let is_locked = here.kind == ObjectKind::Directory && meta.mode & 0o700 != 0o700;
+    is_locked.then_some(meta.mode)
 }
 
 /// As many are held at once, about 50 MB.
 const EXTRAS_MAX: usize = 250_000;
-/// Folders in which something could not be listed, besides those around them.
-const UNLISTED_MAX: usize = 50_000;
+/// Folders here that could not be looked into.
+const UNREAD_MAX: usize = 50_000;

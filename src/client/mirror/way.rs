@@ -1,5 +1,7 @@
 //! What has the name of something of another kind gives way.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use super::{Deletion, kind_of};
@@ -22,7 +24,12 @@ enum Going {
 impl Deletion<'_, '_> {
     /// Deletes what is in the way, each as a whole or not at all: once everything else has come
     /// and gone, right before what it gives way to is fetched.
-    pub(super) fn make_way(&mut self, extras: &Extras, destination: &Arc<DestinationTree>) {
+    pub(super) fn make_way(
+        &mut self,
+        extras: &Extras,
+        destination: &Arc<DestinationTree>,
+        touched: &mut Vec<ResourcePath>,
+    ) {
         let mut cleared = Vec::new();
         let paths = extras.in_the_way.iter().map(|one| &one.path);
         self.ask_about(paths, &mut |deletion, number, answer| {
@@ -36,6 +43,7 @@ impl Deletion<'_, '_> {
                     false
                 }
             };
+            touched.extend(extras.kept_around(&one.place));
             if is_there && deletion.give_way(one, extras, destination) {
                 cleared.push(one.path.clone());
             }
@@ -109,7 +117,7 @@ impl Deletion<'_, '_> {
 
     /// Looks at all that would go.
     fn going(
-        &self,
+        &mut self,
         one: &InTheWay,
         extras: &Extras,
         destination: &Arc<DestinationTree>,
@@ -124,6 +132,10 @@ impl Deletion<'_, '_> {
         if left < count {
             return Ok(Going::TooMuch);
         }
+        let is_dry = self.limit.dry_run;
+        if is_dry {
+            self.check_removing(&one.place, destination)?;
+        }
         if one.here != ObjectKind::Directory {
             return Ok(Going::All(count, all));
         }
@@ -132,13 +144,23 @@ impl Deletion<'_, '_> {
             folder: self.tree.folder.clone(),
             source: unreadable(error),
         };
-        let mut contents = destination.list(&one.place, true)?;
+        let mut contents = match destination.list_all(&one.place, true, !is_dry) {
+            Ok(contents) => contents,
+            Err(_) if self.is_opened_up(&one.place, destination) => {
+                return Ok(Going::All(count, all));
+            }
+            Err(error) => return Err(error.into()),
+        };
         while let Some(listed) = contents.next().map_err(cannot_read)? {
             if !self.limits.has_time() {
                 return Err(ClientError::OutOfTime);
             }
+            if is_dry {
+                self.check_removing(&listed.path, destination)?;
+            }
             let (below, path) = self.tree.path_of(&listed.path);
-            let goes = listed.error.is_none()
+            let is_seen = listed.error.is_none() || self.is_opened_up(&listed.path, destination);
+            let goes = is_seen
                 && !extras.may_be_hidden(&listed.path)
                 && (self.tree.select)(below, listed.kind);
             let path = match path {
@@ -149,12 +171,22 @@ impl Deletion<'_, '_> {
             if left < count {
                 return Ok(Going::TooMuch);
             }
-            if self.limit.dry_run && all.len() < TOLD_MAX {
+            if is_dry && all.len() < TOLD_MAX {
                 all.push((path, listed.kind));
             }
         }
         all.reverse();
         Ok(Going::All(count, all))
+    }
+
+    /// Whether this cannot be looked into before a run that is not dry opens it up. What is in it is
+    /// taken for missing.
+    fn is_opened_up(&mut self, place: &ResourcePath, destination: &DestinationTree) -> bool {
+        let locked = destination.locked(place).filter(|_| self.limit.dry_run);
+        let is_opened_up = locked.is_some();
+        let locked = locked.map(|at| self.tree.folder.join(OsStr::from_bytes(at.as_bytes())));
+        self.total.locked.extend(locked);
+        is_opened_up
     }
 
     /// Tells why something stays in the way.

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::inotify::{self, WatchFlags};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
@@ -17,6 +17,8 @@ use crate::wire::{ObjectKind, ResourcePath};
 /// opened.
 pub(in crate::store) struct Folder {
     folder: OwnedFd,
+    /// Its permissions before it was opened up, which it gets again when it is closed.
+    locked: Option<Mode>,
 }
 
 impl Root {
@@ -24,7 +26,7 @@ impl Root {
     /// with files.
     pub(in crate::store) fn open_folder(&self, path: &ResourcePath) -> Result<Folder, StoreError> {
         let folder = self.folder_descriptor(path).map_err(from_errno)?;
-        Ok(Folder { folder })
+        Ok(Folder::from(folder))
     }
 
     /// The same, as what the kernel gives and says.
@@ -45,14 +47,23 @@ pub(in crate::store) fn folder_in(folder: impl AsFd, name: &[u8]) -> Result<Owne
 /// Lets its owner read, write and enter a folder that this user may not even open. Nothing is
 /// done to what is no folder of this user, and no link is followed.
 pub(in crate::store) fn unlock_folder_in(folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    let handle = handle_in(folder, name)?;
+    match unlocked_mode(&rustix::fs::fstat(&handle)?) {
+        Some(mode) => set_mode_of(&handle, mode),
+        None => Ok(()),
+    }
+}
+
+/// A folder that need not be readable.
+fn handle_in(folder: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let handle = retried(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))?;
-    let Some(mode) = unlocked_mode(&rustix::fs::fstat(&handle)?) else {
-        return Ok(());
-    };
-    // By the descriptor: its name may stand for something else by now.
+    retried(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))
+}
+
+/// By the descriptor: its name may stand for something else by now.
+fn set_mode_of(handle: &OwnedFd, mode: Mode) -> Result<(), Errno> {
     let descriptors = own_descriptors().ok_or(Errno::ACCESS)?;
-    let name = DecInt::from_fd(&handle);
+    let name = DecInt::from_fd(handle);
     rustix::fs::chmodat(descriptors, name, mode, AtFlags::empty())
 }
 
@@ -73,7 +84,10 @@ fn unlocked_mode(stat: &Stat) -> Option<Mode> {
 
 impl From<OwnedFd> for Folder {
     fn from(folder: OwnedFd) -> Folder {
-        Folder { folder }
+        Folder {
+            folder,
+            locked: None,
+        }
     }
 }
 
@@ -129,6 +143,46 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The same, if what is in it can be looked at: who may only read it learns no more than names.
+    pub(in crate::store) fn open_below_to_look(&self, name: &[u8]) -> Result<Folder, StoreError> {
+        let folder = self.open_below(name)?;
+        let wanted = Access::READ_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(&folder.folder, ".", wanted, AtFlags::EACCESS) {
+            Err(Errno::ACCESS) => Err(StoreError::Forbidden),
+            // Whatever else it says: trying tells.
+            Ok(()) | Err(_) => Ok(folder),
+        }
+    }
+
+    /// The same; a folder of this user that he cannot look into is opened up for its owner for as
+    /// long as this is open.
+    pub(in crate::store) fn open_below_unlocked(&self, name: &[u8]) -> Result<Folder, StoreError> {
+        let opened = self.open_below_to_look(name);
+        if !matches!(opened, Err(StoreError::Forbidden)) {
+            return opened;
+        }
+        let handle = handle_in(&self.folder, name).map_err(from_errno)?;
+        let stat = rustix::fs::fstat(&handle).map_err(from_errno)?;
+        let mode = unlocked_mode(&stat).ok_or(StoreError::Forbidden)?;
+        set_mode_of(&handle, mode).map_err(from_errno)?;
+        let locked = Mode::from_raw_mode(stat.st_mode & 0o7777);
+        match folder_in(&handle, b".") {
+            Ok(folder) => Ok(Folder {
+                folder,
+                locked: Some(locked),
+            }),
+            Err(errno) => {
+                let _ = set_mode_of(&handle, locked);
+                Err(from_errno(errno))
+            }
+        }
+    }
+
+    /// It was opened up.
+    pub(in crate::store) fn is_unlocked(&self) -> bool {
+        self.locked.is_some()
+    }
+
     /// Has the kernel tell of changes in this folder. Returns the number of the watch.
     ///
     /// # Errors
@@ -159,6 +213,15 @@ impl Folder {
             return Err(StoreError::NotAtRest);
         }
         Ok(())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Some(mode) = self.locked {
+            // If it fails, or is not come to, the next run that finishes the folder sees it.
+            let _ = rustix::fs::fchmod(&self.folder, mode);
+        }
     }
 }
 

@@ -310,6 +310,8 @@ impl DestinationTree {
             folder: self.shown(path),
             source: match error {
                 StoreError::Io(source) | StoreError::Busy(source) => source,
+                StoreError::Forbidden => io::ErrorKind::PermissionDenied.into(),
+                StoreError::NotFound => io::ErrorKind::NotFound.into(),
                 other => io::Error::other(other),
             },
         }

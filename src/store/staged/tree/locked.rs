@@ -1,12 +1,47 @@
 //! Folders that cannot be looked into as they are, and are opened up before anything is done there.
 
+use std::mem;
+
 use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
 use super::DestinationTree;
+use crate::store::Listing;
+use crate::store::beneath::Folder;
+use crate::store::staged::StageError;
+use crate::store::walk::{OpenBelow, Walk};
 use crate::wire::ResourcePath;
 
 impl DestinationTree {
+    /// Lists a folder as [`DestinationTree::list`] does, and says of each one that cannot be looked
+    /// into that it is forbidden. With `opens_up` those of this user, other than the root, let him
+    /// for as long as they are looked into, the way there included, and are what they were then.
+    ///
+    /// # Errors
+    /// As for [`DestinationTree::list`].
+    pub fn list_all(
+        &self,
+        path: &ResourcePath,
+        recursive: bool,
+        opens_up: bool,
+    ) -> Result<Box<dyn Listing>, StageError> {
+        let open: OpenBelow = match opens_up {
+            true => Folder::open_below_unlocked,
+            false => Folder::open_below_to_look,
+        };
+        let root = self.root.folder_descriptor(&ResourcePath::root());
+        let root = root.map_err(|errno| self.explain(&ResourcePath::root(), errno))?;
+        let (mut folder, mut way) = (Folder::from(root), Vec::new());
+        for part in path.parts() {
+            let inner = open(&folder, part).map_err(|error| self.about_reading(path, error))?;
+            way.push(mem::replace(&mut folder, inner));
+        }
+        way.retain(Folder::is_unlocked);
+        let walk = Walk::of_folder(folder, path, recursive, true, None);
+        let walk = walk.map_err(|error| self.about_reading(path, error))?;
+        Ok(Box::new(walk.opening(open, way)))
+    }
+
     /// The first folder on the way to this one, or it, that this user may not look into as it is,
     /// and that [`DestinationTree::folder`] would let him, since it is his. Nothing is changed.
     pub fn locked(&self, path: &ResourcePath) -> Option<ResourcePath> {
