@@ -92,13 +92,14 @@ fn connections_that_are_cut_once_are_opened_again() {
     // As from a server that takes no more of them, in the header, and in the first block.
     for cut in [10, 300_000] {
         let _case = NamedCase(format!("cut after {cut} bytes"));
-        // Nobody goes on behind that before everybody is there again.
+        // Nobody goes on behind that before one is there again; more are if those that are there
+        // do not take all blocks.
         let proxy = Proxy::to(place.server.addr())
             .cut(1..4, cut)
-            .meet(500_000, 7)
+            .meet(500_000, 5)
             .start();
         let output = split(&place, &proxy).run().expect_code(0);
-        assert_eq!(proxy.tally().connections(), 7);
+        assert!(proxy.tally().connections() >= 5);
         let events = output.json_lines();
         assert_eq!(event(&events, "done")["attempts"], 1);
         place.assert_only(&[("big", &content)]);
