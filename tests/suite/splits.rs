@@ -22,10 +22,25 @@ fn split(place: &Place, proxy: &Proxy) -> Program {
     place.ftget().args(args)
 }
 
+/// A server that knows the digest of this file: for one that has to make it for each block, and
+/// takes its time, fewer connections are of use.
+fn knowing(content: &[u8], kept: &Scratch) -> Place {
+    let root = Scratch::with_files([("big", content)]);
+    let index = kept.join("index");
+    let index = ["--index", index.to_str().expect("UTF-8")];
+    let indexing = Program::ftserve().arg("index").args(index).arg(root.path());
+    indexing.run().expect_code(0);
+    Place {
+        server: TestServer::start(root.path(), index),
+        root,
+        here: Scratch::new(),
+    }
+}
+
 #[test]
 fn a_large_file_comes_over_as_many_connections_as_it_may() {
-    let content = noise(1, 20_000_000);
-    let place = Place::with([("big", &content)]);
+    let (content, kept) = (noise(1, 20_000_000), Scratch::new());
+    let place = knowing(&content, &kept);
     // Nobody has a whole block before everybody is there.
     let proxy = Proxy::to(place.server.addr()).meet(500_000, 4).start();
     let output = split(&place, &proxy).run().expect_code(0);
@@ -87,8 +102,8 @@ fn a_connection_that_is_cut_gives_its_block_to_the_others() {
 
 #[test]
 fn connections_that_are_cut_once_are_opened_again() {
-    let content = noise(1, 20_000_000);
-    let place = Place::with([("big", &content)]);
+    let (content, kept) = (noise(1, 20_000_000), Scratch::new());
+    let place = knowing(&content, &kept);
     // As from a server that takes no more of them, in the header, and in the first block.
     for cut in [10, 300_000] {
         let _case = NamedCase(format!("cut after {cut} bytes"));
@@ -109,8 +124,8 @@ fn connections_that_are_cut_once_are_opened_again() {
 
 #[test]
 fn a_file_uses_no_more_connections_than_there_may_be_to_the_server() {
-    let content = noise(1, 12_000_000);
-    let place = Place::with([("big", &content)]);
+    let (content, kept) = (noise(1, 12_000_000), Scratch::new());
+    let place = knowing(&content, &kept);
     for most in [1, 2] {
         let _case = NamedCase(format!("{most} connections"));
         let proxy = Proxy::to(place.server.addr()).rate(RATE);
