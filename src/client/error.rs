@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{Address, Wait};
-use crate::store::StageError;
+use crate::store::{StageError, WRITTEN_HERE};
 use crate::wire::{ErrorCode, Md5Digest, ResourcePath, WireError};
 
 /// Why a download failed.
@@ -110,6 +110,10 @@ impl ClientError {
         matches!(
             **error,
             StageError::NotAFolder { .. } | StageError::NotReplaceable(_)
+        ) && !matches!(
+            **error,
+            // No deletion makes way for what this program writes.
+            StageError::NotReplaceable(WRITTEN_HERE)
         )
     }
 

@@ -322,12 +322,17 @@ impl Deletion<'_, '_> {
         touched: &mut Vec<ResourcePath>,
     ) {
         extras.remove_orphans(destination, touched);
+        // What was to go may still be there.
+        touched.extend(extras.opened.iter().cloned());
         touched.sort_unstable_by(|a, b| b.cmp(a));
         touched.dedup();
         for place in &*touched {
             let Some((path, attributes)) = extras.folders.get(place) else {
                 continue;
             };
+            if let Ok(None) = destination.existing_folder(place) {
+                continue;
+            }
             if let Err(error) = destination.finish_folder(place, attributes) {
                 self.fail(path, &error.into());
             }

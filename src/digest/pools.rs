@@ -36,9 +36,12 @@ impl Pools {
     }
 
     /// How many threads of the foreground pool work of one kind may take, at least 1. There is one
-    /// more: hashing that goes on for hours keeps no page of a listing waiting.
+    /// more, if it could be had: hashing that goes on for hours keeps no page of a listing waiting.
     pub fn foreground_threads(&self) -> usize {
-        self.foreground.current_num_threads() - 1
+        self.foreground
+            .current_num_threads()
+            .saturating_sub(1)
+            .max(1)
     }
 
     /// Threads of the background pool, at least 1.

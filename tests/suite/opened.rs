@@ -182,3 +182,27 @@ fn of_folders_of_others_each_one_that_stays_is_told_by_a_look_and_by_a_run() {
         assert_eq!(tree(&place.here.join("m")), before, "{args:?}");
     }
 }
+
+#[test]
+fn a_folder_that_stays_since_no_more_may_be_deleted_is_what_it_was() {
+    let place = Place::with([("kept", "1")]);
+    place.here.write("m/kept", "1");
+    for name in ["mine/a", "mine/b", "mine/in/c", "mine/in/d"] {
+        place.here.write(format!("m/{name}"), "");
+    }
+    let m = place.here.join("m");
+    set_mode(m.join("mine/in"), 0o300);
+    set_mode(m.join("mine"), 0);
+    // How much is in there nobody can tell without opening it up, which a look does not do.
+    let args = ["--max-delete", "1", "--preflight"];
+    let run = mirror(&place, &args).expect_code(25);
+    assert!(run.stderr.contains("cannot look into"), "{}", run.stderr);
+    assert_eq!(deleted(&run.json_lines()).len(), 1);
+    let mode = |name| fs::metadata(m.join(name)).expect("a folder").mode() & 0o777;
+    assert_eq!(mode("mine"), 0);
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(mode("mine/in"), 0o300);
+    }
+    mirror(&place, &[]).expect_code(0);
+    assert_eq!(names(&m), ["kept"]);
+}

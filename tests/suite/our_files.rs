@@ -2,6 +2,7 @@
 //! deletes it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use crate::mirrors::{SERVED, deleted, mirror};
 use crate::place::{Place, event};
@@ -23,6 +24,8 @@ fn receipts_are_not_replaced_by_a_file_of_their_name() {
         assert_eq!(receipts.lines().count(), round, "{receipts}");
         assert!(receipts.contains(r#""filename":"a""#), "{receipts}");
     }
+    let args = ["--receipts", "d/receipts", "--if-exists", "skip"];
+    mirror(&place, &args).expect_code(0);
     let alone = place.ftget().args(["--receipts", "a", "-o", "a"]);
     alone.arg(place.server.source("a")).run().expect_code(3);
     assert_eq!(place.here.read("a"), b"");
@@ -62,4 +65,15 @@ fn of_a_folder_that_holds_an_index_in_use_everything_else_is_deleted() {
         assert!(!place.here.join("d").join(name).exists(), "{name}");
     }
     mirror(&place, &args).expect_code(0);
+}
+
+#[test]
+fn receipts_that_a_link_leads_to_are_nothing_to_delete_for_a_look_either() {
+    let place = Place::with(SERVED);
+    place.here.make_dir("d");
+    mirror(&place, &["--receipts", "d/mine"]).expect_code(0);
+    symlink("d/mine", place.here.join("link")).expect("a link");
+    let args = ["--receipts", "link", "--preflight", "--max-delete", "0"];
+    mirror(&place, &args).expect_code(0);
+    assert!(place.here.join("d/mine").exists());
 }

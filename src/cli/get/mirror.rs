@@ -102,18 +102,20 @@ fn without(tree: Tree, files: &[PathBuf]) -> Tree {
     let Ok(top) = top.canonicalize() else {
         return tree;
     };
-    let below = |file: &PathBuf| {
-        // It may have yet to be made.
-        let folder = file.parent()?;
-        let folder = match folder.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => folder,
-        };
-        let file = folder.canonicalize().ok()?.join(file.file_name()?);
+    let below = |file: PathBuf| {
         let below = file.strip_prefix(&top).ok()?;
         Some(below.as_os_str().as_bytes().to_vec())
     };
-    let spared: Vec<Vec<u8>> = files.iter().filter_map(below).collect();
+    // It may be a link, and it may have yet to be made.
+    let found = files.iter().filter_map(|file| file.canonicalize().ok());
+    let named = files.iter().filter_map(|file| {
+        let folder = match file.parent()? {
+            here if here.as_os_str().is_empty() => Path::new("."),
+            folder => folder,
+        };
+        Some(folder.canonicalize().ok()?.join(file.file_name()?))
+    });
+    let spared: Vec<Vec<u8>> = found.chain(named).filter_map(below).collect();
     if spared.is_empty() {
         return tree;
     }

@@ -59,7 +59,8 @@ pub(super) fn passes(
                 let _ = reporter.take(event);
             }
         };
-        let mirrored = mirror::delete(&trees, limit, &mut notes, config, spent, on_event);
+        let mut mirrored = mirror::delete(&trees, limit, &mut notes, config, spent, on_event);
+        outlook.locked.append(&mut mirrored.total.locked);
         if mirrored.total.reached_limit {
             reporter.tell_too_many_extras(deleted_max);
         }
@@ -76,6 +77,7 @@ pub(super) fn passes(
             Err(error) => reporter.tell_whole(&error),
         }
     }
+    reporter.tell_locked(&outlook.locked);
     reporter.tell_rooms(&outlook.rooms);
     reporter.expect(entries, bytes);
     config.whole_timeout = config

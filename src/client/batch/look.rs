@@ -150,10 +150,10 @@ pub(in crate::client) fn look(
         // As it is to be, unless the server has a file of that name.
         (Occupant::Directory, _) if download.or_folder => {}
         (_, IfExists::Error) => return Err(StageError::Exists.into()),
-        (Occupant::Directory | Occupant::Other | Occupant::InUse, _) => replaceable(occupant)?,
-        (Occupant::File | Occupant::Link, IfExists::Skip) => {
+        (Occupant::File | Occupant::Link | Occupant::InUse, IfExists::Skip) => {
             return Ok(Decision::finished(download, Action::Skipped));
         }
+        (Occupant::Directory | Occupant::Other | Occupant::InUse, _) => replaceable(occupant)?,
         (Occupant::File | Occupant::Link, IfExists::Update | IfExists::Overwrite) => {}
     }
     let is_compared = config.if_exists == IfExists::Update && occupant == Occupant::File;

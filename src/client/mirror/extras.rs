@@ -27,6 +27,8 @@ pub(super) struct Extras {
     /// Those folders that have any of them right in them, or partial files, or on the way to them are
     /// opened up, by their place: the path there, and what they get again.
     pub(super) folders: HashMap<ResourcePath, (ResourcePath, Attributes)>,
+    /// Of what is here alone, those folders that are opened up to be emptied.
+    pub(super) opened: Vec<ResourcePath>,
     /// Partial files of what the tree does not have.
     orphaned: Orphaned,
     /// The tree here, if there is one.
@@ -101,6 +103,7 @@ impl Extras {
             is_all: true,
             in_the_way: Vec::new(),
             folders: HashMap::new(),
+            opened: Vec::new(),
             orphaned: Orphaned::default(),
             destination: None,
             unlisted: Unlisted::default(),
@@ -279,6 +282,7 @@ impl Extras {
             let attributes = Attributes { mode, mtime: None };
             let kept = (path.clone(), attributes);
             self.folders.insert(pair.place.clone(), kept);
+            self.opened.push(pair.place.clone());
         }
         self.all.push(Extra {
             place: pair.place.clone(),

@@ -1,11 +1,14 @@
 //! What is told of trees besides their files.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use super::{Reporter, source};
 use crate::cli::ExitCode;
 use crate::cli::get::json_event::{Deleted, PassedOver};
 use crate::cli::get::mirror;
-use crate::cli::get::room;
 use crate::cli::get::wording::{filename_b64, special};
+use crate::cli::get::{room, wording};
 use crate::client::{Batch, ClientConfig, DeleteLimit, Event, Item, MirrorNotes, Room, Tree};
 use crate::wire::ObjectKind;
 
@@ -48,6 +51,13 @@ impl Reporter<'_> {
         let sentence = format!("there is more to delete than --max-delete {deleted_max} allows");
         self.line(&sentence);
         self.fail(ExitCode::DeleteLimit, "max_delete", &sentence);
+    }
+
+    /// Tells which folders nobody has looked into: what is known of the rest is known without them.
+    pub(in crate::cli::get) fn tell_locked(&mut self, folders: &BTreeSet<PathBuf>) {
+        if let Some(sentence) = wording::locked(folders).filter(|_| !self.manner.quiet) {
+            self.line(&sentence);
+        }
     }
 
     /// Tells what does not fit.
