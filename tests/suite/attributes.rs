@@ -148,7 +148,11 @@ fn links_have_the_time_of_the_source_too() {
         (&differs["event"], &differs["reason"]),
         (&"differs".into(), &"mtime".into())
     );
-    for args in [["--preserve", "mode"], ["--preserve", "none"]] {
+    for args in [
+        ["--preserve", "mode"],
+        ["--preserve", "none"],
+        ["--if-exists", "skip"],
+    ] {
         fetch(&place, &args).expect_code(0);
         let here = fs::symlink_metadata(place.here.join("d/link")).expect("a link");
         assert_eq!(here.mtime(), 1_600_000_000);

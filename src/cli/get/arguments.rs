@@ -92,7 +92,8 @@ pub(super) struct Typed {
     /// written, more to delete than --max-delete
     #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "dry_run", "check"], help_heading = WHAT)]
     pub(super) preflight: bool,
-    /// Compare only, and transfer nothing: say what is missing, different, or with -r only here.
+    /// Compare only, and transfer nothing: say what is missing, different, or with -r only here
+    /// (unless sources share a folder, or a pattern chooses).
     /// Exit code 0, or 1 if something differs. With --receipts and without SOURCE: whether the
     /// files here are still those of the receipts
     #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "dry_run", "exec", "spool"], help_heading = WHAT)]

@@ -23,7 +23,7 @@ impl StagingFolder {
     /// Makes a symbolic link, in one step: whoever looks sees what was there before, or the
     /// link. Only a link or a file is ever replaced. The target is written down as it is; to
     /// judge it is up to the caller. `mtime`: when the link is to have been made, as far as the
-    /// file system lets us say so; one that is identical gets it, too.
+    /// file system lets us say so; one that is identical and might be replaced gets it, too.
     ///
     /// # Errors
     /// [`StageError`]: the name is taken and `placement` says to leave it, or the link cannot
@@ -39,7 +39,8 @@ impl StagingFolder {
         match Occupant::of(looked.as_ref()) {
             Occupant::Link if self.link_target(name)?.is_some_and(|old| old == target) => {
                 let here = looked.map(|looked| looked.stamp.mtime);
-                if let Some(mtime) = mtime.filter(|&mtime| here != Some(mtime)) {
+                let may_change = placement == Placement::Replace;
+                if let Some(mtime) = mtime.filter(|&mtime| may_change && here != Some(mtime)) {
                     self.set_link_mtime(name.as_bytes(), mtime);
                 }
                 return Ok(PlacedLink::Identical);
