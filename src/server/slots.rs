@@ -119,19 +119,38 @@ impl<C> Slots<C> {
     }
 
     /// Puts a connection that ran to the back of the queue.
-    pub(super) fn queue(&self, key: Key, connection: Box<C>) {
-        if let Some((_, mut seat)) = self.seat(key) {
-            seat.place = Place::Queued(connection);
-            drop(seat);
-            self.control.queue.push(key);
+    ///
+    /// # Errors
+    /// The engine stops, and nobody would take it out again; the connection comes back.
+    pub(super) fn queue(&self, key: Key, connection: Box<C>) -> Result<(), Box<C>> {
+        let Some((_, seat)) = self.seat(key) else {
+            return Err(connection);
+        };
+        self.queue_in(seat, key, connection)
+    }
+
+    /// Whoever closes all connections passed this seat by if it did so before.
+    fn queue_in(
+        &self,
+        mut seat: MutexGuard<'_, Seat<C>>,
+        key: Key,
+        connection: Box<C>,
+    ) -> Result<(), Box<C>> {
+        if self.control.mode() == Mode::Stopping {
+            return Err(connection);
         }
+        seat.place = Place::Queued(connection);
+        drop(seat);
+        self.control.queue.push(key);
+        Ok(())
     }
 
     /// Lets a connection that ran rest until it is woken or `until` has come. It does not
     /// rest if it was woken, or the mode changed, since it was taken out in mode `seen`.
     ///
     /// # Errors
-    /// `arm` failed, which has to make the kernel wake it; the connection comes back.
+    /// `arm` failed, which has to make the kernel wake it, or the engine stops; the connection
+    /// comes back.
     pub(super) fn park(
         &self,
         key: Key,
@@ -147,10 +166,7 @@ impl<C> Slots<C> {
         // Both are looked at under the seat's lock: a waker or a sweep that comes after it finds
         // the connection parked, one that came before has left its mark.
         if matches!(seat.place, Place::Running { woken: true }) || self.control.mode() != seen {
-            seat.place = Place::Queued(connection);
-            drop(seat);
-            self.control.queue.push(key);
-            return Ok(());
+            return self.queue_in(seat, key, connection);
         }
         // Armed under the lock too: the socket cannot be closed, and its number reused, before.
         if arm(&mut connection).is_err() {

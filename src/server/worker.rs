@@ -36,7 +36,11 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
             connection.advance(&engine.handler, &mut scratch, &engine.closing, turn)
         }));
         match step {
-            Ok(Step::Again) => engine.slots.queue(key, connection),
+            Ok(Step::Again) => {
+                if let Err(connection) = engine.slots.queue(key, connection) {
+                    close(engine, key, *connection);
+                }
+            }
             Ok(Step::Park(rest)) => {
                 let arm = |connection: &mut Connection<H::State>| {
                     engine.parker.arm(connection, key, rest.interest)
