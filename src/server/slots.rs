@@ -436,6 +436,33 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_while_the_engine_stops_comes_back_to_its_worker() {
+        for rests in [true, false] {
+            let start = Instant::now();
+            let slots = slots(1, start);
+            slots.admit(1, Box::new("runs")).unwrap();
+            let (key, connection) = slots.run_next();
+            slots.control.enter(Mode::Stopping);
+            slots.close_all(|_| panic!("its worker has it"));
+            let back = match rests {
+                true => slots.park(
+                    key,
+                    connection,
+                    start + FAR,
+                    None,
+                    Mode::Serving,
+                    |_| Ok(()),
+                ),
+                false => slots.queue(key, connection),
+            };
+            assert_eq!(back, Err(Box::new("runs")));
+            assert!(slots.control.queue.is_empty(), "nobody takes it out");
+            slots.release(key);
+            assert_eq!(slots.open(), 0);
+        }
+    }
+
+    #[test]
     fn no_wake_is_lost_however_it_meets_parking() {
         let start = Instant::now();
         let slots = slots::<()>(1, start);
