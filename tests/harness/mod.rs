@@ -12,6 +12,7 @@
 )]
 
 mod answer;
+mod machine;
 mod pace;
 mod process;
 mod proxy;
@@ -22,6 +23,7 @@ mod scratch;
 mod server;
 
 pub use answer::Answer;
+pub use machine::{in_own_mounts, refusing, skipped};
 pub use pace::at_some_pace;
 pub use process::{Captured, Output, Program, Running, ftget};
 pub use proxy::{Damage, Fault, Proxy};
