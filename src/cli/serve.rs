@@ -96,7 +96,7 @@ fn start_and_wait(
 /// not whether the addresses are free.
 fn check(setup: &Setup) -> Result<(), Failure> {
     open_root(setup)?;
-    publish::read(&setup.publish, setup.publish_timeout)?;
+    publish::read(setup)?;
     match &setup.log {
         Some(place) => place.check().map_err(failure(ExitCode::LocalFile)),
         None => Ok(()),
@@ -112,7 +112,7 @@ fn open_root(setup: &Setup) -> Result<DirectoryStore, Failure> {
 fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<Running>), Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let store = open_root(setup)?;
-    let published = publish::read(&setup.publish, setup.publish_timeout)?;
+    let published = publish::read(setup)?;
     let published = Arc::new(published);
     let log = match &setup.log {
         None => None,

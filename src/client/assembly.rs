@@ -201,7 +201,6 @@ mod tests {
             md5,
             mtime: None,
             mode: None,
-            exit_status: None,
         };
         let writing = Writing::begin(there as u64);
         let track = writing.track();

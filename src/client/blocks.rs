@@ -84,7 +84,7 @@ impl Receive<'_, '_> {
                 Ok(())
             }
             Answer::Match(_) => Err(lost(ProtocolError::UnexpectedMatch.into())),
-            Answer::Content(content) => {
+            Answer::Content(content) | Answer::Output(content, _) => {
                 let whole = &assembly.content;
                 content
                     .continues(whole, &block)

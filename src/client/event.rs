@@ -129,8 +129,8 @@ pub struct Downloaded {
     pub elapsed: Duration,
     /// Requests that were sent for it.
     pub attempts: u32,
-    /// Of a published command: how it ended, 0 to 255; 128 + n for a signal.
-    pub exit_status: Option<u8>,
+    /// Of a published command: how it ended.
+    pub command: Option<CommandEnd>,
 }
 
 impl Downloaded {
@@ -138,6 +138,16 @@ impl Downloaded {
     pub fn transferred(&self) -> u64 {
         self.action.transferred(self.total_size)
     }
+}
+
+/// How a command ended that was run on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandEnd {
+    /// 0 to 255; 128 + n for a signal.
+    pub exit_status: u8,
+    /// If it failed, the last lines of its error output, as they came: to be escaped before a
+    /// person sees them.
+    pub error_output: Option<String>,
 }
 
 /// What was done for a file.

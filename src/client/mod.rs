@@ -99,7 +99,7 @@ pub use config::{
     RETRY_PROGRESS_BYTES_MIN, RetryPolicy, SyncPolicy,
 };
 pub use error::{ClientError, ConnectError, ProtocolError, ServerRefusal, SessionError};
-pub use event::{Action, Downloaded, Event, Item, PROGRESS_INTERVAL};
+pub use event::{Action, CommandEnd, Downloaded, Event, Item, PROGRESS_INTERVAL};
 pub use listing::{Folder, Listing, Page};
 pub use mirror::{DeleteLimit, Deleted, MirrorNotes, delete_extras};
 pub use one_server::Client;

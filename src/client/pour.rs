@@ -16,8 +16,8 @@ use crate::client::receive::{SMALL_FILE_BYTES_MAX, read_small};
 use crate::client::retry::{Attempts, Verdict, judge};
 use crate::client::spool::Spool;
 use crate::client::{
-    Action, ClientConfig, ClientError, DownloadResult, Downloaded, Event, Item, ProtocolError,
-    ReceivingHalf, Session,
+    Action, ClientConfig, ClientError, CommandEnd, DownloadResult, Downloaded, Event, Item,
+    ProtocolError, ReceivingHalf, Session,
 };
 use crate::digest::Md5Stream;
 use crate::net::Address;
@@ -63,6 +63,7 @@ pub fn pour(
         spool: None,
         fresh: false,
         questions: 0,
+        command: None,
     };
     let result = pouring.run(output, on_event).map(|content| Downloaded {
         name: None,
@@ -71,7 +72,7 @@ pub fn pour(
         action: Action::Fetched,
         elapsed: begun.elapsed(),
         attempts: pouring.questions,
-        exit_status: content.exit_status,
+        command: pouring.command.take(),
     });
     on_event(match &result {
         Ok(downloaded) => Event::Done {
@@ -109,6 +110,8 @@ struct Pouring<'p> {
     spool: Option<Spool>,
     fresh: bool,
     questions: u32,
+    /// How the command ended, if it is one.
+    command: Option<CommandEnd>,
 }
 
 impl Pouring<'_> {
@@ -179,6 +182,10 @@ impl Pouring<'_> {
         };
         let content = match question.await_answer(receiving, on_hashing)? {
             Answer::Content(content) => content,
+            Answer::Output(content, end) => {
+                self.command = Some(end);
+                content
+            }
             Answer::Refused(refusal) => return Err(refusal.into()),
             Answer::Match(_) => return Err(ProtocolError::UnexpectedMatch.into()),
         };

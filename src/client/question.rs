@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use crate::client::{ClientError, ProtocolError, ReceivingHalf, ServerRefusal};
+use crate::client::{ClientError, CommandEnd, ProtocolError, ReceivingHalf, ServerRefusal};
 use crate::net::{Deadline, Wait};
 use crate::wire::{
     Action, ByteRange, Call, ErrorCode, ErrorReply, GetRequest, Md5Digest, ResourcePath,
@@ -32,6 +32,8 @@ pub(super) enum Answer {
     /// The server has what `have_md5` says; nothing of it follows.
     Match(Content),
     Content(Content),
+    /// The same, of a command that was run.
+    Output(Content, CommandEnd),
 }
 
 /// A file of which `body_bytes` from `offset` on follow.
@@ -43,8 +45,6 @@ pub(super) struct Content {
     pub(super) md5: Md5Digest,
     pub(super) mtime: Option<Timestamp>,
     pub(super) mode: Option<u32>,
-    /// How a command ended.
-    pub(super) exit_status: Option<u8>,
 }
 
 impl Content {
@@ -180,10 +180,21 @@ impl Question {
                 found: md5,
             });
         }
-        Ok(Answer::Content(Content {
+        let content = Content {
             offset,
             ..content(header, md5, body_bytes)
-        }))
+        };
+        Ok(match header.exit_status.filter(|_| self.is_command) {
+            None => Answer::Content(content),
+            Some(exit_status) => {
+                let error_output = header.error_output.as_deref().map(str::to_owned);
+                let end = CommandEnd {
+                    exit_status,
+                    error_output,
+                };
+                Answer::Output(content, end)
+            }
+        })
     }
 }
 
@@ -196,7 +207,6 @@ fn content(header: &ResponseHeader<'_>, md5: Md5Digest, body_bytes: u64) -> Cont
         md5,
         mtime: header.mtime,
         mode: header.mode,
-        exit_status: header.exit_status,
     }
 }
 

@@ -110,7 +110,9 @@ impl Receive<'_, '_> {
                 self.take_match(ask, content);
                 Ok(())
             }
-            Ok(Answer::Content(content)) => self.take_content(ask, content),
+            Ok(Answer::Content(content) | Answer::Output(content, _)) => {
+                self.take_content(ask, content)
+            }
         }
     }
 

@@ -32,7 +32,7 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
 pub use config::{Closing, Listen, Quantum, ServerConfig};
 pub use handler::{ConnectionHandler, Disposition, Ending, Interest, Rest, Turn, Waker};
-pub use published::{PublishError, Published, RunLimits};
+pub use published::{ErrorOutputGoes, PublishError, Published, RunLimits};
 pub use stats::ServerStats;
 pub use transfer::{
     Conversation, Desk, LiveLimits, Observer, Outcome, Report, TransferCounters, TransferHandler,

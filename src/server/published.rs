@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use self::run::{Flow, Output, Run, STEP};
 use crate::server::control::lock;
-use crate::wire::{ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
+use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
 
 /// The commands that a server publishes. Nothing of a peer reaches one but the wish to run it:
 /// a command gets the words it was published with, an empty input, and this process's
@@ -19,16 +19,29 @@ use crate::wire::{ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
 pub struct Published {
     commands: BTreeMap<Vec<u8>, Arc<[OsString]>>,
     limits: RunLimits,
+    error_output: ErrorOutputGoes,
     runs: Mutex<Runs>,
     none_runs: Condvar,
 }
+
+/// Where the error output of commands goes.
+pub enum ErrorOutputGoes {
+    /// Into the content, behind the output.
+    IntoContent,
+    /// Line by line to this observer, when the command has ended; the last lines are part of the
+    /// answer if it failed. The observer is called in the thread that answers, and must not wait.
+    To(Box<ErrorLine>),
+}
+
+/// Takes the name that a command is published under, and a line of its error output.
+type ErrorLine = dyn Fn(&[u8], &[u8]) + Send + Sync;
 
 /// Bounds of runs (`PROTOCOL.md`, "Limits").
 #[derive(Clone, Copy, Debug)]
 pub struct RunLimits {
     /// Runs at once.
     pub runs_max: usize,
-    /// Bytes of both outputs of one run. All outputs together, of runs and those still to be
+    /// Bytes of the content of one run. All outputs together, of runs and those still to be
     /// sent, are at most twice what `runs_max` runs may write, and half of that for one address.
     pub output_bytes_max: u64,
     /// How long one run may take.
@@ -51,12 +64,14 @@ pub enum PublishError {
 
 /// What a run came to.
 pub(super) struct CommandOutput {
-    /// Both outputs, the error output last; without a name in any folder.
+    /// The content; without a name in any folder.
     pub(super) file: File,
     pub(super) bytes: u64,
     pub(super) md5: Md5Digest,
     /// 0 to 255; 128 + n for a signal.
     pub(super) exit_status: u8,
+    /// The last lines of its error output, which is no part of the content.
+    pub(super) last_errors: String,
     /// To be kept as long as the file.
     pub(super) held: Held,
 }
@@ -79,6 +94,7 @@ impl Published {
     pub fn new(
         commands: impl IntoIterator<Item = (Vec<u8>, Vec<OsString>)>,
         limits: RunLimits,
+        error_output: ErrorOutputGoes,
     ) -> Result<Published, (Vec<u8>, PublishError)> {
         let mut named = BTreeMap::new();
         for (name, words) in commands {
@@ -97,6 +113,7 @@ impl Published {
         Ok(Published {
             commands: named,
             limits,
+            error_output,
             runs: Mutex::default(),
             none_runs: Condvar::new(),
         })
@@ -107,6 +124,7 @@ impl Published {
         Published {
             commands: BTreeMap::new(),
             limits: RunLimits::default(),
+            error_output: ErrorOutputGoes::IntoContent,
             runs: Mutex::default(),
             none_runs: Condvar::new(),
         }
@@ -142,7 +160,7 @@ impl Published {
         name: &[u8],
         address: u128,
     ) -> Result<Place, Refusal> {
-        let Some(words) = self.commands.get(name) else {
+        let Some((name, words)) = self.commands.get_key_value(name) else {
             let message = "nothing is published under this name";
             return Err(Refusal::new(ErrorCode::NotFound, message));
         };
@@ -170,6 +188,7 @@ impl Published {
                     address,
                     bytes,
                 },
+                name: name.clone(),
                 words: Arc::clone(words),
             });
         };
@@ -184,6 +203,7 @@ impl Published {
 pub(super) struct Place {
     running: Running,
     held: Held,
+    name: Vec<u8>,
     words: Arc<[OsString]>,
 }
 
@@ -238,18 +258,55 @@ impl Place {
     pub(super) fn run(self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
         let Place {
             running: Running(published),
+            name,
             words,
             ..
         } = &self;
-        let limits = published.limits;
-        let until = Instant::now().checked_add(limits.time_max);
-        let internal = |message: &str| Refusal::new(ErrorCode::Internal, message);
+        let serves_errors = matches!(published.error_output, ErrorOutputGoes::IntoContent);
         let mut run = Run::start(words).map_err(|_| internal("command cannot be started"))?;
-        let mut output =
-            Output::new(limits.output_bytes_max).map_err(|_| internal("no room for output"))?;
+        let mut output = Output::new(published.limits.output_bytes_max, serves_errors)
+            .map_err(|_| internal("no room for output"))?;
+        let ended = published.follow(&mut run, &mut output, is_unwanted);
+        // Whatever still writes must not hold up the log.
+        drop(run);
+        let errors = output.take_errors();
+        if let ErrorOutputGoes::To(observer) = &published.error_output {
+            errors.lines().for_each(|line| observer(name, line));
+        }
+        let last_errors = errors.last_lines(ERROR_MESSAGE_BYTES_MAX / 2);
+        let exit_status = ended.map_err(|refusal| Refusal {
+            message: with_errors(&refusal.message, &last_errors),
+            ..refusal
+        })?;
+        let (file, bytes, md5) = output
+            .finish()
+            .map_err(|_| internal("no room for output"))?;
+        let mut held = self.held;
+        held.shrink_to(bytes);
+        Ok(CommandOutput {
+            file,
+            bytes,
+            md5,
+            exit_status,
+            last_errors,
+            held,
+        })
+    }
+}
+
+impl Published {
+    /// Takes what a command writes until it ends. Returns how it ended.
+    fn follow(
+        &self,
+        run: &mut Run,
+        output: &mut Output,
+        is_unwanted: impl Fn() -> bool,
+    ) -> Result<u8, Refusal> {
+        let limits = self.limits;
+        let until = Instant::now().checked_add(limits.time_max);
         loop {
             let is_over = run.has_ended();
-            match run.read(&mut output) {
+            match run.read(output) {
                 Ok(Flow::Ended) => break,
                 // What its children still hold open is not waited for.
                 Ok(Flow::Empty) if is_over => break,
@@ -264,7 +321,7 @@ impl Place {
                 let message = format!("command took longer than {:?}", limits.time_max);
                 return Err(internal(&message));
             }
-            if is_unwanted() || lock(&published.runs).has_ended {
+            if is_unwanted() || lock(&self.runs).has_ended {
                 return Err(internal("nobody waits for it"));
             }
         }
@@ -279,19 +336,20 @@ impl Place {
         let code = status
             .code()
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        let (file, bytes, md5) = output
-            .finish()
-            .map_err(|_| internal("no room for output"))?;
-        let mut held = self.held;
-        held.shrink_to(bytes);
-        Ok(CommandOutput {
-            file,
-            bytes,
-            md5,
-            exit_status: u8::try_from(code).unwrap_or(u8::MAX),
-            held,
-        })
+        Ok(u8::try_from(code).unwrap_or(u8::MAX))
     }
+}
+
+/// A sentence about a command, with the last lines that it wrote to its error output.
+pub(super) fn with_errors(sentence: &str, last_errors: &str) -> String {
+    if last_errors.is_empty() {
+        return sentence.to_owned();
+    }
+    format!("{sentence}: {last_errors}")
+}
+
+fn internal(message: &str) -> Refusal {
+    Refusal::new(ErrorCode::Internal, message)
 }
 
 impl Default for RunLimits {
@@ -314,8 +372,12 @@ mod tests {
     use crate::digest::Md5Stream;
 
     fn published(words: &[&str], limits: RunLimits) -> Arc<Published> {
+        publishing(words, limits, ErrorOutputGoes::IntoContent)
+    }
+
+    fn publishing(words: &[&str], limits: RunLimits, errors: ErrorOutputGoes) -> Arc<Published> {
         let words = words.iter().map(OsString::from).collect();
-        Arc::new(Published::new([(b"it".to_vec(), words)], limits).unwrap())
+        Arc::new(Published::new([(b"it".to_vec(), words)], limits, errors).unwrap())
     }
 
     fn run(script: &str, limits: RunLimits) -> Result<(Vec<u8>, u8), ErrorCode> {
@@ -331,6 +393,48 @@ mod tests {
         output.file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(Md5Stream::digest(&bytes), output.md5);
         Ok((bytes, output.exit_status))
+    }
+
+    #[test]
+    fn error_output_goes_to_the_observer_and_its_end_into_the_answer() {
+        let (sender, lines) = std::sync::mpsc::channel();
+        let tell = |script: &str, limits: RunLimits| {
+            let sender = sender.clone();
+            let to = ErrorOutputGoes::To(Box::new(move |name, line| {
+                assert_eq!(name, b"it");
+                let _ = sender.send(String::from_utf8(line.to_vec()).unwrap());
+            }));
+            let published = publishing(&["sh", "-c", script], limits, to);
+            let ended = published.take_place(b"it", 0).unwrap().run(|| false);
+            let ended = ended
+                .map(|output| (output.bytes, output.exit_status, output.last_errors))
+                .map_err(|refusal| refusal.message);
+            (ended, lines.try_iter().collect::<Vec<String>>())
+        };
+        let usual = RunLimits::default();
+        assert_eq!(
+            tell("printf 'a\r\n\nb' >&2; echo out; exit 3", usual),
+            (Ok((4, 3, "a; b".into())), vec!["a".into(), "b".into()])
+        );
+        let (ended, lines) = tell("yes 12345678 | head -c 9000000 >&2; echo end >&2", usual);
+        let fits = ["12345678"; 9].join("; ") + "; end";
+        assert_eq!(ended, Ok((0, 0, fits)));
+        // The first one may be the end of a line.
+        assert!(
+            lines[1..lines.len() - 1]
+                .iter()
+                .all(|line| line == "12345678")
+        );
+        assert_eq!(lines.len(), (16 << 10) / 9 + 1);
+        let short = RunLimits {
+            time_max: Duration::from_millis(300),
+            ..usual
+        };
+        let endless = "echo stuck >&2; exec sleep 1000";
+        let message = "command took longer than 300ms: stuck".to_owned();
+        assert_eq!(tell(endless, short), (Err(message), vec!["stuck".into()]));
+        let wide = format!("printf '{}' >&2", "ä".repeat(60));
+        assert_eq!(tell(&wide, usual).0, Ok((0, 0, "ä".repeat(50))));
     }
 
     #[test]
@@ -445,7 +549,7 @@ mod tests {
         let publish = |names: &[&str]| {
             let words = || vec![OsString::from("true")];
             let commands = names.iter().map(|name| (name.as_bytes().to_vec(), words()));
-            Published::new(commands, RunLimits::default())
+            Published::new(commands, RunLimits::default(), ErrorOutputGoes::IntoContent)
                 .err()
                 .map(|(_, error)| error)
         };
@@ -455,7 +559,11 @@ mod tests {
             assert_eq!(publish(&[name]), Some(PublishError::Name), "{name:?}");
         }
         assert_eq!(publish(&[&"x".repeat(255)]), None);
-        let nothing = Published::new([(b"a".to_vec(), vec![])], RunLimits::default());
+        let nothing = Published::new(
+            [(b"a".to_vec(), vec![])],
+            RunLimits::default(),
+            ErrorOutputGoes::IntoContent,
+        );
         assert!(matches!(nothing, Err((_, PublishError::NoProgram))));
     }
 }

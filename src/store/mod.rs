@@ -44,7 +44,7 @@ pub use staged::{
 #[cfg(test)]
 pub(crate) use staged::{Synced, synced_below};
 pub use walk::leads_inside;
-pub use watching::Watching;
+pub use watching::{InotifyLimit, Watching};
 
 use crate::wire::ResourcePath;
 

@@ -1,6 +1,7 @@
 //! A tree kept hashed: files are hashed again when they have changed.
 
 mod folders;
+mod limit;
 mod watches;
 
 use std::io;
@@ -17,6 +18,7 @@ use crate::store::meta::SETTLING_TIME;
 use crate::store::{DigestIndex, DirectoryStore, Listing};
 use crate::wire::ResourcePath;
 use folders::Folders;
+pub use limit::InotifyLimit;
 use watches::{Changed, Watches};
 
 /// A tree that is hashed into an index in the background, and again wherever it changes, once
@@ -32,8 +34,8 @@ pub struct Watching {
     working: Receiver<()>,
 }
 
-/// Hears, from any thread, that not everything is watched, and why.
-type OnPartial = Box<dyn FnOnce(io::Error) + Send>;
+/// Hears, from any thread, that not everything is watched, or that changes were lost, and why.
+type OnPartial = Box<dyn Fn(&io::Error) + Send + Sync>;
 type OnFailure = Arc<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
 
 struct Work {
@@ -47,16 +49,19 @@ struct Work {
 
 impl Watching {
     /// Begins with the whole tree. `on_failure` hears of what cannot be read, `on_partial` at
-    /// most once that not everything is watched, and why; both from any thread.
+    /// most once that not everything is watched, and why, and at most once that changes were lost
+    /// ([`InotifyLimit::QueuedEvents`]), after which everything is looked through; all from any
+    /// thread.
     ///
     /// # Errors
-    /// The kernel offers nothing to watch with, or a thread cannot be started.
+    /// The kernel offers nothing to watch with ([`InotifyLimit::Instances`]), or a thread cannot
+    /// be started.
     pub fn start(
         tree: Arc<DirectoryStore>,
         index: Arc<dyn DigestIndex>,
         pools: Arc<Pools>,
         on_failure: impl Fn(&ResourcePath, &IndexingError) + Send + Sync + 'static,
-        on_partial: impl FnOnce(io::Error) + Send + 'static,
+        on_partial: impl Fn(&io::Error) + Send + Sync + 'static,
     ) -> io::Result<Watching> {
         let work = Arc::new(Work {
             watches: Arc::new(Watches::new(Arc::clone(&tree), Box::new(on_partial))?),
@@ -198,7 +203,7 @@ mod tests {
             let tree = Arc::new(DirectoryStore::open_root(root, options).unwrap());
             let pools = Arc::new(Pools::start(2).unwrap());
             let index = Arc::new(Telling(sender));
-            let on_partial = |error: io::Error| panic!("{error}");
+            let on_partial = |error: &io::Error| panic!("{error}");
             let on_failure =
                 |path: &ResourcePath, error: &IndexingError| panic!("{path:?}: {error}");
             let watching = Watching::start(tree, index, pools, on_failure, on_partial).unwrap();

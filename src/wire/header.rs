@@ -125,6 +125,8 @@ pub struct ResponseHeader<'a> {
     pub hidden: u64,
     /// `run`: how the command ended, 0 to 255; 128 + n for a signal.
     pub exit_status: Option<u8>,
+    /// `run`: the last lines of the error output of a command that failed.
+    pub error_output: Option<Cow<'a, str>>,
     /// The answer to `hello`.
     pub hello: Option<Hello<'a>>,
 }
@@ -171,6 +173,7 @@ impl ResponseHeader<'_> {
             recursive,
             hidden,
             exit_status,
+            error_output,
             ft,
             ops,
             digests,
@@ -201,25 +204,18 @@ impl ResponseHeader<'_> {
             recursive: recursive.flag()?.unwrap_or(false),
             hidden: hidden.size()?.unwrap_or(0),
             exit_status: exit_status.read("an integer between 0 and 255", read_exit_status)?,
+            error_output: error_output.text()?.map(owned),
             hello: read_hello([ft, ops, digests, writable])?,
         };
+        let wrong = |key, expected| Err(WireError::WrongType { key, expected });
         if header.error.is_some() && header.total_size != 0 {
-            return Err(WireError::WrongType {
-                key: "total_size",
-                expected: "0 beside an error",
-            });
+            return wrong("total_size", "0 beside an error");
         }
         if header.error.is_some() && header.md5.is_some() {
-            return Err(WireError::WrongType {
-                key: "md5",
-                expected: "empty beside an error",
-            });
+            return wrong("md5", "empty beside an error");
         }
         if header.interim.is_some() && header.body_size != Some(0) {
-            return Err(WireError::WrongType {
-                key: "body_size",
-                expected: "0 beside a status",
-            });
+            return wrong("body_size", "0 beside a status");
         }
         Ok(header)
     }
@@ -344,6 +340,10 @@ impl Serialize for Written<'_> {
         if let Some(exit_status) = header.exit_status {
             map.serialize_entry("exit_status", &exit_status)?;
         }
+        if let Some(error_output) = &header.error_output {
+            let cut = cut_to_written(error_output, ERROR_MESSAGE_BYTES_MAX);
+            map.serialize_entry("error_output", cut)?;
+        }
         if let Some(hello) = &header.hello {
             map.serialize_entry("ft", &hello.ft)?;
             map.serialize_entry("ops", &hello.ops)?;
@@ -369,7 +369,7 @@ impl Serialize for WrittenError<'_> {
     }
 }
 
-const RESPONSE_KEYS: [&str; 24] = [
+const RESPONSE_KEYS: [&str; 25] = [
     "filename",
     "filename_b64",
     "total_size",
@@ -389,6 +389,7 @@ const RESPONSE_KEYS: [&str; 24] = [
     "recursive",
     "hidden",
     "exit_status",
+    "error_output",
     "ft",
     "ops",
     "digests",

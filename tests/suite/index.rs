@@ -355,15 +355,42 @@ fn a_server_that_watches_hashes_what_changes_before_it_is_asked() {
 
 #[test]
 fn where_not_every_folder_can_be_watched_one_line_says_so() {
+    let Some(said) = said_with_a_limit("max_inotify_watches", 5) else {
+        return;
+    };
+    assert!(said.contains("not every folder can be watched"), "{said}");
+    assert!(said.contains("(fs.inotify.max_user_watches)"), "{said}");
+    assert!(
+        said.contains("\nhint: sysctl -w fs.inotify.max_user_watches="),
+        "{said}"
+    );
+}
+
+#[test]
+fn where_nothing_can_be_watched_the_limit_is_named() {
+    let Some(said) = said_with_a_limit("max_inotify_instances", 0) else {
+        return;
+    };
+    assert!(said.contains("no folder can be watched"), "{said}");
+    assert!(said.contains("(fs.inotify.max_user_instances)"), "{said}");
+    assert!(
+        said.contains("\nhint: sysctl -w fs.inotify.max_user_instances="),
+        "{said}"
+    );
+}
+
+/// The only warning of a server that watches 21 folders where this limit is so low; `None` where
+/// it cannot be set.
+fn said_with_a_limit(limit: &str, value: u32) -> Option<String> {
     let root = Scratch::with_files((0..20).map(|number| (format!("{number}/file"), "x")));
-    let script = r#"echo 5 > /proc/sys/user/max_inotify_watches && exec "$@""#;
+    let script = format!(r#"echo {value} > /proc/sys/user/{limit} && exec "$@""#);
     let ask = concat!(
         env!("CARGO_BIN_EXE_ftget"),
         r#" -q -o - "$FTSERVE_ADDR/7/file" && until grep -q warning "$0"; do sleep 0.05; done"#
     );
     let said = Scratch::with_files([("said", "")]);
     let output = Program::system("unshare", "util-linux")
-        .args(["--map-root-user", "sh", "-c", script, "sh"])
+        .args(["--map-root-user", "sh", "-c", &script, "sh"])
         .args(["sh", "-c", r#"exec 2> "$0"; exec "$@""#])
         .arg(said.join("said"))
         .args([
@@ -378,16 +405,14 @@ fn where_not_every_folder_can_be_watched_one_line_says_so() {
         .args(["--", "sh", "-c", ask])
         .arg(said.join("said"))
         .run();
-    if output.stderr.starts_with("unshare:") || output.stderr.contains("max_inotify_watches") {
-        return note(&format!(
-            "watches cannot be limited here: {}",
-            output.stderr
-        ));
+    if output.stderr.starts_with("unshare:") || output.stderr.contains(limit) {
+        note(&format!("{limit} cannot be set here: {}", output.stderr));
+        return None;
     }
     assert_eq!(output.expect_code(0).stdout, b"x");
     let said = String::from_utf8(said.read("said")).unwrap();
     assert_eq!(said.matches("warning:").count(), 1, "{said}");
-    assert!(said.contains("max_user_watches"), "{said}");
+    Some(said)
 }
 
 /// Seen with `--nocapture`: what cannot be tested on this machine.

@@ -93,7 +93,7 @@ fn how_a_command_ended_stands_in_its_line() {
     let root = Scratch::new();
     let place = Scratch::new();
     for (format, told) in [
-        ("text", [" run ok exit=4 2 ", " run ok exit=137 0 "]),
+        ("text", [" run ok exit=4 2 ", " run refused exit=137 0 "]),
         ("json", ["\"exit_status\":4}", "\"exit_status\":137}"]),
     ] {
         let log = place.join(format);

@@ -207,7 +207,7 @@ fn what_is_said_of_a_command_names_it_as_it_was_asked_for() {
     let root = Scratch::with_files([("@sums 1", "a file of that name")]);
     let publish = [
         "--publish",
-        "sad=sh -c 'exit 4'",
+        "sad=sh -c 'echo x; exit 4'",
         "--publish",
         "gib=head -c 80M /dev/zero",
     ];
@@ -237,7 +237,7 @@ fn what_is_said_of_a_command_names_it_as_it_was_asked_for() {
     assert_eq!(run("sums 1", &[]).expect_code(11).stderr.lines().count(), 1);
 
     let sad = run("@sad", &["-v"]).expect_code(1).stderr;
-    assert!(sad.contains("ftget: @sad: fetched, 0 bytes"), "{sad}");
+    assert!(sad.contains("ftget: @sad: fetched, 2 bytes"), "{sad}");
     assert!(sad.contains("ftget: @sad: command ended with 4"), "{sad}");
 
     // The server's limit, not a full disk.

@@ -42,7 +42,7 @@ fn output_comes_with_its_digest_and_the_status_as_a_frame_and_as_text() {
     let root = Scratch::with_files([("@up", "a file of that name")]);
     let server = publishing(
         &root,
-        &["up=printf 'a  b'", "sad=sh -c 'echo e >&2; exit 4'"],
+        &["up=printf 'a  b'", "sad=sh -c 'echo o; exit 4'"],
         &[],
     );
     let mut peer = server.connect();
@@ -50,7 +50,7 @@ fn output_comes_with_its_digest_and_the_status_as_a_frame_and_as_text() {
     answer.assert_file("up", b"a  b");
     assert_eq!((answer.size("exit_status"), answer.size("id")), (0, 1));
     let sad = peer.ask(r#"{"op":"run","filename":"sad"}"#);
-    sad.assert_file("sad", b"e\n");
+    sad.assert_file("sad", b"o\n");
     assert_eq!(sad.size("exit_status"), 4);
     // Only `run` runs anything.
     peer.ask(r#"{"filename":"@up"}"#)
@@ -73,6 +73,72 @@ fn output_comes_with_its_digest_and_the_status_as_a_frame_and_as_text() {
     for _ in 0..3 {
         assert_eq!(text.read_answer().code(), Some("not_found"));
     }
+}
+
+#[test]
+fn error_output_is_logged_and_its_end_is_in_the_answer_of_what_failed() {
+    let root = Scratch::new();
+    let commands = [
+        "warns=sh -c 'echo beware >&2; echo out'",
+        "fails=sh -c 'echo out; echo why >&2; exit 3'",
+        "silent=sh -c 'printf \"\\033[2Jfirst\\nlast\\n\" >&2; exit 5'",
+    ];
+    let mut server = publishing(&root, &commands, &[]);
+    let mut peer = server.connect();
+    let warns = peer.ask(r#"{"op":"run","filename":"warns"}"#);
+    warns.assert_file("warns", b"out\n");
+    assert!(!warns.text.contains("beware"), "{}", warns.text);
+    let fails = peer.ask(r#"{"op":"run","filename":"fails"}"#);
+    fails.assert_file("fails", b"out\n");
+    assert_eq!(
+        (fails.size("exit_status"), fails.str("error_output")),
+        (3, "why")
+    );
+    // Nothing came of it: no file of no bytes, which could be taken for its output.
+    let silent = peer.ask(r#"{"op":"run","filename":"silent"}"#);
+    assert_eq!(
+        (silent.code(), silent.size("exit_status")),
+        (Some("internal"), 5)
+    );
+    assert_eq!(
+        silent.message(),
+        "command ended with 5: \u{1b}[2Jfirst; last"
+    );
+
+    let told = |name: &str| ftget([format!("{}/@{name}", server.addr())]).expect_code(1);
+    let fails = told("fails");
+    assert_eq!(fails.text(), "out\n");
+    assert_eq!(fails.stderr, "ftget: @fails: command ended with 3: why\n");
+    let silent = told("silent");
+    assert_eq!(silent.text(), "");
+    let expected = "command ended with 5: \\x1b[2Jfirst; last\n";
+    assert!(silent.stderr.ends_with(expected), "{}", silent.stderr);
+    server.terminate();
+    let logged = server.stderr().text();
+    for line in [
+        "@warns: beware",
+        "@fails: why",
+        "@silent: \\x1b[2Jfirst",
+        "@silent: last",
+    ] {
+        assert!(
+            logged.lines().any(|logged| logged == line),
+            "{line}: {logged}"
+        );
+    }
+}
+
+#[test]
+fn error_output_is_served_behind_the_output_if_that_is_asked_for() {
+    let root = Scratch::new();
+    let command = "fails=sh -c 'echo why >&2; echo out; exit 3'";
+    let mut server = publishing(&root, &[command], &["--publish-stderr"]);
+    let answer = server.connect().ask(r#"{"op":"run","filename":"fails"}"#);
+    answer.assert_file("fails", b"out\nwhy\n");
+    assert!(!answer.text.contains("error_output"), "{}", answer.text);
+    server.terminate();
+    let logged = server.stderr().text();
+    assert!(!logged.contains("why"), "{logged}");
 }
 
 #[test]
@@ -206,7 +272,7 @@ fn outputs_that_nobody_reads_are_bounded_and_leave_other_addresses_room() {
 fn a_large_error_output_is_nowhere_in_the_heap() {
     let root = Scratch::new();
     let command = "err=sh -c 'echo out; head -c 60000000 /dev/zero >&2'";
-    let server = publishing(&root, &[command], &[]);
+    let server = publishing(&root, &[command], &["--publish-stderr"]);
     let answer = server.connect().ask(r#"{"op":"run","filename":"err"}"#);
     answer.assert_file("err", &[&b"out\n"[..], &vec![0; 60_000_000]].concat());
     let peak = server.facts().peak_rss_kib();

@@ -31,6 +31,8 @@ pub(super) struct Done<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exit_status: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error_output: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exec_status: Option<i32>,
 }
 

@@ -89,6 +89,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_limit, help_heading = "Commands")]
     publish_timeout: Duration,
 
+    /// Serve the error output of such a command too, behind its output
+    /// [default: it goes to standard error]
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Commands")]
+    publish_stderr: bool,
+
     /// Threads that serve connections [default: 4 for each core, at least 8]
     #[arg(long, value_name = "N", value_parser = worker_count, help_heading = "Limits")]
     workers: Option<usize>,
@@ -182,6 +187,7 @@ pub(super) struct Setup {
     pub(super) limits: TransferLimits,
     pub(super) publish: Vec<String>,
     pub(super) publish_timeout: Duration,
+    pub(super) publish_stderr: bool,
     pub(super) drain_timeout: Duration,
     pub(super) command: Option<Vec<OsString>>,
     pub(super) log: Option<LogPlace>,
@@ -230,6 +236,7 @@ impl Setup {
             },
             publish: args.publish,
             publish_timeout: args.publish_timeout,
+            publish_stderr: args.publish_stderr,
             drain_timeout: args.drain_timeout,
             command: (!args.command.is_empty()).then_some(args.command),
             log: match args.access_log {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::cli::digests::Opened;
 use crate::cli::terminal::tell;
 use crate::digest::Pools;
-use crate::store::{DirectoryStore, FileIndex, Indexing, IndexingError, Priority, Watching};
+use crate::store::{
+    DirectoryStore, FileIndex, Indexing, IndexingError, InotifyLimit, Priority, Watching,
+};
 use crate::wire::ResourcePath;
 
 /// An index that outlives the server, and the hashing that fills it; neither, where digests
@@ -55,10 +57,13 @@ impl Beside {
         let ahead = match what {
             HashAhead::Always => {
                 let (tree, pools) = (Arc::clone(tree), Arc::clone(pools));
-                let watching =
-                    Watching::start(tree, index.index(), pools, unheard, |error| warn(&error));
+                let watching = Watching::start(tree, index.index(), pools, unheard, warn_of_part);
                 watching.map(Ahead::Always).or_else(|error| {
-                    warn(&error);
+                    warn(
+                        &error,
+                        "no folder can be watched",
+                        "files are hashed now, and what changes when it is asked for",
+                    );
                     once().map(Ahead::Once)
                 })
             }
@@ -108,11 +113,27 @@ impl Beside {
 /// Who asks for a file that cannot be read is told so then.
 fn unheard(_: &ResourcePath, _: &IndexingError) {}
 
-fn warn(error: &io::Error) {
-    tell(&format!(
-        "ftserve: warning: not every folder can be watched: {error}; what changes unseen is \
-         hashed later"
-    ));
+fn warn_of_part(error: &io::Error) {
+    match InotifyLimit::of(error) {
+        Some(InotifyLimit::QueuedEvents) => warn(
+            error,
+            "too much changed at once",
+            "the whole folder is looked through",
+        ),
+        _ => warn(
+            error,
+            "not every folder can be watched",
+            "what changes unseen is hashed later",
+        ),
+    }
+}
+
+fn warn(error: &io::Error, what: &str, consequence: &str) {
+    let mut text = format!("ftserve: warning: {what}: {error}; {consequence}");
+    if let Some(limit) = InotifyLimit::of(error) {
+        text.push_str(&format!("\nhint: sysctl -w {}=N raises it", limit.sysctl()));
+    }
+    tell(&text);
 }
 
 /// Long enough for what is on its way; what a disk that hangs loses can be made anew.

@@ -4,19 +4,19 @@ use std::env;
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::Access;
 
 use crate::cli::failure::{Failure, failure};
-use crate::cli::terminal::shown;
+use crate::cli::serve::args::Setup;
+use crate::cli::terminal::{shown, tell_if_read};
 use crate::cli::{ExitCode, visible};
-use crate::server::{Published, RunLimits};
+use crate::server::{ErrorOutputGoes, Published, RunLimits};
 
 /// Reads each `NAME=PROGRAM ARGS`.
-pub(super) fn read(typed: &[String], time_max: Duration) -> Result<Published, Failure> {
-    let mut commands = Vec::with_capacity(typed.len());
-    for text in typed {
+pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
+    let mut commands = Vec::with_capacity(setup.publish.len());
+    for text in &setup.publish {
         let wrong = |reason: &str| {
             let text = visible(text.as_bytes());
             usage(format!("--publish {text}: {reason}"), None)
@@ -39,10 +39,17 @@ pub(super) fn read(typed: &[String], time_max: Duration) -> Result<Published, Fa
         commands.push((name.as_bytes().to_vec(), words));
     }
     let limits = RunLimits {
-        time_max,
+        time_max: setup.publish_timeout,
         ..RunLimits::default()
     };
-    Published::new(commands, limits).map_err(|(name, error)| {
+    let error_output = if setup.publish_stderr {
+        ErrorOutputGoes::IntoContent
+    } else {
+        ErrorOutputGoes::To(Box::new(|name, line| {
+            tell_if_read(&format!("@{}: {}", visible(name), visible(line)));
+        }))
+    };
+    Published::new(commands, limits, error_output).map_err(|(name, error)| {
         let name = visible(&name).into_owned();
         usage(format!("--publish {name}: {error}"), None)
     })

@@ -279,7 +279,7 @@ impl Desk<'_, '_, '_, '_> {
                     action: placed.action,
                     elapsed: job.begun.elapsed(),
                     attempts: job.attempts,
-                    exit_status: None,
+                    command: None,
                 };
                 let is_told = matches!(job.task, Task::Fetch | Task::Link(..));
                 let is_alone = matches!(job.task, Task::MakeFolder) && job.download.or_folder;

@@ -148,19 +148,73 @@ pub(super) struct Output {
     file: File,
     md5: Md5Stream,
     bytes: u64,
-    error: Option<File>,
-    error_bytes: u64,
+    errors: Errors,
     bytes_max: u64,
 }
 
+/// Where the error output goes.
+enum Errors {
+    /// Its end is kept, for the log.
+    Apart(ErrorOutput),
+    /// It becomes part of the content, behind the output.
+    Served { file: Option<File>, bytes: u64 },
+}
+
+/// What a command wrote to its error output: the end of it, at most [`ERROR_TAIL_BYTES_MAX`].
+#[derive(Default)]
+pub(in crate::server) struct ErrorOutput {
+    tail: Vec<u8>,
+}
+
+impl ErrorOutput {
+    fn take(&mut self, bytes: &[u8]) {
+        let new = &bytes[bytes.len().saturating_sub(ERROR_TAIL_BYTES_MAX)..];
+        let spare = (self.tail.len() + new.len()).saturating_sub(ERROR_TAIL_BYTES_MAX);
+        self.tail.drain(..spare);
+        self.tail.extend_from_slice(new);
+    }
+
+    /// The lines that are not empty, without their ends.
+    pub(in crate::server) fn lines(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let lines = self.tail.split(|byte| *byte == b'\n');
+        lines
+            .map(<[u8]>::trim_ascii_end)
+            .filter(|line| !line.is_empty())
+    }
+
+    /// The last lines in one, as many as fit into so many bytes; of a single one that is too
+    /// long, its beginning.
+    pub(in crate::server) fn last_lines(&self, bytes_max: usize) -> String {
+        let mut last = String::new();
+        for line in self.lines().rev() {
+            let line = String::from_utf8_lossy(line);
+            if last.is_empty() {
+                let fits = (0..=bytes_max).rev().find(|at| line.is_char_boundary(*at));
+                last.push_str(&line[..fits.unwrap_or(0)]);
+            } else if line.len() + 2 + last.len() <= bytes_max {
+                last = format!("{line}; {last}");
+            } else {
+                break;
+            }
+        }
+        last
+    }
+}
+
 impl Output {
-    pub(super) fn new(bytes_max: u64) -> io::Result<Output> {
+    pub(super) fn new(bytes_max: u64, serves_errors: bool) -> io::Result<Output> {
         Ok(Output {
             file: nameless()?,
             md5: Md5Stream::new(),
             bytes: 0,
-            error: None,
-            error_bytes: 0,
+            errors: if serves_errors {
+                Errors::Served {
+                    file: None,
+                    bytes: 0,
+                }
+            } else {
+                Errors::Apart(ErrorOutput::default())
+            },
             bytes_max,
         })
     }
@@ -171,22 +225,44 @@ impl Output {
         self.file.write_all(bytes)
     }
 
-    fn take_error(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.error_bytes += bytes.len() as u64;
-        let error = match &mut self.error {
-            Some(error) => error,
-            none => none.insert(nameless()?),
-        };
-        error.write_all(bytes)
+    fn take_error(&mut self, new: &[u8]) -> io::Result<()> {
+        match &mut self.errors {
+            Errors::Apart(errors) => {
+                errors.take(new);
+                Ok(())
+            }
+            Errors::Served { file, bytes } => {
+                *bytes += new.len() as u64;
+                let file = match file {
+                    Some(file) => file,
+                    none => none.insert(nameless()?),
+                };
+                file.write_all(new)
+            }
+        }
     }
 
     fn is_too_much(&self) -> bool {
-        self.bytes + self.error_bytes > self.bytes_max
+        let of_errors = match self.errors {
+            Errors::Apart(_) => 0,
+            Errors::Served { bytes, .. } => bytes,
+        };
+        self.bytes + of_errors > self.bytes_max
     }
 
-    /// Puts the error output behind the output: a file, its bytes and its digest.
+    /// What was written to the error output and is no part of the content.
+    pub(super) fn take_errors(&mut self) -> ErrorOutput {
+        match &mut self.errors {
+            Errors::Apart(errors) => std::mem::take(errors),
+            Errors::Served { .. } => ErrorOutput::default(),
+        }
+    }
+
+    /// The content: a file, its bytes and its digest.
     pub(super) fn finish(mut self) -> io::Result<(File, u64, Md5Digest)> {
-        if let Some(error) = self.error.take() {
+        if let Errors::Served { file, .. } = &mut self.errors
+            && let Some(error) = file.take()
+        {
             let mut chunk = vec![0; CHUNK_BYTES];
             let mut at = 0;
             while let count @ 1.. = FileExt::read_at(&error, &mut chunk, at)? {
@@ -210,3 +286,4 @@ fn nameless() -> io::Result<File> {
 /// How often it is looked whether a run is still wanted, when nothing else happens.
 pub(super) const STEP: Duration = Duration::from_millis(20);
 const CHUNK_BYTES: usize = 1 << 20;
+const ERROR_TAIL_BYTES_MAX: usize = 16 << 10;

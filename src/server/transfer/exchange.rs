@@ -261,12 +261,7 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     fn refuse_and_go_on(&mut self, asked: Asked, refusal: &Refusal) {
-        refuse(
-            &asked.name,
-            asked.id.as_ref(),
-            refusal,
-            self.desk.output.append(),
-        );
+        refuse(&asked, refusal, self.desk.output.append());
         self.report(&asked, Outcome::Refused(refusal.code));
     }
 

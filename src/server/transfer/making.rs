@@ -131,7 +131,7 @@ impl<S: Store> Exchange<'_, S> {
                 return None;
             }
             Ok(Product::Output(output)) => {
-                let reply = output.map(|output| self.take_output(&mut asked, output));
+                let reply = output.and_then(|output| self.take_output(&mut asked, output));
                 self.settle(asked, reply);
                 return None;
             }

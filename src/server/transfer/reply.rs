@@ -2,15 +2,17 @@
 
 use std::borrow::Cow;
 
+use crate::server::transfer::conversation::Asked;
 use crate::store::StoreError;
-use crate::wire::{ErrorCode, ErrorReply, Refusal, RequestId, ResponseHeader};
+use crate::wire::{ErrorCode, ErrorReply, Refusal, ResponseHeader};
 
 /// The bytes before a refusal's answer: `error`, no size, no digest.
-pub(super) fn refuse(name: &[u8], id: Option<&RequestId>, refusal: &Refusal, output: &mut Vec<u8>) {
+pub(super) fn refuse(asked: &Asked, refusal: &Refusal, output: &mut Vec<u8>) {
     let header = ResponseHeader {
-        name: Cow::Borrowed(name),
-        id: id.cloned(),
+        name: Cow::Borrowed(&asked.name),
+        id: asked.id.clone(),
         error: Some(said_of(refusal)),
+        exit_status: asked.exit_status,
         ..ResponseHeader::default()
     };
     header.encode(output);

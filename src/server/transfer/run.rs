@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crate::server::published::CommandOutput;
+use crate::server::published::{CommandOutput, with_errors};
 use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, Reply};
 use crate::server::transfer::exchange::Exchange;
@@ -28,38 +28,45 @@ impl<S: Store> Exchange<'_, S> {
         Ok(Reply::Make(Box::new(making)))
     }
 
-    /// Answers with what a command wrote.
+    /// Answers with what a command wrote; if that is nothing and it failed, with an error.
     pub(super) fn take_output(
         &mut self,
         asked: &mut Asked,
         output: CommandOutput,
-    ) -> Reply<S::Object> {
+    ) -> Result<Reply<S::Object>, Refusal> {
         let CommandOutput {
             file,
             bytes,
             md5,
             exit_status,
+            last_errors,
             held,
         } = output;
         asked.exit_status = Some(exit_status);
+        if bytes == 0 && exit_status != 0 {
+            let sentence = format!("command ended with {exit_status}");
+            let message = with_errors(&sentence, &last_errors);
+            return Err(Refusal::new(ErrorCode::Internal, message));
+        }
         let header = ResponseHeader {
             name: (&asked.name).into(),
             total_size: bytes,
             md5: Some(md5),
             id: asked.id.clone(),
             exit_status: Some(exit_status),
+            error_output: (exit_status != 0 && !last_errors.is_empty()).then(|| last_errors.into()),
             ..ResponseHeader::default()
         };
         header.encode(self.desk.output.append());
         if bytes == 0 {
             let (body_bytes, md5) = (0, Some(md5));
-            return Reply::Said { body_bytes, md5 };
+            return Ok(Reply::Said { body_bytes, md5 });
         }
         let body = Body {
             source: Source::Output { file, _held: held },
             position: 0,
             end: bytes,
         };
-        Reply::Send { body, md5 }
+        Ok(Reply::Send { body, md5 })
     }
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 
 use super::{Root, from_errno, look, own_descriptors, retried, servable};
-use crate::store::{ObjectMeta, StoreError};
+use crate::store::{InotifyLimit, ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
 /// An open folder. Whatever happens to its name, everything stays in the folder that was
@@ -197,9 +197,7 @@ impl Folder {
         // By the descriptor: its name may stand for another folder by now.
         let name = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
         inotify::add_watch(inotify, name, changes).map_err(|errno| match errno {
-            Errno::NOSPC => StoreError::Busy(io::Error::other(
-                "the limit of watches (fs.inotify.max_user_watches) is reached",
-            )),
+            Errno::NOSPC => StoreError::Busy(io::Error::other(InotifyLimit::Watches)),
             errno => from_errno(errno),
         })
     }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
 
-use super::OnPartial;
+use super::{InotifyLimit, OnPartial};
 use crate::store::{DirectoryStore, StoreError};
 use crate::wire::ResourcePath;
 
@@ -24,7 +25,8 @@ pub(super) struct Watches {
     /// What each watch is of: where that folder was seen last.
     paths: Mutex<HashMap<i32, ResourcePath>>,
     are_partial: AtomicBool,
-    on_partial: Mutex<Option<OnPartial>>,
+    has_overflowed: AtomicBool,
+    on_partial: OnPartial,
 }
 
 /// Where something changed.
@@ -61,11 +63,12 @@ impl Watches {
     pub(super) fn new(tree: Arc<DirectoryStore>, on_partial: OnPartial) -> io::Result<Watches> {
         Ok(Watches {
             tree,
-            inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
+            inotify: new_instance()?,
             alarm: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             paths: Mutex::default(),
             are_partial: AtomicBool::new(false),
-            on_partial: Mutex::new(Some(on_partial)),
+            has_overflowed: AtomicBool::new(false),
+            on_partial,
         })
     }
 
@@ -95,14 +98,14 @@ impl Watches {
     }
 
     fn become_partial(&self, error: io::Error) {
-        self.are_partial.store(true, Ordering::SeqCst);
-        let on_partial = self
-            .on_partial
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(on_partial) = on_partial {
-            on_partial(error);
+        if !self.are_partial.swap(true, Ordering::SeqCst) {
+            (self.on_partial)(&error);
+        }
+    }
+
+    fn overflow(&self) {
+        if !self.has_overflowed.swap(true, Ordering::SeqCst) {
+            (self.on_partial)(&io::Error::other(InotifyLimit::QueuedEvents));
         }
     }
 
@@ -127,6 +130,7 @@ impl Watches {
         while let Ok(event) = events.next() {
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 *changed = Changed::Everything;
+                self.overflow();
             } else if event.events().contains(ReadFlags::IGNORED) {
                 paths.remove(&event.wd());
             } else if let Some(folder) = paths.get(&event.wd()) {
@@ -144,6 +148,18 @@ impl Watches {
     fn paths(&self) -> MutexGuard<'_, HashMap<i32, ResourcePath>> {
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// inotify_init(2) gives one errno for two limits.
+fn new_instance() -> io::Result<OwnedFd> {
+    inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|errno| {
+        // Where another descriptor can be had it is not that limit of this process.
+        let has_descriptors = || eventfd(0, EventfdFlags::CLOEXEC).is_ok();
+        match errno {
+            Errno::MFILE if has_descriptors() => io::Error::other(InotifyLimit::Instances),
+            errno => errno.into(),
+        }
+    })
 }
 
 /// A file was closed after writing, came, or has other attributes (the time of its change is
@@ -170,12 +186,16 @@ mod tests {
     use crate::store::DirectoryOptions;
 
     fn watches(root: &std::path::Path) -> Watches {
+        watches_that(root, Box::new(|error| panic!("{error}")))
+    }
+
+    fn watches_that(root: &std::path::Path, on_partial: OnPartial) -> Watches {
         let options = DirectoryOptions {
             show_hidden: false,
             follow_links_inside: true,
         };
         let tree = Arc::new(DirectoryStore::open_root(root, options).unwrap());
-        Watches::new(tree, Box::new(|error| panic!("{error}"))).unwrap()
+        Watches::new(tree, on_partial).unwrap()
     }
 
     fn path(name: &str) -> ResourcePath {
@@ -210,16 +230,24 @@ mod tests {
     }
 
     #[test]
-    fn more_changes_than_the_kernel_remembers_are_changes_of_everything() {
+    fn more_changes_than_the_kernel_remembers_are_changes_of_everything_and_said_once() {
         let folder = tempfile::tempdir().unwrap();
-        let watches = watches(folder.path());
+        let (sender, said) = std::sync::mpsc::channel();
+        let on_partial = move |error: &io::Error| sender.send(InotifyLimit::of(error)).unwrap();
+        let watches = watches_that(folder.path(), Box::new(on_partial));
         watches.watch(&path(""));
         let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
         let most: usize = most.trim().parse().unwrap();
         // Two events each: it comes, and is closed.
-        for number in 0..=most / 2 {
-            fs::write(folder.path().join(number.to_string()), "").unwrap();
+        for _ in 0..2 {
+            for number in 0..=most / 2 {
+                let file = folder.path().join(number.to_string());
+                fs::write(&file, "").unwrap();
+                fs::remove_file(&file).unwrap();
+            }
+            assert_eq!(gathered(&watches), None);
         }
-        assert_eq!(gathered(&watches), None);
+        let said: Vec<_> = said.try_iter().collect();
+        assert_eq!(said, [Some(InotifyLimit::QueuedEvents)]);
     }
 }

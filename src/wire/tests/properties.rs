@@ -178,12 +178,13 @@ fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
         option::of(texts()),
         sizes(),
         option::of(any::<u8>()),
+        option::of(texts()),
         option::of(hellos()),
     );
     (first, then, last).prop_map(|(first, then, last)| {
         let (name, total_size, md5, body_size, offset) = first;
         let (kind, mtime, mode, id) = then;
-        let (error, interim, flags, next, hidden, exit_status, hello) = last;
+        let (error, interim, flags, next, hidden, exit_status, error_output, hello) = last;
         let [matched, last, recursive] = flags;
         ResponseHeader {
             name: name.into(),
@@ -207,6 +208,7 @@ fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
             recursive,
             hidden,
             exit_status,
+            error_output,
             hello,
         }
     })

@@ -38,11 +38,14 @@ impl Reporter<'_> {
             ));
         }
         self.write_receipt(item, download, downloaded);
-        if let Some(status) = downloaded.exit_status.filter(|status| *status != 0) {
-            self.line(&format!(
-                "{}: command ended with {status}",
-                source(item, self.poured.as_ref()).name()
-            ));
+        let command = downloaded.command.as_ref();
+        if let Some(end) = command.filter(|end| end.exit_status != 0) {
+            let name = source(item, self.poured.as_ref()).name().to_owned();
+            let mut line = format!("{name}: command ended with {}", end.exit_status);
+            if let Some(errors) = &end.error_output {
+                line = format!("{line}: {}", visible(errors.as_bytes()));
+            }
+            self.line(&line);
             self.failures.add(ExitCode::Unclassified);
         }
         let file = download.and_then(|download| Some((download, file(download, downloaded)?)));
@@ -130,7 +133,11 @@ impl Reporter<'_> {
                 .map(|placed| String::from_utf8_lossy(placed)),
             secs: downloaded.elapsed.as_secs_f64(),
             attempts: downloaded.attempts,
-            exit_status: downloaded.exit_status,
+            exit_status: downloaded.command.as_ref().map(|end| end.exit_status),
+            error_output: downloaded
+                .command
+                .as_ref()
+                .and_then(|end| end.error_output.as_deref()),
             exec_status,
         });
     }

@@ -58,8 +58,8 @@ impl Entry {
             LogFormat::Text => {
                 let or_dash = |text: &'static str| if text.is_empty() { "-" } else { text };
                 let reason = match self.exit_status {
-                    Some(status) if reason.is_empty() => format!("exit={status}"),
-                    _ => or_dash(reason).to_owned(),
+                    Some(status) => format!("exit={status}"),
+                    None => or_dash(reason).to_owned(),
                 };
                 let peer = self.peer.to_string().replace(' ', "=");
                 let name = serde_json::to_string(&name).unwrap_or_default();
