@@ -14,6 +14,7 @@ pub(super) struct Connection<S> {
     /// The parker has added the socket to its epoll.
     pub(super) known_to_epoll: bool,
     pub(super) peer_gone: bool,
+    pub(super) peer_ended: bool,
 }
 
 /// What a worker does with a connection after a turn.
@@ -46,6 +47,7 @@ impl<S> Connection<S> {
             stage: Stage::Serving(state),
             known_to_epoll: false,
             peer_gone: false,
+            peer_ended: false,
         }
     }
 

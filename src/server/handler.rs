@@ -67,6 +67,8 @@ pub struct Rest {
 pub enum Interest {
     /// Nothing of it; a waker or the deadline.
     Nothing,
+    /// The end of the peer's stream, with input before it or not.
+    End,
     /// Bytes to read, or the end of the stream.
     Readable,
     /// Room to write.
@@ -93,6 +95,11 @@ pub struct Turn<'a> {
     pub draining: bool,
     /// The kernel said that the peer is gone; nothing can be sent any more.
     pub peer_gone: bool,
+    /// The peer has ended its stream while the handler waited for [`Interest::End`]. It may still
+    /// read.
+    pub peer_ended: bool,
+    /// Connections that may be open at once.
+    pub connections_max: usize,
     pub(super) key: Key,
     pub(super) control: &'a Control,
     pub(super) target: &'a Arc<dyn WakeByKey>,

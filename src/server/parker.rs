@@ -43,6 +43,7 @@ impl Parker {
         let flags = EventFlags::ONESHOT
             | match interest {
                 Interest::Nothing => EventFlags::empty(),
+                Interest::End => EventFlags::RDHUP,
                 Interest::Readable => EventFlags::IN,
                 Interest::Writable => EventFlags::OUT,
             };
@@ -75,8 +76,10 @@ impl Parker {
                     continue;
                 }
                 let gone = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+                let ended = flags.contains(EventFlags::RDHUP);
                 slots.wake(Key::from_bits(bits), |connection| {
-                    connection.peer_gone |= gone
+                    connection.peer_gone |= gone;
+                    connection.peer_ended |= ended;
                 });
             }
         }

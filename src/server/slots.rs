@@ -72,6 +72,11 @@ impl<C> Slots<C> {
         }
     }
 
+    /// Connections that may be open at once.
+    pub(super) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Connections open now.
     pub(super) fn open(&self) -> usize {
         self.slots.len() - lock(&self.permits).free()

@@ -27,6 +27,8 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
             now: Instant::now(),
             draining: mode == Mode::Draining,
             peer_gone: connection.peer_gone,
+            peer_ended: connection.peer_ended,
+            connections_max: engine.slots.count(),
             key,
             control: &engine.control,
             target: &target,

@@ -63,3 +63,4 @@ mod transcripts;
 mod tree_choices;
 mod trees;
 mod unix_sockets;
+mod waiting;

@@ -14,6 +14,7 @@ use crate::server::transfer::pacing::Allowance;
 use crate::server::transfer::page::Page;
 use crate::server::transfer::patience::Patience;
 use crate::server::transfer::shelf::OpenListing;
+use crate::server::transfer::waiters::WaitingPlace;
 use crate::store::{ObjectMeta, Ticket};
 use crate::wire::{GetRequest, Md5Digest, RequestId};
 
@@ -23,6 +24,10 @@ pub struct Conversation<O> {
     pub(super) inbox: Inbox,
     pub(super) kept: Option<Kept>,
     pub(super) task: Task<O>,
+    /// Held while the task waits for a digest, a page or a command.
+    pub(super) waiting: Option<WaitingPlace>,
+    /// The kernel looks whether the peer is still there.
+    pub(super) is_kept_alive: bool,
     pub(super) patience: Patience,
     pub(super) allowance: Allowance,
     /// The listing of the last page, for the next one.
@@ -134,6 +139,8 @@ impl<O> Conversation<O> {
             inbox: Inbox::new(now),
             kept: None,
             task: Task::None,
+            waiting: None,
+            is_kept_alive: false,
             listing: None,
             patience: Patience::default(),
             allowance: Allowance::default(),

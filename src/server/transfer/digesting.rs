@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::{Deadline, Wait};
-use crate::server::handler::{Disposition, Interest, Rest};
+use crate::server::handler::Disposition;
 use crate::server::transfer::conversation::{Asked, Awaited, Purpose, Reply, Task};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::reply::shutting_down;
@@ -66,13 +66,9 @@ impl<S: Store> Exchange<'_, S> {
                     }
                 }
                 let until = Deadline::after(now, Wait::Hashing, PROGRESS_INTERVAL);
+                let rest = self.rest_for_work(asked.since, until);
                 self.state.task = Task::Await { asked, awaited };
                 let blocked = self.flush();
-                let rest = Rest {
-                    interest: Interest::Nothing,
-                    until,
-                    evictable_from: None,
-                };
                 Some(blocked.unwrap_or(Disposition::Park(rest)))
             }
         }

@@ -2,6 +2,7 @@
 //! that is possible without waiting.
 
 use std::mem;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::net::{Deadline, Stream, Wait, time_of};
@@ -9,7 +10,9 @@ use crate::server::handler::{Disposition, Ending, Interest, Rest, Turn};
 use crate::server::transfer::conversation::{Asked, Conversation, Desk, Reply, Task};
 use crate::server::transfer::hello::hello;
 use crate::server::transfer::inbox::{Arrival, Incoming};
-use crate::server::transfer::reply::{HTTP_ANSWER, TLS_ANSWER, refuse, shutting_down};
+use crate::server::transfer::reply::{
+    HTTP_ANSWER, TLS_ANSWER, busy, refuse, shutting_down, too_many_wait,
+};
 use crate::server::transfer::{Outcome, TransferHandler, TransferLimits};
 use crate::store::Store;
 use crate::wire::{Action, ErrorCode, ReceivedRequest, Refusal};
@@ -43,7 +46,9 @@ impl<S: Store> Exchange<'_, S> {
                 break disposition;
             }
         };
-        self.state.inbox.clear_away(&mut self.desk.input);
+        self.state
+            .inbox
+            .clear_away(&mut self.desk.input, &self.handler.read_ahead);
         self.state.kept = self.desk.output.clear_away(&self.handler.kept_bytes);
         disposition
     }
@@ -88,11 +93,21 @@ impl<S: Store> Exchange<'_, S> {
             return Some(Disposition::Close(Ending::Answered));
         }
         if !self.socket_empty {
-            match self.state.inbox.read(self.stream, &mut self.desk.input) {
+            let Some(room) = self.read_ahead_room() else {
+                self.refuse_and_close(&busy("too many requests are read ahead"));
+                // The rest of the request would be taken for another one.
+                self.state.closing = Some(Ending::Answered);
+                return None;
+            };
+            match self
+                .state
+                .inbox
+                .read(self.stream, &mut self.desk.input, room)
+            {
                 Err(_) => return Some(Disposition::Close(Ending::Silent)),
                 Ok(Arrival::Something) => {
                     // A short read emptied the socket: the next one would only say so.
-                    self.socket_empty = self.desk.input.has_room() && !self.state.inbox.ended;
+                    self.socket_empty = self.desk.input.was_short && !self.state.inbox.ended;
                     self.silent = false;
                     return None;
                 }
@@ -100,6 +115,16 @@ impl<S: Store> Exchange<'_, S> {
             }
         }
         self.rest_for_input()
+    }
+
+    /// How many bytes may be read at once. Few if all connections together keep much of what they
+    /// read; `None` if this one has few already and they are no complete request.
+    fn read_ahead_room(&self) -> Option<usize> {
+        let kept = self.handler.read_ahead.load(Ordering::Relaxed);
+        if kept < self.limits.kept_bytes_max {
+            return Some(usize::MAX);
+        }
+        (self.desk.input.rest().len() < READ_AHEAD_BYTES_MIN).then_some(READ_AHEAD_BYTES_MIN)
     }
 
     /// There is nothing to do before more input comes, unless that took too long already.
@@ -232,6 +257,7 @@ impl<S: Store> Exchange<'_, S> {
                 self.report(&asked, Outcome::Answered { body_bytes });
             }
             Ok(Reply::Send { body, md5 }) => {
+                self.state.waiting = None;
                 asked.md5 = Some(md5);
                 let body_bytes = body.end - body.position;
                 self.state.task = Task::Send {
@@ -239,6 +265,9 @@ impl<S: Store> Exchange<'_, S> {
                     body,
                     body_bytes,
                 };
+            }
+            Ok(Reply::Await(_) | Reply::Make(_)) if !self.may_wait() => {
+                self.refuse(asked, &too_many_wait());
             }
             Ok(Reply::Await(awaited)) => {
                 // What is gathered is flushed while this task goes on, so no other may grow out of it.
@@ -250,6 +279,39 @@ impl<S: Store> Exchange<'_, S> {
                 self.state.task = Task::Make { asked, making };
             }
             Err(refusal) => self.refuse(asked, &refusal),
+        }
+    }
+
+    /// Counts this connection among those that wait, if there is room for one more.
+    pub(super) fn may_wait(&mut self) -> bool {
+        if self.state.waiting.is_none() {
+            let address = self.state.peer.address_key();
+            self.state.waiting = self
+                .handler
+                .waiters
+                .join(address, self.turn.connections_max);
+        }
+        if !self.state.is_kept_alive {
+            // Nothing is sent while it waits: only this shows that the peer is gone.
+            self.stream.keep_alive();
+            self.state.is_kept_alive = true;
+        }
+        self.state.waiting.is_some()
+    }
+
+    /// Rests until the work for a request is done. A connection that waits may be closed when
+    /// connections run short: soon if its peer has ended its stream, and may be gone, otherwise
+    /// after a while and after all others.
+    pub(super) fn rest_for_work(&self, asked_at: Instant, until: Deadline) -> Rest {
+        let has_ended = self.turn.peer_ended || self.state.inbox.ended;
+        let (interest, evictable_from) = match has_ended {
+            true => (Interest::Nothing, asked_at + EVICTION_GRACE),
+            false => (Interest::End, self.turn.now.max(asked_at + WAITER_GRACE)),
+        };
+        Rest {
+            interest,
+            until,
+            evictable_from: Some(evictable_from),
         }
     }
 
@@ -294,10 +356,14 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     pub(super) fn report(&mut self, asked: &Asked, outcome: Outcome) {
+        self.state.waiting = None;
         self.state.inbox.answered(Instant::now());
         self.handler.report(self.state.peer, asked, outcome);
     }
 }
 
 const DROPPED_BODY_BYTES_MAX: u64 = 1 << 20;
+/// What a connection may read when all together keep too much: more than an ordinary request has.
+const READ_AHEAD_BYTES_MIN: usize = 4 << 10;
 const EVICTION_GRACE: Duration = Duration::from_secs(1);
+const WAITER_GRACE: Duration = Duration::from_secs(30);

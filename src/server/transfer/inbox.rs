@@ -1,10 +1,13 @@
 //! From the bytes of a connection to its requests.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use crate::net::{Deadline, Stream, Wait};
 use crate::server::transfer::TransferLimits;
+use crate::server::transfer::outbox::Kept;
 use crate::wire::{
     FRAME_BYTES_MAX, LENGTH_BYTES, ReceivedRequest, Spelling, TEXT_LINE_BYTES_MAX, TextEvent,
     TextReader, classify, split_frame,
@@ -15,7 +18,7 @@ pub(super) struct Inbox {
     spelling: Option<Spelling>,
     text: TextReader,
     /// Read, not yet taken up; on a worker's [`Input`] during a turn.
-    leftover: Vec<u8>,
+    leftover: Option<Kept>,
     /// Bytes still to come of a request's body that nobody wants, and until when.
     dropping: u64,
     drop_by: Option<Deadline>,
@@ -33,6 +36,8 @@ pub(super) struct Input {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// The last read brought less than it had room for, so that the socket was empty then.
+    pub(super) was_short: bool,
 }
 
 /// What was found in the input.
@@ -60,7 +65,7 @@ impl Inbox {
         Inbox {
             spelling: None,
             text: TextReader::default(),
-            leftover: Vec::new(),
+            leftover: None,
             dropping: 0,
             drop_by: None,
             ended: false,
@@ -74,14 +79,17 @@ impl Inbox {
 
     /// Puts what is left from earlier turns on the worker's desk.
     pub(super) fn lay_out(&mut self, input: &mut Input) {
-        let leftover = std::mem::take(&mut self.leftover);
-        input.bytes[..leftover.len()].copy_from_slice(&leftover);
-        (input.start, input.end) = (0, leftover.len());
+        let leftover = self.leftover.take();
+        let bytes = leftover.as_ref().map_or(&[][..], Kept::bytes);
+        input.bytes[..bytes.len()].copy_from_slice(bytes);
+        (input.start, input.end) = (0, bytes.len());
     }
 
-    /// Takes what is left from the worker's desk. Nothing left costs no memory.
-    pub(super) fn clear_away(&mut self, input: &mut Input) {
-        self.leftover = input.rest().to_vec();
+    /// Takes what is left from the worker's desk, and counts it in `total`. Nothing left costs no
+    /// memory.
+    pub(super) fn clear_away(&mut self, input: &mut Input, total: &Arc<AtomicUsize>) {
+        let rest = input.rest();
+        self.leftover = (!rest.is_empty()).then(|| Kept::new(rest.to_vec(), total));
         input.clear();
     }
 
@@ -158,12 +166,17 @@ impl Inbox {
         }
     }
 
-    /// Reads once.
+    /// Reads once, at most `room` bytes.
     ///
     /// # Errors
     /// What the kernel says: the peer is gone.
-    pub(super) fn read(&mut self, stream: &mut Stream, input: &mut Input) -> io::Result<Arrival> {
-        let count = match input.read(stream) {
+    pub(super) fn read(
+        &mut self,
+        stream: &mut Stream,
+        input: &mut Input,
+        room: usize,
+    ) -> io::Result<Arrival> {
+        let count = match input.read(stream, room) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Arrival::Nothing),
             Err(error) => return Err(error),
@@ -240,16 +253,12 @@ impl Input {
             bytes: vec![0; INPUT_BYTES_MAX].into(),
             start: 0,
             end: 0,
+            was_short: false,
         }
     }
 
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
-    }
-
-    /// Whether the last read left room, so that the socket was empty then.
-    pub(super) fn has_room(&self) -> bool {
-        self.end < self.bytes.len()
     }
 
     pub(super) fn clear(&mut self) {
@@ -260,20 +269,19 @@ impl Input {
         self.start += count;
     }
 
-    fn read(&mut self, stream: &mut Stream) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream, room: usize) -> io::Result<usize> {
         // What is left is less than one request, so moving it to the front makes room.
         self.bytes.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
-        debug_assert!(
-            self.has_room(),
-            "a read of no bytes would look like the end"
-        );
+        let room = room.min(self.bytes.len() - self.end);
+        debug_assert!(room > 0, "a read of no bytes would look like the end");
         loop {
-            match stream.read(&mut self.bytes[self.end..]) {
+            match stream.read(&mut self.bytes[self.end..self.end + room]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
                 Ok(count) => {
                     self.end += count;
+                    self.was_short = count < room;
                     return Ok(count);
                 }
             }

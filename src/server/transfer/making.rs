@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::net::{Deadline, Wait};
-use crate::server::handler::{Disposition, Interest, Rest, Waker};
+use crate::server::handler::{Disposition, Waker};
 use crate::server::published::CommandOutput;
 use crate::server::transfer::conversation::{Asked, Task};
 use crate::server::transfer::digesting::{HASHING, PROGRESS_INTERVAL, RUNNING, say_progress};
@@ -168,13 +168,9 @@ impl<S: Store> Exchange<'_, S> {
             Work::Output => Wait::Command,
         };
         let until = Deadline::after(now, wait, PROGRESS_INTERVAL);
+        let rest = self.rest_for_work(asked.since, until);
         self.state.task = Task::Make { asked, making };
         let blocked = self.flush();
-        let rest = Rest {
-            interest: Interest::Nothing,
-            until,
-            evictable_from: None,
-        };
         Some(blocked.unwrap_or(Disposition::Park(rest)))
     }
 }

@@ -21,6 +21,7 @@ mod run;
 mod sending;
 mod shelf;
 mod stat;
+mod waiters;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -35,6 +36,7 @@ pub use crate::server::transfer::counters::{TransferCounters, TransferStats};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::line::Line;
 use crate::server::transfer::shelf::Shelf;
+use crate::server::transfer::waiters::Waiters;
 use crate::store::{Catalog, Store};
 use crate::wire::{ErrorCode, Md5Digest};
 
@@ -53,6 +55,10 @@ pub struct TransferHandler<S: Store> {
     shelf: Shelf,
     /// Pages in the making.
     line: Arc<Line>,
+    /// Connections that wait for a digest, a page or a command.
+    waiters: Arc<Waiters>,
+    /// Bytes of requests that connections have read ahead and keep.
+    read_ahead: Arc<AtomicUsize>,
 }
 
 /// Called at the end of every request, by the worker that ended it: it must not wait.
@@ -111,7 +117,8 @@ pub struct TransferLimits {
     /// waits for it; 0 turns it off.
     pub min_rate: u64,
     /// Bytes of answers that all resting connections keep together. Beyond it, answers
-    /// are no longer gathered, and what does not go out is read again from its file.
+    /// are no longer gathered, and what does not go out is read again from its file. The same
+    /// number of bytes of requests is read ahead; beyond it a connection reads 4 KiB at a time.
     pub kept_bytes_max: usize,
     /// Bytes per second that all connections together may send.
     pub rate: Option<u64>,
@@ -133,6 +140,8 @@ impl<S: Store> TransferHandler<S> {
             observer: None,
             shelf: Shelf::beside(&kept_bytes),
             kept_bytes,
+            waiters: Arc::default(),
+            read_ahead: Arc::default(),
         }
     }
 

@@ -60,6 +60,10 @@ pub(super) fn busy(message: &str) -> Refusal {
     }
 }
 
+pub(super) fn too_many_wait() -> Refusal {
+    busy("too many requests wait for their answers")
+}
+
 pub(super) fn shutting_down() -> Refusal {
     Refusal {
         code: ErrorCode::ShuttingDown,

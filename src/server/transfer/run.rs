@@ -7,12 +7,16 @@ use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, Reply};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::making::{Making, Product, Work};
+use crate::server::transfer::reply::too_many_wait;
 use crate::store::Store;
 use crate::wire::{ErrorCode, Refusal, ResponseHeader, RunRequest};
 
 impl<S: Store> Exchange<'_, S> {
     /// Lets the command run in a thread of its own, of which there are few.
     pub(super) fn run_command(&mut self, request: RunRequest) -> Result<Reply<S::Object>, Refusal> {
+        if !self.may_wait() {
+            return Err(too_many_wait());
+        }
         let address = self.state.peer.address_key();
         // Refused at once, without a thread, if there is no place for it.
         let place = self.handler.published.take_place(&request.name, address)?;
