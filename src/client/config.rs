@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::batch::plan::OPEN_FILES_MIN;
-use crate::store::{Attributes, LocalDigests};
+use crate::store::{Attributes, LocalDigests, Stamp};
 use crate::wire::Timestamp;
 
 /// How a client behaves. The defaults are those of `ftget`.
@@ -144,16 +144,16 @@ impl ClientConfig {
         }
     }
 
-    /// What something here, of this mode and time, is to get of what a server told of it; `None`
-    /// if it has it all. A time that is right is not among it.
+    /// What something here, of this mode and stamp, is to get of what a server told of it; `None`
+    /// if it has it all. A time that is right, as far as the file system keeps it, is not among it.
     pub(super) fn lacking(
         &self,
         (mode, mtime): (Option<u32>, Option<Timestamp>),
-        (mode_here, mtime_here): (u32, Timestamp),
+        (mode_here, here): (u32, &Stamp),
     ) -> Option<Attributes> {
         let mode = mode.filter(|_| self.preserve_mode);
         let mode = mode.map_or(mode_here, |mode| mode & !self.umask & 0o777);
-        let mtime = mtime.filter(|&mtime| self.preserve_mtime && mtime != mtime_here);
+        let mtime = mtime.filter(|&mtime| self.preserve_mtime && !here.keeps(mtime));
         (mode != mode_here || mtime.is_some()).then_some(Attributes { mode, mtime })
     }
 }

@@ -8,7 +8,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::client::ClientError;
-use crate::store::StageError;
+use crate::store::{Space, StageError};
 
 /// A file without a name, which is gone with the process.
 pub(super) struct Spool(File);
@@ -20,11 +20,9 @@ impl Spool {
     /// # Errors
     /// [`StageError::NoSpace`], or what the file system says of the folder.
     pub(super) fn with_room(folder: &Path, bytes: u64) -> Result<Spool, StageError> {
-        let facts = rustix::fs::statvfs(folder)
-            .map_err(|errno| StageError::of_folder("look at the folder", folder, errno))?;
-        let available = facts.f_bavail.saturating_mul(facts.f_frsize);
-        if facts.f_blocks > 0 && available < bytes {
-            let needed = bytes;
+        let space = Space::below(folder)?;
+        if !space.may_take(bytes) {
+            let (needed, available) = (bytes, space.free_bytes.unwrap_or_default());
             return Err(StageError::NoSpace { needed, available });
         }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;

@@ -213,7 +213,7 @@ fn look(stat: impl FnOnce() -> Result<Stat, Errno>) -> Result<ObjectMeta, Errno>
 
 // The types of these fields differ between architectures.
 #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
-fn stamp_of(stat: &Stat) -> Stamp {
+pub(super) fn stamp_of(stat: &Stat) -> Stamp {
     Stamp {
         device: stat.st_dev as u64,
         inode: stat.st_ino as u64,

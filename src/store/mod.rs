@@ -4,6 +4,7 @@
 mod beneath;
 mod boot;
 mod catalog;
+mod coarse;
 mod error;
 mod flight;
 mod hash;

@@ -11,6 +11,7 @@ mod folder;
 mod link;
 mod name;
 mod occupant;
+mod refused_name;
 mod rename;
 mod space;
 #[cfg(test)]
@@ -72,6 +73,14 @@ pub enum StageError {
         path: PathBuf,
         /// What it is, with an article.
         what: &'static str,
+    },
+    /// The file system cannot have this name.
+    #[error("file system here does not take the name {}", .name.escape_ascii())]
+    NameRefused {
+        /// Of the file, the link or the directory.
+        name: Vec<u8>,
+        /// What the file system said.
+        source: io::Error,
     },
     /// A part of the path is no name that a file or folder may get here.
     #[error(transparent)]

@@ -9,7 +9,7 @@ use super::{Output, Program};
 /// The prefix that runs a program for which system calls fail, for [`Program::through`].
 ///
 /// A rule is `CALL,CALL=ERRNO`; `CALL@ARGUMENT&MASK` refuses a call only if that argument has a
-/// bit of the mask. Returns `None`, and prints why, where this machine has no such filters.
+/// bit of the mask; with `KILL` for an error the program must not call it. Returns `None`, and prints why, where this machine has no such filters.
 pub fn refusing(rules: &[&str]) -> Option<Vec<OsString>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/refuse.py");
     let mut prefix: Vec<OsString> = vec!["python3".into(), script.into()];

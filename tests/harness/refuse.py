@@ -2,6 +2,7 @@
 
 Usage: refuse.py CALL[@ARGUMENT&MASK][,CALL...]=ERRNO [RULE...] -- PROGRAM [ARGUMENT...]
 
+Instead of an error KILL ends the program, for calls that it must not make.
 A call with a mask fails only if its argument (counted from 0) has one of the mask's bits:
 `renameat2@4&1=EINVAL` refuses RENAME_NOREPLACE alone. Ends with 99 where no filter can be installed.
 """
@@ -26,14 +27,14 @@ UNTRIED = 99
 
 # Classic BPF: see linux/bpf_common.h and linux/seccomp.h.
 LOAD, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN = 0x20, 0x15, 0x45, 0x06
-ALLOW, FAIL = 0x7FFF0000, 0x00050000
+ALLOW, FAIL, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 NUMBER_AT, ARGUMENTS_AT = 0, 16
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
 
 
 def lines_for(call, error):
     name, _, condition = call.partition("@")
-    refuse = (RETURN, 0, 0, FAIL | getattr(errno, error))
+    refuse = (RETURN, 0, 0, KILL if error == "KILL" else FAIL | getattr(errno, error))
     if not condition:
         return [(JUMP_IF_EQUAL, 0, 1, NUMBERS[name]), refuse]
     argument, _, mask = condition.partition("&")

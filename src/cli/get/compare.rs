@@ -60,9 +60,11 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
         }
     };
     report.summary.hidden = outlook.hidden;
-    for sentence in outlook.rooms.iter().filter_map(room::shortage) {
-        let sentence = format!("what differs would not fit: {sentence}");
-        report.fail_whole((ExitCode::NoSpace, "no_space"), &sentence);
+    for shortage in outlook.rooms.iter().filter_map(room::shortage) {
+        if shortage.is_certain {
+            let sentence = format!("what differs would not fit: {}", shortage.sentence);
+            report.fail_whole((ExitCode::NoSpace, "no_space"), &sentence);
+        }
     }
     for source in sources.iter().filter(|source| source.is_nothing()) {
         let sentence = format!("{}: nothing matches", source.source);

@@ -42,6 +42,7 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
             StageError::NotReplaceable(_) => (ExitCode::LocalFile, "not_replaceable"),
             StageError::Vanished => (ExitCode::LocalFile, "vanished"),
             StageError::NotAFolder { .. } => (ExitCode::LocalFile, "not_a_folder"),
+            StageError::NameRefused { .. } => (ExitCode::LocalFile, "local_name"),
             StageError::Name(_) => (ExitCode::Protocol, "bad_name"),
             StageError::Folder { .. } | StageError::Io { .. } => {
                 (ExitCode::LocalFile, "local_file")
@@ -98,7 +99,13 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             StageError::NotReplaceable(NOT_REGULAR) => {
                 Some("to let the bytes go there use -o - and redirect standard output")
             }
+            StageError::NameRefused { name, .. }
+                if name.iter().any(|byte| b"\"*:<>?\\|".contains(byte)) =>
+            {
+                Some("FAT, exFAT and NTFS take no name with any of \" * : < > ? \\ |")
+            }
             StageError::NotReplaceable(_)
+            | StageError::NameRefused { .. }
             | StageError::Vanished
             | StageError::NotAFolder { .. }
             | StageError::Name(_)

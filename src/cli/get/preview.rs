@@ -99,8 +99,11 @@ pub(super) fn show(order: Order) -> ExitCode {
         report.summary.needed_bytes = Some(room.needed_bytes);
         report.summary.free_bytes = room.free_bytes;
     }
-    for sentence in outlook.rooms.iter().filter_map(room::shortage) {
-        report.fail_whole((ExitCode::NoSpace, "no_space"), &sentence);
+    for shortage in outlook.rooms.iter().filter_map(room::shortage) {
+        match shortage.is_certain {
+            true => report.fail_whole((ExitCode::NoSpace, "no_space"), &shortage.sentence),
+            false => said.extend((!manner.quiet).then_some(shortage.sentence)),
+        }
     }
     if manner.verbose {
         said.extend(outlook.rooms.iter().map(room::needs));

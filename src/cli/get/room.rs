@@ -18,20 +18,33 @@ pub(super) fn needs(room: &Room) -> String {
     }
 }
 
-/// Why that does not fit.
-pub(super) fn shortage(room: &Room) -> Option<String> {
+/// Why that does not fit, or perhaps not.
+pub(super) struct Shortage {
+    pub(super) sentence: String,
+    /// It does not fit, whatever the bytes are.
+    pub(super) is_certain: bool,
+}
+
+/// What is lacking, if anything is.
+pub(super) fn shortage(room: &Room) -> Option<Shortage> {
+    let is_certain = room.is_too_small();
     let folder = folder(room);
-    if let Some(free) = room.free_bytes.filter(|_| room.lacks_bytes()) {
+    let problem = match is_certain {
+        true => format!("no space in {folder}"),
+        false => format!("warning: perhaps no space in {folder}"),
+    };
+    let sentence = if let Some(free) = room.free_bytes.filter(|_| room.lacks_bytes()) {
         let (needed, free) = (HumanBytes(room.needed_bytes), HumanBytes(free));
-        return Some(format!(
-            "no space in {folder}: needs {needed}, {free} are free"
-        ));
-    }
-    let free = room.free_files.filter(|_| room.lacks_files())?;
-    let needed = counted(room.needed_files, "file");
-    Some(format!(
-        "no space in {folder}: needs {needed}, folders and links included; {free} more can be made"
-    ))
+        format!("{problem}: needs {needed}, {free} are free")
+    } else {
+        let free = room.free_files.filter(|_| room.lacks_files())?;
+        let needed = counted(room.needed_files, "file");
+        format!("{problem}: needs {needed}, folders and links included; {free} more can be made")
+    };
+    Some(Shortage {
+        sentence,
+        is_certain,
+    })
 }
 
 fn folder(room: &Room) -> String {

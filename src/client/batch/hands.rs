@@ -175,6 +175,7 @@ impl Hand<'_> {
             LONG_LOOK_BYTES_MIN
         };
         let (wish, known) = (job.wish, job.known);
+        folder.check_name(&download.name)?;
         let decision = look(
             download,
             folder,

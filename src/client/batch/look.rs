@@ -117,7 +117,7 @@ impl Existing {
         mtime: Option<Timestamp>,
         config: &ClientConfig,
     ) {
-        self.lacking = config.lacking((mode, mtime), (self.mode, self.stamp.mtime));
+        self.lacking = config.lacking((mode, mtime), (self.mode, &self.stamp));
     }
 
     /// How a download ends if this is the file. The size is its own, whatever a server says.

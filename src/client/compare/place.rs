@@ -184,7 +184,7 @@ fn attributes(
     here: &ObjectMeta,
     config: &ClientConfig,
 ) -> Comparison {
-    let lacking = config.lacking(there, (here.mode, here.stamp.mtime));
+    let lacking = config.lacking(there, (here.mode, &here.stamp));
     let Some(lacking) = lacking else {
         return Comparison::Same;
     };

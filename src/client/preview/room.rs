@@ -24,10 +24,14 @@ pub struct Room {
     pub needed_bytes: u64,
     /// Bytes that are free for this user, if that is known.
     pub free_bytes: Option<u64>,
+    /// More than these cannot fit, if that is known; what is free may be less, where it is advice.
+    pub fitting_bytes_max: Option<u64>,
     /// The same of files, folders and links.
     pub needed_files: u64,
     /// Files, folders and links that may still be made, if there is a limit.
     pub free_files: Option<u64>,
+    /// What is free is what may be written: see [`Space`](crate::store::Space).
+    pub is_exact: bool,
 }
 
 impl Room {
@@ -50,6 +54,14 @@ impl Room {
     /// There are too few bytes.
     pub fn lacks_bytes(&self) -> bool {
         self.free_bytes.is_some_and(|free| self.needed_bytes > free)
+    }
+
+    /// It does not fit, and not merely as far as the file system says.
+    pub fn is_too_small(&self) -> bool {
+        let lacks_bytes = self
+            .fitting_bytes_max
+            .is_some_and(|max| self.needed_bytes > max);
+        lacks_bytes || self.is_exact && self.lacks_files()
     }
 
     /// There may not be as many files.
@@ -130,8 +142,10 @@ impl Rooms {
                     folder: change.ground.folder().to_owned(),
                     needed_bytes: 0,
                     free_bytes: space.free_bytes,
+                    fitting_bytes_max: space.fitting_bytes_max,
                     needed_files: 0,
                     free_files: space.free_files,
+                    is_exact: space.is_exact,
                 },
                 bytes: Level::default(),
                 files: Level::default(),
@@ -145,13 +159,13 @@ impl Rooms {
         };
         taken.bytes.change(bytes, replaced);
         taken.files.change(files, gone);
-        match taken.room.free_bytes {
-            Some(available) if bytes > available => Err(StageError::NoSpace {
-                needed: bytes,
-                available,
-            }),
-            _ => Ok(()),
+        if space.may_take(bytes) {
+            return Ok(());
         }
+        Err(StageError::NoSpace {
+            needed: bytes,
+            available: space.free_bytes.unwrap_or_default(),
+        })
     }
 
     /// What everything needs, most first.

@@ -92,27 +92,27 @@ impl StagedFile {
     }
 
     /// Makes sure, as far as the file system can, that it may grow to `total_size` bytes.
-    /// Blocks are reserved, its length stays.
+    /// Blocks are reserved, its length stays. Where figures are advice ([`Space`]), only what cannot
+    /// fit in any way is refused.
     ///
     /// # Errors
     /// [`StageError::NoSpace`], [`StageError::DiskFull`].
     pub fn reserve(&self, total_size: u64) -> Result<(), StageError> {
         let needed = total_size.saturating_sub(self.allocated_bytes());
         let space = Space::around(&*self.file);
-        if let Some(available) = space.and_then(|space| space.free_bytes)
-            && needed > available
-        {
+        if let Some(space) = space.filter(|space| !space.may_take(needed)) {
+            let available = space.free_bytes.unwrap_or_default();
             return Err(StageError::NoSpace { needed, available });
         }
-        // In memory, to reserve pages is to touch them all before the first byte comes: a second
-        // for 2 GiB.
-        if needed == 0 || space.is_some_and(|space| space.is_in_memory()) {
+        if needed == 0 || space.is_some_and(|space| !space.is_worth_reserving(needed)) {
             return Ok(());
         }
+        let is_exact = space.is_some_and(|space| space.is_exact);
         match rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, total_size) {
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT)) if is_exact => {
                 Err(StageError::DiskFull(errno.into()))
             }
+            Err(Errno::FBIG) => Err(StageError::DiskFull(Errno::FBIG.into())),
             // Whatever else it says: it was a courtesy.
             Ok(()) | Err(_) => Ok(()),
         }
@@ -178,7 +178,12 @@ impl StagedFile {
     /// # Errors
     /// [`StageError`]; the partial file stays as [`StagedFile`] says.
     pub fn place(mut self, placement: Placement) -> Result<FileName, StageError> {
-        let name = self.folder.rename(&self.partial, &self.name, placement)?;
+        let renamed = self.folder.rename(&self.partial, &self.name, placement);
+        if let Err(StageError::NameRefused { .. }) = renamed {
+            // No later run can go on with it.
+            self.fate = Fate::Remove;
+        }
+        let name = renamed?;
         self.fate = Fate::Placed;
         self.folder.remove_leftovers(&self.name);
         Ok(name)

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::StageError;
 use super::file::{Attributes, StagedFile};
 use super::name::{FileName, NameTag, PartialName};
+use super::refused_name::KnownNames;
 #[cfg(test)]
 use super::synced::{Synced, note};
 use crate::wire::Md5Digest;
@@ -24,6 +25,7 @@ pub struct StagingFolder {
     path: PathBuf,
     // Partial files that nobody here works on, as of the opening and of what was kept since.
     leftovers: Mutex<HashMap<NameTag, Vec<PartialName>>>,
+    known_names: KnownNames,
 }
 
 /// Partial files of a folder, without those whose names are still of use.
@@ -74,6 +76,7 @@ impl StagingFolder {
             device,
             path,
             leftovers,
+            known_names: KnownNames::default(),
         }))
     }
 
@@ -153,6 +156,7 @@ impl StagingFolder {
         name: &FileName,
         content: Md5Digest,
     ) -> Result<StagedFile, StageError> {
+        self.check_name(name)?;
         let partial = PartialName::of_content(name.tag(), content);
         match self.lock_partial(&partial, OFlags::CREATE) {
             Some((file, bytes)) => Ok(StagedFile::new(
@@ -187,6 +191,7 @@ impl StagingFolder {
         self: &Arc<Self>,
         name: &FileName,
     ) -> Result<StagedFile, StageError> {
+        self.check_name(name)?;
         let tag = name.tag();
         for _ in 0..NAME_ATTEMPTS_MAX {
             let partial = PartialName::random(tag);
@@ -333,6 +338,10 @@ impl StagingFolder {
         self.folder.as_fd()
     }
 
+    pub(super) fn known_names(&self) -> &KnownNames {
+        &self.known_names
+    }
+
     fn tag_with_leftovers(&self, name: &FileName) -> Option<NameTag> {
         // Nearly every folder has none, and a tag costs an md5.
         if self.lock_leftovers().is_empty() {
@@ -377,8 +386,8 @@ fn is_ours(stat: &Stat) -> bool {
 
 /// How often something is tried again that others in the same folder may spoil.
 pub(super) const NAME_ATTEMPTS_MAX: u32 = 16;
-const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
-const CREATE_NEW: OFlags = OFlags::RDWR
+pub(super) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+pub(super) const CREATE_NEW: OFlags = OFlags::RDWR
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
     .union(OFlags::NOFOLLOW)

@@ -38,9 +38,9 @@ impl StagingFolder {
         let looked = self.look(name)?;
         match Occupant::of(looked.as_ref()) {
             Occupant::Link if self.link_target(name)?.is_some_and(|old| old == target) => {
-                let here = looked.map(|looked| looked.stamp.mtime);
+                let keeps = |mtime| looked.is_some_and(|here| here.stamp.keeps(mtime));
                 let may_change = placement == Placement::Replace;
-                if let Some(mtime) = mtime.filter(|&mtime| may_change && here != Some(mtime)) {
+                if let Some(mtime) = mtime.filter(|&mtime| may_change && !keeps(mtime)) {
                     self.set_link_mtime(name.as_bytes(), mtime);
                 }
                 return Ok(PlacedLink::Identical);

@@ -49,11 +49,17 @@ impl FileName {
         &self.0
     }
 
-    /// `name.1`, `name.2`, ...; the name is cut so that it stays within the limit.
-    pub(super) fn numbered(&self, number: u32) -> FileName {
+    /// `name.1`, `name.2`, ...; the name is cut between characters so that it stays within so
+    /// many bytes, or, if these are none or too many, within what a name may have.
+    pub(super) fn numbered(&self, number: u32, bytes_max: u64) -> FileName {
         let ending = format!(".{number}");
-        let kept = self.0.len().min(PATH_PART_BYTES_MAX - ending.len());
-        FileName([&self.0[..kept], ending.as_bytes()].concat().into())
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let bytes_max = match bytes_max > ending.len() {
+            true => bytes_max.min(PATH_PART_BYTES_MAX),
+            false => PATH_PART_BYTES_MAX,
+        };
+        let kept = cut(&self.0, bytes_max - ending.len());
+        FileName([kept, ending.as_bytes()].concat().into())
     }
 
     pub(super) fn tag(&self) -> NameTag {
@@ -65,6 +71,27 @@ impl FileName {
 impl fmt::Debug for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FileName({:?})", self.0.escape_ascii().to_string())
+    }
+}
+
+/// As many of these bytes as may stay, without a part of a character at their end. Where they are
+/// not UTF-8 every byte is a character.
+pub(super) fn cut(bytes: &[u8], bytes_max: usize) -> &[u8] {
+    if bytes.len() <= bytes_max {
+        return bytes;
+    }
+    let first = bytes_max.saturating_sub(CHARACTER_BYTES_MAX - 1);
+    let character = (first..=bytes_max)
+        .rev()
+        .find(|&at| bytes[at] & 0xc0 != 0x80);
+    let Some(begin) = character.filter(|&begin| begin > 0 && begin < bytes_max) else {
+        return &bytes[..bytes_max];
+    };
+    let is_cut = |end: &usize| *end > bytes_max && std::str::from_utf8(&bytes[begin..*end]).is_ok();
+    let ends = begin + 2..=bytes.len().min(begin + CHARACTER_BYTES_MAX);
+    match ends.into_iter().any(|end| is_cut(&end)) {
+        true => &bytes[..begin],
+        false => &bytes[..bytes_max],
     }
 }
 
@@ -132,6 +159,8 @@ fn random_bits() -> u64 {
 }
 
 const PREFIX: &[u8] = b".ft-";
+/// UTF-8 has no longer ones.
+const CHARACTER_BYTES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -174,8 +203,43 @@ mod tests {
     #[test]
     fn numbers_stay_within_the_limit() {
         let name = FileName::parse(&[b'a'; 255]).unwrap();
-        assert_eq!(name.numbered(12).as_bytes().len(), 255);
-        assert!(name.numbered(12).as_bytes().ends_with(b"a.12"));
+        for (bytes_max, length) in [(0, 255), (2, 255), (255, 255), (1_000, 255), (143, 143)] {
+            let numbered = name.numbered(12, bytes_max);
+            assert_eq!(numbered.as_bytes().len(), length, "{bytes_max}");
+            assert!(numbered.as_bytes().ends_with(b"a.12"));
+        }
+    }
+
+    #[test]
+    fn a_name_is_cut_between_characters() {
+        for (name, bytes_max, kept) in [
+            ("éé", 4, "éé"),
+            ("éé", 3, "é"),
+            ("éé", 2, "é"),
+            ("a€€", 6, "a€"),
+            ("a€€", 5, "a€"),
+            ("a€€", 4, "a€"),
+            ("a€€", 3, "a"),
+            ("a𝄞b", 5, "a𝄞"),
+            ("a𝄞b", 4, "a"),
+            ("a𝄞b", 2, "a"),
+            ("abc", 2, "ab"),
+        ] {
+            assert_eq!(cut(name.as_bytes(), bytes_max), kept.as_bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_a_name_that_is_not_utf8_every_byte_may_be_the_last() {
+        for (name, bytes_max) in [
+            (&b"\xe9\xe9\xe9"[..], 2),
+            (b"\x80\x80\x80\x80\x80\x80", 5),
+            (b"a\xc3(", 2),
+            (b"a\xe2\x82(", 3),
+            (b"\xff\xff", 1),
+        ] {
+            assert_eq!(cut(name, bytes_max), &name[..bytes_max]);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::StageError;
 use super::folder::StagingFolder;
 use super::name::FileName;
+use super::refused_name::{is_about_name, refused};
 use crate::store::ObjectMeta;
 use crate::store::beneath::meta_in;
 use crate::store::index::is_open_here;
@@ -59,8 +60,10 @@ impl StagingFolder {
     /// # Errors
     /// [`StageError::Io`].
     pub fn look(&self, name: &FileName) -> Result<Option<ObjectMeta>, StageError> {
-        look_in(self.as_fd(), name.as_bytes())
-            .map_err(|errno| StageError::sort("look at the file", errno))
+        look_in(self.as_fd(), name.as_bytes()).map_err(|errno| match is_about_name(errno) {
+            true => refused(name.as_bytes(), errno),
+            false => StageError::sort("look at the file", errno),
+        })
     }
 
     /// Opens an existing regular file for reading. Follows no link and waits for nothing.

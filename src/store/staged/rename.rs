@@ -6,6 +6,8 @@ use rustix::io::Errno;
 use super::file::Placement;
 use super::folder::StagingFolder;
 use super::name::{FileName, PartialName};
+use super::refused_name::refused;
+use super::space::Space;
 use super::{OCCUPIED_BY_FOLDER, StageError};
 
 impl StagingFolder {
@@ -26,21 +28,22 @@ impl StagingFolder {
 
     fn rename_over(&self, partial: &PartialName, name: &FileName) -> Result<(), StageError> {
         let folder = self.as_fd();
-        rustix::fs::renameat(folder, &*partial.text, folder, name.as_bytes()).map_err(sort_rename)
+        rustix::fs::renameat(folder, &*partial.text, folder, name.as_bytes())
+            .map_err(|errno| self.sort_rename(partial, name, errno))
     }
 
     fn rename_to_new(&self, partial: &PartialName, name: &FileName) -> Result<(), StageError> {
         let folder = self.as_fd();
-        let (partial, name) = (&*partial.text, name.as_bytes());
-        match rustix::fs::renameat_with(folder, partial, folder, name, RenameFlags::NOREPLACE) {
+        let (from, to) = (&*partial.text, name.as_bytes());
+        match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
             // This file system cannot; a second name is refused by all if the first exists.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                rustix::fs::linkat(folder, partial, folder, name, AtFlags::empty())
-                    .and_then(|()| rustix::fs::unlinkat(folder, partial, AtFlags::empty()))
+                rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())
+                    .and_then(|()| rustix::fs::unlinkat(folder, from, AtFlags::empty()))
             }
             done => done,
         }
-        .map_err(sort_rename)
+        .map_err(|errno| self.sort_rename(partial, name, errno))
     }
 
     fn rename_to_free(
@@ -48,7 +51,11 @@ impl StagingFolder {
         partial: &PartialName,
         name: &FileName,
     ) -> Result<FileName, StageError> {
-        let numbered = (1..NUMBER_MAX).map(|number| name.numbered(number));
+        let mut bytes_max = None;
+        let numbered = (1..NUMBER_MAX).map(|number| {
+            let limit = || Space::around(self.as_fd()).map_or(0, |space| space.name_bytes_max);
+            name.numbered(number, *bytes_max.get_or_insert_with(limit))
+        });
         for name in std::iter::once(name.clone()).chain(numbered) {
             match self.rename_to_new(partial, &name) {
                 Err(StageError::Exists) => {}
@@ -58,14 +65,15 @@ impl StagingFolder {
         }
         Err(StageError::Exists)
     }
-}
 
-fn sort_rename(errno: Errno) -> StageError {
-    match errno {
-        Errno::EXIST | Errno::NOTEMPTY => StageError::Exists,
-        Errno::ISDIR => StageError::NotReplaceable(OCCUPIED_BY_FOLDER),
-        Errno::NOENT => StageError::Vanished,
-        other => StageError::sort("rename the file into place", other),
+    fn sort_rename(&self, partial: &PartialName, name: &FileName, errno: Errno) -> StageError {
+        match errno {
+            Errno::EXIST | Errno::NOTEMPTY => StageError::Exists,
+            Errno::ISDIR => StageError::NotReplaceable(OCCUPIED_BY_FOLDER),
+            errno if self.refuses_name(partial, name, errno) => refused(name.as_bytes(), errno),
+            Errno::NOENT => StageError::Vanished,
+            other => StageError::sort("rename the file into place", other),
+        }
     }
 }
 

@@ -1,32 +1,64 @@
 //! What a file system has room for.
+//!
+//! On most file systems the figures are advice: they may compress, share blocks or be thin, and
+//! behind FUSE or a network anything may answer. There only a write that fails is final.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::fs::{FsWord, StatFs};
+
+use super::StageError;
 
 /// What a file system has room for, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// Bytes that this user may still write; `None` where it does not know.
     pub free_bytes: Option<u64>,
+    /// More bytes than these cannot be written, whatever they are; `None` if that is not known.
+    pub fitting_bytes_max: Option<u64>,
     /// Files, folders and links that may still be made; `None` where there is no such limit.
     pub free_files: Option<u64>,
+    /// Its figures are those of what may be written: it gives every file whole blocks of its own.
+    pub is_exact: bool,
     /// The longest name, in bytes.
     pub name_bytes_max: u64,
     /// Every file takes whole blocks of so many bytes; 1 if that is not certain.
     block_bytes: u64,
-    may_share_blocks: bool,
-    is_in_memory: bool,
+    magic: FsWord,
 }
 
 impl Space {
     /// Of the file system that an open file or folder is on; `None` if it says nothing.
     pub(super) fn around(of: impl AsFd) -> Option<Space> {
-        let facts = rustix::fs::fstatfs(of).ok()?;
+        rustix::fs::fstatfs(of).ok().map(|facts| Space::of(&facts))
+    }
+
+    /// Of the file system of a directory.
+    ///
+    /// # Errors
+    /// [`StageError::Folder`]: it cannot be looked at.
+    pub fn below(folder: &Path) -> Result<Space, StageError> {
+        let facts = rustix::fs::statfs(folder);
+        let facts =
+            facts.map_err(|errno| StageError::of_folder("look at the folder", folder, errno))?;
+        Ok(Space::of(&facts))
+    }
+
+    fn of(facts: &StatFs) -> Space {
         let magic = facts.f_type;
         let is_exact = [TMPFS, EXT, XFS].contains(&magic);
-        Some(Space {
-            free_bytes: (facts.f_blocks > 0).then(|| free_bytes(&facts)),
+        let all_bytes = facts.f_blocks.saturating_mul(number(facts.f_frsize));
+        let free_bytes = free_bytes(facts).filter(|&free| all_bytes > 0 && free <= all_bytes);
+        // Too few to be true say nothing.
+        let is_sound = all_bytes >= SOUND_BYTES_MIN;
+        Space {
+            free_bytes,
+            fitting_bytes_max: match is_exact {
+                true => free_bytes,
+                false => is_sound.then(|| all_bytes.saturating_mul(COMPRESSION_MAX)),
+            },
+            is_exact,
             free_files: (facts.f_files > 0).then_some(facts.f_ffree),
             name_bytes_max: number(facts.f_namelen),
             block_bytes: number(facts.f_frsize).max(1).min(if is_exact {
@@ -34,9 +66,30 @@ impl Space {
             } else {
                 1
             }),
-            may_share_blocks: ![TMPFS, EXT].contains(&magic),
-            is_in_memory: magic == TMPFS,
-        })
+            magic,
+        }
+    }
+
+    /// So many bytes more may fit, as far as is certain.
+    pub fn may_take(&self, bytes: u64) -> bool {
+        self.fitting_bytes_max.is_none_or(|max| bytes <= max)
+    }
+
+    /// Blocks that are reserved for bytes that come are what these would take. Where they are pages,
+    /// to reserve them is to touch them all: a second for 2 GiB. Btrfs compresses nothing that goes
+    /// into reserved blocks.
+    pub(super) fn is_worth_reserving(&self, bytes: u64) -> bool {
+        ![TMPFS, BTRFS].contains(&self.magic) && self.free_bytes.is_none_or(|free| bytes <= free)
+    }
+
+    /// Every name that has no slash, and no NUL, is possible.
+    pub(super) fn takes_all_names(&self) -> bool {
+        [TMPFS, EXT, XFS, BTRFS].contains(&self.magic)
+    }
+
+    /// FAT or exFAT of the kernel's own.
+    pub(super) fn is_fat(&self) -> bool {
+        [FAT, EXFAT].contains(&self.magic)
     }
 
     /// What a file of so many bytes takes at least.
@@ -48,25 +101,20 @@ impl Space {
 
     /// What a copy of such a file takes at least: it may share blocks with the other.
     pub fn taken_by_copy(&self, bytes: u64) -> u64 {
-        match self.may_share_blocks {
-            true => 0,
-            false => self.taken_by(bytes),
+        match [TMPFS, EXT].contains(&self.magic) {
+            true => self.taken_by(bytes),
+            false => 0,
         }
-    }
-
-    /// Blocks are pages.
-    pub(super) fn is_in_memory(&self) -> bool {
-        self.is_in_memory
     }
 }
 
-fn free_bytes(facts: &StatFs) -> u64 {
+fn free_bytes(facts: &StatFs) -> Option<u64> {
     let blocks = if rustix::process::geteuid().is_root() {
         facts.f_bfree
     } else {
         facts.f_bavail
     };
-    blocks.saturating_mul(number(facts.f_frsize))
+    blocks.checked_mul(number(facts.f_frsize))
 }
 
 /// The types of these fields differ between architectures; none is ever negative.
@@ -79,4 +127,53 @@ fn number(field: FsWord) -> u64 {
 const TMPFS: FsWord = 0x0102_1994;
 const EXT: FsWord = 0xef53;
 const XFS: FsWord = 0x5846_5342;
+const BTRFS: FsWord = 0x9123_683e;
+pub(super) const FAT: FsWord = 0x4d44;
+pub(super) const EXFAT: FsWord = 0x2011_bab0;
 const BLOCK_BYTES_MAX: u64 = 64 * 1024;
+/// Zeros that btrfs compresses take a 32nd of their bytes. What is more than this often the whole
+/// file system is refused before its first byte.
+const COMPRESSION_MAX: u64 = 64;
+const SOUND_BYTES_MIN: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many blocks of 4 KiB, and so many of them free, of a file system of this kind.
+    fn space(magic: FsWord, blocks: u64, free: u64) -> Space {
+        let mut facts = rustix::fs::statfs(".").unwrap();
+        (facts.f_type, facts.f_frsize) = (magic, 4096);
+        (facts.f_blocks, facts.f_bfree, facts.f_bavail) = (blocks, free, free);
+        Space::of(&facts)
+    }
+
+    #[test]
+    fn only_exact_figures_refuse_what_is_more_than_is_free() {
+        for magic in [TMPFS, EXT, XFS] {
+            let space = space(magic, 1_000, 10);
+            assert!(space.may_take(40_960) && !space.may_take(40_961));
+        }
+        let advice = space(BTRFS, 1_000, 10);
+        assert!(advice.may_take(64 * 4_096_000) && !advice.may_take(64 * 4_096_000 + 1));
+        assert!(advice.may_take(40_961) && advice.free_bytes == Some(40_960));
+    }
+
+    #[test]
+    fn figures_that_cannot_be_true_refuse_nothing() {
+        for (magic, blocks, free) in [
+            (BTRFS, 0, 0),
+            (BTRFS, 1, 0),
+            (BTRFS, 255, 0),
+            (EXT, 0, 0),
+            (EXT, 0, 10),
+            (EXT, 1_000, 1_001),
+            (EXT, 1_000, u64::MAX),
+        ] {
+            let space = space(magic, blocks, free);
+            assert!(space.may_take(u64::MAX), "{magic:x} {blocks} {free}");
+        }
+        assert!(!space(BTRFS, 256, 0).may_take(u64::MAX));
+        assert!(!space(EXT, 256, 0).may_take(1));
+    }
+}

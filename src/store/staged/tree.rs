@@ -19,13 +19,15 @@ use rustix::fs::{Mode, Stat};
 use rustix::io::Errno;
 
 pub use self::ground::Ground;
+pub(super) use self::ground::folds_case;
 use self::open_folders::OpenFolders;
 use super::StageError;
 use super::file::{Attributes, set_mode, set_mtime};
 use super::folder::StagingFolder;
 use super::name::FileName;
 use super::occupant::{Occupant, occupant_in};
-use crate::store::beneath::{Folder, Root, folder_in, unlock_folder, unlock_folder_in};
+use super::refused_name::{is_about_name, refused};
+use crate::store::beneath::{Folder, Root, folder_in, stamp_of, unlock_folder, unlock_folder_in};
 use crate::store::walk::Walk;
 use crate::store::{Listing, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
@@ -231,6 +233,9 @@ impl DestinationTree {
                 Err(errno) => return Err(self.explain(path, errno)),
             },
             Err(Errno::EXIST) => {}
+            Err(errno) if is_about_name(errno) && is_there(above) => {
+                return Err(refused(name, errno));
+            }
             Err(errno) => {
                 let folder = self.shown(path);
                 return Err(StageError::of_folder("make the folder", &folder, errno));
@@ -350,13 +355,13 @@ fn open_unlocked(above: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(folder)
 }
 
-// The types of these fields differ between architectures.
-#[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
+fn is_there(folder: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink > 0)
+}
+
 fn is_of_time(stat: &Stat, attributes: &Attributes) -> bool {
-    attributes.mtime.is_none_or(|mtime| {
-        let nanoseconds = i64::from(mtime.nanoseconds);
-        (mtime.seconds, nanoseconds) == (stat.st_mtime as i64, stat.st_mtime_nsec as i64)
-    })
+    let keeps = |mtime| stamp_of(stat).keeps(mtime);
+    attributes.mtime.is_none_or(keeps)
 }
 
 fn occupant_of(kind: ObjectKind) -> Occupant {

@@ -7,6 +7,7 @@ use super::{Reporter, source};
 use crate::cli::ExitCode;
 use crate::cli::get::json_event::{Deleted, PassedOver};
 use crate::cli::get::mirror;
+use crate::cli::get::room::Shortage;
 use crate::cli::get::wording::{filename_b64, special};
 use crate::cli::get::{room, wording};
 use crate::client::{Batch, ClientConfig, DeleteLimit, Event, Item, MirrorNotes, Room, Tree};
@@ -66,8 +67,17 @@ impl Reporter<'_> {
             self.summary.needed_bytes = Some(room.needed_bytes);
             self.summary.free_bytes = room.free_bytes;
         }
-        for sentence in rooms.iter().filter_map(room::shortage) {
-            self.line(&sentence);
+        for Shortage {
+            sentence,
+            is_certain,
+        } in rooms.iter().filter_map(room::shortage)
+        {
+            if is_certain || !self.manner.quiet {
+                self.line(&sentence);
+            }
+            if !is_certain {
+                continue;
+            }
             self.fail(ExitCode::NoSpace, "no_space", &sentence);
             // Whatever else there is: that is to be seen to first.
             self.failures.lead_with(ExitCode::NoSpace);

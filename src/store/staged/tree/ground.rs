@@ -12,6 +12,8 @@ use rustix::io::Errno;
 
 use super::DestinationTree;
 use crate::store::staged::folder::device_of;
+use crate::store::staged::refused_name::{is_refused_by_fat, refused};
+use crate::store::staged::space::{EXFAT, FAT};
 use crate::store::staged::{FileName, Space, StageError, StagingFolder};
 use crate::wire::ResourcePath;
 
@@ -145,6 +147,9 @@ impl Ground {
                 });
             }
         }
+        if self.space.is_some_and(|space| space.is_fat()) && is_refused_by_fat(name.as_bytes()) {
+            return Err(refused(name.as_bytes(), Errno::INVAL));
+        }
         let bytes = name.as_bytes().len() as u64;
         match self.space.map(|space| space.name_bytes_max) {
             Some(max) if max > 0 && bytes > max => Err(StageError::Io {
@@ -219,7 +224,7 @@ fn is_ours(stat: &Stat) -> bool {
 }
 
 /// A folder that was told to (chattr(1), `+F`), or one of a file system that always does.
-fn folds_case(folder: BorrowedFd<'_>) -> bool {
+pub(in crate::store::staged) fn folds_case(folder: BorrowedFd<'_>) -> bool {
     let is_told =
         rustix::fs::ioctl_getflags(folder).is_ok_and(|flags| u64::from(flags.bits()) & FOLDED != 0);
     is_told || rustix::fs::fstatfs(folder).is_ok_and(|facts| [FAT, EXFAT].contains(&facts.f_type))
@@ -227,6 +232,3 @@ fn folds_case(folder: BorrowedFd<'_>) -> bool {
 
 /// FS_CASEFOLD_FL of ioctl_iflags(2).
 const FOLDED: u64 = 0x4000_0000;
-/// statfs(2).
-const FAT: rustix::fs::FsWord = 0x4d44;
-const EXFAT: rustix::fs::FsWord = 0x2011_bab0;

@@ -1,0 +1,189 @@
+//! Names that the file system does not take, such as those with a colon on FAT.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::StageError;
+use super::folder::{CREATE_NEW, PRIVATE, StagingFolder};
+use super::name::{FileName, PartialName, cut};
+use super::space::Space;
+use super::tree::folds_case;
+use crate::wire::PATH_PART_BYTES_MAX;
+
+/// What is known of the names that a directory takes.
+#[derive(Default)]
+pub(super) struct KnownNames(AtomicU32);
+
+impl KnownNames {
+    const ALL: u32 = u32::MAX;
+
+    fn take(&self, traits: u32) -> bool {
+        traits & !self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn add(&self, traits: u32) {
+        self.0.fetch_or(traits, Ordering::Relaxed);
+    }
+}
+
+impl StagingFolder {
+    /// Whether a file can get this name here, so that its bytes do not come in vain. Costs nothing
+    /// for a usual name, and little where all names are usual. Elsewhere a file is made, for a
+    /// moment, that has what is unusual about the name in its own.
+    ///
+    /// # Errors
+    /// [`StageError::NameRefused`].
+    pub fn check_name(&self, name: &FileName) -> Result<(), StageError> {
+        let traits = traits(name.as_bytes());
+        if traits == 0 || self.known_names().take(traits) {
+            return Ok(());
+        }
+        let takes_all = Space::around(self.as_fd()).is_some_and(|space| space.takes_all_names());
+        // One that folds case may be strict about UTF-8.
+        if takes_all && !folds_case(self.as_fd()) {
+            self.known_names().add(KnownNames::ALL);
+            return Ok(());
+        }
+        let probe = probe(name);
+        let made = rustix::fs::openat(self.as_fd(), &*probe, CREATE_NEW, PRIVATE);
+        match made.map(drop) {
+            Err(errno) if is_about_name(errno) => return Err(refused(name.as_bytes(), errno)),
+            Ok(()) => {
+                let _ = rustix::fs::unlinkat(self.as_fd(), &*probe, AtFlags::empty());
+                // Of these one may be possible and another not.
+                self.known_names().add(traits & !NOT_ASCII);
+            }
+            // That is not about the name: the next step shows it.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether an error of a rename is about the new name. The partial file has just been there.
+    pub(super) fn refuses_name(
+        &self,
+        partial: &PartialName,
+        name: &FileName,
+        errno: Errno,
+    ) -> bool {
+        match errno {
+            Errno::NOENT => {
+                let look = AtFlags::SYMLINK_NOFOLLOW;
+                rustix::fs::statat(self.as_fd(), &*partial.text, look).is_ok()
+            }
+            Errno::PERM | Errno::ACCESS | Errno::IO => {
+                let is_free = || self.look(name).is_ok_and(|looked| looked.is_none());
+                traits(name.as_bytes()) != 0 && is_free()
+            }
+            errno => is_about_name(errno),
+        }
+    }
+}
+
+/// The error that names the name as its cause.
+pub(super) fn refused(name: &[u8], errno: Errno) -> StageError {
+    StageError::NameRefused {
+        name: name.to_vec(),
+        source: errno.into(),
+    }
+}
+
+/// Whether a call that makes something fails so for its name, where the directory is there.
+pub(super) fn is_about_name(errno: Errno) -> bool {
+    // exFAT through FUSE says that there is no such file.
+    matches!(
+        errno,
+        Errno::INVAL | Errno::ILSEQ | Errno::NAMETOOLONG | Errno::NOENT
+    )
+}
+
+/// Whether FAT and exFAT never take this name.
+pub(super) fn is_refused_by_fat(name: &[u8]) -> bool {
+    traits(name) & (CONTROL | PUNCTUATION) != 0
+}
+
+/// What is unusual about a name: a bit for each kind of it.
+fn traits(name: &[u8]) -> u32 {
+    let mut traits = 0;
+    for &byte in name {
+        traits |= match byte {
+            0..0x20 => CONTROL,
+            0x80.. => NOT_ASCII,
+            byte => match REFUSED_BY_FAT.iter().position(|&refused| refused == byte) {
+                Some(bit) => 1 << bit,
+                None => 0,
+            },
+        };
+    }
+    traits |= match name.last() {
+        Some(b'.') => ENDS_WITH_DOT,
+        Some(b' ') => ENDS_WITH_SPACE,
+        _ => 0,
+    };
+    if traits & NOT_ASCII != 0 && std::str::from_utf8(name).is_err() {
+        traits |= NOT_UTF8;
+    }
+    traits
+}
+
+/// A name that nobody takes for a finished file's, with what is unusual about another one.
+fn probe(name: &FileName) -> Vec<u8> {
+    let name = name.as_bytes();
+    let is_unusual = |byte: &&u8| traits(&[**byte]) & !ENDS_WITH_DOT & !ENDS_WITH_SPACE != 0;
+    let unusual: Vec<u8> = name.iter().filter(is_unusual).copied().collect();
+    let mut probe = PartialName::random(*b"ffffffffffffffff").text.into_bytes();
+    let room = PATH_PART_BYTES_MAX - probe.len() - 1;
+    probe.extend_from_slice(cut(&unusual, room));
+    // What a name may have within it may be refused at its end, and the reverse.
+    probe.push(match name.last() {
+        Some(&last @ (b'.' | b' ')) => last,
+        _ => b'_',
+    });
+    probe
+}
+
+const REFUSED_BY_FAT: [u8; 8] = *b"\"*:<>?\\|";
+const PUNCTUATION: u32 = (1 << REFUSED_BY_FAT.len()) - 1;
+const CONTROL: u32 = 1 << 8;
+const ENDS_WITH_DOT: u32 = 1 << 9;
+const ENDS_WITH_SPACE: u32 = 1 << 10;
+const NOT_UTF8: u32 = 1 << 11;
+/// FAT takes what its mount has a code page for.
+const NOT_ASCII: u32 = 1 << 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_has_what_is_unusual_about_the_name() {
+        let probe = |name: &[u8]| {
+            let probe = probe(&FileName::parse(name).unwrap());
+            assert!(probe.starts_with(b".ft-ffffffffffffffff-") && probe.len() <= 255);
+            let begin = probe.windows(5).position(|part| part == b".part").unwrap();
+            probe[begin + 5..].to_vec()
+        };
+        assert_eq!(probe(b"a:b?c"), b":?_");
+        assert_eq!(probe(b"a\nb"), b"\n_");
+        assert_eq!(probe(b"a:b."), b":.");
+        assert_eq!(probe("aé b ".as_bytes()), "é ".as_bytes());
+        assert_eq!(probe(b"a\xffb"), b"\xff_");
+        let long = "é".repeat(127);
+        assert!(long.as_bytes().starts_with(&probe(long.as_bytes())[..200]));
+    }
+
+    #[test]
+    fn usual_names_have_nothing_unusual() {
+        for name in [&b"a"[..], b"a b.c", b".hidden", b"a;b&c'd", b"-rf", b"~#%"] {
+            assert_eq!(traits(name), 0, "{}", name.escape_ascii());
+        }
+        for name in [&b"a:b"[..], b"a\x1f", b"|", b"\\", b"x?\xc3"] {
+            assert!(is_refused_by_fat(name), "{}", name.escape_ascii());
+        }
+        for name in [&b"a."[..], b"a ", b"a\xff", "é".as_bytes()] {
+            assert!(traits(name) != 0 && !is_refused_by_fat(name));
+        }
+    }
+}
