@@ -3,6 +3,8 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,56 +17,73 @@ use crate::store::{DigestIndex, FileIndex, IndexEvent, MemoryIndex, NoIndex};
 pub(super) enum IndexChoice {
     /// In this file.
     File(PathBuf),
+    /// In this file of the user's cache directory, since nothing was typed.
+    Default(PathBuf),
     /// As long as the program runs.
     Memory,
+    /// The same, since there is no cache directory of this user; the reason.
+    NoPlace(String),
     /// Not at all.
     Off,
 }
 
 impl IndexChoice {
-    /// What was typed; if nothing was, a file in the user's cache folder. Without a home
-    /// there is no such folder, and memory does.
+    /// What was typed; if nothing was, a file in the user's cache directory. Memory does without
+    /// a home, and in one of another user, as sudo leaves it: nothing is made there.
     pub(super) fn from_typed(typed: Option<OsString>) -> IndexChoice {
         match typed {
             Some(word) if word == "memory" => IndexChoice::Memory,
             Some(word) if word == "off" => IndexChoice::Off,
             Some(path) => IndexChoice::File(path.into()),
             None => {
-                let folder = cache_folder(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"));
-                folder.map_or(IndexChoice::Memory, |folder| {
-                    IndexChoice::File(folder.join(FILE_BELOW_CACHE))
-                })
+                let (cache, home) = (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"));
+                match default_file(cache, home) {
+                    Ok(path) => IndexChoice::Default(path),
+                    Err(reason) => IndexChoice::NoPlace(reason),
+                }
             }
+        }
+    }
+
+    /// The file that digests are kept in.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            IndexChoice::File(path) | IndexChoice::Default(path) => Some(path),
+            IndexChoice::Memory | IndexChoice::NoPlace(_) | IndexChoice::Off => None,
         }
     }
 
     /// The files that there are of it while it is open.
     pub(super) fn files(&self) -> Vec<PathBuf> {
-        match self {
-            IndexChoice::File(path) => FileIndex::files(path).into(),
-            IndexChoice::Memory | IndexChoice::Off => Vec::new(),
-        }
+        let files = self.file().map(FileIndex::files);
+        files.map_or_else(Vec::new, Vec::from)
     }
 
-    /// Opens what was chosen. A file that cannot be used is said so, in the name of `program`,
-    /// and memory does instead.
-    pub(super) fn open(&self, program: &'static str) -> Opened {
-        let path = match self {
-            IndexChoice::File(path) => path,
-            IndexChoice::Memory => return Opened::Other(Arc::new(MemoryIndex::new())),
+    /// Opens what was chosen. Memory does instead of a file that cannot be used, and a warning in
+    /// the name of `program` says so; if it is `quiet`, only of a file that was typed.
+    pub(super) fn open(&self, program: &'static str, quiet: bool) -> Opened {
+        let in_memory = || Opened::Other(Arc::new(MemoryIndex::new()));
+        let (path, is_told) = match self {
+            IndexChoice::File(path) => (path, true),
+            IndexChoice::Default(path) => (path, !quiet),
+            IndexChoice::Memory | IndexChoice::NoPlace(_) => return in_memory(),
             IndexChoice::Off => return Opened::Other(Arc::new(NoIndex)),
         };
+        let warn = move |text: &str| {
+            if is_told {
+                tell(&format!("{program}: warning: {text}"));
+            }
+        };
         let reported = path.clone();
-        match FileIndex::open(path, move |event| warn(program, &told(&reported, &event))) {
+        match FileIndex::open(path, move |event| warn(&told(&reported, &event))) {
             Ok(index) => Opened::File(Arc::new(index)),
             Err(error) => {
                 let index = shown(path);
                 let reason = sentence(&error);
-                warn(
-                    program,
-                    &format!("index {index} cannot be used: {reason}; {IN_MEMORY}"),
-                );
-                Opened::Other(Arc::new(MemoryIndex::new()))
+                warn(&format!(
+                    "index {index} cannot be used: {reason}; {IN_MEMORY}"
+                ));
+                in_memory()
             }
         }
     }
@@ -73,8 +92,9 @@ impl IndexChoice {
 impl fmt::Display for IndexChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            IndexChoice::File(path) => f.write_str(&shown(path)),
+            IndexChoice::File(path) | IndexChoice::Default(path) => f.write_str(&shown(path)),
             IndexChoice::Memory => f.write_str("memory"),
+            IndexChoice::NoPlace(reason) => write!(f, "memory, since {reason}"),
             IndexChoice::Off => f.write_str("off"),
         }
     }
@@ -122,20 +142,60 @@ pub(super) fn told(path: &Path, event: &IndexEvent) -> String {
     }
 }
 
-fn warn(program: &str, text: &str) {
-    tell(&format!("{program}: warning: {text}"));
+/// The index in the user's cache directory, or why there is none.
+fn default_file(cache: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, String> {
+    let (top, cache) = cache_directory(cache, home).ok_or("there is no home directory")?;
+    if top != cache && fs::metadata(&top).is_err() {
+        // No program makes a home.
+        return Err(format!("the home {} cannot be used", shown(&top)));
+    }
+    let path = cache.join(FILE_BELOW_CACHE);
+    for at in path.ancestors() {
+        let Ok(facts) = fs::metadata(at) else {
+            continue;
+        };
+        check_owner(at, &facts)?;
+        if top.starts_with(at) {
+            break;
+        }
+    }
+    Ok(path)
 }
 
-/// The XDG base directory specification: the variable counts if it is an absolute path.
-fn cache_folder(cache: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+/// Nothing is made in directories of others, or where others could replace it.
+fn check_owner(at: &Path, facts: &Metadata) -> Result<(), String> {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    if facts.uid() != uid.as_raw() {
+        return Err(format!("{} belongs to another user", shown(at)));
+    }
+    // In a sticky directory, such as /tmp, only owners replace what is theirs. A group of the
+    // same number as the program's is mostly the user's own.
+    let writers = match facts.gid() == gid.as_raw() {
+        true => WRITABLE_BY_OTHERS,
+        false => WRITABLE_BY_OTHERS | WRITABLE_BY_GROUP,
+    };
+    if facts.mode() & writers != 0 && facts.mode() & STICKY == 0 {
+        return Err(format!("other users can write {}", shown(at)));
+    }
+    Ok(())
+}
+
+/// The directory that must be there or, for `XDG_CACHE_HOME`, may be made; and the one for caches.
+/// The XDG base directory specification: a variable counts if it is an absolute path.
+fn cache_directory(cache: Option<OsString>, home: Option<OsString>) -> Option<(PathBuf, PathBuf)> {
     let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
-    cache
-        .and_then(absolute)
-        .or_else(|| Some(home.and_then(absolute)?.join(OsStr::new(".cache"))))
+    if let Some(cache) = cache.and_then(absolute) {
+        return Some((cache.clone(), cache));
+    }
+    let home = home.and_then(absolute)?;
+    Some((home.clone(), home.join(OsStr::new(".cache"))))
 }
 
 const FILE_BELOW_CACHE: &str = "ftserve/index.sqlite3";
 const IN_MEMORY: &str = "digests are kept in memory";
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+const WRITABLE_BY_GROUP: u32 = 0o020;
+const STICKY: u32 = 0o1000;
 
 #[cfg(test)]
 mod tests {
@@ -152,7 +212,8 @@ mod tests {
     #[test]
     fn the_cache_folder_is_where_the_specification_says() {
         let folder = |cache: Option<&str>, home: Option<&str>| {
-            cache_folder(cache.map(OsString::from), home.map(OsString::from))
+            let found = cache_directory(cache.map(OsString::from), home.map(OsString::from));
+            found.map(|(_, cache)| cache)
         };
         let below_home = Some(PathBuf::from("/home/u/.cache"));
         assert_eq!(folder(Some("/c"), Some("/home/u")), Some("/c".into()));

@@ -2,10 +2,10 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::process;
 
-use crate::cli::terminal::tell;
+use crate::cli::terminal::{self, standard_output, tell};
 use crate::cli::{ExitCode, visible};
 
 /// Why it does not run.
@@ -59,7 +59,7 @@ pub(super) fn reasons(error: &dyn Error) -> String {
 
 /// Shows help or the version, which end well, or what is wrong with what was typed.
 pub(super) fn show_typed(error: &clap::Error) -> process::ExitCode {
-    let shown = error.print();
+    let shown = terminal::show_typed(error);
     if error.use_stderr() {
         return ExitCode::Usage.into();
     }
@@ -73,7 +73,7 @@ pub(super) fn written(result: io::Result<()>) -> process::ExitCode {
 
 /// The same, of either program.
 pub(super) fn ended(program: &str, written: io::Result<()>) -> ExitCode {
-    match written.and_then(|()| io::stdout().flush()) {
+    match written.and_then(|()| standard_output().flush()) {
         Ok(()) => ExitCode::Success,
         Err(error) => unwritten(program, &error),
     }

@@ -4,6 +4,7 @@ mod args;
 mod progress;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -44,8 +45,15 @@ pub(super) fn index(args: &[OsString]) -> process::ExitCode {
 
 fn index_tree(args: Args) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failure(ExitCode::Unclassified))?;
-    let IndexChoice::File(path) = IndexChoice::from_typed(args.index) else {
-        let mut usage = failure(ExitCode::Usage)("there is no file to keep digests in");
+    let choice = IndexChoice::from_typed(args.index);
+    let Some(path) = choice.file().map(Path::to_owned) else {
+        let reason = match choice {
+            IndexChoice::NoPlace(reason) => {
+                format!("there is no file to keep digests in: {reason}")
+            }
+            _ => "there is no file to keep digests in".to_owned(),
+        };
+        let mut usage = failure(ExitCode::Usage)(reason);
         usage.hint = Some("name one: --index FILE");
         return Err(usage);
     };

@@ -9,6 +9,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use super::ExitCode;
 use super::settings::{is_setting, variable};
+use super::terminal::standard_output;
 
 /// What a program's page says besides its options.
 pub(super) struct Manual {
@@ -67,7 +68,7 @@ pub(super) fn write_page(command: Command, manual: &Manual) -> io::Result<()> {
     roff.control("SH", ["SEE ALSO"]);
     roff.text([roman(manual.see_also)]);
     roff.to_writer(&mut page)?;
-    io::stdout().lock().write_all(&page)
+    standard_output().write_all(&page)
 }
 
 /// Writes a script that completes options in this shell to standard output.
@@ -75,7 +76,7 @@ pub(super) fn write_completions(mut command: Command, shell: Shell) -> io::Resul
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    io::stdout().lock().write_all(&script)
+    standard_output().write_all(&script)
 }
 
 /// The table of exit codes, a line each.

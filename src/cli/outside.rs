@@ -1,35 +1,131 @@
 //! Calls that somebody else can hold up for ever: the writer of a list, the reader of an output.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-/// A stream whose other end is somebody else's.
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+/// A stream whose other end is somebody else's. It waits for that end even where another program
+/// has made the stream non-blocking: the flag belongs to all that share an open pipe or terminal.
 pub(super) struct Outside<T> {
     stream: T,
     reason: &'static str,
+    until: Option<Instant>,
 }
 
 impl<T> Outside<T> {
     /// `reason`: why it does not go on, if it does not.
     pub(super) fn new(stream: T, reason: &'static str) -> Outside<T> {
-        Outside { stream, reason }
+        Outside {
+            stream,
+            reason,
+            until: None,
+        }
+    }
+
+    /// Gives up at this time with [`io::ErrorKind::WouldBlock`], if the stream is non-blocking.
+    pub(super) fn until(self, until: Instant) -> Outside<T> {
+        Outside {
+            until: Some(until),
+            ..self
+        }
     }
 }
 
-impl<T: Read> Read for Outside<T> {
+impl<T: AsFd> Outside<T> {
+    /// Does `call`, again as soon as the stream is ready if it was not.
+    fn wait<R>(
+        &mut self,
+        ready: PollFlags,
+        mut call: impl FnMut(&mut T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let _ended_on_drop = Wait::begin(self.reason);
+        loop {
+            match call(&mut self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !is_ready(self.stream.as_fd(), ready, self.until)? {
+                        return Err(error);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl<T: Read + AsFd> Read for Outside<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        wait(self.reason, || self.stream.read(buffer))
+        self.wait(PollFlags::IN, |stream| stream.read(buffer))
     }
 }
 
-impl<T: Write> Write for Outside<T> {
+impl<T: Write + AsFd> Write for Outside<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        wait(self.reason, || self.stream.write(bytes))
+        self.wait(PollFlags::OUT, |stream| stream.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        wait(self.reason, || self.stream.flush())
+        self.wait(PollFlags::OUT, Write::flush)
     }
+}
+
+/// Waits until a stream can be read or written, or has failed; `false` if it is not by then.
+pub(super) fn is_ready(
+    stream: BorrowedFd<'_>,
+    ready: PollFlags,
+    until: Option<Instant>,
+) -> io::Result<bool> {
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.map(Timespec::try_from).transpose();
+        let left = left.map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&stream, ready)], left.as_ref()) {
+            Err(Errno::INTR) => {}
+            polled => return Ok(polled? > 0),
+        }
+    }
+}
+
+/// Opens a path that names an open descriptor of this process, such as `/dev/stdout`, `/dev/fd/3`
+/// or `/proc/self/fd/3`: a copy of it, since to open the path fails for a socket and for the
+/// terminal of another user. `None` if the path is no such name, if nothing is open there, or if
+/// it is a regular file, which is opened by its path as any other.
+pub(super) fn descriptor(path: &Path) -> Option<File> {
+    let number = match path.as_os_str().as_bytes() {
+        b"/dev/stdin" => 0,
+        b"/dev/stdout" => 1,
+        b"/dev/stderr" => 2,
+        path => {
+            let folders: [&[u8]; 3] = [b"/dev/fd/", b"/proc/self/fd/", b"/proc/thread-self/fd/"];
+            let digits = folders
+                .iter()
+                .find_map(|folder| path.strip_prefix(*folder))?;
+            let is_number = digits.iter().all(u8::is_ascii_digit);
+            std::str::from_utf8(digits)
+                .ok()
+                .filter(|_| is_number)?
+                .parse()
+                .ok()?
+        }
+    };
+    let copy = match number {
+        0 => io::stdin().as_fd().try_clone_to_owned(),
+        1 => io::stdout().as_fd().try_clone_to_owned(),
+        2 => io::stderr().as_fd().try_clone_to_owned(),
+        number => pidfd_open(getpid(), PidfdFlags::empty())
+            .and_then(|this| pidfd_getfd(this, number, PidfdGetfdFlags::empty()))
+            .map_err(io::Error::from),
+    };
+    let stream = copy.ok().map(File::from)?;
+    let is_file = stream.metadata().is_ok_and(|facts| facts.is_file());
+    (!is_file).then_some(stream)
 }
 
 /// Does what may wait for somebody else. `reason`: why it does not go on, if it does not.

@@ -32,7 +32,7 @@ use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
 use crate::cli::serve::reload::Reload;
 use crate::cli::serve::running::{Parts, Running};
-use crate::cli::terminal::shown;
+use crate::cli::terminal::{shown, standard_output};
 use crate::cli::{ExitCode, manual, visible};
 use crate::digest::Pools;
 use crate::server::{Server, ServerError, TransferHandler};
@@ -67,7 +67,7 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
 }
 
 fn told(sentence: &str) -> process::ExitCode {
-    written(writeln!(io::stdout().lock(), "{sentence}"))
+    written(writeln!(standard_output(), "{sentence}"))
 }
 
 type Started = Server<TransferHandler<Arc<DirectoryStore>>>;
@@ -82,7 +82,7 @@ fn start_and_wait(
         Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failure(ExitCode::Unclassified))?;
     let (server, running) = bind(&setup, reading, words)?;
     if !setup.quiet {
-        announce(&setup, &running).map_err(failure(ExitCode::Unclassified))?;
+        announce(&setup, &running);
     }
     let ended = match &setup.command {
         None => until_signalled(server, signals, &running),
@@ -123,7 +123,7 @@ fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<R
     };
     let store = Arc::new(store);
     let pools = Arc::new(Pools::start(cores).map_err(no_thread)?);
-    let index = setup.index.open("ftserve");
+    let index = setup.index.open("ftserve", setup.quiet);
     let catalog = Catalog::new(
         Arc::clone(&store),
         index.index(),
@@ -270,6 +270,9 @@ fn hint(error: &ServerError) -> Option<&'static str> {
     };
     let is_socket_file = address.starts_with("unix:");
     match source.kind() {
+        io::ErrorKind::InvalidInput if address.starts_with("[fe80:") && !address.contains('%') => {
+            Some("a link-local address comes with its interface: [fe80::1%eth0]")
+        }
         io::ErrorKind::AddrInUse if is_socket_file => Some("another program is listening there"),
         io::ErrorKind::PermissionDenied if is_socket_file => None,
         io::ErrorKind::AddrInUse => Some("another program is listening there; try --port"),

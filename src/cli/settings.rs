@@ -12,6 +12,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 pub(super) use self::file::ConfigFile;
+use super::visible;
 
 /// Options as they are to be used.
 pub(super) struct Settings<T> {
@@ -21,6 +22,8 @@ pub(super) struct Settings<T> {
     pub(super) words: BTreeMap<String, Vec<OsString>>,
     /// Those that were not typed.
     pub(super) elsewhere: Places,
+    /// Variables that are called like an option and are none, each in a sentence.
+    pub(super) ignored: Vec<String>,
 }
 
 /// Why there are none.
@@ -74,8 +77,9 @@ pub(super) fn read<T: CommandFactory + FromArgMatches>(
     let mut command = T::command();
     command.build();
     let typed = T::command().try_get_matches_from(arguments)?;
-    let mut elsewhere = BTreeMap::new();
+    let (mut elsewhere, mut ignored) = (BTreeMap::new(), Vec::new());
     for arg in command.get_arguments().filter(|arg| is_setting(arg)) {
+        ignored.extend(of_service(&variable(prefix, arg)));
         if let Some(found) = find(arg, prefix, file)
             && !is_given(&typed, arg)
         {
@@ -105,6 +109,7 @@ pub(super) fn read<T: CommandFactory + FromArgMatches>(
     Ok(Settings {
         words: words.collect(),
         elsewhere: Places(places.collect()),
+        ignored,
         typed: T::from_arg_matches(&matches)?,
     })
 }
@@ -134,7 +139,8 @@ fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
 /// What the environment, else the file, says of an option.
 fn find(arg: &Arg, prefix: &str, file: Option<&ConfigFile>) -> Option<Elsewhere> {
     let variable = variable(prefix, arg);
-    if let Some(value) = env::var_os(&variable).filter(|value| !value.is_empty()) {
+    let value = env::var_os(&variable).filter(|value| !value.is_empty());
+    if let Some(value) = value.filter(|_| of_service(&variable).is_none()) {
         return Some(Elsewhere {
             words: vec![value],
             place: variable,
@@ -146,6 +152,20 @@ fn find(arg: &Arg, prefix: &str, file: Option<&ConfigFile>) -> Option<Elsewhere>
         words: entry.words.iter().map(OsString::from).collect(),
         place: entry.place.clone(),
         is_in_file: true,
+    })
+}
+
+/// Why a variable is no option: Kubernetes and Docker set `NAME_PORT` to an address such as
+/// `tcp://10.0.0.1:9521` in each container beside a service of that name.
+fn of_service(variable: &str) -> Option<String> {
+    let value = env::var(variable).ok()?;
+    let (protocol, _) = value.split_once("://")?;
+    let is_protocol = ["tcp", "udp", "sctp"]
+        .iter()
+        .any(|known| protocol.eq_ignore_ascii_case(known));
+    (variable.ends_with("_PORT") && is_protocol).then(|| {
+        let value = visible(value.as_bytes());
+        format!("{variable} is ignored: {value} is the address of a service, and no port")
     })
 }
 

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Stderr, StdoutLock, Write as _};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
-use crate::cli::outside::Outside;
+use crate::cli::outside::{Outside, is_ready};
 
 /// Bytes from a peer, a path or an argument as text that is safe on a terminal and in a log
 /// line: control, direction and other invisible characters and bytes that are not UTF-8
@@ -50,23 +53,33 @@ impl ColorChoice {
     }
 }
 
-/// Says something on standard error, in one write, so that no other program's words come
-/// between.
+/// Prints lines on standard error, in one write, so that no other program's words come between.
 pub(super) fn tell(text: &str) {
+    // A stream that took nothing for a moment is not waited for again before it takes something.
+    let patience = match IS_STUCK.load(Ordering::Relaxed) {
+        false => PATIENCE,
+        true => Duration::ZERO,
+    };
+    let mut stderr = standard_error().until(Instant::now() + patience);
     // If it cannot be shown, nobody is left to tell.
-    let _ = standard_error().write_all(format!("{text}\n").as_bytes());
+    let written = stderr.write_all(format!("{text}\n").as_bytes());
+    let is_stuck = written.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+    IS_STUCK.store(is_stuck, Ordering::Relaxed);
 }
 
 /// The same, unless it would have to be waited for.
 pub(super) fn tell_if_read(text: &str) {
-    let (stderr, at_once) = (io::stderr(), Timespec::default());
-    let mut looked_at = [PollFd::new(&stderr, PollFlags::OUT)];
-    if poll(&mut looked_at, Some(&at_once)).is_ok_and(|ready| ready > 0) {
-        tell(text);
+    let now = Instant::now();
+    let stderr = io::stderr();
+    if is_ready(stderr.as_fd(), PollFlags::OUT, Some(now)).is_ok_and(|is_ready| is_ready) {
+        // Lines are short: where a few bytes fit, they nearly always do too.
+        let _ = standard_error()
+            .until(now)
+            .write_all(format!("{text}\n").as_bytes());
     }
 }
 
-/// Standard error.
+/// Standard error, as data that somebody waits for.
 pub(super) fn standard_error() -> Outside<Stderr> {
     Outside::new(io::stderr(), "standard error is not read")
 }
@@ -74,6 +87,17 @@ pub(super) fn standard_error() -> Outside<Stderr> {
 /// Standard output, of whole lines.
 pub(super) fn standard_output() -> Outside<StdoutLock<'static>> {
     Outside::new(io::stdout().lock(), UNREAD)
+}
+
+/// Shows help or the version on standard output, or on standard error what is wrong with what was
+/// typed. Not by clap, which takes a stream that is not ready for a failure.
+pub(super) fn show_typed(error: &clap::Error) -> io::Result<()> {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        tell(text.trim_end());
+        return Ok(());
+    }
+    standard_output().write_all(text.as_bytes())
 }
 
 /// A number with the word for what is counted: `1 byte`, `2 bytes`.
@@ -130,6 +154,10 @@ fn is_deceptive(character: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Standard error is non-blocking, and took nothing the last time.
+static IS_STUCK: AtomicBool = AtomicBool::new(false);
+/// How long a line waits for a standard error that is non-blocking.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Why standard output does not go on.
 pub(super) const UNREAD: &str = "standard output is not read";
 

@@ -73,7 +73,8 @@ pub struct RetryPolicy {
     /// Attempts after the first, without a file finished or a mebibyte received in between:
     /// such progress begins the count anew.
     pub retries_max: u32,
-    /// The pause before the first; it doubles with each, up to [`RETRY_DELAY_MAX`], and is
+    /// The pause before the first; it doubles with each, up to 16 times that and
+    /// [`RETRY_DELAY_MAX`], and is
     /// shortened at random by up to a quarter, so that many clients do not come back at once.
     /// A server's `retry_after_ms` makes it longer.
     pub delay: Duration,
@@ -197,6 +198,8 @@ impl Default for RetryPolicy {
 pub const RETRY_PROGRESS_BYTES_MIN: u64 = 1024 * 1024;
 /// The longest pause between two attempts that no server asked for.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
+/// A short delay stays short: to wait for a server with one of 10 ms is to look often.
+pub(super) const RETRY_DOUBLINGS_MAX: u32 = 4;
 /// The longest pause that a server may ask for; who asks for more has refused for good.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Twice as many as are placed together: while some are synced, others arrive.

@@ -1,7 +1,9 @@
-//! Making a connection: every address of a name in turn, within one limit for all.
+//! Making a connection: the addresses of a name side by side, within one limit for all.
+
+mod race;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +16,10 @@ use rustix::net::{
 };
 
 use crate::client::{AddressFamily, ConnectError};
-use crate::net::{Address, Deadline, Stream, Wait};
+use crate::net::{Address, Deadline, Stream, Wait, not_a_socket};
 
-/// Connects within `limit`. Each address of a name gets an equal share of the time that is
-/// left after it was looked up, so that a silent one does not use up that of the next.
+/// Connects within `limit`. The addresses of a name are tried side by side (RFC 8305), so that a
+/// silent one does not hold up the next.
 pub(super) fn connect(
     address: &Address,
     family: AddressFamily,
@@ -50,7 +52,7 @@ fn connect_by(
         Address::Unix(path) => connect_unix(path, limit).map(Stream::Unix).map_err(failed),
         Address::Tcp { host, port } => {
             let candidates = resolve(resolver, host, *port, family, deadline)?;
-            connect_tcp(&candidates, deadline)
+            race::connect(&candidates, deadline)
                 .map(Stream::Tcp)
                 .map_err(failed)
         }
@@ -151,26 +153,6 @@ fn ask_system(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.collect())
 }
 
-fn connect_tcp(candidates: &[SocketAddr], deadline: Deadline) -> io::Result<TcpStream> {
-    let mut last = io::Error::from(io::ErrorKind::TimedOut);
-    for (tried, candidate) in candidates.iter().enumerate() {
-        let addresses_left = u32::try_from(candidates.len() - tried).unwrap_or(u32::MAX);
-        let share = deadline.remaining(Instant::now()) / addresses_left;
-        if share.is_zero() {
-            break;
-        }
-        match TcpStream::connect_timeout(candidate, share) {
-            Ok(stream) => {
-                // Requests are small and must not wait for the acknowledgement of the last.
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 /// The standard library waits for ever if the listener's backlog is full.
 fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     let socket = rustix::net::socket_with(
@@ -180,14 +162,18 @@ fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
         None,
     )?;
     sockopt::set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?).map_err(|error| {
+        let found = std::fs::metadata(path).ok();
+        let reason = found.and_then(|found| not_a_socket(found.file_type()));
+        reason.unwrap_or_else(|| error.into())
+    })?;
     sockopt::set_socket_timeout(&socket, Timeout::Send, None)?;
     Ok(socket.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
     use super::*;

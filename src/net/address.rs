@@ -46,12 +46,13 @@ pub enum AddressError {
 impl Location {
     /// Reads `host:path`, `host:port/path`, `[v6]:port/path`, `[v6]:path`,
     /// `ft://host[:port]/path`, `unix:/socket:path`. `host:123` and `host:123/...` mean port 123;
-    /// the default port is [`DEFAULT_PORT`]. Bytes, since a path need not be UTF-8.
+    /// the default port is [`DEFAULT_PORT`]. Schemes may be in any case. Bytes, since a path need
+    /// not be UTF-8.
     ///
     /// # Errors
     /// [`AddressError`], with a sentence that shows the right form.
     pub fn parse(text: &[u8]) -> Result<Location, AddressError> {
-        let location = if let Some(rest) = text.strip_prefix(b"unix:") {
+        let location = if let Some(rest) = strip_unix(text) {
             on_socket(rest)
         } else if let Some((scheme, rest)) = split_at_scheme(text) {
             of_url(scheme, rest)
@@ -69,8 +70,8 @@ impl Address {
     /// # Errors
     /// [`AddressError`], with a sentence that shows the right form.
     pub fn parse_bind(text: &str, default_port: u16) -> Result<Address, AddressError> {
-        let address = if let Some(socket) = text.strip_prefix("unix:") {
-            read_socket(socket.as_bytes())
+        let address = if let Some(socket) = strip_unix(text.as_bytes()) {
+            read_socket(socket)
         } else {
             read_authority(text.as_bytes(), 0, default_port)
         };
@@ -117,12 +118,32 @@ fn of_url(scheme: &[u8], rest: &[u8]) -> Result<Location, Problem> {
     }
     let path = percent_decoded(path).ok_or("has a % that is not one of %00 to %FF, write %25")?;
     Ok(Location {
-        address: read_authority(authority, 1, DEFAULT_PORT)?,
+        address: read_authority(&with_plain_scope(authority), 1, DEFAULT_PORT)?,
         path,
     })
 }
 
+/// An authority with the `%25` of a URL before the scope of its IPv6 address as the `%` that the
+/// resolver knows (RFC 6874). A `%` alone is taken too, as people write it.
+fn with_plain_scope(authority: &[u8]) -> Cow<'_, [u8]> {
+    let bracket = authority.iter().position(|&byte| byte == b']');
+    let Some((address, port)) = bracket.and_then(|at| authority.split_at_checked(at)) else {
+        return Cow::Borrowed(authority);
+    };
+    match split_at(address, b'%') {
+        // An interface may have the number 25.
+        Some((number, scope)) if scope.starts_with(b"25") && scope.len() > 2 => {
+            let scope = percent_decoded(&scope[2..]).unwrap_or_else(|| scope[2..].to_vec());
+            Cow::Owned([number, b"%", &scope, port].concat())
+        }
+        Some(_) | None => Cow::Borrowed(authority),
+    }
+}
+
 fn on_host(text: &[u8]) -> Result<Location, Problem> {
+    if let Some(meant) = with_colon_for_slash(text) {
+        return Err(format!("has no colon behind the host, write HOST:PATH: {meant}").into());
+    }
     let (host, rest) = split_host(text)?;
     let rest = rest.ok_or("names no file, write HOST:PATH or HOST:PORT/PATH")?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -145,6 +166,20 @@ fn on_host(text: &[u8]) -> Result<Location, Problem> {
         address: Address::Tcp { host, port },
         path: path.to_vec(),
     })
+}
+
+/// What `host/path` is meant to be, if a slash comes where a colon should be.
+fn with_colon_for_slash(text: &[u8]) -> Option<String> {
+    let (host, rest) = split_at(text, b'/')?;
+    let host = read_host(host).ok().filter(|host| !host.starts_with('.'))?;
+    let path = String::from_utf8_lossy(rest);
+    let path = path.trim_start_matches('/');
+    let meant = match Location::parse(format!("{host}:{path}").as_bytes()).ok()? {
+        location if location.path == path.as_bytes() => format!("{host}:{path}"),
+        // The path begins with what would be a port.
+        _ => format!("{host}:{DEFAULT_PORT}/{path}"),
+    };
+    Some(meant.escape_debug().to_string())
 }
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port`.
@@ -199,8 +234,17 @@ fn read_host(host: &[u8]) -> Result<String, Problem> {
 /// An IPv6 address, whose scope (`%eth0`) is the resolver's business.
 fn read_ipv6(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?;
-    let number = text.split_once('%').map_or(text, |(number, _)| number);
-    number.parse::<Ipv6Addr>().is_ok().then(|| text.to_owned())
+    let (number, scope) = match text.split_once('%') {
+        Some((number, scope)) => (number, Some(scope)),
+        None => (text, None),
+    };
+    // What an interface may be called, less what ends an address here (dev_valid_name in Linux).
+    let is_scope = |scope: &str| {
+        !scope.is_empty()
+            && !scope.contains(|c: char| c.is_whitespace() || c.is_control() || "/:%]".contains(c))
+    };
+    let is_address = number.parse::<Ipv6Addr>().is_ok() && scope.is_none_or(is_scope);
+    is_address.then(|| text.to_owned())
 }
 
 fn read_port(digits: &[u8], min: u16) -> Result<u16, Problem> {
@@ -228,6 +272,12 @@ fn read_socket(path: &[u8]) -> Result<Address, Problem> {
         return Err(format!("has a socket path of {bytes} bytes, the limit is 107").into());
     }
     Ok(Address::Unix(PathBuf::from(OsStr::from_bytes(path))))
+}
+
+/// What follows `unix:`, in any case.
+fn strip_unix(text: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = text.split_at_checked(UNIX.len())?;
+    scheme.eq_ignore_ascii_case(UNIX).then_some(rest)
 }
 
 /// The scheme of `scheme://rest`, which is letters, digits and `+-.` (RFC 3986, section 3.1).
@@ -263,6 +313,7 @@ fn split_at(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
     Some((&text[..at], &text[at + 1..]))
 }
 
+const UNIX: &[u8] = b"unix:";
 /// The longest path of a unix socket (unix(7): `sun_path` is 108 bytes with its NUL).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -322,6 +373,14 @@ mod tests {
             ("FT://h:80/a/b", "h", 80, "a/b"),
             ("ft://[::1]:80/x", "::1", 80, "x"),
             ("ft://[::1]/x", "::1", 9521, "x"),
+            ("Ft://h/x", "h", 9521, "x"),
+            ("ft://[fe80::1%25eth0]/x", "fe80::1%eth0", 9521, "x"),
+            ("ft://[fe80::1%25eth0]:80/x%25", "fe80::1%eth0", 80, "x%"),
+            ("ft://[fe80::1%252]/x", "fe80::1%2", 9521, "x"),
+            ("ft://[fe80::1%25a%2Db]/x", "fe80::1%a-b", 9521, "x"),
+            ("ft://[fe80::1%eth0]/x", "fe80::1%eth0", 9521, "x"),
+            ("ft://[fe80::1%25]/x", "fe80::1%25", 9521, "x"),
+            ("[fe80::1%eth0]:80/x", "fe80::1%eth0", 80, "x"),
             ("ft://h", "h", 9521, ""),
             ("ft://h:80", "h", 80, ""),
             ("ft://h/", "h", 9521, ""),
@@ -352,6 +411,7 @@ mod tests {
             ("unix:/run/s.sock:a/b:c", "/run/s.sock", "a/b:c"),
             ("unix:/run/s.sock:", "/run/s.sock", ""),
             ("unix:s:123", "s", "123"),
+            ("UNIX:s:X", "s", "X"),
         ] {
             let location = Location::parse(text.as_bytes()).unwrap();
             assert_eq!(location.address, Address::Unix(socket.into()), "{text}");
@@ -365,6 +425,17 @@ mod tests {
             ("", "no host"),
             ("word", "HOST:PATH"),
             ("dir/word", "HOST:PATH"),
+            ("localhost/f", "write HOST:PATH: localhost:f"),
+            ("localhost//f", "localhost:f"),
+            ("localhost/a/b:c", "localhost:a/b:c"),
+            ("h/2024/x", "h:9521/2024/x"),
+            ("10.0.0.1/", "10.0.0.1:"),
+            ("h/\x1b[2J", "h:\\u{1b}[2J"),
+            ("[fe80::1%]:x", "IPv6"),
+            ("ft://[fe80::1%25%2F]/x", "IPv6"),
+            ("./f", "HOST:PATH"),
+            ("../f", "HOST:PATH"),
+            ("/f", "HOST:PATH"),
             ("./word:x", "HOST:PATH"),
             (":x", "no host"),
             (":9521/x", "no host"),
@@ -444,6 +515,8 @@ mod tests {
             ("[::1]:0", "[::1]:0"),
             ("unix:/run/ft.sock", "unix:/run/ft.sock"),
             ("unix:relative:colon", "unix:relative:colon"),
+            ("UNIX:/run/ft.sock", "unix:/run/ft.sock"),
+            ("[fe80::1%eth0]", "[fe80::1%eth0]:9000"),
         ] {
             assert_eq!(
                 Address::parse_bind(text, 9000).unwrap().to_string(),

@@ -1,14 +1,15 @@
 //! A listening socket: bound, accepting, and gone from the file system when dropped.
 
-use std::fs;
+use std::fs::{self, FileType};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, netdevice, sockopt};
 
 use crate::net::{Address, Peer, Stream, tcp_facts};
 
@@ -53,7 +54,7 @@ impl Listener {
         let listener = TcpListener::from(socket);
         let local = listener.local_addr()?;
         let address = Address::Tcp {
-            host: local.ip().to_string(),
+            host: host_of(&local, &listener),
             port: local.port(),
         };
         Ok(Listener {
@@ -67,14 +68,14 @@ impl Listener {
     /// more is replaced; the file is removed when the listener is dropped.
     ///
     /// # Errors
-    /// What the kernel says; `AddrInUse` if a server listens there or the path is
-    /// something other than a socket.
+    /// What the kernel says; `AddrInUse` if a server listens there, and that of
+    /// [`not_a_socket`] if the path is something else.
     pub fn bind_unix(path: &Path, backlog: u32) -> io::Result<Listener> {
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
         let name = SocketAddrUnix::new(path)?;
         match rustix::net::bind(&socket, &name) {
-            Err(rustix::io::Errno::ADDRINUSE) => {
+            Err(Errno::ADDRINUSE) => {
                 remove_stale_socket(path)?;
                 rustix::net::bind(&socket, &name)?;
             }
@@ -109,7 +110,11 @@ impl Listener {
             Address::Tcp { .. } => {
                 let from = from.and_then(|from| SocketAddr::try_from(from).ok());
                 let from = from.ok_or(io::ErrorKind::ConnectionAborted)?;
-                let canonical = SocketAddr::new(from.ip().to_canonical(), from.port());
+                let canonical = match from.ip().to_canonical() {
+                    ip @ IpAddr::V4(_) => SocketAddr::new(ip, from.port()),
+                    // With the scope that a link-local address means nothing without.
+                    IpAddr::V6(_) => from,
+                };
                 // A peer that is gone already is noticed by the first read.
                 let _ = sockopt::set_tcp_nodelay(&socket, true);
                 Ok((Stream::Tcp(TcpStream::from(socket)), Peer::Tcp(canonical)))
@@ -142,14 +147,45 @@ impl Drop for SocketFile {
 /// Removes a socket file whose server is gone: connecting to it is refused.
 fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let before = fs::symlink_metadata(path)?;
-    let stale = before.file_type().is_socket()
-        && UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if let Some(error) = not_a_socket(before.file_type()) {
+        return Err(error);
+    }
+    // Without waiting, which a server with a full backlog would keep up for ever.
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    let connected = rustix::net::connect(&socket, &SocketAddrUnix::new(path)?);
+    let stale = connected == Err(Errno::CONNREFUSED);
     let now = fs::symlink_metadata(path)?;
     if !stale || (now.dev(), now.ino()) != (before.dev(), before.ino()) {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     fs::remove_file(path)
+}
+
+/// What has the path of a socket and is none, as an error of the kind `InvalidInput`: connect(2)
+/// and bind(2) say that the connection is refused or the address in use.
+pub fn not_a_socket(found: FileType) -> Option<io::Error> {
+    let found = match found {
+        found if found.is_socket() => return None,
+        found if found.is_file() => "a regular file",
+        found if found.is_dir() => "a directory",
+        found if found.is_symlink() => "a symbolic link",
+        found if found.is_fifo() => "a FIFO",
+        _ => "a device",
+    };
+    let sentence = format!("it is {found}, not a socket");
+    Some(io::Error::new(io::ErrorKind::InvalidInput, sentence))
+}
+
+/// An address as a host, with the name of the interface that is its scope.
+fn host_of(address: &SocketAddr, socket: &TcpListener) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+            let scope = netdevice::index_to_name(socket, v6.scope_id())
+                .unwrap_or_else(|_| v6.scope_id().to_string());
+            format!("{}%{scope}", v6.ip())
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address.ip().to_string(),
+    }
 }
 
 fn backlog_number(backlog: u32) -> i32 {
@@ -249,11 +285,27 @@ mod tests {
         assert!(!path.exists());
 
         fs::write(&path, b"a file").unwrap();
-        assert_eq!(
-            Listener::bind_unix(&path, 8).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
+        let error = Listener::bind_unix(&path, 8).unwrap_err();
+        assert_eq!(error.to_string(), "it is a regular file, not a socket");
         assert_eq!(fs::read(&path).unwrap(), b"a file");
+    }
+
+    #[test]
+    fn leaves_a_socket_whose_backlog_is_full_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _listener = Listener::bind_unix(&path, 1).unwrap();
+        let name = SocketAddrUnix::new(&path).unwrap();
+        let connect = || {
+            let socket =
+                rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None);
+            let socket = socket.unwrap();
+            rustix::net::connect(&socket, &name).map(|()| socket)
+        };
+        let held: Vec<_> = std::iter::from_fn(|| connect().ok()).take(100).collect();
+        assert!(held.len() < 100, "a backlog of one takes no end");
+        let error = Listener::bind_unix(&path, 8).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

@@ -11,6 +11,6 @@ mod tcp_facts;
 pub use address::{Address, AddressError, DEFAULT_PORT, Location};
 pub use deadline::{Deadline, Wait};
 pub use descriptors::raise_descriptor_limit;
-pub use listener::Listener;
+pub use listener::{Listener, not_a_socket};
 pub use rate::{BURST_TIME, Pace, Rate, portion, time_of};
 pub use stream::{Peer, Stream};

@@ -23,6 +23,7 @@ mod worker;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -43,6 +44,7 @@ use crate::net::{Address, Listener, raise_descriptor_limit};
 use crate::server::connection::Connection;
 use crate::server::control::{Control, Mode};
 use crate::server::engine::Engine;
+use crate::server::listening::Bound;
 use crate::server::parker::Parker;
 use crate::server::queue::WorkQueue;
 use crate::server::slots::Slots;
@@ -63,6 +65,7 @@ pub struct Server<H: ConnectionHandler> {
 pub struct ServerHandle {
     commands: Sender<Command>,
     addresses: Arc<[Address]>,
+    absent: Arc<[SocketAddr]>,
     connections_max: usize,
     stats: Arc<dyn Fn() -> ServerStats + Send + Sync>,
 }
@@ -107,7 +110,7 @@ impl<H: ConnectionHandler> Server<H> {
             .connections_per_address_max
             .unwrap_or(connections_max.div_ceil(4))
             .max(1);
-        let listeners = listening::bind_all(&config.listen, config.backlog)?;
+        let Bound { listeners, absent } = listening::bind_all(&config.listen, config.backlog)?;
 
         let workers = config.workers.max(1);
         let queue = WorkQueue::new(connections_max, workers);
@@ -140,6 +143,7 @@ impl<H: ConnectionHandler> Server<H> {
         let handle = ServerHandle {
             commands,
             addresses,
+            absent: absent.into(),
             connections_max,
             stats,
         };
@@ -236,6 +240,11 @@ impl ServerHandle {
     /// configuration.
     pub fn local_addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Addresses of names to listen on that this machine does not have.
+    pub fn absent_addresses(&self) -> &[SocketAddr] {
+        &self.absent
     }
 
     /// Connections that may be open at once, as far as descriptors suffice.

@@ -439,3 +439,40 @@ fn a_hangup_applies_what_can_change_and_says_what_cannot() {
     server.connect().ask(r#"{"filename":"a"}"#);
     server.assert_alive();
 }
+
+#[test]
+fn a_variable_that_a_container_platform_sets_for_a_service_is_no_option() {
+    let root = Scratch::with_files([("a", "1")]);
+    let serve = |value: &str| {
+        let ftserve = Program::ftserve().env("FTSERVE_PORT", value);
+        let ftserve = ftserve.env("FTSERVE_SERVICE_HOST", "10.0.0.1");
+        let ftserve = ftserve.env("FTSERVE_SERVICE_PORT", "9521");
+        let ftserve = ftserve.env("FTSERVE_PORT_9521_TCP", "tcp://10.0.0.1:9521");
+        ftserve.args(["-v", "--index", "memory", "--bind", "127.0.0.1:0"])
+    };
+    for value in [
+        "tcp://10.0.0.1:9521",
+        "udp://10.0.0.1:9521",
+        "sctp://[fd00::1]:9521",
+        "TCP://10.0.0.1:9521",
+        "tcp://10.0.0.1:9521/",
+    ] {
+        let served = serve(value).arg(root.path()).args(["--", "true"]).run();
+        let note = format!("FTSERVE_PORT is ignored: {value} is the address of a service");
+        assert!(served.stderr.contains(&note), "{}", served.stderr);
+        served.expect_code(0);
+    }
+    // What a person may have meant is an error as before.
+    for value in ["http://10.0.0.1:9521", "10.0.0.1:9521", "tcp"] {
+        serve(value)
+            .arg(root.path())
+            .args(["--", "true"])
+            .run()
+            .expect_code(2);
+    }
+    let nowhere = nowhere().env("FTGET_PORT", "tcp://10.0.0.1:9521");
+    nowhere
+        .env("FTGET_SERVICE_PORT", "9521")
+        .run()
+        .expect_code(4);
+}

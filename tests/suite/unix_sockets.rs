@@ -92,3 +92,35 @@ fn a_socket_that_another_server_took_over_is_left_alone() {
     first.terminate();
     second.assert_alive();
 }
+
+#[test]
+fn what_has_the_path_of_a_socket_and_is_none_is_called_what_it_is() {
+    let root = Scratch::with_files([(FILE, CONTENT)]);
+    let place = Scratch::new();
+    place.write("file", "1");
+    place.make_dir("directory");
+    std::os::unix::fs::symlink("file", place.join("link")).unwrap();
+    for (name, there, here) in [
+        ("file", "a regular file", "a regular file"),
+        ("directory", "a directory", "a directory"),
+        ("link", "a regular file", "a symbolic link"),
+    ] {
+        let path = place.join(name);
+        let fetched = ftget([format!("unix:{}:x", path.display())]).expect_code(4);
+        let sentence = format!("it is {there}, not a socket");
+        assert!(fetched.stderr.contains(&sentence), "{}", fetched.stderr);
+        assert!(!fetched.stderr.contains("hint"), "{}", fetched.stderr);
+        let served = Program::ftserve()
+            .arg("--bind")
+            .arg(format!("unix:{}", path.display()));
+        let served = served.arg(root.path()).run().expect_code(4);
+        let sentence = format!("it is {here}, not a socket");
+        assert!(served.stderr.contains(&sentence), "{}", served.stderr);
+        assert!(
+            !served.stderr.contains("another program"),
+            "{}",
+            served.stderr
+        );
+    }
+    assert_eq!(place.read("file"), b"1");
+}

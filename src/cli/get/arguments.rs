@@ -155,7 +155,7 @@ pub(super) struct Typed {
     /// Given, it also waits for a server that cannot be reached [default: 3]
     #[arg(long, value_name = "N", help_heading = TIME)]
     pub(super) retry: Option<u32>,
-    /// Pause before the first retry; it doubles with each
+    /// Pause before the first retry; it doubles with each, up to 16 times
     #[arg(long, value_name = "S", default_value = "1", value_parser = parse_duration, help_heading = TIME)]
     pub(super) retry_delay: Duration,
     /// No retry later than this

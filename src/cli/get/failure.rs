@@ -1,11 +1,13 @@
 //! What a failure is called, which exit code it has, and what may help.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::listed;
 use crate::cli::failure::reasons;
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, ConnectError, ProtocolError, SessionError};
+use crate::net::Address;
 use crate::store::{NOT_REGULAR, StageError};
 use crate::wire::ErrorCode;
 
@@ -83,6 +85,14 @@ fn refused(code: ErrorCode) -> ExitCode {
 /// What may help, where something may.
 pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
     match error {
+        // What has the path of the socket is none.
+        ClientError::Connect(ConnectError::Failed { source, address })
+            if source.kind() == io::ErrorKind::InvalidInput =>
+        {
+            let lacks_scope = matches!(address, Address::Tcp { host, .. }
+                if host.starts_with("fe80:") && !host.contains('%'));
+            lacks_scope.then_some("a link-local address comes with its interface: [fe80::1%eth0]")
+        }
         ClientError::Connect(ConnectError::Failed { .. } | ConnectError::TimedOut { .. }) => {
             Some("is ftserve running there?")
         }
@@ -189,7 +199,6 @@ const SENTENCE_CHARS_MAX: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::Arc;
 
     use super::*;

@@ -12,16 +12,17 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, stdin};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
 pub(super) use self::held::Held;
 use self::line::Format;
 pub(super) use self::line::LineError;
 pub(super) use self::lines::Lines;
 use self::lines::{ENDLESS_BYTES_MIN, LINE_BYTES_MAX, NumberedLine};
-use crate::cli::outside;
+use crate::cli::outside::{self, is_ready};
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// What one line of a list names.
@@ -114,7 +115,10 @@ fn open(list: &OsStr) -> io::Result<File> {
         // The standard library's has a lock that cannot go to another thread.
         return stdin().as_fd().try_clone_to_owned().map(File::from);
     }
-    outside::wait(UNWRITTEN, || File::open(list))
+    match outside::descriptor(Path::new(list)) {
+        Some(stream) => Ok(stream),
+        None => outside::wait(UNWRITTEN, || File::open(list)),
+    }
 }
 
 /// A file, a pipe or a terminal that is waited for until the time for everything is over.
@@ -133,15 +137,18 @@ impl InTime {
 
 impl Read for InTime {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(until) = self.until {
-            let left = until.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).map_err(io::Error::other)?;
-            let mut waited_for = [PollFd::new(&self.file, PollFlags::IN)];
-            if poll(&mut waited_for, Some(&left))? == 0 {
+        loop {
+            if self.until.is_some() && !is_ready(self.file.as_fd(), PollFlags::IN, self.until)? {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+            match self.file.read(buffer) {
+                // Another program has made it non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    is_ready(self.file.as_fd(), PollFlags::IN, self.until)?;
+                }
+                read => return read,
+            }
         }
-        self.file.read(buffer)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::arguments::Typed;
 use crate::cli::digests::IndexChoice;
+use crate::cli::terminal::tell;
 use crate::client::ClientConfig;
 use crate::net::raise_descriptor_limit;
 use crate::store::{BootId, LocalDigests};
@@ -13,7 +14,13 @@ impl Typed {
             IndexChoice::Off => LocalDigests::unkept(),
             choice => {
                 let is_of_many = self.recursive || self.input_file.is_some();
-                let open = move || choice.open("ftget").index();
+                let (quiet, verbose) = (self.quiet, self.verbose);
+                let open = move || {
+                    if verbose && matches!(choice, IndexChoice::NoPlace(_)) {
+                        tell(&format!("ftget: digests are kept in {choice}"));
+                    }
+                    choice.open("ftget", quiet).index()
+                };
                 LocalDigests::opened_by(open, BootId::current()).of_files_from(if is_of_many {
                     0
                 } else {

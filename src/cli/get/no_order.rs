@@ -3,7 +3,7 @@
 use crate::cli::ExitCode;
 use crate::cli::failure::ended;
 use crate::cli::settings::SettingsError;
-use crate::cli::terminal::tell;
+use crate::cli::terminal::{show_typed, tell};
 
 /// Why a command line means nothing, or only wants to read something.
 pub(super) enum NoOrder {
@@ -29,7 +29,7 @@ impl NoOrder {
     pub(super) fn show(&self) -> ExitCode {
         match self {
             NoOrder::Typed(error) => {
-                let shown = error.print();
+                let shown = show_typed(error);
                 if error.use_stderr() {
                     return ExitCode::Usage;
                 }

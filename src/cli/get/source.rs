@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::cli::terminal::shown;
-use crate::net::Location;
+use crate::net::{Address, DEFAULT_PORT, Location};
 use crate::wire::ResourcePath;
 
 /// Where a file is, or why this names none.
@@ -23,5 +23,22 @@ pub(super) fn is_command(source: &OsStr) -> bool {
 
 /// Whether it has the form in which `@` means nothing.
 pub(super) fn is_url(source: &OsStr) -> bool {
-    source.as_bytes().starts_with(b"ft://")
+    let scheme = source.as_bytes().get(..URL.len());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(URL))
 }
+
+/// How a name of digits is written that was taken for a port, such as the 2024 of `HOST:2024`;
+/// `None` if the port is the one of ftserve, which hardly anything is called like.
+pub(super) fn taken_for_port(address: &Address) -> Option<String> {
+    let Address::Tcp { host, port } = address else {
+        return None;
+    };
+    let at_default = Address::Tcp {
+        host: host.clone(),
+        port: DEFAULT_PORT,
+    };
+    (*port != DEFAULT_PORT)
+        .then(|| format!("{port} is the port; what is named {port} is {at_default}/{port}"))
+}
+
+const URL: &[u8] = b"ft://";

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::arguments::Typed;
 use super::filter::{Filter, Selection};
 use super::listed::List;
-use super::source::is_url;
+use super::source::{is_url, taken_for_port};
 use crate::cli::settings::Places;
 use crate::cli::terminal::shown;
 use crate::cli::visible;
@@ -149,8 +149,10 @@ impl Typed {
                 _ => bad(&error),
             })?;
             let Some(last) = path.file_name() else {
+                let port = taken_for_port(&location.address).filter(|_| !is_url(source));
+                let port = port.map_or_else(String::new, |port| format!("; {port}"));
                 return Err(format!(
-                    "{} names no file; with -o FILE it may, and -r fetches a folder",
+                    "{} names no file; with -o FILE it may, and -r fetches a folder{port}",
                     shown(source)
                 ));
             };

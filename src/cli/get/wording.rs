@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::failure::{hint, sentence};
 use super::meaning::Manner;
+use super::source::taken_for_port;
 use crate::cli::terminal::tell;
 use crate::cli::visible;
-use crate::client::{Action, ClientError};
+use crate::client::{Action, ClientError, ConnectError, ProtocolError};
 use crate::net::Address;
 use crate::wire::{ErrorCode, ObjectKind, ResourcePath};
 
@@ -31,12 +32,25 @@ impl Source<'_> {
         format!("{mark}{}", visible(self.path.as_bytes()))
     }
 
+    /// How a directory is written whose name was taken for a port, such as 2024, where the error
+    /// lets one think so: ftserve does not answer there.
+    fn named_like_its_port(self, error: &ClientError) -> Option<String> {
+        let is_no_server = matches!(
+            error,
+            ClientError::Connect(ConnectError::Failed { .. } | ConnectError::TimedOut { .. })
+                | ClientError::Protocol(ProtocolError::Wire(_))
+        );
+        is_no_server.then(|| taken_for_port(self.address)).flatten()
+    }
+
     /// The URL of the file whose name is what runs the command.
     fn url_of_namesake(self) -> Option<String> {
         let Address::Tcp { .. } = self.address else {
             return None;
         };
-        let mut url = format!("ft://{}/@", self.address);
+        // The scope of an IPv6 address is after %25 there (RFC 6874).
+        let address = self.address.to_string().replace('%', "%25");
+        let mut url = format!("ft://{address}/@");
         for &byte in self.path.as_bytes() {
             // Unreserved (RFC 3986, 2.3), and the slash between parts.
             if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
@@ -89,7 +103,10 @@ impl Message {
                     ))
                 })
             }
-            _ => hint(error).map(Cow::Borrowed),
+            _ => hint(error).map(|hint| match source.named_like_its_port(error) {
+                Some(name) => Cow::Owned(format!("{hint} {name}")),
+                None => Cow::Borrowed(hint),
+            }),
         };
         Message { line, hint }
     }
@@ -232,6 +249,11 @@ mod tests {
         assert_eq!(url, "ft://h:1/@a%20b/50%25%3F%0A");
         let location = crate::net::Location::parse(url.as_bytes()).unwrap();
         assert_eq!(location.path, b"@a b/50%?\n");
+        let hinted = hint("[fe80::1%eth0]:1", true).unwrap();
+        assert!(
+            hinted.ends_with("ft://[fe80::1%25eth0]:1/@a%20b/50%25%3F%0A"),
+            "{hinted}"
+        );
         assert_eq!(hint("h:1", false), None);
         assert_eq!(hint("unix:/x", true), None);
     }

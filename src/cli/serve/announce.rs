@@ -1,20 +1,22 @@
 //! The lines at the start.
 
-use std::io::{self, Write};
-
+use crate::cli::digests::IndexChoice;
 use crate::cli::serve::args::Setup;
 use crate::cli::serve::running::Running;
-use crate::cli::terminal::{counted, shown};
+use crate::cli::terminal::{counted, shown, tell};
 use crate::cli::visible;
 use crate::net::Address;
 use crate::server::Listen;
 
 /// Says where it listens, what it serves and what to try.
-pub(super) fn announce(setup: &Setup, running: &Running) -> io::Result<()> {
+pub(super) fn announce(setup: &Setup, running: &Running) {
     let handle = &running.handle;
     let mut text = String::new();
     for address in handle.local_addresses() {
         text += &format!("listening on {address}\n");
+    }
+    for address in handle.absent_addresses() {
+        text += &format!("not listening on {address}: this machine has no such address\n");
     }
     let wants_both = setup
         .server
@@ -24,6 +26,9 @@ pub(super) fn announce(setup: &Setup, running: &Running) -> io::Result<()> {
     let has_ipv6 = |address: &Address| matches!(address, Address::Tcp { host, .. } if host == "::");
     if wants_both && !handle.local_addresses().iter().any(has_ipv6) {
         text += "IPv4 only: this machine has no IPv6\n";
+    }
+    for note in &setup.notes {
+        text += &format!("{note}\n");
     }
     let root = shown(&setup.root);
     let connections = handle.connections_max();
@@ -48,6 +53,8 @@ pub(super) fn announce(setup: &Setup, running: &Running) -> io::Result<()> {
     text += ")\n";
     if running.has_index() {
         text += &format!("digests are remembered in {}\n", setup.index);
+    } else if matches!(setup.index, IndexChoice::NoPlace(_)) {
+        text += &format!("digests are kept in {}\n", setup.index);
     }
     if !setup.publish.is_empty() {
         let names = setup.publish.iter().filter_map(|text| text.split_once('='));
@@ -68,8 +75,9 @@ pub(super) fn announce(setup: &Setup, running: &Running) -> io::Result<()> {
         let name = name.map_or("NAME".into(), |name| visible(name.as_encoded_bytes()));
         text += &format!("try: ftget {}{separator}{name}\n", reachable(address));
     }
-    // One write: whoever waits for a line finds all of them.
-    io::stderr().lock().write_all(text.as_bytes())
+    // One write: whoever waits for a line finds all of them. A server whose standard error is gone
+    // serves all the same.
+    tell(text.trim_end());
 }
 
 /// An address as a program on this machine reaches it.

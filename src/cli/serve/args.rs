@@ -166,7 +166,7 @@ pub(super) struct Args {
 
     /// Print a line for each request to standard error, unless --access-log says where
     #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = "What is told")]
-    verbose: bool,
+    pub(super) verbose: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -193,6 +193,8 @@ pub(super) struct Setup {
     pub(super) log: Option<LogPlace>,
     pub(super) log_format: LogFormat,
     pub(super) quiet: bool,
+    /// What is said at the start besides.
+    pub(super) notes: Vec<String>,
 }
 
 impl Setup {
@@ -246,6 +248,7 @@ impl Setup {
             },
             log_format: args.log_format,
             quiet: args.quiet,
+            notes: Vec::new(),
         })
     }
 }

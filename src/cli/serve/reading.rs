@@ -62,6 +62,7 @@ impl Reading {
             typed,
             words,
             elsewhere,
+            ignored,
         } = match &config {
             Some(file) => self.settings(Some(file))?,
             None => self.settings(None)?,
@@ -73,8 +74,12 @@ impl Reading {
             return Ok(Wanted::Completions(shell));
         }
         let is_check = typed.check_config;
-        let setup = Setup::from_args(typed)
+        let is_verbose = typed.verbose;
+        let mut setup = Setup::from_args(typed)
             .map_err(|error| NotRead::Failed(failure(ExitCode::Usage)(error)))?;
+        if is_verbose {
+            setup.notes = ignored;
+        }
         if setup.hash_ahead == HashAhead::Always && setup.index == IndexChoice::Off {
             let [watch, index] = ["watch", "index"].map(|name| elsewhere.called(name));
             return Err(usage(&format!(

@@ -2,11 +2,11 @@
 //! aside, and the three files that SQLite makes of it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -180,13 +180,31 @@ fn in_its_folder(path: &Path) -> Result<PathBuf, IndexError> {
         Some(folder) if folder != OsStr::new("") => folder,
         Some(_) | None => Path::new("."),
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    make_directories(folder)
         .and_then(|()| folder.canonicalize())
         .map(|folder| folder.join(name))
         .map_err(of_folder)
+}
+
+/// Makes the directories of this path that are missing, each for its owner alone, whatever the umask
+/// takes from that.
+fn make_directories(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|at| *at != OsStr::new("") && !at.exists())
+        .collect();
+    for directory in missing.into_iter().rev() {
+        match DirBuilder::new().mode(OWNERS_DIRECTORY).create(directory) {
+            Ok(()) => {
+                let mode = Permissions::from_mode(OWNERS_DIRECTORY);
+                // Where modes cannot be changed the directory has one that the mount gives it.
+                let _ = fs::set_permissions(directory, mode);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Whether a file is a database of this program, or there is nothing in it.
@@ -233,13 +251,12 @@ const SQLITE_APPLICATION: Range<usize> = 68..72;
 const LOCK_SUFFIX: &str = "-lock";
 const DAMAGED_INFIX: &str = ".damaged-";
 const OWNER_ONLY: u32 = 0o600;
+const OWNERS_DIRECTORY: u32 = 0o700;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

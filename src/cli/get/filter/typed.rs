@@ -3,8 +3,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, stdin};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -12,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use super::{Filter, Pattern};
 use crate::cli::get::input::UNWRITTEN;
 use crate::cli::get::no_order::NoOrder;
-use crate::cli::outside;
+use crate::cli::outside::{self, Outside};
 use crate::cli::terminal::shown;
 
 /// What was typed, in its order.
@@ -57,7 +58,7 @@ impl TypedRules {
 
 /// A pattern a line; `#` begins a comment.
 fn exclude_from(file: &OsStr, filter: &mut Filter) -> Result<(), NoOrder> {
-    let text = outside::wait(UNWRITTEN, || read_whole(file))
+    let text = read_whole(file)
         .map_err(|error| NoOrder::Unusable(format!("cannot read {}: {error}", shown(file))))?;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
@@ -75,11 +76,16 @@ fn exclude_from(file: &OsStr, filter: &mut Filter) -> Result<(), NoOrder> {
 
 fn read_whole(file: &OsStr) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let reader: &mut dyn Read = if file == "-" {
-        &mut stdin().lock()
+    let name = if file == "-" {
+        "/dev/stdin".as_ref()
     } else {
-        &mut File::open(file)?
+        file
     };
+    let stream = match outside::descriptor(Path::new(name)) {
+        Some(stream) => stream,
+        None => outside::wait(UNWRITTEN, || File::open(file))?,
+    };
+    let reader = Outside::new(stream, UNWRITTEN);
     reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
         let sentence = format!("it is over {FILE_BYTES_MAX} bytes");

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -9,13 +10,10 @@ use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use super::LogPlace;
+use crate::cli::outside::{self, Outside};
 
 /// An open place.
-pub(super) enum Output {
-    File(File),
-    Stdout,
-    Stderr,
-}
+pub(super) struct Output(Outside<File>);
 
 impl Output {
     /// Opens a place; a file that is not there is made.
@@ -23,11 +21,15 @@ impl Output {
     /// # Errors
     /// It is no place for lines, or this program may not write there.
     pub(super) fn open(place: &LogPlace) -> io::Result<Output> {
-        Ok(match place {
-            LogPlace::File(path) => Output::File(open(path)?),
-            LogPlace::StandardOutput => Output::Stdout,
-            LogPlace::StandardError => Output::Stderr,
-        })
+        let file = match place {
+            LogPlace::File(path) => match outside::descriptor(path) {
+                Some(stream) => stream,
+                None => open(path)?,
+            },
+            LogPlace::StandardOutput => io::stdout().as_fd().try_clone_to_owned()?.into(),
+            LogPlace::StandardError => io::stderr().as_fd().try_clone_to_owned()?.into(),
+        };
+        Ok(Output(Outside::new(file, "the access log is not read")))
     }
 
     /// What [`Output::open`] would find, without making anything.
@@ -35,6 +37,9 @@ impl Output {
         let LogPlace::File(path) = place else {
             return Ok(());
         };
+        if outside::descriptor(path).is_some() {
+            return Ok(());
+        }
         if path.exists() {
             return open_with(path, OpenOptions::new().append(true)).map(drop);
         }
@@ -47,15 +52,7 @@ impl Output {
 
     /// Writes some of these bytes, and says how many.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Output::File(file) => file.write(bytes),
-            Output::Stdout => {
-                let mut stdout = io::stdout().lock();
-                let count = stdout.write(bytes)?;
-                stdout.flush().map(|()| count)
-            }
-            Output::Stderr => io::stderr().lock().write(bytes),
-        }
+        self.0.write(bytes)
     }
 }
 
