@@ -21,7 +21,7 @@ pub(super) enum IndexChoice {
     Default(PathBuf),
     /// As long as the program runs.
     Memory,
-    /// The same, since there is no cache directory of this user; the reason.
+    /// The same, since the cache directory is not this user's alone; the reason.
     NoPlace(String),
     /// Not at all.
     Off,
@@ -38,7 +38,8 @@ impl IndexChoice {
             None => {
                 let (cache, home) = (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"));
                 match default_file(cache, home) {
-                    Ok(path) => IndexChoice::Default(path),
+                    Ok(None) => IndexChoice::Memory,
+                    Ok(Some(path)) => IndexChoice::Default(path),
                     Err(reason) => IndexChoice::NoPlace(reason),
                 }
             }
@@ -142,9 +143,14 @@ pub(super) fn told(path: &Path, event: &IndexEvent) -> String {
     }
 }
 
-/// The index in the user's cache directory, or why there is none.
-fn default_file(cache: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, String> {
-    let (top, cache) = cache_directory(cache, home).ok_or("there is no home directory")?;
+/// The index in the user's cache directory if there is a home, or why it is not used.
+fn default_file(
+    cache: Option<OsString>,
+    home: Option<OsString>,
+) -> Result<Option<PathBuf>, String> {
+    let Some((top, cache)) = cache_directory(cache, home) else {
+        return Ok(None);
+    };
     if top != cache && fs::metadata(&top).is_err() {
         // No program makes a home.
         return Err(format!("the home {} cannot be used", shown(&top)));
@@ -159,7 +165,7 @@ fn default_file(cache: Option<OsString>, home: Option<OsString>) -> Result<PathB
             break;
         }
     }
-    Ok(path)
+    Ok(Some(path))
 }
 
 /// Nothing is made in directories of others, or where others could replace it.

@@ -1,6 +1,7 @@
 //! What a SOURCE names.
 
 use std::ffi::OsStr;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::cli::terminal::shown;
@@ -27,18 +28,20 @@ pub(super) fn is_url(source: &OsStr) -> bool {
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(URL))
 }
 
-/// How a name of digits is written that was taken for a port, such as the 2024 of `HOST:2024`;
-/// `None` if the port is the one of ftserve, which hardly anything is called like.
-pub(super) fn taken_for_port(address: &Address) -> Option<String> {
+/// How a name of digits is written that was taken for a port, such as the 2024 of `HOST:2024`.
+/// `None` where it most likely is a port: it has a path behind it and is no year.
+pub(super) fn taken_for_port(address: &Address, path: &ResourcePath) -> Option<String> {
     let Address::Tcp { host, port } = address else {
         return None;
     };
+    let may_be_name = path.as_bytes().is_empty() || YEARS.contains(port);
     let at_default = Address::Tcp {
         host: host.clone(),
         port: DEFAULT_PORT,
     };
-    (*port != DEFAULT_PORT)
+    (may_be_name && *port != DEFAULT_PORT)
         .then(|| format!("{port} is the port; what is named {port} is {at_default}/{port}"))
 }
 
+const YEARS: RangeInclusive<u16> = 1900..=2099;
 const URL: &[u8] = b"ft://";

@@ -149,7 +149,7 @@ impl Typed {
                 _ => bad(&error),
             })?;
             let Some(last) = path.file_name() else {
-                let port = taken_for_port(&location.address).filter(|_| !is_url(source));
+                let port = taken_for_port(&location.address, &path).filter(|_| !is_url(source));
                 let port = port.map_or_else(String::new, |port| format!("; {port}"));
                 return Err(format!(
                     "{} names no file; with -o FILE it may, and -r fetches a folder{port}",

@@ -32,15 +32,15 @@ impl Source<'_> {
         format!("{mark}{}", visible(self.path.as_bytes()))
     }
 
-    /// How a directory is written whose name was taken for a port, such as 2024, where the error
-    /// lets one think so: ftserve does not answer there.
+    /// How a name is written that was taken for a port, such as the 2024 of `HOST:2024`, where the
+    /// error lets one think so: ftserve does not answer there.
     fn named_like_its_port(self, error: &ClientError) -> Option<String> {
         let is_no_server = matches!(
             error,
             ClientError::Connect(ConnectError::Failed { .. } | ConnectError::TimedOut { .. })
                 | ClientError::Protocol(ProtocolError::Wire(_))
         );
-        is_no_server.then(|| taken_for_port(self.address)).flatten()
+        taken_for_port(self.address, self.path).filter(|_| is_no_server)
     }
 
     /// The URL of the file whose name is what runs the command.
