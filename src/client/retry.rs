@@ -73,7 +73,16 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
 
 /// The pause before the next attempt. `failures`: how many there were in a row, at least 1.
 pub(super) fn pause(policy: &RetryPolicy, failures: u32, asked_for: Option<Duration>) -> Duration {
-    let doublings = failures.saturating_sub(1).min(RETRY_DOUBLINGS_MAX);
+    growing_pause(policy, failures.min(RETRY_DOUBLINGS_MAX + 1), asked_for)
+}
+
+/// The same for what is tried ever more seldom: only [`RETRY_DELAY_MAX`] ends its growth.
+pub(super) fn growing_pause(
+    policy: &RetryPolicy,
+    failures: u32,
+    asked_for: Option<Duration>,
+) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
     let longest = policy
         .delay
         .saturating_mul(1 << doublings)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::client::RetryPolicy;
-use crate::client::retry::pause;
+use crate::client::retry::growing_pause;
 
 /// How many connections one server is to have: as many as are wanted, or as it takes. What it
 /// refuses once it may take later, and so one more is tried now and then, ever more seldom.
@@ -61,7 +61,7 @@ impl Allowance {
         self.learned = Some(Learned {
             taken_max,
             refusals,
-            again_at: now + pause(&self.policy, refusals, asked_for),
+            again_at: now + growing_pause(&self.policy, refusals, asked_for),
         });
     }
 
