@@ -13,6 +13,8 @@ pub mod digest;
 
 pub mod store;
 
+pub mod process;
+
 pub mod net;
 
 pub mod server;

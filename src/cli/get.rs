@@ -62,7 +62,10 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             signals::end_on_signals(order.manner.quiet);
             return compare::show(order, tells_extras);
         }
-        Ok(Meaning::Preview(order)) => return preview::show(order),
+        Ok(Meaning::Preview(order)) => {
+            signals::end_on_signals(true);
+            return preview::show(order);
+        }
         Ok(Meaning::Manual) => {
             return ended("ftget", manual::write_page(Typed::command(), &help::MANUAL));
         }

@@ -6,7 +6,8 @@ mod progress;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,12 +17,15 @@ use signal_hook::iterator::Signals;
 use self::args::Args;
 use self::progress::{Progress, first_line};
 use crate::cli::digests::{IndexChoice, told};
+use crate::cli::ending::{End, EndOnPanic, end_by};
 use crate::cli::failure::{Failure, failure, no_thread, sentence, show_typed};
+use crate::cli::outside::Snapshot;
 use crate::cli::settings::{self, Settings, SettingsError};
 use crate::cli::terminal::shown;
 use crate::cli::values::Hidden;
 use crate::cli::{ExitCode, visible};
 use crate::digest::Pools;
+use crate::process::was_ignored;
 use crate::store::{
     DirectoryOptions, DirectoryStore, FileIndex, IndexError, IndexEvent, Indexing, IndexingError,
     IndexingProgress, Priority,
@@ -38,13 +42,17 @@ pub(super) fn index(args: &[OsString]) -> process::ExitCode {
         Err(SettingsError::Typed(error)) => return show_typed(&error),
     };
     match index_tree(args) {
-        Ok(code) => code.into(),
+        Ok(end) => end.take(),
         Err(failure) => failure.complain(),
     }
 }
 
-fn index_tree(args: Args) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failure(ExitCode::Unclassified))?;
+fn index_tree(args: Args) -> Result<End, Failure> {
+    // One that was ignored at the start stays so.
+    let caught = [SIGTERM, SIGINT]
+        .into_iter()
+        .filter(|signal| !was_ignored(*signal));
+    let signals = Signals::new(caught).map_err(failure(ExitCode::Unclassified))?;
     let choice = IndexChoice::from_typed(args.index);
     let Some(path) = choice.file().map(Path::to_owned) else {
         let reason = match choice {
@@ -79,21 +87,28 @@ fn index_tree(args: Args) -> Result<ExitCode, Failure> {
         );
         failure(exit_code(&error))(text)
     })?);
-    let indexing = start(tree, &index, &progress)?;
-    let signal = watch(&indexing, &progress, &mut signals);
+    let indexing = Arc::new(start(tree, &index, &progress)?);
+    let caught = Arc::new(Caught::default());
+    let (acting, stopped) = (Arc::clone(&caught), Arc::clone(&indexing));
+    thread::Builder::new()
+        .name("ft-signals".to_owned())
+        .spawn(move || acting.act_on(signals, &stopped))
+        .map_err(no_thread)?;
+    watch(&indexing, &progress, &caught);
     if !index.close(CLOSE_TIMEOUT) {
         trouble.set(ExitCode::LocalFile);
     }
     let outcome = indexing.progress();
     progress.end(&outcome);
-    Ok(match signal {
-        Some(SIGINT) => ExitCode::Interrupted,
-        Some(_) => ExitCode::Terminated,
-        None => trouble.get().unwrap_or(if is_whole(&outcome) {
-            ExitCode::Success
-        } else {
-            ExitCode::LocalFile
-        }),
+    Ok(match caught.first.get() {
+        Some(&signal) => End::Signal(signal),
+        None => {
+            let whole = match is_whole(&outcome) {
+                true => ExitCode::Success,
+                false => ExitCode::LocalFile,
+            };
+            End::Code(trouble.get().unwrap_or(whole) as u8)
+        }
     })
 }
 
@@ -123,24 +138,52 @@ fn start(
     .map_err(no_thread)
 }
 
-/// Shows progress until the end, or until a signal has ended it. Returns that signal.
-fn watch(indexing: &Indexing, progress: &Progress, signals: &mut Signals) -> Option<i32> {
+/// Shows progress until the end, or until a signal has ended it.
+fn watch(indexing: &Indexing, progress: &Progress, caught: &Caught) {
     let mut next_line = first_line();
-    let mut first = None;
-    loop {
-        let is_over = indexing.wait(LOOK_INTERVAL);
-        for signal in signals.pending() {
-            // The second one does not wait for a file that cannot be read.
-            if first.replace(signal).is_some() {
-                return first;
-            }
-            indexing.stop();
-        }
-        if is_over {
-            return first;
-        }
+    // The second one does not wait for a file that cannot be read.
+    while !indexing.wait(LOOK_INTERVAL) && caught.count.load(Ordering::SeqCst) < 2 {
         progress.show(&indexing.progress(), &mut next_line);
     }
+}
+
+/// The signals that came.
+#[derive(Default)]
+struct Caught {
+    first: OnceLock<i32>,
+    count: AtomicUsize,
+}
+
+impl Caught {
+    /// Acts on signals: the first ends the indexing, and what is hashed is kept.
+    fn act_on(&self, mut signals: Signals, indexing: &Indexing) {
+        let _guard = EndOnPanic;
+        for signal in signals.forever() {
+            let _ = self.first.set(signal);
+            indexing.stop();
+            match self.count.fetch_add(1, Ordering::SeqCst) {
+                0 => end_if_unread(signal),
+                1 => {}
+                _ => end_by(signal),
+            }
+        }
+    }
+}
+
+/// Has the process end by this signal where it waits for the reader of its messages.
+fn end_if_unread(signal: i32) {
+    let named = thread::Builder::new().name("ft-end".to_owned());
+    let watch = move || {
+        loop {
+            let snapshot = Snapshot::take();
+            thread::sleep(UNREAD_TIMEOUT);
+            if snapshot.held_up().is_some() {
+                end_by(signal);
+            }
+        }
+    };
+    // Without the thread another signal ends it.
+    let _ = named.spawn(watch);
 }
 
 /// Whether every file that was found is in the index now.
@@ -187,5 +230,7 @@ fn exit_code(error: &IndexError) -> ExitCode {
     }
 }
 
+/// How long a message may wait for its reader once the end has come.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -2,11 +2,13 @@
 //! prints, reads the environment or picks an exit code.
 
 mod digests;
+mod ending;
 mod exit_code;
 mod failure;
 mod get;
 mod index;
 mod manual;
+mod messages;
 mod outside;
 mod serve;
 mod settings;

@@ -10,18 +10,18 @@ mod publish;
 mod reading;
 mod reload;
 mod running;
+mod signals;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process;
 use std::sync::Arc;
-use std::thread::{self, Builder, JoinHandle};
+use std::thread::{self, Builder};
+use std::time::Duration;
 
 use clap::CommandFactory;
-use crossbeam_channel::bounded;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
+use crate::cli::ending::End;
 use crate::cli::failure::{Failure, failure, no_thread, show_typed, written};
 use crate::cli::index::index;
 use crate::cli::serve::announce::{announce, reachable};
@@ -32,10 +32,12 @@ use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
 use crate::cli::serve::reload::Reload;
 use crate::cli::serve::running::{Parts, Running};
+use crate::cli::serve::signals::SignalThread;
 use crate::cli::terminal::{shown, standard_output};
-use crate::cli::{ExitCode, manual, visible};
+use crate::cli::{ExitCode, manual, messages, visible};
 use crate::digest::Pools;
-use crate::server::{Server, ServerError, TransferHandler};
+use crate::process::adopt_orphans;
+use crate::server::{Server, ServerError, Serving, TransferHandler};
 use crate::store::{Catalog, CatalogLimits, DirectoryStore};
 
 /// Runs `ftserve` with these arguments, the program's name first, and says how it ended.
@@ -61,8 +63,15 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
         Err(NotRead::Typed(error)) => return show_typed(&error),
     };
     match start_and_wait(setup, reading, words) {
-        Ok(code) => code,
-        Err(failure) => failure.complain(),
+        Ok(end) => {
+            messages::flush(MESSAGES_TIMEOUT);
+            end.take()
+        }
+        Err(failure) => {
+            let code = failure.complain();
+            messages::flush(MESSAGES_TIMEOUT);
+            code
+        }
     }
 }
 
@@ -70,23 +79,28 @@ fn told(sentence: &str) -> process::ExitCode {
     written(writeln!(standard_output(), "{sentence}"))
 }
 
-type Started = Server<TransferHandler<Arc<DirectoryStore>>>;
+type Handler = TransferHandler<Arc<DirectoryStore>>;
 
-fn start_and_wait(
-    setup: Setup,
-    reading: Reading,
-    words: Words,
-) -> Result<process::ExitCode, Failure> {
+fn start_and_wait(setup: Setup, reading: Reading, words: Words) -> Result<End, Failure> {
+    messages::start().map_err(no_thread)?;
+    if !setup.publish.is_empty() {
+        // So that commands end with all that they started.
+        adopt_orphans();
+    }
     // Before anything listens: a signal that comes early must not be lost.
-    let signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failure(ExitCode::Unclassified))?;
+    let signals = SignalThread::start(&setup, &words)?;
     let (server, running) = bind(&setup, reading, words)?;
+    running.reload_on_request().map_err(no_thread)?;
+    let serving = server
+        .start()
+        .map_err(|error| failure(exit_code(&error))(error))?;
+    signals.has_server(&running);
     if !setup.quiet {
         announce(&setup, &running);
     }
     let ended = match &setup.command {
-        None => until_signalled(server, signals, &running),
-        Some(words) => while_it_runs(server, signals, words, &running),
+        None => until_signalled(serving, signals),
+        Some(words) => while_it_runs(serving, signals, words, &running),
     };
     running.end();
     ended
@@ -109,7 +123,11 @@ fn open_root(setup: &Setup) -> Result<DirectoryStore, Failure> {
     })
 }
 
-fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<Running>), Failure> {
+fn bind(
+    setup: &Setup,
+    reading: Reading,
+    words: Words,
+) -> Result<(Server<Handler>, Arc<Running>), Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let store = open_root(setup)?;
     let published = publish::read(setup)?;
@@ -155,84 +173,37 @@ fn bind(setup: &Setup, reading: Reading, words: Words) -> Result<(Started, Arc<R
 }
 
 /// Serves until SIGTERM or SIGINT, then finishes what runs; a second one ends it at once.
-fn until_signalled(
-    server: Started,
-    mut signals: Signals,
-    running: &Arc<Running>,
-) -> Result<process::ExitCode, Failure> {
-    let listening = signals.handle();
-    let heard = Arc::clone(running);
-    let watcher = start("ft-signals", move || {
-        let mut first = None;
-        for signal in signals.forever() {
-            match first {
-                _ if signal == SIGHUP && heard.reload() => {}
-                None => {
-                    first = Some(signal);
-                    heard.drain();
-                }
-                Some(_) => heard.handle.stop(),
-            }
-        }
-        first
-    })?;
-    let outcome = server.run();
-    listening.close();
-    let signal = watcher.join().ok().flatten();
-    outcome.map_err(|error| failure(exit_code(&error))(error))?;
-    Ok(match signal {
-        Some(SIGINT) => ExitCode::Interrupted,
-        Some(SIGHUP) => ExitCode::HungUp,
-        Some(_) => ExitCode::Terminated,
-        None => ExitCode::Unclassified,
-    }
-    .into())
+fn until_signalled(serving: Serving<Handler>, signals: SignalThread) -> Result<End, Failure> {
+    serving.wait();
+    let nobodys = End::Code(ExitCode::Unclassified as u8);
+    Ok(signals.end().map_or(nobodys, End::Signal))
 }
 
-/// Serves as long as a command runs, to which signals are passed on; its exit code is ours.
+/// Serves as long as a command runs, to which signals are passed on; its end is ours.
 fn while_it_runs(
-    server: Started,
-    mut signals: Signals,
+    serving: Serving<Handler>,
+    signals: SignalThread,
     words: &[OsString],
     running: &Arc<Running>,
-) -> Result<process::ExitCode, Failure> {
-    let listening = signals.handle();
+) -> Result<End, Failure> {
     let address = running
         .handle
         .local_addresses()
         .first()
         .map(reachable)
         .unwrap_or_default();
-    let (pid_in, pid) = bounded(1);
-    let heard = Arc::clone(running);
-    let watcher = start("ft-signals", move || {
-        // None if it was not started.
-        let Ok(pid) = pid.recv() else {
-            return;
-        };
-        let mut ends = 0;
-        for signal in signals.forever() {
-            if signal == SIGHUP && heard.reload() {
-                continue;
-            }
-            command::pass_on(pid, signal);
-            ends += 1;
-            if ends > 1 {
-                heard.handle.stop();
-            }
-        }
-    })?;
-    let serving = start("ft-serve", move || server.run())?;
+    let named = Builder::new().name("ft-serve".to_owned());
+    let serving = named.spawn(move || serving.wait()).map_err(no_thread)?;
+    // The command may write there too: first comes the line with the address.
+    messages::flush(MESSAGES_TIMEOUT);
     let outcome = Command::start(words, &address).map(|command| {
-        let _ = pid_in.send(command.pid());
-        let code = command.wait();
-        listening.close();
-        let _ = watcher.join();
-        code
+        signals.has_command(command.pid());
+        command.wait()
     });
+    signals.end();
     running.stop();
-    let served = serving.join();
-    let code = outcome.map_err(|error| Failure {
+    let _ = serving.join();
+    outcome.map_err(|error| Failure {
         code: command::code_of_failure(&error),
         error: format!(
             "cannot run {}: {error}",
@@ -240,19 +211,7 @@ fn while_it_runs(
         )
         .into(),
         hint: None,
-    })?;
-    if let Ok(Err(error)) = served {
-        return Err(failure(exit_code(&error))(error));
-    }
-    Ok(process::ExitCode::from(code))
-}
-
-fn start<T: Send + 'static>(
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, Failure> {
-    let named = Builder::new().name(name.to_owned());
-    named.spawn(run).map_err(no_thread)
+    })
 }
 
 fn exit_code(error: &ServerError) -> ExitCode {
@@ -283,3 +242,6 @@ fn hint(error: &ServerError) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// How long the last lines may take.
+const MESSAGES_TIMEOUT: Duration = Duration::from_secs(1);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use rustix::event::PollFlags;
 
+use crate::cli::messages;
 use crate::cli::outside::{Outside, is_ready};
 
 /// Bytes from a peer, a path or an argument as text that is safe on a terminal and in a log
@@ -54,7 +55,15 @@ impl ColorChoice {
 }
 
 /// Prints lines on standard error, in one write, so that no other program's words come between.
+/// A server never waits for them to be read.
 pub(super) fn tell(text: &str) {
+    if !messages::queue(text) {
+        write_line(text);
+    }
+}
+
+/// Writes lines on standard error, as soon as they are taken.
+pub(super) fn write_line(text: &str) {
     // A stream that took nothing for a moment is not waited for again before it takes something.
     let patience = match IS_STUCK.load(Ordering::Relaxed) {
         false => PATIENCE,

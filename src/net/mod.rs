@@ -2,7 +2,6 @@
 
 mod address;
 mod deadline;
-mod descriptors;
 mod listener;
 mod rate;
 mod stream;
@@ -10,7 +9,6 @@ mod tcp_facts;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, Location};
 pub use deadline::{Deadline, Wait};
-pub use descriptors::raise_descriptor_limit;
 pub use listener::{Listener, not_a_socket};
 pub use rate::{BURST_TIME, Pace, Rate, portion, time_of};
 pub use stream::{Peer, Stream};

@@ -1,6 +1,6 @@
 //! How many connections the descriptors of this process can carry.
 
-use crate::net::raise_descriptor_limit;
+use crate::process::raise_descriptor_limit;
 
 /// The most connections that so many descriptors carry: each may need one for its socket and one
 /// for its file, and some are for listeners, standard streams, the served root, epoll, logs, the

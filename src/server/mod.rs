@@ -40,7 +40,8 @@ pub use transfer::{
     TransferLimits, TransferStats,
 };
 
-use crate::net::{Address, Listener, raise_descriptor_limit};
+use crate::net::{Address, Listener};
+use crate::process::raise_descriptor_limit;
 use crate::server::connection::Connection;
 use crate::server::control::{Control, Mode};
 use crate::server::engine::Engine;
@@ -50,7 +51,7 @@ use crate::server::queue::WorkQueue;
 use crate::server::slots::Slots;
 
 /// A bound server: its listeners take connections into their backlogs, and
-/// [`Server::run`] serves them.
+/// [`Server::start`] serves them.
 pub struct Server<H: ConnectionHandler> {
     engine: Arc<Engine<H>>,
     listeners: Vec<Listener>,
@@ -165,13 +166,21 @@ impl<H: ConnectionHandler> Server<H> {
     /// Serves until [`ServerHandle::drain`] is done or [`ServerHandle::stop`] is called.
     ///
     /// # Errors
-    /// [`ServerError::NoThread`]: it takes three; with more workers it is faster.
+    /// As [`Server::start`].
     pub fn run(self) -> Result<(), ServerError> {
+        self.start().map(Serving::wait)
+    }
+
+    /// Starts the threads: from now on it serves.
+    ///
+    /// # Errors
+    /// [`ServerError::NoThread`]: it takes three; with more workers it is faster.
+    pub fn start(self) -> Result<Serving<H>, ServerError> {
         let Server {
             engine,
             listeners,
             workers,
-            handle: _handle,
+            handle,
             commands,
             emptied,
         } = self;
@@ -212,15 +221,49 @@ impl<H: ConnectionHandler> Server<H> {
             Ok(acceptor)
         })();
         drop(alive);
-        let outcome = started.map(|acceptor| {
-            if let Command::Drain(timeout) = commands.recv().unwrap_or(Command::Stop) {
-                drain(&engine, acceptor, timeout, &commands, &emptied);
+        match started {
+            Ok(acceptor) => Ok(Serving {
+                engine,
+                acceptor,
+                workers,
+                _handle: handle,
+                commands,
+                emptied,
+                all_ended,
+            }),
+            Err(error) => {
+                stop(&engine, workers, &all_ended);
+                Err(error)
             }
-        });
-        stop(&engine, workers);
-        // Turns are short; only a file system that hangs can keep a thread from its end.
-        let _ = all_ended.recv_timeout(THREADS_END_TIMEOUT);
-        outcome
+        }
+    }
+}
+
+/// A server that serves.
+pub struct Serving<H: ConnectionHandler> {
+    engine: Arc<Engine<H>>,
+    acceptor: thread::JoinHandle<()>,
+    workers: usize,
+    /// Without one nobody could stop it, and it would end.
+    _handle: ServerHandle,
+    commands: Receiver<Command>,
+    emptied: Receiver<()>,
+    all_ended: Receiver<Infallible>,
+}
+
+impl<H: ConnectionHandler> Serving<H> {
+    /// Waits until [`ServerHandle::drain`] is done or [`ServerHandle::stop`] is called.
+    pub fn wait(self) {
+        if let Command::Drain(timeout) = self.commands.recv().unwrap_or(Command::Stop) {
+            drain(
+                &self.engine,
+                self.acceptor,
+                timeout,
+                &self.commands,
+                &self.emptied,
+            );
+        }
+        stop(&self.engine, self.workers, &self.all_ended);
     }
 }
 
@@ -287,13 +330,19 @@ fn drain<H: ConnectionHandler>(
     }
 }
 
-fn stop<H: ConnectionHandler>(engine: &Engine<H>, workers: usize) {
+fn stop<H: ConnectionHandler>(
+    engine: &Engine<H>,
+    workers: usize,
+    all_ended: &Receiver<Infallible>,
+) {
     engine.control.enter(Mode::Stopping);
     engine.control.acceptor_bell.ring();
     engine.control.parker_bell.ring();
     let close = |connection: Box<Connection<_>>| connection.close(&engine.handler);
     engine.slots.close_all(close);
     engine.control.queue.stop(workers);
+    // Turns are short; only a file system that hangs can keep a thread from its end.
+    let _ = all_ended.recv_timeout(THREADS_END_TIMEOUT);
 }
 
 fn stats_of<H: ConnectionHandler>(engine: &Engine<H>) -> ServerStats {

@@ -15,7 +15,7 @@ use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES
 
 /// The commands that a server publishes. Nothing of a peer reaches one but the wish to run it:
 /// a command gets the words it was published with, an empty input, and this process's
-/// environment and folder.
+/// environment and folder, with `FTSERVE_RUN_ID` besides, by which its processes are found.
 pub struct Published {
     commands: BTreeMap<Vec<u8>, Arc<[OsString]>>,
     limits: RunLimits,

@@ -44,6 +44,27 @@ pub fn in_own_mounts<A: AsRef<OsStr>>(
     Some(output)
 }
 
+/// Runs a script of `sh` with these arguments as process 1 of its own processes, with a `/proc` of
+/// its own; `exec` in it makes a program that process. Where that cannot be, prints why and
+/// returns `None`.
+pub fn in_own_processes<A: AsRef<OsStr>>(
+    script: &str,
+    args: impl IntoIterator<Item = A>,
+) -> Option<Output> {
+    let flags = match rustix::process::geteuid().is_root() {
+        true => "-pf",
+        false => "-rpf",
+    };
+    let output = Program::system("unshare", "util-linux")
+        .args([flags, "--mount-proc", "sh", "-c", script, "sh"])
+        .args(args)
+        .run();
+    if output.stderr.starts_with("unshare:") {
+        return skipped(&format!("no such processes here: {}", output.stderr));
+    }
+    Some(output)
+}
+
 /// Prints why a test cannot be tried on this machine.
 #[expect(
     clippy::print_stderr,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
     pidfd_send_signal, waitid,
 };
 
@@ -231,6 +231,18 @@ impl Running {
 
     /// Waits for its end and gives its exit code, 128 + n for a signal.
     pub fn wait_code(&self) -> i32 {
+        let status = self.wait_status();
+        let signal = || 128 + status.terminating_signal().expect("a code or a signal");
+        status.exit_status().unwrap_or_else(signal)
+    }
+
+    /// Waits for its end and gives the signal that it died of, if it did.
+    pub fn terminating_signal(&self) -> Option<Signal> {
+        let signal = self.wait_status().terminating_signal()?;
+        Some(Signal::from_named_raw(signal).expect("a signal with a name"))
+    }
+
+    fn wait_status(&self) -> WaitIdStatus {
         if !self.ends_within(self.deadline) {
             let _ = kill_process_group(self.pid, Signal::KILL);
             panic!(
@@ -247,9 +259,7 @@ impl Running {
         // its group reaches no stranger.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let status = waitid(WaitId::Pid(self.pid), options).expect("a child to wait for");
-        let status = status.expect("a child that has ended");
-        let signal = || 128 + status.terminating_signal().expect("a code or a signal");
-        status.exit_status().unwrap_or_else(signal)
+        status.expect("a child that has ended")
     }
 }
 

@@ -110,6 +110,12 @@ impl TestServer {
         self.running.wait_code()
     }
 
+    /// Waits for its end and gives the signal that it died of, if it did.
+    #[track_caller]
+    pub fn terminating_signal(&mut self) -> Option<Signal> {
+        self.running.terminating_signal()
+    }
+
     /// Whether it ends within `limit`.
     pub fn ends_within(&self, limit: Duration) -> bool {
         self.running.ends_within(limit)

@@ -5,20 +5,19 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Signal, getpid};
 
 use super::report::Reporter;
 use crate::client::{Batch, ClientConfig, ClientError, Download, Downloaded, Item};
 use crate::net::Address;
+use crate::process::{Child, end_children, reap_orphans};
 use crate::wire::ResourcePath;
 
 /// A verified file that the command of `--exec` is to run on.
@@ -90,9 +89,11 @@ pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Repo
     })
 }
 
-/// Ends the command that has a time, if one runs: this program ends before it.
+/// Ends the command that runs, if one does, with all that it started: this program ends next.
+/// Whoever waits for the command does not go on.
 pub(super) fn end_running() {
-    signal(RUNNING.load(Ordering::SeqCst), Signal::TERM);
+    IS_ENDING.store(true, Ordering::SeqCst);
+    end_children(GRACE);
 }
 
 fn run_one(reporter: &Mutex<&mut Reporter<'_>>, run: &Run, until: Option<Instant>) {
@@ -145,14 +146,23 @@ fn command(words: &[String], to_stderr: bool) -> io::Result<Command> {
 /// Runs it and waits for its end. Only one that has a time is a process group of its own: all
 /// others end as this program does, when somebody presses Ctrl-C.
 fn end_of(mut command: Command, until: Option<Instant>) -> Ended {
-    let ended = match until {
-        None => command.status().map(Some),
-        Some(until) if until <= Instant::now() => Ok(None),
-        Some(until) => {
-            let child = command.process_group(0).spawn();
-            child.and_then(|child| end_in_time(child, until))
-        }
-    };
+    if until.is_some_and(|until| until <= Instant::now()) {
+        return Ended::OutOfTime;
+    }
+    if until.is_some() {
+        command.process_group(0);
+    }
+    let ended = Child::start(&mut command).and_then(|mut child| match until {
+        None => child.wait().map(Some),
+        Some(until) => end_in_time(child, until),
+    });
+    while IS_ENDING.load(Ordering::SeqCst) {
+        // Its end is that of the whole program, which another thread sees to.
+        thread::park();
+    }
+    if getpid().is_init() {
+        reap_orphans();
+    }
     match ended {
         Ok(Some(status)) => {
             let signalled = || 128 + status.signal().unwrap_or(0);
@@ -164,46 +174,16 @@ fn end_of(mut command: Command, until: Option<Instant>) -> Ended {
 }
 
 /// Waits for the end of a child that has a process group of its own; `None` if time was over
-/// first, and the whole group was ended.
+/// first, and it was ended with all that it started.
 fn end_in_time(mut child: Child, until: Instant) -> io::Result<Option<ExitStatus>> {
-    let group = i32::try_from(child.id()).unwrap_or(0);
-    RUNNING.store(group, Ordering::SeqCst);
-    let is_over = is_over_by(group, until).and_then(|is_over| {
-        if !is_over {
-            signal(group, Signal::TERM);
-            is_over_by(group, Instant::now() + GRACE)?;
-        }
-        Ok(is_over)
-    });
-    if !matches!(is_over, Ok(true)) {
-        // As long as nobody has waited for it, its number is nobody else's.
-        signal(group, Signal::KILL);
+    let is_over = child.ends_by(until);
+    if !is_over {
+        child.signal_group(Signal::TERM);
+        child.ends_by(Instant::now() + GRACE);
+        child.kill(None);
     }
-    RUNNING.store(0, Ordering::SeqCst);
     let status = child.wait()?;
-    Ok(is_over?.then_some(status))
-}
-
-/// Whether a child ends before this moment.
-fn is_over_by(pid: i32, until: Instant) -> io::Result<bool> {
-    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-fn signal(group: i32, signal: Signal) {
-    if let Some(group) = Pid::from_raw(group) {
-        // It may have ended on its own.
-        let _ = kill_process_group(group, signal);
-    }
+    Ok(is_over.then_some(status))
 }
 
 /// None if it never comes.
@@ -217,8 +197,7 @@ fn lock<'m, 'r, 'a>(
     reporter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The process group of the command that has a time; 0 if none runs.
-static RUNNING: AtomicI32 = AtomicI32::new(0);
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
 /// From being asked to end to being ended.
 const GRACE: Duration = Duration::from_secs(1);
 /// Files that wait for their command.

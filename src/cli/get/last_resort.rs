@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::exec;
-use super::signals::end;
 use crate::cli::ExitCode;
+use crate::cli::ending::{LAST_LINE_TIMEOUT, exit, within};
 use crate::cli::outside::Snapshot;
 use crate::cli::terminal::tell_if_read;
 
@@ -19,11 +19,13 @@ pub(super) fn end_in_time(time_max: Duration) {
             let snapshot = Snapshot::take();
             thread::sleep(GRACE);
             if let Some(reason) = snapshot.held_up() {
-                tell_if_read(&format!(
-                    "ftget: not finished within the time for everything: {reason}"
-                ));
+                within(LAST_LINE_TIMEOUT, move || {
+                    tell_if_read(&format!(
+                        "ftget: not finished within the time for everything: {reason}"
+                    ));
+                });
                 exec::end_running();
-                end(ExitCode::TimedOut);
+                exit(ExitCode::TimedOut as i32);
             }
         }
     };

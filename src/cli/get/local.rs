@@ -4,7 +4,7 @@ use super::arguments::Typed;
 use crate::cli::digests::IndexChoice;
 use crate::cli::terminal::tell;
 use crate::client::ClientConfig;
-use crate::net::raise_descriptor_limit;
+use crate::process::raise_descriptor_limit;
 use crate::store::{BootId, LocalDigests};
 
 impl Typed {

@@ -17,7 +17,7 @@ Examples:
   ftserve index photos                hash the files now; a server hashes none of them again
 
 SIGTERM and SIGINT let running transfers finish; a second one ends at once. SIGHUP reads --config
-and opens --access-log anew; without either it ends like SIGTERM.
+and opens --access-log anew; without either it ends like SIGTERM. Ignored signals stay ignored.
 Every option can be set in the environment (--port is FTSERVE_PORT) and in --config FILE.";
 const UNITS: &str = "\
 Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m. Sizes are bytes, or have a unit: 512, 10M

@@ -45,6 +45,11 @@ impl LogPlace {
     pub(super) fn check(&self) -> Result<(), LogError> {
         Output::check(self).map_err(|error| LogError::of(self, error))
     }
+
+    /// Whether it is a file, which can be renamed.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, LogPlace::File(_))
+    }
 }
 
 impl fmt::Display for LogPlace {
@@ -134,7 +139,7 @@ impl AccessLog {
 
     /// Whether it is a file, which can be renamed.
     pub(super) fn is_file(&self) -> bool {
-        matches!(self.place, LogPlace::File(_))
+        self.place.is_file()
     }
 
     /// Opens the place anew: a file was renamed perhaps.
@@ -168,8 +173,8 @@ impl AccessLog {
 
     /// Writes what was reported before and ends, unless the disk hangs.
     pub(super) fn end(self) {
-        if self.entries.send_timeout(Message::End, END_TIMEOUT).is_ok() {
-            let deadline = Instant::now() + END_TIMEOUT;
+        let deadline = Instant::now() + END_TIMEOUT;
+        if self.entries.send_deadline(Message::End, deadline).is_ok() {
             while !self.writer.is_finished() && Instant::now() < deadline {
                 thread::park_timeout(Duration::from_millis(5));
             }
@@ -305,4 +310,4 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// How soon a log that failed is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
-const END_TIMEOUT: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use rustix::fs::Access;
 
 use crate::cli::failure::{Failure, failure};
 use crate::cli::serve::args::Setup;
-use crate::cli::terminal::{shown, tell_if_read};
+use crate::cli::terminal::{shown, tell};
 use crate::cli::{ExitCode, visible};
 use crate::server::{ErrorOutputGoes, Published, RunLimits};
 
@@ -46,7 +46,7 @@ pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
         ErrorOutputGoes::IntoContent
     } else {
         ErrorOutputGoes::To(Box::new(|name, line| {
-            tell_if_read(&format!("@{}: {}", visible(name), visible(line)));
+            tell(&format!("@{}: {}", visible(name), visible(line)));
         }))
     };
     Published::new(commands, limits, error_output).map_err(|(name, error)| {

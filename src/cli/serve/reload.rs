@@ -13,6 +13,7 @@ use crate::server::LiveLimits;
 /// What it takes to read the options anew.
 pub(super) struct Reload {
     reading: Reading,
+    has_file: bool,
     /// What the server goes by; what needs a restart stays as it was at the start.
     words: Mutex<Words>,
     limits: Arc<LiveLimits>,
@@ -20,8 +21,14 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn new(reading: Reading, words: Words, limits: Arc<LiveLimits>) -> Reload {
+        let file = words.get("config").and_then(|config| config.first());
+        let has_file = file.is_some_and(|file| {
+            // One that is gone is still there to be named.
+            fs::metadata(file).map_or(true, |found| found.is_file())
+        });
         Reload {
             reading,
+            has_file,
             words: Mutex::new(words),
             limits,
         }
@@ -29,23 +36,21 @@ impl Reload {
 
     /// Whether there is a file that may have changed: a pipe was read to its end.
     pub(super) fn has_file(&self) -> bool {
-        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(file) = words.get("config").and_then(|config| config.first()) else {
-            return false;
-        };
-        // One that is gone is still there to be named.
-        fs::metadata(file).map_or(true, |found| found.is_file())
+        self.has_file
     }
 
     /// Reads the options, applies those that can change, and says which did and which cannot.
     /// What is wrong changes nothing. The log is opened anew in any case.
-    pub(super) fn apply(&self, log: Option<&mut AccessLog>) {
+    pub(super) fn apply(&self, log: &Mutex<Option<AccessLog>>) {
         let read = match self.reading.read() {
             Ok(Wanted::Serve(setup, words)) => Ok((setup, words)),
             Ok(_) => Err("nothing is to be served".to_owned()),
             Err(NotRead::Failed(failure)) => Err(sentence(&*failure.error)),
             Err(NotRead::Typed(error)) => Err(error.to_string()),
         };
+        // Only now, since a file can hold up the reading, and the end of the server needs the log.
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = log.as_mut();
         let (setup, new) = match read {
             Ok(read) => read,
             Err(reason) => {

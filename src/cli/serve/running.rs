@@ -1,8 +1,13 @@
 //! A server that runs, as signals see it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Sender, bounded};
+
+use crate::cli::ending::EndOnPanic;
 use crate::cli::serve::args::Setup;
 use crate::cli::serve::beside::Beside;
 use crate::cli::serve::log::AccessLog;
@@ -18,6 +23,7 @@ pub(super) struct Running {
     published: Arc<Published>,
     log: Mutex<Option<AccessLog>>,
     reload: Reload,
+    reload_requests: OnceLock<Sender<()>>,
     started: Instant,
     drain_timeout: Duration,
     quiet: bool,
@@ -48,6 +54,7 @@ impl Running {
             published,
             log: Mutex::new(log),
             reload,
+            reload_requests: OnceLock::new(),
             started: Instant::now(),
             drain_timeout: setup.drain_timeout,
             quiet: setup.quiet,
@@ -59,21 +66,48 @@ impl Running {
         self.beside.has_index()
     }
 
-    /// SIGHUP: reads the options and opens the log anew. `false` if there is nothing to do anew;
-    /// then the signal means the end, as when a terminal is closed.
+    /// SIGHUP: asks the thread of [`Running::reload_on_request`]. `false` if there is nothing to
+    /// read anew; then the signal means the end, as when a terminal is closed.
     pub(super) fn reload(&self) -> bool {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.reload.has_file() {
-            self.reload.apply(log.as_mut());
-            return true;
+        let Some(requests) = self.reload_requests.get() else {
+            return false;
+        };
+        // If one waits already, it reads what there is now too.
+        let _ = requests.try_send(());
+        true
+    }
+
+    /// Starts the thread that reads the options and opens the log anew, where there is a file of
+    /// either: what holds it up holds up no other signal.
+    pub(super) fn reload_on_request(self: &Arc<Running>) -> io::Result<()> {
+        let has_log_file = self.log().as_ref().is_some_and(AccessLog::is_file);
+        if !has_log_file && !self.reload.has_file() {
+            return Ok(());
         }
-        match log.as_mut().filter(|log| log.is_file()) {
-            Some(log) => {
-                reload::warn(log.reopen());
-                true
+        let (requests, requested) = bounded(1);
+        let running = Arc::clone(self);
+        let named = Builder::new().name("ft-reload".to_owned());
+        named.spawn(move || {
+            let _guard = EndOnPanic;
+            for () in requested {
+                running.reload_now();
             }
-            None => false,
+        })?;
+        let _ = self.reload_requests.set(requests);
+        Ok(())
+    }
+
+    fn reload_now(&self) {
+        if self.reload.has_file() {
+            return self.reload.apply(&self.log);
         }
+        if let Some(log) = self.log().as_mut() {
+            reload::warn(log.reopen());
+        }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Option<AccessLog>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says so, and lets running transfers finish.
@@ -98,11 +132,7 @@ impl Running {
     pub(super) fn end(&self) {
         self.published.end(RUNS_END_TIMEOUT);
         self.beside.end();
-        let log = self
-            .log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let log = self.log().take();
         if let Some(log) = log {
             log.end();
         }

@@ -6,24 +6,27 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{self, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FallocateFlags, MemfdFlags, OFlags};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::digest::Md5Stream;
+use crate::process::Child;
 use crate::wire::Md5Digest;
 
-/// A running command; dropping it kills its whole group.
+/// A running command; dropping it kills it with all that it started.
 pub(super) struct Run {
     child: Child,
-    group: Option<Pid>,
+    /// A variable that finds what has left its process group.
+    mark: String,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     /// It has ended, and is still to be waited for: until then its number is nobody else's.
     is_over: bool,
+    was_waited_for: bool,
 }
 
 /// What a look at the outputs gave.
@@ -38,20 +41,26 @@ pub(super) enum Flow {
 
 impl Run {
     pub(super) fn start(words: &[OsString]) -> io::Result<Run> {
-        let mut child = Command::new(&words[0])
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
+        let run_id = format!("{}-{number}", process::id());
+        let mut command = Command::new(&words[0]);
+        command
             .args(&words[1..])
+            .env(RUN_ID, &run_id)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            .process_group(0);
+        let mut child = Child::start(&mut command)?;
+        let streams = child.streams();
+        let (stdout, stderr) = (streams.stdout.take(), streams.stderr.take());
         let run = Run {
-            group: i32::try_from(child.id()).ok().and_then(Pid::from_raw),
             child,
+            mark: format!("{RUN_ID}={run_id}"),
             stdout,
             stderr,
             is_over: false,
+            was_waited_for: false,
         };
         for pipe in [
             run.stdout.as_ref().map(AsFd::as_fd),
@@ -67,21 +76,14 @@ impl Run {
     }
 
     pub(super) fn has_ended(&mut self) -> bool {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if !self.is_over
-            && let Some(pid) = self.group
-        {
-            self.is_over = !matches!(waitid(WaitId::Pid(pid), look), Ok(None));
-        }
+        self.is_over = self.is_over || self.child.has_ended();
         self.is_over
     }
 
-    /// Ends what is left of its group, and says how it ended itself.
+    /// Ends what it left behind, and says how it ended itself.
     pub(super) fn end(&mut self) -> io::Result<ExitStatus> {
-        if let Some(group) = self.group.take() {
-            // Processes that it left behind are part of it.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        self.child.kill(Some(&self.mark));
+        self.was_waited_for = true;
         self.child.wait()
     }
 
@@ -117,7 +119,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if self.group.is_some() {
+        if !self.was_waited_for {
             let _ = self.end();
         }
     }
@@ -287,3 +289,6 @@ fn nameless() -> io::Result<File> {
 pub(super) const STEP: Duration = Duration::from_millis(20);
 const CHUNK_BYTES: usize = 1 << 20;
 const ERROR_TAIL_BYTES_MAX: usize = 16 << 10;
+/// A variable in a command's environment, another one for each run.
+const RUN_ID: &str = "FTSERVE_RUN_ID";
+static RUNS: AtomicU64 = AtomicU64::new(0);

@@ -1,0 +1,120 @@
+//! What signals do to a server.
+
+use std::sync::{Arc, OnceLock};
+use std::thread::{Builder, JoinHandle};
+
+use rustix::process::{Pid, getpid};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::cli::ExitCode;
+use crate::cli::ending::{EndOnPanic, end_by};
+use crate::cli::failure::{Failure, failure, no_thread};
+use crate::cli::serve::args::Setup;
+use crate::cli::serve::command;
+use crate::cli::serve::log::LogPlace;
+use crate::cli::serve::reading::Words;
+use crate::cli::serve::running::Running;
+use crate::process::{reap_orphans, was_ignored};
+
+/// The thread that acts on signals. It waits for nothing else.
+pub(super) struct SignalThread {
+    signals: Handle,
+    thread: JoinHandle<Option<i32>>,
+    server: Arc<OnceLock<Arc<Running>>>,
+    command: Arc<OnceLock<Pid>>,
+}
+
+impl SignalThread {
+    /// Starts it. A signal ends the process until there is a server to end.
+    pub(super) fn start(setup: &Setup, words: &Words) -> Result<SignalThread, Failure> {
+        let caught = caught(setup, words);
+        let mut signals = Signals::new(caught).map_err(failure(ExitCode::Unclassified))?;
+        let handle = signals.handle();
+        let (server, command) = (Arc::default(), Arc::default());
+        let watched = Watched {
+            server: Arc::clone(&server),
+            has_command: setup.command.is_some(),
+            command: Arc::clone(&command),
+        };
+        let named = Builder::new().name("ft-signals".to_owned());
+        let thread = named
+            .spawn(move || watched.act_on(&mut signals))
+            .map_err(no_thread)?;
+        Ok(SignalThread {
+            signals: handle,
+            thread,
+            server,
+            command,
+        })
+    }
+
+    /// From now on signals are for this server.
+    pub(super) fn has_server(&self, running: &Arc<Running>) {
+        let _ = self.server.set(Arc::clone(running));
+    }
+
+    /// From now on signals are passed on to this command.
+    pub(super) fn has_command(&self, pid: Pid) {
+        let _ = self.command.set(pid);
+    }
+
+    /// Ends it. Returns the first signal that meant the end.
+    pub(super) fn end(self) -> Option<i32> {
+        self.signals.close();
+        self.thread.join().ok().flatten()
+    }
+}
+
+/// The signals that are acted on. One that was ignored at the start stays so, but for a SIGHUP
+/// that has something to read anew and would not end the server.
+fn caught(setup: &Setup, words: &Words) -> Vec<i32> {
+    let has_log_file = setup.log.as_ref().is_some_and(LogPlace::is_file);
+    let has_config = words.get("config").is_some_and(|words| !words.is_empty());
+    let reloads = has_log_file || has_config;
+    let is_caught = |signal: &i32| match *signal {
+        SIGCHLD => getpid().is_init() || !setup.publish.is_empty(),
+        SIGHUP => reloads || !was_ignored(SIGHUP),
+        other => !was_ignored(other),
+    };
+    let signals = [SIGTERM, SIGINT, SIGHUP, SIGCHLD];
+    signals.into_iter().filter(is_caught).collect()
+}
+
+struct Watched {
+    server: Arc<OnceLock<Arc<Running>>>,
+    has_command: bool,
+    command: Arc<OnceLock<Pid>>,
+}
+
+impl Watched {
+    fn act_on(&self, signals: &mut Signals) -> Option<i32> {
+        let _guard = EndOnPanic;
+        let mut first = None;
+        for signal in signals.forever() {
+            if signal == SIGCHLD {
+                reap_orphans();
+                continue;
+            }
+            let server = self.server.get();
+            if signal == SIGHUP {
+                let reloads = server.is_some_and(|server| server.reload());
+                if reloads || was_ignored(SIGHUP) {
+                    continue;
+                }
+            }
+            let Some(server) = server else { end_by(signal) };
+            match (self.command.get(), first) {
+                (Some(pid), _) => command::pass_on(*pid, signal),
+                (None, _) if self.has_command => end_by(signal),
+                (None, None) => server.drain(),
+                (None, Some(_)) => {}
+            }
+            if first.is_some() {
+                server.handle.stop();
+            }
+            first = first.or(Some(signal));
+        }
+        first
+    }
+}

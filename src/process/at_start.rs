@@ -1,0 +1,91 @@
+//! Signals that were ignored when this process was started, and how the programs that it starts
+//! get back what it changed for itself. `unsafe`: the Rust runtime ignores SIGPIPE before `main`,
+//! and `rustix` has no sigaction(2); code between fork and exec is unsafe by its nature.
+#![allow(unsafe_code)]
+
+use std::mem;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libc::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGXFSZ, c_int};
+use rustix::process::{Resource, setrlimit};
+
+use super::descriptors;
+
+/// Whether this signal was ignored when the process was started: `nohup` ignores SIGHUP, and a
+/// script ignores SIGINT and SIGQUIT for a program with `&`.
+pub fn was_ignored(signal: c_int) -> bool {
+    IGNORED.load(Ordering::Relaxed) & bit(signal) != 0
+}
+
+/// Has a program start with the limit of open files and the ignored signals that this process
+/// was started with.
+pub(super) fn restore_in(command: &mut Command) {
+    if was_ignored(SIGCHLD) {
+        // Where it is ignored nobody can wait for a child.
+        set(SIGCHLD, libc::SIG_DFL);
+    }
+    let ignored = IGNORED.load(Ordering::Relaxed);
+    let limit = descriptors::at_start();
+    if limit.is_none() && ignored == 0 {
+        return;
+    }
+    let restore = move || {
+        if let Some(limit) = limit {
+            // A limit can always be lowered, and the program runs with the higher one too.
+            let _ = setrlimit(Resource::Nofile, limit);
+        }
+        for signal in NOTED {
+            if ignored & bit(signal) != 0 {
+                set(signal, libc::SIG_IGN);
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls only; it takes no lock and no memory.
+    unsafe { command.pre_exec(restore) };
+}
+
+/// Sets what a signal does, unless it is caught.
+fn set(signal: c_int, disposition: libc::sighandler_t) {
+    let is_caught =
+        current(signal).is_some_and(|current| current != libc::SIG_DFL && current != libc::SIG_IGN);
+    if is_caught && disposition == libc::SIG_DFL {
+        return;
+    }
+    // SAFETY: both dispositions are constants of the kernel, no function is called.
+    unsafe { libc::signal(signal, disposition) };
+}
+
+/// What a signal does now.
+fn current(signal: c_int) -> Option<libc::sighandler_t> {
+    // SAFETY: zeroes are a valid `sigaction`, and without a new action the call only writes the
+    // current one into it.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        let outcome = libc::sigaction(signal, ptr::null(), &raw mut action);
+        (outcome == 0).then_some(action.sa_sigaction)
+    }
+}
+
+/// The C library runs it before `main`.
+extern "C" fn note() {
+    let is_ignored = |signal: &c_int| current(*signal) == Some(libc::SIG_IGN);
+    let ignored = NOTED.into_iter().filter(is_ignored).map(bit);
+    IGNORED.store(ignored.sum(), Ordering::Relaxed);
+}
+
+// SAFETY: the section holds functions of this kind, and this one needs nothing that is set up later.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE: extern "C" fn() = note;
+
+fn bit(signal: c_int) -> u64 {
+    1 << signal
+}
+
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+/// The signals that this process or its runtime may catch or ignore.
+const NOTED: [c_int; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGXFSZ];
