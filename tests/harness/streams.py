@@ -6,6 +6,7 @@ STREAM is stdin, stdout or stderr. KIND is pipe or socket. HOW:
   slow     the other end does nothing until the program has ended or waits; then it copies between
            the stream and the standard streams of this script
   unread   the other end is never read
+  closed   the other end is closed from the start
 Standard error is full from the start. Ends as the program does.
 """
 import fcntl
@@ -48,9 +49,11 @@ theirs, ours = pair(stream, kind)
 non_blocking(theirs)
 filled = fill(theirs) if stream == "stderr" else 0
 streams = {"stdin": None, "stdout": None, "stderr": None, stream: theirs}
+if how == "closed":
+    os.close(ours)
 child = subprocess.Popen(words, **streams)
 os.close(theirs)
-if how == "unread":
+if how in ("unread", "closed"):
     sys.exit(child.wait())
 try:
     child.wait(timeout=0.3)

@@ -141,3 +141,28 @@ fn lines_for_each_file_reach_a_stream_that_is_slow() {
         assert_eq!(output.json_lines().len(), 100, "{kind} {name}");
     }
 }
+
+#[test]
+fn a_server_whose_standard_error_is_gone_serves_all_the_same() {
+    let place = Place::with([("a", "1")]);
+    for kind in ["pipe", "socket"] {
+        let ftserve = Program::ftserve().args(["--bind", "127.0.0.1:0", "--index", "memory"]);
+        let ftserve = ftserve
+            .arg(place.root.path())
+            .args(["--", "sh", "-c", "exit 7"]);
+        ftserve
+            .through(with("stderr", kind, "closed"))
+            .run()
+            .expect_code(7);
+    }
+}
+
+#[test]
+fn a_configuration_comes_from_a_socket_that_is_not_ready() {
+    for name in ["/dev/stdin", "/dev/fd/0"] {
+        let ftserve = Program::ftserve().args(["--check-config", "--config", name]);
+        let ftserve = ftserve.through(with("stdin", "socket", "slow"));
+        let checked = ftserve.input("port = 7\n").run().expect_code(0);
+        assert_eq!(checked.text(), "the options are right\n");
+    }
+}

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Command};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{is_setting, name_of};
+use crate::cli::outside::{descriptor, is_ready};
 use crate::cli::terminal::shown;
 use crate::cli::visible;
 
@@ -105,11 +106,15 @@ impl ConfigFile {
 
 /// Reads a file, or what a program writes into a pipe.
 fn read_all(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
     // A FIFO into which nobody writes would never open.
-    let mut file = OpenOptions::new()
+    options
         .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)?;
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let mut file = match descriptor(path) {
+        Some(stream) => stream,
+        None => options.open(path)?,
+    };
     let deadline = Instant::now() + READ_TIMEOUT;
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
@@ -130,19 +135,11 @@ fn read_all(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Waits until there is something to read, or the end.
 fn wait_for(file: &File, deadline: Instant) -> io::Result<()> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)) {
-            Ok(0) => {
-                let reason = format!("nothing came for {READ_TIMEOUT:?}");
-                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
-            }
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+    if is_ready(file.as_fd(), PollFlags::IN, Some(deadline))? {
+        return Ok(());
     }
+    let reason = format!("nothing came for {READ_TIMEOUT:?}");
+    Err(io::Error::new(io::ErrorKind::TimedOut, reason))
 }
 
 /// The words of a value, if it is of the right type.
