@@ -73,12 +73,14 @@ impl Race {
 
     /// How long the last address is alone before the next one is tried beside it.
     fn head_start(&self, deadline: Deadline, now: Instant) -> Duration {
-        if self.under_way.len() < SOCKETS_MAX {
-            return HEAD_START;
-        }
-        // The next one takes the place of the first: each has a fair share of the time.
+        // Each of those that wait has a share, however short the time is.
         let shares = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
-        deadline.remaining(now) / shares.saturating_add(1)
+        let share = deadline.remaining(now) / shares.saturating_add(1);
+        if self.under_way.len() < SOCKETS_MAX {
+            return share.min(HEAD_START);
+        }
+        // The next one takes the place of the first.
+        share
     }
 
     /// Waits until one answers or fails, or until then.
@@ -236,6 +238,42 @@ mod tests {
     }
 
     #[test]
+    fn every_address_is_tried_however_short_the_limit_is() {
+        let race = |waiting: &[&str]| Race {
+            waiting: addresses(waiting).into(),
+            under_way: Vec::new(),
+            failed: Vec::new(),
+        };
+        let now = Instant::now();
+        for (waiting, limit, head_start) in [
+            (&["1.1.1.1:1"][..], 10_000, 250),
+            (&["1.1.1.1:1"], 100, 50),
+            (&["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1"], 200, 50),
+        ] {
+            let deadline = Deadline::after(now, Wait::Connect, Duration::from_millis(limit));
+            let found = race(waiting).head_start(deadline, now);
+            assert_eq!(found, Duration::from_millis(head_start), "{waiting:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_to_itself_is_refused() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let address: SocketAddr = address.parse().unwrap();
+            let family = match address {
+                SocketAddr::V4(_) => AddressFamily::INET,
+                SocketAddr::V6(_) => AddressFamily::INET6,
+            };
+            let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+            rustix::net::bind(&socket, &address).unwrap();
+            let own = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+            rustix::net::connect(&socket, &own).unwrap();
+            let error = finish(socket).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        }
+    }
+
+    #[test]
     fn the_error_names_each_address() {
         // Nobody listens there: they are bound, and that is all.
         let held = ["127.0.0.1:0", "[::1]:0"].map(|address| {
@@ -246,9 +284,8 @@ mod tests {
             };
             let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
             rustix::net::bind(&socket, &address).unwrap();
-            let stream = TcpStream::from(socket);
-            let address = stream.local_addr().unwrap();
-            (stream, address)
+            let address = rustix::net::getsockname(&socket).unwrap();
+            (socket, SocketAddr::try_from(address).unwrap())
         });
         let candidates = held.each_ref().map(|(_, address)| *address);
         let deadline = Deadline::after(Instant::now(), Wait::Connect, Duration::from_secs(60));
