@@ -38,7 +38,7 @@ pub enum ExitCode {
     SomeFailed = 23,
     /// A batch of which nothing failed but files that were listed and then gone.
     SourcesGone = 24,
-    /// --max-delete was reached, and there was more to delete.
+    /// --max-delete was reached, or the source is empty, and there was more to delete.
     DeleteLimit = 25,
     /// `ftserve PATH -- COMMAND`: the command cannot be run.
     CommandNotRun = 126,
@@ -101,7 +101,7 @@ impl ExitCode {
         ),
         (
             ExitCode::DeleteLimit,
-            "--max-delete was reached, and there was more to delete",
+            "--max-delete was reached, or the source is empty, and there was more to delete",
         ),
         (
             ExitCode::CommandNotRun,

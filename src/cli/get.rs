@@ -31,9 +31,7 @@ mod wish;
 mod wording;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -46,7 +44,7 @@ use clap::CommandFactory;
 
 use self::arguments::Typed;
 use crate::cli::failure::ended;
-use crate::cli::outside::Outside;
+use crate::cli::outside::{self, Outside};
 use crate::cli::terminal::{UNREAD, shown};
 use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, Event, MirrorNotes};
@@ -86,13 +84,13 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Order {
         destination,
         preflight,
-        deleted_max,
+        deletion,
         mut config,
         manner,
     } = order;
     let mut reporter = Reporter::new(&destination, &manner);
     if let Some(wishes) = preflight
-        && !preflight::passes(wishes, deleted_max, &mut config, &mut reporter)
+        && !preflight::passes(wishes, deletion, &mut config, &mut reporter)
     {
         return reporter.end();
     }
@@ -112,8 +110,8 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     reporter.keep(receipts);
     match destination {
         Destination::Files(wishes) => {
-            let trees = deleted_max.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
-            if deleted_max.is_some() {
+            let trees = deletion.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
+            if deletion.is_some() {
                 reporter.hold_back(MirrorNotes::new(&config));
             }
             let list = wishes.iter().find_map(|wish| match wish {
@@ -134,16 +132,16 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 .iter()
                 .filter(|source| source.is_nothing())
                 .for_each(|source| reporter.tell_nothing(&source.source));
-            if let (Some(trees), Some(deleted_max)) = (trees, deleted_max)
-                && let Some((rest, config)) = reporter.delete(&trees, deleted_max, &config)
+            if let (Some(trees), Some(deletion)) = (trees, deletion)
+                && let Some((rest, config)) = reporter.delete(&trees, deletion, &config)
             {
                 exec::batch(rest, &config, &mut reporter);
             }
         }
-        Destination::StandardOutput(pour) => {
+        Destination::Stream(pour, stream) => {
             let on_event = &mut |event: Event<'_>| drop(reporter.take(event));
             // A file of its own: the standard library's looks for ends of lines in every write.
-            let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+            let output = outside::wait(UNREAD, || stream.open());
             let output = output.map(|output| Outside::new(output, UNREAD));
             match output {
                 Ok(mut output) => drop(client::pour(&pour, &config, &mut output, on_event)),

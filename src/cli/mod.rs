@@ -12,6 +12,7 @@ mod messages;
 mod outside;
 mod serve;
 mod settings;
+mod streams;
 mod terminal;
 mod values;
 

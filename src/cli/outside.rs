@@ -115,6 +115,13 @@ pub(super) fn descriptor(path: &Path) -> Option<File> {
                 .ok()?
         }
     };
+    let stream = copy(number).ok()?;
+    let is_file = stream.metadata().is_ok_and(|facts| facts.is_file());
+    (!is_file).then_some(stream)
+}
+
+/// A copy of an open descriptor of this process: since Linux 5.6, unless a sandbox forbids it.
+pub(super) fn copy(number: i32) -> io::Result<File> {
     let copy = match number {
         0 => io::stdin().as_fd().try_clone_to_owned(),
         1 => io::stdout().as_fd().try_clone_to_owned(),
@@ -123,9 +130,7 @@ pub(super) fn descriptor(path: &Path) -> Option<File> {
             .and_then(|this| pidfd_getfd(this, number, PidfdGetfdFlags::empty()))
             .map_err(io::Error::from),
     };
-    let stream = copy.ok().map(File::from)?;
-    let is_file = stream.metadata().is_ok_and(|facts| facts.is_file());
-    (!is_file).then_some(stream)
+    copy.map(File::from)
 }
 
 /// Does what may wait for somebody else. `reason`: why it does not go on, if it does not.

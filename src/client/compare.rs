@@ -188,6 +188,8 @@ struct Place {
     index: usize,
     address: Arc<Address>,
     path: ResourcePath,
+    /// Its path here.
+    here: Option<PathBuf>,
     /// What it would take to fetch it, and where that would go.
     change: Option<(Change, PathBuf)>,
     _share: Share,
@@ -209,6 +211,7 @@ impl Findings {
             index: self.count - 1,
             address: Arc::clone(address),
             path,
+            here: None,
             change: None,
             _share: self.ahead.take(1),
         }
@@ -250,6 +253,7 @@ fn tell_in_order(
                 index: place.index,
                 address: &place.address,
                 path: &place.path,
+                here: place.here.as_deref(),
             };
             if let (Some((change, at)), Ok(Comparison::Differs(difference))) =
                 (&place.change, &outcome)

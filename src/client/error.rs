@@ -1,6 +1,7 @@
 //! Why a download fails, grouped by who must act.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,11 +35,15 @@ pub enum ClientError {
     Unlisted(#[source] ServerRefusal),
 
     /// What has the name here is of another kind and may not be deleted: this of it stays.
-    #[error("what is here cannot give way: {} is to stay", .0.as_bytes().escape_ascii())]
-    StaysInTheWay(ResourcePath),
+    #[error("what is here cannot give way: {} is to stay", .0.display())]
+    StaysInTheWay(PathBuf),
     /// What has the name here is of another kind, and no more may be deleted.
     #[error("what is here cannot give way: so much may not be deleted")]
     DeletesTooMuch,
+
+    /// The server has nothing in a tree of which so much is here: nothing is deleted.
+    #[error("nothing is deleted: the server has nothing there, and {0} here would go")]
+    EmptySource(u64),
 
     // Whoever wrote the server.
     /// The answer is not what the protocol allows.

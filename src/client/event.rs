@@ -1,5 +1,6 @@
 //! What a client reports while it works, and what it returns.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::client::{ClientError, Download};
@@ -17,6 +18,9 @@ pub struct Item<'a> {
     pub address: &'a Address,
     /// Its path there.
     pub path: &'a ResourcePath,
+    /// Its path here, where the message is about what is here: in a preview, a comparison, or of
+    /// what is deleted.
+    pub here: Option<&'a Path>,
 }
 
 /// Something happened.

@@ -1,18 +1,23 @@
 //! Making a tree here a mirror: what the server does not have is deleted.
 
+mod chosen;
 mod extras;
 mod notes;
 mod orphaned;
+mod removal;
 mod unlisted;
 mod way;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::extras::{Extra, Extras};
 pub use self::notes::MirrorNotes;
+use self::removal::Checked;
 use crate::client::asking::Asking;
 use crate::client::batch::Limits;
 use crate::client::beside::View;
@@ -26,6 +31,8 @@ use crate::wire::{ErrorCode, ObjectKind, ResourcePath, StatRequest};
 pub struct DeleteLimit {
     /// So many files, links and folders at most.
     pub deleted_max: u64,
+    /// Everything here may be deleted, if the server has nothing.
+    pub allow_empty: bool,
     /// What would be deleted is told and stays.
     pub dry_run: bool,
 }
@@ -49,6 +56,9 @@ pub struct Deleted {
     /// Of a dry run: folders of this user that he cannot look into as they are. What is in them was
     /// taken for missing.
     pub locked: BTreeSet<PathBuf>,
+    /// Folders of the tree that lie here on another file system than the one around them: nothing
+    /// was deleted in them.
+    pub crossed: BTreeSet<PathBuf>,
 }
 
 /// Deletes what is in the place of a tree and not in the tree, as the server lists it now and
@@ -64,6 +74,10 @@ pub struct Deleted {
 /// the way of the tree goes last, where the server has something of another kind: each as a whole
 /// or not at all, and only if nothing in it is to stay; why it stays is told. Partial files of what
 /// the server does not have go too, untold, unless somebody works on them.
+///
+/// What lies on another file system than the folder around it is never looked into: it stays, and
+/// is a failure if the server does not have it. Nothing is deleted for a server that has nothing
+/// in the tree, unless [`DeleteLimit::allow_empty`]: its disk may just not be mounted.
 pub fn delete_extras(
     tree: &Tree,
     limit: DeleteLimit,
@@ -86,6 +100,7 @@ pub fn delete_extras(
         on_event,
         index: 0,
         total: Deleted::default(),
+        is_source_lost: false,
         last_checked: None,
     };
     // What one pass cannot hold the next one finds.
@@ -112,8 +127,10 @@ struct Deletion<'t, 'e> {
     /// Of the next thing that is told.
     index: usize,
     total: Deleted,
-    /// The folder that was checked last, and why nothing can be removed there.
-    last_checked: Option<(ResourcePath, Option<ClientError>)>,
+    /// The server has nothing there any more, and so nothing goes.
+    is_source_lost: bool,
+    /// The folder in which something was checked last, and what is known of it.
+    last_checked: Option<(ResourcePath, Checked)>,
 }
 
 impl Deletion<'_, '_> {
@@ -134,6 +151,7 @@ impl Deletion<'_, '_> {
         };
         self.total.is_file = extras.is_file;
         self.total.locked.append(&mut extras.locked);
+        self.total.crossed.append(&mut extras.crossed);
         let chosen = extras.choose();
         self.total.kept_hidden = chosen.kept_hidden;
         if let Some((path, refusal)) = chosen.refused {
@@ -180,13 +198,28 @@ impl Deletion<'_, '_> {
                     code: Some(ErrorCode::NotFound),
                     ..
                 }) => {
+                    if extras.is_empty_there && !deletion.limit.allow_empty {
+                        // The server may just not have its disk.
+                        deletion.is_source_lost = true;
+                        let error = ClientError::EmptySource(extras.all.len() as u64);
+                        deletion.fail(&deletion.tree.path, &error);
+                        return false;
+                    }
                     if deletion.total.deleted >= deletion.limit.deleted_max {
                         deletion.total.reached_limit = true;
                         return false;
                     }
                     touched.extend(extras.kept_around(&extra.place));
-                    let flow = if deletion.limit.dry_run {
-                        deletion.tell_all(extra, extras.with_contents(number), destination)
+                    let all = extras.with_contents(number);
+                    let check = |extra: &Extra| {
+                        let checked = deletion.check_removing(&extra.place, destination);
+                        checked.err()
+                    };
+                    let flow = if let Some(error) = all.clone().find_map(check) {
+                        deletion.fail(&extra.path, &error);
+                        ControlFlow::Continue(())
+                    } else if deletion.limit.dry_run {
+                        deletion.tell_all(all)
                     } else {
                         deletion.remove(&extra.place, &extra.path, destination)
                     };
@@ -247,73 +280,6 @@ impl Deletion<'_, '_> {
         }
     }
 
-    /// Breaks if something of it stays, since the limit is reached.
-    fn remove(
-        &mut self,
-        top: &ResourcePath,
-        top_path: &ResourcePath,
-        destination: &DestinationTree,
-    ) -> ControlFlow<()> {
-        let mut is_gone = false;
-        let removed = destination.remove(top, &mut |place, occupant| {
-            is_gone = place == top.as_bytes();
-            // Below a path that can be asked for there may be one that is too long for it.
-            let below = place.get(top.as_bytes().len()..);
-            let path = [top_path.as_bytes(), below.unwrap_or_default()].concat();
-            let path = ResourcePath::parse(&path);
-            self.tell(path.as_ref().unwrap_or(top_path), kind_of(occupant));
-            if self.total.deleted >= self.limit.deleted_max || !self.limits.has_time() {
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        });
-        match removed {
-            Ok(ControlFlow::Break(())) if !is_gone && !self.limits.has_time() => {
-                self.fail(top_path, &ClientError::OutOfTime);
-            }
-            Ok(ControlFlow::Break(())) if !is_gone => return ControlFlow::Break(()),
-            Ok(_) => {}
-            Err(error) => self.fail(top_path, &error.into()),
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Tells what would go, unless something of it could not.
-    fn tell_all<'x>(
-        &mut self,
-        top: &Extra,
-        extras: impl Iterator<Item = &'x Extra> + Clone,
-        destination: &DestinationTree,
-    ) -> ControlFlow<()> {
-        let check = |extra: &Extra| self.check_removing(&extra.place, destination).err();
-        if let Some(error) = extras.clone().find_map(check) {
-            self.fail(&top.path, &error);
-            return ControlFlow::Continue(());
-        }
-        for extra in extras {
-            if self.total.deleted >= self.limit.deleted_max {
-                return ControlFlow::Break(());
-            }
-            self.tell(&extra.path, extra.kind);
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Whether this could be removed from the folder that it is in, as far as can be seen.
-    fn check_removing(
-        &mut self,
-        place: &ResourcePath,
-        destination: &DestinationTree,
-    ) -> Result<(), ClientError> {
-        let folder = place.parent().unwrap_or_else(ResourcePath::root);
-        let error = match self.last_checked.take() {
-            Some((checked, error)) if checked == folder => error,
-            _ => destination.check_removing_in(&folder).err().map(Into::into),
-        };
-        self.last_checked = Some((folder, error.clone()));
-        error.map_or(Ok(()), Err)
-    }
-
     /// Folders in which something was deleted get their time again, those deepest first.
     fn finish(
         &mut self,
@@ -321,7 +287,9 @@ impl Deletion<'_, '_> {
         destination: &DestinationTree,
         touched: &mut Vec<ResourcePath>,
     ) {
-        extras.remove_orphans(destination, touched);
+        if !self.is_source_lost {
+            extras.remove_orphans(destination, touched);
+        }
         // What was to go may still be there.
         touched.extend(extras.opened.iter().cloned());
         touched.sort_unstable_by(|a, b| b.cmp(a));
@@ -344,26 +312,42 @@ impl Deletion<'_, '_> {
         }
     }
 
+    fn here(&self, path: &ResourcePath) -> Option<PathBuf> {
+        Some(self.at(&self.tree.place(path).ok()?))
+    }
+
+    fn at(&self, place: &ResourcePath) -> PathBuf {
+        self.tree.folder.join(OsStr::from_bytes(place.as_bytes()))
+    }
+
     fn tell(&mut self, path: &ResourcePath, kind: ObjectKind) {
         self.total.deleted += 1;
-        let item = item(&mut self.index, self.tree, path);
+        let here = self.here(path);
+        let item = item(&mut self.index, self.tree, path, here.as_deref());
         (self.on_event)(Event::Deleted { item, kind });
     }
 
     fn fail(&mut self, path: &ResourcePath, error: &ClientError) {
         self.total.failed += 1;
-        let item = item(&mut self.index, self.tree, path);
+        let here = self.here(path);
+        let item = item(&mut self.index, self.tree, path, here.as_deref());
         (self.on_event)(Event::Failed { item, error });
     }
 }
 
 /// The next of all things that are told.
-fn item<'i>(index: &mut usize, tree: &'i Tree, path: &'i ResourcePath) -> Item<'i> {
+fn item<'i>(
+    index: &mut usize,
+    tree: &'i Tree,
+    path: &'i ResourcePath,
+    here: Option<&'i Path>,
+) -> Item<'i> {
     *index += 1;
     Item {
         index: *index - 1,
         address: &tree.address,
         path,
+        here,
     }
 }
 

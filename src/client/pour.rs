@@ -94,6 +94,7 @@ impl Pour {
             index: 0,
             address: &self.address,
             path: &self.path,
+            here: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::client::batch::report::{LaneEnd, Report};
 use crate::client::event::PROGRESS_INTERVAL;
 use crate::client::follow::{Track, Writing};
 use crate::client::question::{Answer, Content};
-use crate::client::{ClientError, Download, ReceivingHalf};
+use crate::client::{ClientError, Download, IfExists, ReceivingHalf};
 use crate::store::{StageError, StagedFile};
 
 /// The receiving thread's belongings.
@@ -310,6 +310,9 @@ pub(super) fn stage(
     let folder = work
         .destinations
         .folder(&ask.download, looked, work.config)?;
+    if work.config.if_exists != IfExists::Rename {
+        folder.check_replacing(name)?;
+    }
     let question = &ask.to_ask.question;
     if question.offset == 0 || question.want_md5 != Some(content.md5) {
         // Else a source that changes with every attempt would leave one for each.

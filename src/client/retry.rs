@@ -67,6 +67,7 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
         | ClientError::OutOfTime
         | ClientError::StaysInTheWay(_)
         | ClientError::DeletesTooMuch
+        | ClientError::EmptySource(_)
         | ClientError::Unlisted(_) => Verdict::Final,
     }
 }

@@ -6,6 +6,7 @@
 //! inode is a regular file is it opened, through the descriptor, so that no swap of names in
 //! between can put something else in its place.
 
+mod fixed;
 mod folder;
 
 use std::fs::File;
@@ -18,6 +19,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::time::ClockId;
 
+pub(super) use fixed::{Fixed, fixed_in, is_crossing};
 pub(super) use folder::{Folder, folder_in, unlock_folder, unlock_folder_in};
 
 use crate::store::index::is_open_here;

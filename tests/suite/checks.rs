@@ -90,7 +90,7 @@ fn every_difference_has_its_word_in_the_order_of_listings() {
     assert_eq!(summary["code"], 1);
     let text = check(&place, &[]).expect_code(1).text();
     assert!(text.starts_with(
-        "content: other content of the same size\nfile: a folder here, a file there\n"
+        "d/content: other content of the same size\nd/file: a folder here, a file there\n"
     ));
     assert!(text.contains("size: 5 bytes here, 4 there\n"), "{text}");
     // Fetching repairs what it may.
@@ -182,7 +182,10 @@ fn files_by_name_and_by_list_are_compared_in_their_order() {
         .run();
     // A name that is not there and a folder where a file was meant.
     let check = check.expect_code(23);
-    assert_eq!(check.text(), "c: same\nb: 5 bytes here, 1 there\na: same\n");
+    assert_eq!(
+        check.text(),
+        "d/c: same\nd/b: 5 bytes here, 1 there\nd/a: same\n"
+    );
     let list = format!(
         "{}  a\n{}  b\n{}  c\n",
         md5_hex("1"),
@@ -194,13 +197,13 @@ fn files_by_name_and_by_list_are_compared_in_their_order() {
         check.input(list).arg(place.server.source("")).run()
     };
     let check = by_list(list).expect_code(10);
-    assert_eq!(check.text(), "a: same\nb: 5 bytes here, 1 there\n");
+    assert_eq!(check.text(), "d/a: same\nd/b: 5 bytes here, 1 there\n");
     assert!(check.stderr.contains(&md5_hex("9")), "{}", check.stderr);
     let many: String = (0..500).map(|_| "a\nb\n").collect();
     let check = by_list(many).expect_code(1);
     assert_eq!(
         check.text(),
-        "a: same\nb: 5 bytes here, 1 there\n".repeat(500)
+        "d/a: same\nd/b: 5 bytes here, 1 there\n".repeat(500)
     );
 }
 
@@ -250,7 +253,7 @@ fn who_cannot_compare_everything_says_that_and_not_that_something_differs() {
         .ftget()
         .args(["--check", "-r", "--retry", "0", "-d", "d"]);
     let check = check.arg(server.source("")).run().expect_code(4);
-    assert_eq!(check.text(), "a: 5 bytes here, 1 there\n");
+    assert_eq!(check.text(), "d/a: 5 bytes here, 1 there\n");
 }
 
 #[test]

@@ -341,7 +341,7 @@ fn permissions_that_the_umask_forbids_are_not_given() {
 
 #[test]
 fn trouble_with_the_folder_names_the_folder_and_devices_have_a_hint() {
-    let place = Place::with(&[("a", b"x")]);
+    let place = Place::with(&[("a", b"x"), ("null", b"x")]);
     place.here.write("file", "");
     let told = place
         .ftget(&["-d", "file/deeper"], &["a"])
@@ -356,9 +356,9 @@ fn trouble_with_the_folder_names_the_folder_and_devices_have_a_hint() {
         .stderr;
     assert!(told.contains("cannot open the folder missing"), "{told}");
     let told = place
-        .ftget(&["-o", "/dev/null"], &["a"])
+        .ftget(&["-d", "/dev"], &["null"])
         .run()
         .expect_code(3)
         .stderr;
-    assert!(told.contains("use -o - and redirect"), "{told}");
+    assert!(told.contains("name it with -o"), "{told}");
 }

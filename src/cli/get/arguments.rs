@@ -29,6 +29,9 @@ pub(super) struct Typed {
     pub(super) sources: Vec<OsString>,
 
     /// Name of the one file, or - for standard output
+    ///
+    /// What leads to an open descriptor (/dev/stdout, /dev/fd/3), a device or a FIFO, be it by a
+    /// link, is written to as it is. Anything else is replaced in one step, a link to a file too.
     #[arg(short, long, value_name = "FILE", help_heading = WHERE, conflicts_with = "dir")]
     pub(super) output: Option<OsString>,
     /// Folder for the files; it is made if it is missing
@@ -81,9 +84,10 @@ pub(super) struct Typed {
     /// file
     #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "input_file", "output", "check"], help_heading = WHAT)]
     pub(super) delete: bool,
-    /// With --delete: stop after so many files, links and folders, and end with 25
-    #[arg(long, value_name = "N", help_heading = WHAT)]
-    pub(super) max_delete: Option<u64>,
+    /// With --delete: stop after so many files, links and folders, and end with 25; "all" sets no
+    /// limit, and lets everything go for a source that has become empty, for which else nothing does
+    #[arg(long, value_name = "N|all", value_parser = parse_max_delete, help_heading = WHAT)]
+    pub(super) max_delete: Option<MaxDelete>,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "exec", "spool"], help_heading = WHAT)]
     pub(super) dry_run: bool,
@@ -244,6 +248,22 @@ pub(super) enum ListStyle {
     Json,
     /// What md5sum --check reads, in the folder
     Md5sum,
+}
+
+/// How much `--delete` may delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MaxDelete {
+    Number(u64),
+    /// Everything, even if the source is empty.
+    All,
+}
+
+fn parse_max_delete(text: &str) -> Result<MaxDelete, String> {
+    if text == "all" {
+        return Ok(MaxDelete::All);
+    }
+    let number = text.parse().map(MaxDelete::Number);
+    number.map_err(|_| "not a whole number, nor \"all\"".to_owned())
 }
 
 fn parse_md5(text: &str) -> Result<Md5Digest, String> {

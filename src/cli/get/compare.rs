@@ -12,7 +12,7 @@ use super::meaning::{Destination, Order};
 use super::repeats::Repeats;
 use super::room;
 use super::wish::batch;
-use super::wording::{self, Message, Source, filename_b64};
+use super::wording::{self, Message, filename_b64};
 use crate::cli::failure::unwritten;
 use crate::cli::terminal::{counted, standard_output, tell, visible_json};
 use crate::cli::{ExitCode, visible};
@@ -105,55 +105,51 @@ impl Report {
         };
         let name = item.path.as_bytes();
         if self.json {
+            let (file, file_b64) = wording::file_here(item);
             self.write_json(&Compared {
                 v: 1,
                 event,
                 n: item.index,
                 filename: String::from_utf8_lossy(name),
                 filename_b64: filename_b64(name),
+                file,
+                file_b64,
                 reason,
             });
         } else if reason.is_some() || self.verbose {
-            let name = if name.is_empty() { b"." } else { name };
-            self.write(&format!("{}: {words}", visible(name)));
+            let name = wording::name_here(item);
+            self.write(&format!("{}: {words}", visible(&name)));
         }
     }
 
     fn take_failure(&mut self, item: Item<'_>, error: &ClientError) {
         let cause = classify(error);
         if self.repeats.is_told(item.address, error) {
-            let source = Source {
-                address: item.address,
-                path: item.path,
-                is_command: false,
-            };
-            tell(&Message::of(source, error).text(self.is_coloured));
+            let message = Message::of_item(item, false, error);
+            tell(&message.text(self.is_coloured));
         }
-        let name = item.path.as_bytes();
-        self.fail(Some(item.index), name, cause, &sentence(error));
+        self.fail(Some(item), cause, &sentence(error));
     }
 
     /// A failure that is about no file.
     fn fail_whole(&mut self, cause: (ExitCode, &str), sentence: &str) {
         tell(&wording::line(sentence, self.is_coloured));
-        self.fail(None, b"", cause, sentence);
+        self.fail(None, cause, sentence);
     }
 
-    fn fail(
-        &mut self,
-        n: Option<usize>,
-        name: &[u8],
-        (code, reason): (ExitCode, &str),
-        message: &str,
-    ) {
+    fn fail(&mut self, item: Option<Item<'_>>, (code, reason): (ExitCode, &str), message: &str) {
         self.summary.failed += 1;
         self.failures.add(code);
+        let name = item.map_or(&b""[..], |item| item.path.as_bytes());
+        let (file, file_b64) = item.map(wording::file_here).unwrap_or_default();
         self.write_json(&Failed {
             v: 1,
             event: "error",
-            n,
+            n: item.map(|item| item.index),
             filename: String::from_utf8_lossy(name),
             filename_b64: filename_b64(name),
+            file,
+            file_b64,
             code: code as u8,
             reason,
             message,
@@ -242,6 +238,11 @@ struct Compared<'a> {
     filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename_b64: Option<String>,
+    /// Its path here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_b64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }

@@ -47,6 +47,7 @@ impl Run {
             index: self.index,
             address: &self.address,
             path: &self.path,
+            here: None,
         }
     }
 }
@@ -195,6 +196,15 @@ fn lock<'m, 'r, 'a>(
     reporter: &'m Mutex<&'r mut Reporter<'a>>,
 ) -> MutexGuard<'m, &'r mut Reporter<'a>> {
     reporter.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The words of a command, as a shell would split them.
+pub(super) fn words(command: &str, option: &str) -> Result<Vec<String>, String> {
+    match shlex::split(command) {
+        Some(words) if !words.is_empty() => Ok(words),
+        Some(_) => Err(format!("{option} has no command")),
+        None => Err(format!("{option} has a quote that does not end")),
+    }
 }
 
 static IS_ENDING: AtomicBool = AtomicBool::new(false);

@@ -35,6 +35,7 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
         ClientError::Gone(_) => (ExitCode::SourcesGone, "gone"),
         ClientError::StaysInTheWay(_) => (ExitCode::LocalFile, "in_the_way"),
         ClientError::DeletesTooMuch => (ExitCode::DeleteLimit, "max_delete"),
+        ClientError::EmptySource(_) => (ExitCode::DeleteLimit, "empty_source"),
         ClientError::Protocol(_) => (ExitCode::Protocol, "protocol"),
         ClientError::DigestMismatch { .. } => (ExitCode::VerificationFailed, "digest_mismatch"),
         ClientError::OtherContent { .. } => (ExitCode::VerificationFailed, "other_content"),
@@ -107,7 +108,12 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
                 Some("make space and run the same command again; it goes on where it stopped")
             }
             StageError::NotReplaceable(NOT_REGULAR) => {
-                Some("to let the bytes go there use -o - and redirect standard output")
+                Some("to let the bytes go there name it with -o")
+            }
+            StageError::Folder { source, .. } | StageError::Io { source, .. }
+                if source.kind() == io::ErrorKind::CrossesDevices =>
+            {
+                Some("unmount it, or leave it out with --exclude")
             }
             StageError::NameRefused { name, .. }
                 if name.iter().any(|byte| b"\"*:<>?\\|".contains(byte)) =>
@@ -122,6 +128,9 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             | StageError::Folder { .. }
             | StageError::Io { .. } => None,
         },
+        ClientError::EmptySource(_) => {
+            Some("if that is right, say so with --max-delete all; else look at the server's disk")
+        }
         ClientError::Connect(ConnectError::Name { .. })
         | ClientError::Session(_)
         | ClientError::Refused(_)

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use super::arguments::Typed;
-use super::output::is_standard_output;
+use super::output::stream;
 use super::source::{is_command, is_url};
 use crate::cli::settings::Places;
 
@@ -26,7 +26,11 @@ impl Typed {
         }
         let lists = self.list.is_some();
         let runs = self.sources.iter().any(|source| is_command(source));
-        let is_poured = runs || self.output.as_deref().is_some_and(is_standard_output);
+        let is_poured = runs
+            || self
+                .output
+                .as_deref()
+                .is_some_and(|output| stream(output).is_some());
         if unfit("recursive", self.input_file.is_some()) {
             self.recursive = false;
         }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::wording::filename_b64;
-use crate::client::Action;
-use crate::wire::{ObjectKind, ResourcePath};
+use super::wording::{file_here, filename_b64};
+use crate::client::{Action, Item};
+use crate::wire::ObjectKind;
 
 /// A file or link is present.
 #[derive(Serialize)]
@@ -44,18 +44,26 @@ pub(super) struct Deleted<'a> {
     pub(super) filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) filename_b64: Option<String>,
+    /// Its path here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file_b64: Option<String>,
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
 }
 
 impl Deleted<'_> {
-    /// What was at this path, and is not here any more.
-    pub(super) fn of(path: &ResourcePath, kind: ObjectKind) -> Deleted<'_> {
+    /// What was there, and is not here any more.
+    pub(super) fn of(item: Item<'_>, kind: ObjectKind) -> Deleted<'_> {
+        let (file, file_b64) = file_here(item);
         Deleted {
             v: 1,
             event: "deleted",
-            filename: String::from_utf8_lossy(path.as_bytes()),
-            filename_b64: filename_b64(path.as_bytes()),
+            filename: String::from_utf8_lossy(item.path.as_bytes()),
+            filename_b64: filename_b64(item.path.as_bytes()),
+            file,
+            file_b64,
             kind: match kind {
                 ObjectKind::File => "file",
                 ObjectKind::Directory => "dir",
@@ -76,6 +84,11 @@ pub(super) struct Failed<'a> {
     pub(super) filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) filename_b64: Option<String>,
+    /// Its path here, where the message is about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file_b64: Option<String>,
     pub(super) code: u8,
     pub(super) reason: &'a str,
     pub(super) message: &'a str,

@@ -9,20 +9,22 @@ use std::time::Duration;
 use clap_complete::Shell;
 
 use super::arguments::{ListStyle, ProgressStyle, Typed};
+use super::exec;
 use super::filter::{Filter, Selection};
 use super::help;
 use super::last_resort;
 use super::listed;
 use super::mirror;
 use super::no_order::NoOrder;
-use super::output::{is_standard_output, split_output};
+use super::output::{split_output, stream};
 use super::receipts::CheckOrder;
 use super::source::{is_url, read_source};
 use super::wish::{self, Wish};
 use crate::cli::digests::IndexChoice;
 use crate::cli::settings::{self, Places, Settings};
+use crate::cli::streams::Stream;
 use crate::cli::terminal::shown;
-use crate::client::{ClientConfig, Download, Folder, Pour};
+use crate::client::{ClientConfig, DeleteLimit, Download, Folder, Pour};
 use crate::net::Location;
 use crate::wire::ResourcePath;
 
@@ -60,8 +62,8 @@ pub(super) struct Order {
     pub(super) destination: Destination,
     /// The same wishes, to be looked at before anything is done.
     pub(super) preflight: Option<Vec<Wish>>,
-    /// What the servers do not have is deleted, as many things at most.
-    pub(super) deleted_max: Option<u64>,
+    /// What the servers do not have is deleted, so far.
+    pub(super) deletion: Option<DeleteLimit>,
     pub(super) config: ClientConfig,
     pub(super) manner: Manner,
 }
@@ -90,14 +92,15 @@ pub(super) struct Manner {
 /// Where the bytes go.
 pub(super) enum Destination {
     Files(Vec<Wish>),
-    StandardOutput(Pour),
+    /// Bytes that go on as they come.
+    Stream(Pour, Stream),
 }
 
 impl Destination {
     /// How many files there are, if that is known.
     pub(super) fn len(&self) -> Option<usize> {
         match self {
-            Destination::StandardOutput(_) => Some(1),
+            Destination::Stream(..) => Some(1),
             Destination::Files(wishes) => {
                 let is_file = |wish: &Wish| matches!(wish, Wish::File(_));
                 wishes.iter().all(is_file).then_some(wishes.len())
@@ -174,18 +177,18 @@ impl Typed {
         let words = |name, command: &Option<String>| {
             let words = command
                 .as_deref()
-                .map(|command| words(command, &elsewhere.called(name)));
+                .map(|command| exec::words(command, &elsewhere.called(name)));
             words.transpose().map_err(NoOrder::Meaningless)
         };
         let (exec, on_complete) = (
             words("exec", &self.exec)?,
             words("on-complete", &self.on_complete)?,
         );
-        if exec.is_some() && matches!(destination, Destination::StandardOutput(_)) {
+        if exec.is_some() && matches!(destination, Destination::Stream(..)) {
             let sentence = "--exec is for files, not for standard output";
             return Err(NoOrder::Meaningless(sentence.to_owned()));
         }
-        if self.receipts.is_some() && matches!(destination, Destination::StandardOutput(_)) {
+        if self.receipts.is_some() && matches!(destination, Destination::Stream(..)) {
             let sentence = "--receipts is for files, not for standard output";
             return Err(NoOrder::Meaningless(sentence.to_owned()));
         }
@@ -195,13 +198,13 @@ impl Typed {
                 Destination::Files(wishes) => Some(wish::again(wishes).ok_or_else(|| {
                     NoOrder::Unusable("the list can be read only once".to_owned())
                 })?),
-                Destination::StandardOutput(_) => {
+                Destination::Stream(..) => {
                     let preflight = elsewhere.called("preflight");
                     let sentence = format!("{preflight} is for files, not for standard output");
                     return Err(NoOrder::Meaningless(sentence));
                 }
             };
-        let deleted_max = self
+        let deletion = self
             .deletion(&destination, elsewhere)
             .map_err(NoOrder::Meaningless)?;
         let config = self.config();
@@ -211,7 +214,7 @@ impl Typed {
         let order = Order {
             destination,
             preflight,
-            deleted_max,
+            deletion,
             config,
             manner: Manner {
                 json: self.json,
@@ -233,7 +236,7 @@ impl Typed {
                     order,
                     tells_extras: is_mirror,
                 }),
-                Destination::StandardOutput(_) => {
+                Destination::Stream(..) => {
                     let check = elsewhere.called("check");
                     let sentence = format!("{check} is for files, not for standard output");
                     Err(NoOrder::Meaningless(sentence))
@@ -243,7 +246,7 @@ impl Typed {
         match (self.dry_run, &order.destination) {
             (false, _) => Ok(Meaning::Fetch(order)),
             (true, Destination::Files(_)) => Ok(Meaning::Preview(order)),
-            (true, Destination::StandardOutput(_)) => {
+            (true, Destination::Stream(..)) => {
                 let dry_run = elsewhere.called("dry-run");
                 let sentence = format!("{dry_run} is for files, not for standard output");
                 Err(NoOrder::Meaningless(sentence))
@@ -315,14 +318,19 @@ impl Typed {
             }
         }
         if let Some(pour) = self.command_to_run(elsewhere)? {
-            return Ok(Destination::StandardOutput(pour));
+            let stream = self.output.as_deref().and_then(stream);
+            return Ok(Destination::Stream(
+                pour,
+                stream.unwrap_or(Stream::Standard),
+            ));
         }
-        if self.spool && self.output.as_deref().is_none_or(|output| output != "-") {
+        let streamed = self.output.as_deref().and_then(stream);
+        if self.spool && streamed.is_none() {
             return Err("--spool goes with -o -".to_owned());
         }
         if let Some(output) = &self.output {
             let (location, path) = read_source(&self.sources[0])?;
-            if is_standard_output(output) {
+            if let Some(stream) = streamed {
                 let pour = Pour {
                     address: location.address,
                     path,
@@ -330,7 +338,7 @@ impl Typed {
                     want_md5: self.md5,
                     spool: self.spool.then(env::temp_dir),
                 };
-                return Ok(Destination::StandardOutput(pour));
+                return Ok(Destination::Stream(pour, stream));
             }
             if self.recursive {
                 let (output, recursive) =
@@ -361,7 +369,7 @@ impl Typed {
                 return Err(format!("{} is a command, and runs alone", shown(source)));
             }
             let named = match &self.output {
-                Some(output) if !is_standard_output(output) => Some("output"),
+                Some(output) if stream(output).is_none() => Some("output"),
                 Some(_) => None,
                 None => self.dir.as_ref().map(|_| "dir"),
             };
@@ -383,15 +391,6 @@ impl Typed {
             }));
         }
         Ok(None)
-    }
-}
-
-/// The words of a command, as a shell would split them.
-fn words(command: &str, option: &str) -> Result<Vec<String>, String> {
-    match shlex::split(command) {
-        Some(words) if !words.is_empty() => Ok(words),
-        Some(_) => Err(format!("{option} has no command")),
-        None => Err(format!("{option} has a quote that does not end")),
     }
 }
 
@@ -464,7 +463,7 @@ mod tests {
         for dash in ["-", "/dev/stdout"] {
             let order = order(&["-o", dash, "h:f"]).unwrap();
             assert!(
-                matches!(order.destination, Destination::StandardOutput(_)),
+                matches!(order.destination, Destination::Stream(..)),
                 "{dash}"
             );
         }

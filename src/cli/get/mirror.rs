@@ -7,24 +7,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::arguments::{Typed, TypedIfExists};
+use super::arguments::{MaxDelete, Typed, TypedIfExists};
 use super::meaning::Destination;
 use super::wish::Wish;
 use super::wording::Source;
 use crate::cli::settings::Places;
+use crate::cli::terminal::shown;
 use crate::client::{
     ClientConfig, ClientError, DeleteLimit, Deleted, Event, MirrorNotes, Tree, delete_extras,
 };
 
 impl Typed {
-    /// How many things may be deleted; `None` without `--delete`.
+    /// How far deleting may go; `None` without `--delete`.
     pub(super) fn deletion(
         &self,
         destination: &Destination,
         elsewhere: &Places,
-    ) -> Result<Option<u64>, String> {
+    ) -> Result<Option<DeleteLimit>, String> {
         let delete = elsewhere.called("delete");
-        let Some(max) = self.delete.then(|| self.max_delete.unwrap_or(u64::MAX)) else {
+        let limit = DeleteLimit {
+            deleted_max: match self.max_delete {
+                Some(MaxDelete::Number(max)) => max,
+                Some(MaxDelete::All) | None => u64::MAX,
+            },
+            allow_empty: self.max_delete == Some(MaxDelete::All),
+            dry_run: self.dry_run,
+        };
+        if !self.delete {
             return match self.max_delete {
                 Some(_) => Err(format!(
                     "{} goes with --delete",
@@ -32,7 +41,7 @@ impl Typed {
                 )),
                 None => Ok(None),
             };
-        };
+        }
         if !self.recursive {
             return Err(format!("{delete} goes with --recursive"));
         }
@@ -63,7 +72,7 @@ impl Typed {
                 "{delete} is for sources that do not share a folder"
             ));
         }
-        Ok(Some(max))
+        Ok(Some(limit))
     }
 }
 
@@ -142,6 +151,7 @@ impl Mirrored {
             reached_limit,
             not_fetched,
             kept_hidden,
+            ref crossed,
             ..
         } = self.total;
         let mut said = Vec::new();
@@ -152,6 +162,15 @@ impl Mirrored {
         }
         if quiet {
             return said;
+        }
+        if let Some(first) = crossed.first() {
+            let first = shown(first.as_os_str());
+            said.push(match crossed.len() - 1 {
+                0 => format!("{first} is on another file system, and nothing is deleted in it"),
+                more => format!(
+                    "{first} and {more} more are on another file system, and nothing is deleted in them"
+                ),
+            });
         }
         if not_fetched > 0 {
             said.push(format!(
@@ -190,6 +209,7 @@ pub(super) fn delete(
         };
         let mut one = delete_extras(tree, limit, notes, &config, on_event);
         total.locked.append(&mut one.locked);
+        total.crossed.append(&mut one.crossed);
         total.deleted += one.deleted;
         total.failed += one.failed;
         total.kept_hidden += one.kept_hidden;

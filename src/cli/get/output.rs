@@ -2,14 +2,19 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::cli::streams::Stream;
 use crate::cli::terminal::shown;
 use crate::store::FileName;
 
-/// Whether this name for a file is standard output.
-pub(super) fn is_standard_output(output: &OsStr) -> bool {
-    output == "-" || output == "/dev/stdout"
+/// What is written to as it is, if this names no file that is placed. A link to a file is replaced
+/// itself, as every link is; one to a descriptor, a device or a FIFO is not.
+pub(super) fn stream(output: &OsStr) -> Option<Stream> {
+    if output == "-" {
+        return Some(Stream::Standard);
+    }
+    Stream::at(Path::new(output))
 }
 
 /// The folder and the name in it.

@@ -14,7 +14,7 @@ use crate::client::{
 /// would. The time it takes is taken from that for everything.
 pub(super) fn passes(
     wishes: Vec<Wish>,
-    deleted_max: Option<u64>,
+    deletion: Option<DeleteLimit>,
     config: &mut ClientConfig,
     reporter: &mut Reporter<'_>,
 ) -> bool {
@@ -34,7 +34,7 @@ pub(super) fn passes(
     };
     let looked = client::preview(batch, config, &mut |item, prospect| match prospect {
         Ok(prospect) => take(prospect),
-        Err(error) if deleted_max.is_some() && notes.note(item, &error) => {}
+        Err(error) if deletion.is_some() && notes.note(item, &error) => {}
         Err(error) => fail(reporter, item, &error),
     });
     let mut outlook = match looked {
@@ -47,11 +47,10 @@ pub(super) fn passes(
     for source in sources.iter().filter(|source| source.is_nothing()) {
         reporter.tell_nothing(&source.source);
     }
-    let is_limited = |&max: &u64| max < u64::MAX || !notes.is_empty();
-    if let Some(deleted_max) = deleted_max.filter(is_limited) {
+    if let Some(limit) = deletion {
         let limit = DeleteLimit {
-            deleted_max,
             dry_run: true,
+            ..limit
         };
         let spent = started.elapsed();
         let on_event = &mut |event: Event<'_>| {
@@ -62,7 +61,7 @@ pub(super) fn passes(
         let mut mirrored = mirror::delete(&trees, limit, &mut notes, config, spent, on_event);
         outlook.locked.append(&mut mirrored.total.locked);
         if mirrored.total.reached_limit {
-            reporter.tell_too_many_extras(deleted_max);
+            reporter.tell_too_many_extras(limit.deleted_max);
         }
     }
     if let Some(rest) = notes.into_batch() {

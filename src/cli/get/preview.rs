@@ -13,18 +13,18 @@ use super::mirror;
 use super::repeats::Repeats;
 use super::room;
 use super::wish::batch;
-use super::wording::{self, Message, Source, filename_b64, special};
+use super::wording::{self, Message, filename_b64, special};
 use crate::cli::failure::unwritten;
 use crate::cli::outside::Outside;
 use crate::cli::terminal::{counted, standard_output, tell, visible_json};
 use crate::cli::{ExitCode, visible};
-use crate::client::{self, Action, ClientError, DeleteLimit, Event, Item, MirrorNotes, Prospect};
+use crate::client::{self, Action, ClientError, Event, Item, MirrorNotes, Prospect};
 
 /// Tells what each download would do, and ends as the downloads would as far as is known.
 pub(super) fn show(order: Order) -> ExitCode {
     let Order {
         destination,
-        deleted_max,
+        deletion,
         config,
         manner,
         ..
@@ -33,12 +33,12 @@ pub(super) fn show(order: Order) -> ExitCode {
         return ExitCode::Usage;
     };
     let started = Instant::now();
-    let trees = deleted_max.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
+    let trees = deletion.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
     let (batch, sources) = batch(wishes);
     let batch = batch.on_retry(wording::on_retry(&manner));
     let mut report = Report::new(&manner);
     let mut notes = MirrorNotes::new(&config);
-    let is_mirror = deleted_max.is_some();
+    let is_mirror = deletion.is_some();
     let looked = client::preview(batch, &config, &mut |item, prospect| {
         notes.pass(item);
         match prospect {
@@ -61,11 +61,7 @@ pub(super) fn show(order: Order) -> ExitCode {
         report.fail_whole((ExitCode::NotFound, "not_found"), &sentence);
     }
     let mut said = Vec::new();
-    if let (Some(trees), Some(deleted_max)) = (trees, deleted_max) {
-        let limit = DeleteLimit {
-            deleted_max,
-            dry_run: true,
-        };
+    if let (Some(trees), Some(limit)) = (trees, deletion) {
         let spent = started.elapsed();
         let on_event = &mut |event: Event<'_>| match event {
             Event::Deleted { item, .. } => report.take_deleted(item),
@@ -148,6 +144,7 @@ impl Report<'_> {
 
     fn take(&mut self, item: Item<'_>, prospect: Prospect) {
         let path = item.path.as_bytes();
+        let name = wording::name_here(item);
         match prospect {
             Prospect::Present {
                 action,
@@ -157,23 +154,23 @@ impl Report<'_> {
                 self.summary.done += 1;
                 self.summary.bytes += action.transferred(total_size);
                 self.summary.actions.add(action);
-                let (name, resumed_from) = wording::action(action);
+                let (action_name, resumed_from) = wording::action(action);
                 self.write_json(&Would {
                     n: Some(item.index),
                     total_size,
                     resumed_from,
                     replaces,
-                    ..Would::of(path, name)
+                    ..Would::of(item, action_name)
                 });
                 let size = counted(total_size, "byte");
-                self.write(path, &format!("{}, {size}", word(action, replaces)));
+                self.write(&name, &format!("{}, {size}", word(action, replaces)));
             }
             Prospect::Folder => {
                 self.write_json(&Would {
                     n: Some(item.index),
-                    ..Would::of(path, "folder")
+                    ..Would::of(item, "folder")
                 });
-                self.write(path, "would be made, a folder");
+                self.write(&name, "would be made, a folder");
             }
             Prospect::PassedOver(kind) => {
                 self.summary.passed_over += 1;
@@ -186,54 +183,46 @@ impl Report<'_> {
                     filename_b64: filename_b64(path),
                     reason,
                 });
-                self.write(path, &format!("would be passed over, {reason}"));
+                self.write(&name, &format!("would be passed over, {reason}"));
             }
         }
     }
 
     fn take_deleted(&mut self, item: Item<'_>) {
-        self.write_json(&Would::of(item.path.as_bytes(), "deleted"));
-        self.write(item.path.as_bytes(), "would be deleted");
+        self.write_json(&Would::of(item, "deleted"));
+        self.write(&wording::name_here(item), "would be deleted");
     }
 
     fn take_failure(&mut self, item: Item<'_>, error: &ClientError) {
         if self.repeats.is_told(item.address, error) {
-            let source = Source {
-                address: item.address,
-                path: item.path,
-                is_command: false,
-            };
-            let mut message = Message::of(source, error);
+            let mut message = Message::of_item(item, false, error);
             if self.manner.may_delete {
                 message.hint = mirror::hint(error).map(Cow::Borrowed).or(message.hint);
             }
             self.tell(&message.text(self.manner.is_coloured));
         }
-        let name = item.path.as_bytes();
-        self.fail(Some(item.index), name, classify(error), &sentence(error));
+        self.fail(Some(item), classify(error), &sentence(error));
     }
 
     /// A failure that is about no file.
     fn fail_whole(&mut self, cause: (ExitCode, &str), sentence: &str) {
         self.tell(&wording::line(sentence, self.manner.is_coloured));
-        self.fail(None, b"", cause, sentence);
+        self.fail(None, cause, sentence);
     }
 
-    fn fail(
-        &mut self,
-        n: Option<usize>,
-        name: &[u8],
-        (code, reason): (ExitCode, &str),
-        message: &str,
-    ) {
+    fn fail(&mut self, item: Option<Item<'_>>, (code, reason): (ExitCode, &str), message: &str) {
         self.summary.failed += 1;
         self.failures.add(code);
+        let name = item.map_or(&b""[..], |item| item.path.as_bytes());
+        let (file, file_b64) = item.map(wording::file_here).unwrap_or_default();
         self.write_json(&Failed {
             v: 1,
             event: "error",
-            n,
+            n: item.map(|item| item.index),
             filename: String::from_utf8_lossy(name),
             filename_b64: filename_b64(name),
+            file,
+            file_b64,
             code: code as u8,
             reason,
             message,
@@ -262,10 +251,10 @@ impl Report<'_> {
         tell(text);
     }
 
-    /// A line about a path, for people.
-    fn write(&mut self, path: &[u8], words: &str) {
+    /// A line about a path here, for people.
+    fn write(&mut self, name: &[u8], words: &str) {
         if !self.manner.json {
-            let name = visible(if path.is_empty() { b"." } else { path });
+            let name = visible(name);
             self.note(|output| writeln!(output, "{name}: {words}"));
         }
     }
@@ -309,6 +298,11 @@ struct Would<'a> {
     filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename_b64: Option<String>,
+    /// Its path here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_b64: Option<String>,
     total_size: u64,
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -318,13 +312,17 @@ struct Would<'a> {
 
 impl Would<'_> {
     /// Of nothing that is known.
-    fn of<'a>(name: &'a [u8], action: &'static str) -> Would<'a> {
+    fn of<'a>(item: Item<'a>, action: &'static str) -> Would<'a> {
+        let name = item.path.as_bytes();
+        let (file, file_b64) = wording::file_here(item);
         Would {
             v: 1,
             event: "would",
             n: None,
             filename: String::from_utf8_lossy(name),
             filename_b64: filename_b64(name),
+            file,
+            file_b64,
             total_size: 0,
             action,
             resumed_from: None,

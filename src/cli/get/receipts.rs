@@ -17,6 +17,7 @@ use serde::Serialize;
 pub(super) use self::check::{CheckOrder, check};
 use super::wording::filename_b64;
 use crate::cli::outside::{self, Outside};
+use crate::cli::streams::Stream;
 use crate::net::Address;
 use crate::store::InUse;
 use crate::wire::{Md5Digest, ResourcePath, Timestamp};
@@ -45,12 +46,14 @@ impl Receipts {
     /// # Errors
     /// Those of the file system.
     pub(super) fn open(path: &Path) -> io::Result<Receipts> {
+        if let Some(stream) = Stream::at(path) {
+            let file = outside::wait(UNREAD, || stream.open())?;
+            let _in_use = InUse::file(&file)?;
+            return Ok(Receipts { file, _in_use });
+        }
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
-        let file = match outside::descriptor(path) {
-            Some(stream) => stream,
-            None => outside::wait(UNREAD, || options.open(path))?,
-        };
+        let file = outside::wait(UNREAD, || options.open(path))?;
         let facts = file.metadata()?;
         let mut last = [b'\n'];
         if facts.is_file() && facts.len() > 0 {

@@ -23,13 +23,14 @@ use super::receipts::Receipts;
 use super::repeats::Repeats;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
+use crate::cli::streams::Stream;
 use crate::cli::terminal::{counted, standard_error, standard_output, visible_json};
 use crate::client::{ClientError, Event, Item, MirrorNotes, Pour};
 
 /// Hears of everything and tells those who want to know.
 pub(super) struct Reporter<'a> {
     manner: &'a Manner,
-    /// What goes to standard output, if that is it.
+    /// What goes on as it comes, if that is it.
     poured: Option<Poured>,
     progress: Progress,
     started: Instant,
@@ -48,8 +49,10 @@ pub(super) struct Reporter<'a> {
     notes: Option<MirrorNotes>,
 }
 
-/// What goes to standard output.
+/// What goes on as it comes.
 struct Poured {
+    /// To standard output.
+    is_standard: bool,
     is_command: bool,
     is_spooled: bool,
 }
@@ -59,7 +62,8 @@ impl<'a> Reporter<'a> {
         Reporter {
             manner,
             poured: match destination {
-                Destination::StandardOutput(pour) => Some(Poured {
+                Destination::Stream(pour, stream) => Some(Poured {
+                    is_standard: *stream == Stream::Standard,
                     is_command: pour.is_command,
                     is_spooled: pour.spool.is_some(),
                 }),
@@ -117,6 +121,7 @@ impl<'a> Reporter<'a> {
             index: 0,
             address: &pour.address,
             path: &pour.path,
+            here: None,
         };
         self.tell_failed(item, error);
     }
@@ -131,6 +136,8 @@ impl<'a> Reporter<'a> {
             n: None,
             filename: Cow::Borrowed(""),
             filename_b64: None,
+            file: None,
+            file_b64: None,
             code: code as u8,
             reason,
             message: sentence,
@@ -261,12 +268,15 @@ impl<'a> Reporter<'a> {
             self.progress.line(&text.text(self.manner.is_coloured));
             self.last_message = Some(told);
         }
+        let (file, file_b64) = wording::file_here(item);
         self.json(&Failed {
             v: 1,
             event: "error",
             n: Some(item.index),
             filename: String::from_utf8_lossy(path.as_bytes()),
             filename_b64: filename_b64(path.as_bytes()),
+            file,
+            file_b64,
             code: code as u8,
             reason,
             message: &message,
@@ -274,12 +284,16 @@ impl<'a> Reporter<'a> {
     }
 
     fn message(&self, item: Item<'_>, error: &ClientError) -> Message {
-        let mut message = Message::of(source(item, self.poured.as_ref()), error);
+        let is_command = self.poured.as_ref().is_some_and(|poured| poured.is_command);
+        let mut message = Message::of_item(item, is_command, error);
         if let ClientError::Output(source) = error
             && source.kind() == io::ErrorKind::BrokenPipe
         {
             // Its reader has seen enough, and uses what it has.
-            message.line = CLOSED.to_owned();
+            message.line = match &self.poured {
+                Some(poured) if !poured.is_standard => "the output was closed".to_owned(),
+                _ => CLOSED.to_owned(),
+            };
             return message;
         }
         if self.manner.may_delete {
@@ -306,7 +320,11 @@ impl<'a> Reporter<'a> {
     }
 
     fn json_on_stderr(&self) -> bool {
-        self.manner.json && self.poured.is_some()
+        let is_standard = self
+            .poured
+            .as_ref()
+            .is_some_and(|poured| poured.is_standard);
+        self.manner.json && is_standard
     }
 
     fn json(&mut self, event: &impl Serialize) {

@@ -12,7 +12,7 @@ use super::meaning::Manner;
 use super::source::taken_for_port;
 use crate::cli::terminal::tell;
 use crate::cli::visible;
-use crate::client::{Action, ClientError, ConnectError, ProtocolError};
+use crate::client::{Action, ClientError, ConnectError, Item, ProtocolError};
 use crate::net::Address;
 use crate::wire::{ErrorCode, ObjectKind, ResourcePath};
 
@@ -83,7 +83,49 @@ pub(super) struct Message {
     pub(super) hint: Option<Cow<'static, str>>,
 }
 
+/// The name that a message about something here gives it: its path here, without a needless
+/// `./`, or that on the server, where it has none.
+pub(super) fn name_here(item: Item<'_>) -> Vec<u8> {
+    let name = match item.here {
+        Some(here) => here
+            .strip_prefix("./")
+            .unwrap_or(here)
+            .as_os_str()
+            .as_bytes(),
+        None => item.path.as_bytes(),
+    };
+    if name.is_empty() { b"." } else { name }.to_vec()
+}
+
+/// The path here, for programs, and its bytes if it is no UTF-8.
+pub(super) fn file_here(item: Item<'_>) -> (Option<Cow<'_, str>>, Option<String>) {
+    let bytes = item.here.map(|here| here.as_os_str().as_bytes());
+    (
+        bytes.map(String::from_utf8_lossy),
+        bytes.and_then(filename_b64),
+    )
+}
+
 impl Message {
+    /// About something of a batch.
+    pub(super) fn of_item(item: Item<'_>, is_command: bool, error: &ClientError) -> Message {
+        let source = Source {
+            address: item.address,
+            path: item.path,
+            is_command,
+        };
+        let mut message = Message::of(source, error);
+        if let ClientError::Stage(_)
+        | ClientError::StaysInTheWay(_)
+        | ClientError::DeletesTooMuch
+        | ClientError::EmptySource(_) = error
+            && item.here.is_some()
+        {
+            message.line = format!("{}: {}", visible(&name_here(item)), sentence(error));
+        }
+        message
+    }
+
     /// About this source.
     pub(super) fn of(source: Source<'_>, error: &ClientError) -> Message {
         let line = match error {

@@ -151,6 +151,7 @@ impl Desk<'_, '_, '_, '_> {
                     index,
                     address: &address,
                     path: &path,
+                    here: None,
                 };
                 (self.on_event)(Event::PassedOver { item, kind });
             }
@@ -163,6 +164,7 @@ impl Desk<'_, '_, '_, '_> {
                     index,
                     address: &address,
                     path: &path,
+                    here: None,
                 };
                 (self.on_event)(Event::Failed {
                     item,
@@ -189,6 +191,7 @@ impl Desk<'_, '_, '_, '_> {
                 index,
                 address: &download.address,
                 path: &download.path,
+                here: None,
             };
             let error = &ClientError::SameName(download.beside(&download.name));
             (self.on_event)(Event::Failed { item, error });

@@ -148,6 +148,7 @@ impl Job {
             index: self.index,
             address: &self.download.address,
             path: &self.download.path,
+            here: None,
         }
     }
 

@@ -190,6 +190,10 @@ pub(in crate::client) fn look(
             return Ok(Decision::Identical(existing));
         }
     }
+    let replaces = !matches!(occupant, Occupant::Nothing) && config.if_exists != IfExists::Rename;
+    if replaces && existing.is_none() && occupant != Occupant::Directory {
+        folder.check_replacing(name)?;
+    }
     let (content, offset) = leftover.map_or((None, 0), |(content, bytes)| (Some(content), bytes));
     let question = Question {
         path: download.path.clone(),
@@ -210,7 +214,7 @@ pub(in crate::client) fn look(
             twin: None,
         }),
         existing,
-        replaces: !matches!(occupant, Occupant::Nothing) && config.if_exists != IfExists::Rename,
+        replaces,
     })
 }
 

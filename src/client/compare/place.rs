@@ -80,9 +80,13 @@ pub(super) fn judge(
             // Its mode means nothing.
             known(attributes((None, there.mtime), &meta, config))
         }
-        ObjectKind::Symlink | ObjectKind::Other => known(Comparison::Differs(Difference::Target)),
+        ObjectKind::Symlink | ObjectKind::Other => {
+            check_replacing(destination, place)?;
+            known(Comparison::Differs(Difference::Target))
+        }
         ObjectKind::Directory => known(attributes((there.mode, there.mtime), &meta, config)),
         ObjectKind::File if meta.size() != there.total_size => {
+            check_replacing(destination, place)?;
             let (here, there) = (meta.size(), there.total_size);
             known(Comparison::Differs(Difference::Size { here, there }))
         }
@@ -95,7 +99,7 @@ pub(super) fn judge(
                 otherwise: attributes((there.mode, there.mtime), &meta, config),
             };
             Ok(match config.local_digests.known(&meta) {
-                Some(md5) => Finding::Known(file.compare(md5, meta.size())),
+                Some(md5) => Finding::Known(file.compare(md5, meta.size())?),
                 None => Finding::ToRead(file),
             })
         }
@@ -154,20 +158,33 @@ pub(super) fn read(
             LocalDigestError::Stopped => ClientError::OutOfTime,
             error => read_back(io::Error::other(error)),
         })?;
-    Ok(file.compare(md5, total_size))
+    file.compare(md5, total_size)
+}
+
+/// Whether a download could replace what is here, as far as can be seen.
+fn check_replacing(destination: &DestinationTree, place: &ResourcePath) -> Result<(), ClientError> {
+    let above = place.parent().unwrap_or_else(ResourcePath::root);
+    let name = FileName::parse(place.file_name().unwrap_or_default());
+    match (destination.existing_folder(&above), name) {
+        (Ok(Some(folder)), Ok(name)) => Ok(folder.check_replacing(&name)?),
+        // That is told as it is looked at.
+        _ => Ok(()),
+    }
 }
 
 impl ToRead {
     /// With what was read.
-    fn compare(&self, md5: Md5Digest, total_size: u64) -> Comparison {
-        if total_size != self.total_size {
+    fn compare(&self, md5: Md5Digest, total_size: u64) -> Result<Comparison, ClientError> {
+        if total_size == self.total_size && md5 == self.md5 {
+            return Ok(self.otherwise);
+        }
+        check_replacing(&self.destination, &self.place)?;
+        Ok(Comparison::Differs(if total_size == self.total_size {
+            Difference::Content
+        } else {
             let (here, there) = (total_size, self.total_size);
-            return Comparison::Differs(Difference::Size { here, there });
-        }
-        if md5 == self.md5 {
-            return self.otherwise;
-        }
-        Comparison::Differs(Difference::Content)
+            Difference::Size { here, there }
+        }))
     }
 }
 

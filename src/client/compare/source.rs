@@ -112,7 +112,8 @@ impl<'c> Source<'c> {
             if let Some((folder, error)) = &mut unseen {
                 if let Some(error) = error.take() {
                     let path = tree.path_of(folder).1.unwrap_or_else(|| folder.clone());
-                    let place = self.findings.place(&address, path);
+                    let mut place = self.findings.place(&address, path);
+                    place.here = Some(at(tree, folder));
                     self.findings.tell(place, Err(error));
                 }
                 continue;
@@ -127,6 +128,7 @@ impl<'c> Source<'c> {
             }
             let path = pair.path.unwrap_or_else(|| pair.place.clone());
             let mut place = self.findings.place(&address, path);
+            place.here = Some(at(tree, &pair.place));
             let found = taking.and_then(|_| {
                 let Some(there) = pair.there else {
                     return Ok(Finding::Known(Comparison::Differs(Difference::Extra)));
@@ -136,7 +138,7 @@ impl<'c> Source<'c> {
                 let found = judge(&there, pair.here, &pair.place, destination, self.config)?;
                 if found.may_be_fetched() {
                     let ground = self.ground(&tree.folder, &pair.place, destination);
-                    let at = || tree.folder.join(OsStr::from_bytes(pair.place.as_bytes()));
+                    let at = || at(tree, &pair.place);
                     place.change = ground.map(|ground| (change(&there, here, ground), at()));
                 }
                 Ok(found)
@@ -175,9 +177,10 @@ impl<'c> Source<'c> {
             self.asking = None;
             self.address = Arc::new(download.address.clone());
         }
-        let place = self
+        let mut place = self
             .findings
             .place(&Arc::clone(&self.address), download.path.clone());
+        place.here = Some(download.at());
         if let Some((_, error)) = self
             .lost
             .as_ref()
@@ -355,6 +358,11 @@ impl<'c> Source<'c> {
         }
         Ok(self.trees.get(folder).and_then(Option::as_deref))
     }
+}
+
+/// The path of a place here.
+fn at(tree: &Tree, place: &ResourcePath) -> PathBuf {
+    tree.folder.join(OsStr::from_bytes(place.as_bytes()))
 }
 
 /// Bytes of a file here.

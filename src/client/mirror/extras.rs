@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::client::mirror::notes::MirrorNotes;
 use crate::client::mirror::orphaned::Orphaned;
 use crate::client::mirror::unlisted::Unlisted;
 use crate::client::question::refusal;
-use crate::client::{ClientConfig, Event, ServerRefusal, Tree};
+use crate::client::{ClientConfig, Event, Tree};
 use crate::store::{Attributes, DestinationTree, Listed, StageError, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
@@ -35,10 +36,15 @@ pub(super) struct Extras {
     pub(super) destination: Option<Arc<DestinationTree>>,
     /// Places of folders in or below which something could not be listed; all, if it is too
     /// many.
-    unlisted: Unlisted,
-    hides_some: bool,
+    pub(super) unlisted: Unlisted,
+    pub(super) hides_some: bool,
     /// The tree is a file there.
     pub(super) is_file: bool,
+    /// Folders of the tree that lie here on another file system than the one around them: nothing
+    /// in them is looked at.
+    pub(super) crossed: BTreeSet<PathBuf>,
+    /// The tree has nothing in it that is wanted, and had nothing when it was fetched.
+    pub(super) is_empty_there: bool,
     /// What cannot be looked into here, by its path on the server.
     pub(super) unread: Vec<Unplaced>,
     /// Folders of this user that cannot be looked into before they are opened up. What is in them
@@ -54,9 +60,9 @@ pub(super) struct Extra {
     pub(super) path: ResourcePath,
     pub(super) kind: ObjectKind,
     /// The folder it is in, if that is one of these.
-    parent: Option<usize>,
+    pub(super) parent: Option<usize>,
     /// Something in it stays.
-    keeps: bool,
+    pub(super) keeps: bool,
 }
 
 /// Something that has the name of something else.
@@ -67,15 +73,6 @@ pub(super) struct InTheWay {
     pub(super) path: ResourcePath,
     pub(super) here: ObjectKind,
     pub(super) there: ObjectKind,
-}
-
-/// What of it may be deleted, if the server agrees.
-pub(super) struct Chosen {
-    /// None of them is in another one.
-    pub(super) indices: Vec<usize>,
-    pub(super) kept_hidden: u64,
-    /// Something stays because this could not be listed.
-    pub(super) refused: Option<(ResourcePath, ServerRefusal)>,
 }
 
 /// A folder of the tree, around the place at hand.
@@ -109,6 +106,8 @@ impl Extras {
             unlisted: Unlisted::default(),
             hides_some: false,
             is_file: false,
+            crossed: BTreeSet::new(),
+            is_empty_there: true,
             unread: Vec::new(),
             locked: BTreeSet::new(),
         };
@@ -139,6 +138,7 @@ impl Extras {
                 let was_listed = |path| notes.was_listed(&tree.address, path);
                 if pair.path.as_ref().is_some_and(was_listed) {
                     // It is gone since then: the next run finds that it is.
+                    extras.is_empty_there = false;
                     extras.keep(open.last().copied());
                 } else {
                     extras.see(&mut pair, tree, view, beside.destination());
@@ -146,6 +146,8 @@ impl Extras {
                 }
                 continue;
             };
+            let is_top = there.path == tree.path && there.kind == ObjectKind::Directory;
+            extras.is_empty_there &= is_top || !pair.is_selected;
             // No download goes on with what came of a file that is a folder or a link by now.
             if there.kind == ObjectKind::File || there.error.is_some() {
                 extras.orphaned.spare(&pair.place);
@@ -229,6 +231,12 @@ impl Extras {
             None | Some(StoreError::TooDeep) => return,
             Some(error) => error,
         };
+        let at = || tree.folder.join(OsStr::from_bytes(pair.place.as_bytes()));
+        let is_crossing = is_crossing(&error);
+        if is_crossing && pair.there.is_some() {
+            self.crossed.insert(at());
+            return;
+        }
         let is_as_it_is = |_: &&Arc<DestinationTree>| view == View::AsIs;
         let locked = destination.filter(is_as_it_is);
         if let Some(locked) = locked.and_then(|here| here.locked(&pair.place)) {
@@ -239,8 +247,8 @@ impl Extras {
         if self.unread.len() < UNREAD_MAX {
             let path = pair.path.as_ref().unwrap_or(&tree.path).clone();
             let cannot_look = StageError::Folder {
-                doing: "look into",
-                folder: tree.folder.join(OsStr::from_bytes(pair.place.as_bytes())),
+                doing: if is_crossing { "delete" } else { "look into" },
+                folder: at(),
                 source: unreadable(error),
             };
             self.unread.push((path, cannot_look.into()));
@@ -296,64 +304,6 @@ impl Extras {
         }
     }
 
-    /// Something in this folder stays, and so do the folders around it.
-    fn keep(&mut self, folder: Option<usize>) {
-        let mut at = folder;
-        while let Some(folder) = at
-            && !self.all[folder].keeps
-        {
-            self.all[folder].keeps = true;
-            at = self.all[folder].parent;
-        }
-    }
-
-    /// Says what may be deleted: the highest folders of which nothing stays, and what is in
-    /// none of these.
-    pub(super) fn choose(&mut self) -> Chosen {
-        let mut chosen = Chosen {
-            indices: Vec::new(),
-            kept_hidden: 0,
-            refused: None,
-        };
-        if self.hides_some {
-            for at in 0..self.all.len() {
-                if self.may_be_hidden(&self.all[at].place) {
-                    self.keep(self.all[at].parent);
-                }
-            }
-        }
-        let mut at = 0;
-        while let Some(extra) = self.all.get(at) {
-            if extra.parent.is_none() && self.is_unlisted(&extra.place) {
-                chosen.refused = self.first_unlisted();
-            } else if self.may_be_hidden(&extra.place) {
-                chosen.kept_hidden += 1;
-            } else if extra.keeps {
-                at += 1;
-                continue;
-            } else {
-                chosen.indices.push(at);
-            }
-            at = self.end_of(at);
-        }
-        chosen
-    }
-
-    /// The server may have something of this name and hide it.
-    pub(super) fn may_be_hidden(&self, place: &ResourcePath) -> bool {
-        self.hides_some && place.file_name().unwrap_or_default().starts_with(b".")
-    }
-
-    /// Something could not be listed in the folder that this is in, or below that.
-    pub(super) fn is_unlisted(&self, place: &ResourcePath) -> bool {
-        self.unlisted.is_about(place)
-    }
-
-    /// What could not be listed.
-    pub(super) fn first_unlisted(&self) -> Option<(ResourcePath, ServerRefusal)> {
-        self.unlisted.first.clone()
-    }
-
     /// Removes the partial files of what the tree does not have, where all was listed, and
     /// notes the folders that they were in.
     pub(super) fn remove_orphans(
@@ -377,12 +327,17 @@ impl Extras {
     }
 
     /// The first behind what is in one of these.
-    fn end_of(&self, at: usize) -> usize {
+    pub(super) fn end_of(&self, at: usize) -> usize {
         let place = &self.all[at].place;
         let behind = &self.all[at + 1..];
         let inside = behind.partition_point(|extra| extra.place.is_below(place));
         at + 1 + inside
     }
+}
+
+/// It is a folder on another file system than the one around it.
+pub(super) fn is_crossing(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io(source) if source.kind() == ErrorKind::CrossesDevices)
 }
 
 /// The permissions of a folder in which its owner cannot do everything.

@@ -140,11 +140,6 @@ impl MirrorNotes {
         self.hasher.hash_one((address, path))
     }
 
-    /// Nothing is in the way.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Whether something was in the way of what this server has there.
     pub(super) fn has(&self, address: &Address, path: &ResourcePath) -> bool {
         let mut servers = self.servers.iter();
@@ -182,6 +177,7 @@ impl MirrorNotes {
                     index: obstacle.index,
                     address,
                     path,
+                    here: None,
                 };
                 let error = if reached_limit {
                     &ClientError::DeletesTooMuch
@@ -236,6 +232,7 @@ mod tests {
             index: 7,
             address: &address,
             path: &path,
+            here: None,
         };
         obstacles.note(item, &StageError::NotReplaceable("a folder").into())
     }

@@ -1,7 +1,6 @@
 //! What has the name of something of another kind gives way.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Deletion, kind_of};
@@ -15,8 +14,8 @@ use crate::wire::{ObjectKind, ResourcePath};
 enum Going {
     /// So much, itself included; in a dry run each of it, contents before their folder.
     All(u64, Vec<(ResourcePath, ObjectKind)>),
-    /// This of it is to stay.
-    Stays(ResourcePath),
+    /// This of it is to stay, by its path here.
+    Stays(PathBuf),
     /// It is more than may be deleted.
     TooMuch,
 }
@@ -124,7 +123,7 @@ impl Deletion<'_, '_> {
     ) -> Result<Going, ClientError> {
         let below = self.tree.below(&one.path);
         if !(self.tree.select)(below, one.here) {
-            return Ok(Going::Stays(one.path.clone()));
+            return Ok(Going::Stays(self.at(&one.place)));
         }
         let left = self.limit.deleted_max.saturating_sub(self.total.deleted);
         let mut count = 1;
@@ -133,9 +132,7 @@ impl Deletion<'_, '_> {
             return Ok(Going::TooMuch);
         }
         let is_dry = self.limit.dry_run;
-        if is_dry {
-            self.check_removing(&one.place, destination)?;
-        }
+        self.check_removing(&one.place, destination)?;
         if one.here != ObjectKind::Directory {
             return Ok(Going::All(count, all));
         }
@@ -155,9 +152,7 @@ impl Deletion<'_, '_> {
             if !self.limits.has_time() {
                 return Err(ClientError::OutOfTime);
             }
-            if is_dry {
-                self.check_removing(&listed.path, destination)?;
-            }
+            self.check_removing(&listed.path, destination)?;
             let (below, path) = self.tree.path_of(&listed.path);
             let is_seen = listed.error.is_none() || self.is_opened_up(&listed.path, destination);
             let goes = is_seen
@@ -165,7 +160,7 @@ impl Deletion<'_, '_> {
                 && (self.tree.select)(below, listed.kind);
             let path = match path {
                 Some(path) if goes => path,
-                path => return Ok(Going::Stays(path.unwrap_or_else(|| one.path.clone()))),
+                _ => return Ok(Going::Stays(self.at(&listed.path))),
             };
             count += 1;
             if left < count {
@@ -184,7 +179,7 @@ impl Deletion<'_, '_> {
     fn is_opened_up(&mut self, place: &ResourcePath, destination: &DestinationTree) -> bool {
         let locked = destination.locked(place).filter(|_| self.limit.dry_run);
         let is_opened_up = locked.is_some();
-        let locked = locked.map(|at| self.tree.folder.join(OsStr::from_bytes(at.as_bytes())));
+        let locked = locked.map(|locked| self.at(&locked));
         self.total.locked.extend(locked);
         is_opened_up
     }

@@ -44,6 +44,8 @@ pub(super) struct Local {
     partial: Option<(Md5Digest, u64)>,
     replaces: bool,
     replaced_bytes: Option<u64>,
+    /// Why what has the name cannot be replaced.
+    fixed: Option<StageError>,
     /// What has the name.
     occupant: Occupant,
     ground: Arc<Ground>,
@@ -59,7 +61,7 @@ impl Local {
         if self.occupant == Occupant::Directory {
             replaceable(self.occupant)?;
         }
-        Ok(self.decide(total_size, md5))
+        self.decide(total_size, md5)
     }
 
     /// What would be done where it has a folder; `None` if there is one.
@@ -91,14 +93,24 @@ impl Local {
     }
 
     /// What would be done for a file of this size and, where that matters, digest.
-    pub(super) fn decide(self, total_size: u64, md5: Option<Md5Digest>) -> Change {
+    ///
+    /// # Errors
+    /// What has the name would have to be replaced and cannot be.
+    pub(super) fn decide(
+        self,
+        total_size: u64,
+        md5: Option<Md5Digest>,
+    ) -> Result<Change, ClientError> {
         let is_same = self.have_md5.is_some() && self.have_md5 == md5;
+        if let Some(error) = self.fixed.filter(|_| !is_same) {
+            return Err(error.into());
+        }
         let action = match self.partial {
             _ if is_same => Action::Identical,
             Some((content, from)) if Some(content) == md5 => Action::Resumed { from },
             _ => Action::Fetched,
         };
-        Change {
+        Ok(Change {
             prospect: Prospect::Present {
                 action,
                 replaces: self.replaces && !is_same,
@@ -107,7 +119,7 @@ impl Local {
             ground: self.ground,
             replaced_bytes: self.replaced_bytes.filter(|_| !is_same),
             md5,
-        }
+        })
     }
 }
 
@@ -211,6 +223,7 @@ impl<'s> Looker<'s> {
             partial: None,
             replaces: false,
             replaced_bytes: None,
+            fixed: None,
             occupant: Occupant::Nothing,
             ground,
         };
@@ -247,6 +260,9 @@ impl<'s> Looker<'s> {
                     if replaces {
                         let looked = folder.look(&download.name)?;
                         local.replaced_bytes = looked.map(|looked| looked.size());
+                        if Occupant::of(looked.as_ref()) != Occupant::Directory {
+                            local.fixed = folder.check_replacing(&download.name).err();
+                        }
                     }
                 }
             }
@@ -255,7 +271,7 @@ impl<'s> Looker<'s> {
         Ok(
             match download.listed.filter(|_| download.want_md5.is_none()) {
                 Some(listed) if listed.md5.is_some() || !local.wants_digest() => {
-                    Seen::Known(local.decide(listed.total_size, listed.md5))
+                    Seen::Known(local.decide(listed.total_size, listed.md5)?)
                 }
                 Some(_) | None => Seen::Ask(local),
             },
@@ -283,7 +299,11 @@ impl<'s> Looker<'s> {
             _ if is_same => done(Action::Identical, false, ground),
             IfExists::Error if is_taken => return Err(StageError::Exists.into()),
             IfExists::Skip if is_taken => done(Action::Skipped, false, ground),
-            policy => done(Action::Link, is_taken && policy != IfExists::Rename, ground),
+            IfExists::Rename => done(Action::Link, false, ground),
+            _ => {
+                folder.check_replacing(&download.name)?;
+                done(Action::Link, is_taken, ground)
+            }
         }))
     }
 

@@ -225,10 +225,12 @@ impl<'c, 'e> Teller<'c, 'e> {
             None => error,
         });
         if let Some((address, path)) = source(&wanted) {
+            let here = download(&wanted).map(Download::at);
             let item = Item {
                 index,
                 address,
                 path,
+                here: here.as_deref(),
             };
             (self.on_prospect)(item, outcome);
         }

@@ -84,6 +84,7 @@ fn what_was_deleted_is_made_to_last_once() {
         let server = ScriptedServer::play(script);
         let config = ClientConfig { sync, ..config() };
         let limit = DeleteLimit {
+            allow_empty: true,
             deleted_max: 10,
             dry_run: false,
         };

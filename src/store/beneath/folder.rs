@@ -9,6 +9,7 @@ use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::fixed::{Fixed, fixed_in, is_crossing};
 use super::{Root, from_errno, look, own_descriptors, retried, servable};
 use crate::store::{InotifyLimit, ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
@@ -176,6 +177,39 @@ impl Folder {
                 Err(from_errno(errno))
             }
         }
+    }
+
+    /// As [`Folder::open_below_to_look`], but nothing on another file system than this.
+    ///
+    /// # Errors
+    /// The same, and [`StoreError::Io`] of [`io::ErrorKind::CrossesDevices`].
+    pub(in crate::store) fn open_inside_to_look(&self, name: &[u8]) -> Result<Folder, StoreError> {
+        self.open_inside(name, Folder::open_below_to_look)
+    }
+
+    /// As [`Folder::open_below_unlocked`], but nothing on another file system than this.
+    ///
+    /// # Errors
+    /// As for [`Folder::open_inside_to_look`].
+    pub(in crate::store) fn open_inside_unlocked(&self, name: &[u8]) -> Result<Folder, StoreError> {
+        self.open_inside(name, Folder::open_below_unlocked)
+    }
+
+    fn open_inside(
+        &self,
+        name: &[u8],
+        open: fn(&Folder, &[u8]) -> Result<Folder, StoreError>,
+    ) -> Result<Folder, StoreError> {
+        // Before it is opened: that alone may mount something, or wait for a file server.
+        match fixed_in(&self.folder, name).map_err(from_errno)? {
+            Some(fixed) if fixed.is_crossing() => return Err(StoreError::Io(fixed.error())),
+            _ => {}
+        }
+        let inner = open(self, name)?;
+        if is_crossing(&self.folder, &inner.folder).map_err(from_errno)? {
+            return Err(StoreError::Io(Fixed::MountPoint.error()));
+        }
+        Ok(inner)
     }
 
     /// It was opened up.

@@ -11,7 +11,7 @@ use super::folder::StagingFolder;
 use super::name::FileName;
 use super::refused_name::{is_about_name, refused};
 use crate::store::ObjectMeta;
-use crate::store::beneath::meta_in;
+use crate::store::beneath::{fixed_in, meta_in};
 use crate::store::index::is_open_here;
 use crate::wire::ObjectKind;
 
@@ -64,6 +64,22 @@ impl StagingFolder {
             true => refused(name.as_bytes(), errno),
             false => StageError::sort("look at the file", errno),
         })
+    }
+
+    /// Whether what has this name could be replaced, as far as can be seen. To be asked before a
+    /// transfer whose last step would fail.
+    ///
+    /// # Errors
+    /// [`StageError::Io`]: something is mounted there, or it is immutable or append-only.
+    pub fn check_replacing(&self, name: &FileName) -> Result<(), StageError> {
+        match fixed_in(self.as_fd(), name.as_bytes()) {
+            // Whatever else it says: trying tells.
+            Ok(None) | Err(_) => Ok(()),
+            Ok(Some(fixed)) => Err(StageError::Io {
+                doing: "replace what has that name",
+                source: fixed.error(),
+            }),
+        }
     }
 
     /// Opens an existing regular file for reading. Follows no link and waits for nothing.

@@ -28,8 +28,12 @@ impl StagingFolder {
 
     fn rename_over(&self, partial: &PartialName, name: &FileName) -> Result<(), StageError> {
         let folder = self.as_fd();
-        rustix::fs::renameat(folder, &*partial.text, folder, name.as_bytes())
-            .map_err(|errno| self.sort_rename(partial, name, errno))
+        let renamed = rustix::fs::renameat(folder, &*partial.text, folder, name.as_bytes());
+        if let Err(Errno::BUSY | Errno::PERM) = renamed {
+            // Mounted, say, since it was looked at.
+            self.check_replacing(name)?;
+        }
+        renamed.map_err(|errno| self.sort_rename(partial, name, errno))
     }
 
     fn rename_to_new(&self, partial: &PartialName, name: &FileName) -> Result<(), StageError> {

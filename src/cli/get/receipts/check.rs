@@ -314,6 +314,8 @@ impl<'o> Report<'o> {
             n: number.and_then(|number| usize::try_from(number.saturating_sub(1)).ok()),
             filename: String::from_utf8_lossy(filename),
             filename_b64: filename_b64(filename),
+            file: None,
+            file_b64: None,
             code: code as u8,
             reason,
             message,

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{Reporter, source};
-use crate::cli::ExitCode;
 use crate::cli::get::json_event::{Deleted, PassedOver};
 use crate::cli::get::mirror;
 use crate::cli::get::room::Shortage;
 use crate::cli::get::wording::{filename_b64, special};
 use crate::cli::get::{room, wording};
+use crate::cli::{ExitCode, visible};
 use crate::client::{Batch, ClientConfig, DeleteLimit, Event, Item, MirrorNotes, Room, Tree};
 use crate::wire::ObjectKind;
 
@@ -25,14 +25,10 @@ impl Reporter<'_> {
     pub(in crate::cli::get) fn delete(
         &mut self,
         trees: &[Tree],
-        deleted_max: u64,
+        limit: DeleteLimit,
         config: &ClientConfig,
     ) -> Option<(Batch<'static>, ClientConfig)> {
         let mut notes = self.notes.take()?;
-        let limit = DeleteLimit {
-            deleted_max,
-            dry_run: false,
-        };
         let spent = self.started.elapsed();
         let on_event = &mut |event: Event<'_>| drop(self.take(event));
         let mirrored = mirror::delete(trees, limit, &mut notes, config, spent, on_event);
@@ -96,10 +92,10 @@ impl Reporter<'_> {
 
     pub(super) fn tell_deleted(&mut self, item: Item<'_>, kind: ObjectKind) {
         if self.manner.verbose {
-            let name = source(item, None).name();
-            self.line(&format!("{name}: deleted"));
+            let name = wording::name_here(item);
+            self.line(&format!("{}: deleted", visible(&name)));
         }
-        self.json(&Deleted::of(item.path, kind));
+        self.json(&Deleted::of(item, kind));
     }
 
     pub(super) fn tell_passed_over(&mut self, item: Item<'_>, kind: ObjectKind) {

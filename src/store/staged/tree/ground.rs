@@ -11,6 +11,7 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::DestinationTree;
+use crate::store::beneath::{Fixed, fixed_in};
 use crate::store::staged::folder::device_of;
 use crate::store::staged::refused_name::{is_refused_by_fat, refused};
 use crate::store::staged::space::{EXFAT, FAT};
@@ -77,6 +78,8 @@ impl Ground {
         let closed = match rustix::fs::accessat(folder, ".", wanted, AtFlags::EACCESS) {
             Err(Errno::ACCESS) if unlocks && is_ours => None,
             Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Some(errno),
+            // Names can be made there, and none renamed or removed.
+            Ok(()) if fixed_in(folder, b".") == Ok(Some(Fixed::AppendOnly)) => Some(Errno::PERM),
             // Whatever else it says: trying tells.
             Ok(()) | Err(_) => None,
         };
@@ -126,6 +129,33 @@ impl Ground {
         self.locked.as_deref()
     }
 
+    /// Whether what has this name in the folder can be removed, as far as can be seen.
+    ///
+    /// # Errors
+    /// [`StageError::Io`]: it cannot.
+    pub fn check_removing(&self, folder: &StagingFolder, name: &[u8]) -> Result<(), StageError> {
+        if let Some(errno) = self.closed {
+            return Err(StageError::sort("remove", errno));
+        }
+        if self.is_shared
+            && rustix::fs::statat(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| !is_ours(&stat))
+        {
+            return Err(StageError::Io {
+                doing: "remove what is of another user in a folder with the sticky bit",
+                source: Errno::PERM.into(),
+            });
+        }
+        match fixed_in(folder.as_fd(), name) {
+            // Whatever else it says: trying tells.
+            Ok(None) | Err(_) => Ok(()),
+            Ok(Some(fixed)) => Err(StageError::Io {
+                doing: "remove",
+                source: fixed.error(),
+            }),
+        }
+    }
+
     /// Whether something of this name can be made there, as far as can be seen.
     ///
     /// # Errors
@@ -167,18 +197,6 @@ impl DestinationTree {
     pub fn folds_case(&self, path: &ResourcePath) -> Option<bool> {
         let folder = self.root.folder_descriptor(path).ok()?;
         Some(folds_case(folder.as_fd()))
-    }
-
-    /// Whether names can be removed from the folder at this path, as far as can be seen. Nothing
-    /// is changed.
-    ///
-    /// # Errors
-    /// As for [`DestinationTree::remove`] there.
-    pub fn check_removing_in(&self, path: &ResourcePath) -> Result<(), StageError> {
-        match self.ground(path)?.1.closed {
-            Some(errno) => Err(StageError::sort("remove", errno)),
-            None => Ok(()),
-        }
     }
 
     /// The folder at this path, if it is there and can be looked into, and what is known of what

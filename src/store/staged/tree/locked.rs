@@ -14,7 +14,8 @@ use crate::wire::ResourcePath;
 
 impl DestinationTree {
     /// Lists a folder as [`DestinationTree::list`] does, and says of each one that cannot be looked
-    /// into that it is forbidden. With `opens_up` those of this user, other than the root, let him
+    /// into that it is forbidden, and of each one below it on another file system than the one
+    /// around it that it is: nothing in that is looked at. With `opens_up` those of this user, other than the root, let him
     /// for as long as they are looked into, the way there included, and are what they were then.
     ///
     /// # Errors
@@ -25,9 +26,9 @@ impl DestinationTree {
         recursive: bool,
         opens_up: bool,
     ) -> Result<Box<dyn Listing>, StageError> {
-        let open: OpenBelow = match opens_up {
-            true => Folder::open_below_unlocked,
-            false => Folder::open_below_to_look,
+        let (open, open_inside): (OpenBelow, OpenBelow) = match opens_up {
+            true => (Folder::open_below_unlocked, Folder::open_inside_unlocked),
+            false => (Folder::open_below_to_look, Folder::open_inside_to_look),
         };
         let root = self.root.folder_descriptor(&ResourcePath::root());
         let root = root.map_err(|errno| self.explain(&ResourcePath::root(), errno))?;
@@ -39,7 +40,7 @@ impl DestinationTree {
         way.retain(Folder::is_unlocked);
         let walk = Walk::of_folder(folder, path, recursive, true, None);
         let walk = walk.map_err(|error| self.about_reading(path, error))?;
-        Ok(Box::new(walk.opening(open, way)))
+        Ok(Box::new(walk.opening(open_inside, way)))
     }
 
     /// The first folder on the way to this one, or it, that this user may not look into as it is,

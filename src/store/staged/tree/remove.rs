@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
 use super::{DestinationTree, open_unlocked};
-use crate::store::beneath::folder_in;
+use crate::store::beneath::{Fixed, fixed_in, folder_in, is_crossing};
 use crate::store::staged::folder::NAME_ATTEMPTS_MAX;
 use crate::store::staged::occupant::occupant_in;
 use crate::store::staged::{FileName, OCCUPIED_BY_FOLDER, Occupant, StageError};
@@ -20,7 +20,8 @@ impl DestinationTree {
     /// no link. Each name that is gone is told to `gone`, with its path from the root, contents
     /// before their folder, partial files left out; a break there stops it. What is missing
     /// already is told nobody; a file that this process itself writes stays, as do the folders
-    /// around it. [`DestinationTree::sync`] makes it last.
+    /// around it, and so does what lies on another file system than the folder around it, which is
+    /// not even looked into. [`DestinationTree::sync`] makes it last.
     ///
     /// # Errors
     /// [`StageError`]; what was told is gone. The root itself is not removed.
@@ -210,11 +211,20 @@ impl Removal<'_> {
         above: BorrowedFd<'_>,
         name: &[u8],
     ) -> Result<Option<(OwnedFd, Level)>, StageError> {
+        if let Some(fixed) = fixed_in(above, name).map_err(sort)?
+            && fixed.is_crossing()
+        {
+            return Err(stays(fixed));
+        }
         let folder = match open_unlocked(above, name) {
             Ok(folder) => folder,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(sort(errno)),
         };
+        // Mounted since then.
+        if is_crossing(above, &folder).map_err(sort)? {
+            return Err(stays(Fixed::MountPoint));
+        }
         let level = Level {
             name: name.into(),
             identity: identity_of(folder.as_fd()).map_err(sort)?,
@@ -268,6 +278,13 @@ fn identity_of(folder: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
 
 fn sort(errno: Errno) -> StageError {
     StageError::sort("remove", errno)
+}
+
+fn stays(fixed: Fixed) -> StageError {
+    StageError::Io {
+        doing: "remove",
+        source: fixed.error(),
+    }
 }
 
 /// At most 256 KiB of names on each level, and mostly far less.

@@ -1,0 +1,197 @@
+//! Names of what is written to as it is, and never replaced: an open descriptor, a device, a FIFO.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::outside;
+
+/// Something that is written to as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// Standard output.
+    Standard,
+    /// A descriptor of this process, by its name in /proc.
+    Own(i32, PathBuf),
+    /// A FIFO, a socket, a device, or a descriptor of another process.
+    Named(PathBuf),
+}
+
+impl Stream {
+    /// What a name leads to, through any links; `None` if that is a regular file, a directory, or
+    /// nothing yet.
+    pub(super) fn at(path: &Path) -> Option<Stream> {
+        let mut path = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            if path.as_os_str().as_bytes().ends_with(b"/") {
+                return None;
+            }
+            let name = path.file_name()?.to_owned();
+            let folder = match path.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                Some(_) | None => Path::new("."),
+            };
+            let folder = folder.canonicalize().ok()?;
+            path = folder.join(&name);
+            let kind = fs::symlink_metadata(&path).ok()?.file_type();
+            if !kind.is_symlink() {
+                let is_stream = kind.is_fifo()
+                    || kind.is_socket()
+                    || kind.is_char_device()
+                    || kind.is_block_device();
+                return is_stream.then_some(Stream::Named(path));
+            }
+            // What is written in a link of a descriptor is no path, whatever it looks like.
+            if is_of_proc(&folder) {
+                return Some(Stream::of_descriptor(&folder, &name, path));
+            }
+            path = folder.join(fs::read_link(&path).ok()?);
+        }
+        None
+    }
+
+    fn of_descriptor(folder: &Path, name: &OsStr, path: PathBuf) -> Stream {
+        let own = Path::new("/proc/self").canonicalize();
+        let is_own = own.is_ok_and(|own| folder.starts_with(own)) && folder.ends_with("fd");
+        match name.to_str().and_then(|name| name.parse().ok()) {
+            Some(1) if is_own => Stream::Standard,
+            Some(number) if is_own => Stream::Own(number, path),
+            _ => Stream::Named(path),
+        }
+    }
+
+    /// Opens it for writing. A FIFO waits for its reader; a file that an open descriptor leads to
+    /// is continued.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn open(&self) -> io::Result<File> {
+        let path = match self {
+            // Not by its name: that would begin a file anew, and fail for a socket.
+            Stream::Standard => return outside::copy(1),
+            Stream::Own(number, path) => match outside::copy(*number) {
+                Ok(own) => return Ok(own),
+                Err(_) => path,
+            },
+            Stream::Named(path) => path,
+        };
+        OpenOptions::new()
+            .write(true)
+            .append(path.metadata()?.is_file())
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
+            .open(path)
+    }
+}
+
+fn is_of_proc(folder: &Path) -> bool {
+    rustix::fs::statfs(folder).is_ok_and(|facts| facts.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+/// As many as the kernel follows (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    fn at(path: impl AsRef<Path>) -> Option<Stream> {
+        Stream::at(path.as_ref())
+    }
+
+    #[test]
+    fn a_descriptor_is_found_by_every_name_and_through_any_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = |name: &str, target: &str| {
+            let path = folder.path().join(name);
+            symlink(target, &path).unwrap();
+            path
+        };
+        for name in [
+            "/dev/stdout".into(),
+            "/dev/fd/1".into(),
+            "/dev/./fd/../fd/1".into(),
+            "/proc/self/fd/1".into(),
+            "/proc/thread-self/fd/1".into(),
+            format!("/proc/{}/fd/1", std::process::id()),
+        ] {
+            let found = at(&name);
+            let is_found = matches!(found, Some(Stream::Standard))
+                // Of a thread of its own.
+                || name.contains("thread") && matches!(found, Some(Stream::Named(_)));
+            assert!(is_found, "{name}: {found:?}");
+        }
+        let first = link("first", "/dev/stdout");
+        link("second", "first");
+        assert_eq!(at(first), Some(Stream::Standard));
+        assert_eq!(at(folder.path().join("second")), Some(Stream::Standard));
+        assert!(matches!(at("/dev/stderr"), Some(Stream::Own(2, _))));
+        let other = format!("/proc/{}/fd/1", std::os::unix::process::parent_id());
+        assert!(matches!(at(other), None | Some(Stream::Named(_))));
+    }
+
+    #[test]
+    fn a_device_a_fifo_and_a_socket_are_written_to_and_a_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        mknodat(
+            CWD,
+            path("fifo"),
+            FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        fs::write(path("file"), "x").unwrap();
+        for (link, target) in [
+            ("to-fifo", "fifo"),
+            ("to-null", "/dev/null"),
+            ("to-file", "file"),
+            ("nowhere", "missing"),
+            ("loop", "loop"),
+        ] {
+            symlink(target, path(link)).unwrap();
+        }
+        for name in ["fifo", "socket", "to-fifo", "to-null"] {
+            assert!(matches!(at(path(name)), Some(Stream::Named(_))), "{name}");
+        }
+        assert!(matches!(at("/dev/null"), Some(Stream::Named(_))));
+        for name in [
+            "file", "to-file", "nowhere", "loop", "missing", "no/way", "fifo/",
+        ] {
+            assert_eq!(at(path(name)), None, "{name}");
+        }
+        for name in ["", "/", "..", ".", "/dev", "/dev/fd/"] {
+            assert_eq!(at(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_open_file_is_continued_where_it_is() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"before ").unwrap();
+        let name = format!("/dev/fd/{}", file.as_raw_fd());
+        at(name)
+            .unwrap()
+            .open()
+            .unwrap()
+            .write_all(b"behind")
+            .unwrap();
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "before behind");
+    }
+}

@@ -1,0 +1,86 @@
+//! Removing what goes, after a look whether it can.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::extras::Extra;
+use super::{Deletion, kind_of};
+use crate::client::ClientError;
+use crate::store::{DestinationTree, Ground, StagingFolder};
+use crate::wire::ResourcePath;
+
+/// A folder that things are to be removed from, if it can be looked into.
+pub(super) type Checked = Result<(Option<Arc<StagingFolder>>, Ground), ClientError>;
+
+impl Deletion<'_, '_> {
+    /// Breaks if something of it stays, since the limit is reached.
+    pub(super) fn remove(
+        &mut self,
+        top: &ResourcePath,
+        top_path: &ResourcePath,
+        destination: &DestinationTree,
+    ) -> ControlFlow<()> {
+        let mut is_gone = false;
+        let removed = destination.remove(top, &mut |place, occupant| {
+            is_gone = place == top.as_bytes();
+            // Below a path that can be asked for there may be one that is too long for it.
+            let below = place.get(top.as_bytes().len()..);
+            let path = [top_path.as_bytes(), below.unwrap_or_default()].concat();
+            let path = ResourcePath::parse(&path);
+            self.tell(path.as_ref().unwrap_or(top_path), kind_of(occupant));
+            if self.total.deleted >= self.limit.deleted_max || !self.limits.has_time() {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        match removed {
+            Ok(ControlFlow::Break(())) if !is_gone && !self.limits.has_time() => {
+                self.fail(top_path, &ClientError::OutOfTime);
+            }
+            Ok(ControlFlow::Break(())) if !is_gone => return ControlFlow::Break(()),
+            Ok(_) => {}
+            Err(error) => self.fail(top_path, &error.into()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tells what would go.
+    pub(super) fn tell_all<'x>(
+        &mut self,
+        extras: impl Iterator<Item = &'x Extra>,
+    ) -> ControlFlow<()> {
+        for extra in extras {
+            if self.total.deleted >= self.limit.deleted_max {
+                return ControlFlow::Break(());
+            }
+            self.tell(&extra.path, extra.kind);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Whether this could be removed from the folder that it is in, as far as can be seen: nothing
+    /// is begun that cannot be finished.
+    pub(super) fn check_removing(
+        &mut self,
+        place: &ResourcePath,
+        destination: &DestinationTree,
+    ) -> Result<(), ClientError> {
+        let folder = place.parent().unwrap_or_else(ResourcePath::root);
+        let (_, checked) = match self.last_checked.take() {
+            Some(last) if last.0 == folder => self.last_checked.insert(last),
+            _ => {
+                let checked = destination.ground(&folder).map_err(ClientError::from);
+                self.last_checked.insert((folder, checked))
+            }
+        };
+        match checked {
+            Err(error) => Err(error.clone()),
+            Ok((Some(folder), ground)) => {
+                let name = place.file_name().unwrap_or_default();
+                Ok(ground.check_removing(folder, name)?)
+            }
+            // It is opened up for it, or is gone.
+            Ok((None, _)) => Ok(()),
+        }
+    }
+}

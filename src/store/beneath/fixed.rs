@@ -1,0 +1,97 @@
+//! Names that nobody can remove or replace, and directories that belong to another file system.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, FileType, StatxAttributes, StatxFlags, makedev};
+use rustix::io::Errno;
+
+/// Why a name in a directory stays, as far as the file system says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Fixed {
+    /// Something is mounted on it, be it a file, be it of the same file system.
+    MountPoint,
+    /// It is a directory of another device, such as a subvolume.
+    OtherDevice,
+    /// chattr(1), `+i`.
+    Immutable,
+    /// chattr(1), `+a`.
+    AppendOnly,
+}
+
+impl Fixed {
+    /// As the reason why something was not done.
+    pub(in crate::store) fn error(self) -> io::Error {
+        let reason = match self {
+            Fixed::MountPoint => "it is a mount point",
+            Fixed::OtherDevice => "it is on another file system than the directory around it",
+            Fixed::Immutable => "it is immutable (chattr +i)",
+            Fixed::AppendOnly => "it is append-only (chattr +a)",
+        };
+        let kind = match self.is_crossing() {
+            true => io::ErrorKind::CrossesDevices,
+            false => io::ErrorKind::PermissionDenied,
+        };
+        io::Error::new(kind, reason)
+    }
+
+    /// What is below it lies on another file system than the directory around it.
+    pub(in crate::store) fn is_crossing(self) -> bool {
+        matches!(self, Fixed::MountPoint | Fixed::OtherDevice)
+    }
+}
+
+/// What keeps a name in a directory there; `None` if nothing does, or it is missing. Triggers no
+/// automount, follows no link, and does not wait for a file server.
+pub(in crate::store) fn fixed_in(folder: impl AsFd, name: &[u8]) -> Result<Option<Fixed>, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let found = match rustix::fs::statx(&folder, name, flags, StatxFlags::TYPE) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(None),
+        // Before Linux 4.11, and in some sandboxes.
+        Err(Errno::NOSYS) => return other_device_in(folder, name),
+        Err(errno) => return Err(errno),
+    };
+    let is = |attribute| found.stx_attributes.contains(attribute);
+    if is(StatxAttributes::MOUNT_ROOT) {
+        return Ok(Some(Fixed::MountPoint));
+    }
+    if is(StatxAttributes::IMMUTABLE) {
+        return Ok(Some(Fixed::Immutable));
+    }
+    if is(StatxAttributes::APPEND) {
+        return Ok(Some(Fixed::AppendOnly));
+    }
+    // Only directories: overlayfs shows files with the devices of its layers.
+    if FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory {
+        let device = makedev(found.stx_dev_major, found.stx_dev_minor);
+        return Ok((device != device_of(folder)?).then_some(Fixed::OtherDevice));
+    }
+    Ok(None)
+}
+
+/// Whether an open directory lies on another file system than the one it was opened from.
+pub(in crate::store) fn is_crossing(above: impl AsFd, folder: impl AsFd) -> Result<bool, Errno> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let is_mounted = match rustix::fs::statx(&folder, "", flags, StatxFlags::TYPE) {
+        Ok(found) => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        Err(Errno::NOSYS) => false,
+        Err(errno) => return Err(errno),
+    };
+    Ok(is_mounted || device_of(above)? != device_of(folder)?)
+}
+
+fn other_device_in(folder: impl AsFd, name: &[u8]) -> Result<Option<Fixed>, Errno> {
+    let found = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+    let is_other = is_folder && found.st_dev != device_of(folder)?;
+    Ok(is_other.then_some(Fixed::OtherDevice))
+}
+
+fn device_of(folder: impl AsFd) -> Result<u64, Errno> {
+    Ok(rustix::fs::fstat(folder)?.st_dev)
+}

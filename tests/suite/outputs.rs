@@ -1,0 +1,185 @@
+//! What is written to as it is, by whatever name: descriptors, devices, FIFOs. None is replaced.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
+
+use crate::harness::{Output, Program};
+use crate::place::Place;
+
+/// Runs a script of `sh` in the empty directory, with the client as `$ftget` and the source of the
+/// file `a` as `$from`.
+fn run(place: &Place, script: &str) -> Output {
+    Program::system("sh", "dash")
+        .args(["-c", script, "sh"])
+        .env("ftget", env!("CARGO_BIN_EXE_ftget"))
+        .env("from", place.server.source("a"))
+        .env("FTGET_INDEX", "off")
+        .in_folder(place.here.path())
+        .run()
+}
+
+fn text(place: &Place, name: &str) -> String {
+    String::from_utf8(place.here.read(name)).expect("UTF-8")
+}
+
+#[test]
+fn every_name_of_standard_output_is_written_to() {
+    let place = Place::with([("a", "bytes\n")]);
+    symlink("/dev/stdout", place.here.join("first")).expect("a link");
+    symlink("first", place.here.join("second")).expect("a link");
+    for name in [
+        "/dev/stdout",
+        "/dev/fd/1",
+        "/proc/self/fd/1",
+        "/dev/./fd/1",
+        "./first",
+        "second",
+    ] {
+        let piped = run(&place, &format!("$ftget -o {name} $from | cat")).expect_code(0);
+        assert_eq!(piped.text(), "bytes\n", "{name}");
+        // What was in the file before stays before it.
+        let script = format!("{{ echo before; $ftget -o {name} $from; echo behind; }} >file");
+        run(&place, &script).expect_code(0);
+        assert_eq!(text(&place, "file"), "before\nbytes\nbehind\n", "{name}");
+    }
+    for name in ["first", "second"] {
+        let meta = fs::symlink_metadata(place.here.join(name)).expect("it is there");
+        assert!(meta.is_symlink(), "{name} was replaced");
+    }
+}
+
+#[test]
+fn every_other_descriptor_is_written_to() {
+    let place = Place::with([("a", "bytes\n")]);
+    for name in ["/dev/fd/3", "/proc/self/fd/3", "/proc/$$/fd/3"] {
+        let script = format!("exec 3>file; echo before >&3; $ftget -o {name} $from");
+        assert_eq!(run(&place, &script).expect_code(0).text(), "");
+        assert_eq!(text(&place, "file"), "before\nbytes\n", "{name}");
+    }
+    let output = run(&place, "$ftget -o /dev/stderr $from").expect_code(0);
+    assert_eq!((output.text(), &*output.stderr), (String::new(), "bytes\n"));
+    // Events go to standard output, as nothing else does.
+    let output = run(&place, "$ftget --json -o /dev/fd/3 $from 3>file").expect_code(0);
+    assert!(output.text().contains("\"summary\""), "{}", output.text());
+}
+
+#[test]
+fn a_fifo_and_a_device_are_written_to_and_stay() {
+    let place = Place::with([("a", "bytes\n")]);
+    let script = "mkfifo fifo; ln -s fifo link; ln -s /dev/null null
+        for name in fifo ./link; do
+            $ftget -o $name $from & cat fifo || exit 1
+            wait $! || exit 2
+        done
+        $ftget -o /dev/null $from && $ftget -o null $from";
+    let output = run(&place, script).expect_code(0);
+    assert_eq!(output.text(), "bytes\nbytes\n");
+    let kind = |name: &str| {
+        let meta = fs::symlink_metadata(place.here.join(name)).expect("it is there");
+        meta.file_type()
+    };
+    assert!(kind("fifo").is_fifo() && kind("link").is_symlink() && kind("null").is_symlink());
+    let device = fs::metadata("/dev/null").expect("a device").file_type();
+    assert!(device.is_char_device());
+}
+
+#[test]
+fn a_link_to_a_file_is_replaced_itself_and_the_file_stays() {
+    let place = Place::with([("a", "bytes\n")]);
+    place.here.write("file", "kept");
+    symlink("file", place.here.join("link")).expect("a link");
+    run(&place, "$ftget -o link $from").expect_code(0);
+    assert_eq!(
+        (text(&place, "link"), text(&place, "file")),
+        ("bytes\n".into(), "kept".into())
+    );
+}
+
+#[test]
+fn receipts_that_nobody_takes_are_a_failure() {
+    let place = Place::with([("a", "1")]);
+    let closed = "import os, sys
+r, w = os.pipe()
+os.close(r)
+os.dup2(w, 9)
+os.set_inheritable(9, True)
+os.execv(sys.argv[1], sys.argv[1:])";
+    for name in ["/dev/fd/9", "/proc/self/fd/9", "/dev/full"] {
+        let fetch = Program::ftget().in_folder(place.here.path());
+        let fetch = fetch.through(["python3", "-c", closed]);
+        let fetch = fetch
+            .args(["--receipts", name])
+            .arg(place.server.source("a"));
+        let output = fetch.run().expect_code(3);
+        assert!(
+            output.stderr.contains("receipts"),
+            "{name}: {}",
+            output.stderr
+        );
+    }
+}
+
+#[test]
+fn receipts_go_into_a_fifo_that_is_read() {
+    let place = Place::with([("a", "1")]);
+    let script = "mkfifo fifo; $ftget --receipts fifo $from & cat fifo; wait $!";
+    let output = run(&place, script).expect_code(0);
+    assert!(
+        output.text().contains("\"filename\":\"a\""),
+        "{}",
+        output.text()
+    );
+}
+
+#[test]
+fn messages_about_what_is_here_name_the_path_here() {
+    let place = Place::with([("d/a", "1"), ("d/b", "22")]);
+    place.here.write("m/a", "2");
+    place.here.write("m/old", "x");
+    let client = |args: &[&str]| {
+        let client = place.ftget().args(args).args(["-r", "-d", "m"]);
+        client.arg(place.server.source("d/")).run()
+    };
+    let previewed = client(&["-n", "--delete"]).expect_code(0).text();
+    for line in [
+        "m/a: would be replaced",
+        "m/b: would be fetched",
+        "m/old: would be deleted",
+    ] {
+        assert!(previewed.contains(line), "{line} in {previewed}");
+    }
+    let compared = client(&["--check"]).expect_code(1).text();
+    for line in [
+        "m/a: other content",
+        "m/b: missing here",
+        "m/old: only here",
+    ] {
+        assert!(compared.contains(line), "{line} in {compared}");
+    }
+    assert!(
+        !format!("{previewed}{compared}").contains("d/"),
+        "{previewed}{compared}"
+    );
+    for args in [&["-n", "--json", "--delete"][..], &["--check", "--json"]] {
+        let events = client(args).json_lines();
+        for name in ["a", "b", "old"] {
+            let of_name = |event: &&serde_json::Value| event["file"] == format!("m/{name}");
+            let event = events.iter().find(of_name).expect("its path here");
+            assert_eq!(event["filename"], format!("d/{name}"));
+        }
+    }
+    let output = client(&["-v", "--delete"]).expect_code(0);
+    assert!(
+        output.stderr.contains("m/old: deleted"),
+        "{}",
+        output.stderr
+    );
+    // A path that needs none says nothing of the directory that everything is in.
+    let here = place.ftget().args(["-n"]).arg(place.server.source("d/a"));
+    assert!(
+        here.run()
+            .expect_code(0)
+            .text()
+            .starts_with("a: would be fetched")
+    );
+}
