@@ -1,10 +1,13 @@
 //! Programs whose standard error is a full pipe that nobody reads: they serve, reload and end all
 //! the same.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Instant;
 
+use rustix::fs::OFlags;
 use rustix::process::Signal;
 
 use crate::harness::{DEADLINE, Program, RawPeer, Running, Scratch};
@@ -49,16 +52,21 @@ impl Unread {
 
     #[track_caller]
     fn assert_serves(&self) {
+        let mut peer = self.connect();
+        peer.ask(r#"{"filename":"a"}"#).assert_file("a", b"content");
+    }
+
+    #[track_caller]
+    fn connect(&self) -> RawPeer {
         let address = format!("unix:{}", self.place.join("socket").display());
         let deadline = Instant::now() + DEADLINE;
-        let mut peer = loop {
+        loop {
             if let Ok(peer) = RawPeer::try_connect(&address) {
-                break peer;
+                return peer;
             }
             assert!(Instant::now() < deadline, "it does not listen");
             std::thread::yield_now();
-        };
-        peer.ask(r#"{"filename":"a"}"#).assert_file("a", b"content");
+        }
     }
 }
 
@@ -97,6 +105,29 @@ fn a_server_that_nobody_reads_reads_its_options_anew() {
         std::thread::yield_now();
     }
     unread.assert_serves();
+    unread.server.signal(Signal::TERM);
+    assert_eq!(unread.server.terminating_signal(), Some(Signal::TERM));
+}
+
+#[test]
+fn messages_that_nobody_reads_are_counted() {
+    let unread = Unread::start(&["--publish", "p=sh -c 'seq 2000 >&2'"]);
+    let mut peer = unread.connect();
+    peer.ask(r#"{"op":"run","filename":"p"}"#)
+        .assert_file("p", b"");
+    let fifo = unread.place.join("full");
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let fifo = OpenOptions::new().read(true).custom_flags(flags).open(fifo);
+    let mut fifo = fifo.expect("a FIFO");
+    let (mut messages, mut piece) = (String::new(), [0; 4096]);
+    let deadline = Instant::now() + DEADLINE;
+    while !messages.contains(" messages lost: standard error was not read\n") {
+        assert!(Instant::now() < deadline, "{}", messages.trim_matches('\0'));
+        match fifo.read(&mut piece) {
+            Ok(count) => messages += &String::from_utf8_lossy(&piece[..count]),
+            Err(_) => std::thread::yield_now(),
+        }
+    }
     unread.server.signal(Signal::TERM);
     assert_eq!(unread.server.terminating_signal(), Some(Signal::TERM));
 }

@@ -29,10 +29,12 @@ impl SignalThread {
     /// Starts it. A signal ends the process until there is a server to end.
     pub(super) fn start(setup: &Setup, words: &Words) -> Result<SignalThread, Failure> {
         let caught = caught(setup, words);
+        let reaps = caught.contains(&SIGCHLD);
         let mut signals = Signals::new(caught).map_err(failure(ExitCode::Unclassified))?;
         let handle = signals.handle();
         let (server, command) = (Arc::default(), Arc::default());
         let watched = Watched {
+            reaps,
             server: Arc::clone(&server),
             has_command: setup.command.is_some(),
             command: Arc::clone(&command),
@@ -82,6 +84,7 @@ fn caught(setup: &Setup, words: &Words) -> Vec<i32> {
 }
 
 struct Watched {
+    reaps: bool,
     server: Arc<OnceLock<Arc<Running>>>,
     has_command: bool,
     command: Arc<OnceLock<Pid>>,
@@ -90,6 +93,10 @@ struct Watched {
 impl Watched {
     fn act_on(&self, signals: &mut Signals) -> Option<i32> {
         let _guard = EndOnPanic;
+        if self.reaps {
+            // Their parent became this program: what ended before was not signalled to it.
+            reap_orphans();
+        }
         let mut first = None;
         for signal in signals.forever() {
             if signal == SIGCHLD {
