@@ -9,6 +9,7 @@ mod log;
 mod publish;
 mod reading;
 mod reload;
+mod root;
 mod running;
 mod signals;
 
@@ -31,6 +32,7 @@ use crate::cli::serve::command::Command;
 use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
 use crate::cli::serve::reload::Reload;
+use crate::cli::serve::root::RootWatch;
 use crate::cli::serve::running::{Parts, Running};
 use crate::cli::serve::signals::SignalThread;
 use crate::cli::terminal::{shown, standard_output};
@@ -159,11 +161,14 @@ fn bind(
         hint: hint(&error),
         error: error.into(),
     })?;
-    let beside = Beside::start(&index, &store, &pools, setup.hash_ahead);
+    let beside = Arc::new(Beside::start(&index, &store, &pools, setup.hash_ahead));
+    // Without a thread for it, requests still notice that the root is another one.
+    let root = RootWatch::start(&setup.root, &store, &beside, setup.quiet).ok();
     let reload = Reload::new(reading, words, limits);
     let parts = Parts {
         counters,
         beside,
+        root,
         published,
         log,
         reload,

@@ -75,6 +75,11 @@ impl Root {
         })
     }
 
+    /// What the folder itself is now.
+    pub(super) fn stamp(&self) -> io::Result<Stamp> {
+        Ok(meta_of(&self.folder)?.stamp)
+    }
+
     /// As if /proc were not mounted.
     #[cfg(test)]
     pub(super) fn without_proc(mut self) -> Root {
@@ -284,7 +289,7 @@ mod tests {
     #[test]
     fn every_error_of_the_file_system_has_its_meaning() {
         let meaning = |errno| match from_errno(errno) {
-            StoreError::NotFound => "not found",
+            StoreError::NotFound | StoreError::Away => "not found",
             StoreError::IsDirectory => "is a directory",
             StoreError::NotADirectory => "not a directory",
             StoreError::NotAFile => "not a file",

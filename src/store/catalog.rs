@@ -162,6 +162,11 @@ impl<S: Store> Catalog<S> {
         self.store.list(path, recursive, after)
     }
 
+    /// The number of the root that is served now.
+    pub fn root_number(&self) -> u32 {
+        self.store.root_number()
+    }
+
     /// Whether a file of this size is hashed at once by whoever wants its digest, and stands in
     /// no line.
     pub fn is_short(&self, size: u64) -> bool {
@@ -205,6 +210,14 @@ impl<S: Store> Catalog<S> {
     /// Ends every hash, now and later, with `shutting_down`: the server drains.
     pub fn stop_hashing(&self) {
         self.flights.stop();
+    }
+}
+
+#[cfg(test)]
+impl Catalog<crate::store::DirectoryStore> {
+    /// Looks where the name of the root leads.
+    pub(crate) fn look_again(&self) {
+        self.store.look_again();
     }
 }
 

@@ -10,6 +10,9 @@ pub enum StoreError {
     /// There is nothing of that name, or it is hidden, or it is outside the root.
     #[error("no such file")]
     NotFound,
+    /// The root itself leads to nothing that can be served, for now.
+    #[error("served directory is not there now")]
+    Away,
     /// A file was asked for and this is a directory.
     #[error("name stands for a directory")]
     IsDirectory,

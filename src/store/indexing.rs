@@ -291,7 +291,9 @@ impl Work {
         }
         let (file, meta) = match self.tree.open(path) {
             Ok(opened) => opened,
-            Err(StoreError::NotFound | StoreError::NotADirectory) => return Ok(Fate::Gone),
+            Err(StoreError::NotFound | StoreError::Away | StoreError::NotADirectory) => {
+                return Ok(Fate::Gone);
+            }
             Err(error) => return Err(error.into()),
         };
         if !meta.stamp.settled(meta.looked_at) {

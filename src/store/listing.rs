@@ -16,6 +16,11 @@ pub trait Listing: Send {
     /// do not count.
     fn take_hidden(&mut self) -> u64;
 
+    /// The number of the root that it lists (see [`crate::store::Store::root_number`]).
+    fn root(&self) -> u32 {
+        0
+    }
+
     /// Bytes of memory it holds, about.
     fn held_bytes(&self) -> usize;
 

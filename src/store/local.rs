@@ -1,19 +1,23 @@
 //! A directory of this machine as a store.
 
-use std::ffi::OsStr;
+mod opened;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::WatchFlags;
+use rustix::io::Errno;
 
-use crate::store::beneath::{Root, meta_of};
-use crate::store::walk::Walk;
-use crate::store::{Listed, Listing, Object, ObjectMeta, Store, StoreError};
+use crate::store::beneath::meta_of;
+use crate::store::{Listing, Object, ObjectMeta, Store, StoreError};
 use crate::wire::ResourcePath;
+use opened::{Destination, OpenRoot};
 
 /// What of a directory is shown.
 #[derive(Clone, Debug)]
@@ -32,21 +36,44 @@ pub struct DirectoryOptions {
 /// - Where the kernel has no `openat2`, or a sandbox forbids it, no link is followed at all.
 /// - Only regular files open; FIFOs, sockets and devices are not even touched. A file is the
 ///   size that `fstat` says, so most files of `/proc`, which say 0, are not served.
+/// - The root is held open, and opened anew when its name leads elsewhere: to a directory that
+///   was made anew or mounted there, or through a link that was changed. Whoever asks looks
+///   where the name leads, but at most once a second. Files and listings that are open by then
+///   stay with the root that they were opened in. While the name leads nowhere, everything is
+///   [`StoreError::Away`].
 pub struct DirectoryStore {
-    root: Root,
-    names: Names,
+    name: PathBuf,
+    /// For when `name` is relative to a directory that was removed.
+    absolute: PathBuf,
+    options: DirectoryOptions,
+    current: RwLock<Current>,
+    /// Held while somebody looks where the name leads: should that hang, it holds up only one.
+    looking: Mutex<()>,
+    started: Instant,
+    /// When the next look is due, in milliseconds since `started`.
+    look_due: AtomicU64,
+    on_change: OnceLock<OnRootChange>,
 }
 
-/// Which names there are.
-enum Names {
-    Tree {
-        show_hidden: bool,
-    },
-    /// One file: the name it has in the root folder, and the name it is asked for by.
-    OneFile {
-        inside: ResourcePath,
-        asked: Box<[u8]>,
-    },
+/// What became of the root of a store.
+#[derive(Debug)]
+pub enum RootChange {
+    /// Its name leads elsewhere, and what is there is served.
+    Replaced,
+    /// Its name leads to nothing that can be served.
+    Away(io::Error),
+    /// It is there again.
+    Back,
+}
+
+/// Called by the thread that noticed a change, which has a request to answer: it must not wait.
+type OnRootChange = Box<dyn Fn(RootChange) + Send + Sync>;
+
+struct Current {
+    /// `None` while the name leads nowhere.
+    root: Option<Arc<OpenRoot>>,
+    /// How often that changed.
+    changes: u32,
 }
 
 impl DirectoryStore {
@@ -56,33 +83,43 @@ impl DirectoryStore {
     /// # Errors
     /// It is missing, not readable, or neither a directory nor a regular file.
     pub fn open_root(root: &Path, options: DirectoryOptions) -> io::Result<DirectoryStore> {
-        let found = std::fs::metadata(root)?;
-        if found.is_dir() {
-            return Ok(DirectoryStore {
-                root: Root::open(root, options.follow_links_inside)?,
-                names: Names::Tree {
-                    show_hidden: options.show_hidden,
-                },
-            });
+        let opened = OpenRoot::open(root, &options, 0)?;
+        Ok(DirectoryStore::serving(opened, root, options))
+    }
+
+    fn serving(opened: OpenRoot, name: &Path, options: DirectoryOptions) -> DirectoryStore {
+        DirectoryStore {
+            absolute: std::path::absolute(name).unwrap_or_else(|_| name.to_owned()),
+            name: name.to_owned(),
+            options,
+            current: RwLock::new(Current {
+                root: Some(Arc::new(opened)),
+                changes: 0,
+            }),
+            looking: Mutex::default(),
+            started: Instant::now(),
+            look_due: AtomicU64::new(LOOK_INTERVAL_MS),
+            on_change: OnceLock::new(),
         }
-        if !found.is_file() {
-            return Err(unservable("it is neither a directory nor a regular file"));
-        }
-        // `root` may be a link with a name of its own, to a file that has another.
-        let target = root.canonicalize()?;
-        let (Some(folder), Some(name), Some(asked)) =
-            (target.parent(), target.file_name(), root.file_name())
-        else {
-            return Err(unservable("it has no name to be asked for by"));
-        };
-        let inside = one_part(name)?;
-        let asked = Box::from(one_part(asked)?.as_bytes());
-        let root = Root::open(folder, false)?;
-        root.open_file(&inside).map_err(into_io)?;
-        Ok(DirectoryStore {
-            root,
-            names: Names::OneFile { inside, asked },
-        })
+    }
+
+    /// Has every change of the root from now on reported to `on_change`, of which there can be one.
+    pub fn on_root_change(&self, on_change: impl Fn(RootChange) + Send + Sync + 'static) {
+        let _ = self.on_change.set(Box::new(on_change));
+    }
+
+    /// Looks where the name of the root leads, and opens it anew if that is elsewhere. It takes as
+    /// long as the file systems on the way.
+    pub fn look_again(&self) {
+        // Somebody who looks already may have looked too early.
+        self.look_due.store(0, Ordering::Relaxed);
+        self.look_if_due();
+    }
+
+    /// The number of the root that is served now: another one after each change.
+    pub(super) fn root_number(&self) -> u32 {
+        self.look_if_due();
+        self.read(|current| current.changes)
     }
 
     /// Has the kernel tell of changes in a folder, or in the one that the one file is in.
@@ -92,44 +129,104 @@ impl DirectoryStore {
         inotify: impl AsFd,
         changes: WatchFlags,
     ) -> Result<i32, StoreError> {
-        let folder = match &self.names {
-            Names::Tree { .. } => self.root.open_folder(self.locate(path)?)?,
-            Names::OneFile { .. } => self.root.open_folder(&ResourcePath::root())?,
-        };
-        folder.watch(inotify, changes)
+        self.root()?.watch(path, inotify, changes)
     }
 
-    /// The path below the root that a requested path stands for. Decided before any look at
-    /// the tree, so that what is hidden answers like what is missing, and as fast.
-    fn locate<'p>(&'p self, path: &'p ResourcePath) -> Result<&'p ResourcePath, StoreError> {
-        let is_shown = match &self.names {
-            Names::Tree { show_hidden } => path.parts().all(|part| is_shown(part, *show_hidden)),
-            Names::OneFile { inside, asked } => {
-                let is_it = path.is_root() || path.as_bytes() == &**asked;
-                return if is_it {
-                    Ok(inside)
-                } else {
-                    Err(StoreError::NotFound)
-                };
-            }
-        };
-        if is_shown {
-            Ok(path)
-        } else {
-            Err(StoreError::NotFound)
+    fn root(&self) -> Result<Arc<OpenRoot>, StoreError> {
+        self.look_if_due();
+        self.read(|current| current.root.clone())
+            .ok_or(StoreError::Away)
+    }
+
+    fn read<T>(&self, of: impl FnOnce(&Current) -> T) -> T {
+        of(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn look_if_due(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due = self.look_due.load(Ordering::Relaxed);
+        if now < due {
+            return;
+        }
+        let next = now.saturating_add(LOOK_INTERVAL_MS);
+        let order = Ordering::Relaxed;
+        if self
+            .look_due
+            .compare_exchange(due, next, order, order)
+            .is_ok()
+            && let Ok(_looking) = self.looking.try_lock()
+        {
+            self.look();
         }
     }
+
+    fn look(&self) {
+        let held = self.read(|current| current.root.clone());
+        let found = Destination::of(&self.name)
+            .map(|destination| (destination, &self.name))
+            .or_else(|error| match leads_nowhere(&error) {
+                true => Ok((Destination::of(&self.absolute)?, &self.absolute)),
+                false => Err(error),
+            });
+        let opened = match found {
+            Ok((destination, name)) => {
+                if held.as_ref().is_some_and(|held| held.is_at(&destination)) {
+                    return;
+                }
+                let number = self.read(|current| current.changes).wrapping_add(1);
+                match OpenRoot::open(name, &self.options, number) {
+                    Ok(opened) => Ok(opened),
+                    Err(error) if is_lasting(&error) => Err(error),
+                    Err(_) => return,
+                }
+            }
+            Err(error) if leads_nowhere(&error) => Err(error),
+            // It is not known where the name leads.
+            Err(_) => return,
+        };
+        let (root, change) = match (opened, held.is_some()) {
+            (Ok(opened), true) => (Some(Arc::new(opened)), RootChange::Replaced),
+            (Ok(opened), false) => (Some(Arc::new(opened)), RootChange::Back),
+            (Err(error), true) => (None, RootChange::Away(error)),
+            (Err(_), false) => return,
+        };
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut current.root, root);
+        current.changes = current.changes.wrapping_add(1);
+        drop(current);
+        // To close something may take long, so it is done without the lock.
+        drop((before, held));
+        if let Some(on_change) = self.on_change.get() {
+            on_change(change);
+        }
+    }
+}
+
+/// Whether a name leads to nothing, as far as one can say.
+fn leads_nowhere(error: &io::Error) -> bool {
+    let is_loop = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+    is_loop
+        || matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput
+        )
+}
+
+/// Whether what a name leads to cannot be served; unlike a want of descriptors, that does not pass
+/// by itself.
+fn is_lasting(error: &io::Error) -> bool {
+    leads_nowhere(error) || error.kind() == io::ErrorKind::PermissionDenied
 }
 
 impl Store for DirectoryStore {
     type Object = File;
 
     fn open(&self, path: &ResourcePath) -> Result<(File, ObjectMeta), StoreError> {
-        self.root.open_file(self.locate(path)?)
+        self.root()?.open_file(path)
     }
 
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
-        self.root.stat(self.locate(path)?)
+        self.root()?.stat(path)
     }
 
     fn list(
@@ -138,24 +235,13 @@ impl Store for DirectoryStore {
         recursive: bool,
         after: Option<&ResourcePath>,
     ) -> Result<Box<dyn Listing>, StoreError> {
-        let show_hidden = match &self.names {
-            Names::Tree { show_hidden } => *show_hidden,
-            Names::OneFile { asked, .. } if path.is_root() => {
-                let only = ResourcePath::parse(asked).map_err(|_| StoreError::NotFound)?;
-                if after.is_some_and(|after| *after >= only) {
-                    return Ok(Box::new(Walk::of_one(None)));
-                }
-                let listed = Listed::of(only, self.stat(path)?);
-                return Ok(Box::new(Walk::of_one(Some(listed))));
-            }
-            Names::OneFile { .. } => {
-                self.locate(path)?;
-                return Err(StoreError::NotADirectory);
-            }
-        };
-        let folder = self.root.open_folder(self.locate(path)?)?;
-        let walk = Walk::of_folder(folder, path, recursive, show_hidden, after)?;
-        Ok(Box::new(walk))
+        let root = self.root()?;
+        let walk = root.list(path, recursive, after)?;
+        Ok(Box::new(walk.of_root(root.number())))
+    }
+
+    fn root_number(&self) -> u32 {
+        DirectoryStore::root_number(self)
     }
 }
 
@@ -170,52 +256,33 @@ impl Object for File {
 }
 
 pub(super) fn is_shown(part: &[u8], show_hidden: bool) -> bool {
-    !part.starts_with(b".") || (show_hidden && !part.starts_with(PARTIAL_PREFIX))
+    !part.starts_with(b".") || (show_hidden && !is_partial(part))
 }
 
-fn one_part(name: &OsStr) -> io::Result<ResourcePath> {
-    if name.as_bytes().starts_with(PARTIAL_PREFIX) {
-        return Err(unservable("it is a partial file"));
-    }
-    ResourcePath::parse(name.as_bytes()).map_err(|error| unservable(&error.to_string()))
-}
-
-fn unservable(reason: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, reason.to_owned())
-}
-
-fn into_io(error: StoreError) -> io::Error {
-    match error {
-        StoreError::NotFound => io::ErrorKind::NotFound.into(),
-        StoreError::Forbidden => io::ErrorKind::PermissionDenied.into(),
-        StoreError::Busy(source) | StoreError::Io(source) => source,
-        StoreError::IsDirectory
-        | StoreError::NotADirectory
-        | StoreError::NotAFile
-        | StoreError::NotAtRest
-        | StoreError::TooDeep => unservable("it is no regular file any more"),
-    }
+fn is_partial(name: &[u8]) -> bool {
+    name.starts_with(PARTIAL_PREFIX)
 }
 
 /// How the names of partial files begin, whoever made them.
 const PARTIAL_PREFIX: &[u8] = b".ft-";
+const LOOK_INTERVAL_MS: u64 = Duration::from_secs(1).as_millis() as u64;
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
-    use std::path::PathBuf;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::{self, Receiver};
     use std::thread;
 
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
     use rustix::fs::{CWD, FileType, Mode, RenameFlags};
-    use rustix::io::Errno;
     use tempfile::TempDir;
 
+    use super::opened::Names;
     use super::*;
-    use crate::store::beneath::Resolver;
+    use crate::store::beneath::{Resolver, Root};
     use crate::wire::ObjectKind;
 
     /// A folder with a root in it, and beside the root what must never be seen.
@@ -276,7 +343,15 @@ mod tests {
                     let follows = resolver == Resolver::Kernel { follow_links: true };
                     let names = Names::Tree { show_hidden };
                     let way = format!("{resolver:?}, /proc {with_proc}");
-                    ways.push((way, follows, DirectoryStore { root, names }));
+                    let opened = OpenRoot::holding(root, names, None, 0);
+                    let options = DirectoryOptions {
+                        show_hidden,
+                        follow_links_inside: follows,
+                    };
+                    let store = DirectoryStore::serving(opened, &self.root(), options);
+                    // It would be opened anew in the usual way.
+                    store.look_due.store(u64::MAX, Ordering::Relaxed);
+                    ways.push((way, follows, store));
                 }
             }
             ways
@@ -585,14 +660,104 @@ mod tests {
         assert_eq!(kind("."), None);
     }
 
+    /// A store that looks where its root is only when it is asked to, and what it reports.
+    fn watched(root: &Path, options: DirectoryOptions) -> (DirectoryStore, Receiver<String>) {
+        let store = DirectoryStore::open_root(root, options).unwrap();
+        store.look_due.store(u64::MAX, Ordering::Relaxed);
+        let (reports, reported) = mpsc::channel();
+        store.on_root_change(move |change| {
+            let word = match change {
+                RootChange::Replaced => "replaced",
+                RootChange::Away(_) => "away",
+                RootChange::Back => "back",
+            };
+            reports.send(word.to_owned()).unwrap();
+        });
+        (store, reported)
+    }
+
     #[test]
-    fn the_root_is_held_though_its_name_is_given_to_another() {
+    fn a_root_whose_name_is_given_to_another_is_opened_anew() {
         let place = Place::new();
         place.file("file", "first");
-        let store = place.open(USUAL);
+        let (store, reported) = watched(&place.root(), USUAL);
+        let (before, _) = store.open(&path("file")).unwrap();
+        let listing = store.list(&path(""), false, None).unwrap();
         fs::rename(place.root(), place.folder.path().join("moved")).unwrap();
         place.file("file", "second");
-        assert_eq!(opened(&store, "file"), "first");
+        assert_eq!(opened(&store, "file"), "first", "no look was due");
+        let number = store.root_number();
+        store.look_again();
+        assert_eq!(opened(&store, "file"), "second");
+        let after = store.list(&path(""), false, None).unwrap();
+        assert_eq!((number, listing.root()), (0, 0));
+        assert_eq!((store.root_number(), after.root()), (1, 1));
+        let mut bytes = [0; 5];
+        assert_eq!(Object::read_at(&before, &mut bytes, 0).unwrap(), 5);
+        assert_eq!(&bytes, b"first", "what is open stays what it was");
+        store.look_again();
+        assert_eq!(reported.try_iter().collect::<Vec<_>>(), ["replaced"]);
+    }
+
+    #[test]
+    fn a_root_that_is_removed_is_away_until_it_is_made_again() {
+        let place = Place::new();
+        place.file("file", "first");
+        let (store, reported) = watched(&place.root(), USUAL);
+        fs::remove_dir_all(place.root()).unwrap();
+        for _ in 0..2 {
+            store.look_again();
+            assert_eq!(opened(&store, "file"), "Away");
+            assert_eq!(seen(&store, ""), "Away");
+        }
+        // As the kernel is likely to give it the number of the one before.
+        place.file("file", "second");
+        store.look_again();
+        assert_eq!(opened(&store, "file"), "second");
+        fs::remove_dir_all(place.root()).unwrap();
+        place.link("../root", "root");
+        store.look_again();
+        assert_eq!(opened(&store, "file"), "Away", "a link to itself");
+        let reported: Vec<String> = reported.try_iter().collect();
+        assert_eq!(reported, ["away", "back", "away"]);
+    }
+
+    #[test]
+    fn links_on_the_way_to_the_root_may_change_and_so_may_its_kind() {
+        let place = Place::new();
+        place.file("one/file", "one");
+        place.file("two/file", "two");
+        place.file("three", "three");
+        place.link("link", "one");
+        let (store, _) = watched(&place.at("link"), USUAL);
+        assert_eq!(opened(&store, "file"), "one");
+        for (target, name, bytes) in [("two", "file", "two"), ("three", "link", "three")] {
+            fs::remove_file(place.at("link")).unwrap();
+            place.link("link", target);
+            store.look_again();
+            assert_eq!(opened(&store, name), bytes);
+        }
+        // The directory of the file, which is held for it.
+        fs::rename(place.root(), place.folder.path().join("moved")).unwrap();
+        place.file("link", "made anew");
+        store.look_again();
+        assert_eq!(opened(&store, "link"), "made anew");
+    }
+
+    #[test]
+    fn what_cannot_be_known_of_a_root_changes_nothing() {
+        let place = Place::new();
+        place.file("one/file", "one");
+        let (store, reported) = watched(&place.at("one"), USUAL);
+        fs::rename(place.root(), place.folder.path().join("moved")).unwrap();
+        // Too long for any file system, as if one of them failed.
+        let store = DirectoryStore {
+            name: place.at(&"x".repeat(300)),
+            ..store
+        };
+        store.look_again();
+        assert_eq!(opened(&store, "file"), "one");
+        assert_eq!(reported.try_iter().count(), 0);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use index::{
 };
 pub use indexing::{FilesAndBytes, Indexing, IndexingError, IndexingProgress, Priority};
 pub use listing::{Listed, Listing};
-pub use local::{DirectoryOptions, DirectoryStore};
+pub use local::{DirectoryOptions, DirectoryStore, RootChange};
 pub use local_digests::{LocalDigest, LocalDigestError, LocalDigests};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
@@ -77,6 +77,12 @@ pub trait Store: Send + Sync + 'static {
         recursive: bool,
         after: Option<&ResourcePath>,
     ) -> Result<Box<dyn Listing>, StoreError>;
+
+    /// The number of the root that is served now, for stores whose root may be replaced: another
+    /// one after each change.
+    fn root_number(&self) -> u32 {
+        0
+    }
 }
 
 impl<S: Store> Store for Arc<S> {
@@ -97,6 +103,10 @@ impl<S: Store> Store for Arc<S> {
         after: Option<&ResourcePath>,
     ) -> Result<Box<dyn Listing>, StoreError> {
         (**self).list(path, recursive, after)
+    }
+
+    fn root_number(&self) -> u32 {
+        (**self).root_number()
     }
 }
 

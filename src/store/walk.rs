@@ -16,6 +16,8 @@ pub(super) struct Walk {
     recursive: bool,
     show_hidden: bool,
     hidden: u64,
+    /// The number of the root it is of.
+    root: u32,
     /// How a folder in another one is opened.
     open: OpenBelow,
     /// The way there, as far as it was opened up.
@@ -47,6 +49,7 @@ impl Walk {
             recursive,
             show_hidden,
             hidden: 0,
+            root: 0,
             open: Folder::open_below,
             _way: Vec::new(),
         };
@@ -98,9 +101,16 @@ impl Walk {
             recursive: false,
             show_hidden: true,
             hidden: 0,
+            root: 0,
             open: Folder::open_below,
             _way: Vec::new(),
         }
+    }
+
+    /// Of the root with this number.
+    pub(super) fn of_root(mut self, root: u32) -> Walk {
+        self.root = root;
+        self
     }
 
     fn enter(&mut self, folder: Folder, path: &[u8]) -> Result<(), StoreError> {
@@ -220,6 +230,10 @@ impl Listing for Walk {
 
     fn take_hidden(&mut self) -> u64 {
         std::mem::take(&mut self.hidden)
+    }
+
+    fn root(&self) -> u32 {
+        self.root
     }
 
     fn held_bytes(&self) -> usize {

@@ -79,6 +79,11 @@ impl Watching {
         Ok(Watching { work, working })
     }
 
+    /// Goes on with another root, if the tree has one by now.
+    pub fn look_again(&self) {
+        self.work.watches.wake();
+    }
+
     /// Ends it soon; what is hashed is kept.
     pub fn stop(&self) {
         self.work.is_stopped.store(true, Ordering::SeqCst);
@@ -94,21 +99,30 @@ impl Watching {
 impl Work {
     fn watch(&self, still_working: Sender<()>) {
         let mut changed = Changed::Everything;
+        let mut root = self.tree.root_number();
         while !self.is_stopped() {
+            let now = self.tree.root_number();
+            if now != root {
+                root = now;
+                self.watches.forget_all();
+                changed = Changed::Everything;
+            }
             let begun = Instant::now();
-            changed = self.hash(changed);
+            changed = self.hash(changed, root);
             let took = begun.elapsed();
             if changed.is_nothing() {
                 let at_most = self.watches.are_partial().then_some(LOOK_AGAIN_AFTER);
                 self.watches.gather(&mut changed, at_most);
-                if changed.is_nothing() && at_most.is_some() {
-                    changed = Changed::Everything;
+                if changed.is_nothing() {
+                    if self.tree.root_number() == root && at_most.is_some() {
+                        changed = Changed::Everything;
+                    }
                     continue;
                 }
             }
             // What changes all the time costs a small part of the time, however large it is.
             let until = Instant::now() + PAUSE_MIN + took * PAUSE_PER_PASS;
-            while !self.is_stopped()
+            while !self.is_over(root)
                 && let left = until.saturating_duration_since(Instant::now())
                 && !left.is_zero()
             {
@@ -118,8 +132,8 @@ impl Work {
         drop(still_working);
     }
 
-    /// Hashes what changed, and says what changed meanwhile.
-    fn hash(&self, changed: Changed) -> Changed {
+    /// Hashes what changed in the root with this number, and says what changed meanwhile.
+    fn hash(&self, changed: Changed, root: u32) -> Changed {
         let folders = Folders::new(Arc::clone(&self.tree), Arc::clone(&self.watches), changed);
         let on_failure = Arc::clone(&self.on_failure);
         let pass = Indexing::start_with(
@@ -134,7 +148,7 @@ impl Work {
         match pass {
             Ok(pass) => {
                 while !pass.wait(Duration::ZERO) {
-                    if self.is_stopped() {
+                    if self.is_over(root) {
                         pass.stop();
                     }
                     // So that the kernel's queue does not overflow.
@@ -145,6 +159,11 @@ impl Work {
             Err(_) => meanwhile = Changed::Everything,
         }
         meanwhile
+    }
+
+    /// There is nothing more to do in the root with this number.
+    fn is_over(&self, root: u32) -> bool {
+        self.is_stopped() || self.tree.root_number() != root
     }
 
     fn is_stopped(&self) -> bool {
@@ -268,6 +287,24 @@ mod tests {
         watched.expect(&["once"]);
         fs::write(&file, "twice").unwrap();
         watched.expect(&["twice"]);
+    }
+
+    #[test]
+    fn goes_on_in_another_root_when_its_name_leads_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("below")).unwrap();
+        fs::write(root.join("below/file"), "first").unwrap();
+        let watched = Watched::start(&root);
+        watched.expect(&["first"]);
+        fs::rename(&root, folder.path().join("moved")).unwrap();
+        fs::create_dir_all(root.join("below")).unwrap();
+        fs::write(root.join("below/file"), "second").unwrap();
+        watched.watching.work.tree.look_again();
+        watched.watching.look_again();
+        watched.expect(&["second"]);
+        fs::write(root.join("below/file"), "watched").unwrap();
+        watched.expect(&["watched"]);
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod receipts;
 mod refused_names;
 mod resuming;
 mod retries;
+mod roots;
 mod run;
 mod sample_files;
 mod scripting;

@@ -2,23 +2,29 @@
 //! asked for yet.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cli::digests::Opened;
 use crate::cli::terminal::tell;
 use crate::digest::Pools;
 use crate::store::{
-    DirectoryStore, FileIndex, Indexing, IndexingError, InotifyLimit, Priority, Watching,
+    DigestIndex, DirectoryStore, FileIndex, Indexing, IndexingError, InotifyLimit, Priority,
+    Watching,
 };
 use crate::wire::ResourcePath;
 
 /// An index that outlives the server, and the hashing that fills it; neither, where digests
 /// are kept in memory only and nothing is to be watched.
-#[derive(Default)]
 pub(super) struct Beside {
-    index: Option<Arc<FileIndex>>,
-    ahead: Option<Ahead>,
+    file: Option<Arc<FileIndex>>,
+    index: Arc<dyn DigestIndex>,
+    tree: Arc<DirectoryStore>,
+    pools: Arc<Pools>,
+    /// `None`: nothing is hashed ahead, or there are no threads for it.
+    ahead: Mutex<Option<Ahead>>,
+    is_stopped: AtomicBool,
 }
 
 /// What is hashed before anybody asks.
@@ -50,46 +56,79 @@ impl Beside {
             Opened::File(file) => Some(Arc::clone(file)),
             Opened::Other(_) => None,
         };
-        let once = || {
-            let (tree, pools) = (Arc::clone(tree), Arc::clone(pools));
-            Indexing::start(tree, index.index(), pools, Priority::Background, unheard)
+        let beside = Beside {
+            index: index.index(),
+            tree: Arc::clone(tree),
+            pools: Arc::clone(pools),
+            ahead: Mutex::default(),
+            is_stopped: AtomicBool::new(false),
+            file,
         };
+        // Without threads there is nothing but requests.
         let ahead = match what {
-            HashAhead::Always => {
-                let (tree, pools) = (Arc::clone(tree), Arc::clone(pools));
-                let watching = Watching::start(tree, index.index(), pools, unheard, warn_of_part);
-                watching.map(Ahead::Always).or_else(|error| {
-                    warn(
-                        &error,
-                        "no folder can be watched",
-                        "files are hashed now, and what changes when it is asked for",
-                    );
-                    once().map(Ahead::Once)
-                })
-            }
-            HashAhead::Once if file.is_some() => once().map(Ahead::Once),
-            HashAhead::Once | HashAhead::Nothing => {
-                return Beside {
-                    index: file,
-                    ahead: None,
-                };
-            }
+            HashAhead::Always => beside.watch().or_else(|error| {
+                warn(
+                    &error,
+                    "no folder can be watched",
+                    "files are hashed now, and what changes when it is asked for",
+                );
+                beside.hash_once()
+            }),
+            HashAhead::Once if beside.has_index() => beside.hash_once(),
+            HashAhead::Once | HashAhead::Nothing => return beside,
         };
-        Beside {
-            index: file,
-            // Without threads there is nothing but requests.
-            ahead: ahead.ok(),
-        }
+        *beside.ahead() = ahead.ok();
+        beside
+    }
+
+    fn watch(&self) -> io::Result<Ahead> {
+        let (tree, index, pools) = self.parts();
+        let watching = Watching::start(tree, index, pools, unheard, warn_of_part);
+        watching.map(Ahead::Always)
+    }
+
+    fn hash_once(&self) -> io::Result<Ahead> {
+        let (tree, index, pools) = self.parts();
+        Indexing::start(tree, index, pools, Priority::Background, unheard).map(Ahead::Once)
+    }
+
+    fn parts(&self) -> (Arc<DirectoryStore>, Arc<dyn DigestIndex>, Arc<Pools>) {
+        let index = Arc::clone(&self.index);
+        (Arc::clone(&self.tree), index, Arc::clone(&self.pools))
     }
 
     /// Whether digests outlive the server.
     pub(super) fn has_index(&self) -> bool {
-        self.index.is_some()
+        self.file.is_some()
+    }
+
+    /// Whether anything is hashed before somebody asks for it.
+    pub(super) fn hashes_ahead(&self) -> bool {
+        self.ahead().is_some()
+    }
+
+    /// Goes on with what the tree's root is now.
+    pub(super) fn follow_root(&self) {
+        let mut ahead = self.ahead();
+        match &*ahead {
+            // Stopped: the server ends.
+            _ if self.is_stopped.load(Ordering::SeqCst) => {}
+            Some(Ahead::Once(indexing)) => {
+                indexing.stop();
+                if let Ok(again) = self.hash_once() {
+                    *ahead = Some(again);
+                }
+            }
+            Some(Ahead::Always(watching)) => watching.look_again(),
+            None => {}
+        }
     }
 
     /// Lets the server end.
     pub(super) fn stop(&self) {
-        match &self.ahead {
+        let ahead = self.ahead();
+        self.is_stopped.store(true, Ordering::SeqCst);
+        match &*ahead {
             Some(Ahead::Once(indexing)) => indexing.stop(),
             Some(Ahead::Always(watching)) => watching.stop(),
             None => {}
@@ -99,14 +138,18 @@ impl Beside {
     /// Keeps what was learnt.
     pub(super) fn end(&self) {
         self.stop();
-        match &self.ahead {
+        match &*self.ahead() {
             Some(Ahead::Once(indexing)) => indexing.wait(END_TIMEOUT),
             Some(Ahead::Always(watching)) => watching.wait(END_TIMEOUT),
             None => true,
         };
-        if let Some(index) = &self.index {
-            index.close(END_TIMEOUT);
+        if let Some(file) = &self.file {
+            file.close(END_TIMEOUT);
         }
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Option<Ahead>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

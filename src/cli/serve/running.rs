@@ -12,6 +12,7 @@ use crate::cli::serve::args::Setup;
 use crate::cli::serve::beside::Beside;
 use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reload::{self, Reload};
+use crate::cli::serve::root::RootWatch;
 use crate::cli::terminal::{counted, tell};
 use crate::server::{Published, ServerHandle, TransferCounters};
 
@@ -19,7 +20,8 @@ use crate::server::{Published, ServerHandle, TransferCounters};
 pub(super) struct Running {
     pub(super) handle: ServerHandle,
     counters: Arc<TransferCounters>,
-    beside: Beside,
+    beside: Arc<Beside>,
+    root: Option<RootWatch>,
     published: Arc<Published>,
     log: Mutex<Option<AccessLog>>,
     reload: Reload,
@@ -32,7 +34,8 @@ pub(super) struct Running {
 /// What belongs to a server.
 pub(super) struct Parts {
     pub(super) counters: Arc<TransferCounters>,
-    pub(super) beside: Beside,
+    pub(super) beside: Arc<Beside>,
+    pub(super) root: Option<RootWatch>,
     pub(super) published: Arc<Published>,
     pub(super) log: Option<AccessLog>,
     pub(super) reload: Reload,
@@ -43,6 +46,7 @@ impl Running {
         let Parts {
             counters,
             beside,
+            root,
             published,
             log,
             reload,
@@ -51,6 +55,7 @@ impl Running {
             handle,
             counters,
             beside,
+            root,
             published,
             log: Mutex::new(log),
             reload,
@@ -66,9 +71,13 @@ impl Running {
         self.beside.has_index()
     }
 
-    /// SIGHUP: asks the thread of [`Running::reload_on_request`]. `false` if there is nothing to
+    /// SIGHUP: asks the thread of [`Running::reload_on_request`], and the one that looks where the
+    /// root's name leads. `false` if there is nothing to
     /// read anew; then the signal means the end, as when a terminal is closed.
     pub(super) fn reload(&self) -> bool {
+        if let Some(root) = &self.root {
+            root.look();
+        }
         let Some(requests) = self.reload_requests.get() else {
             return false;
         };

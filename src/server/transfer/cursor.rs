@@ -6,26 +6,27 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crate::digest::Md5Stream;
 use crate::wire::ResourcePath;
 
-/// What `next` says behind this entry of a listing.
-pub(super) fn cursor_behind(path: &ResourcePath, recursive: bool) -> String {
-    let check = check(path.as_bytes(), recursive);
-    BASE64_URL_SAFE_NO_PAD.encode([&check, path.as_bytes()].concat())
+/// What `next` says behind this entry of a listing of the root with this number.
+pub(super) fn cursor_behind(path: &ResourcePath, recursive: bool, root: u32) -> String {
+    let place = [&root.to_le_bytes(), path.as_bytes()].concat();
+    BASE64_URL_SAFE_NO_PAD.encode([&check(&place, recursive)[..], &place].concat())
 }
 
-/// The entry behind which a listing goes on; `None` if [`cursor_behind`] never said this of one
-/// that is as `recursive`.
-pub(super) fn read_cursor(cursor: &str, recursive: bool) -> Option<ResourcePath> {
+/// The entry behind which a listing goes on, and the number of its root; `None` if
+/// [`cursor_behind`] never said this of one that is as `recursive`.
+pub(super) fn read_cursor(cursor: &str, recursive: bool) -> Option<(ResourcePath, u32)> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let (found, path) = bytes.split_first_chunk()?;
+    let (found, place) = bytes.split_first_chunk()?;
     // No digest covers a cursor on its way; a damaged one would skip entries.
-    if *found != check(path, recursive) {
+    if *found != check(place, recursive) {
         return None;
     }
-    ResourcePath::parse(path).ok()
+    let (root, path) = place.split_first_chunk()?;
+    Some((ResourcePath::parse(path).ok()?, u32::from_le_bytes(*root)))
 }
 
-fn check(path: &[u8], recursive: bool) -> [u8; CHECK_BYTES] {
-    let digest = Md5Stream::digest(&[path, &[recursive.into()]].concat());
+fn check(place: &[u8], recursive: bool) -> [u8; CHECK_BYTES] {
+    let digest = Md5Stream::digest(&[place, &[recursive.into()]].concat());
     let [first, second, third, fourth, ..] = *digest.as_bytes();
     [first, second, third, fourth]
 }
@@ -46,10 +47,10 @@ mod tests {
         let longest = [[b'x'; 255].as_slice(); 16].join(&b'/');
         assert_eq!(longest.len() + 1, PATH_BYTES_MAX);
         for name in [&b"a"[..], b"a/b.c", b"caf\xe9/\n", &longest] {
-            for recursive in [false, true] {
-                let cursor = cursor_behind(&path(name), recursive);
+            for (recursive, root) in [(false, 0), (true, 1), (true, u32::MAX)] {
+                let cursor = cursor_behind(&path(name), recursive, root);
                 assert!(cursor.len() <= LIST_CURSOR_BYTES_MAX);
-                assert_eq!(read_cursor(&cursor, recursive), Some(path(name)));
+                assert_eq!(read_cursor(&cursor, recursive), Some((path(name), root)));
                 assert_eq!(read_cursor(&cursor, !recursive), None);
             }
         }
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_cursor_with_any_bit_another_or_any_byte_missing_or_twice_is_none() {
-        let cursor = cursor_behind(&path(b"folder/hello.txt"), true).into_bytes();
+        let cursor = cursor_behind(&path(b"folder/hello.txt"), true, 7).into_bytes();
         let mut damaged = Vec::new();
         for at in 0..cursor.len() {
             for bit in 0..8 {

@@ -19,7 +19,7 @@ impl<S: Store> Exchange<'_, S> {
             None => None,
             Some(cursor) => {
                 let after = read_cursor(cursor, request.recursive)
-                    .filter(|after| after.is_below(&request.path));
+                    .filter(|(after, _)| after.is_below(&request.path));
                 let no_cursor =
                     || Refusal::new(ErrorCode::BadRequest, "after is no next of this folder");
                 Some(after.ok_or_else(no_cursor)?)
@@ -68,7 +68,8 @@ impl<S: Store> Exchange<'_, S> {
         let end = body.bytes().len() as u64;
         let recursive = page.request.recursive;
         let behind = page.last.as_ref().filter(|_| has_more);
-        let next = behind.map(|path| cursor_behind(path, recursive));
+        let root = page.root.unwrap_or_default();
+        let next = behind.map(|path| cursor_behind(path, recursive, root));
         let header = ResponseHeader {
             name: (&asked.name).into(),
             total_size: end,

@@ -20,6 +20,8 @@ pub(super) struct Page {
     pub(super) request: ListRequest,
     /// The entry behind which the page begins.
     after: Option<ResourcePath>,
+    /// The number of the root that is listed, once that is known: no listing is of two.
+    pub(super) root: Option<u32>,
     listing: Option<Box<dyn Listing>>,
     /// Entries that were come upon, and are not on the page yet.
     pending: VecDeque<Pending>,
@@ -70,9 +72,10 @@ enum Pause<O> {
 impl Page {
     pub(super) fn new(
         request: ListRequest,
-        after: Option<ResourcePath>,
+        after: Option<(ResourcePath, u32)>,
         open: Option<OpenListing>,
     ) -> Page {
+        let (after, root) = after.unzip();
         let open = open.filter(|open| open.continues(&request, after.as_ref()));
         let (listing, pending, shelved) = match open {
             None => (None, VecDeque::new(), None),
@@ -81,6 +84,7 @@ impl Page {
         Page {
             request,
             after,
+            root,
             listing,
             pending,
             bytes: Vec::new(),
@@ -148,6 +152,10 @@ impl Page {
             Ok(listing) => listing,
             Err(error) => return Pause::Failed(not_listed(&error, catalog.stat(path))),
         };
+        let root = *self.root.get_or_insert_with(|| listing.root());
+        if root != listing.root() {
+            return Pause::Failed(root_replaced());
+        }
         let pause = loop {
             if !goes_on() {
                 break Pause::Failed(Refusal::new(ErrorCode::Internal, "nobody waits"));
@@ -167,6 +175,10 @@ impl Page {
                 Err(error) => break Pause::Failed(store_refusal(&error)),
             }
         };
+        // Digests are made of files that were found by their names from the root.
+        if self.request.digest && catalog.root_number() != root {
+            return Pause::Failed(root_replaced());
+        }
         self.listing = Some(listing);
         pause
     }
@@ -385,6 +397,11 @@ fn not_listed(error: &StoreError, found: Result<ObjectMeta, StoreError>) -> Refu
     }
 }
 
+fn root_replaced() -> Refusal {
+    let message = "served directory was replaced while it was listed";
+    Refusal::new(ErrorCode::Changed, message)
+}
+
 /// Entries looked at before any of them is written.
 const GATHERED_MAX: usize = 256;
 /// How long a page may take; it is short then.
@@ -457,7 +474,7 @@ mod tests {
             if !has_more {
                 return (entries, waits, hidden);
             }
-            after = page.last.clone();
+            after = page.last.clone().zip(page.root);
             open = page.into_open();
         }
     }
@@ -493,6 +510,54 @@ mod tests {
                 assert!(waits >= 8, "{waits}");
                 assert!(shelf.is_empty());
             }
+        }
+    }
+
+    #[test]
+    fn a_listing_that_would_go_on_in_another_root_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        let make = |text: &str| {
+            fs::create_dir(&root).unwrap();
+            for name in ["a", "b", "c"] {
+                fs::write(root.join(name), text).unwrap();
+            }
+        };
+        make("first");
+        let catalog = catalog(&root);
+        let shelf = Shelf::with_bytes_max(1 << 20);
+        let begin = |digest, after, open| {
+            let request = ListRequest {
+                digest,
+                limit: 1,
+                ..ListRequest::first(ResourcePath::root())
+            };
+            let mut page = Page::new(request, after, open);
+            let state = page.advance(&catalog, &shelf, || true);
+            (page, state)
+        };
+        let (page, state) = begin(false, None, None);
+        assert!(matches!(state, PageState::Made { has_more: true, .. }));
+        let after = page.last.clone().zip(page.root);
+        let open = page.into_open();
+        let (waiting, state) = begin(true, None, None);
+        assert!(matches!(state, PageState::Awaits(..)));
+
+        fs::rename(&root, folder.path().join("moved")).unwrap();
+        make("second");
+        catalog.look_again();
+        let (page, state) = begin(false, after.clone(), open);
+        assert!(matches!(state, PageState::Made { has_more: true, .. }));
+        assert_eq!(page.root, Some(0), "what is open goes on");
+        let mut waiting = waiting;
+        for state in [
+            begin(false, after, None).1,
+            waiting.advance(&catalog, &shelf, || true),
+        ] {
+            let PageState::Failed(refusal) = state else {
+                panic!("two roots in one listing");
+            };
+            assert_eq!(refusal.code, ErrorCode::Changed);
         }
     }
 }

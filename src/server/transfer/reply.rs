@@ -30,7 +30,7 @@ pub(super) fn said_of(refusal: &Refusal) -> ErrorReply<'_> {
 /// What a peer is told of a store's error: never a path of the host.
 pub(super) fn store_refusal(error: &StoreError) -> Refusal {
     let code = match error {
-        StoreError::NotFound => ErrorCode::NotFound,
+        StoreError::NotFound | StoreError::Away => ErrorCode::NotFound,
         StoreError::IsDirectory => ErrorCode::IsDirectory,
         StoreError::NotADirectory => ErrorCode::NotADirectory,
         StoreError::NotAFile => ErrorCode::NotAFile,

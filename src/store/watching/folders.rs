@@ -51,7 +51,7 @@ impl Listing for Folders {
                 match self.tree.list(&folder, false, None) {
                     Ok(listing) => self.current = Some((folder, listing)),
                     // Gone by now: its parent tells of what is there instead.
-                    Err(StoreError::NotFound | StoreError::NotADirectory) => {}
+                    Err(StoreError::NotFound | StoreError::Away | StoreError::NotADirectory) => {}
                     Err(error) => {
                         return Ok(Some(Listed::failed(folder, ObjectKind::Directory, error)));
                     }

@@ -20,7 +20,7 @@ use crate::wire::ResourcePath;
 pub(super) struct Watches {
     tree: Arc<DirectoryStore>,
     inotify: OwnedFd,
-    /// Readable once [`Watches::wake`] was called.
+    /// Readable from [`Watches::wake`] to the end of the next [`Watches::gather`].
     alarm: OwnedFd,
     /// What each watch is of: where that folder was seen last.
     paths: Mutex<HashMap<i32, ResourcePath>>,
@@ -83,6 +83,7 @@ impl Watches {
             Err(
                 StoreError::NotAtRest
                 | StoreError::NotFound
+                | StoreError::Away
                 | StoreError::NotADirectory
                 | StoreError::Forbidden,
             ) => false,
@@ -124,6 +125,7 @@ impl Watches {
         // Interrupted: the caller comes again.
         let _ = poll(&mut waited_for, at_most.as_ref());
         let mut buffer = [MaybeUninit::uninit(); EVENTS_BYTES];
+        let _ = rustix::io::read(&self.alarm, &mut [0; 8]);
         let mut events = Reader::new(&self.inotify, &mut buffer);
         let mut paths = self.paths();
         // Until there are no more.
@@ -139,7 +141,15 @@ impl Watches {
         }
     }
 
-    /// Ends every [`Watches::gather`] from now on at once.
+    /// Watches nothing any more.
+    pub(super) fn forget_all(&self) {
+        for (watch, _) in self.paths().drain() {
+            // It may be gone with its folder.
+            let _ = inotify::remove_watch(&self.inotify, watch);
+        }
+    }
+
+    /// Ends the [`Watches::gather`] that runs, or the next one, at once.
     pub(super) fn wake(&self) {
         // Full: it is readable already.
         let _ = rustix::io::write(&self.alarm, &1_u64.to_ne_bytes());

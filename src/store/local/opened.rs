@@ -1,0 +1,234 @@
+//! A root as it was opened: a directory or one single file.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::inotify::WatchFlags;
+
+use super::{DirectoryOptions, is_partial, is_shown};
+use crate::store::beneath::Root;
+use crate::store::walk::Walk;
+use crate::store::{Listed, ObjectMeta, StoreError};
+use crate::wire::ResourcePath;
+
+/// An open root. Whatever becomes of its name, everything stays below the directory that was
+/// opened.
+pub(super) struct OpenRoot {
+    root: Root,
+    names: Names,
+    /// The name that the served file has in its directory.
+    file: Option<OsString>,
+    number: u32,
+}
+
+/// Which names there are.
+pub(super) enum Names {
+    Tree {
+        show_hidden: bool,
+    },
+    /// One file: the name it has in the root folder, and the name it is asked for by.
+    OneFile {
+        inside: ResourcePath,
+        asked: Box<[u8]>,
+    },
+}
+
+/// What the name of a root leads to: a directory, and with a single file its name in there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Destination {
+    device: u64,
+    inode: u64,
+    file: Option<OsString>,
+}
+
+impl Destination {
+    /// Follows a name.
+    ///
+    /// # Errors
+    /// What the file system says; `NotFound` for a directory that was removed, which is still
+    /// found by names such as `.`.
+    pub(super) fn of(name: &Path) -> io::Result<Destination> {
+        let found = fs::metadata(name)?;
+        if found.nlink() == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (directory, file) = if found.is_dir() {
+            (found, None)
+        } else {
+            let target = name.canonicalize()?;
+            let (Some(directory), Some(file)) = (target.parent(), target.file_name()) else {
+                return Err(unservable("it has no name to be asked for by"));
+            };
+            (fs::metadata(directory)?, Some(file.to_owned()))
+        };
+        Ok(Destination {
+            device: directory.dev(),
+            inode: directory.ino(),
+            file,
+        })
+    }
+}
+
+impl OpenRoot {
+    /// Opens what the name leads to, as the root with this number.
+    pub(super) fn open(
+        name: &Path,
+        options: &DirectoryOptions,
+        number: u32,
+    ) -> io::Result<OpenRoot> {
+        let found = fs::metadata(name)?;
+        if found.is_dir() {
+            let names = Names::Tree {
+                show_hidden: options.show_hidden,
+            };
+            let root = Root::open(name, options.follow_links_inside)?;
+            return Ok(OpenRoot::holding(root, names, None, number));
+        }
+        if !found.is_file() {
+            return Err(unservable("it is neither a directory nor a regular file"));
+        }
+        // `name` may be a link with a name of its own, to a file that has another.
+        let target = name.canonicalize()?;
+        let (Some(folder), Some(file), Some(asked)) =
+            (target.parent(), target.file_name(), name.file_name())
+        else {
+            return Err(unservable("it has no name to be asked for by"));
+        };
+        let inside = one_part(file)?;
+        let asked = Box::from(one_part(asked)?.as_bytes());
+        let root = Root::open(folder, false)?;
+        root.open_file(&inside).map_err(into_io)?;
+        let names = Names::OneFile { inside, asked };
+        Ok(OpenRoot::holding(
+            root,
+            names,
+            Some(file.to_owned()),
+            number,
+        ))
+    }
+
+    pub(super) fn holding(
+        root: Root,
+        names: Names,
+        file: Option<OsString>,
+        number: u32,
+    ) -> OpenRoot {
+        OpenRoot {
+            root,
+            names,
+            file,
+            number,
+        }
+    }
+
+    /// Whether it is where this name leads. Its own directory is looked at anew, for one of a
+    /// network may be stale.
+    pub(super) fn is_at(&self, destination: &Destination) -> bool {
+        self.root.stamp().is_ok_and(|stamp| {
+            (stamp.device, stamp.inode) == (destination.device, destination.inode)
+                && self.file == destination.file
+        })
+    }
+
+    /// The number of this root (see [`crate::store::Store::root_number`]).
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn open_file(&self, path: &ResourcePath) -> Result<(File, ObjectMeta), StoreError> {
+        self.root.open_file(self.locate(path)?)
+    }
+
+    pub(super) fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
+        self.root.stat(self.locate(path)?)
+    }
+
+    pub(super) fn list(
+        &self,
+        path: &ResourcePath,
+        recursive: bool,
+        after: Option<&ResourcePath>,
+    ) -> Result<Walk, StoreError> {
+        let show_hidden = match &self.names {
+            Names::Tree { show_hidden } => *show_hidden,
+            Names::OneFile { asked, .. } if path.is_root() => {
+                let only = ResourcePath::parse(asked).map_err(|_| StoreError::NotFound)?;
+                if after.is_some_and(|after| *after >= only) {
+                    return Ok(Walk::of_one(None));
+                }
+                let listed = Listed::of(only, self.stat(path)?);
+                return Ok(Walk::of_one(Some(listed)));
+            }
+            Names::OneFile { .. } => {
+                self.locate(path)?;
+                return Err(StoreError::NotADirectory);
+            }
+        };
+        let folder = self.root.open_folder(self.locate(path)?)?;
+        Walk::of_folder(folder, path, recursive, show_hidden, after)
+    }
+
+    /// Has the kernel tell of changes in a folder, or in the one that the one file is in.
+    pub(super) fn watch(
+        &self,
+        path: &ResourcePath,
+        inotify: impl AsFd,
+        changes: WatchFlags,
+    ) -> Result<i32, StoreError> {
+        let folder = match &self.names {
+            Names::Tree { .. } => self.root.open_folder(self.locate(path)?)?,
+            Names::OneFile { .. } => self.root.open_folder(&ResourcePath::root())?,
+        };
+        folder.watch(inotify, changes)
+    }
+
+    /// The path below the root that a requested path stands for. Decided before any look at
+    /// the tree, so that what is hidden answers like what is missing, and as fast.
+    fn locate<'p>(&'p self, path: &'p ResourcePath) -> Result<&'p ResourcePath, StoreError> {
+        let is_shown = match &self.names {
+            Names::Tree { show_hidden } => path.parts().all(|part| is_shown(part, *show_hidden)),
+            Names::OneFile { inside, asked } => {
+                let is_it = path.is_root() || path.as_bytes() == &**asked;
+                return if is_it {
+                    Ok(inside)
+                } else {
+                    Err(StoreError::NotFound)
+                };
+            }
+        };
+        if is_shown {
+            Ok(path)
+        } else {
+            Err(StoreError::NotFound)
+        }
+    }
+}
+
+fn one_part(name: &OsStr) -> io::Result<ResourcePath> {
+    if is_partial(name.as_bytes()) {
+        return Err(unservable("it is a partial file"));
+    }
+    ResourcePath::parse(name.as_bytes()).map_err(|error| unservable(&error.to_string()))
+}
+
+fn unservable(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason.to_owned())
+}
+
+fn into_io(error: StoreError) -> io::Error {
+    match error {
+        StoreError::NotFound | StoreError::Away => io::ErrorKind::NotFound.into(),
+        StoreError::Forbidden => io::ErrorKind::PermissionDenied.into(),
+        StoreError::Busy(source) | StoreError::Io(source) => source,
+        StoreError::IsDirectory
+        | StoreError::NotADirectory
+        | StoreError::NotAFile
+        | StoreError::NotAtRest
+        | StoreError::TooDeep => unservable("it is no regular file any more"),
+    }
+}
