@@ -11,7 +11,7 @@ mod folder;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -32,6 +32,16 @@ pub(super) struct Root {
     folder: OwnedFd,
     resolver: Resolver,
     descriptors: Option<OwnedFd>,
+}
+
+/// How far a path may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Not off the mount of the root, where the kernel resolves; what leads off it is
+    /// `StoreError::OffRoot`, and is not touched.
+    OwnMount,
+    /// Anywhere below the root.
+    All,
 }
 
 /// How a path becomes a descriptor.
@@ -75,6 +85,11 @@ impl Root {
         })
     }
 
+    /// The folder itself, of which nothing can be read.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
     /// What the folder itself is now.
     pub(super) fn stamp(&self) -> io::Result<Stamp> {
         Ok(meta_of(&self.folder)?.stamp)
@@ -88,14 +103,18 @@ impl Root {
     }
 
     /// Looks at what the path stands for, without opening it.
-    pub(super) fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
-        let handle = self.resolve(path, OFlags::PATH).map_err(from_errno)?;
+    pub(super) fn stat(&self, path: &ResourcePath, reach: Reach) -> Result<ObjectMeta, StoreError> {
+        let handle = self.reach(path, OFlags::PATH, reach)?;
         servable(meta_of(&handle).map_err(from_errno)?)
     }
 
     /// Opens the regular file that the path stands for. Never blocks.
-    pub(super) fn open_file(&self, path: &ResourcePath) -> Result<(File, ObjectMeta), StoreError> {
-        let handle = self.resolve(path, OFlags::PATH).map_err(from_errno)?;
+    pub(super) fn open_file(
+        &self,
+        path: &ResourcePath,
+        reach: Reach,
+    ) -> Result<(File, ObjectMeta), StoreError> {
+        let handle = self.reach(path, OFlags::PATH, reach)?;
         let meta = servable(meta_of(&handle).map_err(from_errno)?)?;
         match meta.kind {
             ObjectKind::File => {}
@@ -125,10 +144,32 @@ impl Root {
         if same { Ok(file) } else { Err(Errno::AGAIN) }
     }
 
+    fn reach(
+        &self,
+        path: &ResourcePath,
+        flags: OFlags,
+        reach: Reach,
+    ) -> Result<OwnedFd, StoreError> {
+        self.resolve_within(path, flags, reach)
+            .map_err(|errno| match errno {
+                Errno::XDEV if reach == Reach::OwnMount => StoreError::OffRoot,
+                errno => from_errno(errno),
+            })
+    }
+
     fn resolve(&self, path: &ResourcePath, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.resolve_within(path, flags, Reach::All)
+    }
+
+    fn resolve_within(
+        &self,
+        path: &ResourcePath,
+        flags: OFlags,
+        reach: Reach,
+    ) -> Result<OwnedFd, Errno> {
         match self.resolver {
             Resolver::Kernel { follow_links } => {
-                match self.resolve_in_kernel(path, flags, follow_links) {
+                match self.resolve_in_kernel(path, flags, follow_links, reach) {
                     // A path of our limit has no room for a NUL within the kernel's.
                     Err(Errno::NAMETOOLONG) => self.walk(path, flags),
                     resolved => resolved,
@@ -143,6 +184,7 @@ impl Root {
         path: &ResourcePath,
         flags: OFlags,
         follow_links: bool,
+        reach: Reach,
     ) -> Result<OwnedFd, Errno> {
         let name = if path.is_root() {
             b"."
@@ -151,6 +193,7 @@ impl Root {
         };
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         resolve.set(ResolveFlags::NO_SYMLINKS, !follow_links);
+        resolve.set(ResolveFlags::NO_XDEV, reach == Reach::OwnMount);
         let flags = flags | OFlags::CLOEXEC;
         retried(|| rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve))
     }
@@ -289,13 +332,13 @@ mod tests {
     #[test]
     fn every_error_of_the_file_system_has_its_meaning() {
         let meaning = |errno| match from_errno(errno) {
-            StoreError::NotFound | StoreError::Away => "not found",
+            StoreError::NotFound | StoreError::Away | StoreError::OffRoot => "not found",
             StoreError::IsDirectory => "is a directory",
             StoreError::NotADirectory => "not a directory",
             StoreError::NotAFile => "not a file",
             StoreError::NotAtRest | StoreError::Forbidden => "forbidden",
             StoreError::TooDeep => "too deep",
-            StoreError::Busy(_) => "busy",
+            StoreError::Busy(_) | StoreError::Stalled => "busy",
             StoreError::Io(_) => "failed",
         };
         for (errno, expected) in [

@@ -13,6 +13,12 @@ pub enum StoreError {
     /// The root itself leads to nothing that can be served, for now.
     #[error("served directory is not there now")]
     Away,
+    /// It is not on the mount of the root, and only that was looked at.
+    #[error("no such file on the mount of the root")]
+    OffRoot,
+    /// The file system does not answer.
+    #[error("file system does not answer")]
+    Stalled,
     /// A file was asked for and this is a directory.
     #[error("name stands for a directory")]
     IsDirectory,

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::digest::Md5Stream;
-use crate::store::{Object, ObjectMeta};
+use crate::store::{Object, ObjectMeta, StoreError};
 use crate::wire::{ErrorCode, Md5Digest, Refusal};
 
 /// A hash between two turns. It reads exactly the bytes that the file had when it was looked
@@ -78,15 +78,16 @@ impl Hashing {
                     self.done += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Turn::Failed(unreadable()),
+                Err(error) => return Turn::Failed(unreadable(&error)),
             }
         }
         self.compare(changed_hashes_max)
     }
 
     fn compare(&mut self, changed_hashes_max: u32) -> Turn {
-        let Ok(now) = self.object.meta() else {
-            return Turn::Failed(unreadable());
+        let now = match self.object.meta() {
+            Ok(now) => now,
+            Err(error) => return Turn::Failed(unreadable(&error)),
         };
         let before = self.meta.stamp;
         if self.done == before.size && before.still_begins(&now.stamp) {
@@ -108,10 +109,17 @@ impl Hashing {
     }
 }
 
-fn unreadable() -> Refusal {
-    Refusal::new(ErrorCode::Internal, "file could not be read")
+fn unreadable(error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Refusal {
+            retry_after_ms: Some(RETRY_AFTER_MS),
+            ..Refusal::new(ErrorCode::Busy, StoreError::Stalled.to_string())
+        },
+        _ => Refusal::new(ErrorCode::Internal, "file could not be read"),
+    }
 }
 
+const RETRY_AFTER_MS: u64 = 1_000;
 /// Bytes of one turn: about 6 ms of md5, so that a short file never waits long for a long one.
 const TURN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Bytes read at once: enough that the system call costs little, and at home in a core's cache.

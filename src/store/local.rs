@@ -1,5 +1,6 @@
 //! A directory of this machine as a store.
 
+mod listing;
 mod opened;
 
 use std::fs::File;
@@ -15,8 +16,10 @@ use rustix::fs::inotify::WatchFlags;
 use rustix::io::Errno;
 
 use crate::store::beneath::meta_of;
+use crate::store::calls::{CallThreads, Mount};
 use crate::store::{Listing, Object, ObjectMeta, Store, StoreError};
 use crate::wire::ResourcePath;
+use listing::MountedWalk;
 use opened::{Destination, OpenRoot};
 
 /// What of a directory is shown.
@@ -41,11 +44,23 @@ pub struct DirectoryOptions {
 ///   where the name leads, but at most once a second. Files and listings that are open by then
 ///   stay with the root that they were opened in. While the name leads nowhere, everything is
 ///   [`StoreError::Away`].
+///
+/// What is on a network file system, or on one that a program serves, is reached by threads that
+/// may be left behind: where it does not answer it is [`StoreError::Stalled`], in time, and all
+/// else is served as before.
 pub struct DirectoryStore {
+    shared: Arc<Shared>,
+    /// What lies on the way to the root may not answer either.
+    way: Arc<Mount>,
+}
+
+/// What of a store a look at its root needs, which may be left behind.
+struct Shared {
     name: PathBuf,
     /// For when `name` is relative to a directory that was removed.
     absolute: PathBuf,
     options: DirectoryOptions,
+    threads: Arc<CallThreads>,
     current: RwLock<Current>,
     /// Held while somebody looks where the name leads: should that hang, it holds up only one.
     looking: Mutex<()>,
@@ -83,12 +98,20 @@ impl DirectoryStore {
     /// # Errors
     /// It is missing, not readable, or neither a directory nor a regular file.
     pub fn open_root(root: &Path, options: DirectoryOptions) -> io::Result<DirectoryStore> {
-        let opened = OpenRoot::open(root, &options, 0)?;
-        Ok(DirectoryStore::serving(opened, root, options))
+        let threads = CallThreads::new();
+        let opened = OpenRoot::open(root, &options, 0, &threads)?;
+        Ok(DirectoryStore::serving(opened, root, options, threads))
     }
 
-    fn serving(opened: OpenRoot, name: &Path, options: DirectoryOptions) -> DirectoryStore {
-        DirectoryStore {
+    fn serving(
+        opened: OpenRoot,
+        name: &Path,
+        options: DirectoryOptions,
+        threads: Arc<CallThreads>,
+    ) -> DirectoryStore {
+        let way = Mount::new(&threads);
+        let shared = Arc::new(Shared {
+            threads,
             absolute: std::path::absolute(name).unwrap_or_else(|_| name.to_owned()),
             name: name.to_owned(),
             options,
@@ -100,26 +123,27 @@ impl DirectoryStore {
             started: Instant::now(),
             look_due: AtomicU64::new(LOOK_INTERVAL_MS),
             on_change: OnceLock::new(),
-        }
+        });
+        DirectoryStore { shared, way }
     }
 
     /// Has every change of the root from now on reported to `on_change`, of which there can be one.
     pub fn on_root_change(&self, on_change: impl Fn(RootChange) + Send + Sync + 'static) {
-        let _ = self.on_change.set(Box::new(on_change));
+        let _ = self.shared.on_change.set(Box::new(on_change));
     }
 
-    /// Looks where the name of the root leads, and opens it anew if that is elsewhere. It takes as
-    /// long as the file systems on the way.
+    /// Looks where the name of the root leads, and opens it anew if that is elsewhere. It takes a
+    /// few seconds at most, and goes on after that.
     pub fn look_again(&self) {
         // Somebody who looks already may have looked too early.
-        self.look_due.store(0, Ordering::Relaxed);
+        self.shared.look_due.store(0, Ordering::Relaxed);
         self.look_if_due();
     }
 
     /// The number of the root that is served now: another one after each change.
     pub(super) fn root_number(&self) -> u32 {
         self.look_if_due();
-        self.read(|current| current.changes)
+        self.shared.read(|current| current.changes)
     }
 
     /// Has the kernel tell of changes in a folder, or in the one that the one file is in.
@@ -134,33 +158,40 @@ impl DirectoryStore {
 
     fn root(&self) -> Result<Arc<OpenRoot>, StoreError> {
         self.look_if_due();
-        self.read(|current| current.root.clone())
-            .ok_or(StoreError::Away)
+        let root = self.shared.read(|current| current.root.clone());
+        root.ok_or(StoreError::Away)
     }
 
+    fn look_if_due(&self) {
+        if self.shared.is_look_due() {
+            let shared = Arc::clone(&self.shared);
+            // Whatever becomes of it, what was open until now still is.
+            let _ = self.way.call(move || shared.look());
+        }
+    }
+}
+
+impl Shared {
     fn read<T>(&self, of: impl FnOnce(&Current) -> T) -> T {
         of(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn look_if_due(&self) {
+    fn is_look_due(&self) -> bool {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let due = self.look_due.load(Ordering::Relaxed);
-        if now < due {
-            return;
-        }
         let next = now.saturating_add(LOOK_INTERVAL_MS);
         let order = Ordering::Relaxed;
-        if self
-            .look_due
-            .compare_exchange(due, next, order, order)
-            .is_ok()
-            && let Ok(_looking) = self.looking.try_lock()
-        {
-            self.look();
-        }
+        now >= due
+            && self
+                .look_due
+                .compare_exchange(due, next, order, order)
+                .is_ok()
     }
 
     fn look(&self) {
+        let Ok(_looking) = self.looking.try_lock() else {
+            return;
+        };
         let held = self.read(|current| current.root.clone());
         let found = Destination::of(&self.name)
             .map(|destination| (destination, &self.name))
@@ -170,11 +201,12 @@ impl DirectoryStore {
             });
         let opened = match found {
             Ok((destination, name)) => {
-                if held.as_ref().is_some_and(|held| held.is_at(&destination)) {
+                if let Some(held) = held.as_ref().filter(|held| held.is_at(&destination)) {
+                    held.mounts().refresh();
                     return;
                 }
                 let number = self.read(|current| current.changes).wrapping_add(1);
-                match OpenRoot::open(name, &self.options, number) {
+                match OpenRoot::open(name, &self.options, number, &self.threads) {
                     Ok(opened) => Ok(opened),
                     Err(error) if is_lasting(&error) => Err(error),
                     Err(_) => return,
@@ -219,10 +251,18 @@ fn is_lasting(error: &io::Error) -> bool {
 }
 
 impl Store for DirectoryStore {
-    type Object = File;
+    type Object = OpenFile;
 
-    fn open(&self, path: &ResourcePath) -> Result<(File, ObjectMeta), StoreError> {
-        self.root()?.open_file(path)
+    fn open(&self, path: &ResourcePath) -> Result<(OpenFile, ObjectMeta), StoreError> {
+        let ((file, meta), mount) = self.root()?.open_file(path)?;
+        let file = match mount {
+            None => OpenFile(Access::Direct(file)),
+            Some(mount) => OpenFile(Access::Through {
+                file: Arc::new(file),
+                mount,
+            }),
+        };
+        Ok((file, meta))
     }
 
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
@@ -237,12 +277,64 @@ impl Store for DirectoryStore {
     ) -> Result<Box<dyn Listing>, StoreError> {
         let root = self.root()?;
         let walk = root.list(path, recursive, after)?;
-        Ok(Box::new(walk.of_root(root.number())))
+        Ok(Box::new(MountedWalk::new(walk, root)))
     }
 
     fn root_number(&self) -> u32 {
         DirectoryStore::root_number(self)
     }
+}
+
+/// An open file of a [`DirectoryStore`]. What a mount does not answer in time is
+/// [`io::ErrorKind::TimedOut`].
+pub struct OpenFile(Access);
+
+enum Access {
+    Direct(File),
+    /// On a mount that may not answer.
+    Through {
+        file: Arc<File>,
+        mount: Arc<Mount>,
+    },
+}
+
+impl Object for OpenFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let (file, mount) = match &self.0 {
+            Access::Direct(file) => return Object::read_at(file, buffer, offset),
+            Access::Through { file, mount } => (Arc::clone(file), mount),
+        };
+        let mut bytes = vec![0; buffer.len()];
+        let read = move || FileExt::read_at(&*file, &mut bytes, offset).map(|count| (bytes, count));
+        let (bytes, count) = mount.call(read).map_err(|_| no_answer())??;
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn meta(&self) -> io::Result<ObjectMeta> {
+        match &self.0 {
+            Access::Direct(file) => Object::meta(file),
+            Access::Through { file, mount } => {
+                let file = Arc::clone(file);
+                mount
+                    .call(move || Object::meta(&*file))
+                    .map_err(|_| no_answer())?
+            }
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // Where a program serves the file, to close it is a call like others.
+        if let Access::Through { file, mount } = &self.0 {
+            mount.close(Arc::clone(file));
+        }
+    }
+}
+
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, StoreError::Stalled)
 }
 
 impl Object for File {
@@ -343,14 +435,15 @@ mod tests {
                     let follows = resolver == Resolver::Kernel { follow_links: true };
                     let names = Names::Tree { show_hidden };
                     let way = format!("{resolver:?}, /proc {with_proc}");
-                    let opened = OpenRoot::holding(root, names, None, 0);
+                    let threads = CallThreads::new();
+                    let opened = OpenRoot::holding(root, names, None, 0, &threads);
                     let options = DirectoryOptions {
                         show_hidden,
                         follow_links_inside: follows,
                     };
-                    let store = DirectoryStore::serving(opened, &self.root(), options);
+                    let store = DirectoryStore::serving(opened, &self.root(), options, threads);
                     // It would be opened anew in the usual way.
-                    store.look_due.store(u64::MAX, Ordering::Relaxed);
+                    store.shared.look_due.store(u64::MAX, Ordering::Relaxed);
                     ways.push((way, follows, store));
                 }
             }
@@ -663,7 +756,7 @@ mod tests {
     /// A store that looks where its root is only when it is asked to, and what it reports.
     fn watched(root: &Path, options: DirectoryOptions) -> (DirectoryStore, Receiver<String>) {
         let store = DirectoryStore::open_root(root, options).unwrap();
-        store.look_due.store(u64::MAX, Ordering::Relaxed);
+        store.shared.look_due.store(u64::MAX, Ordering::Relaxed);
         let (reports, reported) = mpsc::channel();
         store.on_root_change(move |change| {
             let word = match change {
@@ -750,11 +843,10 @@ mod tests {
         place.file("one/file", "one");
         let (store, reported) = watched(&place.at("one"), USUAL);
         fs::rename(place.root(), place.folder.path().join("moved")).unwrap();
+        let mut store = store;
         // Too long for any file system, as if one of them failed.
-        let store = DirectoryStore {
-            name: place.at(&"x".repeat(300)),
-            ..store
-        };
+        let shared = Arc::get_mut(&mut store.shared).unwrap();
+        shared.name = place.at(&"x".repeat(300));
         store.look_again();
         assert_eq!(opened(&store, "file"), "one");
         assert_eq!(reported.try_iter().count(), 0);

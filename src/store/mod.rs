@@ -3,6 +3,7 @@
 
 mod beneath;
 mod boot;
+mod calls;
 mod catalog;
 mod coarse;
 mod error;
@@ -16,6 +17,7 @@ mod local;
 mod local_digests;
 mod memory;
 mod meta;
+mod mounts;
 mod names;
 mod staged;
 mod walk;
@@ -34,7 +36,7 @@ pub use index::{
 };
 pub use indexing::{FilesAndBytes, Indexing, IndexingError, IndexingProgress, Priority};
 pub use listing::{Listed, Listing};
-pub use local::{DirectoryOptions, DirectoryStore, RootChange};
+pub use local::{DirectoryOptions, DirectoryStore, OpenFile, RootChange};
 pub use local_digests::{LocalDigest, LocalDigestError, LocalDigests};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};

@@ -64,6 +64,12 @@ impl Names {
         Some((self.name(span), span.kind))
     }
 
+    /// What [`Names::next`] will give.
+    pub(super) fn peek(&self) -> Option<&[u8]> {
+        let span = *self.spans.get(self.next)?;
+        Some(self.name(span))
+    }
+
     /// The last name that was given.
     pub(super) fn last(&self) -> &[u8] {
         let given = self.next.checked_sub(1);
@@ -126,7 +132,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::store::beneath::{Resolver, Root};
+    use crate::store::beneath::{Reach, Resolver, Root};
     use crate::wire::ResourcePath;
 
     fn folder_of(count: usize) -> (tempfile::TempDir, Folder) {
@@ -136,7 +142,7 @@ mod tests {
             fs::write(place.path().join(name), "").unwrap();
         }
         let root = Root::with_resolver(place.path(), Resolver::Walk).unwrap();
-        let folder = root.open_folder(&ResourcePath::root()).unwrap();
+        let folder = root.open_folder(&ResourcePath::root(), Reach::All).unwrap();
         (place, folder)
     }
 

@@ -16,8 +16,6 @@ pub(super) struct Walk {
     recursive: bool,
     show_hidden: bool,
     hidden: u64,
-    /// The number of the root it is of.
-    root: u32,
     /// How a folder in another one is opened.
     open: OpenBelow,
     /// The way there, as far as it was opened up.
@@ -49,7 +47,6 @@ impl Walk {
             recursive,
             show_hidden,
             hidden: 0,
-            root: 0,
             open: Folder::open_below,
             _way: Vec::new(),
         };
@@ -101,16 +98,9 @@ impl Walk {
             recursive: false,
             show_hidden: true,
             hidden: 0,
-            root: 0,
             open: Folder::open_below,
             _way: Vec::new(),
         }
-    }
-
-    /// Of the root with this number.
-    pub(super) fn of_root(mut self, root: u32) -> Walk {
-        self.root = root;
-        self
     }
 
     fn enter(&mut self, folder: Folder, path: &[u8]) -> Result<(), StoreError> {
@@ -162,8 +152,41 @@ impl Walk {
         NAMES_BYTES_MAX.saturating_sub(self.held_bytes())
     }
 
+    /// Whether there is nothing more to come.
+    pub(super) fn is_over(&self) -> bool {
+        self.found.is_none() && self.levels.is_empty()
+    }
+
+    /// The path that [`Walk::step`] will touch: the next name, or the folder that has no more.
+    pub(super) fn place(&self) -> Vec<u8> {
+        let Some(level) = self.levels.last() else {
+            return Vec::new();
+        };
+        match level.names.peek() {
+            Some(name) => [&level.path, name].concat(),
+            None => level
+                .path
+                .strip_suffix(b"/")
+                .unwrap_or(&level.path)
+                .to_vec(),
+        }
+    }
+
+    /// Passes over the next name without touching what it stands for. `None`: there is none in
+    /// the folder it is in.
+    pub(super) fn pass_over(&mut self, error: StoreError) -> Option<Listed> {
+        let level = self.levels.last_mut()?;
+        let (name, kind) = level.names.next()?;
+        let path = ResourcePath::parse(&[&level.path, name].concat()).ok()?;
+        let kind = kind.unwrap_or(ObjectKind::Directory);
+        Some(Listed::failed(path, kind, error))
+    }
+
     /// Takes one name of the folder it is in. `None`: nothing to show.
-    fn step(&mut self) -> Result<Option<Listed>, StoreError> {
+    pub(super) fn step(&mut self) -> Result<Option<Listed>, StoreError> {
+        if let Some(found) = self.found.take() {
+            return Ok(Some(found));
+        }
         let Some(level) = self.levels.last_mut() else {
             return Ok(None);
         };
@@ -217,10 +240,7 @@ impl Walk {
 
 impl Listing for Walk {
     fn next(&mut self) -> Result<Option<Listed>, StoreError> {
-        if let Some(found) = self.found.take() {
-            return Ok(Some(found));
-        }
-        while !self.levels.is_empty() {
+        while !self.is_over() {
             if let Some(listed) = self.step()? {
                 return Ok(Some(listed));
             }
@@ -230,10 +250,6 @@ impl Listing for Walk {
 
     fn take_hidden(&mut self) -> u64 {
         std::mem::take(&mut self.hidden)
-    }
-
-    fn root(&self) -> u32 {
-        self.root
     }
 
     fn held_bytes(&self) -> usize {

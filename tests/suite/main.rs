@@ -25,6 +25,7 @@ mod frames;
 mod held_up;
 mod homes;
 mod hostile;
+mod hung_mounts;
 mod index;
 mod json;
 mod kinds;

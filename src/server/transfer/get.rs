@@ -7,7 +7,7 @@ use crate::digest::Md5Stream;
 use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, BODY_STEP_BYTES, Purpose, Reply};
 use crate::server::transfer::exchange::Exchange;
-use crate::server::transfer::reply::{store_refusal, unreadable};
+use crate::server::transfer::reply::{read_refusal, store_refusal};
 use crate::store::{Object, ObjectMeta, Store, StoreError};
 use crate::wire::{ErrorCode, GetRequest, Md5Digest, Refusal, ResponseHeader};
 
@@ -58,16 +58,21 @@ impl<S: Store> Exchange<'_, S> {
             None => 0..size,
         };
         let bytes = &mut self.desk.body[..(read.end - read.start) as usize];
-        if !read_exactly(&object, bytes, read.start).map_err(|_| unreadable())? {
+        if !read_exactly(&object, bytes, read.start).map_err(|error| read_refusal(&error))? {
             return Ok(None);
         }
-        if size == 0 && object.read_at(&mut [0], 0).map_err(|_| unreadable())? > 0 {
+        if size == 0
+            && object
+                .read_at(&mut [0], 0)
+                .map_err(|error| read_refusal(&error))?
+                > 0
+        {
             // Files of /proc say 0 and have bytes all the same, unless it has just grown.
-            if object.meta().map_err(|_| unreadable())?.size() == 0 {
+            if object.meta().map_err(|error| read_refusal(&error))?.size() == 0 {
                 return Err(store_refusal(&StoreError::NotAFile));
             }
         }
-        let now = object.meta().map_err(|_| unreadable())?.stamp;
+        let now = object.meta().map_err(|error| read_refusal(&error))?.stamp;
         if !meta.stamp.still_begins(&now) {
             return Ok(None);
         }

@@ -150,7 +150,7 @@ impl Page {
         };
         let mut listing = match listing {
             Ok(listing) => listing,
-            Err(error) => return Pause::Failed(not_listed(&error, catalog.stat(path))),
+            Err(error) => return Pause::Failed(not_listed(&error, || catalog.stat(path))),
         };
         let root = *self.root.get_or_insert_with(|| listing.root());
         if root != listing.root() {
@@ -381,18 +381,20 @@ fn hash<S: Store>(
 }
 
 /// Why there is no listing of a name at which this was found.
-fn not_listed(error: &StoreError, found: Result<ObjectMeta, StoreError>) -> Refusal {
+fn not_listed(
+    error: &StoreError,
+    look: impl FnOnce() -> Result<ObjectMeta, StoreError>,
+) -> Refusal {
     let refusal = store_refusal(error);
-    match found.map(|meta| meta.kind) {
+    if refusal.code != ErrorCode::NotADirectory {
+        return refusal;
+    }
+    match look().map(|meta| meta.kind) {
         // No part of the path is at fault, the whole of it is no folder's.
-        Ok(ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other)
-            if refusal.code == ErrorCode::NotADirectory =>
-        {
-            Refusal::new(
-                refusal.code,
-                "name stands for something that is no directory",
-            )
-        }
+        Ok(ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other) => Refusal::new(
+            refusal.code,
+            "name stands for something that is no directory",
+        ),
         _ => refusal,
     }
 }

@@ -1,6 +1,7 @@
 //! From what went wrong to what the peer is told: the only place, every case written out.
 
 use std::borrow::Cow;
+use std::io;
 
 use crate::server::transfer::conversation::Asked;
 use crate::store::StoreError;
@@ -30,13 +31,13 @@ pub(super) fn said_of(refusal: &Refusal) -> ErrorReply<'_> {
 /// What a peer is told of a store's error: never a path of the host.
 pub(super) fn store_refusal(error: &StoreError) -> Refusal {
     let code = match error {
-        StoreError::NotFound | StoreError::Away => ErrorCode::NotFound,
+        StoreError::NotFound | StoreError::Away | StoreError::OffRoot => ErrorCode::NotFound,
         StoreError::IsDirectory => ErrorCode::IsDirectory,
         StoreError::NotADirectory => ErrorCode::NotADirectory,
         StoreError::NotAFile => ErrorCode::NotAFile,
         StoreError::NotAtRest | StoreError::Forbidden => ErrorCode::Forbidden,
         StoreError::TooDeep => ErrorCode::TooLarge,
-        StoreError::Busy(_) => ErrorCode::Busy,
+        StoreError::Busy(_) | StoreError::Stalled => ErrorCode::Busy,
         StoreError::Io(_) => ErrorCode::Internal,
     };
     let retry_after_ms = (code == ErrorCode::Busy).then_some(RETRY_AFTER_MS);
@@ -50,6 +51,14 @@ pub(super) fn store_refusal(error: &StoreError) -> Refusal {
 /// The file cannot be read; the reason is this machine's.
 pub(super) fn unreadable() -> Refusal {
     Refusal::new(ErrorCode::Internal, "file could not be read")
+}
+
+/// What a peer is told of an error of an open file.
+pub(super) fn read_refusal(error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::TimedOut => store_refusal(&StoreError::Stalled),
+        _ => unreadable(),
+    }
 }
 
 pub(super) fn busy(message: &str) -> Refusal {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 
 use super::fixed::{Fixed, fixed_in, is_crossing};
-use super::{Root, from_errno, look, own_descriptors, retried, servable};
+use super::{Reach, Root, from_errno, look, own_descriptors, retried, servable};
 use crate::store::{InotifyLimit, ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
@@ -25,12 +25,16 @@ pub(in crate::store) struct Folder {
 impl Root {
     /// Opens a folder for reading what is in it. The last part of its path may be a link, as
     /// with files.
-    pub(in crate::store) fn open_folder(&self, path: &ResourcePath) -> Result<Folder, StoreError> {
-        let folder = self.folder_descriptor(path).map_err(from_errno)?;
+    pub(in crate::store) fn open_folder(
+        &self,
+        path: &ResourcePath,
+        reach: Reach,
+    ) -> Result<Folder, StoreError> {
+        let folder = self.reach(path, READING_FOLDER, reach)?;
         Ok(Folder::from(folder))
     }
 
-    /// The same, as what the kernel gives and says.
+    /// The same, wherever it is, as what the kernel gives and says.
     pub(in crate::store) fn folder_descriptor(
         &self,
         path: &ResourcePath,

@@ -7,11 +7,14 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::inotify::WatchFlags;
 
 use super::{DirectoryOptions, is_partial, is_shown};
-use crate::store::beneath::Root;
+use crate::store::beneath::{Reach, Root};
+use crate::store::calls::{CallThreads, Mount};
+use crate::store::mounts::{Mounts, Way};
 use crate::store::walk::Walk;
 use crate::store::{Listed, ObjectMeta, StoreError};
 use crate::wire::ResourcePath;
@@ -21,6 +24,7 @@ use crate::wire::ResourcePath;
 pub(super) struct OpenRoot {
     root: Root,
     names: Names,
+    mounts: Mounts,
     /// The name that the served file has in its directory.
     file: Option<OsString>,
     number: u32,
@@ -80,6 +84,7 @@ impl OpenRoot {
         name: &Path,
         options: &DirectoryOptions,
         number: u32,
+        threads: &Arc<CallThreads>,
     ) -> io::Result<OpenRoot> {
         let found = fs::metadata(name)?;
         if found.is_dir() {
@@ -87,7 +92,7 @@ impl OpenRoot {
                 show_hidden: options.show_hidden,
             };
             let root = Root::open(name, options.follow_links_inside)?;
-            return Ok(OpenRoot::holding(root, names, None, number));
+            return Ok(OpenRoot::holding(root, names, None, number, threads));
         }
         if !found.is_file() {
             return Err(unservable("it is neither a directory nor a regular file"));
@@ -102,14 +107,10 @@ impl OpenRoot {
         let inside = one_part(file)?;
         let asked = Box::from(one_part(asked)?.as_bytes());
         let root = Root::open(folder, false)?;
-        root.open_file(&inside).map_err(into_io)?;
+        root.open_file(&inside, Reach::All).map_err(into_io)?;
         let names = Names::OneFile { inside, asked };
-        Ok(OpenRoot::holding(
-            root,
-            names,
-            Some(file.to_owned()),
-            number,
-        ))
+        let file = Some(file.to_owned());
+        Ok(OpenRoot::holding(root, names, file, number, threads))
     }
 
     pub(super) fn holding(
@@ -117,8 +118,10 @@ impl OpenRoot {
         names: Names,
         file: Option<OsString>,
         number: u32,
+        threads: &Arc<CallThreads>,
     ) -> OpenRoot {
         OpenRoot {
+            mounts: Mounts::of(root.as_fd(), threads),
             root,
             names,
             file,
@@ -140,19 +143,79 @@ impl OpenRoot {
         self.number
     }
 
-    pub(super) fn open_file(&self, path: &ResourcePath) -> Result<(File, ObjectMeta), StoreError> {
-        self.root.open_file(self.locate(path)?)
+    /// The mounts at and below it.
+    pub(super) fn mounts(&self) -> &Mounts {
+        &self.mounts
     }
 
-    pub(super) fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
-        self.root.stat(self.locate(path)?)
+    /// Opens a file; also says through which mount, if that may not answer.
+    pub(super) fn open_file(
+        self: &Arc<Self>,
+        path: &ResourcePath,
+    ) -> Result<((File, ObjectMeta), Option<Arc<Mount>>), StoreError> {
+        self.reach(path, None, |root, path, reach| {
+            root.root.open_file(root.locate(path)?, reach)
+        })
+    }
+
+    pub(super) fn stat(self: &Arc<Self>, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
+        let look = |root: &OpenRoot, path: &ResourcePath, reach| root.look(path, reach);
+        self.reach(path, None, look).map(|(meta, _)| meta)
     }
 
     pub(super) fn list(
+        self: &Arc<Self>,
+        path: &ResourcePath,
+        recursive: bool,
+        after: Option<&ResourcePath>,
+    ) -> Result<Walk, StoreError> {
+        let behind = after.cloned();
+        let list = move |root: &OpenRoot, path: &ResourcePath, reach| {
+            root.walk(path, recursive, behind.as_ref(), reach)
+        };
+        self.reach(path, after, list).map(|(walk, _)| walk)
+    }
+
+    /// Does something at a path, in this thread if what is there answers or fails.
+    fn reach<T: Send + 'static>(
+        self: &Arc<Self>,
+        path: &ResourcePath,
+        after: Option<&ResourcePath>,
+        work: impl Fn(&OpenRoot, &ResourcePath, Reach) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<(T, Option<Arc<Mount>>), StoreError> {
+        let mut way = Way::Direct;
+        if self.mounts.has_remote() {
+            // A listing goes down to where it goes on.
+            for path in [Some(path), after].into_iter().flatten() {
+                if let Way::Direct = way {
+                    way = self.mounts.way_to(path.as_bytes());
+                }
+            }
+        }
+        if let Way::Direct = way {
+            match work(self, path, Reach::OwnMount) {
+                Err(StoreError::OffRoot) => way = self.mounts.way_off_root(path.as_bytes()),
+                done => return Ok((done?, None)),
+            }
+        }
+        let Way::Through(mount) = way else {
+            return Ok((work(self, path, Reach::All)?, None));
+        };
+        let (root, path) = (Arc::clone(self), path.clone());
+        let done = mount.call(move || work(&root, &path, Reach::All));
+        Ok((done.map_err(|_| StoreError::Stalled)??, Some(mount)))
+    }
+
+    fn look(&self, path: &ResourcePath, reach: Reach) -> Result<ObjectMeta, StoreError> {
+        self.root.stat(self.locate(path)?, reach)
+    }
+
+    fn walk(
         &self,
         path: &ResourcePath,
         recursive: bool,
         after: Option<&ResourcePath>,
+        reach: Reach,
     ) -> Result<Walk, StoreError> {
         let show_hidden = match &self.names {
             Names::Tree { show_hidden } => *show_hidden,
@@ -161,7 +224,7 @@ impl OpenRoot {
                 if after.is_some_and(|after| *after >= only) {
                     return Ok(Walk::of_one(None));
                 }
-                let listed = Listed::of(only, self.stat(path)?);
+                let listed = Listed::of(only, self.look(path, reach)?);
                 return Ok(Walk::of_one(Some(listed)));
             }
             Names::OneFile { .. } => {
@@ -169,7 +232,7 @@ impl OpenRoot {
                 return Err(StoreError::NotADirectory);
             }
         };
-        let folder = self.root.open_folder(self.locate(path)?)?;
+        let folder = self.root.open_folder(self.locate(path)?, reach)?;
         Walk::of_folder(folder, path, recursive, show_hidden, after)
     }
 
@@ -181,8 +244,8 @@ impl OpenRoot {
         changes: WatchFlags,
     ) -> Result<i32, StoreError> {
         let folder = match &self.names {
-            Names::Tree { .. } => self.root.open_folder(self.locate(path)?)?,
-            Names::OneFile { .. } => self.root.open_folder(&ResourcePath::root())?,
+            Names::Tree { .. } => self.root.open_folder(self.locate(path)?, Reach::All)?,
+            Names::OneFile { .. } => self.root.open_folder(&ResourcePath::root(), Reach::All)?,
         };
         folder.watch(inotify, changes)
     }
@@ -222,7 +285,10 @@ fn unservable(reason: &str) -> io::Error {
 
 fn into_io(error: StoreError) -> io::Error {
     match error {
-        StoreError::NotFound | StoreError::Away => io::ErrorKind::NotFound.into(),
+        StoreError::NotFound | StoreError::Away | StoreError::OffRoot => {
+            io::ErrorKind::NotFound.into()
+        }
+        StoreError::Stalled => io::ErrorKind::TimedOut.into(),
         StoreError::Forbidden => io::ErrorKind::PermissionDenied.into(),
         StoreError::Busy(source) | StoreError::Io(source) => source,
         StoreError::IsDirectory

@@ -1,0 +1,275 @@
+//! Calls to file systems that may never return: those of a network, and those that a program
+//! serves.
+//!
+//! Such a call is made by a thread of its own, and its caller waits for a limited time. Once calls
+//! to a mount do not return, further ones fail at once, so that however many ask for what is on
+//! it, they hold few threads and for a short time.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// The threads that make such calls: as many as there are calls under way, and each for a while
+/// longer. No call waits behind another one.
+pub(super) struct CallThreads {
+    /// Has no room: what is sent is taken by an idle thread at once.
+    idle: Sender<Call>,
+    calls: Receiver<Call>,
+    threads: AtomicUsize,
+}
+
+type Call = Box<dyn FnOnce() + Send>;
+
+/// A mounted file system, and the calls to it that have not returned.
+pub(super) struct Mount {
+    threads: Arc<CallThreads>,
+    state: Mutex<Outstanding>,
+}
+
+struct Outstanding {
+    calls: usize,
+    /// When a call returned last, or the first of these began.
+    since: Instant,
+    /// Files to close once a call has returned: to close one may take as long.
+    to_close: Vec<Arc<File>>,
+}
+
+/// Calls to the file system do not return.
+#[derive(Debug)]
+pub(super) struct Stalled;
+
+impl CallThreads {
+    pub(super) fn new() -> Arc<CallThreads> {
+        let (idle, calls) = bounded(0);
+        Arc::new(CallThreads {
+            idle,
+            calls,
+            threads: AtomicUsize::new(0),
+        })
+    }
+
+    /// Has a thread make a call; `false` if there is none to be had.
+    fn make(self: &Arc<Self>, call: Call) -> bool {
+        let Err(refused) = self.idle.try_send(call) else {
+            return true;
+        };
+        let call = refused.into_inner();
+        let counted = CountedThread(Arc::clone(self));
+        if self.threads.fetch_add(1, Ordering::SeqCst) >= THREADS_MAX {
+            return false;
+        }
+        let run = move || {
+            let mut next = Some(call);
+            while let Some(call) = next {
+                call();
+                next = counted.0.calls.recv_timeout(IDLE_MAX).ok();
+            }
+        };
+        let named = thread::Builder::new().name("ft-call".to_owned());
+        named.spawn(run).is_ok()
+    }
+}
+
+/// Counts a thread off when it ends, or was not to be had.
+struct CountedThread(Arc<CallThreads>);
+
+impl Drop for CountedThread {
+    fn drop(&mut self) {
+        self.0.threads.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Mount {
+    pub(super) fn new(threads: &Arc<CallThreads>) -> Arc<Mount> {
+        Arc::new(Mount {
+            threads: Arc::clone(threads),
+            state: Mutex::new(Outstanding {
+                calls: 0,
+                since: Instant::now(),
+                to_close: Vec::new(),
+            }),
+        })
+    }
+
+    /// Makes a call and waits for it, but not for long while others wait already. What it returns
+    /// too late is dropped where it was made.
+    ///
+    /// # Errors
+    /// It did not return in time, or others do not return.
+    pub(super) fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stalled> {
+        let begun = self.begin().ok_or(Stalled)?;
+        let wait = match begun.number > WAITING_LONG_MAX {
+            true => SHORT_WAIT,
+            false => LONG_WAIT,
+        };
+        let (done, result) = bounded(1);
+        let call = move || {
+            let _begun = begun;
+            // If nobody waits any more the result is dropped here.
+            let _ = done.try_send(work());
+        };
+        if !self.threads.make(Box::new(call)) {
+            return Err(Stalled);
+        }
+        result.recv_timeout(wait).map_err(|_| Stalled)
+    }
+
+    /// Closes a file without waiting for it.
+    pub(super) fn close(self: &Arc<Self>, file: Arc<File>) {
+        let Some(begun) = self.begin() else {
+            self.lock().to_close.push(file);
+            return;
+        };
+        self.threads.make(Box::new(move || {
+            drop(file);
+            drop(begun);
+        }));
+    }
+
+    /// Whether calls do not return.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.lock().are_stalled()
+    }
+
+    fn begin(self: &Arc<Self>) -> Option<Begun> {
+        let mut state = self.lock();
+        if state.are_stalled() {
+            return None;
+        }
+        if state.calls == 0 {
+            state.since = Instant::now();
+        }
+        state.calls += 1;
+        Some(Begun {
+            mount: Arc::clone(self),
+            number: state.calls,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outstanding> {
+        // Nothing panics under it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outstanding {
+    fn are_stalled(&self) -> bool {
+        let age = match self.calls {
+            0 => return false,
+            1..WAITING_LONG_MAX => LONG_WAIT,
+            _ => STALLED_AFTER,
+        };
+        self.since.elapsed() >= age
+    }
+}
+
+/// A call under way; dropped when it has returned, or panicked.
+struct Begun {
+    mount: Arc<Mount>,
+    /// How many there are with it.
+    number: usize,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut state = self.mount.lock();
+        state.calls -= 1;
+        state.since = Instant::now();
+        let to_close = std::mem::take(&mut state.to_close);
+        drop(state);
+        drop(to_close);
+    }
+}
+
+/// So many callers may wait long for one mount. The server has at least eight workers.
+const WAITING_LONG_MAX: usize = 2;
+/// A disk that starts to turn takes less.
+const LONG_WAIT: Duration = Duration::from_secs(5);
+const SHORT_WAIT: Duration = Duration::from_millis(250);
+/// With several calls under way and none returned for so long, no more are made.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// Threads in all; those that do not return are lost to other mounts.
+const THREADS_MAX: usize = 128;
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn calls_that_do_not_return_hold_up_few_callers_and_then_none() {
+        let threads = CallThreads::new();
+        let hung = Mount::new(&threads);
+        let (release, released) = bounded::<()>(0);
+        let (given_up, results) = mpsc::channel();
+        for _ in 0..8 {
+            let (hung, released, given_up) =
+                (Arc::clone(&hung), released.clone(), given_up.clone());
+            thread::spawn(move || {
+                let result = hung.call(move || released.recv().is_err());
+                given_up.send(result.is_err()).unwrap();
+            });
+        }
+        // All give up, whatever it is that never comes.
+        for _ in 0..8 {
+            assert!(results.recv_timeout(Duration::from_secs(60)).unwrap());
+        }
+        assert!(hung.is_stalled());
+        assert!(hung.call(|| panic!("nothing more is asked")).is_err());
+        assert_eq!(
+            Mount::new(&threads).call(|| 7).ok(),
+            Some(7),
+            "another mount"
+        );
+
+        drop(release);
+        let until = Instant::now() + Duration::from_secs(60);
+        while hung.is_stalled() {
+            assert!(Instant::now() < until, "it answers again");
+            thread::yield_now();
+        }
+        assert_eq!(hung.call(|| 8).ok(), Some(8));
+    }
+
+    #[test]
+    fn a_call_that_panics_has_returned() {
+        let mount = Mount::new(&CallThreads::new());
+        for _ in 0..4 {
+            assert!(mount.call(|| panic!("planted")).is_err());
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        while mount.lock().calls > 0 {
+            assert!(Instant::now() < until, "all have returned");
+            thread::yield_now();
+        }
+        assert_eq!(mount.call(|| 9).ok(), Some(9));
+    }
+
+    #[test]
+    fn files_of_a_mount_that_hangs_are_closed_when_it_answers() {
+        let mount = Mount::new(&CallThreads::new());
+        let (release, released) = bounded::<()>(0);
+        let (first, second) = (released.clone(), released);
+        assert!(mount.call(move || first.recv().is_err()).is_err());
+        assert!(mount.call(move || second.recv().is_err()).is_err());
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let open = Arc::downgrade(&file);
+        mount.close(file);
+        assert!(open.upgrade().is_some());
+        drop(release);
+        let until = Instant::now() + Duration::from_secs(60);
+        while open.upgrade().is_some() {
+            assert!(Instant::now() < until, "it is closed");
+            thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A listing that enters mounts which may not answer.
+
+use std::sync::Arc;
+
+use super::opened::OpenRoot;
+use crate::store::mounts::Way;
+use crate::store::walk::Walk;
+use crate::store::{Listed, Listing, StoreError};
+
+/// A walk, each step of which is taken by a thread that may be left behind where it could hang.
+/// What does not answer is an entry with an error once that is known; until then the listing
+/// fails.
+pub(super) struct MountedWalk {
+    /// `None`: it was left behind.
+    walk: Option<Walk>,
+    root: Arc<OpenRoot>,
+}
+
+impl MountedWalk {
+    pub(super) fn new(walk: Walk, root: Arc<OpenRoot>) -> MountedWalk {
+        MountedWalk {
+            walk: Some(walk),
+            root,
+        }
+    }
+}
+
+impl Listing for MountedWalk {
+    fn next(&mut self) -> Result<Option<Listed>, StoreError> {
+        let mounts = self.root.mounts();
+        loop {
+            let walk = self.walk.as_mut().ok_or(StoreError::Stalled)?;
+            if !mounts.has_remote() {
+                return walk.next();
+            }
+            if walk.is_over() {
+                return Ok(None);
+            }
+            let listed = match mounts.way_to(&walk.place()) {
+                Way::Direct => walk.step()?,
+                Way::Through(mount) if mount.is_stalled() => {
+                    let passed = walk.pass_over(StoreError::Stalled);
+                    Some(passed.ok_or(StoreError::Stalled)?)
+                }
+                Way::Through(mount) => {
+                    let Some(mut walk) = self.walk.take() else {
+                        continue;
+                    };
+                    let stepped = mount.call(move || (walk.step(), walk));
+                    let (listed, walk) = stepped.map_err(|_| StoreError::Stalled)?;
+                    self.walk = Some(walk);
+                    listed?
+                }
+            };
+            if listed.is_some() {
+                return Ok(listed);
+            }
+        }
+    }
+
+    fn take_hidden(&mut self) -> u64 {
+        self.walk.as_mut().map_or(0, Walk::take_hidden)
+    }
+
+    fn root(&self) -> u32 {
+        self.root.number()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.walk.as_ref().map_or(0, Walk::held_bytes)
+    }
+
+    fn held_descriptors(&self) -> usize {
+        self.walk.as_ref().map_or(0, Walk::held_descriptors)
+    }
+}

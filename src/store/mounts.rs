@@ -1,0 +1,345 @@
+//! The mounts of a served directory: which of its paths lie on a file system that may not answer.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::store::calls::{CallThreads, Mount};
+
+/// The mounts at and below an open directory, as the kernel lists them. To know them touches
+/// none of them. Where there is no /proc everything is taken for a disk.
+pub(super) struct Mounts {
+    threads: Arc<CallThreads>,
+    /// `/proc/self/mountinfo`, which the kernel marks when it changes.
+    source: Option<Mutex<File>>,
+    root: Option<(u64, PathBuf)>,
+    table: RwLock<Arc<Table>>,
+    /// So that the usual case costs nothing.
+    has_remote: AtomicBool,
+}
+
+/// What there is at one moment.
+struct Table {
+    /// What the root itself is on.
+    own: Place,
+    /// Each with its path from the root, the longest first.
+    below: Vec<(Vec<u8>, Place)>,
+    /// What is reached through links, somewhere below.
+    by_link: Arc<Mount>,
+}
+
+/// One mount.
+#[derive(Clone)]
+struct Place {
+    id: u64,
+    /// `None`: a file system of this machine's own disks or memory, which answers or fails.
+    remote: Option<Arc<Mount>>,
+}
+
+/// How a path is to be reached.
+pub(super) enum Way {
+    /// By the calling thread.
+    Direct,
+    /// By a thread that may be left behind.
+    Through(Arc<Mount>),
+}
+
+impl Mounts {
+    /// Those of an open directory.
+    pub(super) fn of(root: BorrowedFd<'_>, threads: &Arc<CallThreads>) -> Mounts {
+        let root = id_and_path(root);
+        let source = File::open("/proc/self/mountinfo").ok();
+        let own = Place {
+            id: 0,
+            remote: None,
+        };
+        let mounts = Mounts {
+            source: source.filter(|_| root.is_some()).map(Mutex::new),
+            root,
+            table: RwLock::new(Arc::new(Table {
+                own,
+                below: Vec::new(),
+                by_link: Mount::new(threads),
+            })),
+            has_remote: AtomicBool::new(false),
+            threads: Arc::clone(threads),
+        };
+        let _ = mounts.read();
+        mounts
+    }
+
+    /// Whether any of them may not answer.
+    pub(super) fn has_remote(&self) -> bool {
+        self.has_remote.load(Ordering::Relaxed)
+    }
+
+    /// How a path from the root is to be reached that contains no links.
+    pub(super) fn way_to(&self, path: &[u8]) -> Way {
+        match &self.table().at(path).remote {
+            Some(mount) => Way::Through(Arc::clone(mount)),
+            None => Way::Direct,
+        }
+    }
+
+    /// How a path is to be reached that leads off the root's own mount. Looks whether the mounts
+    /// changed.
+    pub(super) fn way_off_root(&self, path: &[u8]) -> Way {
+        self.refresh();
+        if !self.has_remote() {
+            return Way::Direct;
+        }
+        let table = self.table();
+        let mount = table.at(path).remote.as_ref().unwrap_or(&table.by_link);
+        Way::Through(Arc::clone(mount))
+    }
+
+    /// Reads them anew if they changed.
+    pub(super) fn refresh(&self) {
+        let Some(source) = &self.source else { return };
+        let source = source.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut polled = [PollFd::new(&*source, PollFlags::PRI)];
+        // proc_pid_mountinfo(5): once after each change.
+        let has_changed =
+            poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+        drop(source);
+        if has_changed {
+            let _ = self.read();
+        }
+    }
+
+    fn read(&self) -> io::Result<()> {
+        let (Some(source), Some((id, path))) = (&self.source, &self.root) else {
+            return Ok(());
+        };
+        let mut text = Vec::new();
+        let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.rewind()?;
+        source.read_to_end(&mut text)?;
+        let table = self.parse(&text, *id, path, &self.table());
+        let has_remote = table.own.remote.is_some()
+            || table.below.iter().any(|(_, place)| place.remote.is_some());
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.has_remote.store(has_remote, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn parse(&self, text: &[u8], own: u64, root: &Path, before: &Table) -> Table {
+        let place = |line: &Line<'_>| {
+            let known = before.below.iter().map(|(_, place)| place);
+            let known = known.chain([&before.own]).find(|known| known.id == line.id);
+            let is_remote = !LOCAL_TYPES.contains(&line.kind);
+            Place {
+                id: line.id,
+                // What is known of its calls stays known.
+                remote: is_remote.then(|| {
+                    let mount = known.and_then(|known| known.remote.clone());
+                    mount.unwrap_or_else(|| Mount::new(&self.threads))
+                }),
+            }
+        };
+        let mut table = Table {
+            own: before.own.clone(),
+            below: Vec::new(),
+            by_link: Arc::clone(&before.by_link),
+        };
+        for line in text.split(|byte| *byte == b'\n').filter_map(Line::parse) {
+            if line.id == own {
+                table.own = place(&line);
+                continue;
+            }
+            let at = PathBuf::from(OsStr::from_bytes(&line.at));
+            let Ok(below) = at.strip_prefix(root) else {
+                continue;
+            };
+            let below = below.as_os_str().as_bytes().to_vec();
+            if !below.is_empty() {
+                // The last of several in one place is on top.
+                table.below.retain(|(other, _)| *other != below);
+                table.below.push((below, place(&line)));
+            }
+        }
+        table
+            .below
+            .sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        table
+    }
+
+    fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Table {
+    fn at(&self, path: &[u8]) -> &Place {
+        let is_at = |mount: &[u8]| {
+            path.strip_prefix(mount)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let below = self.below.iter().find(|(mount, _)| is_at(mount));
+        below.map_or(&self.own, |(_, place)| place)
+    }
+}
+
+/// A line of mountinfo.
+struct Line<'t> {
+    id: u64,
+    at: Vec<u8>,
+    kind: &'t [u8],
+}
+
+impl Line<'_> {
+    fn parse(line: &[u8]) -> Option<Line<'_>> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let at = unescaped(fields.nth(3)?);
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        Some(Line { id, at, kind })
+    }
+}
+
+/// Spaces, tabs, line ends and backslashes are written as three octal digits.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..3).filter(|_| *first == b'\\');
+        let code = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &behind[3..] } else { behind };
+    }
+    bytes
+}
+
+fn id_and_path(root: BorrowedFd<'_>) -> Option<(u64, PathBuf)> {
+    let number = root.as_fd().as_raw_fd();
+    let facts = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+    let id = facts
+        .lines()
+        .find_map(|line| line.strip_prefix("mnt_id:"))?;
+    let path = fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
+    Some((id.trim().parse().ok()?, path))
+}
+
+/// File systems of disks and memory. A disk that dies reports an error at last; all others may
+/// wait for somebody for ever.
+const LOCAL_TYPES: &[&[u8]] = &[
+    b"bcachefs",
+    b"btrfs",
+    b"cramfs",
+    b"devtmpfs",
+    b"erofs",
+    b"exfat",
+    b"ext2",
+    b"ext3",
+    b"ext4",
+    b"f2fs",
+    b"hfs",
+    b"hfsplus",
+    b"hugetlbfs",
+    b"iso9660",
+    b"jffs2",
+    b"jfs",
+    b"minix",
+    b"msdos",
+    b"nilfs2",
+    b"ntfs3",
+    b"overlay",
+    b"proc",
+    b"ramfs",
+    b"reiserfs",
+    b"romfs",
+    b"rootfs",
+    b"squashfs",
+    b"sysfs",
+    b"tmpfs",
+    b"ubifs",
+    b"udf",
+    b"vfat",
+    b"xfs",
+    b"zfs",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &[u8] = b"21 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        30 21 8:2 / /srv rw,noatime shared:1 - xfs /dev/sdb1 rw\n\
+        31 30 0:40 / /srv/far rw - nfs4 host:/x rw\n\
+        32 31 0:41 / /srv/far/near rw - tmpfs none rw\n\
+        33 30 0:42 / /srv/with\\040space rw master:7 propagate_from:1 - fuse.bindfs b rw\n\
+        34 21 0:43 / /srvfar rw - nfs host:/y rw\n\
+        35 30 0:44 / /srv/under rw - cifs //host/z rw\n\
+        36 35 0:45 / /srv/under rw - tmpfs none rw\n";
+
+    fn mounts(root: &str, own: u64) -> Mounts {
+        let threads = CallThreads::new();
+        let here = File::open(".").unwrap();
+        let mounts = Mounts::of(here.as_fd(), &threads);
+        let table = mounts.parse(TEXT, own, Path::new(root), &mounts.table());
+        *mounts.table.write().unwrap() = Arc::new(table);
+        mounts
+    }
+
+    #[test]
+    fn finds_the_mount_of_a_path_in_what_the_kernel_lists() {
+        let mounts = mounts("/srv", 30);
+        for (path, is_remote) in [
+            ("", false),
+            ("x/far", false),
+            ("far", true),
+            ("far/x/y", true),
+            ("farther", false),
+            ("far/near/x", false),
+            ("far/nearer", true),
+            ("with space/x", true),
+            ("with", false),
+            ("under/x", false),
+        ] {
+            let way = mounts.way_to(path.as_bytes());
+            assert_eq!(matches!(way, Way::Through(_)), is_remote, "{path}");
+        }
+        let through = |path: &[u8]| match mounts.way_to(path) {
+            Way::Through(mount) => mount,
+            Way::Direct => panic!("{path:?} is near"),
+        };
+        let (first, other) = (through(b"far/x"), through(b"with space"));
+        assert!(Arc::ptr_eq(&first, &through(b"far")) && !Arc::ptr_eq(&first, &other));
+        // Read anew, it is the same mount.
+        let again = mounts.parse(TEXT, 30, Path::new("/srv"), &mounts.table());
+        assert!(Arc::ptr_eq(
+            &first,
+            again.at(b"far").remote.as_ref().unwrap()
+        ));
+    }
+
+    #[test]
+    fn a_root_may_be_remote_itself_or_the_root_of_all() {
+        let far = mounts("/srv/far/deep", 31);
+        assert!(matches!(far.way_to(b"x"), Way::Through(_)));
+        let all = mounts("/", 21);
+        assert!(matches!(all.way_to(b"srv/far/x"), Way::Through(_)));
+        assert!(matches!(all.way_to(b"srv/x"), Way::Direct));
+    }
+
+    #[test]
+    fn octal_digits_are_read_and_other_backslashes_kept() {
+        for (field, bytes) in [
+            (&b"a\\040b\\134"[..], &b"a b\\"[..]),
+            (b"\\", b"\\"),
+            (b"\\09", b"\\09"),
+            (b"\\999", b"\\999"),
+        ] {
+            assert_eq!(unescaped(field), bytes);
+        }
+    }
+}
