@@ -21,8 +21,9 @@ pub(super) struct Mounts {
     source: Option<Mutex<File>>,
     root: Option<(u64, PathBuf)>,
     table: RwLock<Arc<Table>>,
-    /// So that the usual case costs nothing.
+    /// So that the usual cases cost nothing.
     has_remote: AtomicBool,
+    has_below: AtomicBool,
 }
 
 /// What there is at one moment.
@@ -69,6 +70,7 @@ impl Mounts {
                 by_link: Mount::new(threads),
             })),
             has_remote: AtomicBool::new(false),
+            has_below: AtomicBool::new(false),
             threads: Arc::clone(threads),
         };
         let _ = mounts.read();
@@ -78,6 +80,11 @@ impl Mounts {
     /// Whether any of them may not answer.
     pub(super) fn has_remote(&self) -> bool {
         self.has_remote.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are mounts below the root, all of which answer or fail.
+    pub(super) fn are_local(&self) -> bool {
+        self.has_below.load(Ordering::Relaxed) && !self.has_remote()
     }
 
     /// How a path from the root is to be reached that contains no links.
@@ -125,7 +132,9 @@ impl Mounts {
         let table = self.parse(&text, *id, path, &self.table());
         let has_remote = table.own.remote.is_some()
             || table.below.iter().any(|(_, place)| place.remote.is_some());
+        let has_below = !table.below.is_empty();
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.has_below.store(has_below, Ordering::Relaxed);
         self.has_remote.store(has_remote, Ordering::Relaxed);
         Ok(())
     }

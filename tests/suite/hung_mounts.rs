@@ -12,7 +12,7 @@ fn with_a_mount(script: &str) {
         echo deep > far/below/y; echo near > s/near/z; ln -s hung s/link
         head -c 3000000 /dev/zero > far/large; head -c 3000000 /dev/zero > s/large
         pids=
-        trap 'kill -CONT $pids; kill -KILL $pids; umount -l s/hung' EXIT
+        trap 'kill -CONT $pids || :; kill -KILL $pids || :; umount -l s/hung || :' EXIT
         command -v bindfs > /dev/null || exit 99
         bindfs -f -o attr_timeout=0,entry_timeout=0 far s/hung 2> bindfs.err & fuse=$! pids=$!
         for _ in $(seq 600); do
@@ -87,7 +87,7 @@ fn listings_and_digests_go_on_beside_a_mount_that_hangs() {
         pids="$pids $asked"
         for one in $asked; do wait $one || :; done
         "$get" --quiet --retry 0 --list=json unix:socket:near > got 2>&1 || fail "no listing: $(cat got)"
-        grep -q '"z"' got || fail "$(cat got)"
+        grep -q 'near/z' got || fail "$(cat got)"
         fetch large > got || fail "no digest: $(cat err.$$)"
         cmp got s/large
         "$get" --quiet --retry 0 -r --list=json unix:socket: > got 2>&1 || :

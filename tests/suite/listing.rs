@@ -79,9 +79,11 @@ fn tree() -> Scratch {
 
 /// What `next` says behind this name, in a listing of one folder.
 fn next_behind(name: &str) -> Value {
-    let check = md5_hex([name.as_bytes(), &[0]].concat());
+    // Of the first root.
+    let place = [&[0; 4], name.as_bytes()].concat();
+    let check = md5_hex([&place[..], &[0]].concat());
     let check = u32::from_str_radix(&check[..8], 16).expect("digits");
-    let bytes = [&check.to_be_bytes(), name.as_bytes()].concat();
+    let bytes = [&check.to_be_bytes()[..], &place].concat();
     Value::from(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 

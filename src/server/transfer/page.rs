@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::digest::Md5Stream;
 use crate::server::transfer::outbox::Kept;
-use crate::server::transfer::reply::{busy, said_of, store_refusal, unreadable};
+use crate::server::transfer::reply::{
+    busy, not_listed, root_replaced, said_of, store_refusal, unreadable,
+};
 use crate::server::transfer::shelf::{OpenListing, Shelf, Shelved};
 use crate::store::{Catalog, Listed, Listing, ObjectMeta, Store, StoreError};
 use crate::wire::{
@@ -378,30 +380,6 @@ fn hash<S: Store>(
         return Ok(None);
     }
     catalog.digest_now(object, meta).map(Some)
-}
-
-/// Why there is no listing of a name at which this was found.
-fn not_listed(
-    error: &StoreError,
-    look: impl FnOnce() -> Result<ObjectMeta, StoreError>,
-) -> Refusal {
-    let refusal = store_refusal(error);
-    if refusal.code != ErrorCode::NotADirectory {
-        return refusal;
-    }
-    match look().map(|meta| meta.kind) {
-        // No part of the path is at fault, the whole of it is no folder's.
-        Ok(ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other) => Refusal::new(
-            refusal.code,
-            "name stands for something that is no directory",
-        ),
-        _ => refusal,
-    }
-}
-
-fn root_replaced() -> Refusal {
-    let message = "served directory was replaced while it was listed";
-    Refusal::new(ErrorCode::Changed, message)
 }
 
 /// Entries looked at before any of them is written.

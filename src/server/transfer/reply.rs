@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::io;
 
 use crate::server::transfer::conversation::Asked;
-use crate::store::StoreError;
-use crate::wire::{ErrorCode, ErrorReply, Refusal, ResponseHeader};
+use crate::store::{ObjectMeta, StoreError};
+use crate::wire::{ErrorCode, ErrorReply, ObjectKind, Refusal, ResponseHeader};
 
 /// The bytes before a refusal's answer: `error`, no size, no digest.
 pub(super) fn refuse(asked: &Asked, refusal: &Refusal, output: &mut Vec<u8>) {
@@ -59,6 +59,31 @@ pub(super) fn read_refusal(error: &io::Error) -> Refusal {
         io::ErrorKind::TimedOut => store_refusal(&StoreError::Stalled),
         _ => unreadable(),
     }
+}
+
+/// Why there is no listing of a name at which this was found.
+pub(super) fn not_listed(
+    error: &StoreError,
+    look: impl FnOnce() -> Result<ObjectMeta, StoreError>,
+) -> Refusal {
+    let refusal = store_refusal(error);
+    if refusal.code != ErrorCode::NotADirectory {
+        return refusal;
+    }
+    match look().map(|meta| meta.kind) {
+        // No part of the path is at fault, the whole of it is no folder's.
+        Ok(ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other) => Refusal::new(
+            refusal.code,
+            "name stands for something that is no directory",
+        ),
+        _ => refusal,
+    }
+}
+
+/// A listing cannot go on in another root.
+pub(super) fn root_replaced() -> Refusal {
+    let message = "served directory was replaced while it was listed";
+    Refusal::new(ErrorCode::Changed, message)
 }
 
 pub(super) fn busy(message: &str) -> Refusal {

@@ -30,6 +30,9 @@ pub(super) struct OpenRoot {
     number: u32,
 }
 
+/// What was found at a path, and the mount it is on if that may not answer.
+type Reached<T> = (T, Option<Arc<Mount>>);
+
 /// Which names there are.
 pub(super) enum Names {
     Tree {
@@ -152,7 +155,7 @@ impl OpenRoot {
     pub(super) fn open_file(
         self: &Arc<Self>,
         path: &ResourcePath,
-    ) -> Result<((File, ObjectMeta), Option<Arc<Mount>>), StoreError> {
+    ) -> Result<Reached<(File, ObjectMeta)>, StoreError> {
         self.reach(path, None, |root, path, reach| {
             root.root.open_file(root.locate(path)?, reach)
         })
@@ -182,7 +185,10 @@ impl OpenRoot {
         path: &ResourcePath,
         after: Option<&ResourcePath>,
         work: impl Fn(&OpenRoot, &ResourcePath, Reach) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<(T, Option<Arc<Mount>>), StoreError> {
+    ) -> Result<Reached<T>, StoreError> {
+        if self.mounts.are_local() {
+            return Ok((work(self, path, Reach::All)?, None));
+        }
         let mut way = Way::Direct;
         if self.mounts.has_remote() {
             // A listing goes down to where it goes on.
