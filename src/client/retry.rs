@@ -237,6 +237,57 @@ mod tests {
         }
     }
 
+    fn config(retries_max: u32, time_max: Option<Duration>) -> ClientConfig {
+        ClientConfig {
+            retry: RetryPolicy {
+                retries_max,
+                time_max,
+                delay: Duration::ZERO,
+                ..RetryPolicy::default()
+            },
+            ..ClientConfig::default()
+        }
+    }
+
+    /// Whether there is another attempt after a failure.
+    fn goes_on(attempts: &mut Attempts<'_>, progress: bool) -> bool {
+        let error = ClientError::panicked();
+        attempts
+            .pause_after(error, None, progress, &mut |_| {})
+            .is_ok()
+    }
+
+    #[test]
+    fn attempts_end_after_so_many_failures_in_a_row() {
+        let config = config(2, None);
+        let mut attempts = Attempts::begin(&config, Instant::now());
+        attempts.reach();
+        let row: Vec<bool> = [false, false, true, false, false]
+            .map(|progress| goes_on(&mut attempts, progress))
+            .into();
+        // Progress begins the row anew.
+        assert_eq!(row, [true, true, true, true, false]);
+    }
+
+    #[test]
+    fn a_server_that_was_never_reached_is_not_waited_for() {
+        let config = config(2, None);
+        let mut attempts = Attempts::begin(&config, Instant::now());
+        assert!(!goes_on(&mut attempts, false));
+    }
+
+    #[test]
+    fn attempts_end_when_their_time_is_over() {
+        let hour = Duration::from_secs(3600);
+        for (time_max, expected) in [(hour, false), (2 * hour, true)] {
+            let config = config(u32::MAX, Some(time_max));
+            let started = Instant::now().checked_sub(hour).expect("a clock past its start");
+            let mut attempts = Attempts::begin(&config, started);
+            attempts.reach();
+            assert_eq!(goes_on(&mut attempts, false), expected, "{time_max:?}");
+        }
+    }
+
     #[test]
     fn a_delay_above_the_limit_is_the_users_will() {
         let policy = RetryPolicy {

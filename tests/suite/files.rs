@@ -257,7 +257,7 @@ fn hashing_a_terabyte_shows_progress_hurts_nobody_and_stops_when_nobody_waits() 
     let mut waiting = server.connect();
     waiting.send_frame(r#"{"filename":"huge","progress":true,"id":"h"}"#);
     let mut done_before = 0;
-    let mut rounds = 0;
+    let mut rounds: u32 = 0;
     // Two at least, and until there is progress, however slow the machine.
     while rounds < 2 || done_before == 0 {
         rounds += 1;
@@ -269,6 +269,10 @@ fn hashing_a_terabyte_shows_progress_hurts_nobody_and_stops_when_nobody_waits() 
             "{}",
             interim.text
         );
+        assert_eq!(interim.size("total_size"), 1 << 40, "{}", interim.text);
+        // Half a second between two: a peer is not flooded while it waits.
+        let paused = waiting.elapsed();
+        assert!(paused >= Duration::from_millis(450) * rounds, "{rounds} in {paused:?}");
         assert_eq!(
             (interim.str("id"), interim.str("filename")),
             ("h", "huge"),

@@ -1,4 +1,4 @@
-//! What is asked again after a failure is told, in every way to ask.
+//! Retries: they are reported, they end, and they take no longer than they may.
 
 use crate::cases::NamedCase;
 use crate::harness::{Output, Proxy};
@@ -41,4 +41,37 @@ fn whatever_is_asked_again_is_told() {
         }
         assert!(proxy.tally().connections() > 0);
     }
+}
+
+/// Every way to fetch or list that retries by itself.
+const WAYS: [&[&str]; 5] = [&["a"], &["-r", ""], &["-o", "-", "a"], &["--list", ""], &["--check", "a"]];
+
+#[test]
+fn retries_end_after_their_number() {
+    let place = Place::with([("a", "1")]);
+    for way in WAYS {
+        let _case = NamedCase(format!("{way:?}"));
+        let proxy = Proxy::to(place.server.addr()).cut(0..u64::MAX, 5).start();
+        let options = ["--retry", "2", "--retry-delay", "1ms"];
+        run_way(&place, &proxy, way, &options).expect_code(4);
+        assert_eq!(proxy.tally().connections(), 3);
+    }
+}
+
+#[test]
+fn retries_end_when_their_time_is_over() {
+    let place = Place::with([("a", "1")]);
+    for way in WAYS {
+        let _case = NamedCase(format!("{way:?}"));
+        let proxy = Proxy::to(place.server.addr()).cut(0..u64::MAX, 5).start();
+        let options = ["--retry", "1000000", "--retry-delay", "1ms", "--retry-max-time", "0.1"];
+        run_way(&place, &proxy, way, &options).expect_code(4);
+        assert!(proxy.tally().connections() > 1, "nothing was retried");
+    }
+}
+
+fn run_way(place: &Place, proxy: &Proxy, way: &[&str], options: &[&str]) -> Output {
+    let (path, args) = way.split_last().expect("a path");
+    let source = format!("{}/{path}", proxy.addr());
+    place.ftget().args(options).args(args).arg(source).run()
 }

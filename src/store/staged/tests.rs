@@ -370,6 +370,36 @@ fn no_space_is_said_before_the_first_byte() {
 }
 
 #[test]
+fn space_is_reserved_where_the_file_system_can() {
+    use std::os::unix::fs::MetadataExt;
+    // A disk: in memory nothing is reserved.
+    let temp = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let probe = std::fs::File::create(temp.path().join("probe")).unwrap();
+    let can = rustix::fs::fallocate(&probe, rustix::fs::FallocateFlags::KEEP_SIZE, 0, 4096);
+    if can.is_err() || probe.metadata().unwrap().blocks() == 0 {
+        return;
+    }
+    let folder = StagingFolder::open(temp.path()).unwrap();
+    let staged = folder.stage(&name("f"), md5(b"x")).unwrap();
+    staged.reserve(1 << 20).unwrap();
+    let blocks = staged.file().metadata().unwrap().blocks();
+    assert!(blocks * 512 >= 1 << 20, "{blocks} blocks");
+}
+
+#[test]
+fn a_file_that_begins_anew_has_only_its_new_bytes() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = StagingFolder::open(temp.path()).unwrap();
+    let mut staged = folder.stage(&name("f"), md5(b"new")).unwrap();
+    staged.append(b"longer and wrong").unwrap();
+    staged.restart().unwrap();
+    assert_eq!(staged.bytes(), 0);
+    staged.append(b"new").unwrap();
+    staged.place(Placement::Replace).unwrap();
+    assert_eq!(std::fs::read(temp.path().join("f")).unwrap(), b"new");
+}
+
+#[test]
 fn folders_are_made_with_those_above_or_the_reason_is_said() {
     let temp = tempfile::tempdir().unwrap();
     let deep = temp.path().join("a/b/c");
