@@ -281,7 +281,9 @@ mod tests {
         let hour = Duration::from_secs(3600);
         for (time_max, expected) in [(hour, false), (2 * hour, true)] {
             let config = config(u32::MAX, Some(time_max));
-            let started = Instant::now().checked_sub(hour).expect("a clock past its start");
+            let started = Instant::now()
+                .checked_sub(hour)
+                .expect("a clock past its start");
             let mut attempts = Attempts::begin(&config, started);
             attempts.reach();
             assert_eq!(goes_on(&mut attempts, false), expected, "{time_max:?}");

@@ -272,7 +272,10 @@ fn hashing_a_terabyte_shows_progress_hurts_nobody_and_stops_when_nobody_waits() 
         assert_eq!(interim.size("total_size"), 1 << 40, "{}", interim.text);
         // Half a second between two: a peer is not flooded while it waits.
         let paused = waiting.elapsed();
-        assert!(paused >= Duration::from_millis(450) * rounds, "{rounds} in {paused:?}");
+        assert!(
+            paused >= Duration::from_millis(450) * rounds,
+            "{rounds} in {paused:?}"
+        );
         assert_eq!(
             (interim.str("id"), interim.str("filename")),
             ("h", "huge"),

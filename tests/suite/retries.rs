@@ -44,7 +44,13 @@ fn whatever_is_asked_again_is_told() {
 }
 
 /// Every way to fetch or list that retries by itself.
-const WAYS: [&[&str]; 5] = [&["a"], &["-r", ""], &["-o", "-", "a"], &["--list", ""], &["--check", "a"]];
+const WAYS: [&[&str]; 5] = [
+    &["a"],
+    &["-r", ""],
+    &["-o", "-", "a"],
+    &["--list", ""],
+    &["--check", "a"],
+];
 
 #[test]
 fn retries_end_after_their_number() {
@@ -64,7 +70,14 @@ fn retries_end_when_their_time_is_over() {
     for way in WAYS {
         let _case = NamedCase(format!("{way:?}"));
         let proxy = Proxy::to(place.server.addr()).cut(0..u64::MAX, 5).start();
-        let options = ["--retry", "1000000", "--retry-delay", "1ms", "--retry-max-time", "0.1"];
+        let options = [
+            "--retry",
+            "1000000",
+            "--retry-delay",
+            "1ms",
+            "--retry-max-time",
+            "0.1",
+        ];
         run_way(&place, &proxy, way, &options).expect_code(4);
         assert!(proxy.tally().connections() > 1, "nothing was retried");
     }
