@@ -48,10 +48,18 @@ use crate::cli::outside::{self, Outside};
 use crate::cli::terminal::{UNREAD, shown};
 use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, Event, MirrorNotes};
+use crate::process::output_was_closed;
 
 /// Runs `ftget` with these arguments, the program's name first.
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let order = match Meaning::of(arguments) {
+    let meaning = match Meaning::of(arguments) {
+        Ok(meaning) if output::is_standard_needed(&meaning) && output_was_closed() => {
+            let sentence = "standard output is closed, and something is to be written there";
+            return NoOrder::Unusable(sentence.to_owned()).show();
+        }
+        meaning => meaning,
+    };
+    let order = match meaning {
         Ok(Meaning::Fetch(order)) => order,
         Ok(Meaning::Compare {
             order,

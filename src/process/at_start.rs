@@ -1,4 +1,4 @@
-//! Signals that were ignored when this process was started, and how the programs that it starts
+//! Signals that were ignored when this process was started, whether its output was closed, and how the programs that it starts
 //! get back what it changed for itself. `unsafe`: the Rust runtime ignores SIGPIPE before `main`,
 //! and `rustix` has no sigaction(2); code between fork and exec is unsafe by its nature.
 #![allow(unsafe_code)]
@@ -7,7 +7,7 @@ use std::mem;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use libc::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGXFSZ, c_int};
 use rustix::process::{Resource, setrlimit};
@@ -18,6 +18,12 @@ use super::descriptors;
 /// script ignores SIGINT and SIGQUIT for a program with `&`.
 pub fn was_ignored(signal: c_int) -> bool {
     IGNORED.load(Ordering::Relaxed) & bit(signal) != 0
+}
+
+/// Whether standard output was closed when the process was started (`>&-`): the Rust runtime opens
+/// /dev/null in its place, which takes everything.
+pub fn output_was_closed() -> bool {
+    IS_OUTPUT_CLOSED.load(Ordering::Relaxed)
 }
 
 /// Has a program start with the limit of open files and the ignored signals that this process
@@ -75,6 +81,9 @@ extern "C" fn note() {
     let is_ignored = |signal: &c_int| current(*signal) == Some(libc::SIG_IGN);
     let ignored = NOTED.into_iter().filter(is_ignored).map(bit);
     IGNORED.store(ignored.sum(), Ordering::Relaxed);
+    // SAFETY: the call only looks whether there is such a descriptor.
+    let is_closed = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) } == -1;
+    IS_OUTPUT_CLOSED.store(is_closed, Ordering::Relaxed);
 }
 
 // SAFETY: the section holds functions of this kind, and this one needs nothing that is set up later.
@@ -86,6 +95,7 @@ fn bit(signal: c_int) -> u64 {
     1 << signal
 }
 
+static IS_OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 /// The signals that this process or its runtime may catch or ignore.
 const NOTED: [c_int; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGXFSZ];

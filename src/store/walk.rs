@@ -219,10 +219,12 @@ impl Walk {
         };
         let mut listed = Listed::of(path, meta);
         match meta.kind {
-            ObjectKind::Symlink => {
-                let target = level.folder.link_target(name);
-                listed.target = target.filter(|target| leads_inside(&level.path, target));
-            }
+            ObjectKind::Symlink => match level.folder.link_target(name) {
+                Ok(target) => {
+                    listed.target = target.filter(|target| leads_inside(&level.path, target));
+                }
+                Err(error) => listed.error = Some(error),
+            },
             ObjectKind::Directory if self.recursive => {
                 let entered = (self.open)(&level.folder, name);
                 let entered = entered.and_then(|folder| self.enter(folder, listed.path.as_bytes()));

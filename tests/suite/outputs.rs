@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
 
-use crate::harness::{Output, Program};
+use crate::harness::{Output, Program, Scratch, refusing};
 use crate::place::Place;
 
 /// Runs a script of `sh` in the empty directory, with the client as `$ftget` and the source of the
@@ -117,6 +117,78 @@ os.execv(sys.argv[1], sys.argv[1:])";
             output.stderr
         );
     }
+}
+
+#[test]
+fn an_output_that_was_closed_from_the_start_is_an_error_where_it_is_needed() {
+    let place = Place::with([("a", "1")]);
+    for command in [
+        "$ftget -o - $from",
+        "$ftget -o /dev/stdout $from",
+        "$ftget --json $from",
+        "$ftget --list $from",
+        "$ftget -n $from",
+        "$ftget --check $from",
+    ] {
+        let output = run(&place, &format!("{command} >&-")).expect_code(3);
+        assert!(
+            output.stderr.contains("standard output"),
+            "{}",
+            output.stderr
+        );
+        assert!(place.here.names().is_empty(), "{command}");
+    }
+    run(&place, "$ftget $from >&-").expect_code(0);
+    // What goes nowhere because that is what was asked for.
+    run(
+        &place,
+        "$ftget --json $from >/dev/null; $ftget --json $from 1<>/dev/null",
+    )
+    .expect_code(0);
+}
+
+#[test]
+fn a_link_that_cannot_be_read_on_the_server_is_a_failure_and_not_passed_over() {
+    let root = Scratch::with_files([("a", "1")]);
+    symlink("a", root.join("link")).expect("a link");
+    let Some(prefix) = refusing(&["readlinkat=EIO"]) else {
+        return;
+    };
+    let server = Program::ftserve().through(prefix);
+    let server = server.args(["--no-prehash", "--index", "memory", "--bind", "127.0.0.1:0"]);
+    let server = server.arg(root.path()).start();
+    let said = server
+        .stderr()
+        .wait_until("it listens", |text| text.contains("listening on"));
+    let address = said
+        .lines()
+        .find_map(|line| line.strip_prefix("listening on "));
+    let here = Scratch::new();
+    let fetch = Program::ftget()
+        .in_folder(here.path())
+        .args(["--json", "-r", "-d", "d"]);
+    let source = format!("{}/", address.expect("an address").trim());
+    let output = fetch.arg(source).run();
+    assert_ne!(output.code, 0, "{output:?}");
+    let events = output.json_lines();
+    let failed = events.iter().find(|event| event["event"] == "error");
+    assert_eq!(failed.expect("a failure")["filename"], "link");
+}
+
+#[test]
+fn a_receipt_whose_file_cannot_be_read_is_an_error_whatever_else_differs() {
+    let place = Place::with([("a", "1"), ("b", "2")]);
+    let fetch = "$ftget --receipts r -r -d d ${from%a}";
+    run(&place, fetch).expect_code(0);
+    place.here.write("d/a", "other");
+    // A name that is too long to be looked at is an error of the file system.
+    let receipts = String::from_utf8(place.here.read("r")).expect("UTF-8");
+    let long = "n".repeat(300);
+    place
+        .here
+        .write("r", receipts.replace("/d/b\"", &format!("/d/{long}\"")));
+    let check = place.ftget().args(["--check", "--receipts", "r"]);
+    check.run().expect_code(3);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::meaning::{Destination, Meaning};
 use crate::cli::streams::Stream;
 use crate::cli::terminal::shown;
 use crate::store::FileName;
@@ -15,6 +16,17 @@ pub(super) fn stream(output: &OsStr) -> Option<Stream> {
         return Some(Stream::Standard);
     }
     Stream::at(Path::new(output))
+}
+
+/// Whether something is to be written to standard output.
+pub(super) fn is_standard_needed(meaning: &Meaning) -> bool {
+    match meaning {
+        Meaning::Fetch(order) => match &order.destination {
+            Destination::Stream(_, stream) => order.manner.json || *stream == Stream::Standard,
+            Destination::Files(_) => order.manner.json,
+        },
+        _ => true,
+    }
 }
 
 /// The folder and the name in it.

@@ -64,7 +64,8 @@ pub(super) fn judge(
     let (Some(here), Some(destination)) = (here, destination) else {
         return known(Comparison::Differs(Difference::Missing));
     };
-    if here.kind != there.kind {
+    // What could not be looked at is of no kind that could be compared.
+    if here.kind != there.kind && here.meta.is_some() {
         let (here, there) = (here.kind, there.kind);
         return known(Comparison::Differs(Difference::Kind { here, there }));
     }

@@ -132,9 +132,12 @@ impl Folder {
     }
 
     /// What is written in a link; `None` if it is gone, or no link any more.
-    pub(in crate::store) fn link_target(&self, name: &[u8]) -> Option<Vec<u8>> {
-        let target = rustix::fs::readlinkat(&self.folder, name, Vec::new()).ok()?;
-        Some(target.into_bytes())
+    pub(in crate::store) fn link_target(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match rustix::fs::readlinkat(&self.folder, name, Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(errno) => Err(from_errno(errno)),
+        }
     }
 
     /// Opens a folder in this one. Follows no link.

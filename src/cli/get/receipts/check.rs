@@ -257,7 +257,6 @@ impl<'o> Report<'o> {
         };
         if reason.is_some() {
             self.summary.differs += 1;
-            self.failures.add(ExitCode::Unclassified);
         }
         if self.order.json {
             self.json(&Looked {
@@ -326,6 +325,10 @@ impl<'o> Report<'o> {
         for sentence in self.repeats.others() {
             tell(&wording::line(&sentence, self.order.is_coloured));
         }
+        // What could not be read may be the same or not: that leads, whatever else differs.
+        if self.summary.differs > 0 && self.failures.code() != ExitCode::LocalFile {
+            self.failures.add(ExitCode::Unclassified);
+        }
         let code = self.failures.code();
         let summary = Summary {
             secs: self.started.elapsed().as_secs_f64(),
@@ -333,10 +336,10 @@ impl<'o> Report<'o> {
             ..self.summary
         };
         self.json(&summary);
-        if let Some(error) = &self.unwritable {
-            self.failures.add(unwritten("ftget", error));
+        match &self.unwritable {
+            Some(error) if unwritten("ftget", error) != ExitCode::Success => ExitCode::LocalFile,
+            _ => code,
         }
-        self.failures.code()
     }
 
     fn json(&mut self, event: &impl Serialize) {

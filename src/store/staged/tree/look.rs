@@ -36,8 +36,12 @@ impl DestinationTree {
             if !around.is_empty() {
                 around.push(b'/');
             }
-            let target = folder.link_target(name);
-            listed.target = target.filter(|target| leads_inside(&around, target));
+            match folder.link_target(name) {
+                Ok(target) => {
+                    listed.target = target.filter(|target| leads_inside(&around, target));
+                }
+                Err(error) => listed.error = Some(error),
+            }
         }
         Ok(Some(listed))
     }
