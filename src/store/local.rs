@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::WatchFlags;
@@ -189,8 +189,10 @@ impl Shared {
     }
 
     fn look(&self) {
-        let Ok(_looking) = self.looking.try_lock() else {
-            return;
+        let _looking = match self.looking.try_lock() {
+            Ok(looking) => looking,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
         };
         let held = self.read(|current| current.root.clone());
         let found = Destination::of(&self.name)
@@ -764,7 +766,7 @@ mod tests {
                 RootChange::Away(_) => "away",
                 RootChange::Back => "back",
             };
-            reports.send(word.to_owned()).unwrap();
+            let _ = reports.send(word.to_owned());
         });
         (store, reported)
     }
@@ -808,7 +810,7 @@ mod tests {
         store.look_again();
         assert_eq!(opened(&store, "file"), "second");
         fs::remove_dir_all(place.root()).unwrap();
-        place.link("../root", "root");
+        symlink("root", place.root()).unwrap();
         store.look_again();
         assert_eq!(opened(&store, "file"), "Away", "a link to itself");
         let reported: Vec<String> = reported.try_iter().collect();
@@ -846,7 +848,7 @@ mod tests {
         let mut store = store;
         // Too long for any file system, as if one of them failed.
         let shared = Arc::get_mut(&mut store.shared).unwrap();
-        shared.name = place.at(&"x".repeat(300));
+        shared.name = place.folder.path().join("x".repeat(300));
         store.look_again();
         assert_eq!(opened(&store, "file"), "one");
         assert_eq!(reported.try_iter().count(), 0);

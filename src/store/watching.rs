@@ -110,6 +110,10 @@ impl Work {
             let begun = Instant::now();
             changed = self.hash(changed, root);
             let took = begun.elapsed();
+            if self.is_over(root) {
+                // Said while it hashed, and the alarm for it is silent by now.
+                continue;
+            }
             if changed.is_nothing() {
                 let at_most = self.watches.are_partial().then_some(LOOK_AGAIN_AFTER);
                 self.watches.gather(&mut changed, at_most);
