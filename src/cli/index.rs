@@ -219,6 +219,7 @@ fn exit_code(error: &IndexError) -> ExitCode {
         IndexError::Full => ExitCode::NoSpace,
         IndexError::Folder(_)
         | IndexError::NotAFile
+        | IndexError::NotOurs { .. }
         | IndexError::NetworkFileSystem(_)
         | IndexError::Foreign
         | IndexError::Newer { .. }

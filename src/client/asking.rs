@@ -6,10 +6,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::client::agreement::Request;
 use crate::client::batch::Limits;
 use crate::client::question::{await_header, refusal};
 use crate::client::retry::{Attempts, Verdict, judge};
-use crate::client::{ClientConfig, ClientError, Event, ProtocolError, Session};
+use crate::client::{ClientConfig, ClientError, Event, Session};
 use crate::net::Address;
 use crate::wire::{Action, Call, ResponseHeader, StatRequest};
 
@@ -103,11 +104,8 @@ impl<'c> Asking<'c> {
                 "nothing was asked",
             ))));
         };
-        let header = await_header(&asked.path, &mut session.receiving, |_, _| {})?;
-        let bytes = header.bytes_that_follow();
-        if bytes > 0 {
-            return Err(ProtocolError::UnexpectedBody(bytes).into());
-        }
+        let request = Request::Stat(&asked.path);
+        let header = await_header(request, &mut session.receiving, |_, _| {})?;
         if let Some(refused) = &header.error {
             let error = ClientError::from(refusal(refused));
             if let Verdict::MayPass(_) = judge(&error, false, false) {

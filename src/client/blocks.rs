@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::ProtocolError;
+use crate::client::agreement::check_block;
 use crate::client::assembly::{Assembly, Part};
 use crate::client::batch::jobs::JobId;
 use crate::client::batch::lane::Ask;
@@ -86,9 +87,7 @@ impl Receive<'_, '_> {
             Answer::Match(_) => Err(lost(ProtocolError::UnexpectedMatch.into())),
             Answer::Content(content) | Answer::Output(content, _) => {
                 let whole = &assembly.content;
-                content
-                    .continues(whole, &block)
-                    .map_err(|error| lost(error.into()))?;
+                check_block(&content, whole, &block).map_err(|error| lost(error.into()))?;
                 self.work.reports.send(Report::Serves(self.lane));
                 self.take_body_of_block(id, assembly, block)
             }

@@ -251,6 +251,38 @@ pub enum ProtocolError {
         /// What follows from the rest.
         expected: u64,
     },
+    /// More than there can be of it.
+    #[error("{key} is {found}, it must be at most {most}")]
+    TooMuch {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: u64,
+        /// The limit, or what follows from the rest.
+        most: u64,
+    },
+    /// A key that only the answers to other operations have.
+    #[error("answer to {operation} has {key}")]
+    KeyOfOther {
+        /// The key.
+        key: &'static str,
+        /// What was asked for.
+        operation: &'static str,
+    },
+    /// Two keys, or a key and a kind of file, that exclude each other.
+    #[error("answer has {key} beside {beside}")]
+    Beside {
+        /// The key.
+        key: &'static str,
+        /// What it cannot stand beside.
+        beside: &'static str,
+    },
+    /// A key that every answer of the kind has.
+    #[error("answer has no {0}")]
+    Missing(&'static str),
+    /// The digest of a file was begun again and again.
+    #[error("digest was begun {0} times")]
+    BegunTooOften(usize),
     /// Bytes follow where none may.
     #[error("{0} bytes follow an answer that has none")]
     UnexpectedBody(u64),

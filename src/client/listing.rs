@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::client::agreement::{Request, check_entry};
 use crate::client::batch::Limits;
 use crate::client::question::{await_digests, await_header, refusal};
 use crate::client::receive::read_small;
@@ -16,8 +17,8 @@ use crate::client::{
 use crate::digest::Md5Stream;
 use crate::net::{Address, Deadline, Rate, Wait};
 use crate::wire::{
-    Action, Call, ErrorCode, LIST_ENTRIES_MAX, LIST_PAGE_BYTES_MAX, ListEntry, ListRequest,
-    ObjectKind, ResourcePath, ResponseHeader, StatRequest,
+    Action, Call, ErrorCode, LIST_ENTRIES_MAX, ListEntry, ListRequest, ObjectKind, ResourcePath,
+    ResponseHeader, StatRequest,
 };
 
 /// What to list.
@@ -189,7 +190,12 @@ impl<'c> Listing<'c> {
         }
         let receiving = &mut session.receiving;
         let files_max = LIST_ENTRIES_MAX;
-        let header = await_digests(&self.folder.path, files_max, receiving, |_, _| {})?;
+        let request = Request::List {
+            path: &self.folder.path,
+            recursive: self.folder.recursive,
+            after: self.after.as_deref(),
+        };
+        let header = await_digests(request, files_max, receiving, |_, _| {})?;
         if let Some(error) = &header.error {
             let refusal = refusal(error);
             if refusal.code == Some(ErrorCode::NotADirectory) && self.after.is_none() {
@@ -197,7 +203,6 @@ impl<'c> Listing<'c> {
             }
             return Err(refusal.into());
         }
-        self.check(&header)?;
         let next = header.next.as_deref().map(str::to_owned);
         let asked_after = std::mem::replace(&mut self.after, next);
         self.is_asked = self.after.is_some();
@@ -216,21 +221,6 @@ impl<'c> Listing<'c> {
                 Err(error)
             }
         }
-    }
-
-    /// What no digest covers: were it damaged, a tree would be shorter than it is.
-    fn check(&self, header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
-        let (asked, answered) = (self.folder.recursive, header.recursive);
-        if asked != answered {
-            return Err(ProtocolError::OtherDepth { asked, answered });
-        }
-        if header.next.is_some() == header.last {
-            return Err(ProtocolError::NextOrLast);
-        }
-        if header.next.is_some() && header.next.as_deref() == self.after.as_deref() {
-            return Err(ProtocolError::RepeatedNext);
-        }
-        Ok(())
     }
 
     fn ask(&mut self, session: &mut Session) -> Result<(), ClientError> {
@@ -252,14 +242,6 @@ impl<'c> Listing<'c> {
     ) -> Result<Page, ClientError> {
         let announced = header.md5.ok_or(ProtocolError::NoDigest)?;
         let bytes = header.bytes_that_follow();
-        if bytes != header.total_size || bytes > PAGE_BYTES_MAX {
-            return Err(ProtocolError::Contradiction {
-                key: "total_size",
-                found: bytes,
-                expected: LIST_PAGE_BYTES_MAX as u64,
-            }
-            .into());
-        }
         let body = read_small(receiving, bytes)?;
         let found = Md5Stream::digest(&body);
         if found != announced {
@@ -275,6 +257,7 @@ impl<'c> Listing<'c> {
         for line in body.split_inclusive(|&byte| byte == b'\n') {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             let entry = ListEntry::parse(line).map_err(ProtocolError::from)?;
+            check_entry(&entry)?;
             if last_file.is_some_and(|file| entry.path.is_below(file)) {
                 // Between two pages it may have become a folder: what is in there came meanwhile.
                 continue;
@@ -343,11 +326,7 @@ impl<'c> Listing<'c> {
             progress: true,
         };
         send(session, Action::Stat(stat))?;
-        let header = await_header(path, &mut session.receiving, |_, _| {})?;
-        match header.bytes_that_follow() {
-            0 => Ok(header),
-            bytes => Err(ProtocolError::UnexpectedBody(bytes).into()),
-        }
+        await_header(Request::Stat(path), &mut session.receiving, |_, _| {})
     }
 
     fn entry(&self, header: &ResponseHeader<'_>, kind: ObjectKind) -> ListEntry<'static> {
@@ -371,6 +350,3 @@ fn send(session: &mut Session, action: Action) -> Result<(), ClientError> {
 
 /// Far below what servers allow a reader that does not read.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
-/// A page ends at 1 MiB; a server that takes this for "with the entry that exceeds it" is
-/// understood all the same.
-const PAGE_BYTES_MAX: u64 = 2 * LIST_PAGE_BYTES_MAX as u64;

@@ -67,6 +67,7 @@
 //! # }
 //! ```
 
+mod agreement;
 mod asking;
 mod assembly;
 mod batch;

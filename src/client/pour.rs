@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::client::agreement::check_continued;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::event::PROGRESS_INTERVAL;
 use crate::client::question::{Answer, Content, Question};
@@ -163,7 +164,7 @@ impl Pouring<'_> {
             path: self.pour.path.clone(),
             is_command: self.pour.is_command,
             offset: self.poured,
-            have_md5: None,
+            have: None,
             want_md5: self
                 .content
                 .filter(|_| self.poured > 0)
@@ -197,6 +198,9 @@ impl Pouring<'_> {
                 wanted,
                 offered: content.md5,
             });
+        }
+        if let Some(before) = self.content.filter(|_| self.poured > 0) {
+            check_continued(&content, &before)?;
         }
         if self.poured == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
             let body = read_small(receiving, content.total_size)?;

@@ -4,6 +4,7 @@
 //! again, asks servers about what neither the listing nor the folder tells, and adds up what
 //! would be taken of file systems.
 
+mod change;
 mod look;
 mod room;
 mod teller;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-pub(super) use self::look::Change;
+pub(super) use self::change::Change;
 use self::look::{Looker, Seen, Trees};
 pub use self::room::Room;
 pub(super) use self::room::Rooms;

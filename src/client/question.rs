@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use crate::client::agreement::{HASHING, Request, check, check_beginnings};
 use crate::client::{ClientError, CommandEnd, ProtocolError, ReceivingHalf, ServerRefusal};
 use crate::net::{Deadline, Wait};
 use crate::wire::{
@@ -20,7 +21,8 @@ pub(super) struct Question {
     pub(super) offset: u64,
     /// How much to send; `None` asks for everything behind the offset.
     pub(super) length: Option<u64>,
-    pub(super) have_md5: Option<Md5Digest>,
+    /// The digest and the size of the file that is here.
+    pub(super) have: Option<(Md5Digest, u64)>,
     pub(super) want_md5: Option<Md5Digest>,
     pub(super) fresh: bool,
 }
@@ -65,33 +67,6 @@ impl Content {
     }
 }
 
-impl Content {
-    /// Whether it is this block of that content, and nothing else.
-    pub(super) fn continues(
-        &self,
-        whole: &Content,
-        block: &Range<u64>,
-    ) -> Result<(), ProtocolError> {
-        let bytes = block.end - block.start;
-        for (key, found, expected) in [
-            ("offset", self.offset, block.start),
-            ("body_size", self.body_bytes, bytes),
-            ("total_size", self.total_size, whole.total_size),
-        ] {
-            if found != expected {
-                return Err(contradiction(key, found, expected));
-            }
-        }
-        if self.md5 != whole.md5 {
-            return Err(ProtocolError::OtherContent {
-                expected: whole.md5,
-                found: self.md5,
-            });
-        }
-        Ok(())
-    }
-}
-
 impl Question {
     /// The bytes it asks for, if it says how many.
     pub(super) fn block(&self) -> Range<u64> {
@@ -116,8 +91,7 @@ impl Question {
         Call {
             action: Action::Get(GetRequest {
                 range,
-                // The two cannot be asked together.
-                have_md5: self.have_md5.filter(|_| range.is_none()),
+                have_md5: self.have_sent().map(|(md5, _)| md5),
                 want_md5: self.want_md5,
                 fresh: self.fresh,
                 progress: true,
@@ -127,6 +101,19 @@ impl Question {
         }
     }
 
+    /// The file that is here, if it may be the one that is asked for: another content than
+    /// `want_md5` is no answer to the question.
+    fn have_that_fits(&self) -> Option<(Md5Digest, u64)> {
+        let fits = |md5| self.want_md5.is_none_or(|want_md5| want_md5 == md5);
+        self.have.filter(|(md5, _)| fits(*md5))
+    }
+
+    /// What `have_md5` says, which no request for a range can have.
+    pub(super) fn have_sent(&self) -> Option<(Md5Digest, u64)> {
+        let is_range = self.offset > 0 || self.length.is_some();
+        self.have_that_fits().filter(|_| !is_range)
+    }
+
     /// Reads headers until one answers the question. `on_hashing` hears how far the server's
     /// digest is, and how large the file.
     pub(super) fn await_answer(
@@ -134,54 +121,32 @@ impl Question {
         receiving: &mut ReceivingHalf,
         on_hashing: impl FnMut(u64, u64),
     ) -> Result<Answer, ClientError> {
+        let request = Request::Content(self);
         let header = if self.is_command {
-            await_output(&self.path, receiving)?
+            await_output(request, receiving)?
         } else {
-            await_header(&self.path, receiving, on_hashing)?
+            await_header(request, receiving, on_hashing)?
         };
-        Ok(self.check(&header)?)
+        Ok(self.understand(&header)?)
     }
 
-    fn check(&self, header: &ResponseHeader<'_>) -> Result<Answer, ProtocolError> {
+    /// What an answer means that agrees with the question.
+    fn understand(&self, header: &ResponseHeader<'_>) -> Result<Answer, ProtocolError> {
         if let Some(error) = &header.error {
-            nothing_follows(header)?;
             return Ok(Answer::Refused(refusal(error)));
         }
         let md5 = header.md5.ok_or(ProtocolError::NoDigest)?;
         if header.matched {
-            nothing_follows(header)?;
-            if self.have_md5 != Some(md5) {
-                return Err(ProtocolError::UnexpectedMatch);
-            }
             return Ok(Answer::Match(content(header, md5, 0)));
         }
-        // A server that knows the three keys only sends the whole file whatever was asked.
-        let offset = header.offset.unwrap_or(0);
-        if offset != 0 && offset != self.offset {
-            return Err(contradiction("offset", offset, self.offset));
-        }
-        let Some(to_the_end) = header.total_size.checked_sub(offset) else {
-            return Err(contradiction("total_size", header.total_size, offset));
-        };
-        let asked = self.length.map_or(to_the_end, |most| most.min(to_the_end));
         let body_bytes = header.bytes_that_follow();
-        if body_bytes != to_the_end && body_bytes != asked {
-            return Err(contradiction("body_size", body_bytes, asked));
-        }
-        if body_bytes == 0 && self.length == Some(0) && self.have_md5 == Some(md5) {
+        let is_here = || self.have_that_fits().is_some_and(|(have, _)| have == md5);
+        if body_bytes == 0 && self.length == Some(0) && is_here() {
             return Ok(Answer::Match(content(header, md5, 0)));
-        }
-        if let Some(expected) = self.want_md5
-            && offset > 0
-            && expected != md5
-        {
-            return Err(ProtocolError::OtherContent {
-                expected,
-                found: md5,
-            });
         }
         let content = Content {
-            offset,
+            // A server that knows the three keys only sends the whole file whatever was asked.
+            offset: header.offset.unwrap_or(0),
             ..content(header, md5, body_bytes)
         };
         Ok(match header.exit_status.filter(|_| self.is_command) {
@@ -210,44 +175,56 @@ fn content(header: &ResponseHeader<'_>, md5: Md5Digest, body_bytes: u64) -> Cont
     }
 }
 
-/// Reads headers until one is no interim one. Such a one counts as progress only if the digest
-/// has advanced.
+/// Reads headers until one is no interim one; all agree with the request. An interim one counts as
+/// progress only if the digest has advanced.
 pub(super) fn await_header(
-    path: &ResourcePath,
+    request: Request<'_>,
     receiving: &mut ReceivingHalf,
     on_hashing: impl FnMut(u64, u64),
 ) -> Result<ResponseHeader<'static>, ClientError> {
-    await_digests(path, 1, receiving, on_hashing)
+    await_digests(request, 1, receiving, on_hashing)
 }
 
 /// The same, where digests of up to so many files may be made before the answer.
 pub(super) fn await_digests(
-    path: &ResourcePath,
+    request: Request<'_>,
     files_max: usize,
     receiving: &mut ReceivingHalf,
     mut on_hashing: impl FnMut(u64, u64),
 ) -> Result<ResponseHeader<'static>, ClientError> {
     let limit = receiving.progress_timeout();
     let mut deadline = Deadline::after(Instant::now(), Wait::Hashing, limit);
-    let (mut furthest, mut of, mut files) = (None, None, 0);
+    let (mut of, mut furthest, mut counted, mut beginnings) = (None, 0, 0, 0);
     loop {
         let header = receiving.header()?;
-        check_name(path, &header)?;
+        check(request, &header)?;
         let Some(interim) = &header.interim else {
             return Ok(header);
         };
+        let (done, total_size) = (interim.done, header.total_size);
         let now = Instant::now();
-        let is_another = of != Some(header.total_size) || Some(interim.done) < furthest;
-        if is_another && files < files_max {
-            // The next file.
-            (furthest, of, files) = (None, Some(header.total_size), files + 1);
+        let is_known = interim.status == HASHING;
+        // Another file, or one that has changed meanwhile.
+        let is_begun = is_known && (of != Some(total_size) || done < furthest);
+        if is_begun {
+            beginnings += 1;
+            check_beginnings(beginnings, files_max)?;
+            (of, furthest, counted) = (Some(total_size), done, done);
+            on_hashing(done, total_size);
         }
-        if Some(interim.done) > furthest {
-            furthest = Some(interim.done);
+        // Fewer bytes at a time are no progress: they would keep a client waiting for ever.
+        let step = (total_size / HASHING_STEPS).clamp(1, HASHED_BYTES_MIN);
+        let counts_from = total_size.min(counted.saturating_add(step));
+        let is_progress = is_known && done > counted && done >= counts_from && total_size > 0;
+        if is_begun || is_progress {
+            counted = done;
             deadline = Deadline::after(now, Wait::Hashing, limit);
-            on_hashing(interim.done, header.total_size);
         } else if deadline.is_over(now) {
             return Err(receiving.timed_out(Wait::Hashing));
+        }
+        if is_known && done > furthest {
+            furthest = done;
+            on_hashing(done, total_size);
         }
     }
 }
@@ -255,42 +232,15 @@ pub(super) fn await_digests(
 /// Reads headers until one is no interim one. Each is a sign that the command runs, which has no
 /// progress to show; how long it may run is for the server and the limit of the whole job to say.
 fn await_output(
-    path: &ResourcePath,
+    request: Request<'_>,
     receiving: &mut ReceivingHalf,
 ) -> Result<ResponseHeader<'static>, ClientError> {
     loop {
         let header = receiving.header()?;
-        check_name(path, &header)?;
+        check(request, &header)?;
         if header.interim.is_none() {
             return Ok(header);
         }
-    }
-}
-
-/// Whether an answer is about what was asked for.
-fn check_name(path: &ResourcePath, header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
-    if *header.name != *path.as_bytes() {
-        return Err(ProtocolError::OtherName {
-            asked: path.as_bytes().to_vec(),
-            answered: header.name.to_vec(),
-        });
-    }
-    Ok(())
-}
-
-fn nothing_follows(header: &ResponseHeader<'_>) -> Result<(), ProtocolError> {
-    // A match announces the size of the file; `body_size` says that it does not come.
-    match header.bytes_that_follow() {
-        0 => Ok(()),
-        bytes => Err(ProtocolError::UnexpectedBody(bytes)),
-    }
-}
-
-fn contradiction(key: &'static str, found: u64, expected: u64) -> ProtocolError {
-    ProtocolError::Contradiction {
-        key,
-        found,
-        expected,
     }
 }
 
@@ -302,3 +252,8 @@ pub(super) fn refusal(error: &ErrorReply<'_>) -> ServerRefusal {
         retry_after: error.retry_after_ms.map(std::time::Duration::from_millis),
     }
 }
+
+/// A digest that advances by less within the longest time without progress stands still, unless
+/// that is a good part of a small file.
+const HASHED_BYTES_MIN: u64 = 1024 * 1024;
+const HASHING_STEPS: u64 = 256;

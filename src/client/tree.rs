@@ -327,11 +327,7 @@ fn local_name(error: &dyn Error) -> ClientError {
 /// Whatever the server says of it: a link never leads out of the folder that the tree goes
 /// below.
 fn stays_inside(download: &Download, target: &[u8]) -> bool {
-    let mut folder = download.below.as_bytes().to_vec();
-    if !folder.is_empty() {
-        folder.push(b'/');
-    }
-    leads_inside(&folder, target)
+    leads_inside(download.below.parts().count(), target)
 }
 
 impl Iterator for TreeSource<'_> {

@@ -167,7 +167,33 @@ impl Root {
         flags: OFlags,
         reach: Reach,
     ) -> Result<OwnedFd, Errno> {
-        match self.resolver {
+        self.resolve_by(self.resolver, path, flags, reach)
+    }
+
+    /// Fails with `LOOP` if any part is a link.
+    fn resolve_real(
+        &self,
+        path: &ResourcePath,
+        flags: OFlags,
+        reach: Reach,
+    ) -> Result<OwnedFd, Errno> {
+        let resolver = match self.resolver {
+            Resolver::Kernel { .. } => Resolver::Kernel {
+                follow_links: false,
+            },
+            Resolver::Walk => Resolver::Walk,
+        };
+        self.resolve_by(resolver, path, flags, reach)
+    }
+
+    fn resolve_by(
+        &self,
+        resolver: Resolver,
+        path: &ResourcePath,
+        flags: OFlags,
+        reach: Reach,
+    ) -> Result<OwnedFd, Errno> {
+        match resolver {
             Resolver::Kernel { follow_links } => {
                 match self.resolve_in_kernel(path, flags, follow_links, reach) {
                     // A path of our limit has no room for a NUL within the kernel's.

@@ -7,6 +7,7 @@ mod file;
 mod forgotten;
 mod locks;
 mod memory;
+mod owner;
 mod place;
 mod sweep;
 mod table;
@@ -18,6 +19,7 @@ pub use locks::InUse;
 pub use memory::{MEMORY_INDEX_ROWS_MAX, MemoryIndex};
 
 pub(super) use locks::is_open_here;
+pub(super) use place::is_set_aside;
 
 use crate::store::{BootId, ObjectMeta, Stamp};
 use crate::wire::{Md5Digest, Timestamp};

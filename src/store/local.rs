@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::store::beneath::meta_of;
 use crate::store::calls::{CallThreads, Mount};
+use crate::store::index::is_set_aside;
 use crate::store::{Listing, Object, ObjectMeta, Store, StoreError};
 use crate::wire::ResourcePath;
 use listing::MountedWalk;
@@ -25,7 +26,8 @@ use opened::{Destination, OpenRoot};
 /// What of a directory is shown.
 #[derive(Clone, Debug)]
 pub struct DirectoryOptions {
-    /// Show names that begin with a dot. Names of partial files (`.ft-…`) are never shown.
+    /// Show names that begin with a dot. Names of partial files (`.ft-…`) and of indexes that were
+    /// set aside are never shown.
     pub show_hidden: bool,
     /// Follow symbolic links that stay inside the root; otherwise they are `NotFound`.
     pub follow_links_inside: bool,
@@ -350,7 +352,7 @@ impl Object for File {
 }
 
 pub(super) fn is_shown(part: &[u8], show_hidden: bool) -> bool {
-    !part.starts_with(b".") || (show_hidden && !is_partial(part))
+    (!part.starts_with(b".") || (show_hidden && !is_partial(part))) && !is_set_aside(part)
 }
 
 fn is_partial(name: &[u8]) -> bool {

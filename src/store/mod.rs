@@ -12,6 +12,7 @@ mod hash;
 mod index;
 mod indexing;
 mod lease;
+mod links;
 mod listing;
 mod local;
 mod local_digests;
@@ -35,6 +36,7 @@ pub use index::{
     MemoryIndex, NoIndex,
 };
 pub use indexing::{FilesAndBytes, Indexing, IndexingError, IndexingProgress, Priority};
+pub use links::leads_inside;
 pub use listing::{Listed, Listing};
 pub use local::{DirectoryOptions, DirectoryStore, OpenFile, RootChange};
 pub use local_digests::{LocalDigest, LocalDigestError, LocalDigests};
@@ -46,7 +48,6 @@ pub use staged::{
 };
 #[cfg(test)]
 pub(crate) use staged::{Synced, synced_below};
-pub use walk::leads_inside;
 pub use watching::{InotifyLimit, Watching};
 
 use crate::wire::ResourcePath;

@@ -1,6 +1,7 @@
 //! A tree, entry by entry, in the order of listings.
 
 use crate::store::beneath::Folder;
+use crate::store::links::leads_through;
 use crate::store::local::is_shown;
 use crate::store::names::Names;
 use crate::store::{Listed, Listing, StoreError};
@@ -16,6 +17,9 @@ pub(super) struct Walk {
     recursive: bool,
     show_hidden: bool,
     hidden: u64,
+    /// Parts of the paths that are not known to be real directories: the path of the listed
+    /// folder, if that leads through links. No link is to climb there.
+    parts_by_links: usize,
     /// How a folder in another one is opened.
     open: OpenBelow,
     /// The way there, as far as it was opened up.
@@ -47,6 +51,7 @@ impl Walk {
             recursive,
             show_hidden,
             hidden: 0,
+            parts_by_links: 0,
             open: Folder::open_below,
             _way: Vec::new(),
         };
@@ -90,6 +95,12 @@ impl Walk {
         self
     }
 
+    /// Of a folder that so many parts of its path lead to, some of them through links.
+    pub(super) fn reached_by_links(mut self, parts: usize) -> Walk {
+        self.parts_by_links = parts;
+        self
+    }
+
     /// Of a single thing.
     pub(super) fn of_one(found: Option<Listed>) -> Walk {
         Walk {
@@ -98,6 +109,7 @@ impl Walk {
             recursive: false,
             show_hidden: true,
             hidden: 0,
+            parts_by_links: 0,
             open: Folder::open_below,
             _way: Vec::new(),
         }
@@ -219,12 +231,22 @@ impl Walk {
         };
         let mut listed = Listed::of(path, meta);
         match meta.kind {
-            ObjectKind::Symlink => match level.folder.link_target(name) {
-                Ok(target) => {
-                    listed.target = target.filter(|target| leads_inside(&level.path, target));
+            ObjectKind::Symlink => {
+                let parts = level.path.iter().filter(|&&byte| byte == b'/').count();
+                let depth = parts.saturating_sub(self.parts_by_links);
+                let (folder, show_hidden) = (&level.folder, self.show_hidden);
+                let (here, is_shown) = (ResourcePath::root(), |name: &[u8]| {
+                    is_shown(name, show_hidden)
+                });
+                match folder.link_target(name) {
+                    Ok(target) => {
+                        listed.target = target.filter(|target| {
+                            leads_through((folder, depth), &here, target, is_shown)
+                        });
+                    }
+                    Err(error) => listed.error = Some(error),
                 }
-                Err(error) => listed.error = Some(error),
-            },
+            }
             ObjectKind::Directory if self.recursive => {
                 let entered = (self.open)(&level.folder, name);
                 let entered = entered.and_then(|folder| self.enter(folder, listed.path.as_bytes()));
@@ -292,26 +314,6 @@ fn joined(path: &[u8], part: &[u8]) -> Vec<u8> {
         return part.to_vec();
     }
     [path, b"/", part].concat()
-}
-
-/// Whether what is written in a link of this folder stays below the root, step by step.
-/// `folder`: the path of the folder, with a slash at the end unless it is the root.
-pub fn leads_inside(folder: &[u8], target: &[u8]) -> bool {
-    if target.is_empty() || target.starts_with(b"/") {
-        return false;
-    }
-    let mut depth = folder.iter().filter(|&&byte| byte == b'/').count();
-    for part in target.split(|&byte| byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => match depth.checked_sub(1) {
-                Some(above) => depth = above,
-                None => return false,
-            },
-            _ => depth += 1,
-        }
-    }
-    true
 }
 
 /// Names that one listing holds, in bytes; a folder with more is read several times.

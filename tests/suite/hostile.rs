@@ -2,6 +2,7 @@
 //! client: the documented exit code in time, one clear line, and nothing under a name that
 //! was not verified (I1, I3, I5, I6, I8).
 
+mod agreement;
 pub(crate) mod answers;
 mod blocks;
 mod bodies;

@@ -194,6 +194,128 @@ fn an_index_inside_the_root_is_not_served() {
         .assert_file("own/other", b"twin");
 }
 
+/// Damages an index as a disk does, and not at its beginning alone.
+fn damage(index: &Path) {
+    let length = fs::metadata(index).unwrap().len() as usize;
+    let file = fs::File::options().write(true).open(index).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &noise(9, length.min(4_000)), 0).unwrap();
+}
+
+#[test]
+fn what_an_index_sets_aside_is_not_served_and_files_of_others_stay() {
+    let root = tree();
+    let index = root.join("i");
+    index_tree(root.path(), &index).wait().expect_code(0);
+    let others = [
+        "i.damaged-notes.txt",
+        "i.damaged-2024",
+        "i.damaged",
+        "j-wal",
+    ];
+    for name in others {
+        root.write(name, name);
+    }
+    let listed = |server: &TestServer| {
+        let list = Program::ftget()
+            .args(["-r", "--list"])
+            .arg(server.source(""));
+        list.run().expect_code(0).text().to_owned()
+    };
+    let mut aside = String::new();
+    for round in 1..=2 {
+        damage(&index);
+        let server = serve(root.path(), &index, &["--no-prehash", "--hidden", "show"]);
+        let names = fs::read_dir(root.path()).unwrap();
+        let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let is_aside = |name: &String| {
+            let end = name.strip_prefix("i.damaged-").unwrap_or_default();
+            end.len() == 10 && end.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        aside = names.find(is_aside).expect("an index that was set aside");
+        fs::hard_link(root.join(&aside), root.join(format!("link{round}"))).unwrap();
+        let shown = listed(&server);
+        let mut peer = server.connect();
+        for name in [
+            &*aside,
+            &format!("link{round}"),
+            "i",
+            "i-wal",
+            "i-shm",
+            "i-lock",
+        ] {
+            assert!(!shown.lines().any(|line| line == name), "{name} in {shown}");
+            let answer = peer.ask(format!(r#"{{"filename":"{name}"}}"#));
+            assert_eq!(answer.code(), Some("not_found"), "{name}");
+        }
+        for name in others {
+            peer.ask(format!(r#"{{"filename":"{name}"}}"#))
+                .assert_file(name, name.as_bytes());
+        }
+    }
+    // Nor by a server that has another index, or none, and not by itself.
+    let server = serve(root.path(), Path::new("memory"), &["--no-prehash"]);
+    assert!(!listed(&server).contains(&aside), "{aside}");
+    let alone = Program::ftserve()
+        .args(["--index", "off"])
+        .arg(root.join(&aside));
+    let alone = alone.run().expect_code(3);
+    assert!(
+        alone.stderr.contains("an index that was set aside"),
+        "{}",
+        alone.stderr
+    );
+}
+
+#[test]
+fn an_index_that_is_not_ours_alone_is_not_used_and_nothing_of_it_changes() {
+    let (root, place) = (tree(), Scratch::new());
+    let made = place.join("good/i");
+    index_tree(root.path(), &made).wait().expect_code(0);
+    let copy = |name: &str| {
+        let to = place.make_dir(name).join("i");
+        fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::copy(&made, &to).unwrap();
+        to
+    };
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let writable = copy("writable");
+    mode(&writable, 0o666);
+    let open = copy("open");
+    mode(&place.join("open"), 0o777);
+    let linked = copy("linked");
+    place.write("precious", "precious");
+    std::os::unix::fs::symlink("../precious", place.join("linked/i-lock")).unwrap();
+    let log = copy("log");
+    std::os::unix::fs::symlink("../precious", place.join("log/i-wal")).unwrap();
+    for (index, reason) in [
+        (&writable, "i can be written by other users"),
+        (&open, "its directory can be written by other users"),
+        (&linked, "i-lock is a link"),
+        (&log, "i-wal is a link"),
+    ] {
+        let before = fs::read(index).unwrap();
+        let told = index_tree(root.path(), index).wait().expect_code(3);
+        assert!(told.stderr.contains(reason), "{reason}: {}", told.stderr);
+        let server = serve(root.path(), index, &["--no-prehash"]);
+        server
+            .connect()
+            .ask(r#"{"filename":"a.bin"}"#)
+            .assert_file("a.bin", &noise(1, SIZE));
+        let text = server.stderr().text();
+        assert_eq!(text.matches("warning:").count(), 1, "{text}");
+        assert!(text.contains(reason), "{text}");
+        assert_eq!(fs::read(index).unwrap(), before);
+    }
+    assert_eq!(place.read("precious"), b"precious");
+    // The twin: others may read it.
+    mode(&made, 0o644);
+    mode(&place.join("good"), 0o755);
+    let twin = index_tree(root.path(), &made).wait().expect_code(0);
+    assert!(twin.stderr.contains(" 0 hashed"), "{}", twin.stderr);
+}
+
 #[test]
 fn deleting_the_index_costs_time_only() {
     let (root, place) = (tree(), Scratch::new());

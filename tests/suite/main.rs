@@ -32,6 +32,7 @@ mod kinds;
 mod layering;
 mod limits;
 mod linked;
+mod links;
 mod listing;
 mod listings;
 mod lists;

@@ -367,6 +367,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 let placed = existing.identical(&job.download);
                 self.end_without_progress(id, Ok(placed));
             }
+            Ok(Decision::PassedOver(kind)) => self.pass_over(id, kind),
             Ok(Decision::ReadsMuch) => {
                 job.is_long_look = true;
                 self.look(id);

@@ -11,7 +11,7 @@ use crate::client::batch::report::LaneEnd;
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::retry::{Verdict, judge, pause};
 use crate::client::{ClientError, Downloaded, Event, ProtocolError};
-use crate::wire::Timestamp;
+use crate::wire::{ObjectKind, Timestamp};
 
 impl Desk<'_, '_, '_, '_> {
     /// A failure of one job alone.
@@ -254,6 +254,18 @@ impl Desk<'_, '_, '_, '_> {
         for id in self.jobs.select(fits) {
             self.end_without_progress(id, Err(error.clone()));
         }
+    }
+
+    /// A job turns out to be one of what is not transferred.
+    pub(super) fn pass_over(&mut self, id: JobId, kind: ObjectKind) {
+        let Some(job) = self.jobs.remove(id) else {
+            return;
+        };
+        (self.on_event)(Event::PassedOver {
+            item: job.item(),
+            kind,
+        });
+        self.release(job.holds);
     }
 
     /// A job has its end, by an answer of its server or without any.

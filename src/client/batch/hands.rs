@@ -21,7 +21,7 @@ use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
 use crate::digest::Md5Stream;
 use crate::store::{Attributes, PlacedLink, StageError, StagingFolder};
-use crate::wire::Timestamp;
+use crate::wire::{ObjectKind, Timestamp};
 
 /// A job whose folder is to be looked at.
 pub(in crate::client) struct ToLook {
@@ -188,7 +188,9 @@ impl Hand<'_> {
         match &decision {
             Decision::Finished(_) => {}
             Decision::Identical(existing) => self.dress(existing, download, folder),
-            Decision::ReadsMuch | Decision::Ask { .. } => return Ok(decision),
+            Decision::ReadsMuch | Decision::PassedOver(_) | Decision::Ask { .. } => {
+                return Ok(decision);
+            }
         }
         folder.remove_leftovers(&download.name);
         Ok(decision)
@@ -220,7 +222,11 @@ impl Hand<'_> {
         let placement = placement(self.config);
         let mtime = mtime.filter(|_| self.config.preserve_mtime);
         let share = self.open_files.take(1);
-        let placed = match folder.place_link(&download.name, target, mtime, placement) {
+        let link = (target, download.below.parts().count());
+        let placed = match folder.place_link(&download.name, link, mtime, placement) {
+            Ok(PlacedLink::LeadsOutside) => {
+                return Ok(Some(Decision::PassedOver(ObjectKind::Symlink)));
+            }
             Ok(PlacedLink::Placed(name)) => Placed {
                 name,
                 total_size: 0,

@@ -106,7 +106,7 @@ impl ToAsk {
     pub(super) fn copy_if_same(&mut self, download: &Download, twin: Arc<Twin>) {
         let question = &mut self.question;
         question.offset = 0;
-        question.have_md5 = download.wanted_md5();
+        question.have = download.wanted_md5().map(|md5| (md5, twin.total_size));
         question.want_md5 = download.want_md5;
         self.twin = Some(twin);
     }

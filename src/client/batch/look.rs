@@ -10,7 +10,7 @@ use crate::store::{
     Attributes, LocalDigests, NOT_REGULAR, Object, ObjectMeta, Occupant, StageError, StagingFolder,
     Stamp, WRITTEN_HERE,
 };
-use crate::wire::{Md5Digest, Timestamp};
+use crate::wire::{Md5Digest, ObjectKind, Timestamp};
 
 /// A regular file that has the final name, and its digest.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,9 @@ pub(in crate::client) enum Decision {
     Finished(Placed),
     /// What has the name is what is wanted, but for what it is lacking.
     Identical(Existing),
+    /// It is not transferred after all: it is a link that would lead outside through another one
+    /// that is here.
+    PassedOver(ObjectKind),
     /// So large a file would have to be read that this is for another look.
     ReadsMuch,
     /// Ask.
@@ -61,7 +64,7 @@ impl Decision {
                     is_command: false,
                     offset: 0,
                     length: None,
-                    have_md5: None,
+                    have: None,
                     want_md5: download.want_md5,
                     fresh: wish.fresh,
                 },
@@ -201,9 +204,9 @@ pub(in crate::client) fn look(
         offset,
         length: None,
         // The two cannot be asked together.
-        have_md5: existing
+        have: existing
             .filter(|_| content.is_none())
-            .map(|existing| existing.md5),
+            .map(|existing| (existing.md5, existing.total_size)),
         want_md5: content.or(download.want_md5),
         fresh: wish.fresh,
     };

@@ -42,7 +42,7 @@ impl Splits {
         let may_be = self.width > 1 && self.files.len() < SPLIT_FILES_MAX;
         if may_be && listed_bytes.is_none_or(is_large) {
             // What is there may be the same: then not even that much is to come.
-            let is_compared = question.have_md5.is_some();
+            let is_compared = question.have.is_some();
             question.length = Some(if is_compared { 0 } else { BLOCK_BYTES });
             self.files.push(SplitFile {
                 id,

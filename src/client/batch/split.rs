@@ -37,7 +37,7 @@ impl Desk<'_, '_, '_, '_> {
                 is_command: false,
                 offset: block.start,
                 length: Some(bytes),
-                have_md5: None,
+                have: None,
                 want_md5: Some(assembly.content.md5),
                 fresh: false,
             };

@@ -56,7 +56,9 @@ pub(super) fn judge(
     let target = there.target.as_deref();
     match there.kind {
         ObjectKind::Other => return known(Comparison::PassedOver(there.kind)),
-        ObjectKind::Symlink if !target.is_some_and(|target| stays_inside(place, target)) => {
+        ObjectKind::Symlink
+            if !target.is_some_and(|target| is_made(place, target, destination)) =>
+        {
             return known(Comparison::PassedOver(there.kind));
         }
         ObjectKind::File | ObjectKind::Directory | ObjectKind::Symlink => {}
@@ -214,11 +216,13 @@ fn attributes(
 }
 
 /// Whether a link at this place would be made.
-fn stays_inside(place: &ResourcePath, target: &[u8]) -> bool {
-    let above = place.parent().unwrap_or_else(ResourcePath::root);
-    let mut folder = above.as_bytes().to_vec();
-    if !folder.is_empty() {
-        folder.push(b'/');
+fn is_made(
+    place: &ResourcePath,
+    target: &[u8],
+    destination: Option<&Arc<DestinationTree>>,
+) -> bool {
+    match destination {
+        Some(destination) => destination.leads_inside(place, target),
+        None => leads_inside(place.parts().count().saturating_sub(1), target),
     }
-    leads_inside(&folder, target)
 }

@@ -7,14 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Prospect;
+use super::{Change, Prospect};
 use crate::client::batch::Limits;
 use crate::client::batch::jobs::Wish;
 use crate::client::batch::look::{Decision, look, replaceable};
 use crate::client::wanted::Wanted;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
 use crate::store::{DestinationTree, Ground, Occupant, StageError, StagingFolder};
-use crate::wire::{Md5Digest, ResourcePath};
+use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// What was seen.
 pub(super) enum Seen {
@@ -26,16 +26,6 @@ pub(super) enum Seen {
     Ask(Local),
     /// It would fail.
     Failed(ClientError),
-}
-
-/// What would be done at a place.
-pub(in crate::client) struct Change {
-    pub(in crate::client) prospect: Prospect,
-    pub(in crate::client) ground: Arc<Ground>,
-    /// Bytes of the file that would be gone when the new one has its name.
-    pub(in crate::client) replaced_bytes: Option<u64>,
-    /// Of a file, if that is known.
-    pub(in crate::client) md5: Option<Md5Digest>,
 }
 
 /// What is here of a file.
@@ -71,12 +61,7 @@ impl Local {
     pub(super) fn decide_folder(self, download: &Download) -> Result<Option<Change>, ClientError> {
         match self.occupant {
             Occupant::Directory => Ok(None),
-            Occupant::Nothing => Ok(Some(Change {
-                prospect: Prospect::Folder,
-                ground: self.ground,
-                replaced_bytes: None,
-                md5: None,
-            })),
+            Occupant::Nothing => Ok(Some(Change::alone(Prospect::Folder, self.ground))),
             Occupant::File | Occupant::Link | Occupant::Other | Occupant::InUse => {
                 let below = download.beside(&download.name);
                 Err(ClientError::from(StageError::NotAFolder {
@@ -243,9 +228,13 @@ impl<'s> Looker<'s> {
             );
             match looked.map(Some).or_else(|error| self.as_missing(error))? {
                 // All may be read here.
-                None | Some(Decision::ReadsMuch) => {}
+                None | Some(Decision::ReadsMuch | Decision::PassedOver(_)) => {}
                 Some(Decision::Finished(placed)) if placed.action == Action::Skipped => {
-                    return Ok(Seen::Known(done(Action::Skipped, false, local.ground)));
+                    return Ok(Seen::Known(Change::done(
+                        Action::Skipped,
+                        false,
+                        local.ground,
+                    )));
                 }
                 Some(Decision::Finished(placed)) => local.have_md5 = placed.md5,
                 Some(Decision::Identical(existing)) => local.have_md5 = Some(existing.md5),
@@ -254,7 +243,7 @@ impl<'s> Looker<'s> {
                 }) => {
                     let question = &to_ask.question;
                     let content = question.want_md5.filter(|_| question.offset > 0);
-                    local.have_md5 = question.have_md5;
+                    local.have_md5 = question.have.map(|(md5, _)| md5);
                     local.partial = content.map(|content| (content, question.offset));
                     local.replaces = replaces;
                     if replaces {
@@ -280,8 +269,14 @@ impl<'s> Looker<'s> {
 
     fn link(&mut self, download: &Download, target: &[u8]) -> Result<Seen, ClientError> {
         let Footing { folder, ground } = self.footing(download)?;
+        if let Some(tree) = self.trees.open(&download.folder, self.config)?
+            && !tree.leads_inside(&download.place()?, target)
+        {
+            let passed = Prospect::PassedOver(ObjectKind::Symlink);
+            return Ok(Seen::Known(Change::alone(passed, ground)));
+        }
         let Some(folder) = folder else {
-            return Ok(Seen::Known(done(Action::Link, false, ground)));
+            return Ok(Seen::Known(Change::done(Action::Link, false, ground)));
         };
         let is_same = folder
             .link_target(&download.name)?
@@ -296,13 +291,13 @@ impl<'s> Looker<'s> {
             Ok(()) | Err(_) => occupant != Occupant::Nothing,
         };
         Ok(Seen::Known(match self.config.if_exists {
-            _ if is_same => done(Action::Identical, false, ground),
+            _ if is_same => Change::done(Action::Identical, false, ground),
             IfExists::Error if is_taken => return Err(StageError::Exists.into()),
-            IfExists::Skip if is_taken => done(Action::Skipped, false, ground),
-            IfExists::Rename => done(Action::Link, false, ground),
+            IfExists::Skip if is_taken => Change::done(Action::Skipped, false, ground),
+            IfExists::Rename => Change::done(Action::Link, false, ground),
             _ => {
                 folder.check_replacing(&download.name)?;
-                done(Action::Link, is_taken, ground)
+                Change::done(Action::Link, is_taken, ground)
             }
         }))
     }
@@ -321,12 +316,8 @@ impl<'s> Looker<'s> {
                 return Ok(Seen::Nothing);
             }
         }
-        Ok(Seen::Known(Change {
-            prospect: Prospect::Folder,
-            ground: self.footing(download)?.ground,
-            replaced_bytes: None,
-            md5: None,
-        }))
+        let ground = self.footing(download)?.ground;
+        Ok(Seen::Known(Change::alone(Prospect::Folder, ground)))
     }
 
     fn footing(&mut self, download: &Download) -> Result<Footing, ClientError> {
@@ -381,19 +372,5 @@ impl Looker<'_> {
             above = at.parent();
         }
         found
-    }
-}
-
-/// What is done without a byte of a file.
-fn done(action: Action, replaces: bool, ground: Arc<Ground>) -> Change {
-    Change {
-        prospect: Prospect::Present {
-            action,
-            replaces,
-            total_size: 0,
-        },
-        ground,
-        replaced_bytes: None,
-        md5: None,
     }
 }

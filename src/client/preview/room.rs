@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
+use super::Change;
 use super::Prospect;
-use super::look::Change;
 use crate::client::Action;
 use crate::store::StageError;
 

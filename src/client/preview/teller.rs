@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use super::look::{Change, Local, Seen};
+use super::Change;
+use super::look::{Local, Seen};
 use super::room::Rooms;
 use super::{Outlook, Place, Prospect, not_a_file};
 use crate::client::asking::Asking;

@@ -193,6 +193,15 @@ fn a_silent_server_is_given_up_after_the_limit() {
 
 /// A server that says again and again how far it is, and answers in the end.
 fn busy_server(limit: Duration, interim: impl Fn(u64) -> String + Send + 'static) -> Address {
+    busy_before(limit, interim, file("f", b"content"))
+}
+
+/// The same with this answer at last.
+fn busy_before(
+    limit: Duration,
+    interim: impl Fn(u64) -> String + Send + 'static,
+    answer: Vec<u8>,
+) -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = loopback(&listener);
     std::thread::spawn(move || {
@@ -206,7 +215,7 @@ fn busy_server(limit: Duration, interim: impl Fn(u64) -> String + Send + 'static
                 return;
             }
         }
-        let _ = peer.write_all(&file("f", b"content"));
+        let _ = peer.write_all(&answer);
         // Until the client goes.
         let _ = peer.read_to_end(&mut Vec::new());
     });
@@ -224,9 +233,9 @@ fn a_digest_that_advances_is_waited_for_and_one_that_does_not_is_not() {
             let mut wanted =
                 super::scripted::ScriptedServer::play(vec![]).download(temp.path(), "f");
             wanted.address = busy_server(limit, move |said| {
-                let done = if advances { said } else { 0 };
+                let done = if advances { said * 4_096 } else { 0 };
                 format!(
-                    r#"{{"filename":"f","total_size":9,"md5":"","body_size":0,"status":"hashing","done":{done}}}"#
+                    r#"{{"filename":"f","total_size":1099511627776,"md5":"","body_size":0,"status":"hashing","done":{done}}}"#
                 )
             });
             let mut config = ClientConfig {
@@ -286,8 +295,13 @@ fn a_command_that_works_quietly_is_waited_for() {
         let limit = HASHING_LIMIT * factor;
         let running =
             r#"{"filename":"f","total_size":0,"md5":"","body_size":0,"status":"running","done":0}"#;
+        let header = format!(
+            r#"{{"filename":"f","total_size":7,"md5":"{}","exit_status":0}}"#,
+            md5_hex(b"content")
+        );
+        let answer = [frame(&header), b"content".to_vec()].concat();
         let wanted = Pour {
-            address: busy_server(limit, |_| running.to_owned()),
+            address: busy_before(limit, |_| running.to_owned(), answer),
             path: ResourcePath::parse(b"f").unwrap(),
             is_command: true,
             want_md5: None,

@@ -170,7 +170,7 @@ fn a_listing_that_no_server_may_send_is_refused() {
     assert!(
         matches!(
             end,
-            Err(ClientError::Protocol(ProtocolError::Contradiction { .. }))
+            Err(ClientError::Protocol(ProtocolError::TooMuch { .. }))
         ),
         "a huge page: {end:?}"
     );

@@ -128,7 +128,8 @@ pub(super) fn say_progress(
         id: asked.id.clone(),
         interim: Some(Interim {
             status: status.into(),
-            done,
+            // The file may have grown, and its digest been begun anew, since it was opened.
+            done: done.min(total_size),
         }),
         ..ResponseHeader::default()
     };

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
@@ -32,6 +32,19 @@ impl Root {
     ) -> Result<Folder, StoreError> {
         let folder = self.reach(path, READING_FOLDER, reach)?;
         Ok(Folder::from(folder))
+    }
+
+    /// The same, and whether no part of the path is a link.
+    pub(in crate::store) fn open_folder_or_link(
+        &self,
+        path: &ResourcePath,
+        reach: Reach,
+    ) -> Result<(Folder, bool), StoreError> {
+        match self.resolve_real(path, READING_FOLDER, reach) {
+            Ok(folder) => Ok((Folder::from(folder), true)),
+            // Through links, or not at all.
+            Err(_) => Ok((self.open_folder(path, reach)?, false)),
+        }
     }
 
     /// The same, wherever it is, as what the kernel gives and says.
@@ -85,6 +98,12 @@ fn unlocked_mode(stat: &Stat) -> Option<Mode> {
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
     (is_ours && !mode.contains(Mode::RWXU)).then_some(mode | Mode::RWXU)
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
 }
 
 impl From<OwnedFd> for Folder {

@@ -13,6 +13,14 @@ pub enum IndexError {
     /// There is something else of that name: a folder, a device.
     #[error("not a regular file")]
     NotAFile,
+    /// Others own it or can write it, and could have it say anything; or it leads elsewhere.
+    #[error("{what} {why}")]
+    NotOurs {
+        /// The file, by its name, or its directory.
+        what: String,
+        /// What others can do with it.
+        why: &'static str,
+    },
     /// On a network file system, where the locks of several programs do not hold.
     #[error("a network file system ({0}) does not keep locks well enough")]
     NetworkFileSystem(&'static str),

@@ -65,7 +65,7 @@ impl FileIndex {
     }
 
     /// The files that there are of an index of this name while it is open.
-    pub fn files(path: &Path) -> [PathBuf; 4] {
+    pub fn files(path: &Path) -> [PathBuf; 5] {
         open_files(path)
     }
 

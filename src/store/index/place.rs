@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use super::IndexError;
 use super::database::APPLICATION_ID;
 use super::locks::{Inode, identity};
+use super::owner::{check_file, check_folder, check_open};
 
 /// The place of an index.
 pub(super) struct Place {
@@ -41,12 +42,16 @@ impl Place {
             Ok(_) | Err(_) => {}
         }
         let place = Place { file: path };
+        let folder = place.file.parent().unwrap_or(Path::new("/"));
+        check_folder(folder)?;
+        for file in place.open_files() {
+            check_file(&file)?;
+        }
         // What is damaged is set aside, but never what somebody else wrote: a letter, say, named
         // by mistake. The file of locks is what every index of ours has beside it.
-        if !place.beside(LOCK_SUFFIX).exists() && !may_be_an_index(&place.file)? {
+        if !place.is_known()? && !place.may_be_an_index()? {
             return Err(IndexError::Foreign);
         }
-        let folder = place.file.parent().unwrap_or(Path::new("/"));
         let system =
             rustix::fs::statfs(folder).map_err(|error| IndexError::Folder(error.into()))?;
         // The field is of different width and sign on different architectures.
@@ -68,24 +73,80 @@ impl Place {
 
     /// The file, and the log and table of locks that SQLite makes beside it.
     pub(super) fn files(&self) -> [PathBuf; 3] {
-        ["", "-wal", "-shm"].map(|suffix| beside(&self.file, suffix))
+        SET_ASIDE.map(|suffix| beside(&self.file, suffix))
     }
 
     /// All that is named after the index and open while it is.
-    pub(super) fn open_files(&self) -> [PathBuf; 4] {
+    pub(super) fn open_files(&self) -> [PathBuf; 5] {
         open_files(&self.file)
+    }
+
+    /// What was set aside of this index, now or earlier.
+    pub(super) fn aside(&self) -> Vec<PathBuf> {
+        let index = self.file.file_name().unwrap_or_default().as_bytes();
+        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| set_aside_of(entry.file_name().as_bytes()) == Some(index))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    /// Whether there was an index of ours by this name: its file of locks is there, which is empty.
+    fn is_known(&self) -> Result<bool, IndexError> {
+        let lock = check_file(&self.beside(LOCK_SUFFIX))?;
+        Ok(lock.is_some_and(|lock| lock.len() == 0))
+    }
+
+    /// Whether the file is a database of this program, or empty, or missing, and what SQLite has
+    /// beside a database is nothing else.
+    fn may_be_an_index(&self) -> Result<bool, IndexError> {
+        let is_index = |beginning: &[u8]| {
+            beginning.starts_with(SQLITE_MAGIC)
+                && beginning.get(SQLITE_APPLICATION)
+                    == Some(&(APPLICATION_ID as u32).to_be_bytes()[..])
+        };
+        let is_log = |beginning: &[u8]| beginning.starts_with(WAL_MAGIC);
+        let is_table = |beginning: &[u8]| beginning.starts_with(&SHM_VERSION.to_ne_bytes());
+        let is_journal = |beginning: &[u8]| {
+            beginning.starts_with(JOURNAL_MAGIC) || beginning.iter().all(|&byte| byte == 0)
+        };
+        let files: [(&str, IsOurs); 4] = [
+            ("", is_index),
+            ("-wal", is_log),
+            ("-shm", is_table),
+            (JOURNAL_SUFFIX, is_journal),
+        ];
+        for (suffix, is_ours) in files {
+            let beginning = beginning_of(&self.beside(suffix))?;
+            if !beginning.is_empty() && !is_ours(&beginning) {
+                return Ok(false);
+            }
+        }
+        Ok(!self.beside(LOCK_SUFFIX).exists())
     }
 
     /// Keeps other programs from opening the index or setting it aside until the guard is
     /// dropped. Waits a second for the one that does.
     pub(super) fn lock(&self) -> Result<Locked, IndexError> {
+        let path = self.beside(LOCK_SUFFIX);
+        // A link here would have another file made, or locked.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mut options = OpenOptions::new();
         options
             .write(true)
             .create(true)
             .truncate(false)
+            .custom_flags(flags.bits().cast_signed())
             .mode(OWNER_ONLY);
-        let lock = options.open(self.beside(LOCK_SUFFIX)).map_err(of_folder)?;
+        let lock = match options.open(&path) {
+            Ok(lock) => lock,
+            Err(error) => {
+                check_file(&path)?;
+                return Err(of_folder(error));
+            }
+        };
+        check_open(&lock, &path)?;
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -117,8 +178,11 @@ impl Place {
             Err(error) => return Err(of_folder(error)),
         }
         // Of an index that was deleted; whoever still has it open has them open too.
-        for left_over in &self.files()[1..] {
-            let _ = fs::remove_file(left_over);
+        for suffix in ["-wal", "-shm", JOURNAL_SUFFIX] {
+            let left_over = self.beside(suffix);
+            if let Ok(Some(_)) = check_file(&left_over) {
+                let _ = fs::remove_file(left_over);
+            }
         }
         Ok(())
     }
@@ -126,25 +190,33 @@ impl Place {
     /// Renames the three files, so that nobody opens them as an index, and forgets those that
     /// were set aside earlier. Returns the new name of the first.
     pub(super) fn set_aside(&self, _locked: &Locked, seconds: u64) -> io::Result<PathBuf> {
-        let mut prefix = self.file.file_name().unwrap_or_default().to_owned();
-        prefix.push(DAMAGED_INFIX);
-        let folder = self.file.parent().unwrap_or(Path::new("/"));
-        for entry in fs::read_dir(folder)?.flatten() {
-            if entry.file_name().as_bytes().starts_with(prefix.as_bytes()) {
-                let _ = fs::remove_file(entry.path());
+        for earlier in self.aside() {
+            let own = check_file(&earlier).ok().flatten();
+            // As files of an index are.
+            if own.is_some_and(|file| file.permissions().mode() & 0o077 == 0) {
+                let _ = fs::remove_file(earlier);
             }
         }
-        let infix = format!("{DAMAGED_INFIX}{seconds}");
-        let to = self.beside(&infix);
+        let to = |seconds: u64, suffix| {
+            self.beside(&format!(
+                "{DAMAGED_INFIX}{seconds:0width$}{suffix}",
+                width = SECONDS_DIGITS
+            ))
+        };
+        let is_free = |seconds: &u64| {
+            let taken = |suffix| to(*seconds, suffix).symlink_metadata().is_ok();
+            !SET_ASIDE.into_iter().any(taken)
+        };
+        let seconds = (seconds..).find(is_free).unwrap_or(seconds);
         // The log first: an index without its log is merely older, a log without its index
         // would become another's.
-        for (suffix, from) in ["", "-wal", "-shm"].iter().zip(self.files()).rev() {
-            match fs::rename(from, self.beside(&format!("{infix}{suffix}"))) {
+        for (suffix, from) in SET_ASIDE.into_iter().zip(self.files()).rev() {
+            match fs::rename(from, to(seconds, suffix)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }
         }
-        Ok(to)
+        Ok(to(seconds, ""))
     }
 
     /// The file that has the name now.
@@ -157,9 +229,29 @@ impl Place {
     }
 }
 
+/// Whether a file of ours may begin like this.
+type IsOurs = fn(&[u8]) -> bool;
+
 /// All that is named after the index of this name and open while it is.
-pub(super) fn open_files(index: &Path) -> [PathBuf; 4] {
-    ["", "-wal", "-shm", LOCK_SUFFIX].map(|suffix| beside(index, suffix))
+pub(super) fn open_files(index: &Path) -> [PathBuf; 5] {
+    ["", "-wal", "-shm", JOURNAL_SUFFIX, LOCK_SUFFIX].map(|suffix| beside(index, suffix))
+}
+
+/// Whether a file of this name, wherever it is, was set aside by an index.
+pub(in crate::store) fn is_set_aside(name: &[u8]) -> bool {
+    set_aside_of(name).is_some()
+}
+
+/// The name of the index that set a file aside by this name.
+fn set_aside_of(name: &[u8]) -> Option<&[u8]> {
+    let suffixes = SET_ASIDE.iter().rev();
+    let name = suffixes
+        .filter_map(|suffix| name.strip_suffix(suffix.as_bytes()))
+        .next()?;
+    let (before, seconds) = name.split_at_checked(name.len().checked_sub(SECONDS_DIGITS)?)?;
+    let index = before.strip_suffix(DAMAGED_INFIX.as_bytes())?;
+    let is_it = !index.is_empty() && seconds.iter().all(u8::is_ascii_digit);
+    is_it.then_some(index)
 }
 
 fn beside(index: &Path, suffix: &str) -> PathBuf {
@@ -207,19 +299,16 @@ fn make_directories(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a file is a database of this program, or there is nothing in it.
-fn may_be_an_index(path: &Path) -> Result<bool, IndexError> {
-    let mut beginning = [0; SQLITE_APPLICATION.end];
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(of_folder(error)),
-        Ok(file) => match file.read_at(&mut beginning, 0) {
-            Ok(count) => Ok(count == 0
-                || beginning.starts_with(SQLITE_MAGIC)
-                    && beginning[SQLITE_APPLICATION] == (APPLICATION_ID as u32).to_be_bytes()),
-            Err(error) => Err(of_folder(error)),
-        },
-    }
+/// The first bytes of a file; none if it is missing or empty.
+fn beginning_of(path: &Path) -> Result<Vec<u8>, IndexError> {
+    let mut beginning = vec![0; SQLITE_APPLICATION.end];
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened.map_err(of_folder)?,
+    };
+    let count = file.read_at(&mut beginning, 0).map_err(of_folder)?;
+    beginning.truncate(count);
+    Ok(beginning)
 }
 
 fn of_folder(error: io::Error) -> IndexError {
@@ -248,8 +337,18 @@ const NETWORK_FILE_SYSTEMS: [(u32, &str); 11] = [
 /// SQLite's "Database File Format", section 1.3.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const SQLITE_APPLICATION: Range<usize> = 68..72;
+/// The same, sections 4.1 and 3.
+const WAL_MAGIC: &[u8] = &[0x37, 0x7f, 0x06];
+const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+/// SQLite's "WAL-mode File Format", section 2.
+const SHM_VERSION: u32 = 3_007_000;
+/// What is set aside: the index, its log, and their table of locks.
+const SET_ASIDE: [&str; 3] = ["", "-wal", "-shm"];
+const JOURNAL_SUFFIX: &str = "-journal";
 const LOCK_SUFFIX: &str = "-lock";
 const DAMAGED_INFIX: &str = ".damaged-";
+/// Of the seconds since 1970, until 2286.
+const SECONDS_DIGITS: usize = 10;
 const OWNER_ONLY: u32 = 0o600;
 const OWNERS_DIRECTORY: u32 = 0o700;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -257,7 +356,23 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
     use super::*;
+
+    /// As SQLite and this program make files.
+    fn write_own(path: &Path, bytes: &[u8]) {
+        fs::write(path, bytes).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(OWNER_ONLY)).unwrap();
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let names = fs::read_dir(folder).unwrap().map(name);
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
 
     #[test]
     fn the_folder_and_the_files_are_the_owners_alone() {
@@ -284,22 +399,56 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::make(&folder.path().join("index")).unwrap();
         let locked = place.lock().unwrap();
-        for seconds in [7, 8] {
+        for seconds in [7, 8, 8] {
             for file in place.files() {
-                fs::write(file, "x").unwrap();
+                write_own(&file, b"x");
             }
             place.set_aside(&locked, seconds).unwrap();
         }
-        let mut names: Vec<OsString> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        names.sort();
-        let expected = ["-lock", ".damaged-8", ".damaged-8-shm", ".damaged-8-wal"];
-        assert_eq!(
-            names,
-            expected.map(|suffix| OsString::from(format!("index{suffix}")))
-        );
+        let expected = ["-lock", "8", "8-shm", "8-wal"].map(|end| match end {
+            "-lock" => "index-lock".to_owned(),
+            end => format!("index.damaged-000000000{end}"),
+        });
+        let mut expected = expected.to_vec();
+        expected.sort();
+        assert_eq!(names(folder.path()), expected);
+        assert_eq!(place.aside().len(), 3);
+    }
+
+    #[test]
+    fn what_only_looks_like_something_set_aside_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::make(&folder.path().join("i")).unwrap();
+        let locked = place.lock().unwrap();
+        let others = [
+            "i.damaged-",
+            "i.damaged-notes.txt",
+            "i.damaged-2024",
+            "i.damaged-20240102030405",
+            "i.damaged-1700000000-notes",
+            "i.damaged-1700000000-journal",
+            "i.damaged-1700000000.txt",
+            "i.damaged--700000000",
+            "i.damaged-wal",
+            "j.damaged-1700000000",
+            ".damaged-1700000000",
+            "ii.damaged-1700000000",
+        ];
+        for name in others {
+            write_own(&folder.path().join(name), b"precious");
+        }
+        // Of the right name, and of others' making.
+        fs::write(folder.path().join("i.damaged-1700000001"), "x").unwrap();
+        fs::create_dir(folder.path().join("i.damaged-1700000002")).unwrap();
+        symlink("i.damaged-", folder.path().join("i.damaged-1700000003")).unwrap();
+        let before = names(folder.path());
+        write_own(&folder.path().join("i.damaged-1600000000"), b"x");
+        write_own(&folder.path().join("i.damaged-1600000000-wal"), b"x");
+        write_own(place.file(), b"x");
+        let to = place.set_aside(&locked, 1_700_000_001).unwrap();
+        assert!(to.ends_with("i.damaged-1700000004"), "{}", to.display());
+        fs::remove_file(to).unwrap();
+        assert_eq!(names(folder.path()), before);
     }
 
     #[test]
@@ -307,10 +456,118 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::make(&folder.path().join("index")).unwrap();
         let [_, log, locks] = place.files();
-        fs::write(&log, "x").unwrap();
-        fs::write(&locks, "x").unwrap();
+        write_own(&log, b"x");
+        write_own(&locks, b"x");
         place.begin(&place.lock().unwrap()).unwrap();
         assert!(place.file().exists() && !log.exists() && !locks.exists());
+    }
+
+    #[test]
+    fn what_others_have_beside_a_new_index_is_not_taken_for_its_log() {
+        for (suffix, ours) in [
+            ("-wal", &b"\x37\x7f\x06\x82...."[..]),
+            ("-shm", &SHM_VERSION.to_ne_bytes()),
+            ("-journal", JOURNAL_MAGIC),
+            ("-journal", &[0; 512]),
+            ("-lock", b""),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("index");
+            let other = folder.path().join(format!("index{suffix}"));
+            write_own(&other, b"of somebody else");
+            assert!(
+                matches!(Place::make(&path).err(), Some(IndexError::Foreign)),
+                "{suffix}"
+            );
+            assert_eq!(fs::read(&other).unwrap(), b"of somebody else");
+            write_own(&other, ours);
+            let place = Place::make(&path).unwrap();
+            place.begin(&place.lock().unwrap()).unwrap();
+            assert!(place.file().exists());
+        }
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_or_no_file_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("i-lock");
+        let refused = |place: Result<Place, IndexError>| {
+            let error = place.and_then(|place| place.lock()).err();
+            let Some(IndexError::NotOurs { what, .. }) = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(what, "i-lock");
+        };
+        let place = Place::make(&folder.path().join("i")).unwrap();
+        // In the last moment, and before.
+        for _ in 0..2 {
+            symlink("elsewhere", &lock).unwrap();
+            refused(Ok(Place {
+                file: place.file.clone(),
+            }));
+            refused(Place::make(&place.file));
+            assert!(!folder.path().join("elsewhere").exists());
+            fs::remove_file(&lock).unwrap();
+        }
+        rustix::fs::mkfifoat(rustix::fs::CWD, &lock, rustix::fs::Mode::RUSR).unwrap();
+        refused(Place::make(&place.file));
+        fs::remove_file(&lock).unwrap();
+        fs::create_dir(&lock).unwrap();
+        refused(Place::make(&place.file));
+    }
+
+    #[test]
+    fn what_others_own_or_can_write_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own/i");
+        let made = Place::make(&path).unwrap();
+        made.begin(&made.lock().unwrap()).unwrap();
+        let why = || match Place::make(&path).err() {
+            Some(IndexError::NotOurs { what, why }) => format!("{what} {why}"),
+            other => format!("{other:?}"),
+        };
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let own = path.parent().unwrap();
+        assert_eq!(why(), "None");
+        for (mode, reason) in [
+            (0o600, "None"),
+            (0o644, "None"),
+            (0o666, "i can be written by other users"),
+            (0o602, "i can be written by other users"),
+            (0o660, "i can be written by other users"),
+        ] {
+            set(&path, mode);
+            assert_eq!(why(), reason, "{mode:o}");
+        }
+        set(&path, 0o600);
+        for (mode, reason) in [
+            (0o755, "None"),
+            (0o1777, "None"),
+            (0o777, "its directory can be written by other users"),
+            (0o702, "its directory can be written by other users"),
+        ] {
+            set(own, mode);
+            assert_eq!(why(), reason, "{mode:o}");
+        }
+        set(own, 0o700);
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for other in ["i", "i-lock"] {
+            chown(own.join(other), Some(4711), None).unwrap();
+            assert_eq!(why(), format!("{other} belongs to another user"));
+            chown(own.join(other), Some(0), None).unwrap();
+        }
+        chown(own, Some(4711), None).unwrap();
+        assert_eq!(why(), "its directory belongs to another user");
+        chown(own, Some(0), Some(4711)).unwrap();
+        set(own, 0o770);
+        assert_eq!(why(), "its directory can be written by other users");
+        // The group of this user alone, as some systems make one for each.
+        chown(own, Some(0), Some(rustix::process::getegid().as_raw())).unwrap();
+        assert_eq!(why(), "None");
     }
 
     #[test]
@@ -330,7 +587,7 @@ mod tests {
     fn what_is_refused_leaves_nothing_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link");
-        std::os::unix::fs::symlink("nothing", &link).unwrap();
+        symlink("nothing", &link).unwrap();
         assert!(matches!(Place::make(&link), Err(IndexError::NotAFile)));
         let other = folder.path().join("other");
         let database = rusqlite::Connection::open(&other).unwrap();

@@ -36,6 +36,8 @@ pub(super) struct Writer<R, T> {
     report: R,
     today: T,
     file: Option<OpenFile>,
+    /// Files that were open, and are damaged: nothing else opens them as long as this runs.
+    former: Vec<InUse>,
     batch: Batch,
     /// Rows of the batch that were found wrong; some of them may have a new digest there.
     removed: Removed,
@@ -52,7 +54,7 @@ pub(super) struct Writer<R, T> {
 struct OpenFile {
     database: Database,
     inode: Option<Inode>,
-    _entered: InUse,
+    entered: InUse,
 }
 
 impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
@@ -69,6 +71,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
             report,
             today,
             file: None,
+            former: Vec::new(),
             batch: Batch::new(),
             removed: Removed::new(),
             due: None,
@@ -239,7 +242,9 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
     /// Opens the file that is there. Called under the lock.
     fn attach(&mut self) -> Result<(), IndexError> {
         let path = self.place.file();
-        let ((database, readers), entered) = opening(&self.place.open_files(), || {
+        let mut files = self.place.open_files().to_vec();
+        files.extend(self.place.aside());
+        let ((database, readers), entered) = opening(&files, || {
             let database = Database::open(path, OPENING_BUSY_TIMEOUT)?;
             database.set_busy_timeout(WRITING_BUSY_TIMEOUT)?;
             let readers = (0..READERS).map(|_| Database::open_reader(path));
@@ -250,7 +255,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         self.file = Some(OpenFile {
             database,
             inode: self.place.inode(),
-            _entered: entered,
+            entered,
         });
         self.sweep = Some(Sweep::new(ROWS_MAX));
         Ok(())
@@ -259,7 +264,9 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
     /// Closes the file, and says which it was.
     fn detach(&mut self) -> Option<Inode> {
         self.shared.set_readers(Vec::new());
-        self.file.take().and_then(|file| file.inode)
+        let file = self.file.take()?;
+        self.former.push(file.entered);
+        file.inode
     }
 
     fn end(mut self) {

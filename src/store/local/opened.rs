@@ -14,6 +14,7 @@ use rustix::fs::inotify::WatchFlags;
 use super::{DirectoryOptions, is_partial, is_shown};
 use crate::store::beneath::{Reach, Root};
 use crate::store::calls::{CallThreads, Mount};
+use crate::store::index::is_set_aside;
 use crate::store::mounts::{Mounts, Way};
 use crate::store::walk::Walk;
 use crate::store::{Listed, ObjectMeta, StoreError};
@@ -238,8 +239,12 @@ impl OpenRoot {
                 return Err(StoreError::NotADirectory);
             }
         };
-        let folder = self.root.open_folder(self.locate(path)?, reach)?;
-        Walk::of_folder(folder, path, recursive, show_hidden, after)
+        let (folder, is_real) = self.root.open_folder_or_link(self.locate(path)?, reach)?;
+        let walk = Walk::of_folder(folder, path, recursive, show_hidden, after)?;
+        Ok(match is_real {
+            true => walk,
+            false => walk.reached_by_links(path.parts().count()),
+        })
     }
 
     /// Has the kernel tell of changes in a folder, or in the one that the one file is in.
@@ -281,6 +286,9 @@ impl OpenRoot {
 fn one_part(name: &OsStr) -> io::Result<ResourcePath> {
     if is_partial(name.as_bytes()) {
         return Err(unservable("it is a partial file"));
+    }
+    if is_set_aside(name.as_bytes()) {
+        return Err(unservable("it is an index that was set aside"));
     }
     ResourcePath::parse(name.as_bytes()).map_err(|error| unservable(&error.to_string()))
 }

@@ -1,5 +1,7 @@
 //! Files that were there before get attributes.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::file::{Attributes, set_mode, set_mtime};
 use super::folder::StagingFolder;
 use super::name::FileName;
@@ -11,6 +13,10 @@ impl StagingFolder {
     /// Gives a regular file these attributes, if it still has the stamp `seen`, as far as it lets
     /// us: it may be another user's, or read-only. Follows no link. Returns a look at it with
     /// them, if nobody could write to it since it had that stamp.
+    ///
+    /// A file with another name keeps its own: a server speaks of this name only, and does not
+    /// prove that it has the content. One with set-user-id, set-group-id or the sticky bit keeps
+    /// its mode, which is more than permissions.
     ///
     /// This is not synced: after a power cut it may have the old ones, and the next run sees that.
     pub fn dress_existing(
@@ -26,9 +32,13 @@ impl StagingFolder {
         if found.kind != ObjectKind::File || found.stamp != *seen {
             return None;
         }
-        // Never set-user-id and its kin: a peer must not hand them out.
+        let facts = file.metadata().ok()?;
+        if facts.nlink() > 1 {
+            return None;
+        }
+        // Never set-user-id and its kin: a peer must not hand them out, nor take them.
         let mode = attributes.mode & 0o777;
-        if found.mode != mode {
+        if found.mode != mode && facts.mode() & 0o7000 == 0 {
             let _ = set_mode(&file, mode);
         }
         let _ = set_mtime(&file, attributes.mtime);
@@ -78,6 +88,19 @@ mod tests {
         assert_eq!(folder.dress_existing(&name, &seen.stamp, &WANTED), None);
         assert_eq!(look().mode, 0o640);
         drop(writer);
+        // It has another name, of which the server says nothing.
+        fs::hard_link(&path, scratch.path().join("other")).unwrap();
+        let seen = look();
+        let other = Attributes {
+            mode: 0o600,
+            mtime: Some(Timestamp {
+                seconds: 7,
+                nanoseconds: 7,
+            }),
+        };
+        assert_eq!(folder.dress_existing(&name, &seen.stamp, &other), None);
+        assert_eq!(look().stamp, seen.stamp);
+        fs::remove_file(scratch.path().join("other")).unwrap();
         // No link is followed to it.
         let seen = look();
         fs::rename(&path, scratch.path().join("moved")).unwrap();
@@ -89,5 +112,10 @@ mod tests {
         assert_eq!(folder.dress_existing(&name, &seen.stamp, &other), None);
         let moved = fs::metadata(scratch.path().join("moved")).unwrap();
         assert_eq!(moved.mode() & 0o777, 0o640);
+        // Who may use a program as another user does not lose that by a server's word.
+        fs::rename(scratch.path().join("moved"), &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+        folder.dress_existing(&name, &look().stamp, &WANTED);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o4755);
     }
 }

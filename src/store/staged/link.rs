@@ -8,7 +8,9 @@ use super::folder::{NAME_ATTEMPTS_MAX, StagingFolder};
 use super::name::{FileName, PartialName};
 use super::occupant::Occupant;
 use super::{NOT_REGULAR, OCCUPIED_BY_FOLDER, StageError, WRITTEN_HERE};
-use crate::wire::Timestamp;
+use crate::store::links::leads_through;
+use crate::store::local::is_shown;
+use crate::wire::{ResourcePath, Timestamp};
 
 /// What became of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +19,14 @@ pub enum PlacedLink {
     Placed(FileName),
     /// It was there already, with the same target.
     Identical,
+    /// It was not made: it would lead out of the tree, or to a partial file.
+    LeadsOutside,
 }
 
 impl StagingFolder {
     /// Makes a symbolic link, in one step: whoever looks sees what was there before, or the
-    /// link. Only a link or a file is ever replaced. The target is written down as it is; to
-    /// judge it is up to the caller. `mtime`: when the link is to have been made, as far as the
+    /// link. Only a link or a file is ever replaced. `depth`: how many directories of the tree are
+    /// above it; to climb further, through other links too, is no use. `mtime`: when the link is to have been made, as far as the
     /// file system lets us say so; one that is identical and might be replaced gets it, too.
     ///
     /// # Errors
@@ -31,10 +35,19 @@ impl StagingFolder {
     pub fn place_link(
         &self,
         name: &FileName,
-        target: &[u8],
+        (target, depth): (&[u8], usize),
         mtime: Option<Timestamp>,
         placement: Placement,
     ) -> Result<PlacedLink, StageError> {
+        let is_shown = |name: &[u8]| is_shown(name, true);
+        if !leads_through(
+            (self.as_fd(), depth),
+            &ResourcePath::root(),
+            target,
+            is_shown,
+        ) {
+            return Ok(PlacedLink::LeadsOutside);
+        }
         let looked = self.look(name)?;
         match Occupant::of(looked.as_ref()) {
             Occupant::Link if self.link_target(name)?.is_some_and(|old| old == target) => {
@@ -82,14 +95,17 @@ impl StagingFolder {
         Err(StageError::Vanished)
     }
 
-    /// Says when a link was made, if it is one. Some file systems and old kernels have no way to.
+    /// Says when a link was made, if it is one that has no other name. Some file systems and old
+    /// kernels have no way to.
     fn set_link_mtime(&self, name: &[u8], mtime: Timestamp) {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let Ok(link) = rustix::fs::openat(self.as_fd(), name, flags, Mode::empty()) else {
             return;
         };
-        let is_link = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-        if rustix::fs::fstat(&link).is_ok_and(is_link) {
+        let is_ours = |stat: Stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::Symlink && stat.st_nlink <= 1
+        };
+        if rustix::fs::fstat(&link).is_ok_and(is_ours) {
             let _ = rustix::fs::utimensat(&link, "", &written_at(mtime), AtFlags::EMPTY_PATH);
         }
     }

@@ -4,6 +4,8 @@ use rustix::io::Errno;
 
 use super::DestinationTree;
 use crate::store::beneath::Folder;
+use crate::store::links::leads_through;
+use crate::store::local::is_shown;
 use crate::store::staged::StageError;
 use crate::store::{Listed, StoreError, leads_inside};
 use crate::wire::{ObjectKind, ResourcePath};
@@ -32,17 +34,27 @@ impl DestinationTree {
         };
         let mut listed = Listed::of(path.clone(), meta);
         if meta.kind == ObjectKind::Symlink {
-            let mut around = above.as_bytes().to_vec();
-            if !around.is_empty() {
-                around.push(b'/');
-            }
+            let (here, depth) = (ResourcePath::root(), above.parts().count());
+            let is_shown = |name: &[u8]| is_shown(name, true);
             match folder.link_target(name) {
                 Ok(target) => {
-                    listed.target = target.filter(|target| leads_inside(&around, target));
+                    listed.target = target
+                        .filter(|target| leads_through((&folder, depth), &here, target, is_shown));
                 }
                 Err(error) => listed.error = Some(error),
             }
         }
         Ok(Some(listed))
+    }
+
+    /// Whether a link with this target at this path leads nowhere but to what is below the root,
+    /// as far as links that are here are concerned.
+    pub fn leads_inside(&self, path: &ResourcePath, target: &[u8]) -> bool {
+        let above = path.parent().unwrap_or_else(ResourcePath::root);
+        match self.root.folder_descriptor(&ResourcePath::root()) {
+            Ok(root) => leads_through((root, 0), &above, target, |name| is_shown(name, true)),
+            // Nothing can be placed there either.
+            Err(_) => leads_inside(above.parts().count(), target),
+        }
     }
 }

@@ -292,7 +292,7 @@ fn shows_what_is_in_a_folder_but_partial_files() {
     tree.folder(&path("a/folder")).unwrap();
     place(&folder, ".file", b"").unwrap();
     folder
-        .place_link(&name("link"), b"nowhere", None, Placement::CreateOnly)
+        .place_link(&name("link"), (b"nowhere", 0), None, Placement::CreateOnly)
         .unwrap();
     fs::write(temp.path().join("a/.ft-partial"), "").unwrap();
     let mut shown = Vec::new();
@@ -426,7 +426,7 @@ fn links_are_placed_as_files_are() {
     let tree = DestinationTree::open(temp.path(), false).unwrap();
     let folder = tree.folder(&ResourcePath::root()).unwrap();
     let target = |file: &str| fs::read_link(temp.path().join(file)).unwrap();
-    let link = |to: &[u8], placement| folder.place_link(&name("l"), to, None, placement);
+    let link = |to: &[u8], placement| folder.place_link(&name("l"), (to, 9), None, placement);
     let placed = |file| PlacedLink::Placed(name(file));
     assert_eq!(link(b"one", Placement::CreateOnly).unwrap(), placed("l"));
     for placement in [Placement::CreateOnly, Placement::Replace] {
@@ -443,21 +443,23 @@ fn links_are_placed_as_files_are() {
 
     fs::write(temp.path().join("file"), "").unwrap();
     folder
-        .place_link(&name("file"), b"3", None, Placement::Replace)
+        .place_link(&name("file"), (b"3", 0), None, Placement::Replace)
         .unwrap();
     assert_eq!(target("file"), Path::new("3"));
     fs::create_dir(temp.path().join("folder")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, temp.path().join("fifo"), Mode::RUSR).unwrap();
     for taken in ["folder", "fifo"] {
-        let refused = folder.place_link(&name(taken), b"3", None, Placement::Replace);
+        let refused = folder.place_link(&name(taken), (b"3", 0), None, Placement::Replace);
         assert!(
             matches!(refused, Err(StageError::NotReplaceable(_))),
             "{taken}"
         );
     }
-    for bad in [&b""[..], b"a\0b", &[b'a'; 5000]] {
+    for bad in [&b"a\0b"[..], &[b'a'; 5000]] {
         assert!(link(bad, Placement::Replace).is_err());
     }
+    let outside = link(b"", Placement::Replace).unwrap();
+    assert_eq!(outside, PlacedLink::LeadsOutside);
     let names = fs::read_dir(temp.path()).unwrap();
     let left = names.filter(|entry| {
         let name = entry.as_ref().unwrap().file_name();
@@ -479,7 +481,7 @@ fn a_link_that_a_killed_process_left_is_cleaned_up_with_its_name() {
     place(&folder, "other", b"").unwrap();
     assert!(temp.path().join(&ours).is_symlink());
     folder
-        .place_link(&name("l"), b"x", None, Placement::CreateOnly)
+        .place_link(&name("l"), (b"x", 0), None, Placement::CreateOnly)
         .unwrap();
     assert!(!temp.path().join(&ours).is_symlink());
 }
@@ -550,7 +552,8 @@ fn nothing_outside_ever_changes_whatever_is_swapped() {
                 match tree.folder(&deep) {
                     Ok(folder) => {
                         note(place(&folder, "f", b"ours"));
-                        let link = folder.place_link(&name("l"), b"x", None, Placement::Replace);
+                        let link =
+                            folder.place_link(&name("l"), (b"x", 0), None, Placement::Replace);
                         note(link.map(|_| ()));
                     }
                     Err(error) => note(Err(error)),

@@ -1,0 +1,76 @@
+//! Whose the files of an index are. A digest that others can write is whatever they say.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::IndexError;
+
+/// Looks at a file of an index, if there is one; a link is no such file.
+///
+/// # Errors
+/// [`IndexError::NotOurs`]: it is no regular file, or others own or can write it.
+pub(super) fn check_file(path: &Path) -> Result<Option<Metadata>, IndexError> {
+    let found = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(IndexError::Folder(error)),
+    };
+    check(&found, path)?;
+    Ok(Some(found))
+}
+
+/// The same of one that is open.
+///
+/// # Errors
+/// The same.
+pub(super) fn check_open(file: &File, path: &Path) -> Result<(), IndexError> {
+    check(&file.metadata().map_err(IndexError::Folder)?, path)
+}
+
+fn check(found: &Metadata, path: &Path) -> Result<(), IndexError> {
+    let why = if found.is_symlink() {
+        "is a link"
+    } else if !found.is_file() {
+        "is not a regular file"
+    } else if !is_own(found) {
+        ANOTHERS
+    } else if found.mode() & 0o022 != 0 {
+        WRITABLE
+    } else {
+        return Ok(());
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let what = name.escape_debug().to_string();
+    Err(IndexError::NotOurs { what, why })
+}
+
+/// Whether nobody but this user and the administrator can put other files into a directory.
+///
+/// # Errors
+/// [`IndexError::NotOurs`].
+pub(super) fn check_folder(folder: &Path) -> Result<(), IndexError> {
+    let found = fs::metadata(folder).map_err(IndexError::Folder)?;
+    // Where it is set nobody replaces what others made: /tmp.
+    let is_sticky = found.mode() & 0o1000 != 0;
+    // Many systems make a group for each user, which has no other members.
+    let is_own_group = found.gid() == rustix::process::getegid().as_raw();
+    let others = if is_own_group { 0o002 } else { 0o022 };
+    let why = if !is_own(&found) && found.uid() != 0 {
+        ANOTHERS
+    } else if found.mode() & others != 0 && !is_sticky {
+        WRITABLE
+    } else {
+        return Ok(());
+    };
+    let what = "its directory".to_owned();
+    Err(IndexError::NotOurs { what, why })
+}
+
+fn is_own(found: &Metadata) -> bool {
+    found.uid() == rustix::process::geteuid().as_raw()
+}
+
+const ANOTHERS: &str = "belongs to another user";
+const WRITABLE: &str = "can be written by other users";
