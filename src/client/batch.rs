@@ -13,6 +13,7 @@ pub(super) mod destinations;
 mod ends;
 mod folding;
 pub(super) mod hands;
+mod in_place;
 mod intake;
 pub(super) mod jobs;
 pub(super) mod keeper;
@@ -26,6 +27,7 @@ pub(super) mod plan;
 pub(super) mod report;
 mod server;
 mod split;
+mod syncing;
 pub(super) mod twins;
 
 use std::num::NonZero;
@@ -41,6 +43,7 @@ use crate::client::batch::desk::Desk;
 use crate::client::batch::destinations::Destinations;
 use crate::client::batch::folding::Folds;
 use crate::client::batch::hands::{Hand, guarded};
+use crate::client::batch::in_place::InPlace;
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
 pub(super) use crate::client::batch::limits::Limits;
@@ -153,6 +156,8 @@ impl<'a> Batch<'a> {
         let mut summary = Summary::default();
         let names = self.names();
         let rest_from = self.rest_from;
+        let is_tree = |source: &Source<'_>| matches!(source, Source::Tree(_));
+        let finishes_folders = self.sources.iter().any(is_tree);
         let (reports_in, reports) = bounded(REPORTS_MAX);
         let reports_in = Reports(reports_in);
         let retries = reports_in.clone();
@@ -171,7 +176,7 @@ impl<'a> Batch<'a> {
                 on_event(event);
             }
         };
-        let names = (names, first_index);
+        let names = (names, first_index, finishes_folders);
         let is_complete = run(wanted, names, reports, limits, config, on_event)?;
         summary.is_complete = is_complete;
         Ok(summary)
@@ -279,10 +284,11 @@ pub fn download(
 
 /// Downloads what `wanted` yields, which is asked for more as there is room for it.
 /// `names`: those that are taken, if any may be wanted twice. `first_index`: of the first thing.
+/// `finishes_folders`: those of trees get permissions at the end.
 /// Returns whether there was time for all.
 fn run(
     wanted: impl Iterator<Item = Wanted> + Send,
-    (names, first_index): (Option<Names>, usize),
+    (names, first_index, finishes_folders): (Option<Names>, usize, bool),
     (reports_in, reports): (Reports, Receiver<Report>),
     limits: Limits,
     config: &ClientConfig,
@@ -290,7 +296,8 @@ fn run(
 ) -> Result<bool, ClientError> {
     let Limits { whole, rate, .. } = limits;
     let is_stopped = Arc::new(AtomicBool::new(false));
-    let destinations = Destinations::default();
+    let destinations = Destinations::new(finishes_folders);
+    let in_place = InPlace::default();
     let open_files = Budget::new(config.open_files_max.max(plan::OPEN_FILES_MIN));
     let (keeper, noted) = Keeper::new(config);
     let (wanted_in, to_do) = bounded(WANTED_AHEAD_MAX);
@@ -310,11 +317,14 @@ fn run(
             destinations: &destinations,
             open_files: open_files.clone(),
             is_stopped: Arc::clone(&is_stopped),
+            whole,
+            in_place: &in_place,
             keeper: keeper.clone(),
             config,
         };
         let placing = reports_in.clone();
         let (placed, kept_in) = (keeper.clone(), &destinations);
+        let in_time = (whole, &in_place);
         let work = LaneWork {
             config,
             whole,
@@ -330,7 +340,7 @@ fn run(
             keeper,
         };
         start(scope, "ft-place", move || {
-            placing::run(&to_place, &placing, config, &placed);
+            placing::run(&to_place, &placing, config, &placed, in_time);
         })?;
         let first = hand.clone();
         start(scope, "ft-hand", move || first.run())?;
@@ -360,6 +370,7 @@ fn run(
             (work, crew),
             [looks_in, long_looks_in],
             (names, first_index),
+            &in_place,
         );
         desk.work(reports, to_do);
         Ok(desk.is_complete)

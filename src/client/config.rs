@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::batch::plan::OPEN_FILES_MIN;
-use crate::store::{Attributes, LocalDigests, Stamp};
+use crate::store::{Attributes, LocalDigests, NewModes, Stamp};
 use crate::wire::Timestamp;
 
 /// How a client behaves. The defaults are those of `ftget`.
@@ -38,7 +38,8 @@ pub struct ClientConfig {
     /// When a file counts as finished.
     pub sync: SyncPolicy,
     /// Whether files get the permissions they have on the server, but for those of `umask`, and
-    /// without set-user-id and its kin. Otherwise, or if the server does not say, `0o666`.
+    /// without set-user-id and its kin; `0o666` if the server does not say. Otherwise they get what
+    /// the system gives to new files.
     pub preserve_mode: bool,
     /// Whether files get the time they were last written on the server.
     pub preserve_mtime: bool,
@@ -131,16 +132,34 @@ impl ClientConfig {
             .map_or(self.split, |max| self.split.min(max))
     }
 
-    /// What a file or folder gets of what a server told of it.
+    /// What is asked for when files and folders are made. `finishes_folders`: they get permissions of
+    /// their own at the end, and until then nobody else looks into them.
+    pub(super) fn new_modes(&self, finishes_folders: bool) -> NewModes {
+        let private = NewModes::default();
+        NewModes {
+            files: if self.preserve_mode {
+                private.files
+            } else {
+                0o666
+            },
+            folders: match self.preserve_mode && finishes_folders {
+                true => private.folders,
+                false => 0o777,
+            },
+        }
+    }
+
+    /// What a file or folder gets of what a server told of it. Where permissions are not preserved
+    /// it keeps those that the system gave it, of the umask or of a default ACL.
     pub(super) fn attributes(
         &self,
         mode: Option<u32>,
         mtime: Option<Timestamp>,
         usual_mode: u32,
     ) -> Attributes {
-        let mode = mode.filter(|_| self.preserve_mode).unwrap_or(usual_mode);
+        let mode = mode.unwrap_or(usual_mode) & !self.umask;
         Attributes {
-            mode: mode & !self.umask,
+            mode: self.preserve_mode.then_some(mode),
             mtime: mtime.filter(|_| self.preserve_mtime),
         }
     }
@@ -153,9 +172,10 @@ impl ClientConfig {
         (mode_here, here): (u32, &Stamp),
     ) -> Option<Attributes> {
         let mode = mode.filter(|_| self.preserve_mode);
-        let mode = mode.map_or(mode_here, |mode| mode & !self.umask & 0o777);
+        let mode = mode.map(|mode| mode & !self.umask & 0o777);
+        let mode = mode.filter(|&mode| mode != mode_here);
         let mtime = mtime.filter(|&mtime| self.preserve_mtime && !here.keeps(mtime));
-        (mode != mode_here || mtime.is_some()).then_some(Attributes { mode, mtime })
+        (mode.is_some() || mtime.is_some()).then_some(Attributes { mode, mtime })
     }
 }
 

@@ -21,6 +21,7 @@ use self::removal::Checked;
 use crate::client::asking::Asking;
 use crate::client::batch::Limits;
 use crate::client::beside::View;
+use crate::client::in_time::{in_time, last_sync};
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ClientError, Event, Item, ServerRefusal, SyncPolicy, Tree};
 use crate::store::{DestinationTree, Occupant};
@@ -284,7 +285,7 @@ impl Deletion<'_, '_> {
     fn finish(
         &mut self,
         extras: &Extras,
-        destination: &DestinationTree,
+        destination: &Arc<DestinationTree>,
         touched: &mut Vec<ResourcePath>,
     ) {
         if !self.is_source_lost {
@@ -305,10 +306,14 @@ impl Deletion<'_, '_> {
                 self.fail(path, &error.into());
             }
         }
-        if self.config.sync != SyncPolicy::Never
-            && let Err(error) = destination.sync()
-        {
-            self.fail(&self.tree.path.clone(), &error.into());
+        if self.config.sync == SyncPolicy::Never {
+            return;
+        }
+        let (until, destination) = (last_sync(self.limits.whole), Arc::clone(destination));
+        match in_time(until, move || destination.sync(until.is_some())) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(&self.tree.path.clone(), &error.into()),
+            Err(error) => self.fail(&self.tree.path.clone(), &error),
         }
     }
 

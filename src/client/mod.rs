@@ -79,6 +79,7 @@ mod connect;
 mod error;
 mod event;
 mod follow;
+mod in_time;
 mod listing;
 mod mirror;
 mod one_server;
@@ -108,7 +109,7 @@ pub use pour::{Pour, pour};
 pub use preview::{Outlook, Prospect, Room, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};
 pub use tree::{Select, Tree};
-pub use wanted::{Download, Entry, ListedFile};
+pub use wanted::{Download, Entry, ListedFile, ListedFolder};
 
 #[cfg(test)]
 mod tests;

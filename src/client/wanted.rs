@@ -30,6 +30,17 @@ pub struct Download {
     /// Nobody has said that it is a file: if the server has a folder there, one is made, and
     /// what is in it is not fetched.
     pub or_folder: bool,
+    /// What a listing told of it, should it be a folder: it gets that at the end.
+    pub listed_folder: Option<ListedFolder>,
+}
+
+/// What a listing told of a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListedFolder {
+    /// Its permissions, if they were told.
+    pub mode: Option<u32>,
+    /// When it was last written, if that was told.
+    pub mtime: Option<Timestamp>,
 }
 
 /// What a listing told of a file.
@@ -57,6 +68,7 @@ impl Download {
             want_md5: None,
             listed: None,
             or_folder: false,
+            listed_folder: None,
         }
     }
 

@@ -1,19 +1,16 @@
 //! Commands that are published under a name, and their runs.
 
-mod places;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use self::places::RunLimits;
-pub(super) use self::places::{Held, RunSignals};
-use self::places::{RunPlaces, Running, gave_way};
 use self::run::{Flow, Output, Run, STEP};
+use crate::server::control::lock;
 use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
 
 /// The commands that a server publishes. Nothing of a peer reaches one but the wish to run it:
@@ -21,8 +18,10 @@ use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES
 /// environment and folder, with `FTSERVE_RUN_ID` besides, by which its processes are found.
 pub struct Published {
     commands: BTreeMap<Vec<u8>, Arc<[OsString]>>,
+    limits: RunLimits,
     error_output: ErrorOutputGoes,
-    places: Arc<RunPlaces>,
+    runs: Mutex<Runs>,
+    none_runs: Condvar,
 }
 
 /// Where the error output of commands goes.
@@ -36,6 +35,18 @@ pub enum ErrorOutputGoes {
 
 /// Takes the name that a command is published under, and a line of its error output.
 type ErrorLine = dyn Fn(&[u8], &[u8]) + Send + Sync;
+
+/// Bounds of runs (`PROTOCOL.md`, "Limits").
+#[derive(Clone, Copy, Debug)]
+pub struct RunLimits {
+    /// Runs at once.
+    pub runs_max: usize,
+    /// Bytes of the content of one run. All outputs together, of runs and those still to be
+    /// sent, are at most twice what `runs_max` runs may write, and half of that for one address.
+    pub output_bytes_max: u64,
+    /// How long one run may take.
+    pub time_max: Duration,
+}
 
 /// Why a name cannot be published.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +76,16 @@ pub(super) struct CommandOutput {
     pub(super) held: Held,
 }
 
+#[derive(Default)]
+struct Runs {
+    running: usize,
+    has_ended: bool,
+    /// Bytes of outputs, and bytes that running commands may still write.
+    held: u64,
+    /// The same by address; no zeros.
+    held_by_address: HashMap<u128, u64>,
+}
+
 impl Published {
     /// These commands, each a name with a program and its arguments.
     ///
@@ -91,8 +112,10 @@ impl Published {
         }
         Ok(Published {
             commands: named,
+            limits,
             error_output,
-            places: RunPlaces::within(limits),
+            runs: Mutex::default(),
+            none_runs: Condvar::new(),
         })
     }
 
@@ -100,8 +123,10 @@ impl Published {
     pub fn nothing() -> Published {
         Published {
             commands: BTreeMap::new(),
+            limits: RunLimits::default(),
             error_output: ErrorOutputGoes::IntoContent,
-            places: RunPlaces::within(RunLimits::default()),
+            runs: Mutex::default(),
+            none_runs: Condvar::new(),
         }
     }
 
@@ -117,10 +142,16 @@ impl Published {
 
     /// Ends every run, now and later, and waits until there is none, or for this long.
     pub fn end(&self, within: Duration) {
-        self.places.end(within);
+        let mut runs = lock(&self.runs);
+        runs.has_ended = true;
+        let waited = self
+            .none_runs
+            .wait_timeout_while(runs, within, |runs| runs.running > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A place for a run that this address asks for, to be taken before it is begun.
+    /// A place for a run that this address asks for, to be taken before it is begun: there is
+    /// room for all that it may write.
     ///
     /// # Errors
     /// `not_found`, `busy`, `shutting_down`.
@@ -133,32 +164,92 @@ impl Published {
             let message = "nothing is published under this name";
             return Err(Refusal::new(ErrorCode::NotFound, message));
         };
-        let (running, held) = self.places.take(address)?;
-        Ok(Place {
-            published: Arc::clone(self),
-            running,
-            held,
-            name: name.clone(),
-            words: Arc::clone(words),
+        let mut runs = lock(&self.runs);
+        let of_address = runs.held_by_address.get(&address).copied().unwrap_or(0);
+        let bytes = self.limits.output_bytes_max;
+        let one_address_max = bytes.saturating_mul(self.limits.runs_max as u64);
+        let has_room = |held: u64, max: u64| held.saturating_add(bytes) <= max;
+        let (code, message) = if runs.has_ended {
+            (ErrorCode::ShuttingDown, "server is shutting down")
+        } else if runs.running >= self.limits.runs_max {
+            (ErrorCode::Busy, "too many commands run already")
+        } else if !has_room(of_address, one_address_max)
+            || !has_room(runs.held, one_address_max.saturating_mul(2))
+        {
+            (ErrorCode::Busy, "too many outputs wait to be read")
+        } else {
+            runs.running += 1;
+            runs.held += bytes;
+            runs.held_by_address.insert(address, of_address + bytes);
+            return Ok(Place {
+                running: Running(Arc::clone(self)),
+                held: Held {
+                    published: Arc::clone(self),
+                    address,
+                    bytes,
+                },
+                name: name.clone(),
+                words: Arc::clone(words),
+            });
+        };
+        Err(Refusal {
+            retry_after_ms: Some(RETRY_AFTER_MS),
+            ..Refusal::new(code, message)
         })
     }
 }
 
 /// A place for a run; dropping it gives it up.
 pub(super) struct Place {
-    published: Arc<Published>,
     running: Running,
     held: Held,
     name: Vec<u8>,
     words: Arc<[OsString]>,
 }
 
-impl Place {
-    /// What may be said to the run from elsewhere.
-    pub(super) fn signals(&self) -> Arc<RunSignals> {
-        Arc::clone(&self.running.signals)
-    }
+/// One of the runs there are.
+struct Running(Arc<Published>);
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut runs = lock(&self.0.runs);
+        runs.running -= 1;
+        if runs.running == 0 {
+            self.0.none_runs.notify_all();
+        }
+    }
+}
+
+/// Room for an output, or what it takes; dropping it gives it back.
+pub(super) struct Held {
+    published: Arc<Published>,
+    address: u128,
+    bytes: u64,
+}
+
+impl Held {
+    /// Gives back what an output of so many bytes does not take.
+    fn shrink_to(&mut self, bytes: u64) {
+        let spare = self.bytes.saturating_sub(bytes);
+        self.bytes -= spare;
+        let mut runs = lock(&self.published.runs);
+        runs.held -= spare;
+        if let Some(held) = runs.held_by_address.get_mut(&self.address) {
+            *held -= spare;
+            if *held == 0 {
+                runs.held_by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+impl Place {
     /// Runs the command to its end, in the calling thread. `is_unwanted` is asked now and then;
     /// whatever ends a run ends all processes of its group.
     ///
@@ -166,17 +257,16 @@ impl Place {
     /// `too_large`, or `internal`: it cannot be started, took too long, or nobody waits any more.
     pub(super) fn run(self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
         let Place {
-            published,
-            running: Running { signals, .. },
+            running: Running(published),
             name,
             words,
             ..
         } = &self;
         let serves_errors = matches!(published.error_output, ErrorOutputGoes::IntoContent);
         let mut run = Run::start(words).map_err(|_| internal("command cannot be started"))?;
-        let mut output = Output::new(published.places.limits.output_bytes_max, serves_errors)
+        let mut output = Output::new(published.limits.output_bytes_max, serves_errors)
             .map_err(|_| internal("no room for output"))?;
-        let ended = published.follow(&mut run, &mut output, signals, is_unwanted);
+        let ended = published.follow(&mut run, &mut output, is_unwanted);
         // Whatever still writes must not hold up the log.
         drop(run);
         let errors = output.take_errors();
@@ -210,10 +300,9 @@ impl Published {
         &self,
         run: &mut Run,
         output: &mut Output,
-        signals: &RunSignals,
         is_unwanted: impl Fn() -> bool,
     ) -> Result<u8, Refusal> {
-        let limits = self.places.limits;
+        let limits = self.limits;
         let until = Instant::now().checked_add(limits.time_max);
         loop {
             let is_over = run.has_ended();
@@ -232,20 +321,14 @@ impl Published {
                 let message = format!("command took longer than {:?}", limits.time_max);
                 return Err(internal(&message));
             }
-            if is_unwanted() || self.places.has_ended() {
+            if is_unwanted() || lock(&self.runs).has_ended {
                 return Err(internal("nobody waits for it"));
-            }
-            if signals.gives_way() {
-                return Err(gave_way());
             }
         }
         // Its outputs may be closed before it ends.
         while !run.has_ended() {
             if until.is_some_and(|until| Instant::now() >= until) || is_unwanted() {
                 return Err(internal("command took too long"));
-            }
-            if signals.gives_way() {
-                return Err(gave_way());
             }
             std::thread::park_timeout(STEP);
         }
@@ -269,6 +352,18 @@ fn internal(message: &str) -> Refusal {
     Refusal::new(ErrorCode::Internal, message)
 }
 
+impl Default for RunLimits {
+    fn default() -> RunLimits {
+        RunLimits {
+            runs_max: 4,
+            output_bytes_max: 64 << 20,
+            time_max: Duration::from_secs(60),
+        }
+    }
+}
+
+const RETRY_AFTER_MS: u64 = 1000;
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt;
@@ -288,12 +383,12 @@ mod tests {
     fn run(script: &str, limits: RunLimits) -> Result<(Vec<u8>, u8), ErrorCode> {
         let published = published(&["sh", "-c", script], limits);
         let output = published.take_place(b"it", 0).unwrap().run(|| false);
-        assert!(!published.places.has_runs());
+        assert_eq!(lock(&published.runs).running, 0);
         let output = output.map_err(|refusal| {
-            assert_eq!(published.places.held(), 0);
+            assert_eq!(lock(&published.runs).held, 0);
             refusal.code
         })?;
-        assert_eq!(published.places.held(), output.bytes);
+        assert_eq!(lock(&published.runs).held, output.bytes);
         let mut bytes = vec![0; output.bytes as usize];
         output.file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(Md5Stream::digest(&bytes), output.md5);
@@ -409,51 +504,19 @@ mod tests {
     #[test]
     fn places_are_bounded_and_given_back() {
         let published = published(&["true"], RunLimits::default());
-        let code_for = |name: &[u8], address| {
-            let refused = published.take_place(name, address).err();
-            refused.map(|refusal| refusal.code)
-        };
-        let code = |name: &[u8]| code_for(name, 0);
-        let mut places: Vec<_> = (0..2)
+        let places: Vec<_> = (0..4)
             .map(|_| published.take_place(b"it", 0).unwrap())
             .collect();
-        assert_eq!(
-            code(b"it"),
-            Some(ErrorCode::Busy),
-            "half are of this address"
-        );
-        places.extend((0..2).map(|_| published.take_place(b"it", 1).unwrap()));
-        assert_eq!(code_for(b"it", 2), Some(ErrorCode::Busy), "all are taken");
+        let code = |name: &[u8]| {
+            let refused = published.take_place(name, 0).err();
+            refused.map(|refusal| refusal.code)
+        };
+        assert_eq!(code(b"it"), Some(ErrorCode::Busy));
         assert_eq!(code(b"other"), Some(ErrorCode::NotFound));
         drop(places);
         assert_eq!(code(b"it"), None);
         published.end(Duration::ZERO);
         assert_eq!(code(b"it"), Some(ErrorCode::ShuttingDown));
-    }
-
-    #[test]
-    fn the_run_whose_peer_left_first_gives_way_to_a_request_without_a_place() {
-        let published = published(&["sleep", "1000"], RunLimits::default());
-        let places = [0, 0, 1, 1].map(|address| published.take_place(b"it", address).unwrap());
-        let code = || published.take_place(b"it", 2).err().unwrap().code;
-        let now = Instant::now();
-        let long_ago = now.checked_sub(places::GIVE_WAY_AFTER * 2).unwrap();
-        places[0]
-            .signals()
-            .note_peer_ended(now + places::GIVE_WAY_AFTER);
-        assert_eq!(code(), ErrorCode::Busy);
-        assert!(places.iter().all(|place| !place.signals().gives_way()));
-        places[3].signals().note_peer_ended(long_ago);
-        places[2]
-            .signals()
-            .note_peer_ended(long_ago + places::GIVE_WAY_AFTER / 2);
-        assert_eq!(code(), ErrorCode::Busy);
-        let [first, second, third, fourth] = places;
-        assert!(fourth.signals().gives_way() && !third.signals().gives_way());
-        let ended = fourth.run(|| false).err().unwrap();
-        assert_eq!(ended.code, ErrorCode::Busy);
-        assert!(published.take_place(b"it", 2).is_ok());
-        drop((first, second, third));
     }
 
     #[test]
@@ -477,7 +540,8 @@ mod tests {
         kept.pop();
         kept.push(run(2).unwrap());
         drop(kept);
-        assert_eq!(published.places.held(), 0);
+        let runs = lock(&published.runs);
+        assert_eq!((runs.held, runs.held_by_address.len()), (0, 0));
     }
 
     #[test]

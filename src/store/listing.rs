@@ -44,6 +44,13 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// The permissions of a folder in which its owner cannot do everything.
+    pub fn locked_mode(&self) -> Option<u32> {
+        let meta = self.meta?;
+        let is_locked = self.kind == ObjectKind::Directory && meta.mode & 0o700 != 0o700;
+        is_locked.then_some(meta.mode)
+    }
+
     /// What was looked at.
     pub fn of(path: ResourcePath, meta: ObjectMeta) -> Listed {
         Listed {

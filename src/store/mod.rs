@@ -43,8 +43,9 @@ pub use local_digests::{LocalDigest, LocalDigestError, LocalDigests};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{
-    Attributes, DestinationTree, FileName, FileNameError, Ground, NOT_REGULAR, Occupant, Orphans,
-    PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder, WRITTEN_HERE,
+    Attributes, DestinationTree, FileName, FileNameError, Ground, NOT_REGULAR, NewModes, Occupant,
+    Orphans, PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder, WRITTEN_HERE,
+    is_held_up_by_others,
 };
 #[cfg(test)]
 pub(crate) use staged::{Synced, synced_below};

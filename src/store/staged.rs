@@ -10,6 +10,7 @@ mod file;
 mod folder;
 mod link;
 mod name;
+mod new_modes;
 mod occupant;
 mod refused_name;
 mod rename;
@@ -17,6 +18,7 @@ mod space;
 #[cfg(test)]
 mod synced;
 mod tree;
+mod unwritten;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,11 +27,13 @@ pub use file::{Attributes, Placement, StagedFile};
 pub use folder::{Orphans, StagingFolder};
 pub use link::PlacedLink;
 pub use name::{FileName, FileNameError};
+pub use new_modes::NewModes;
 pub use occupant::Occupant;
 pub use space::Space;
 #[cfg(test)]
 pub(crate) use synced::{Synced, synced_below};
 pub use tree::{DestinationTree, Ground};
+pub use unwritten::is_held_up_by_others;
 
 /// Why a file could not be staged or placed. All of it is about this machine.
 #[derive(Debug, thiserror::Error)]

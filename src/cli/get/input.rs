@@ -23,6 +23,7 @@ pub(super) use self::line::LineError;
 pub(super) use self::lines::Lines;
 use self::lines::{ENDLESS_BYTES_MIN, LINE_BYTES_MAX, NumberedLine};
 use crate::cli::outside::{self, is_ready};
+use crate::client::ListedFolder;
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// What one line of a list names.
@@ -36,6 +37,8 @@ pub(super) struct Wanted {
     pub(super) md5: Option<Md5Digest>,
     /// Bytes it is said to have.
     pub(super) total_size: Option<u64>,
+    /// What is said of it should it be a folder.
+    pub(super) folder: Option<ListedFolder>,
 }
 
 /// Why a line, or all that is left of a list, names nothing; to be said right behind the list's

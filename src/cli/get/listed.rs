@@ -157,6 +157,7 @@ impl List {
                 below,
                 want_md5: wanted.md5,
                 or_folder,
+                listed_folder: wanted.folder,
                 // A hint of how much there is to do; what it is now only the server knows.
                 listed: wanted
                     .md5

@@ -11,6 +11,7 @@ use crate::client::batch::placing::{Verified, is_synced_alone};
 use crate::client::batch::report::Report;
 use crate::client::batch::twins::Twin;
 use crate::client::follow::{HASH_BUFFER_BYTES, hash_range};
+use crate::client::in_time::in_time;
 use crate::client::question::Content;
 use crate::client::{Action, ClientError, Download};
 use crate::digest::Md5Stream;
@@ -61,7 +62,8 @@ impl Hand<'_> {
         staged.dress(&attributes(&content, self.config))?;
         let synced = is_synced_alone(content.total_size, self.config);
         if synced {
-            staged.sync()?;
+            let file = staged.file();
+            in_time(self.whole, move || StagedFile::sync_bytes(&file))??;
         }
         Ok(Verified {
             id,

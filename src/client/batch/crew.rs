@@ -14,10 +14,12 @@ use crate::client::batch::lane::{Ask, LaneId, LaneWork};
 use crate::client::batch::placing::{ToPlace, Verified, is_synced_alone, place, transferred};
 use crate::client::batch::report::{LaneEnd, Report};
 use crate::client::follow::HASH_BUFFER_BYTES;
+use crate::client::in_time::in_time;
 use crate::client::receive::{Following, Receive};
 use crate::client::threads::start;
 use crate::client::{ClientError, SendingHalf, Session, SyncPolicy};
 use crate::net::Address;
+use crate::store::StagedFile;
 
 /// Three threads that have one connection after the other. Dropped, they end behind it.
 pub(super) struct Crew(Sender<Opening>);
@@ -226,7 +228,8 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
         // Here, where nothing else waits for it.
         let synced = is_synced_alone(content.total_size, work.config);
         if synced {
-            staged.sync()?;
+            let file = staged.file();
+            in_time(work.whole, move || StagedFile::sync_bytes(&file))??;
         }
         let verified = Verified {
             id,

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::atomic::Ordering;
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,9 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::client::batch::crew::Crew;
 use crate::client::batch::hands::ToLook;
+use crate::client::batch::in_place::InPlace;
 use crate::client::batch::intake::{FolderState, Found, Unfinished};
-use crate::client::batch::jobs::{Job, JobId, Jobs, State, Task, Wish};
+use crate::client::batch::jobs::{JobId, Jobs, State, Wish};
 use crate::client::batch::lane::{Lane, LaneId, LaneWork};
 use crate::client::batch::look::Decision;
 use crate::client::batch::names::Names;
@@ -61,6 +61,8 @@ pub(super) struct Desk<'d, 'e, 'scope, 'env> {
     pub(super) last_failure: Option<ClientError>,
     /// The end of the pause that was told last.
     pub(super) announced: Option<Instant>,
+    /// What has its name and was not reported yet.
+    pub(super) in_place: &'env InPlace,
     /// Time is over.
     pub(super) is_over: bool,
     /// Everything that was wanted was taken up.
@@ -75,6 +77,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         (work, crew): (LaneWork<'env>, Crew),
         [looks, long_looks]: [Sender<Vec<ToLook>>; 2],
         (names, first_index): (Option<Names>, usize),
+        in_place: &'env InPlace,
     ) -> Self {
         Desk {
             config,
@@ -102,6 +105,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             started: Instant::now(),
             last_failure: None,
             announced: None,
+            in_place,
             is_over: false,
             is_complete: true,
         }
@@ -112,11 +116,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
         loop {
             let now = Instant::now();
             if self.work.whole.is_some_and(|whole| whole.is_over(now)) {
-                self.is_over = true;
-                self.work.is_stopped.store(true, Ordering::SeqCst);
-                // What was told as done is made to last all the same.
-                let is_ended = |job: &Job| !matches!(job.task, Task::Sync);
-                self.end_all(&ClientError::OutOfTime, is_ended);
+                self.end_in_time();
                 // Where more would come from may never say so.
                 self.is_complete &= to_do.take().is_none();
             }
@@ -344,6 +344,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             Report::NotCopied(id) => self.not_copied(id),
             Report::Finished { id, outcome } => match outcome {
                 Ok(placed) => self.end(id, Ok(placed)),
+                Err(ClientError::OutOfTime) if self.is_over => self.end_unsynced(id),
                 Err(error) if self.is_of_lane(id, &error) => self.look(id),
                 Err(error) => self.take_failure(id, error),
             },
@@ -362,6 +363,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             return;
         };
         match decision {
+            Err(ClientError::OutOfTime) if self.is_over => self.end_unsynced(id),
             Ok(Decision::Finished(placed)) => self.end_without_progress(id, Ok(placed)),
             Ok(Decision::Identical(existing)) => {
                 let placed = existing.identical(&job.download);

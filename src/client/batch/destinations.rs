@@ -6,16 +6,27 @@ use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::client::in_time::in_time;
 use crate::client::{ClientConfig, ClientError, Download};
+use crate::net::Deadline;
 use crate::store::{DestinationTree, StagingFolder};
 
 /// The folders that everything goes below, opened when the first of it does.
 #[derive(Default)]
 pub(in crate::client) struct Destinations {
+    finishes_folders: bool,
     open: Mutex<HashMap<PathBuf, Arc<DestinationTree>>>,
 }
 
 impl Destinations {
+    /// `finishes_folders`: those that are made get permissions of their own at the end.
+    pub(in crate::client) fn new(finishes_folders: bool) -> Destinations {
+        Destinations {
+            finishes_folders,
+            ..Destinations::default()
+        }
+    }
+
     pub(in crate::client) fn open(
         &self,
         path: &Path,
@@ -25,6 +36,7 @@ impl Destinations {
             return Ok(Arc::clone(tree));
         }
         let tree = DestinationTree::open(path, config.make_folders)?;
+        tree.make_with(config.new_modes(self.finishes_folders));
         tree.keep_folders(config.kept_folders_max());
         Ok(match self.lock().entry(path.to_owned()) {
             // Another hand was faster: all have the same one.
@@ -49,10 +61,12 @@ impl Destinations {
         }
     }
 
-    /// Makes all folders survive a power cut.
-    pub(in crate::client) fn sync(&self) -> Result<(), ClientError> {
+    /// Makes all folders survive a power cut, if there is time for it.
+    pub(in crate::client) fn sync(&self, until: Option<Deadline>) -> Result<(), ClientError> {
         let trees: Vec<_> = self.lock().values().cloned().collect();
-        Ok(trees.iter().try_for_each(|tree| tree.sync())?)
+        Ok(in_time(until, move || {
+            trees.iter().try_for_each(|tree| tree.sync(until.is_some()))
+        })??)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<DestinationTree>>> {

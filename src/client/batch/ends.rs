@@ -2,6 +2,7 @@
 
 use crate::client::batch::desk::Desk;
 use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::client::batch::jobs::{Job, JobId, State, Task};
@@ -276,6 +277,30 @@ impl Desk<'_, '_, '_, '_> {
         self.end_without_progress(id, outcome);
     }
 
+    /// Time is over: everything ends that has no name here.
+    pub(super) fn end_in_time(&mut self) {
+        self.is_over = true;
+        self.work.is_stopped.store(true, Ordering::SeqCst);
+        let in_place = self.in_place.end();
+        // What was told as done is made to last all the same.
+        for id in self.jobs.select(|job| !matches!(job.task, Task::Sync)) {
+            if !in_place.contains(&id) {
+                self.end_without_progress(id, Err(ClientError::OutOfTime));
+            }
+        }
+    }
+
+    /// Time was over before a job's file, or all folders, were made to last. They are here, so that
+    /// nothing has failed; the whole is not complete.
+    pub(super) fn end_unsynced(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.remove(id) {
+            self.is_complete = false;
+            let held = self.twins.ended(id, &job.download, None);
+            self.release(job.holds);
+            self.go_on_with(held);
+        }
+    }
+
     pub(super) fn end_without_progress(&mut self, id: JobId, outcome: Result<Placed, ClientError>) {
         self.splits.end(id);
         let Some(job) = self.jobs.remove(id) else {
@@ -295,6 +320,10 @@ impl Desk<'_, '_, '_, '_> {
                 };
                 let is_told = matches!(job.task, Task::Fetch | Task::Link(..));
                 let is_alone = matches!(job.task, Task::MakeFolder) && job.download.or_folder;
+                if is_alone {
+                    self.to_finish
+                        .add_listed(job.index, &job.download, self.config);
+                }
                 let has_folders = is_alone || (is_told && !job.download.below.is_root());
                 if has_folders && self.unsynced.is_none() {
                     self.unsynced = Some((*job.download).clone());

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, never, select_biased};
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::copying::ToCopy;
 use crate::client::batch::destinations::Destinations;
+use crate::client::batch::in_place::InPlace;
 use crate::client::batch::jobs::{JobId, Task, Wish};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::look::{Decision, Existing, LONG_LOOK_BYTES_MIN, look};
@@ -17,9 +18,11 @@ use crate::client::batch::placing::{
     Linked, Placed, ToPlace, Verified, place, placement, transferred,
 };
 use crate::client::batch::report::{Report, Reports};
+use crate::client::in_time::last_sync;
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
 use crate::digest::Md5Stream;
+use crate::net::Deadline;
 use crate::store::{Attributes, PlacedLink, StageError, StagingFolder};
 use crate::wire::{ObjectKind, Timestamp};
 
@@ -62,6 +65,8 @@ pub(in crate::client) struct Hand<'s> {
     pub(in crate::client) open_files: Arc<Budget>,
     /// Time is over: nothing is wanted any more.
     pub(in crate::client) is_stopped: Arc<AtomicBool>,
+    pub(in crate::client) whole: Option<Deadline>,
+    pub(in crate::client) in_place: &'s InPlace,
     pub(in crate::client) keeper: Keeper,
     pub(in crate::client) config: &'s ClientConfig,
 }
@@ -131,7 +136,7 @@ impl Hand<'_> {
         if let Task::Sync = job.task {
             #[cfg(test)]
             trip(download, "trips syncing");
-            self.destinations.sync()?;
+            self.destinations.sync(last_sync(self.whole))?;
             return Ok(over());
         }
         let tree = || self.destinations.open(&download.folder, self.config);
@@ -245,6 +250,7 @@ impl Hand<'_> {
             return Ok(Some(Decision::Finished(placed)));
         }
         let (id, folder) = (job.id, Arc::clone(folder));
+        self.in_place.add(id);
         // Whoever places ends last.
         let _ = self.to_place.send(ToPlace::Link(Linked {
             id,

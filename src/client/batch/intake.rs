@@ -10,7 +10,7 @@ use crate::client::batch::jobs::{Job, Task};
 use crate::client::batch::names::Taking;
 use crate::client::batch::server::Server;
 use crate::client::wanted::{FolderId, Wanted};
-use crate::client::{ClientError, Download, Event};
+use crate::client::{ClientConfig, ClientError, Download, Event, ListedFolder};
 use crate::client::{Item, SyncPolicy};
 use crate::store::Attributes;
 
@@ -42,6 +42,29 @@ impl Unfinished {
             Entry::Occupied(mut other) => drop(other.insert(folder)),
             Entry::Vacant(free) => drop(free.insert(folder)),
         }
+    }
+
+    /// Adds one of a list, which was made, if a listing told of it.
+    pub(super) fn add_listed(&mut self, index: usize, download: &Download, config: &ClientConfig) {
+        let Some(ListedFolder { mode, mtime }) = download.listed_folder else {
+            return;
+        };
+        // Without a mode it has the usual one, with which it was made.
+        let attributes = Attributes {
+            mode: config
+                .attributes(mode, mtime, 0)
+                .mode
+                .filter(|_| mode.is_some()),
+            ..config.attributes(mode, mtime, 0)
+        };
+        self.add(FolderState {
+            index,
+            download: download.clone(),
+            parent: None,
+            attributes,
+            pending: 0,
+            is_complete: true,
+        });
     }
 
     /// Some of the deepest, at most as many as there may be jobs.

@@ -208,7 +208,7 @@ fn attributes(
     let Some(lacking) = lacking else {
         return Comparison::Same;
     };
-    Comparison::Differs(match (lacking.mode != here.mode, lacking.mtime) {
+    Comparison::Differs(match (lacking.mode.is_some(), lacking.mtime) {
         (true, Some(_)) => Difference::ModeAndMtime,
         (true, None) => Difference::Mode,
         (false, _) => Difference::Mtime,

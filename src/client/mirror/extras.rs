@@ -177,7 +177,10 @@ impl Extras {
             extras.is_file |= is_itself && is_alone && there.error.is_none();
             if there.kind == ObjectKind::Directory {
                 let path = there.path.clone();
-                let attributes = config.attributes(there.mode, there.mtime, 0o777);
+                let mut attributes = config.attributes(there.mode, there.mtime, 0o777);
+                // One that is opened up for what is done in it is as it was afterwards.
+                let mode_here = pair.here.as_ref().and_then(Listed::locked_mode);
+                attributes.mode = attributes.mode.or(mode_here);
                 if let Some(destination) = beside.destination()
                     && extras.orphaned.enter(&pair.place, destination)
                 {
@@ -187,7 +190,7 @@ impl Extras {
                 let is_locked = pair
                     .here
                     .as_ref()
-                    .is_some_and(|here| locked(here).is_some());
+                    .is_some_and(|here| here.locked_mode().is_some());
                 extras.see(&mut pair, tree, view, beside.destination());
                 above.push(Around {
                     place: pair.place,
@@ -286,8 +289,11 @@ impl Extras {
             return;
         };
         self.keep_around(&pair.place, above);
-        if let Some(mode) = locked(here) {
-            let attributes = Attributes { mode, mtime: None };
+        if let Some(mode) = here.locked_mode() {
+            let attributes = Attributes {
+                mode: Some(mode),
+                mtime: None,
+            };
             let kept = (path.clone(), attributes);
             self.folders.insert(pair.place.clone(), kept);
             self.opened.push(pair.place.clone());
@@ -338,13 +344,6 @@ impl Extras {
 /// It is a folder on another file system than the one around it.
 pub(super) fn is_crossing(error: &StoreError) -> bool {
     matches!(error, StoreError::Io(source) if source.kind() == ErrorKind::CrossesDevices)
-}
-
-/// The permissions of a folder in which its owner cannot do everything.
-fn locked(here: &Listed) -> Option<u32> {
-    let meta = here.meta?;
-    let is_locked = here.kind == ObjectKind::Directory && meta.mode & 0o700 != 0o700;
-    is_locked.then_some(meta.mode)
 }
 
 /// As many are held at once, about 50 MB.

@@ -37,8 +37,8 @@ impl StagingFolder {
             return None;
         }
         // Never set-user-id and its kin: a peer must not hand them out, nor take them.
-        let mode = attributes.mode & 0o777;
-        if found.mode != mode && facts.mode() & 0o7000 == 0 {
+        let mode = attributes.mode.map(|mode| mode & 0o777);
+        if let Some(mode) = mode.filter(|&mode| mode != found.mode && facts.mode() & 0o7000 == 0) {
             let _ = set_mode(&file, mode);
         }
         let _ = set_mtime(&file, attributes.mtime);
@@ -56,7 +56,7 @@ mod tests {
     use crate::wire::Timestamp;
 
     const WANTED: Attributes = Attributes {
-        mode: 0o4640,
+        mode: Some(0o4640),
         mtime: Some(Timestamp {
             seconds: 1_000_000_000,
             nanoseconds: 5,
@@ -106,7 +106,7 @@ mod tests {
         fs::rename(&path, scratch.path().join("moved")).unwrap();
         symlink("moved", &path).unwrap();
         let other = Attributes {
-            mode: 0o600,
+            mode: Some(0o600),
             mtime: None,
         };
         assert_eq!(folder.dress_existing(&name, &seen.stamp, &other), None);

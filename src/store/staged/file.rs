@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{
+    Advice, AtFlags, FallocateFlags, FlockOperation, Mode, Timespec, Timestamps, UTIME_NOW,
+};
 use rustix::io::Errno;
 
 use super::StageError;
@@ -23,14 +25,16 @@ pub struct StagedFile {
     partial: PartialName,
     file: Arc<File>,
     bytes: u64,
+    is_resumed: bool,
     fate: Fate,
 }
 
 /// What a finished file has besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// Permission bits; only `0o777` of them are used.
-    pub mode: u32,
+    /// Permission bits, of which only `0o777` are used; `None` leaves those that the system gave
+    /// to what was made ([`NewModes`](super::NewModes)).
+    pub mode: Option<u32>,
     /// When it was last written; `None` leaves it at now.
     pub mtime: Option<Timestamp>,
 }
@@ -67,6 +71,7 @@ impl StagedFile {
             partial,
             file: Arc::new(file),
             bytes,
+            is_resumed: bytes > 0,
             fate: Fate::Undecided,
         }
     }
@@ -159,8 +164,13 @@ impl StagedFile {
     /// # Errors
     /// [`StageError`].
     pub fn dress(&self, attributes: &Attributes) -> Result<(), StageError> {
-        // Never set-user-id and its kin: a peer must not hand them out.
-        set_mode(&*self.file, attributes.mode & 0o777)?;
+        match attributes.mode {
+            // Never set-user-id and its kin: a peer must not hand them out.
+            Some(mode) => set_mode(&*self.file, mode & 0o777)?,
+            // It may have been begun by a run that was to give it other permissions.
+            None if self.is_resumed => set_mode(&*self.file, self.folder.usual_mode()?)?,
+            None => {}
+        }
         set_mtime(&*self.file, attributes.mtime)
     }
 
@@ -169,7 +179,23 @@ impl StagedFile {
     /// # Errors
     /// [`StageError`].
     pub fn sync(&self) -> Result<(), StageError> {
-        rustix::fs::fdatasync(&*self.file).map_err(|errno| StageError::sort("sync the file", errno))
+        StagedFile::sync_bytes(&self.file)
+    }
+
+    /// The same for the file of one.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub fn sync_bytes(file: &File) -> Result<(), StageError> {
+        rustix::fs::fdatasync(file).map_err(|errno| StageError::sort("sync the file", errno))
+    }
+
+    /// Has the system begin to write its bytes, and does not wait: of many files each sync then
+    /// finds the bytes of all on their way.
+    pub fn begin_sync(file: &File) {
+        // posix_fadvise(2) starts the writing of pages that are not wanted any more, and keeps those
+        // that are being written.
+        let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
     }
 
     /// Gives it its final name, in one step, and returns that. Whoever calls this has verified

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::StageError;
 use super::file::{Attributes, StagedFile};
 use super::name::{FileName, NameTag, PartialName};
+use super::new_modes::NewModes;
 use super::refused_name::KnownNames;
 #[cfg(test)]
 use super::synced::{Synced, note};
@@ -25,7 +26,8 @@ pub struct StagingFolder {
     path: PathBuf,
     // Partial files that nobody here works on, as of the opening and of what was kept since.
     leftovers: Mutex<HashMap<NameTag, Vec<PartialName>>>,
-    known_names: KnownNames,
+    pub(super) known_names: KnownNames,
+    pub(super) new_file_mode: Mode,
 }
 
 /// Partial files of a folder, without those whose names are still of use.
@@ -54,13 +56,14 @@ impl StagingFolder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| StageError::of_folder("open the folder", path, errno))?;
-        StagingFolder::of_descriptor(folder, path)
+        StagingFolder::of_descriptor(folder, path, NewModes::default())
     }
 
     /// The same of a folder that is open for reading, and shown by this path.
     pub(super) fn of_descriptor(
         folder: OwnedFd,
         path: &Path,
+        modes: NewModes,
     ) -> Result<Arc<StagingFolder>, StageError> {
         let sort = |errno| StageError::of_folder("read the folder", path, errno);
         let device = device_of(&rustix::fs::fstat(&folder).map_err(sort)?);
@@ -77,6 +80,7 @@ impl StagingFolder {
             path,
             leftovers,
             known_names: KnownNames::default(),
+            new_file_mode: Mode::from_raw_mode(modes.files),
         }))
     }
 
@@ -195,7 +199,12 @@ impl StagingFolder {
         let tag = name.tag();
         for _ in 0..NAME_ATTEMPTS_MAX {
             let partial = PartialName::random(tag);
-            let file = match rustix::fs::openat(&self.folder, &*partial.text, CREATE_NEW, PRIVATE) {
+            let file = match rustix::fs::openat(
+                &self.folder,
+                &*partial.text,
+                CREATE_NEW,
+                self.new_file_mode,
+            ) {
                 Ok(file) => file,
                 Err(Errno::EXIST) => continue,
                 Err(errno) => {
@@ -223,7 +232,8 @@ impl StagingFolder {
     fn lock_partial(&self, partial: &PartialName, create: OFlags) -> Option<(File, u64)> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | create;
         for _ in 0..NAME_ATTEMPTS_MAX {
-            let file = rustix::fs::openat(&self.folder, &*partial.text, flags, PRIVATE).ok()?;
+            let file =
+                rustix::fs::openat(&self.folder, &*partial.text, flags, self.new_file_mode).ok()?;
             rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
             let stat = rustix::fs::fstat(&file).ok()?;
             if !is_private_file(&stat) {
@@ -336,10 +346,6 @@ impl StagingFolder {
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.folder.as_fd()
-    }
-
-    pub(super) fn known_names(&self) -> &KnownNames {
-        &self.known_names
     }
 
     fn tag_with_leftovers(&self, name: &FileName) -> Option<NameTag> {

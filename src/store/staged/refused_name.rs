@@ -37,13 +37,13 @@ impl StagingFolder {
     /// [`StageError::NameRefused`].
     pub fn check_name(&self, name: &FileName) -> Result<(), StageError> {
         let traits = traits(name.as_bytes());
-        if traits == 0 || self.known_names().take(traits) {
+        if traits == 0 || self.known_names.take(traits) {
             return Ok(());
         }
         let takes_all = Space::around(self.as_fd()).is_some_and(|space| space.takes_all_names());
         // One that folds case may be strict about UTF-8.
         if takes_all && !folds_case(self.as_fd()) {
-            self.known_names().add(KnownNames::ALL);
+            self.known_names.add(KnownNames::ALL);
             return Ok(());
         }
         let probe = probe(name);
@@ -53,7 +53,7 @@ impl StagingFolder {
             Ok(()) => {
                 let _ = rustix::fs::unlinkat(self.as_fd(), &*probe, AtFlags::empty());
                 // Of these one may be possible and another not.
-                self.known_names().add(traits & !NOT_ASCII);
+                self.known_names.add(traits & !NOT_ASCII);
             }
             // That is not about the name: the next step shows it.
             Err(_) => {}

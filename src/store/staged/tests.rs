@@ -45,7 +45,7 @@ fn stage_all(folder: &Arc<StagingFolder>, to: &str, content: &[u8]) -> StagedFil
 }
 
 const ATTRIBUTES: Attributes = Attributes {
-    mode: 0o640,
+    mode: Some(0o640),
     mtime: None,
 };
 
@@ -58,7 +58,7 @@ fn places_bytes_permissions_and_time_and_leaves_nothing_else() {
         nanoseconds: 123_456_789,
     };
     let attributes = Attributes {
-        mode: 0o6_751,
+        mode: Some(0o6_751),
         mtime: Some(mtime),
     };
     let whole = folder

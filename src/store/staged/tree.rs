@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{Mode, Stat};
 use rustix::io::Errno;
@@ -21,10 +21,12 @@ use rustix::io::Errno;
 pub use self::ground::Ground;
 pub(super) use self::ground::folds_case;
 use self::open_folders::OpenFolders;
+use self::unsynced::Unsynced;
 use super::StageError;
 use super::file::{Attributes, set_mode, set_mtime};
 use super::folder::StagingFolder;
 use super::name::FileName;
+use super::new_modes::NewModes;
 use super::occupant::{Occupant, occupant_in};
 use super::refused_name::{is_about_name, refused};
 use crate::store::beneath::{Folder, Root, folder_in, stamp_of, unlock_folder, unlock_folder_in};
@@ -42,9 +44,9 @@ pub struct DestinationTree {
     root: Root,
     path: PathBuf,
     open: Mutex<OpenFolders>,
-    /// Of each device on which something was made, finished or removed since the last sync, a
-    /// folder.
-    unsynced: Mutex<HashMap<u64, OwnedFd>>,
+    /// Of each device, what was made, finished or removed since the last sync.
+    unsynced: Mutex<HashMap<u64, Unsynced>>,
+    modes: OnceLock<NewModes>,
 }
 
 impl DestinationTree {
@@ -70,6 +72,7 @@ impl DestinationTree {
             path: path.to_owned(),
             open: Mutex::default(),
             unsynced: Mutex::default(),
+            modes: OnceLock::new(),
         }
     }
 
@@ -78,13 +81,18 @@ impl DestinationTree {
         self.lock_open().folders_max = folders_max;
     }
 
+    /// Makes what is new with these permissions, from the first time that this is called.
+    pub fn make_with(&self, modes: NewModes) {
+        let _ = self.modes.set(modes);
+    }
+
     /// The path of the root, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder at this path, made if it is missing, and those above it too; what is made is
-    /// for this user alone until [`DestinationTree::finish_folder`]. A folder of this user,
+    /// The folder at this path, made if it is missing, and those above it too; what is made has
+    /// [`NewModes`] until [`DestinationTree::finish_folder`]. A folder of this user,
     /// other than the root, that its owner may not read, write and enter lets him from now on:
     /// a finished tree can be worked on again.
     ///
@@ -162,14 +170,15 @@ impl DestinationTree {
         let stat = rustix::fs::fstat(folder).map_err(|errno| self.explain(path, errno))?;
         // What the owner of this machine said beyond permissions stays: new files of a folder
         // may have to be of its group.
-        let mode = stat.st_mode & 0o7000 | attributes.mode & 0o777;
-        if stat.st_mode & 0o7777 != mode {
+        let mode = attributes.mode;
+        let mode = mode.map(|mode| stat.st_mode & 0o7000 | mode & 0o777);
+        if let Some(mode) = mode.filter(|&mode| mode != stat.st_mode & 0o7777) {
             set_mode(folder, mode)?;
-            self.note_unsynced(folder, &stat);
+            self.note_unsynced(folder, &stat, path);
         }
         if !is_of_time(&stat, attributes) {
             set_mtime(folder, attributes.mtime)?;
-            self.note_unsynced(folder, &stat);
+            self.note_unsynced(folder, &stat, path);
         }
         // Who works on it again has to unlock it again.
         let closed = self.lock_open().remove(path);
@@ -227,9 +236,14 @@ impl DestinationTree {
     /// Makes a folder in the one above it, unless it is there, and opens it.
     fn make_in(&self, above: BorrowedFd<'_>, path: &ResourcePath) -> Result<OwnedFd, StageError> {
         let name = path.file_name().unwrap_or_default();
-        match rustix::fs::mkdirat(above, name, Mode::RWXU) {
+        let mode = Mode::from_raw_mode(self.modes().folders);
+        match rustix::fs::mkdirat(above, name, mode) {
             Ok(()) => match rustix::fs::fstat(above) {
-                Ok(stat) => self.note_unsynced(above, &stat),
+                Ok(stat) => {
+                    let at = path.parent().unwrap_or_else(ResourcePath::root);
+                    self.note_unsynced(above, &stat, &at);
+                    self.note_unsynced(above, &stat, path);
+                }
                 Err(errno) => return Err(self.explain(path, errno)),
             },
             Err(Errno::EXIST) => {}
@@ -270,7 +284,7 @@ impl DestinationTree {
         look: impl FnOnce(BorrowedFd<'_>) -> Result<Stat, Errno>,
     ) -> Result<Arc<StagingFolder>, StageError> {
         look(folder.as_fd()).map_err(|errno| self.explain(path, errno))?;
-        let folder = StagingFolder::of_descriptor(folder, &self.shown(path))?;
+        let folder = StagingFolder::of_descriptor(folder, &self.shown(path), self.modes())?;
         let (kept, closed) = self.lock_open().insert(path, folder);
         // Closing is a system call, and comes after the lock.
         drop(closed);
@@ -327,6 +341,10 @@ impl DestinationTree {
             return self.path.clone();
         }
         self.path.join(OsStr::from_bytes(path.as_bytes()))
+    }
+
+    fn modes(&self) -> NewModes {
+        self.modes.get().copied().unwrap_or_default()
     }
 
     fn lock_open(&self) -> MutexGuard<'_, OpenFolders> {

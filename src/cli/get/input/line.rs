@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::{LINE_BYTES_MAX, Wanted};
 use crate::cli::visible;
+use crate::client::ListedFolder;
 use crate::store::{FileName, FileNameError};
-use crate::wire::{Md5Digest, ObjectKind, PathError, ResourcePath};
+use crate::wire::{Md5Digest, ObjectKind, PathError, ResourcePath, Timestamp};
 
 /// What the lines of a list are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +123,8 @@ struct Object {
     total_size: Option<u64>,
     #[serde(rename = "type")]
     kind: Option<String>,
+    mode: Option<String>,
+    mtime: Option<String>,
 }
 
 fn read_json(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
@@ -161,7 +164,19 @@ fn read_json(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
         kind,
         md5,
         total_size: object.total_size,
+        folder: (kind == ObjectKind::Directory).then(|| ListedFolder {
+            // What cannot be read is as good as not said.
+            mode: object.mode.as_deref().and_then(read_mode),
+            mtime: object.mtime.as_deref().and_then(Timestamp::parse),
+        }),
     })
+}
+
+/// `0755`, as listings have it.
+fn read_mode(text: &str) -> Option<u32> {
+    let is_octal = text.len() == 4 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal)?;
+    Some(mode & 0o777)
 }
 
 fn read_md5sum(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
@@ -243,6 +258,7 @@ fn read_name(
         kind,
         md5,
         total_size: None,
+        folder: None,
     })
 }
 

@@ -11,6 +11,7 @@ fn file(name: &[u8], md5: Option<&str>) -> Wanted {
         path: path(name),
         kind: ObjectKind::File,
         total_size: None,
+        folder: None,
         md5: md5.map(|digits| Md5Digest::parse(digits).unwrap()),
     }
 }

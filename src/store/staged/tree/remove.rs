@@ -63,11 +63,11 @@ impl DestinationTree {
         if let Err(Errno::NOENT) = self.root.folder_descriptor(&above) {
             return Ok(Occupant::Nothing);
         }
-        let above = self.folder(&above)?;
-        let occupant = occupant_in(above.as_fd(), name).map_err(sort)?;
-        match rustix::fs::unlinkat(above.as_fd(), name, AtFlags::empty()) {
+        let folder = self.folder(&above)?;
+        let occupant = occupant_in(folder.as_fd(), name).map_err(sort)?;
+        match rustix::fs::unlinkat(folder.as_fd(), name, AtFlags::empty()) {
             Ok(()) => {
-                self.note_removal(above.as_fd());
+                self.note_removal(folder.as_fd(), above.as_bytes());
                 Ok(occupant)
             }
             Err(Errno::NOENT) => Ok(Occupant::Nothing),
@@ -238,7 +238,7 @@ impl Removal<'_> {
 
     fn tell(&mut self, folder: BorrowedFd<'_>, name: &[u8], occupant: Occupant) -> ControlFlow<()> {
         self.removed += 1;
-        self.tree.note_removal(folder);
+        self.tree.note_removal(folder, &self.path);
         if FileName::parse(name).is_err() {
             return ControlFlow::Continue(());
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::open_folders::OPEN_FOLDERS_MAX;
 use super::*;
 use crate::store::beneath::Resolver;
-use crate::store::staged::{PlacedLink, Placement};
+use crate::store::staged::{PlacedLink, Placement, Synced, synced_below};
 use crate::wire::{PATH_PARTS_MAX, Timestamp};
 
 fn path(text: &str) -> ResourcePath {
@@ -40,7 +40,7 @@ fn both_ways(place: &Path) -> [DestinationTree; 2] {
 }
 
 const ATTRIBUTES: Attributes = Attributes {
-    mode: 0o644,
+    mode: Some(0o644),
     mtime: None,
 };
 
@@ -62,7 +62,7 @@ fn missing_folders_are_made_for_this_user_alone_and_found_again() {
         let root = tree.folder(&ResourcePath::root()).unwrap();
         assert_eq!(root.path(), place_.path());
         assert_eq!(root.device(), fs::metadata(place_.path()).unwrap().dev());
-        tree.sync().unwrap();
+        tree.sync(false).unwrap();
         assert!(tree.lock_unsynced().is_empty());
     }
 }
@@ -134,7 +134,7 @@ fn finishing_sets_mode_and_time_and_working_again_unlocks() {
     let tree = DestinationTree::open(temp.path(), false).unwrap();
     let folder = temp.path().join("a/b");
     let finished = Attributes {
-        mode: 0o6_555,
+        mode: Some(0o6_555),
         mtime: Some(Timestamp {
             seconds: 1_000_000_000,
             nanoseconds: 123_456_789,
@@ -172,7 +172,7 @@ fn a_folder_that_its_owner_may_not_even_open_is_worked_on_again() {
     tree.folder(&path("a/b")).unwrap();
     for locked in ["a/b", "a"] {
         let none = Attributes {
-            mode: 0,
+            mode: Some(0),
             mtime: None,
         };
         tree.finish_folder(&path(locked), &none).unwrap();
@@ -331,7 +331,7 @@ fn removes_files_links_and_folders_and_tells_each() {
     fs::write(temp.path().join("a/b/.ft-partial"), "").unwrap();
     fs::set_permissions(temp.path().join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::write(temp.path().join("kept"), "").unwrap();
-    tree.sync().unwrap();
+    tree.sync(false).unwrap();
 
     let mut gone = Vec::new();
     let mut note = |path: &[u8], occupant: Occupant| {
@@ -581,4 +581,62 @@ fn nothing_outside_ever_changes_whatever_is_swapped() {
             b"precious"
         );
     }
+}
+
+#[test]
+fn beside_others_each_folder_is_synced_by_itself() {
+    let temp = tempfile::tempdir().unwrap();
+    let tree = DestinationTree::open(temp.path(), false).unwrap();
+    tree.folder(&path("a/b")).unwrap();
+    tree.finish_folder(&path("a/b"), &ATTRIBUTES).unwrap();
+    tree.sync_beside(true).unwrap();
+    // The root, in which it was made, and both.
+    assert_eq!(synced_below(temp.path()), [Synced::Folder; 3]);
+    tree.sync_beside(true).unwrap();
+    assert_eq!(
+        synced_below(temp.path()).len(),
+        3,
+        "nothing has changed since"
+    );
+    tree.folder(&path("c")).unwrap();
+    fs::remove_dir(temp.path().join("c")).unwrap();
+    tree.sync_beside(true).unwrap();
+    assert_eq!(synced_below(temp.path()), [Synced::Folder; 4], "it is gone");
+    tree.folder(&path("d")).unwrap();
+    tree.sync_beside(false).unwrap();
+    assert_eq!(synced_below(temp.path())[4..], [Synced::FileSystem]);
+}
+
+#[test]
+fn new_files_and_folders_have_the_modes_that_were_asked_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let tree = DestinationTree::open(temp.path(), false).unwrap();
+    tree.make_with(NewModes {
+        files: 0o640,
+        folders: 0o750,
+    });
+    let folder = tree.folder(&path("a")).unwrap();
+    let as_made = Attributes {
+        mode: None,
+        mtime: None,
+    };
+    let staged = folder.stage_whole(&name("small"), b"1", &as_made).unwrap();
+    staged.place(Placement::Replace).unwrap();
+    let content = crate::digest::Md5Stream::digest(b"12");
+    let private = StagingFolder::open(&temp.path().join("a")).unwrap();
+    // Begun by a run that was to give it other permissions.
+    private
+        .stage(&name("resumed"), content)
+        .unwrap()
+        .append(b"1")
+        .unwrap();
+    let mut staged = folder.stage(&name("resumed"), content).unwrap();
+    staged.append(b"2").unwrap();
+    staged.dress(&as_made).unwrap();
+    staged.place(Placement::Replace).unwrap();
+    tree.finish_folder(&path("a"), &as_made).unwrap();
+    for (name, mode) in [("a", 0o750), ("a/small", 0o640), ("a/resumed", 0o640)] {
+        assert_eq!(mode_of(&temp.path().join(name)), mode, "{name}");
+    }
+    assert_eq!(fs::read_dir(temp.path().join("a")).unwrap().count(), 2);
 }

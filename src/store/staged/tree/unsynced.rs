@@ -1,30 +1,52 @@
 //! What was changed and may not survive a power cut yet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{MutexGuard, PoisonError};
 
 use rustix::fs::Stat;
+use rustix::io::Errno;
 
 use super::DestinationTree;
 use crate::store::staged::StageError;
 use crate::store::staged::folder::device_of;
 #[cfg(test)]
 use crate::store::staged::synced::{Synced, note};
+use crate::store::staged::unwritten::is_held_up_by_others;
+use crate::wire::ResourcePath;
+
+/// What was changed on one device.
+pub(super) struct Unsynced {
+    /// A folder on it.
+    folder: OwnedFd,
+    /// All folders in which something was made, finished or removed; `None` if they are too many.
+    changed: Option<BTreeSet<ResourcePath>>,
+}
 
 impl DestinationTree {
     /// Makes all folders made and finished so far survive a power cut, and that what was removed
-    /// is gone, with everything else on their file systems. Costs nothing if there is neither.
+    /// is gone. Costs nothing if there is neither. That is done with everything else on their file
+    /// systems; or one by one, if they are few, and if that would wait for others or `one_by_one`
+    /// is asked for, since a sync of a whole file system cannot be ended.
     ///
     /// # Errors
     /// [`StageError::Io`], and they count as unsynced still.
-    pub fn sync(&self) -> Result<(), StageError> {
+    pub fn sync(&self, one_by_one: bool) -> Result<(), StageError> {
+        self.sync_beside(one_by_one || is_held_up_by_others(0))
+    }
+
+    /// `others`: other programs write a lot.
+    pub(super) fn sync_beside(&self, others: bool) -> Result<(), StageError> {
         let unsynced = std::mem::take(&mut *self.lock_unsynced());
         let mut result = Ok(());
-        for (device, folder) in unsynced {
-            if let Err(errno) = rustix::fs::syncfs(&folder) {
+        for (device, unsynced) in unsynced {
+            let one_by_one = unsynced.changed.as_ref().filter(|_| others);
+            if one_by_one.is_some_and(|changed| self.sync_each(changed).is_ok()) {
+                continue;
+            }
+            if let Err(errno) = rustix::fs::syncfs(&unsynced.folder) {
                 result = Err(StageError::sort("sync the file system", errno));
-                self.lock_unsynced().insert(device, folder);
+                self.lock_unsynced().insert(device, unsynced);
                 continue;
             }
             #[cfg(test)]
@@ -33,27 +55,67 @@ impl DestinationTree {
         result
     }
 
-    /// Something was made, finished or removed in this folder, just now.
-    pub(super) fn note_unsynced(&self, folder: BorrowedFd<'_>, stat: &Stat) {
+    fn sync_each(&self, changed: &BTreeSet<ResourcePath>) -> Result<(), Errno> {
+        for path in changed {
+            let folder = match self.root.folder_descriptor(path) {
+                // What is gone needs no sync: the one that it was in is among these, or gone as well.
+                Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                folder => folder?,
+            };
+            rustix::fs::fsync(&folder)?;
+            #[cfg(test)]
+            note(&self.path, Synced::Folder);
+        }
+        Ok(())
+    }
+
+    /// Something was made or finished in the folder at this path, just now.
+    pub(super) fn note_unsynced(&self, folder: BorrowedFd<'_>, stat: &Stat, path: &ResourcePath) {
+        self.note(folder, stat, Some(path));
+    }
+
+    /// Something was removed from this folder, which has this path.
+    pub(super) fn note_removal(&self, folder: BorrowedFd<'_>, path: &[u8]) {
+        if let Ok(stat) = rustix::fs::fstat(folder) {
+            self.note(folder, &stat, ResourcePath::parse(path).ok().as_ref());
+        }
+    }
+
+    fn note(&self, folder: BorrowedFd<'_>, stat: &Stat, path: Option<&ResourcePath>) {
         let device = device_of(stat);
-        if self.lock_unsynced().contains_key(&device) {
-            return;
+        if let Some(unsynced) = self.lock_unsynced().get_mut(&device) {
+            return unsynced.add(path);
         }
         match folder.try_clone_to_owned() {
-            Ok(folder) => drop(self.lock_unsynced().insert(device, folder)),
+            Ok(folder) => {
+                let changed = Some(BTreeSet::new());
+                let mut all = self.lock_unsynced();
+                let unsynced = all.entry(device);
+                let unsynced = unsynced.or_insert(Unsynced { folder, changed });
+                unsynced.add(path);
+            }
             // No descriptor is left: now, then, and what it says there is not what was asked.
             Err(_) => drop(rustix::fs::syncfs(folder)),
         }
     }
 
-    /// The same, of a folder that has not been looked at.
-    pub(super) fn note_removal(&self, folder: BorrowedFd<'_>) {
-        if let Ok(stat) = rustix::fs::fstat(folder) {
-            self.note_unsynced(folder, &stat);
-        }
-    }
-
-    pub(super) fn lock_unsynced(&self) -> MutexGuard<'_, HashMap<u64, OwnedFd>> {
+    pub(super) fn lock_unsynced(&self) -> MutexGuard<'_, HashMap<u64, Unsynced>> {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Unsynced {
+    fn add(&mut self, path: Option<&ResourcePath>) {
+        let is_listed = |changed: &mut BTreeSet<ResourcePath>| match path {
+            Some(path) if changed.contains(path) => true,
+            Some(path) => changed.len() < CHANGED_MAX && changed.insert(path.clone()),
+            None => false,
+        };
+        if !self.changed.as_mut().is_some_and(is_listed) {
+            self.changed = None;
+        }
+    }
+}
+
+/// To sync so many folders one by one takes a few seconds.
+const CHANGED_MAX: usize = 4_096;

@@ -1,0 +1,86 @@
+//! How files are made to last: with their file system, or one by one.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::client::batch::placing::Verified;
+use crate::client::in_time::in_time;
+use crate::client::{ClientConfig, ClientError, SyncPolicy};
+use crate::net::Deadline;
+use crate::store::{StageError, StagedFile, StagingFolder, is_held_up_by_others};
+
+/// How many files, or folders, are made to last.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) is_auto: bool,
+    /// A sync of a whole file system would wait for them.
+    pub(super) is_beside_others: bool,
+}
+
+impl Manner {
+    /// Of files of so many bytes together, for which there is time until `whole`: a sync of a
+    /// whole file system cannot be ended, not even with this process.
+    pub(super) fn of(config: &ClientConfig, bytes: u64, whole: Option<Deadline>) -> Manner {
+        let is_auto = config.sync == SyncPolicy::Auto;
+        Manner {
+            is_auto,
+            is_beside_others: is_auto && (whole.is_some() || is_held_up_by_others(bytes)),
+        }
+    }
+
+    /// Whether so many are synced with their file system.
+    pub(super) fn is_together(self, count: usize) -> bool {
+        self.is_auto && !self.is_beside_others && count >= SYNC_TOGETHER_MIN
+    }
+}
+
+/// Makes the bytes of files survive a power cut.
+pub(super) fn sync_bytes(
+    files: &[Verified],
+    folders: &[Arc<StagingFolder>],
+    manner: Manner,
+    whole: Option<Deadline>,
+) -> Vec<Result<(), ClientError>> {
+    let unsynced = files
+        .iter()
+        .map(|file| (!file.synced).then(|| file.staged.file()));
+    let unsynced: Vec<Option<Arc<File>>> = unsynced.collect();
+    let count = unsynced.iter().flatten().count();
+    let synced = match manner.is_together(count) {
+        true => {
+            let all = folders.to_vec();
+            let sync = in_time(whole, move || sync_devices(&all).map_err(ClientError::from));
+            sync.and_then(|synced| synced)
+                .map(|()| vec![Ok(()); files.len()])
+        }
+        false => in_time(whole, move || {
+            if count > 1 {
+                unsynced
+                    .iter()
+                    .flatten()
+                    .for_each(|file| StagedFile::begin_sync(file));
+            }
+            let sync = |file: Arc<File>| StagedFile::sync_bytes(&file).map_err(ClientError::from);
+            let each = unsynced.into_iter();
+            each.map(|file| file.map_or(Ok(()), sync)).collect()
+        }),
+    };
+    synced.unwrap_or_else(|error| vec![Err(error); files.len()])
+}
+
+/// Syncs all file systems that folders are on.
+fn sync_devices(folders: &[Arc<StagingFolder>]) -> Result<(), StageError> {
+    let mut synced = HashSet::new();
+    let mut devices = folders
+        .iter()
+        .filter(|folder| synced.insert(folder.device()));
+    devices.try_for_each(|folder| folder.sync_file_system())
+}
+
+/// From here on one sync of the file system is cheaper than one of each file, or of each folder,
+/// unless other programs write meanwhile: it waits for their bytes, too.
+/// Measured with 256 files of 8 KiB on ext4, median of 8: alone 0.15 s together, 0.44 s one by one
+/// when all were begun before, 1.3 s when not; beside a program that writes all the time 0.97 s, 0.41 s
+/// and 0.87 s.
+const SYNC_TOGETHER_MIN: usize = 8;

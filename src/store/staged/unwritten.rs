@@ -1,0 +1,42 @@
+//! What the system has still to write to its disks.
+
+/// Whether a sync of a whole file system may have to wait for the writes of other programs, which
+/// can be seconds, or minutes on a slow disk. `own_bytes`: written by this program, and not synced.
+///
+/// It counts the bytes of all file systems, so it may say so for nothing; that costs little.
+pub fn is_held_up_by_others(own_bytes: u64) -> bool {
+    if cfg!(test) {
+        // Other tests write, too.
+        return false;
+    }
+    let facts = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let unwritten = unwritten_bytes(&facts);
+    unwritten.is_none_or(|bytes| bytes > own_bytes.saturating_add(UNWRITTEN_BYTES_MAX))
+}
+
+/// Of the text of `/proc/meminfo`, proc(5).
+fn unwritten_bytes(facts: &str) -> Option<u64> {
+    let kibibytes = |name: &str| {
+        let line = facts.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    let sum = kibibytes("Dirty:")?.checked_add(kibibytes("Writeback:")?)?;
+    sum.checked_mul(1024)
+}
+
+/// A disk writes them in less than a second.
+const UNWRITTEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_dirty_and_what_is_being_written() {
+        let facts = "MemTotal:  9 kB\nDirty:       12 kB\nWriteback:    3 kB\nWritebackTmp: 7 kB\n";
+        assert_eq!(unwritten_bytes(facts), Some(15 * 1024));
+        assert_eq!(unwritten_bytes("Dirty: 1 kB\n"), None);
+        assert_eq!(unwritten_bytes("Dirty: x kB\nWriteback: 1 kB\n"), None);
+        assert_eq!(unwritten_bytes(""), None);
+    }
+}

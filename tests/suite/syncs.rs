@@ -1,0 +1,66 @@
+//! What is made to last, by which calls, and within which time.
+
+use std::fs;
+
+use crate::harness::{in_own_mounts, refusing};
+use crate::place::Place;
+
+fn names() -> Vec<String> {
+    (0..40)
+        .map(|number| format!("sub{}/{number}", number % 3))
+        .collect()
+}
+
+fn place() -> Place {
+    Place::with(names().iter().map(|name| (name.clone(), "1")))
+}
+
+/// Fetches a tree on a machine that has so many KiB to write, where the calls of a rule end the
+/// program.
+fn fetch_beside(dirty: u64, rule: &str) {
+    let place = place();
+    let Some(refusing) = refusing(&[rule]) else {
+        return;
+    };
+    let script = r#"printf 'Dirty: %s kB\nWriteback: 0 kB\n' "$2" > "$1/meminfo"
+        mount --bind "$1/meminfo" /proc/meminfo || exit 99
+        cd "$1"; ftget=$3 source=$4; shift 4
+        "$@" "$ftget" --index off -r -d d "$source" || exit 1
+        "$@" "$ftget" --index off -r -d e "$source"sub0/"#;
+    let mut args = vec![place.here.path().into(), dirty.to_string().into()];
+    args.extend([env!("CARGO_BIN_EXE_ftget").into(), place.server.source("")]);
+    args.extend(refusing);
+    if let Some(output) = in_own_mounts(script, args) {
+        output.expect_code(0);
+    }
+}
+
+#[test]
+fn many_files_do_not_wait_for_what_other_programs_write() {
+    fetch_beside(10 << 20, "syncfs=KILL");
+}
+
+/// No call of which a minute may be spent where it cannot be ended.
+#[test]
+fn the_time_for_everything_waits_for_no_sync_of_a_whole_file_system() {
+    let place = place();
+    let Some(refusing) = refusing(&["syncfs=KILL"]) else {
+        return;
+    };
+    let lines: String = names().iter().map(|name| format!("{name}\n")).collect();
+    for (args, source) in [
+        (&["-r"][..], ""),
+        (&["-r", "--delete"], "sub1/"),
+        (&["-i", "-"], ""),
+        (&[], "sub1/1"),
+    ] {
+        place.here.make_dir("d/old");
+        let program = place
+            .ftget()
+            .args(["--index", "off", "--max-time", "50", "-d", "d"]);
+        let program = program.args(args).arg(place.server.source(source));
+        let program = program.input(lines.clone()).through(&refusing);
+        program.run().expect_code(0);
+        fs::remove_dir_all(place.here.join("d")).expect("a folder");
+    }
+}
