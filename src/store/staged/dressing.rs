@@ -92,7 +92,7 @@ mod tests {
         fs::hard_link(&path, scratch.path().join("other")).unwrap();
         let seen = look();
         let other = Attributes {
-            mode: 0o600,
+            mode: Some(0o600),
             mtime: Some(Timestamp {
                 seconds: 7,
                 nanoseconds: 7,
