@@ -373,6 +373,10 @@ fn run(
             &in_place,
         );
         desk.work(reports, to_do);
+        let unkept = destinations.unkept();
+        if !unkept.is_empty() {
+            (desk.on_event)(Event::Unkept(unkept));
+        }
         Ok(desk.is_complete)
     })
 }

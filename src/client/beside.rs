@@ -191,7 +191,7 @@ impl<'t> Beside<'t> {
                 }
                 let below = self.tree.below(&there.path);
                 Some(Pair {
-                    is_selected: (self.tree.select)(below, there.kind),
+                    is_selected: self.tree.selects(below, there.kind),
                     place,
                     path: Some(there.path.clone()),
                     there: Some(there),
@@ -207,7 +207,7 @@ impl<'t> Beside<'t> {
     fn pair_of(&self, here: Listed) -> Pair {
         let (below, path) = self.tree.path_of(&here.path);
         Pair {
-            is_selected: (self.tree.select)(below, here.kind),
+            is_selected: self.tree.selects(below, here.kind),
             place: here.path.clone(),
             path,
             there: None,

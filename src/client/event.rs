@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::client::{ClientError, Download};
 use crate::net::Address;
-use crate::store::FileName;
+use crate::store::{FileName, Unkept};
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// Which of all things that were wanted.
@@ -83,6 +83,8 @@ pub enum Event<'a> {
         /// How many, of the folders that were listed.
         entries: u64,
     },
+    /// The file systems of the destination cannot keep all: the bytes are in place.
+    Unkept(Unkept),
     /// Something was deleted here, since the server does not have it.
     Deleted {
         /// Which; its path is the one that it would have there.

@@ -310,10 +310,15 @@ impl Deletion<'_, '_> {
             return;
         }
         let (until, destination) = (last_sync(self.limits.whole), Arc::clone(destination));
-        match in_time(until, move || destination.sync(until.is_some())) {
+        let synced = Arc::clone(&destination);
+        match in_time(until, move || synced.sync(until.is_some())) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.fail(&self.tree.path.clone(), &error.into()),
             Err(error) => self.fail(&self.tree.path.clone(), &error),
+        }
+        let unkept = destination.unkept();
+        if !unkept.is_empty() {
+            (self.on_event)(Event::Unkept(unkept));
         }
     }
 

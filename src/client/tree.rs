@@ -30,6 +30,8 @@ pub struct Tree {
     /// Which entries are wanted. A folder that is not is made nevertheless, when something in
     /// it is.
     pub select: Select,
+    /// Symbolic links are passed over, and what has their names here stays.
+    pub skips_links: bool,
 }
 
 /// Decides about an entry, by its path below the listed folder (empty if that is a file, and
@@ -46,7 +48,14 @@ impl Tree {
             folder,
             name: None,
             select: Arc::new(|_path, _kind| true),
+            skips_links: false,
         }
+    }
+
+    /// Whether something is compared with what is here, by its path below the listed folder.
+    pub(super) fn selects(&self, below: &[u8], kind: ObjectKind) -> bool {
+        let is_skipped = self.skips_links && kind == ObjectKind::Symlink;
+        !is_skipped && (self.select)(below, kind)
     }
 
     /// A path of the server below the listed folder.
@@ -282,7 +291,9 @@ impl<'c> TreeSource<'c> {
                 });
                 Wanted::File { download, parent }
             }
-            (ObjectKind::Symlink, Some(target)) if stays_inside(&download, &target) => {
+            (ObjectKind::Symlink, Some(target))
+                if !self.tree.skips_links && stays_inside(&download, &target) =>
+            {
                 Wanted::Link {
                     download,
                     parent,

@@ -44,8 +44,8 @@ pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{
     Attributes, DestinationTree, FileName, FileNameError, Ground, NOT_REGULAR, NewModes, Occupant,
-    Orphans, PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder, WRITTEN_HERE,
-    is_held_up_by_others,
+    Orphans, PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder, Unkept,
+    WRITTEN_HERE, is_held_up_by_others,
 };
 #[cfg(test)]
 pub(crate) use staged::{Synced, synced_below};

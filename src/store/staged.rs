@@ -8,10 +8,13 @@ mod copy;
 mod dressing;
 mod file;
 mod folder;
+mod keeping;
 mod link;
 mod name;
 mod new_modes;
 mod occupant;
+mod partials;
+mod refusal;
 mod refused_name;
 mod rename;
 mod space;
@@ -24,11 +27,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use file::{Attributes, Placement, StagedFile};
-pub use folder::{Orphans, StagingFolder};
+pub use folder::StagingFolder;
+pub use keeping::Unkept;
 pub use link::PlacedLink;
 pub use name::{FileName, FileNameError};
 pub use new_modes::NewModes;
 pub use occupant::Occupant;
+pub use partials::Orphans;
 pub use space::Space;
 #[cfg(test)]
 pub(crate) use synced::{Synced, synced_below};

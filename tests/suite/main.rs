@@ -57,6 +57,7 @@ mod ranges;
 mod rates;
 mod readme;
 mod receipts;
+mod refusals;
 mod refused_names;
 mod resuming;
 mod retries;

@@ -114,6 +114,9 @@ pub(super) struct Typed {
     /// This md5 and no other
     #[arg(long, value_name = "HEX", value_parser = parse_md5, help_heading = WHAT)]
     pub(super) md5: Option<Md5Digest>,
+    /// What to do with symbolic links of a tree: make them here (keep), or pass them over (skip)
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "keep", help_heading = WHAT)]
+    pub(super) links: TypedLinks,
     /// Begin anew instead of continuing a partial file
     #[arg(long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) no_resume: bool,
@@ -208,6 +211,12 @@ pub(super) enum TypedIfExists {
     Rename,
     /// Fail
     Error,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum TypedLinks {
+    Keep,
+    Skip,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

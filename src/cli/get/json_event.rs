@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::wording::{file_here, filename_b64};
 use crate::client::{Action, Item};
+use crate::store::Unkept;
 use crate::wire::ObjectKind;
 
 /// A file or link is present.
@@ -118,6 +119,8 @@ pub(super) struct Summary {
     #[serde(flatten)]
     pub(super) actions: Actions,
     pub(super) hidden: u64,
+    #[serde(flatten)]
+    pub(super) unkept: UnkeptCounts,
     /// With --delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<u64>,
@@ -160,6 +163,43 @@ impl Actions {
             Action::Skipped => &mut self.skipped,
             Action::Link => &mut self.link,
         } += 1;
+    }
+}
+
+/// What the file systems here could not keep of what is in place.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(super) struct UnkeptCounts {
+    unkept_permissions: u64,
+    unkept_times: u64,
+    unkept_links: u64,
+    unkept_syncs: u64,
+}
+
+impl UnkeptCounts {
+    /// Adds those of a batch.
+    pub(super) fn add(&mut self, unkept: Unkept) {
+        self.unkept_permissions += unkept.permissions;
+        self.unkept_times += unkept.times;
+        self.unkept_links += unkept.links;
+        self.unkept_syncs += unkept.syncs;
+    }
+
+    /// All of it in one line; `None` if everything was kept.
+    pub(super) fn sentence(&self) -> Option<String> {
+        let counts = [
+            (self.unkept_permissions, "permissions"),
+            (self.unkept_times, "times"),
+            (self.unkept_links, "symbolic links"),
+            (self.unkept_syncs, "syncs to disk"),
+        ];
+        let lost = counts.iter().filter(|(count, _)| *count > 0);
+        let lost: Vec<_> = lost
+            .map(|(count, what)| format!("{what} ({count})"))
+            .collect();
+        let what = lost.join(", ");
+        (!what.is_empty()).then(|| {
+            format!("warning: the file system here cannot keep {what}; the files are complete")
+        })
     }
 }
 

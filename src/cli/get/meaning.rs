@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap_complete::Shell;
 
-use super::arguments::{ListStyle, ProgressStyle, Typed};
+use super::arguments::{ListStyle, ProgressStyle, Typed, TypedLinks};
 use super::exec;
 use super::filter::{Filter, Selection};
 use super::help;
@@ -85,6 +85,8 @@ pub(super) struct Manner {
     pub(super) is_coloured: bool,
     pub(super) quiet: bool,
     pub(super) verbose: bool,
+    /// Symbolic links are passed over because that was asked for.
+    pub(super) skips_links: bool,
     /// Trees are fetched that might be mirrors: --delete could help.
     pub(super) may_delete: bool,
 }
@@ -227,6 +229,7 @@ impl Typed {
                 is_coloured: self.color.applies(),
                 quiet: self.quiet,
                 verbose: self.verbose,
+                skips_links: matches!(self.links, TypedLinks::Skip),
                 may_delete: is_mirror && !self.delete,
             },
         };

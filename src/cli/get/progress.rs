@@ -115,7 +115,7 @@ impl Progress {
             Event::PassedOver { item, .. } => self.end(item.index, 0, true),
             // Not before there is progress: a bar of nothing around an error helps nobody.
             Event::Failed { item, .. } => self.end(item.index, 0, false),
-            Event::Deleted { .. } | Event::Hidden { .. } => {}
+            Event::Deleted { .. } | Event::Hidden { .. } | Event::Unkept(_) => {}
             Event::Retrying { pause, .. } | Event::Relisting { pause, .. } => {
                 self.say(&format!(
                     "interrupted, again in {:.1} s",

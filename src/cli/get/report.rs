@@ -165,6 +165,7 @@ impl<'a> Reporter<'a> {
             Event::Hidden { entries } => {
                 self.summary.hidden = self.summary.hidden.saturating_add(entries);
             }
+            Event::Unkept(unkept) => self.summary.unkept.add(unkept),
             Event::Deleted { item, kind } => self.tell_deleted(item, kind),
             Event::Retrying {
                 error,
@@ -225,6 +226,14 @@ impl<'a> Reporter<'a> {
         }
         if self.summary.hidden > 0 && !self.manner.quiet {
             self.line(&wording::hidden(self.summary.hidden));
+        }
+        if let Some(sentence) = self
+            .summary
+            .unkept
+            .sentence()
+            .filter(|_| !self.manner.quiet)
+        {
+            self.line(&sentence);
         }
         self.sum_up();
         if let Some(words) = &self.manner.on_complete {

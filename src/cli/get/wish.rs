@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::arguments::Typed;
+use super::arguments::{Typed, TypedLinks};
 use super::filter::{Filter, Selection};
 use super::listed::List;
 use super::source::{is_url, taken_for_port};
@@ -175,6 +175,7 @@ impl Typed {
         let (is_found, filter) = (Arc::clone(&found.is_found), Arc::clone(filter));
         let is_recursive = self.recursive;
         let tree = Tree {
+            skips_links: matches!(self.links, TypedLinks::Skip),
             name: top
                 .map(FileName::parse)
                 .transpose()

@@ -219,6 +219,8 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
         let Some(((staged, share), found)) = track.follow(&file, buffer, goes_on) else {
             return Ok(None);
         };
+        // Some file systems rename no file that is open.
+        drop(file);
         let found = found.map_err(|error| ClientError::ReadBack(Arc::new(error)))?;
         if let Err(error) = content.check(found) {
             staged.discard();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::client::in_time::in_time;
 use crate::client::{ClientConfig, ClientError, Download};
 use crate::net::Deadline;
-use crate::store::{DestinationTree, StagingFolder};
+use crate::store::{DestinationTree, StagingFolder, Unkept};
 
 /// The folders that everything goes below, opened when the first of it does.
 #[derive(Default)]
@@ -67,6 +67,15 @@ impl Destinations {
         Ok(in_time(until, move || {
             trees.iter().try_for_each(|tree| tree.sync(until.is_some()))
         })??)
+    }
+
+    /// What could not be kept so far, since a file system cannot.
+    pub(in crate::client) fn unkept(&self) -> Unkept {
+        let mut unkept = Unkept::default();
+        self.lock()
+            .values()
+            .for_each(|tree| unkept += tree.unkept());
+        unkept
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<DestinationTree>>> {

@@ -238,6 +238,9 @@ impl Hand<'_> {
                 md5: None,
                 action: Action::Link,
             },
+            Ok(PlacedLink::Unkept) => {
+                return Ok(Some(Decision::finished(download, Action::Skipped)));
+            }
             Ok(PlacedLink::Identical) => {
                 return Ok(Some(Decision::finished(download, Action::Identical)));
             }

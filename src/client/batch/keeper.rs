@@ -2,6 +2,7 @@
 //! beside everything else, and nobody waits for it.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,14 +43,12 @@ impl Keeper {
         staged: StagedFile,
         download: &Arc<Download>,
         md5: Md5Digest,
-        place: impl FnOnce(StagedFile) -> Result<FileName, E>,
+        place: impl FnOnce(StagedFile) -> Result<(FileName, Option<Arc<File>>), E>,
     ) -> Result<FileName, E> {
-        let Some(notes) = &self.0 else {
-            return place(staged);
-        };
-        let file = staged.file();
-        let name = place(staged)?;
-        if let Ok(placed) = file.meta() {
+        let (name, file) = place(staged)?;
+        if let (Some(notes), Some(file)) = (&self.0, file)
+            && let Ok(placed) = file.meta()
+        {
             send(notes, download, name.clone(), placed, md5);
         }
         Ok(name)

@@ -234,12 +234,15 @@ impl Folders {
             let sync = |folder: &Arc<StagingFolder>| {
                 // A link cannot be opened to be synced itself, and not every file system takes it
                 // along with its folder.
+                let mut synced = Ok(false);
                 if is_together || with_links.contains(&folder.device()) {
-                    let synced = together.entry(folder.device());
                     let sync = || folder.sync_file_system().map_err(ClientError::from);
-                    synced.or_insert_with(sync).clone()
-                } else {
-                    folder.sync().map_err(ClientError::from)
+                    synced = together.entry(folder.device()).or_insert_with(sync).clone();
+                }
+                match synced {
+                    Ok(false) => folder.sync().map_err(ClientError::from),
+                    Ok(true) => Ok(()),
+                    Err(error) => Err(error),
                 }
             };
             all.iter().map(sync).collect::<Vec<_>>()

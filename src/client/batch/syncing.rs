@@ -47,35 +47,49 @@ pub(super) fn sync_bytes(
         .map(|file| (!file.synced).then(|| file.staged.file()));
     let unsynced: Vec<Option<Arc<File>>> = unsynced.collect();
     let count = unsynced.iter().flatten().count();
-    let synced = match manner.is_together(count) {
+    let together = match manner.is_together(count) {
         true => {
             let all = folders.to_vec();
-            let sync = in_time(whole, move || sync_devices(&all).map_err(ClientError::from));
-            sync.and_then(|synced| synced)
-                .map(|()| vec![Ok(()); files.len()])
+            let sync = move || sync_devices(&all).map_err(ClientError::from);
+            in_time(whole, sync).and_then(|synced| synced)
         }
-        false => in_time(whole, move || {
-            if count > 1 {
-                unsynced
-                    .iter()
-                    .flatten()
-                    .for_each(|file| StagedFile::begin_sync(file));
-            }
-            let sync = |file: Arc<File>| StagedFile::sync_bytes(&file).map_err(ClientError::from);
-            let each = unsynced.into_iter();
-            each.map(|file| file.map_or(Ok(()), sync)).collect()
-        }),
+        false => Ok(false),
     };
-    synced.unwrap_or_else(|error| vec![Err(error); files.len()])
+    let one_by_one = move || {
+        if count > 1 {
+            let all = unsynced.iter().flatten();
+            all.for_each(|file| StagedFile::begin_sync(file));
+        }
+        let sync = |file: Arc<File>| StagedFile::sync_bytes(&file).map_err(ClientError::from);
+        let each = unsynced.into_iter();
+        each.map(|file| file.map_or(Ok(true), sync)).collect()
+    };
+    let synced: Result<Vec<Result<bool, ClientError>>, ClientError> = match together {
+        Ok(true) => Ok(vec![Ok(true); files.len()]),
+        Ok(false) => in_time(whole, one_by_one),
+        Err(error) => Err(error),
+    };
+    let synced = synced.unwrap_or_else(|error| vec![Err(error); files.len()]);
+    let all = files.iter().zip(synced);
+    all.map(|(file, synced)| {
+        synced.map(|is_synced| {
+            if !is_synced {
+                file.staged.count_as_unsynced();
+            }
+        })
+    })
+    .collect()
 }
 
-/// Syncs all file systems that folders are on.
-fn sync_devices(folders: &[Arc<StagingFolder>]) -> Result<(), StageError> {
-    let mut synced = HashSet::new();
-    let mut devices = folders
-        .iter()
-        .filter(|folder| synced.insert(folder.device()));
-    devices.try_for_each(|folder| folder.sync_file_system())
+/// Syncs all file systems that folders are on. `false`: one of them cannot be synced as a whole.
+fn sync_devices(folders: &[Arc<StagingFolder>]) -> Result<bool, StageError> {
+    let mut devices = HashSet::new();
+    for folder in folders {
+        if devices.insert(folder.device()) && !folder.sync_file_system()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// From here on one sync of the file system is cheaper than one of each file, or of each folder,

@@ -122,7 +122,7 @@ impl Deletion<'_, '_> {
         destination: &Arc<DestinationTree>,
     ) -> Result<Going, ClientError> {
         let below = self.tree.below(&one.path);
-        if !(self.tree.select)(below, one.here) {
+        if !self.tree.selects(below, one.here) {
             return Ok(Going::Stays(self.at(&one.place)));
         }
         let left = self.limit.deleted_max.saturating_sub(self.total.deleted);
@@ -157,7 +157,7 @@ impl Deletion<'_, '_> {
             let is_seen = listed.error.is_none() || self.is_opened_up(&listed.path, destination);
             let goes = is_seen
                 && !extras.may_be_hidden(&listed.path)
-                && (self.tree.select)(below, listed.kind);
+                && self.tree.selects(below, listed.kind);
             let path = match path {
                 Some(path) if goes => path,
                 _ => return Ok(Going::Stays(self.at(&listed.path))),

@@ -54,6 +54,20 @@ impl Root {
     ) -> Result<OwnedFd, Errno> {
         self.resolve(path, READING_FOLDER)
     }
+
+    /// A directory that may be written and entered, as a handle that can only be worked below.
+    ///
+    /// # Errors
+    /// EACCES if it may not be written or entered.
+    pub(in crate::store) fn unreadable_folder(
+        &self,
+        path: &ResourcePath,
+    ) -> Result<OwnedFd, Errno> {
+        let handle = self.resolve(path, OFlags::PATH | OFlags::DIRECTORY)?;
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(&handle, ".", wanted, AtFlags::EACCESS)?;
+        Ok(handle)
+    }
 }
 
 /// Opens a folder by its name in another one, for reading. Follows no link.
@@ -89,7 +103,8 @@ fn set_mode_of(handle: &OwnedFd, mode: Mode) -> Result<(), Errno> {
 pub(in crate::store) fn unlock_folder(folder: impl AsFd) -> Result<Stat, Errno> {
     let stat = rustix::fs::fstat(&folder)?;
     if let Some(mode) = unlocked_mode(&stat) {
-        rustix::fs::fchmod(&folder, mode)?;
+        // Where modes cannot be changed they may mean nothing; if they do, the first file shows it.
+        let _ = rustix::fs::fchmod(&folder, mode);
     }
     Ok(stat)
 }

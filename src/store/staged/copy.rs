@@ -27,16 +27,27 @@ impl StagingFolder {
         goes_on: impl Fn() -> bool,
     ) -> Result<StagedFile, StageError> {
         let mut staged = self.stage_unnamed(name)?;
-        if rustix::fs::ioctl_ficlone(&*staged.file(), original).is_ok() {
-            staged.note_bytes(size_of_file(&staged.file())?);
-            return Ok(staged);
+        staged.copy_all_of(original, &goes_on)?;
+        Ok(staged)
+    }
+}
+
+impl StagedFile {
+    /// Takes over the bytes of an open file, for as long as `goes_on`.
+    pub(super) fn copy_all_of(
+        &mut self,
+        original: &File,
+        goes_on: &impl Fn() -> bool,
+    ) -> Result<(), StageError> {
+        if rustix::fs::ioctl_ficlone(&*self.file(), original).is_ok() {
+            self.note_bytes(size_of_file(&self.file())?);
+            return Ok(());
         }
         let bytes = size_of_file(original)?;
-        staged.reserve(bytes)?;
-        copy_in_kernel(original, &mut staged, bytes, &goes_on)?;
+        self.reserve(bytes)?;
+        copy_in_kernel(original, self, bytes, goes_on)?;
         // Where the kernel cannot copy it may also say that there is nothing to copy.
-        copy_by_reading(original, &mut staged, bytes, &goes_on)?;
-        Ok(staged)
+        copy_by_reading(original, self, bytes, goes_on)
     }
 }
 

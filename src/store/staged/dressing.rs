@@ -25,6 +25,9 @@ impl StagingFolder {
         seen: &Stamp,
         attributes: &Attributes,
     ) -> Option<ObjectMeta> {
+        if !self.keeping().may_change(self.device()) {
+            return None;
+        }
         let file = self.open_existing(name).ok()?;
         // To set a time would hide that it was written just before.
         let lease = Lease::take(&file).ok();
@@ -41,9 +44,14 @@ impl StagingFolder {
         if let Some(mode) = mode.filter(|&mode| mode != found.mode && facts.mode() & 0o7000 == 0) {
             let _ = set_mode(&file, mode);
         }
-        let _ = set_mtime(&file, attributes.mtime);
-        let dressed = file.meta().ok();
-        dressed.filter(|_| lease.is_some())
+        if let Some(mtime) = attributes.mtime {
+            let _ = set_mtime(&file, mtime);
+        }
+        let dressed = file.meta().ok()?;
+        // Some file systems take a mode or a time, and keep another.
+        let is_changed = dressed.mode != found.mode || dressed.stamp.mtime != found.stamp.mtime;
+        self.keeping().note_change(self.device(), is_changed);
+        lease.is_some().then_some(dressed)
     }
 }
 

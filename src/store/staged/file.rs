@@ -7,13 +7,16 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{
-    Advice, AtFlags, FallocateFlags, FlockOperation, Mode, Timespec, Timestamps, UTIME_NOW,
+    Advice, FallocateFlags, FlockOperation, Mode, StatVfsMountFlags, Timespec, Timestamps,
+    UTIME_NOW,
 };
 use rustix::io::Errno;
 
 use super::StageError;
 use super::folder::StagingFolder;
+use super::keeping::Loss;
 use super::name::{FileName, PartialName};
+use super::refusal::{Call, Refusal, patiently};
 use super::space::Space;
 use crate::wire::{Md5Digest, Timestamp};
 
@@ -23,7 +26,8 @@ pub struct StagedFile {
     folder: Arc<StagingFolder>,
     name: FileName,
     partial: PartialName,
-    file: Arc<File>,
+    /// `None` once it is closed: some file systems rename no open file.
+    file: Option<Arc<File>>,
     bytes: u64,
     is_resumed: bool,
     fate: Fate,
@@ -69,7 +73,7 @@ impl StagedFile {
             folder,
             name,
             partial,
-            file: Arc::new(file),
+            file: Some(Arc::new(file)),
             bytes,
             is_resumed: bytes > 0,
             fate: Fate::Undecided,
@@ -93,7 +97,11 @@ impl StagedFile {
 
     /// The open file, to read back what was written.
     pub fn file(&self) -> Arc<File> {
-        self.file.clone()
+        Arc::clone(self.open_file())
+    }
+
+    fn open_file(&self) -> &Arc<File> {
+        self.file.as_ref().expect("open until it is placed")
     }
 
     /// Makes sure, as far as the file system can, that it may grow to `total_size` bytes.
@@ -104,7 +112,7 @@ impl StagedFile {
     /// [`StageError::NoSpace`], [`StageError::DiskFull`].
     pub fn reserve(&self, total_size: u64) -> Result<(), StageError> {
         let needed = total_size.saturating_sub(self.allocated_bytes());
-        let space = Space::around(&*self.file);
+        let space = Space::around(&**self.open_file());
         if let Some(space) = space.filter(|space| !space.may_take(needed)) {
             let available = space.free_bytes.unwrap_or_default();
             return Err(StageError::NoSpace { needed, available });
@@ -113,7 +121,12 @@ impl StagedFile {
             return Ok(());
         }
         let is_exact = space.is_some_and(|space| space.is_exact);
-        match rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, total_size) {
+        match rustix::fs::fallocate(
+            &**self.open_file(),
+            FallocateFlags::KEEP_SIZE,
+            0,
+            total_size,
+        ) {
             Err(errno @ (Errno::NOSPC | Errno::DQUOT)) if is_exact => {
                 Err(StageError::DiskFull(errno.into()))
             }
@@ -129,7 +142,7 @@ impl StagedFile {
     /// [`StageError`]. What was written stays.
     pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), StageError> {
         while !bytes.is_empty() {
-            match self.file.write_at(bytes, self.bytes) {
+            match self.open_file().write_at(bytes, self.bytes) {
                 Ok(0) => return Err(StageError::sort("write", Errno::IO)),
                 Ok(written) => {
                     self.bytes += written as u64;
@@ -152,42 +165,74 @@ impl StagedFile {
     /// # Errors
     /// [`StageError`].
     pub fn restart(&mut self) -> Result<(), StageError> {
-        self.file
-            .set_len(0)
-            .map_err(|error| sort_io("truncate the partial file", error))?;
-        self.bytes = 0;
+        let emptied = patiently(Call::Truncate, || {
+            rustix::fs::ftruncate(&**self.open_file(), 0)
+        });
+        match emptied {
+            Ok(()) => self.bytes = 0,
+            Err(errno) if Refusal::of(Call::Truncate, errno) == Refusal::Broken => {
+                return Err(StageError::sort("truncate the partial file", errno));
+            }
+            // A new file is as empty.
+            Err(_) => {
+                let empty = self.folder.stage_unnamed(&self.name)?;
+                std::mem::replace(self, empty).discard();
+            }
+        }
         Ok(())
     }
 
-    /// Sets permissions and time of what is about to be placed.
+    /// Sets permissions and time of what is about to be placed. What the file system cannot keep
+    /// is counted, and no error.
     ///
     /// # Errors
     /// [`StageError`].
     pub fn dress(&self, attributes: &Attributes) -> Result<(), StageError> {
-        match attributes.mode {
+        let file = &**self.open_file();
+        let keeping = self.folder.keeping();
+        let mode = match attributes.mode {
             // Never set-user-id and its kin: a peer must not hand them out.
-            Some(mode) => set_mode(&*self.file, mode & 0o777)?,
+            Some(mode) => Some(mode & 0o777),
             // It may have been begun by a run that was to give it other permissions.
-            None if self.is_resumed => set_mode(&*self.file, self.folder.usual_mode()?)?,
-            None => {}
+            None if self.is_resumed => Some(self.folder.usual_mode()?),
+            None => None,
+        };
+        if let Some(mode) = mode
+            && !set_mode(file, mode)?
+        {
+            keeping.count(Loss::Permissions);
         }
-        set_mtime(&*self.file, attributes.mtime)
+        if let Some(mtime) = attributes.mtime
+            && !set_mtime(file, mtime)?
+        {
+            keeping.count(Loss::Time);
+        }
+        Ok(())
     }
 
-    /// Makes its bytes survive a power cut.
+    /// Makes its bytes survive a power cut. Where nothing can, that is counted, and no error.
     ///
     /// # Errors
     /// [`StageError`].
     pub fn sync(&self) -> Result<(), StageError> {
-        StagedFile::sync_bytes(&self.file)
+        if !StagedFile::sync_bytes(self.open_file())? {
+            self.count_as_unsynced();
+        }
+        Ok(())
     }
 
-    /// The same for the file of one.
+    /// Counts that nothing here can make its bytes survive a power cut.
+    pub fn count_as_unsynced(&self) {
+        self.folder.keeping().count(Loss::Sync);
+    }
+
+    /// The same for the file of one. `false`: nothing here can do that.
     ///
     /// # Errors
     /// [`StageError`].
-    pub fn sync_bytes(file: &File) -> Result<(), StageError> {
-        rustix::fs::fdatasync(file).map_err(|errno| StageError::sort("sync the file", errno))
+    pub fn sync_bytes(file: &File) -> Result<bool, StageError> {
+        sync_by(file, &[Sync::Data, Sync::File, Sync::FileSystem])
+            .map_err(|errno| StageError::sort("sync the file", errno))
     }
 
     /// Has the system begin to write its bytes, and does not wait: of many files each sync then
@@ -198,13 +243,18 @@ impl StagedFile {
         let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
     }
 
-    /// Gives it its final name, in one step, and returns that. Whoever calls this has verified
-    /// and synced it, and syncs the folder afterwards.
+    /// Gives it its final name, in one step. Returns that, and the file if it is still open.
+    /// Whoever calls this has verified and synced it, and syncs the folder afterwards.
     ///
     /// # Errors
     /// [`StageError`]; the partial file stays as [`StagedFile`] says.
-    pub fn place(mut self, placement: Placement) -> Result<FileName, StageError> {
-        let renamed = self.folder.rename(&self.partial, &self.name, placement);
+    pub fn place(
+        mut self,
+        placement: Placement,
+    ) -> Result<(FileName, Option<Arc<File>>), StageError> {
+        let close = &mut || drop(self.file.take());
+        let folder = &self.folder;
+        let renamed = folder.rename(&self.partial, &self.name, placement, close);
         if let Err(StageError::NameRefused { .. }) = renamed {
             // No later run can go on with it.
             self.fate = Fate::Remove;
@@ -212,7 +262,7 @@ impl StagedFile {
         let name = renamed?;
         self.fate = Fate::Placed;
         self.folder.remove_leftovers(&self.name);
-        Ok(name)
+        Ok((name, self.file.take()))
     }
 
     /// Removes it: its bytes are wrong.
@@ -221,7 +271,7 @@ impl StagedFile {
     }
 
     fn allocated_bytes(&self) -> u64 {
-        rustix::fs::fstat(&*self.file)
+        rustix::fs::fstat(&**self.open_file())
             .ok()
             .and_then(|stat| u64::try_from(stat.st_blocks).ok())
             .map_or(0, |blocks| blocks.saturating_mul(512))
@@ -236,33 +286,72 @@ impl Drop for StagedFile {
         let resumable =
             self.fate == Fate::Undecided && self.bytes > 0 && self.partial.content.is_some();
         if resumable {
-            // Gives back what `reserve` took beyond its end: a server that promised much and
-            // sent little would keep a disk full.
-            let _ = self.file.set_len(self.bytes);
             self.folder.keep(self.partial.clone());
-            // Whoever still hashes it must not keep it from the next attempt.
-            let _ = rustix::fs::flock(&*self.file, FlockOperation::Unlock);
+            if let Some(file) = &self.file {
+                // Gives back what `reserve` took beyond its end: a server that promised much and
+                // sent little would keep a disk full.
+                let _ = file.set_len(self.bytes);
+                // Whoever still hashes it must not keep it from the next attempt.
+                let _ = rustix::fs::flock(&**file, FlockOperation::Unlock);
+            }
         } else {
-            // If it cannot be removed, the next run tries again.
-            let _ =
-                rustix::fs::unlinkat(self.folder.as_fd(), &*self.partial.text, AtFlags::empty());
+            self.folder.unlink(&self.partial);
         }
     }
 }
 
-/// Sets permission bits of an open file or folder.
-pub(super) fn set_mode(of: impl AsFd, mode: u32) -> Result<(), StageError> {
-    rustix::fs::fchmod(of, Mode::from_raw_mode(mode))
-        .map_err(|errno| StageError::sort("set permissions", errno))
+/// Sets permission bits of an open file or directory. `Ok(false)`: that cannot be done here.
+pub(super) fn set_mode(of: impl AsFd, mode: u32) -> Result<bool, StageError> {
+    let set = || rustix::fs::fchmod(&of, Mode::from_raw_mode(mode));
+    is_set("set permissions", set)
 }
 
-/// Sets when an open file or folder was last written.
-pub(super) fn set_mtime(of: impl AsFd, mtime: Option<Timestamp>) -> Result<(), StageError> {
-    let Some(mtime) = mtime else {
-        return Ok(());
-    };
-    rustix::fs::futimens(of, &written_at(mtime))
-        .map_err(|errno| StageError::sort("set the time", errno))
+/// Sets when an open file or directory was last written. `Ok(false)`: that cannot be done here.
+pub(super) fn set_mtime(of: impl AsFd, mtime: Timestamp) -> Result<bool, StageError> {
+    is_set("set the time", || {
+        rustix::fs::futimens(&of, &written_at(mtime))
+    })
+}
+
+fn is_set(doing: &'static str, set: impl FnMut() -> Result<(), Errno>) -> Result<bool, StageError> {
+    match patiently(Call::SetAttributes, set) {
+        Ok(()) => Ok(true),
+        Err(errno) if Refusal::of(Call::SetAttributes, errno) == Refusal::Broken => {
+            Err(StageError::sort(doing, errno))
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+/// The system calls that make something survive a power cut, from the cheapest on.
+#[derive(Clone, Copy)]
+pub(super) enum Sync {
+    Data,
+    File,
+    FileSystem,
+}
+
+/// Syncs by the first of these calls that can be made here. `Ok(false)`: none can.
+pub(super) fn sync_by(of: impl AsFd, calls: &[Sync]) -> Result<bool, Errno> {
+    for call in calls {
+        let sync = || match call {
+            Sync::Data => rustix::fs::fdatasync(&of),
+            Sync::File => rustix::fs::fsync(&of),
+            Sync::FileSystem => rustix::fs::syncfs(&of),
+        };
+        match patiently(Call::Sync, sync) {
+            Ok(()) => return Ok(true),
+            Err(Errno::ROFS) if is_read_only(&of) => return Err(Errno::ROFS),
+            Err(errno) if Refusal::of(Call::Sync, errno) == Refusal::CannotHere => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(false)
+}
+
+/// Some file systems become read-only when the device fails. What was written is lost then.
+fn is_read_only(of: impl AsFd) -> bool {
+    rustix::fs::fstatvfs(of).is_ok_and(|facts| facts.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// What to set for something that was last written then.

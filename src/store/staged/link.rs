@@ -4,9 +4,12 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::file::{Placement, written_at};
-use super::folder::{NAME_ATTEMPTS_MAX, StagingFolder};
+use super::folder::StagingFolder;
+use super::keeping::Loss;
 use super::name::{FileName, PartialName};
 use super::occupant::Occupant;
+use super::partials::NAME_ATTEMPTS_MAX;
+use super::refusal::{Call, Refusal, patiently};
 use super::{NOT_REGULAR, OCCUPIED_BY_FOLDER, StageError, WRITTEN_HERE};
 use crate::store::links::leads_through;
 use crate::store::local::is_shown;
@@ -21,6 +24,8 @@ pub enum PlacedLink {
     Identical,
     /// It was not made: it would lead out of the tree, or to a partial file.
     LeadsOutside,
+    /// No link can be made here. That is counted.
+    Unkept,
 }
 
 impl StagingFolder {
@@ -53,8 +58,11 @@ impl StagingFolder {
             Occupant::Link if self.link_target(name)?.is_some_and(|old| old == target) => {
                 let keeps = |mtime| looked.is_some_and(|here| here.stamp.keeps(mtime));
                 let may_change = placement == Placement::Replace;
-                if let Some(mtime) = mtime.filter(|&mtime| may_change && !keeps(mtime)) {
-                    self.set_link_mtime(name.as_bytes(), mtime);
+                if let Some(mtime) = mtime.filter(|&mtime| may_change && !keeps(mtime))
+                    && self.keeping().may_change(self.device())
+                {
+                    let is_changed = self.set_link_mtime(name.as_bytes(), mtime);
+                    self.keeping().note_change(self.device(), is_changed);
                 }
                 return Ok(PlacedLink::Identical);
             }
@@ -71,19 +79,32 @@ impl StagingFolder {
         }
         for _ in 0..NAME_ATTEMPTS_MAX {
             let partial = PartialName::random(name.tag());
-            match rustix::fs::symlinkat(target, self.as_fd(), &*partial.text) {
+            let made = patiently(Call::MakeLink, || {
+                rustix::fs::symlinkat(target, self.as_fd(), &*partial.text)
+            });
+            match made {
                 Ok(()) => {}
                 Err(Errno::EXIST) => continue,
+                // A target with a NUL is one nowhere.
+                Err(errno)
+                    if Refusal::of(Call::MakeLink, errno) == Refusal::CannotHere
+                        && !target.contains(&0) =>
+                {
+                    self.keeping().count(Loss::Link);
+                    return Ok(PlacedLink::Unkept);
+                }
                 Err(errno) => return Err(StageError::sort("make the link", errno)),
             }
-            if let Some(mtime) = mtime {
-                self.set_link_mtime(partial.text.as_bytes(), mtime);
+            if let Some(mtime) = mtime
+                && !self.set_link_mtime(partial.text.as_bytes(), mtime)
+            {
+                self.keeping().count(Loss::Time);
             }
-            match self.rename(&partial, name, placement) {
+            match self.rename(&partial, name, placement, &mut || ()) {
                 // A link has no lock that shows that it is held: another one cleaned up.
                 Err(StageError::Vanished) => {}
                 Err(error) => {
-                    let _ = rustix::fs::unlinkat(self.as_fd(), &*partial.text, AtFlags::empty());
+                    self.unlink(&partial);
                     return Err(error);
                 }
                 Ok(placed) => {
@@ -95,19 +116,21 @@ impl StagingFolder {
         Err(StageError::Vanished)
     }
 
-    /// Says when a link was made, if it is one that has no other name. Some file systems and old
-    /// kernels have no way to.
-    fn set_link_mtime(&self, name: &[u8], mtime: Timestamp) {
+    /// Says when a link was made, if it is one that has no other name. Returns whether it could be
+    /// said: some file systems and old kernels have no way to.
+    fn set_link_mtime(&self, name: &[u8], mtime: Timestamp) -> bool {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let Ok(link) = rustix::fs::openat(self.as_fd(), name, flags, Mode::empty()) else {
-            return;
+            return false;
         };
         let is_ours = |stat: Stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::Symlink && stat.st_nlink <= 1
         };
-        if rustix::fs::fstat(&link).is_ok_and(is_ours) {
-            let _ = rustix::fs::utimensat(&link, "", &written_at(mtime), AtFlags::EMPTY_PATH);
-        }
+        rustix::fs::fstat(&link).is_ok_and(is_ours)
+            && patiently(Call::SetAttributes, || {
+                rustix::fs::utimensat(&link, "", &written_at(mtime), AtFlags::EMPTY_PATH)
+            })
+            .is_ok()
     }
 
     /// What is written in the link of this name; `None` if there is no link.

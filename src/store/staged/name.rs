@@ -99,7 +99,7 @@ pub(super) fn cut(bytes: &[u8], bytes_max: usize) -> &[u8] {
 pub(super) type NameTag = [u8; 16];
 
 /// The name of a partial file: `.ft-<tag>-<32 hex of the content>.part` if it may be resumed,
-/// `.ft-<tag>-<16 random hex>.part` if not.
+/// with 16 random hex more where files cannot be locked; `.ft-<tag>-<16 random hex>.part` if not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PartialName {
     pub(super) text: String,
@@ -125,6 +125,15 @@ impl PartialName {
         }
     }
 
+    /// One that no other process comes to write to.
+    pub(super) fn unshared(tag: NameTag, content: Md5Digest) -> PartialName {
+        PartialName {
+            text: partial_text(tag, &format_args!("{content}{:016x}", random_bits())),
+            tag,
+            content: Some(content),
+        }
+    }
+
     /// Reads the name of an entry of a folder; `None` for all but partial files.
     pub(super) fn parse(name: &[u8]) -> Option<PartialName> {
         let text = std::str::from_utf8(name).ok()?;
@@ -136,14 +145,14 @@ impl PartialName {
             text.bytes()
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         };
-        if !is_hex(tag) || !is_hex(rest) || !matches!(rest.len(), 16 | 32) {
+        if !is_hex(tag) || !is_hex(rest) || !matches!(rest.len(), 16 | 32 | 48) {
             return None;
         }
         let tag = tag.as_bytes().try_into().ok()?;
         Some(PartialName {
             text: text.to_owned(),
             tag,
-            content: Md5Digest::parse(rest),
+            content: rest.get(..32).and_then(Md5Digest::parse),
         })
     }
 }

@@ -1,10 +1,7 @@
 //! The permissions of what is made, before it gets its own.
 
-use rustix::fs::AtFlags;
-
 use super::StageError;
-use super::folder::{CREATE_NEW, StagingFolder};
-use super::name::PartialName;
+use super::folder::StagingFolder;
 
 /// The permissions that new files and folders are asked for, less the umask or as a default ACL has
 /// it. By default they are for this user alone until they get their own.
@@ -14,6 +11,14 @@ pub struct NewModes {
     pub files: u32,
     /// Of folders.
     pub folders: u32,
+}
+
+impl NewModes {
+    /// Those that new files and directories of any program ask for.
+    pub const ORDINARY: NewModes = NewModes {
+        files: 0o666,
+        folders: 0o777,
+    };
 }
 
 impl Default for NewModes {
@@ -29,12 +34,9 @@ impl StagingFolder {
     /// The permissions that the system gives to new files here: those of the umask, or of a default
     /// ACL. A file is made for it, for a moment.
     pub(super) fn usual_mode(&self) -> Result<u32, StageError> {
-        let sort = |errno| StageError::of_folder("create a file in", self.path(), errno);
-        let name = PartialName::random([b'f'; 16]).text;
-        let file = rustix::fs::openat(self.as_fd(), &*name, CREATE_NEW, self.new_file_mode);
-        let file = file.map_err(sort)?;
-        let stat = rustix::fs::fstat(&file);
-        let _ = rustix::fs::unlinkat(self.as_fd(), &*name, AtFlags::empty());
-        Ok(stat.map_err(sort)?.st_mode & 0o777)
+        let look = || rustix::fs::fstat(self.make_nameless()?.0);
+        let made = look()
+            .map_err(|errno| StageError::of_folder("create a file in", self.path(), errno))?;
+        Ok(made.st_mode & 0o777)
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use super::StageError;
-use super::folder::{CREATE_NEW, PRIVATE, StagingFolder};
+use super::folder::StagingFolder;
 use super::name::{FileName, PartialName, cut};
+use super::partials::CREATE_NEW;
 use super::space::Space;
 use super::tree::folds_case;
 use crate::wire::PATH_PART_BYTES_MAX;
@@ -37,23 +38,23 @@ impl StagingFolder {
     /// [`StageError::NameRefused`].
     pub fn check_name(&self, name: &FileName) -> Result<(), StageError> {
         let traits = traits(name.as_bytes());
-        if traits == 0 || self.known_names.take(traits) {
+        if traits == 0 || self.known_names().take(traits) {
             return Ok(());
         }
         let takes_all = Space::around(self.as_fd()).is_some_and(|space| space.takes_all_names());
         // One that folds case may be strict about UTF-8.
         if takes_all && !folds_case(self.as_fd()) {
-            self.known_names.add(KnownNames::ALL);
+            self.known_names().add(KnownNames::ALL);
             return Ok(());
         }
         let probe = probe(name);
-        let made = rustix::fs::openat(self.as_fd(), &*probe, CREATE_NEW, PRIVATE);
+        let made = rustix::fs::openat(self.as_fd(), &*probe, CREATE_NEW, Mode::RUSR);
         match made.map(drop) {
             Err(errno) if is_about_name(errno) => return Err(refused(name.as_bytes(), errno)),
             Ok(()) => {
                 let _ = rustix::fs::unlinkat(self.as_fd(), &*probe, AtFlags::empty());
                 // Of these one may be possible and another not.
-                self.known_names.add(traits & !NOT_ASCII);
+                self.known_names().add(traits & !NOT_ASCII);
             }
             // That is not about the name: the next step shows it.
             Err(_) => {}

@@ -6,54 +6,94 @@ use rustix::io::Errno;
 use super::file::Placement;
 use super::folder::StagingFolder;
 use super::name::{FileName, PartialName};
+use super::refusal::{Call, Refusal, patiently};
 use super::refused_name::refused;
 use super::space::Space;
 use super::{OCCUPIED_BY_FOLDER, StageError};
 
 impl StagingFolder {
-    /// Gives what has a partial name its final name, in one step, and returns that.
+    /// Gives what has a partial name its final name, in one step, and returns that. `close`
+    /// closes it: some file systems do not rename what is open.
     pub(super) fn rename(
         &self,
         partial: &PartialName,
         name: &FileName,
         placement: Placement,
+        close: &mut dyn FnMut(),
     ) -> Result<FileName, StageError> {
         match placement {
-            Placement::Replace => self.rename_over(partial, name)?,
-            Placement::CreateOnly => self.rename_to_new(partial, name)?,
-            Placement::Numbered => return self.rename_to_free(partial, name),
+            Placement::Replace => self.rename_over(partial, name, close),
+            Placement::CreateOnly => self.rename_to_new(partial, name, close),
+            Placement::Numbered => return self.rename_to_free(partial, name, close),
         }
+        .map_err(|errno| self.sort_rename(partial, name, errno))?;
         Ok(name.clone())
     }
 
-    fn rename_over(&self, partial: &PartialName, name: &FileName) -> Result<(), StageError> {
-        let folder = self.as_fd();
-        let renamed = rustix::fs::renameat(folder, &*partial.text, folder, name.as_bytes());
-        if let Err(Errno::BUSY | Errno::PERM) = renamed {
-            // Mounted, say, since it was looked at.
-            self.check_replacing(name)?;
-        }
-        renamed.map_err(|errno| self.sort_rename(partial, name, errno))
-    }
-
-    fn rename_to_new(&self, partial: &PartialName, name: &FileName) -> Result<(), StageError> {
+    fn rename_over(
+        &self,
+        partial: &PartialName,
+        name: &FileName,
+        close: &mut dyn FnMut(),
+    ) -> Result<(), Errno> {
         let folder = self.as_fd();
         let (from, to) = (&*partial.text, name.as_bytes());
-        match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
-            // This file system cannot; a second name is refused by all if the first exists.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())
-                    .and_then(|()| rustix::fs::unlinkat(folder, from, AtFlags::empty()))
-            }
-            done => done,
+        let renamed = once_closed(|| rustix::fs::renameat(folder, from, folder, to), close);
+        if let Err(Errno::INVAL) = renamed {
+            // A plain rename says this of a name that it does not take.
+            return renamed;
         }
-        .map_err(|errno| self.sort_rename(partial, name, errno))
+        or_else_if_refused(renamed, || {
+            rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::empty())
+                // Nothing is ever removed to make way: a name that is taken stays refused.
+                .or_else(|errno| self.link_to_new(partial, name).map_err(|_| errno))
+        })
+    }
+
+    /// From the one step that is exclusive to those that are nearly so.
+    fn rename_to_new(
+        &self,
+        partial: &PartialName,
+        name: &FileName,
+        close: &mut dyn FnMut(),
+    ) -> Result<(), Errno> {
+        let folder = self.as_fd();
+        let (from, to) = (&*partial.text, name.as_bytes());
+        let exclusive =
+            || rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE);
+        let renamed = once_closed(exclusive, close);
+        let linked = or_else_if_refused(renamed, || self.link_to_new(partial, name));
+        or_else_if_refused(linked, || {
+            match rustix::fs::statat(folder, to, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(Errno::EXIST),
+                // What comes to have the name in this moment is replaced.
+                Err(Errno::NOENT) => {
+                    once_closed(|| rustix::fs::renameat(folder, from, folder, to), close)
+                }
+                Err(errno) => Err(errno),
+            }
+        })
+    }
+
+    /// A second name is refused by all file systems if something has it.
+    fn link_to_new(&self, partial: &PartialName, name: &FileName) -> Result<(), Errno> {
+        let folder = self.as_fd();
+        let (from, to) = (&*partial.text, name.as_bytes());
+        patiently(Call::Rename, || {
+            rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())
+        })?;
+        // It has its name, whatever becomes of the other one.
+        let _ = patiently(Call::Rename, || {
+            rustix::fs::unlinkat(folder, from, AtFlags::empty())
+        });
+        Ok(())
     }
 
     fn rename_to_free(
         &self,
         partial: &PartialName,
         name: &FileName,
+        close: &mut dyn FnMut(),
     ) -> Result<FileName, StageError> {
         let mut bytes_max = None;
         let numbered = (1..NUMBER_MAX).map(|number| {
@@ -61,9 +101,9 @@ impl StagingFolder {
             name.numbered(number, *bytes_max.get_or_insert_with(limit))
         });
         for name in std::iter::once(name.clone()).chain(numbered) {
-            match self.rename_to_new(partial, &name) {
-                Err(StageError::Exists) => {}
-                Err(error) => return Err(error),
+            match self.rename_to_new(partial, &name, close) {
+                Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+                Err(errno) => return Err(self.sort_rename(partial, &name, errno)),
                 Ok(()) => return Ok(name),
             }
         }
@@ -71,6 +111,12 @@ impl StagingFolder {
     }
 
     fn sort_rename(&self, partial: &PartialName, name: &FileName, errno: Errno) -> StageError {
+        if let Errno::BUSY | Errno::PERM = errno
+            && let Err(fixed) = self.check_replacing(name)
+        {
+            // Mounted, say, since it was looked at.
+            return fixed;
+        }
         match errno {
             Errno::EXIST | Errno::NOTEMPTY => StageError::Exists,
             Errno::ISDIR => StageError::NotReplaceable(OCCUPIED_BY_FOLDER),
@@ -78,6 +124,33 @@ impl StagingFolder {
             Errno::NOENT => StageError::Vanished,
             other => StageError::sort("rename the file into place", other),
         }
+    }
+}
+
+/// Renames, and again with the file closed if that may help.
+fn once_closed(
+    mut rename: impl FnMut() -> Result<(), Errno>,
+    close: &mut dyn FnMut(),
+) -> Result<(), Errno> {
+    match rename() {
+        // Servers of SMB and some FUSE file systems say any of these of what is open.
+        Err(Errno::TXTBSY | Errno::BUSY | Errno::ACCESS | Errno::PERM | Errno::AGAIN) => {
+            close();
+            patiently(Call::Rename, rename)
+        }
+        Err(Errno::INTR) => patiently(Call::Rename, rename),
+        result => result,
+    }
+}
+
+/// Another way, if this one cannot be gone here.
+fn or_else_if_refused(
+    done: Result<(), Errno>,
+    other: impl FnOnce() -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    match done {
+        Err(errno) if Refusal::of(Call::Rename, errno) == Refusal::CannotHere => other(),
+        done => done,
     }
 }
 

@@ -69,7 +69,7 @@ fn places_bytes_permissions_and_time_and_leaves_nothing_else() {
             .iter()
             .all(|entry| entry.starts_with(".ft-"))
     );
-    assert_eq!(whole.place(Placement::Replace).unwrap(), name("whole"));
+    assert_eq!(whole.place(Placement::Replace).unwrap().0, name("whole"));
 
     let large = stage_all(&folder, "large", b"large content");
     assert_eq!(
@@ -269,8 +269,14 @@ fn a_taken_name_is_replaced_kept_or_numbered_as_told() {
         Err(StageError::Exists)
     ));
     assert_eq!(fs::read(&path).unwrap(), b"first");
-    assert_eq!(stage(b"3").place(Placement::Numbered).unwrap(), name("f.1"));
-    assert_eq!(stage(b"4").place(Placement::Numbered).unwrap(), name("f.2"));
+    assert_eq!(
+        stage(b"3").place(Placement::Numbered).unwrap().0,
+        name("f.1")
+    );
+    assert_eq!(
+        stage(b"4").place(Placement::Numbered).unwrap().0,
+        name("f.2")
+    );
     stage(b"5").place(Placement::Replace).unwrap();
     assert_eq!(entries(temp.path()), ["f", "f.1", "f.2"]);
     assert_eq!(fs::read(&path).unwrap(), b"5");

@@ -3,6 +3,7 @@
 mod ground;
 mod locked;
 mod look;
+mod making;
 mod open_folders;
 mod remove;
 mod unsynced;
@@ -13,9 +14,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{Mode, Stat};
+use rustix::fs::Stat;
 use rustix::io::Errno;
 
 pub use self::ground::Ground;
@@ -24,12 +26,12 @@ use self::open_folders::OpenFolders;
 use self::unsynced::Unsynced;
 use super::StageError;
 use super::file::{Attributes, set_mode, set_mtime};
-use super::folder::StagingFolder;
+use super::folder::{StagingFolder, device_of};
+use super::keeping::{Keeping, Loss, Unkept};
 use super::name::FileName;
 use super::new_modes::NewModes;
 use super::occupant::{Occupant, occupant_in};
-use super::refused_name::{is_about_name, refused};
-use crate::store::beneath::{Folder, Root, folder_in, stamp_of, unlock_folder, unlock_folder_in};
+use crate::store::beneath::{Folder, Root, folder_in, stamp_of, unlock_folder};
 use crate::store::walk::Walk;
 use crate::store::{Listing, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
@@ -46,7 +48,10 @@ pub struct DestinationTree {
     open: Mutex<OpenFolders>,
     /// Of each device, what was made, finished or removed since the last sync.
     unsynced: Mutex<HashMap<u64, Unsynced>>,
-    modes: OnceLock<NewModes>,
+    keeping: Arc<Keeping>,
+    /// A directory was made.
+    has_made: AtomicBool,
+    has_tried_modes: OnceLock<()>,
 }
 
 impl DestinationTree {
@@ -72,8 +77,15 @@ impl DestinationTree {
             path: path.to_owned(),
             open: Mutex::default(),
             unsynced: Mutex::default(),
-            modes: OnceLock::new(),
+            keeping: Arc::default(),
+            has_made: AtomicBool::new(false),
+            has_tried_modes: OnceLock::new(),
         }
+    }
+
+    /// What could not be kept so far, since a file system cannot.
+    pub fn unkept(&self) -> Unkept {
+        self.keeping.unkept()
     }
 
     /// Keeps up to so many folders open for what comes next, one descriptor each.
@@ -81,9 +93,9 @@ impl DestinationTree {
         self.lock_open().folders_max = folders_max;
     }
 
-    /// Makes what is new with these permissions, from the first time that this is called.
+    /// Makes what is new with these permissions.
     pub fn make_with(&self, modes: NewModes) {
-        let _ = self.modes.set(modes);
+        self.keeping.make_with(modes);
     }
 
     /// The path of the root, as it was given.
@@ -114,9 +126,10 @@ impl DestinationTree {
         }
         let folder = match (self.root.folder_descriptor(path), path.parent()) {
             (Ok(folder), _) => folder,
+            (Err(Errno::ACCESS), None) => self.unreadable_folder(path)?,
             (Err(Errno::NOENT | Errno::ACCESS), Some(above)) => {
                 let above = self.folder(&above)?;
-                self.make_in(above.as_fd(), path)?
+                self.make_in(&above, path)?
             }
             (Err(errno), _) => return Err(self.explain(path, errno)),
         };
@@ -136,11 +149,13 @@ impl DestinationTree {
         if let Some(open) = self.still_open(path, look)? {
             return Ok(Some(open));
         }
-        match self.root.folder_descriptor(path) {
-            Ok(folder) => self.keep_open(path, folder, look).map(Some),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(self.explain(path, errno)),
-        }
+        let folder = match self.root.folder_descriptor(path) {
+            Ok(folder) => folder,
+            Err(Errno::ACCESS) => self.unreadable_folder(path)?,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.explain(path, errno)),
+        };
+        self.keep_open(path, folder, look).map(Some)
     }
 
     /// Gives a folder exactly these permissions and this time. Whoever calls this is done
@@ -170,15 +185,22 @@ impl DestinationTree {
         let stat = rustix::fs::fstat(folder).map_err(|errno| self.explain(path, errno))?;
         // What the owner of this machine said beyond permissions stays: new files of a folder
         // may have to be of its group.
-        let mode = attributes.mode;
-        let mode = mode.map(|mode| stat.st_mode & 0o7000 | mode & 0o777);
-        if let Some(mode) = mode.filter(|&mode| mode != stat.st_mode & 0o7777) {
-            set_mode(folder, mode)?;
+        let set_bits = stat.st_mode & 0o7000;
+        let mode = attributes.mode.map(|mode| set_bits | mode & 0o777);
+        let mode = mode.filter(|&mode| stat.st_mode & 0o7777 != mode);
+        let mtime = attributes.mtime.filter(|_| !is_of_time(&stat, attributes));
+        let device = device_of(&stat);
+        if (mode.is_some() || mtime.is_some()) && self.keeping.may_change(device) {
+            let has_mode = mode.map_or(Ok(true), |mode| set_mode(folder, mode))?;
+            let has_mtime = mtime.map_or(Ok(true), |mtime| set_mtime(folder, mtime))?;
             self.note_unsynced(folder, &stat, path);
-        }
-        if !is_of_time(&stat, attributes) {
-            set_mtime(folder, attributes.mtime)?;
-            self.note_unsynced(folder, &stat, path);
+            self.keeping.note_change(device, has_mode || has_mtime);
+            // Otherwise each run would say it of what an earlier one made.
+            if self.has_made.load(Relaxed) {
+                let losses = [(has_mode, Loss::Permissions), (has_mtime, Loss::Time)];
+                let lost = losses.into_iter().filter(|(is_kept, _)| !is_kept);
+                lost.for_each(|(_, loss)| self.keeping.count(loss));
+            }
         }
         // Who works on it again has to unlock it again.
         let closed = self.lock_open().remove(path);
@@ -233,31 +255,6 @@ impl DestinationTree {
         ))
     }
 
-    /// Makes a folder in the one above it, unless it is there, and opens it.
-    fn make_in(&self, above: BorrowedFd<'_>, path: &ResourcePath) -> Result<OwnedFd, StageError> {
-        let name = path.file_name().unwrap_or_default();
-        let mode = Mode::from_raw_mode(self.modes().folders);
-        match rustix::fs::mkdirat(above, name, mode) {
-            Ok(()) => match rustix::fs::fstat(above) {
-                Ok(stat) => {
-                    let at = path.parent().unwrap_or_else(ResourcePath::root);
-                    self.note_unsynced(above, &stat, &at);
-                    self.note_unsynced(above, &stat, path);
-                }
-                Err(errno) => return Err(self.explain(path, errno)),
-            },
-            Err(Errno::EXIST) => {}
-            Err(errno) if is_about_name(errno) && is_there(above) => {
-                return Err(refused(name, errno));
-            }
-            Err(errno) => {
-                let folder = self.shown(path);
-                return Err(StageError::of_folder("make the folder", &folder, errno));
-            }
-        }
-        open_unlocked(above, name).map_err(|errno| self.explain(path, errno))
-    }
-
     /// A folder that is kept open, if it was not removed meanwhile.
     fn still_open(
         &self,
@@ -284,7 +281,7 @@ impl DestinationTree {
         look: impl FnOnce(BorrowedFd<'_>) -> Result<Stat, Errno>,
     ) -> Result<Arc<StagingFolder>, StageError> {
         look(folder.as_fd()).map_err(|errno| self.explain(path, errno))?;
-        let folder = StagingFolder::of_descriptor(folder, &self.shown(path), self.modes())?;
+        let folder = StagingFolder::of_descriptor(folder, &self.shown(path), &self.keeping)?;
         let (kept, closed) = self.lock_open().insert(path, folder);
         // Closing is a system call, and comes after the lock.
         drop(closed);
@@ -343,10 +340,6 @@ impl DestinationTree {
         self.path.join(OsStr::from_bytes(path.as_bytes()))
     }
 
-    fn modes(&self) -> NewModes {
-        self.modes.get().copied().unwrap_or_default()
-    }
-
     fn lock_open(&self) -> MutexGuard<'_, OpenFolders> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -358,23 +351,6 @@ fn check_names(path: &ResourcePath) -> Result<(), StageError> {
         FileName::parse(part)?;
     }
     Ok(())
-}
-
-/// Opens a folder by its name in another one, so that its owner may work in it. Follows no link.
-fn open_unlocked(above: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let folder = match folder_in(above, name) {
-        Err(Errno::ACCESS) => {
-            unlock_folder_in(above, name)?;
-            folder_in(above, name)?
-        }
-        opened => opened?,
-    };
-    unlock_folder(&folder)?;
-    Ok(folder)
-}
-
-fn is_there(folder: BorrowedFd<'_>) -> bool {
-    rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
 fn is_of_time(stat: &Stat, attributes: &Attributes) -> bool {

@@ -10,7 +10,9 @@ use crate::cli::get::room::Shortage;
 use crate::cli::get::wording::{filename_b64, special};
 use crate::cli::get::{room, wording};
 use crate::cli::{ExitCode, visible};
-use crate::client::{Batch, ClientConfig, DeleteLimit, Event, Item, MirrorNotes, Room, Tree};
+use crate::client::{
+    Action, Batch, ClientConfig, DeleteLimit, Event, Item, MirrorNotes, Room, Tree,
+};
 use crate::wire::ObjectKind;
 
 impl Reporter<'_> {
@@ -99,8 +101,13 @@ impl Reporter<'_> {
     }
 
     pub(super) fn tell_passed_over(&mut self, item: Item<'_>, kind: ObjectKind) {
-        self.summary.passed_over += 1;
-        let what = special(kind);
+        let what = if self.manner.skips_links && kind == ObjectKind::Symlink {
+            self.summary.actions.add(Action::Skipped);
+            "a symbolic link"
+        } else {
+            self.summary.passed_over += 1;
+            special(kind)
+        };
         if self.manner.verbose {
             let name = source(item, self.poured.as_ref()).name();
             self.line(&format!("{name}: {what}, passed over"));

@@ -7,10 +7,11 @@ use std::{mem, vec};
 use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
-use super::{DestinationTree, open_unlocked};
+use super::DestinationTree;
+use super::making::open_unlocked;
 use crate::store::beneath::{Fixed, fixed_in, folder_in, is_crossing};
-use crate::store::staged::folder::NAME_ATTEMPTS_MAX;
 use crate::store::staged::occupant::occupant_in;
+use crate::store::staged::partials::NAME_ATTEMPTS_MAX;
 use crate::store::staged::{FileName, OCCUPIED_BY_FOLDER, Occupant, StageError};
 use crate::wire::ResourcePath;
 

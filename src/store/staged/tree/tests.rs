@@ -92,7 +92,12 @@ fn what_is_no_folder_is_named_and_not_followed() {
     symlink("nowhere", temp.path().join("d/dangling")).unwrap();
     symlink(".", temp.path().join("d/self")).unwrap();
     fs::write(temp.path().join("d/file"), "").unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, temp.path().join("d/fifo"), Mode::RUSR).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        temp.path().join("d/fifo"),
+        rustix::fs::Mode::RUSR,
+    )
+    .unwrap();
     for tree in both_ways(temp.path()) {
         for (planted, what) in [
             ("out", "a symbolic link"),
@@ -182,7 +187,11 @@ fn a_folder_that_its_owner_may_not_even_open_is_worked_on_again() {
     place(&folder, "f", b"content").unwrap();
     // Root may do everything, and unlocks what it opens all the same.
     assert_eq!(mode_of(&temp.path().join("a/b")), 0o700);
-    unlock_folder_in(tree.folder(&ResourcePath::root()).unwrap().as_fd(), b"a").unwrap();
+    crate::store::beneath::unlock_folder_in(
+        tree.folder(&ResourcePath::root()).unwrap().as_fd(),
+        b"a",
+    )
+    .unwrap();
     assert_eq!(mode_of(&temp.path().join("a")), 0o700);
     assert_eq!(fs::read(temp.path().join("a/b/f")).unwrap(), b"content");
 }
@@ -447,7 +456,12 @@ fn links_are_placed_as_files_are() {
         .unwrap();
     assert_eq!(target("file"), Path::new("3"));
     fs::create_dir(temp.path().join("folder")).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, temp.path().join("fifo"), Mode::RUSR).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        temp.path().join("fifo"),
+        rustix::fs::Mode::RUSR,
+    )
+    .unwrap();
     for taken in ["folder", "fifo"] {
         let refused = folder.place_link(&name(taken), (b"3", 0), None, Placement::Replace);
         assert!(

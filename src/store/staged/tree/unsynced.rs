@@ -9,7 +9,9 @@ use rustix::io::Errno;
 
 use super::DestinationTree;
 use crate::store::staged::StageError;
+use crate::store::staged::file::{Sync, sync_by};
 use crate::store::staged::folder::device_of;
+use crate::store::staged::keeping::Loss;
 #[cfg(test)]
 use crate::store::staged::synced::{Synced, note};
 use crate::store::staged::unwritten::is_held_up_by_others;
@@ -44,10 +46,14 @@ impl DestinationTree {
             if one_by_one.is_some_and(|changed| self.sync_each(changed).is_ok()) {
                 continue;
             }
-            if let Err(errno) = rustix::fs::syncfs(&unsynced.folder) {
-                result = Err(StageError::sort("sync the file system", errno));
-                self.lock_unsynced().insert(device, unsynced);
-                continue;
+            match sync_by(&unsynced.folder, &[Sync::FileSystem, Sync::File]) {
+                Ok(true) => {}
+                Ok(false) => self.keeping.count(Loss::Sync),
+                Err(errno) => {
+                    result = Err(StageError::sort("sync the file system", errno));
+                    self.lock_unsynced().insert(device, unsynced);
+                    continue;
+                }
             }
             #[cfg(test)]
             note(&self.path, Synced::FileSystem);
