@@ -33,8 +33,8 @@ pub(super) struct Beside<'t> {
 /// How the tree here is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
-    /// It is compared: the digests of all files there are waited for, and it is a failure if nothing
-    /// can be seen here.
+    /// It is compared: the digests of all files there are waited for, unless the tree is filtered,
+    /// and it is a failure if nothing can be seen here.
     Compared,
     /// As it is: a folder that cannot be looked into is told with its error.
     AsIs,
@@ -76,7 +76,7 @@ impl<'t> Beside<'t> {
             address: tree.address.clone(),
             path: tree.path.clone(),
             recursive: tree.recursive,
-            digests: view == View::Compared,
+            digests: view == View::Compared && !tree.is_filtered,
         };
         Beside {
             tree,

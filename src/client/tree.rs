@@ -32,6 +32,9 @@ pub struct Tree {
     pub select: Select,
     /// Symbolic links are passed over, and what has their names here stays.
     pub skips_links: bool,
+    /// Some entries may not be selected. Then digests are asked for file by file, so that the server
+    /// hashes none of those.
+    pub is_filtered: bool,
 }
 
 /// Decides about an entry, by its path below the listed folder (empty if that is a file, and
@@ -49,6 +52,7 @@ impl Tree {
             name: None,
             select: Arc::new(|_path, _kind| true),
             skips_links: false,
+            is_filtered: false,
         }
     }
 
@@ -95,6 +99,21 @@ impl Tree {
             (None, below) => below.to_vec(),
         };
         ResourcePath::parse(&place).map_err(|error| local_name(&error))
+    }
+
+    /// An entry as a download to its place.
+    ///
+    /// # Errors
+    /// [`ClientError::LocalName`]: the path would be too long.
+    pub(super) fn download(&self, path: &ResourcePath) -> Result<Download, ClientError> {
+        let whole = self.place(path)?;
+        let name = whole.file_name().unwrap_or_default();
+        let name = FileName::parse(name).map_err(|error| local_name(&error))?;
+        let (address, folder) = (self.address.clone(), self.folder.clone());
+        Ok(Download {
+            below: whole.parent().unwrap_or_else(ResourcePath::root),
+            ..Download::new(address, path.clone(), folder, name)
+        })
     }
 }
 
@@ -241,7 +260,8 @@ impl<'c> TreeSource<'c> {
             if id.is_none() {
                 let (path, mode, mtime) = (entry.path.clone(), entry.mode, entry.mtime);
                 let download = self
-                    .place(&path)
+                    .tree
+                    .download(&path)
                     .inspect_err(|error| self.above[at].failed = Some(error.clone()))?;
                 let id = self.next_id;
                 self.next_id += 1;
@@ -276,7 +296,7 @@ impl<'c> TreeSource<'c> {
         if let Some(error) = &entry.error {
             return self.fail(entry.path, ClientError::CannotList(refusal(error)));
         }
-        let mut download = match self.place(&entry.path) {
+        let mut download = match self.tree.download(&entry.path) {
             Ok(download) => download,
             Err(error) => return self.fail(entry.path, error),
         };
@@ -316,18 +336,6 @@ impl<'c> TreeSource<'c> {
             path,
             error,
         });
-    }
-
-    /// Where an entry goes.
-    fn place(&self, path: &ResourcePath) -> Result<Download, ClientError> {
-        let whole = self.tree.place(path)?;
-        let name = whole.file_name().unwrap_or_default();
-        let name = FileName::parse(name).map_err(|error| local_name(&error))?;
-        let (address, folder) = (self.tree.address.clone(), self.tree.folder.clone());
-        Ok(Download {
-            below: whole.parent().unwrap_or_else(ResourcePath::root),
-            ..Download::new(address, path.clone(), folder, name)
-        })
     }
 }
 

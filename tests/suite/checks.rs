@@ -170,6 +170,24 @@ fn what_is_here_alone_counts_for_a_whole_tree_and_not_for_files() {
 }
 
 #[test]
+fn no_digest_is_asked_for_of_what_is_excluded() {
+    let place = Place::with([("a.txt", "1"), ("b.txt", "2")]);
+    // Its hash takes minutes.
+    let huge = fs::File::create(place.root.join("huge")).expect("a file");
+    huge.set_len(1 << 40).expect("a sparse file");
+    place.here.write("d/a.txt", "1");
+    place.here.write("d/b.txt", "3");
+    let check = place
+        .ftget()
+        .args(["--check", "--json", "-d", "d", "-r", "--exclude", "huge"]);
+    let output = check.arg(place.server.source("")).run().expect_code(1);
+    let events = output.json_lines();
+    let told = told(&events).into_iter();
+    let told: Vec<String> = told.map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(told, ["b.txt"]);
+}
+
+#[test]
 fn files_by_name_and_by_list_are_compared_in_their_order() {
     let place = Place::with([("a", "1"), ("b", "2"), ("c", "3"), ("dir/x", "4")]);
     fetch(&place);

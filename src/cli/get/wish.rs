@@ -176,6 +176,7 @@ impl Typed {
         let is_recursive = self.recursive;
         let tree = Tree {
             skips_links: matches!(self.links, TypedLinks::Skip),
+            is_filtered: is_pattern || !filter.is_empty(),
             name: top
                 .map(FileName::parse)
                 .transpose()

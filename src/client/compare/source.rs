@@ -12,7 +12,7 @@ use super::{Comparison, Difference, Findings, Place};
 use crate::client::asking::Asking;
 use crate::client::batch::names::{Names, Taking};
 use crate::client::batch::{Limits, Source as Wanted};
-use crate::client::beside::{Beside, View};
+use crate::client::beside::{Beside, Pair, View};
 use crate::client::preview::{Change, not_a_file};
 use crate::client::question::refusal;
 use crate::client::{Action, ClientConfig, ClientError, Download, Entry, Prospect, Tree};
@@ -93,6 +93,13 @@ impl<'c> Source<'c> {
         let mut unseen: Option<(ResourcePath, Option<ClientError>)> = None;
         let limits = self.limits;
         while let Some(pair) = beside.next(&mut |event| limits.tell(&event)) {
+            let asks = |pair: &Pair| {
+                pair.is_selected && lacks_digest(pair.there.as_ref(), pair.here.as_ref())
+            };
+            if !pair.as_ref().is_ok_and(asks) {
+                // Findings wait for those before them, and no longer than there is room.
+                self.answer_all();
+            }
             let mut pair = match pair {
                 Ok(pair) => pair,
                 Err((path, error)) => {
@@ -127,6 +134,16 @@ impl<'c> Source<'c> {
                 continue;
             }
             let path = pair.path.unwrap_or_else(|| pair.place.clone());
+            if taking.is_ok() && lacks_digest(pair.there.as_ref(), pair.here.as_ref()) {
+                match tree.download(&path) {
+                    Ok(download) => self.ask(download, pair.here),
+                    Err(error) => {
+                        let place = self.findings.place(&address, path);
+                        self.findings.tell(place, Err(error));
+                    }
+                }
+                continue;
+            }
             let mut place = self.findings.place(&address, path);
             place.here = Some(at(tree, &pair.place));
             let found = taking.and_then(|_| {
@@ -145,6 +162,7 @@ impl<'c> Source<'c> {
             });
             self.found(place, found);
         }
+        self.answer_all();
         self.hidden = self.hidden.saturating_add(beside.hidden);
     }
 
@@ -172,6 +190,27 @@ impl<'c> Source<'c> {
     }
 
     fn file(&mut self, download: Download) {
+        if let Some(place) = self.place_of(&download) {
+            match self.look(&download) {
+                Ok(here) => self.ask_for(place, download, here),
+                Err(error) => self.findings.tell(place, Err(error)),
+            }
+        }
+    }
+
+    /// Asks for the digest of a file of a tree, which lies here as well.
+    fn ask(&mut self, download: Download, here: Option<Listed>) {
+        if let Some(place) = self.place_of(&download) {
+            match self.destination(&download.folder) {
+                Ok(_) => self.ask_for(place, download, here),
+                Err(error) => self.findings.tell(place, Err(error)),
+            }
+        }
+    }
+
+    /// The place of a file in the findings. Returns `None` if its server is lost, which is its
+    /// finding then.
+    fn place_of(&mut self, download: &Download) -> Option<Place> {
         if *self.address != download.address {
             self.answer_all();
             self.asking = None;
@@ -186,12 +225,14 @@ impl<'c> Source<'c> {
             .as_ref()
             .filter(|(address, _)| *address == download.address)
         {
-            return self.findings.tell(place, Err(error.clone()));
+            self.findings.tell(place, Err(error.clone()));
+            return None;
         }
-        let here = match self.look(&download) {
-            Ok(here) => here,
-            Err(error) => return self.findings.tell(place, Err(error)),
-        };
+        Some(place)
+    }
+
+    /// Asks the server about a file with the place that it has in the findings.
+    fn ask_for(&mut self, place: Place, download: Download, here: Option<Listed>) {
         let is_file = |here: &Listed| here.kind == ObjectKind::File;
         let stat = StatRequest {
             path: download.path.clone(),
@@ -358,6 +399,17 @@ impl<'c> Source<'c> {
         }
         Ok(self.trees.get(folder).and_then(Option::as_deref))
     }
+}
+
+/// Whether two files of one size can only be told apart by a digest that the listing has not.
+fn lacks_digest(there: Option<&ListEntry<'_>>, here: Option<&Listed>) -> bool {
+    let (Some(there), Some(here)) = (there, here) else {
+        return false;
+    };
+    there.kind == ObjectKind::File
+        && there.error.is_none()
+        && there.md5.is_none()
+        && size(here) == Some(there.total_size)
 }
 
 /// The path of a place here.
