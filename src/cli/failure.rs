@@ -88,7 +88,17 @@ pub(super) fn unwritten(program: &str, error: &io::Error) -> ExitCode {
     tell(&format!(
         "{program}: cannot write to standard output: {error}"
     ));
-    ExitCode::LocalFile
+    code_of(error)
+}
+
+/// The exit code where a local file cannot be written, or standard output.
+pub(super) fn code_of(error: &io::Error) -> ExitCode {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ExitCode::NoSpace
+        }
+        _ => ExitCode::LocalFile,
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +108,20 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("outer \u{1b}[2J")]
     struct Outer(#[source] io::Error);
+
+    #[test]
+    fn what_a_full_disk_does_not_take_has_a_code_of_its_own() {
+        use rustix::io::Errno;
+        for (errno, code) in [
+            (Errno::NOSPC, ExitCode::NoSpace),
+            (Errno::DQUOT, ExitCode::NoSpace),
+            (Errno::FBIG, ExitCode::NoSpace),
+            (Errno::IO, ExitCode::LocalFile),
+            (Errno::PIPE, ExitCode::LocalFile),
+        ] {
+            assert_eq!(code_of(&errno.into()), code, "{errno}");
+        }
+    }
 
     #[test]
     fn a_sentence_has_every_reason_and_nothing_that_acts_on_a_terminal() {

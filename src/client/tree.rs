@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::client::batch::Limits;
+use crate::client::preview::not_a_file;
 use crate::client::question::refusal;
 use crate::client::wanted::{FolderId, Wanted};
 use crate::client::{ClientConfig, ClientError, Download, Event, Folder, ListedFile, Listing};
 use crate::net::Address;
 use crate::store::{FileName, leads_inside};
-use crate::wire::{ListEntry, ObjectKind, ResourcePath};
+use crate::wire::{ErrorCode, ListEntry, ObjectKind, ResourcePath};
 
 /// A tree to download: all that is listed in a folder of a server, folders and links too.
 #[derive(Clone)]
@@ -321,6 +322,12 @@ impl<'c> TreeSource<'c> {
                     mtime: entry.mtime,
                 }
             }
+            // It was asked for by its name, not found in a folder.
+            (ObjectKind::Other, _) if entry.path == self.tree.path => Wanted::Failed {
+                address: self.tree.address.clone(),
+                path: entry.path,
+                error: not_a_file(ErrorCode::NotAFile).into(),
+            },
             (kind, _) => Wanted::PassedOver {
                 address: self.tree.address.clone(),
                 path: entry.path,

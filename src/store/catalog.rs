@@ -8,7 +8,7 @@ use crate::store::flight::Flights;
 use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::index::keep;
 use crate::store::meta::is_within;
-use crate::store::{DigestIndex, Listing, ObjectMeta, Stamp, Store, StoreError, Ticket};
+use crate::store::{DigestIndex, Listing, Object, ObjectMeta, Stamp, Store, StoreError, Ticket};
 use crate::wire::{ErrorCode, Md5Digest, Refusal, ResourcePath};
 
 /// Called, from any thread, when a [`Ticket`] is ready or failed: perhaps before the asker
@@ -56,6 +56,8 @@ pub struct Asker {
     pub address: u128,
     /// Join only a hash none of whose bytes were read yet.
     pub fresh: bool,
+    /// The bytes will be read again at once, to be sent.
+    pub is_for_sending: bool,
     /// Now, from where the stay in line is counted.
     pub asked_at: Instant,
     /// Called when the digest is made or failed.
@@ -141,6 +143,10 @@ impl<S: Store> Catalog<S> {
     /// file had at the look, compares the stamp after the last one, and begins anew with a new
     /// look if they changed; that the file grew is no change (see [`Stamp::still_begins`]).
     pub fn digest(&self, object: Arc<S::Object>, meta: &ObjectMeta, asker: Asker) -> Ticket {
+        let object: Arc<dyn Object> = match asker.is_for_sending {
+            true => object,
+            false => object.in_passing(),
+        };
         self.flights.join(object, meta, asker)
     }
 
@@ -183,7 +189,7 @@ impl<S: Store> Catalog<S> {
         object: S::Object,
         meta: ObjectMeta,
     ) -> Result<(Md5Digest, ObjectMeta), Refusal> {
-        let mut hashing = Hashing::begin(Arc::new(object), meta);
+        let mut hashing = Hashing::begin(Arc::new(object).in_passing(), meta);
         let room = usize::try_from(meta.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
         let mut buffer = vec![0; room.max(1)];
         loop {
@@ -227,7 +233,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::store::{NoIndex, Object};
+    use crate::store::NoIndex;
     use crate::wire::{ErrorCode, ObjectKind, Timestamp};
 
     /// A file of a few bytes that turns out to be empty, and is a terabyte then.

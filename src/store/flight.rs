@@ -403,6 +403,7 @@ mod tests {
             let asker = Asker {
                 address,
                 fresh,
+                is_for_sending: true,
                 asked_at: self.now,
                 wake,
             };
@@ -903,6 +904,7 @@ mod tests {
         let asker = Asker {
             address: 1,
             fresh: false,
+            is_for_sending: true,
             asked_at: place.now,
             wake,
         };

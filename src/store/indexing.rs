@@ -16,7 +16,9 @@ use crate::digest::Pools;
 use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::index::keep;
 use crate::store::meta::SETTLING_TIME;
-use crate::store::{DigestIndex, DirectoryStore, Listed, Listing, ObjectMeta, Store, StoreError};
+use crate::store::{
+    DigestIndex, DirectoryStore, Listed, Listing, Object, ObjectMeta, Store, StoreError,
+};
 use crate::wire::{ObjectKind, ResourcePath};
 
 use progress::Count;
@@ -299,7 +301,7 @@ impl Work {
         if !meta.stamp.settled(meta.looked_at) {
             return Ok(Fate::Unsettled);
         }
-        let mut hash = Hashing::begin(Arc::new(file), meta);
+        let mut hash = Hashing::begin(Arc::new(file).in_passing(), meta);
         loop {
             let turn = hash.turn(buffer, CHANGED_HASHES_MAX, |done| {
                 self.count_done(counted, done);

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use crate::store::beneath::meta_of;
 use crate::store::calls::{CallThreads, Mount};
 use crate::store::index::is_set_aside;
+use crate::store::passing::Passing;
 use crate::store::{Listing, Object, ObjectMeta, Store, StoreError};
 use crate::wire::ResourcePath;
 use listing::MountedWalk;
@@ -342,6 +343,10 @@ fn no_answer() -> io::Error {
 }
 
 impl Object for File {
+    fn in_passing(self: Arc<File>) -> Arc<dyn Object> {
+        Arc::new(Passing::new(self))
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(self, buffer, offset)
     }

@@ -130,7 +130,7 @@ impl LocalDigests {
         }
         let is_quiet = || self.is_kept(&looked) && nobody_writes(file);
         let mut was_quiet = is_quiet();
-        let mut hashing = Hashing::begin(file.clone(), looked);
+        let mut hashing = Hashing::begin(file.clone().in_passing(), looked);
         let room = usize::try_from(looked.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
         let mut buffer = vec![0; room.max(1)];
         loop {

@@ -251,7 +251,7 @@ fn a_full_standard_output_is_said_and_so_is_one_that_was_closed() {
             .arg(&source)
             .run()
     };
-    let full = run("exec \"$0\" --json \"$1\" > /dev/full").expect_code(3);
+    let full = run("exec \"$0\" --json \"$1\" > /dev/full").expect_code(9);
     assert!(
         full.stderr
             .contains("cannot write to standard output: No space"),
@@ -303,7 +303,7 @@ fn what_is_shown_to_read_fails_on_a_full_disk_and_not_when_the_reader_has_seen_e
             .args(args)
             .args((!is_exclusive).then_some(&source))
             .run()
-            .expect_code(3);
+            .expect_code(9);
         assert_eq!(
             full.stderr,
             "ftget: cannot write to standard output: No space left on device (os error 28)\n",

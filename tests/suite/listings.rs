@@ -227,7 +227,7 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
         .arg(env!("CARGO_BIN_EXE_ftget"))
         .arg(server.source(""))
         .run()
-        .expect_code(3);
+        .expect_code(9);
     assert!(shown.stderr.contains("No space left"), "{}", shown.stderr);
 }
 

@@ -54,7 +54,7 @@ fn what_cannot_be_shown_is_a_failure() {
         let refused = Program::ftserve()
             .through(["sh", "-c", &script])
             .run()
-            .expect_code(3);
+            .expect_code(9);
         assert_eq!(
             refused.stderr,
             "ftserve: cannot write to standard output: No space left on device (os error 28)\n",

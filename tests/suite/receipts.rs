@@ -183,7 +183,7 @@ fn receipts_that_cannot_be_written_are_a_failure_and_the_files_arrive() {
                 the folder that they go into must be there\n";
     assert_eq!(refused.stderr, said);
     assert!(place.here.names().is_empty(), "nothing is begun");
-    let full = fetch("/dev/full", &[]).expect_code(3);
+    let full = fetch("/dev/full", &[]).expect_code(9);
     let words = "ftget: cannot write receipts: No space left";
     assert!(full.stderr.starts_with(words), "{}", full.stderr);
     place.assert_only(&[("a", b"1")]);

@@ -103,12 +103,14 @@ pub(super) struct Typed {
     #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["list", "dry_run", "exec", "spool"], help_heading = WHAT)]
     pub(super) check: bool,
     /// Fetch what a list names, below the folder that SOURCE is: a name a line as --list or
-    /// find writes it, JSON Lines as --list=json does, or lines of md5sum, whose md5 must
-    /// match; - is standard input. Folders that it names are made, and what is in them comes if it
+    /// find writes it, JSON Lines as --list=json does, or md5s in any form of md5sum, BSD, OpenSSL
+    /// or NAME MD5, which must match (comments begin with # or ;, a signature around it is not verified);
+    /// the first line tells which, and ./ before a name says that it is one; - is standard input. Folders that it names are made, and what is in them comes if it
     /// is named, too; what is named twice comes once
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["output", "list", "md5", "spool"], help_heading = WHAT)]
     pub(super) input_file: Option<OsString>,
-    /// With -i: what is listed are names that end with a NUL, as find -print0 writes them
+    /// With -i: what is listed are names that end with a NUL, as find -print0 writes them, or
+    /// lines of md5sum -z
     #[arg(short = '0', long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) null: bool,
     /// This md5 and no other

@@ -177,8 +177,11 @@ impl Report {
         };
         self.write_json(&summary);
         match &self.unwritable {
-            Some(error) if unwritten("ftget", error) != ExitCode::Success => ExitCode::LocalFile,
-            _ => code,
+            Some(error) => match unwritten("ftget", error) {
+                ExitCode::Success => code,
+                unwritten => unwritten,
+            },
+            None => code,
         }
     }
 

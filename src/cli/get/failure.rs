@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::listed;
-use crate::cli::failure::reasons;
+use crate::cli::failure::{code_of, reasons};
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, ConnectError, ProtocolError, SessionError};
 use crate::net::Address;
@@ -51,7 +51,11 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
                 (ExitCode::LocalFile, "local_file")
             }
         },
-        ClientError::ReadBack(_) | ClientError::Output(_) => (ExitCode::LocalFile, "local_file"),
+        ClientError::Output(error) => match code_of(error) {
+            ExitCode::NoSpace => (ExitCode::NoSpace, "no_space"),
+            code => (code, "local_file"),
+        },
+        ClientError::ReadBack(_) => (ExitCode::LocalFile, "local_file"),
         ClientError::SameName(_) => (ExitCode::Usage, "same_name"),
         ClientError::OutOfTime => (ExitCode::TimedOut, "timeout"),
         ClientError::LocalName(_) => (ExitCode::LocalFile, "local_name"),

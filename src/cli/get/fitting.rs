@@ -66,8 +66,10 @@ impl Typed {
         }
         let has_pattern =
             |source: &OsString| !is_url(source) && source.as_bytes().iter().any(is_wildcard);
-        let selects = lists || self.recursive || self.sources.iter().any(has_pattern);
-        let names_one = self.input_file.is_some() || (self.output.is_some() && !lists);
+        let has_list = self.input_file.is_some();
+        let selects = lists || has_list || self.recursive || self.sources.iter().any(has_pattern);
+        let is_named = self.output.is_some() && !lists;
+        let names_one = has_list || is_named;
         if unfit("recursive", is_poured || names_one) {
             self.recursive = false;
         }
@@ -78,7 +80,7 @@ impl Typed {
             self.max_delete = None;
         }
         self.rules
-            .forget(|option| unfit(option, is_poured || names_one || !selects));
+            .forget(|option| unfit(option, is_poured || is_named || !selects));
     }
 }
 

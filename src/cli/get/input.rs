@@ -1,11 +1,13 @@
 //! `ftget -i`: the lines of a list, one after the other, whatever its length.
 //!
-//! A list is names, JSON Lines or what md5sum(1) writes. Its first line tells which, and the
-//! others must be alike: a damaged line of a list of checksums is never taken for a name.
+//! A list is names, JSON Lines or what md5sum(1) and its kin write. Its first line tells which, and
+//! the others must be alike: a damaged line of a list of checksums is never taken for a name.
 
+mod checksum;
 mod held;
 mod line;
 mod lines;
+mod signed;
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -18,10 +20,11 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 pub(super) use self::held::Held;
-use self::line::Format;
 pub(super) use self::line::LineError;
+use self::line::{Format, PLAIN_NAME};
 pub(super) use self::lines::Lines;
 use self::lines::{ENDLESS_BYTES_MIN, LINE_BYTES_MAX, NumberedLine};
+use self::signed::Signed;
 use crate::cli::outside::{self, is_ready};
 use crate::client::ListedFolder;
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
@@ -65,6 +68,19 @@ pub(super) enum InputError {
     /// Its first line has a NUL: it is no text, or its names end with one.
     #[error("1: line has a NUL byte; names that end with one go with -0")]
     Nul,
+    /// It is a list of digests of another algorithm.
+    #[error(
+        "{number}: list has digests of {algorithm}, only those of MD5 can be verified; {PLAIN_NAME}"
+    )]
+    OtherAlgorithm {
+        /// Of its first line.
+        number: u64,
+        /// Safe to show.
+        algorithm: String,
+    },
+    /// It is armoured, and its text is not in the clear.
+    #[error("{0}: list is PGP data, of which only text signed in the clear can be read")]
+    NotClear(u64),
 }
 
 /// A list that is being read: an iterator over what its lines name. It holds one line, or before
@@ -72,8 +88,11 @@ pub(super) enum InputError {
 pub(super) struct Input<R> {
     lines: Lines<R>,
     folder: ResourcePath,
+    /// Names end with a NUL.
+    ends_with_nul: bool,
     /// Not known before a line tells.
     format: Option<Format>,
+    signed: Signed,
     /// Lines that were read to find out the format.
     held: VecDeque<Result<NumberedLine, InputError>>,
 }
@@ -156,31 +175,67 @@ impl Read for InTime {
 }
 
 impl<R: BufRead> Input<R> {
-    /// Reads names below `folder`. With `ends_with_nul` these are names, whatever they look
-    /// like, that end with a NUL; otherwise lines, whose first one tells the format.
+    /// Reads names below `folder`: lines, of which the first one tells the format. With
+    /// `ends_with_nul` they end with a NUL, and are names unless md5sum(1) writes them so.
     pub(super) fn new(reader: R, folder: ResourcePath, ends_with_nul: bool) -> Input<R> {
         Input {
             lines: Lines::new(reader, if ends_with_nul { 0 } else { b'\n' }),
             folder,
-            format: ends_with_nul.then_some(Format::Exact),
+            ends_with_nul,
+            format: None,
+            signed: Signed::default(),
             held: VecDeque::new(),
         }
     }
 
     fn next_line(&mut self) -> Option<Result<NumberedLine, InputError>> {
         while self.format.is_none() {
-            let line = self.lines.next();
-            let may_wait = self.held.len() < HELD_LINES_MAX;
+            let line = self.next_read();
+            let may_wait = self.held.len() < HELD_LINES_MAX && !self.ends_with_nul;
+            let may_be_comment = |line: &[u8]| line.starts_with(b"#") || line.starts_with(b";");
             self.format = match &line {
                 // A comment of a list of checksums, or a name: what follows tells.
-                Some(Ok(line)) if line.bytes.starts_with(b"#") && may_wait => None,
-                Some(Ok(line)) => Some(Format::of(&line.bytes)),
+                Some(Ok(line)) if may_be_comment(&line.bytes) && may_wait => None,
+                Some(Ok(line)) => match Format::of(&line.bytes, self.ends_with_nul) {
+                    Ok(format) => Some(format),
+                    Err(algorithm) => {
+                        let number = line.number;
+                        return Some(Err(
+                            self.end(InputError::OtherAlgorithm { number, algorithm })
+                        ));
+                    }
+                },
                 Some(Err(InputError::Line { .. })) if may_wait => None,
                 Some(Err(_)) | None => Some(Format::Names),
             };
             self.held.extend(line);
         }
-        self.held.pop_front().or_else(|| self.lines.next())
+        self.held.pop_front().or_else(|| self.next_read())
+    }
+
+    /// The next line without what a signature has around it.
+    fn next_read(&mut self) -> Option<Result<NumberedLine, InputError>> {
+        loop {
+            let line = match self.lines.next() {
+                Some(Ok(line)) if !self.ends_with_nul => line,
+                None => return self.signed.end(self.lines.number()).err().map(Err),
+                other => return other,
+            };
+            match self.signed.take_off(line) {
+                Ok(None) => {}
+                Ok(Some(line)) => return Some(Ok(line)),
+                Err(error) => return Some(Err(self.end(error))),
+            }
+        }
+    }
+
+    /// Nothing else is read, for this reason.
+    fn end(&mut self, reason: InputError) -> InputError {
+        self.held.clear();
+        self.lines.stop();
+        self.format = Some(Format::Names);
+        self.signed = Signed::default();
+        reason
     }
 }
 

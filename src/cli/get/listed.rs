@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::arguments::Typed;
+use super::filter::Filter;
 use super::input::{Held, Input, InputError, Wanted, hold};
 use super::list::name_below;
 use super::meaning::Destination;
@@ -36,6 +37,8 @@ pub(super) struct List {
     address: Address,
     /// The folder of the source.
     root: ResourcePath,
+    /// What of the list is meant.
+    filter: Arc<Filter>,
     /// The folder here that all goes below.
     folder: PathBuf,
 }
@@ -90,6 +93,7 @@ pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<Destination, NoOrder> 
         is_empty: Arc::new(AtomicBool::new(true)),
         address: location.address,
         root,
+        filter: Arc::new(typed.rules.read()?),
         folder: typed.dir.clone().unwrap_or_else(|| Path::new(".").into()),
     })]))
 }
@@ -108,6 +112,7 @@ impl Iterator for List {
                     path,
                     ..
                 }) if path == self.root => continue,
+                Ok(wanted) if !self.admits(&wanted) => continue,
                 Ok(wanted) => self.entry(wanted),
                 Err(error) => self.failed(ResourcePath::root(), self.bad_line(error)),
             };
@@ -133,8 +138,15 @@ impl List {
             is_empty: Arc::clone(&self.is_empty),
             address: self.address.clone(),
             root: self.root.clone(),
+            filter: Arc::clone(&self.filter),
             folder: self.folder.clone(),
         })
+    }
+
+    fn admits(&self, wanted: &Wanted) -> bool {
+        let is_folder = wanted.kind == ObjectKind::Directory;
+        self.filter
+            .admits(name_below(&self.root, &wanted.path), is_folder)
     }
 
     fn entry(&self, wanted: Wanted) -> Entry {
@@ -192,9 +204,13 @@ impl List {
 pub(super) fn classify(error: &(dyn Error + Send + Sync + 'static)) -> (ExitCode, &'static str) {
     match error.downcast_ref().map(|ListError { error, .. }| error) {
         Some(InputError::Line { .. }) => (ExitCode::Usage, "bad_line"),
-        Some(InputError::Endless(_) | InputError::Utf16 | InputError::Nul) => {
-            (ExitCode::Usage, "bad_list")
-        }
+        Some(
+            InputError::Endless(_)
+            | InputError::Utf16
+            | InputError::Nul
+            | InputError::OtherAlgorithm { .. }
+            | InputError::NotClear(_),
+        ) => (ExitCode::Usage, "bad_list"),
         Some(InputError::Read(_)) => (ExitCode::LocalFile, "local_file"),
         None => (ExitCode::Unclassified, "internal"),
     }

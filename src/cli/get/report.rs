@@ -23,6 +23,7 @@ use super::receipts::Receipts;
 use super::repeats::Repeats;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
+use crate::cli::failure::code_of;
 use crate::cli::streams::Stream;
 use crate::cli::terminal::{counted, standard_error, standard_output, visible_json};
 use crate::client::{ClientError, Event, Item, MirrorNotes, Pour};
@@ -249,7 +250,7 @@ impl<'a> Reporter<'a> {
                 _ => format!("cannot write to standard output: {error}"),
             });
             if code == ExitCode::Success {
-                return ExitCode::LocalFile;
+                return code_of(&error);
             }
         }
         code

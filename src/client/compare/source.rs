@@ -150,6 +150,9 @@ impl<'c> Source<'c> {
                 let Some(there) = pair.there else {
                     return Ok(Finding::Known(Comparison::Differs(Difference::Extra)));
                 };
+                if there.kind == ObjectKind::Other && there.path == tree.path {
+                    return Err(not_a_file(ErrorCode::NotAFile).into());
+                }
                 let here = pair.here.as_ref().and_then(size);
                 let destination = beside.destination();
                 let found = judge(&there, pair.here, &pair.place, destination, self.config)?;

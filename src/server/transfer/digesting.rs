@@ -87,6 +87,7 @@ impl<S: Store> Exchange<'_, S> {
         let asker = Asker {
             address: self.state.peer.address_key(),
             fresh,
+            is_for_sending: matches!(purpose, Purpose::Get(_)),
             asked_at: Instant::now(),
             wake: Arc::new(move || waker.wake()),
         };

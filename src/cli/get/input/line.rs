@@ -1,4 +1,4 @@
-//! One line of a list: a name, an object of JSON, or a line of md5sum(1).
+//! One line of a list: a name, an object of JSON, or a checksum.
 
 use std::borrow::Cow;
 
@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
+use super::checksum::{Checksum, read_md5};
+use super::lines::BYTE_ORDER_MARK;
 use super::{LINE_BYTES_MAX, Wanted};
 use crate::cli::visible;
 use crate::client::ListedFolder;
@@ -15,16 +17,18 @@ use crate::wire::{Md5Digest, ObjectKind, PathError, ResourcePath, Timestamp};
 /// What the lines of a list are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Names below the folder, as they are.
+    /// Names below the folder, as they are, that end with a NUL.
     Exact,
+    /// Lines as `md5sum -z` and `cksum -z` write them: names below the folder, as they are.
+    ExactMd5sum,
     /// Names below the folder as `ftget --list` writes them: as they are, or escaped as in
     /// lines of md5sum(1) with a backslash before them.
     Names,
     /// Objects with `filename` or `filename_b64`, which is the whole path on the server, and
     /// perhaps `md5`, `total_size` and `type`: entries of a listing, receipts. `#` begins a comment.
     Json,
-    /// Digests and names below the folder, as md5sum(1) writes them in any of its ways. `#`
-    /// begins a comment, as it does there.
+    /// Digests and names below the folder ([`Checksum`]). `#` and `;` begin a comment, as they do
+    /// for the programs that read such lists.
     Md5sum,
 }
 
@@ -46,11 +50,23 @@ pub(in crate::cli::get) enum LineError {
     /// `md5` is something else.
     #[error("md5 is {0:?}, it must be 32 hex digits")]
     NotMd5(String),
-    /// No line of md5sum(1).
+    /// No line of md5sum(1), nor of any of its kin.
     #[error(
         "line is none of md5sum's, which are 32 hex digits, two spaces and a name, or MD5 (NAME) = and the digits"
     )]
     NotMd5sum,
+    /// A digest that nothing here is verified by.
+    #[error("line has a digest of {0}, only those of MD5 can be verified")]
+    OtherAlgorithm(String),
+    /// Among names.
+    #[error("line has a digest, the first line of the list is a name; {PLAIN_NAME}")]
+    DigestAmongNames,
+    /// Among names.
+    #[error("line is a JSON object, the first line of the list is a name; {PLAIN_NAME}")]
+    ObjectAmongNames,
+    /// Clear-signed text is cut off.
+    #[error("signed text does not end")]
+    SignedWithoutEnd,
     /// A backslash before something that needs none.
     #[error("name has a backslash before neither \\, n nor r")]
     BadEscape,
@@ -77,14 +93,25 @@ pub(in crate::cli::get) enum LineError {
 }
 
 impl Format {
-    /// What the lines are of which this is the first.
-    pub(super) fn of(line: &[u8]) -> Format {
+    /// What the lines are of which this is the first, that end with a NUL or not.
+    ///
+    /// # Errors
+    /// The algorithm, if it is a list of digests of another one.
+    pub(super) fn of(line: &[u8], ends_with_nul: bool) -> Result<Format, String> {
+        if ends_with_nul {
+            return match Checksum::strict(line) {
+                Some(Checksum::Other(algorithm)) => Err(algorithm),
+                Some(_) => Ok(Format::ExactMd5sum),
+                None => Ok(Format::Exact),
+            };
+        }
         if line.starts_with(b"{") {
-            Format::Json
-        } else if split_md5sum(line).is_some() {
-            Format::Md5sum
-        } else {
-            Format::Names
+            return Ok(Format::Json);
+        }
+        match Checksum::of(line) {
+            Checksum::Md5 { .. } | Checksum::Unclear => Ok(Format::Md5sum),
+            Checksum::Other(algorithm) => Err(algorithm),
+            Checksum::None => Ok(Format::Names),
         }
     }
 
@@ -97,20 +124,42 @@ impl Format {
         line: &[u8],
         folder: &ResourcePath,
     ) -> Result<Option<Wanted>, LineError> {
+        let is_comment = line.starts_with(b"#") || line.starts_with(b";");
         let wanted = match self {
+            Format::Json | Format::Md5sum if is_comment => return Ok(None),
             Format::Exact => read_name(line, folder, None)?,
-            Format::Names => match line.strip_prefix(b"\\") {
-                Some(escaped) => read_name(&unescape(escaped)?, folder, None)?,
-                None => read_name(line, folder, None)?,
-            },
-            Format::Json | Format::Md5sum if line.starts_with(b"#") => return Ok(None),
+            Format::Names => read_listed_name(line, folder)?,
             Format::Json => read_json(line, folder)?,
-            Format::Md5sum => read_md5sum(line, folder)?,
+            Format::Md5sum => {
+                // Lists that were put together have marks in the middle.
+                read_checksum(line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line), folder)?
+            }
+            Format::ExactMd5sum => match Checksum::strict(line) {
+                Some(Checksum::Md5 { md5, name, .. }) => read_name(name, folder, Some(md5))?,
+                Some(Checksum::Other(algorithm)) => {
+                    return Err(LineError::OtherAlgorithm(algorithm));
+                }
+                _ => return Err(LineError::NotMd5sum),
+            },
         };
         if wanted.kind == ObjectKind::File {
             FileName::parse(wanted.path.file_name().unwrap_or_default())?;
         }
         Ok(Some(wanted))
+    }
+}
+
+/// A name among others. What is clearly something else is never taken for one.
+fn read_listed_name(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
+    if line.starts_with(b"{\"") {
+        return Err(LineError::ObjectAmongNames);
+    }
+    if Checksum::of(line) != Checksum::None {
+        return Err(LineError::DigestAmongNames);
+    }
+    match line.strip_prefix(b"\\") {
+        Some(escaped) => read_name(&unescape(escaped)?, folder, None),
+        None => read_name(line, folder, None),
     }
 }
 
@@ -179,36 +228,17 @@ fn read_mode(text: &str) -> Option<u32> {
     Some(mode & 0o777)
 }
 
-fn read_md5sum(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
-    let (md5, name) = split_md5sum(line).ok_or(LineError::NotMd5sum)?;
-    if line.starts_with(b"\\") {
-        read_name(&unescape(name)?, folder, Some(md5))
-    } else {
-        read_name(name, folder, Some(md5))
+fn read_checksum(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
+    match Checksum::of(line) {
+        Checksum::Md5 {
+            md5,
+            name,
+            is_escaped: true,
+        } => read_name(&unescape(name)?, folder, Some(md5)),
+        Checksum::Md5 { md5, name, .. } => read_name(name, folder, Some(md5)),
+        Checksum::Other(algorithm) => Err(LineError::OtherAlgorithm(algorithm)),
+        Checksum::Unclear | Checksum::None => Err(LineError::NotMd5sum),
     }
-}
-
-/// The digest and the name of `<md5>  name`, `<md5> *name`, `<md5> name` (as `md5 -r` has it)
-/// or `MD5 (name) = <md5>`, with or without the backslash that says that the name has some.
-fn split_md5sum(line: &[u8]) -> Option<(Md5Digest, &[u8])> {
-    let line = line.strip_prefix(b"\\").unwrap_or(line);
-    if let Some(rest) = line.strip_prefix(b"MD5 (") {
-        let (name, digits) = rest.split_at_checked(rest.len().checked_sub(MD5_DIGITS)?)?;
-        let name = name.strip_suffix(b") = ").filter(|name| !name.is_empty())?;
-        return Some((read_md5(digits)?, name));
-    }
-    let (digits, rest) = line.split_at_checked(MD5_DIGITS)?;
-    let rest = rest.strip_prefix(b" ")?;
-    let name = rest
-        .strip_prefix(b" ")
-        .or_else(|| rest.strip_prefix(b"*"))
-        .unwrap_or(rest);
-    Some((read_md5(digits)?, name)).filter(|(_, name)| !name.is_empty())
-}
-
-fn read_md5(digits: &[u8]) -> Option<Md5Digest> {
-    let digits = std::str::from_utf8(digits).ok()?;
-    Md5Digest::parse(&digits.to_ascii_lowercase())
 }
 
 fn unescape(name: &[u8]) -> Result<Cow<'_, [u8]>, LineError> {
@@ -262,6 +292,7 @@ fn read_name(
     })
 }
 
-const MD5_DIGITS: usize = 32;
+/// How any name can be written.
+pub(super) const PLAIN_NAME: &str = "a name that looks like this is written with ./ before it";
 /// Characters of a wrong value that are repeated.
 const SHOWN_CHARS_MAX: usize = 64;

@@ -33,6 +33,16 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// That of the last line that was read.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// There is nothing else.
+    pub(super) fn stop(&mut self) {
+        self.is_over = true;
+    }
+
     /// The bytes up to the next separator or the end; `None` if there are none. Of a line that
     /// is too long nothing is kept.
     fn read_to_separator(&mut self) -> Result<Option<Vec<u8>>, InputError> {
@@ -119,4 +129,4 @@ impl<R: BufRead> Iterator for Lines<R> {
 pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Who has so many bytes without an end of a line has no lines.
 pub(super) const ENDLESS_BYTES_MIN: usize = 1024 * 1024;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -71,8 +71,22 @@ fn names_come_one_a_line_whatever_its_end() {
         ["a\nb\\c\r", r"a\nb", r"\n"]
     );
     assert_bad(b"a\n\\b\\x\n", 2, "backslash");
-    let lines = names(b"a\nd41d8cd98f00b204e9800998ecf8427e  b\n");
-    assert_eq!(lines, ["a", "d41d8cd98f00b204e9800998ecf8427e  b"]);
+    // Digests are names as well, alone, in a name, or if that is said.
+    let lines = b"a\nd41d8cd98f00b204e9800998ecf8427e\nx/d41d8cd98f00b204e9800998ecf8427e.bin\n";
+    assert_eq!(names(lines).len(), 3);
+    assert_eq!(names(&lines[2..]).len(), 2);
+    let odd = b"./d41d8cd98f00b204e9800998ecf8427e  b\n";
+    assert_eq!(names(odd), ["d41d8cd98f00b204e9800998ecf8427e  b"]);
+    for line in [
+        "20261128  report",
+        "2026 1 b",
+        "deadbeef  b",
+        "b deadbeef",
+        "f(x) = y",
+        "a: b",
+    ] {
+        assert_eq!(names(line.as_bytes()), [line]);
+    }
 }
 
 #[test]
@@ -91,6 +105,7 @@ fn with_nul_everything_else_is_part_of_a_name() {
         b"\xef\xbb\xbfx",
         b"\\a\\n",
     ];
+    assert_eq!(nul(b"d41d8cd98f00b204e9800998ecf8427e\0").len(), 1);
     let text = [expected.join(&0), b"\0\0".to_vec()].concat();
     let expected: Vec<_> = expected.iter().map(|name| Ok(file(name, None))).collect();
     assert_eq!(nul(&text), expected);
@@ -132,6 +147,16 @@ fn every_way_of_md5sum_is_read() {
         (format!("MD5 (a) = {digits}"), "a"),
         (format!("MD5 (a) = b) = {digits}"), "a) = b"),
         (format!("\\MD5 (a\\nb) = {digits}"), "a\nb"),
+        (format!("MD5(a b)= {digits}"), "a b"),
+        (format!("md5(a)= {digits}"), "a"),
+        (format!("MD5(a)= b)= {digits}"), "a)= b"),
+        ("MD5 (a) = 1B2M2Y8AsgTpgAmY7PhCfg==".to_owned(), "a"),
+        ("1B2M2Y8AsgTpgAmY7PhCfg==  a".to_owned(), "a"),
+        (format!("{digits} ?MD5*a"), "a"),
+        (format!("{digits}\ta"), "a"),
+        (format!("  {digits}  a"), "a"),
+        (format!("a b {digits}"), "a b"),
+        (format!("a\t*{}", digits.to_uppercase()), "a"),
     ] {
         let expected = [Ok(file(name.as_bytes(), Some(digits)))];
         assert_eq!(read(format!("{line}\n").as_bytes()), expected, "{line}");
@@ -154,11 +179,17 @@ fn a_damaged_line_of_checksums_is_never_a_name() {
         (b"d41d8cd98f00b204e9800998ecf8427g  b", "none of md5sum's"),
         (b"d41d8cd98f00b204e9800998ecf8427e", "none of md5sum's"),
         (b"d41d8cd98f00b204e9800998ecf8427e  ", "none of md5sum's"),
-        (b"d41d8cd98f00b204e9800998ecf8427e\tb", "none of md5sum's"),
         (
             b"da39a3ee5e6b4b0d3255bfef95601890afd80709  b",
-            "none of md5sum's",
+            "a digest of SHA-1, only",
         ),
+        (
+            b"b da39a3ee5e6b4b0d3255bfef95601890afd80709",
+            "a digest of SHA-1, only",
+        ),
+        (b"b: d41d8cd98f00b204e9800998ecf8427e", "none of md5sum's"),
+        (b"b,d41d8cd98f00b204e9800998ecf8427e", "none of md5sum's"),
+        (b"{\"filename\":\"b\"}", "none of md5sum's"),
         (b"MD5 (b) = d41d", "none of md5sum's"),
         (
             b"MD5 () = d41d8cd98f00b204e9800998ecf8427e",
@@ -166,7 +197,7 @@ fn a_damaged_line_of_checksums_is_never_a_name() {
         ),
         (
             b"SHA1 (b) = d41d8cd98f00b204e9800998ecf8427e",
-            "none of md5sum's",
+            "a digest of SHA1, only",
         ),
         (b"\\d41d8cd98f00b204e9800998ecf8427e  b\\t", "backslash"),
         (b"\\d41d8cd98f00b204e9800998ecf8427e  b\\", "backslash"),
@@ -180,6 +211,128 @@ fn a_damaged_line_of_checksums_is_never_a_name() {
         assert_bad(&text, 2, words);
         assert_eq!(read(&text).len(), 3, "the rest is read");
     }
+}
+
+#[test]
+fn what_is_no_name_among_names_is_named_by_its_line() {
+    let digits = "d41d8cd98f00b204e9800998ecf8427e";
+    for (line, words) in [
+        (format!("{digits}  b"), "line has a digest, the first line"),
+        (format!("b {digits}"), "line has a digest"),
+        (format!("b: {digits}"), "line has a digest"),
+        (format!("MD5 (b) = {digits}"), "line has a digest"),
+        ("SHA256 (b) = 0123456789".to_owned(), "line has a digest"),
+        (
+            "{\"filename\":\"b\"}".to_owned(),
+            "a JSON object, the first",
+        ),
+    ] {
+        assert_bad(format!("a\n{line}\nc\n").as_bytes(), 2, words);
+    }
+}
+
+#[test]
+fn lists_of_other_digests_are_refused_as_a_whole_by_their_names() {
+    let hex = |digits: usize| "0123456789abcdef".repeat(8)[..digits].to_owned();
+    for (line, algorithm) in [
+        (format!("{}  a", hex(40)), "SHA-1"),
+        (format!("{} *a", hex(56)), "SHA-224"),
+        (format!("\\{}  a\\n", hex(64)), "SHA-256"),
+        (format!("{}  a", hex(96)), "SHA-384"),
+        (
+            format!("{}  a", hex(128).to_uppercase()),
+            "SHA-512 or BLAKE2b",
+        ),
+        (format!("a {}", hex(64)), "SHA-256"),
+        (format!("SHA256 (a) = {}", hex(64)), "SHA256"),
+        (format!("SHA2-256(a)= {}", hex(64)), "SHA2-256"),
+        (format!("BLAKE2b-128 (a) = {}", hex(32)), "BLAKE2b-128"),
+        (format!("HMAC-MD5(a)= {}", hex(32)), "HMAC-MD5"),
+        (format!("MD5-SHA1(a)= {}", hex(72)), "MD5-SHA1"),
+        (format!("SM3 (a) = {}", hex(64)), "SM3"),
+        ("CRC32 (a) = 0123abcd".to_owned(), "CRC32"),
+        ("SHA1 (a) = 2jmj7l5rSw0yVb/vlWAYkK/YBwk=".to_owned(), "SHA1"),
+        ("3015617425 6 a".to_owned(), "CRC of cksum"),
+    ] {
+        let sentence = format!(
+            "2: list has digests of {algorithm}, only those of MD5 can be verified; a name that \
+             looks like this is written with ./ before it"
+        );
+        let text = format!("# sums\n{line}\nb\nc\n");
+        assert_eq!(read(text.as_bytes()), [Err((0, sentence))], "{line}");
+    }
+    let nul = format!("{}  a\0b\0", hex(64));
+    let refused = read_below("", nul.as_bytes(), true);
+    assert!(matches!(&refused[..], [Err((0, sentence))] if sentence.contains("SHA-256")));
+}
+
+#[test]
+fn lines_of_md5sum_may_end_with_a_nul() {
+    let digits = "d41d8cd98f00b204e9800998ecf8427e";
+    let text = format!("{digits}  a\nb\0{digits} *#c\0\\{digits}  d\0MD5 (e) = {digits}\0");
+    let names = [&b"a\nb"[..], b"#c", b"d", b"e"];
+    let expected: Vec<_> = names.map(|name| Ok(file(name, Some(digits)))).into();
+    assert_eq!(read_below("", text.as_bytes(), true), expected);
+    let mixed = format!("{digits}  a\0b\0{}  c\0", "ab".repeat(20));
+    let errors: Vec<_> = read_below("", mixed.as_bytes(), true)
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    assert_eq!((errors[0].0, errors[1].0), (2, 3), "{errors:?}");
+    // Where every name is possible only what md5sum writes is no name.
+    let name = format!("a {digits}");
+    assert_eq!(
+        read_below("", format!("{name}\0").as_bytes(), true),
+        [Ok(file(name.as_bytes(), None))]
+    );
+}
+
+#[test]
+fn comments_begin_with_a_semicolon_too_and_marks_may_come_again() {
+    let digits = "d41d8cd98f00b204e9800998ecf8427e";
+    let text = format!("; by a tool\r\n;\r\n{digits} *a\r\n; end\r\n\u{feff}{digits} *b\r\n");
+    let expected = [b"a", b"b"].map(|name| Ok(file(name, Some(digits))));
+    assert_eq!(read(text.as_bytes()), expected);
+    assert_eq!(names(b"; by a tool\nb\n"), ["; by a tool", "b"]);
+}
+
+#[test]
+fn a_signature_around_a_list_is_taken_off() {
+    let digits = "d41d8cd98f00b204e9800998ecf8427e";
+    let signed = |text: &str| {
+        format!(
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\nComment: x\n\n{text}\
+             -----BEGIN PGP SIGNATURE-----\nVersion: x\n\niQ==\n=x\n-----END PGP SIGNATURE-----\n"
+        )
+    };
+    let md5s = |names: &[&str]| -> Vec<_> {
+        let names = names.iter();
+        names
+            .map(|name| Ok(file(name.as_bytes(), Some(digits))))
+            .collect()
+    };
+    let text = signed(&format!("# sums\n{digits}  a\n\n- -----x {digits}\n"));
+    assert_eq!(read(text.as_bytes()), md5s(&["a", "-----x"]));
+    assert_eq!(
+        read(text.replace('\n', "\r\n").as_bytes()),
+        md5s(&["a", "-----x"])
+    );
+    let twice = format!("{text}{}", signed(&format!("{digits}  b\n")));
+    assert_eq!(read(twice.as_bytes()), md5s(&["a", "-----x", "b"]));
+    assert_eq!(names(signed("a\n- -b\n").as_bytes()), ["a", "-b"]);
+    assert_eq!(names(signed("").as_bytes()), [""; 0]);
+    // No header at all.
+    let bare = signed("a\n").replace("Hash: SHA256\nComment: x\n", "");
+    assert_eq!(names(bare.as_bytes()), ["a"]);
+
+    let cut = &text[..text.find("-----BEGIN PGP SIGNATURE").unwrap()];
+    let sentence = "signed text does not end".to_owned();
+    assert_eq!(read(cut.as_bytes()).pop(), Some(Err((8, sentence))));
+    let other = "-----BEGIN PGP MESSAGE-----\n\nhQ==\n-----END PGP MESSAGE-----\n";
+    let sentence = "1: list is PGP data, of which only text signed in the clear can be read";
+    assert_eq!(read(other.as_bytes()), [Err((0, sentence.to_owned()))]);
+    let refused = read(signed(&format!("{}  a\n", "ab".repeat(32))).as_bytes());
+    assert!(matches!(&refused[..], [Err((0, sentence))] if sentence.starts_with("5: list has")));
 }
 
 #[test]

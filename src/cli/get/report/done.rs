@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::{Reporter, source};
+use crate::cli::failure::code_of;
 use crate::cli::get::exec::{self, Ended, Run};
 use crate::cli::get::json_event::Done;
 use crate::cli::get::receipts::Receipt;
@@ -163,7 +164,7 @@ impl Reporter<'_> {
         };
         if let Err(error) = receipts.append(&receipt, SystemTime::now()) {
             self.line(&format!("cannot write receipts: {error}"));
-            self.failures.add(ExitCode::LocalFile);
+            self.failures.add(code_of(&error));
             // Said once; a list with a hole in it helps nobody.
             self.receipts = None;
         }

@@ -1,0 +1,233 @@
+//! Reading that leaves the page cache as it was.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+use crate::store::{Object, ObjectMeta};
+
+/// A file that is read only to be hashed. What it took from the disk for that is dropped again, so
+/// that files which nobody asked for do not displace those that are in use. What was cached
+/// before stays, to 256 KiB, and so does all of it where the file system cannot tell.
+pub(super) struct Passing {
+    file: Arc<File>,
+    own: Mutex<Own>,
+}
+
+/// What is cached because of us.
+#[derive(Default)]
+struct Own {
+    /// Read, and not dropped yet.
+    read: Range<u64>,
+    /// Up to here more may be, since it was asked for ahead.
+    ahead: u64,
+    /// The kernel reads nothing ahead by itself, which could not be told from what was there.
+    is_alone: bool,
+}
+
+impl Passing {
+    pub(super) fn new(file: Arc<File>) -> Passing {
+        Passing {
+            file,
+            own: Mutex::default(),
+        }
+    }
+
+    /// Whether the bytes at this place are cached; fails where nobody knows.
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> rustix::io::Result<Option<usize>> {
+        let mut buffers = [IoSliceMut::new(buffer)];
+        match preadv2(&self.file, &mut buffers, offset, ReadWriteFlags::NOWAIT) {
+            Ok(count) => Ok(Some(count)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Has the next bytes read while these are hashed, if they are not cached.
+    fn read_ahead(&self, own: &mut Own, bytes: u64) {
+        if let Ok(None) = self.read_cached(&mut [0], own.ahead) {
+            let _ = advise(&self.file, own.ahead..own.ahead + bytes, Advice::WillNeed);
+            own.ahead += bytes;
+        }
+    }
+}
+
+impl Own {
+    fn add(&mut self, file: &File, read: Range<u64>) {
+        if self.read.end != read.start {
+            self.drop_from_cache(file);
+            self.read.start = read.start;
+        }
+        self.read.end = read.end;
+        if self.read.end - self.read.start >= DROPPED_TOGETHER_BYTES {
+            self.drop_from_cache(file);
+            self.read.start = read.end;
+        }
+    }
+
+    fn drop_from_cache(&self, file: &File) {
+        if !self.read.is_empty() {
+            // It is only memory that could be of better use.
+            let _ = advise(file, self.read.clone(), Advice::DontNeed);
+        }
+    }
+}
+
+impl Object for Passing {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = buffer.len() as u64;
+        if offset >= own.ahead {
+            match self.read_cached(buffer, offset) {
+                Ok(Some(count)) => return Ok(count),
+                Ok(None) => own.ahead = offset + step,
+                Err(_) => return FileExt::read_at(&*self.file, buffer, offset),
+            }
+            if !own.is_alone {
+                own.is_alone = true;
+                let _ = fadvise(&self.file, 0, None, Advice::Random);
+            }
+        }
+        let own_bytes = usize::try_from(own.ahead - offset).unwrap_or(usize::MAX);
+        let step_bytes = own_bytes.min(buffer.len());
+        let count = FileExt::read_at(&*self.file, &mut buffer[..step_bytes], offset)?;
+        let end = offset + count as u64;
+        own.add(&self.file, offset..end);
+        if end == own.ahead {
+            self.read_ahead(&mut own, step);
+        }
+        Ok(count)
+    }
+
+    fn meta(&self) -> io::Result<ObjectMeta> {
+        self.file.meta()
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let own = self.own.get_mut().unwrap_or_else(PoisonError::into_inner);
+        own.read.end = own.read.end.max(own.ahead);
+        own.drop_from_cache(&self.file);
+    }
+}
+
+fn advise(file: &File, range: Range<u64>, advice: Advice) -> rustix::io::Result<()> {
+    fadvise(
+        file,
+        range.start,
+        std::num::NonZeroU64::new(range.end - range.start),
+        advice,
+    )
+}
+
+/// So much is dropped with one call.
+const DROPPED_TOGETHER_BYTES: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    const STEP: usize = 256 << 10;
+
+    fn passing(path: &Path) -> Passing {
+        Passing::new(Arc::new(File::open(path).unwrap()))
+    }
+
+    /// Which steps of a file are cached to their last byte, as far as its file system tells.
+    fn cached_steps(path: &Path) -> Option<Vec<bool>> {
+        let look = passing(path);
+        let bytes = fs::metadata(path).unwrap().len();
+        let steps = (0..bytes).step_by(STEP).map(|offset| {
+            let step = STEP.min(usize::try_from(bytes - offset).unwrap());
+            let mut buffer = vec![0; step];
+            let read = look.read_cached(&mut buffer, offset).ok()?;
+            Some(read == Some(step))
+        });
+        steps.collect()
+    }
+
+    fn read_all(path: &Path) -> Vec<u8> {
+        let (file, mut bytes) = (passing(path), vec![]);
+        let mut buffer = vec![0; STEP];
+        while let count @ 1.. = file.read_at(&mut buffer, bytes.len() as u64).unwrap() {
+            bytes.extend_from_slice(&buffer[..count]);
+        }
+        bytes
+    }
+
+    /// A file of which these steps are cached; `None` where the file system keeps all, or does
+    /// not tell.
+    fn file_of(place: &Path, content: &[u8], cached: &[usize]) -> Option<Vec<bool>> {
+        fs::write(place, content).unwrap();
+        let file = File::open(place).unwrap();
+        file.sync_all().unwrap();
+        advise(&file, 0..content.len() as u64, Advice::DontNeed).unwrap();
+        fadvise(&file, 0, None, Advice::Random).unwrap();
+        for step in cached {
+            let at = (step * STEP) as u64;
+            file.read_exact_at(&mut vec![0; STEP], at).unwrap();
+        }
+        let steps = cached_steps(place)?;
+        let expected: Vec<bool> = (0..steps.len())
+            .map(|step| cached.contains(&step))
+            .collect();
+        (steps == expected).then_some(steps)
+    }
+
+    #[test]
+    fn what_was_cached_stays_and_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("file");
+        let content: Vec<u8> = (0..20 * STEP + 5000).map(|at| (at / 999) as u8).collect();
+        for (bytes, cached) in [
+            (content.len(), &[][..]),
+            (content.len(), &[0]),
+            (content.len(), &[3, 4, 9, 19]),
+            (5000, &[]),
+            (4096, &[]),
+            (STEP + 1, &[]),
+            (3 * STEP, &[1]),
+        ] {
+            let content = &content[..bytes];
+            let Some(before) = file_of(&place, content, cached) else {
+                return;
+            };
+            assert!(read_all(&place) == content, "{bytes} bytes");
+            assert_eq!(
+                cached_steps(&place),
+                Some(before),
+                "{bytes} bytes, {cached:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_half_way_leaves_no_more_than_a_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("file");
+        if file_of(&place, &vec![7; 20 * STEP], &[]).is_none() {
+            return;
+        }
+        let file = passing(&place);
+        for step in 0..5 {
+            file.read_at(&mut vec![0; STEP], step * STEP as u64)
+                .unwrap();
+        }
+        drop(file);
+        // What is on its way from the disk cannot be dropped.
+        let cached = cached_steps(&place).unwrap();
+        assert!(
+            cached.iter().filter(|cached| **cached).count() <= 1,
+            "{cached:?}"
+        );
+    }
+}
