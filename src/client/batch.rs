@@ -47,7 +47,7 @@ use crate::client::batch::in_place::InPlace;
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::lane::LaneWork;
 pub(super) use crate::client::batch::limits::Limits;
-use crate::client::batch::limits::OnRetry;
+use crate::client::batch::limits::{OnReading, OnRetry};
 use crate::client::batch::names::Names;
 use crate::client::batch::report::{Report, Reports};
 use crate::client::threads::start;
@@ -66,6 +66,7 @@ pub struct Batch<'a> {
     /// The place of the first thing, if this is what an earlier batch has left.
     pub(super) rest_from: Option<usize>,
     pub(super) on_retry: Option<OnRetry>,
+    pub(super) on_reading: Option<OnReading>,
 }
 
 pub(super) enum Source<'a> {
@@ -138,6 +139,18 @@ impl<'a> Batch<'a> {
         on_retry: impl Fn(&ClientError, Duration) + Send + Sync + 'static,
     ) -> Batch<'a> {
         self.on_retry = Some(Arc::new(on_retry));
+        self
+    }
+
+    /// Has a preview or a comparison tell, in whatever thread reads it, how far a file here is
+    /// read: its path on the server, the bytes that were read, and how many there are. To download
+    /// tells it as an [`Event`].
+    #[must_use]
+    pub fn on_reading(
+        mut self,
+        on_reading: impl Fn(&ResourcePath, u64, u64) + Send + Sync + 'static,
+    ) -> Batch<'a> {
+        self.on_reading = Some(Arc::new(on_reading));
         self
     }
 

@@ -140,7 +140,7 @@ pub fn compare(
     on_compared: &mut dyn FnMut(Item<'_>, Result<Comparison, ClientError>),
 ) -> Result<Outlook, ClientError> {
     let names = batch.names();
-    let limits = &Limits::new(config).telling(batch.on_retry.clone());
+    let limits = &Limits::new(config).telling_of(&batch);
     let sources = batch.into_sources();
     let (to_read_in, to_read) = bounded(READ_AHEAD_MAX);
     // Bounded by the budget of those who send.
@@ -234,7 +234,7 @@ fn read_all(
     compared: &Sender<Compared>,
 ) {
     for (place, file) in files {
-        let outcome = guarded(|| read(&file, digests, limits));
+        let outcome = guarded(|| read(&place.path, &file, digests, limits));
         let _ = compared.send(Compared { place, outcome });
     }
 }

@@ -214,8 +214,9 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Bytes received that begin the count of retries anew.
-pub const RETRY_PROGRESS_BYTES_MIN: u64 = 1024 * 1024;
+/// Bytes received that begin the count of retries anew: so few that who is cut off for being slow
+/// gets a file piece by piece (by default a server waits 300 s for 50 bytes a second).
+pub const RETRY_PROGRESS_BYTES_MIN: u64 = 16 * 1024;
 /// The longest pause between two attempts that no server asked for.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// A short delay stays short: to wait for a server with one of 10 ms is to look often.

@@ -45,6 +45,16 @@ pub enum Event<'a> {
         /// Bytes of the file; 0 if the server did not say.
         total_size: u64,
     },
+    /// A large file that is here is read, to be compared with the server's; at most every
+    /// [`PROGRESS_INTERVAL`].
+    Reading {
+        /// Which download.
+        item: Item<'a>,
+        /// Bytes read so far.
+        done: u64,
+        /// Bytes of the file.
+        total_size: u64,
+    },
     /// The bytes of a large file begin. Small ones are only reported when they are finished.
     Began {
         /// Which download.

@@ -90,7 +90,7 @@ pub fn preview(
     on_prospect: &mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
 ) -> Result<Outlook, ClientError> {
     let (names, rest_from) = (batch.names(), batch.rest_from);
-    let limits = Limits::new(config).telling(batch.on_retry.clone());
+    let limits = Limits::new(config).telling_of(&batch);
     let wanted = batch.wanted(config, &limits);
     let (to_look_in, to_look) = bounded(SHEAVES_AHEAD_MAX);
     // Bounded by the budget of those who send.

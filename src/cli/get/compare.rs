@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::failure::{Failures, classify, sentence};
 use super::json_event::Failed;
 use super::meaning::{Destination, Order};
+use super::progress::{Progress, locked, on_reading};
 use super::repeats::Repeats;
 use super::room;
 use super::wish::batch;
@@ -26,7 +27,9 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
         return ExitCode::Usage;
     };
     let (batch, sources) = batch(wishes);
+    let reading = Progress::of_reading(&order.manner);
     let batch = batch.on_retry(wording::on_retry(&order.manner));
+    let batch = batch.on_reading(on_reading(&reading));
     let mut report = Report {
         json: order.manner.json,
         verbose: order.manner.verbose,
@@ -49,9 +52,10 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
     };
     let outlook = client::compare(batch, &order.config, &mut |item, outcome| match outcome {
         Ok(Comparison::Differs(Difference::Extra)) if !tells_extras => {}
-        Ok(comparison) => report.take(item, comparison),
-        Err(error) => report.take_failure(item, &error),
+        Ok(comparison) => locked(&reading).above(|| report.take(item, comparison)),
+        Err(error) => locked(&reading).above(|| report.take_failure(item, &error)),
     });
+    locked(&reading).finish();
     let outlook = match outlook {
         Ok(outlook) => outlook,
         Err(error) => {

@@ -7,7 +7,7 @@ use super::listed;
 use crate::cli::failure::{code_of, reasons};
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, ConnectError, ProtocolError, SessionError};
-use crate::net::Address;
+use crate::net::{Address, Wait};
 use crate::store::{NOT_REGULAR, StageError};
 use crate::wire::ErrorCode;
 
@@ -101,6 +101,13 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::Connect(ConnectError::Failed { .. } | ConnectError::TimedOut { .. }) => {
             Some("is ftserve running there?")
         }
+        ClientError::Session(SessionError::Broken {
+            wait: Wait::ResponseBody,
+            source,
+        }) if source.kind() == io::ErrorKind::ConnectionReset => Some(
+            "a server does this to a link slower than its --min-rate, or when the file changes there; \
+             the same command again goes on where it stopped",
+        ),
         ClientError::Connect(ConnectError::NoneOfFamily { .. }) => Some("try without -4 or -6"),
         ClientError::Protocol(ProtocolError::Wire(_)) => Some("is it ftserve that listens there?"),
         ClientError::Refused(refusal) if refusal.code == Some(ErrorCode::IsDirectory) => {

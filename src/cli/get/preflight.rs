@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::mirror;
+use super::progress::{Progress, locked, on_reading};
 use super::report::Reporter;
 use super::wish::{self, Wish};
 use super::wording;
@@ -21,7 +22,9 @@ pub(super) fn passes(
     let started = Instant::now();
     let trees = mirror::trees(&wishes, &reporter.manner().files_of_ours);
     let (batch, sources) = wish::batch(wishes);
+    let reading = Progress::of_reading(reporter.manner());
     let batch = batch.on_retry(wording::on_retry(reporter.manner()));
+    let batch = batch.on_reading(on_reading(&reading));
     let (mut entries, mut bytes) = (0_u64, 0_u64);
     let mut notes = MirrorNotes::new(config);
     let mut take = |prospect| match prospect {
@@ -35,8 +38,9 @@ pub(super) fn passes(
     let looked = client::preview(batch, config, &mut |item, prospect| match prospect {
         Ok(prospect) => take(prospect),
         Err(error) if deletion.is_some() && notes.note(item, &error) => {}
-        Err(error) => fail(reporter, item, &error),
+        Err(error) => locked(&reading).above(|| fail(reporter, item, &error)),
     });
+    locked(&reading).finish();
     let mut outlook = match looked {
         Ok(outlook) => outlook,
         Err(error) => {

@@ -10,6 +10,7 @@ use super::failure::{Failures, classify, sentence};
 use super::json_event::{Failed, PassedOver, Summary};
 use super::meaning::{Destination, Manner, Order};
 use super::mirror;
+use super::progress::{Progress, locked, on_reading};
 use super::repeats::Repeats;
 use super::room;
 use super::wish::batch;
@@ -35,18 +36,21 @@ pub(super) fn show(order: Order) -> ExitCode {
     let started = Instant::now();
     let trees = deletion.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
     let (batch, sources) = batch(wishes);
+    let reading = Progress::of_reading(&manner);
     let batch = batch.on_retry(wording::on_retry(&manner));
+    let batch = batch.on_reading(on_reading(&reading));
     let mut report = Report::new(&manner);
     let mut notes = MirrorNotes::new(&config);
     let is_mirror = deletion.is_some();
     let looked = client::preview(batch, &config, &mut |item, prospect| {
         notes.pass(item);
         match prospect {
-            Ok(prospect) => report.take(item, prospect),
+            Ok(prospect) => locked(&reading).above(|| report.take(item, prospect)),
             Err(error) if is_mirror && notes.note(item, &error) => {}
-            Err(error) => report.take_failure(item, &error),
+            Err(error) => locked(&reading).above(|| report.take_failure(item, &error)),
         }
     });
+    locked(&reading).finish();
     let mut outlook = match looked {
         Ok(outlook) => outlook,
         Err(error) => {

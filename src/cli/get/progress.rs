@@ -4,13 +4,17 @@ mod bars;
 mod totals;
 
 use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::bars::Bars;
 use self::totals::{Totals, percent};
 use super::arguments::ProgressStyle;
+use super::meaning::Manner;
 use crate::cli::terminal::tell;
+use crate::cli::visible;
 use crate::client::{Event, Item};
+use crate::wire::ResourcePath;
 
 /// Shows progress, and keeps it out of the way of lines.
 pub(super) struct Progress {
@@ -53,6 +57,13 @@ impl Progress {
         self.totals.expect(entries, bytes);
     }
 
+    /// For a batch that is only looked at: how far files here are read, for
+    /// [`crate::client::Batch::on_reading`]; and the bars, which what is told goes above.
+    pub(super) fn of_reading(manner: &Manner) -> Arc<Mutex<Progress>> {
+        let progress = Progress::new(manner.progress, manner.quiet, Some(1));
+        Arc::new(Mutex::new(progress))
+    }
+
     /// Takes one event. `name` gives the name of a download, safe to show.
     pub(super) fn take(&mut self, event: &Event<'_>, name: impl Fn(Item<'_>) -> String) {
         let bars = match &mut self.shown {
@@ -75,14 +86,12 @@ impl Progress {
                 item,
                 done,
                 total_size,
-            } => {
-                if let Some(bars) = bars {
-                    bars.show();
-                    bars.hash(done, total_size);
-                }
-                let percent = percent(done, total_size);
-                self.say(&format!("{}: server is hashing {percent}%", name(item)));
-            }
+            } => self.hash(&name(item), "server is hashing", done, total_size),
+            Event::Reading {
+                item,
+                done,
+                total_size,
+            } => self.read(&name(item), done, total_size),
             Event::Began {
                 item,
                 total_size,
@@ -125,13 +134,31 @@ impl Progress {
         }
     }
 
+    /// Shows how far a file here is read.
+    pub(super) fn read(&mut self, name: &str, done: u64, total_size: u64) {
+        self.hash(name, "reading what is here,", done, total_size);
+    }
+
+    fn hash(&mut self, name: &str, what: &str, done: u64, total_size: u64) {
+        if let Shown::Bars(bars) = &self.shown {
+            bars.show();
+            bars.hash(done, total_size);
+        }
+        let percent = percent(done, total_size);
+        self.say(&format!("{name}: {what} {percent}%"));
+    }
+
+    /// Does something while no bar is in the way.
+    pub(super) fn above(&self, act: impl FnOnce()) {
+        match &self.shown {
+            Shown::Bars(bars) => bars.suspend(act),
+            Shown::Nothing | Shown::Lines { .. } => act(),
+        }
+    }
+
     /// Shows a line, above the bars if there are some.
     pub(super) fn line(&self, text: &str) {
-        let write = || tell(text);
-        match &self.shown {
-            Shown::Bars(bars) => bars.suspend(write),
-            Shown::Nothing | Shown::Lines { .. } => write(),
-        }
+        self.above(|| tell(text));
     }
 
     /// Takes the bars away.
@@ -175,6 +202,21 @@ impl Progress {
             tell(&self.totals.line(self.begun.elapsed().as_secs_f64()));
         }
     }
+}
+
+/// Has reading shown.
+pub(super) fn on_reading(
+    progress: &Arc<Mutex<Progress>>,
+) -> impl Fn(&ResourcePath, u64, u64) + Send + Sync + use<> {
+    let progress = Arc::clone(progress);
+    move |path, done, total_size| {
+        let name = visible(path.as_bytes());
+        locked(&progress).read(&name, done, total_size);
+    }
+}
+
+pub(super) fn locked(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_due(next: &mut Instant) -> bool {

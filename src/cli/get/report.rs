@@ -195,6 +195,7 @@ impl<'a> Reporter<'a> {
             }
             Event::Found { .. }
             | Event::ServerHashing { .. }
+            | Event::Reading { .. }
             | Event::Received { .. }
             | Event::Retrying { .. }
             | Event::Relisting { .. } => {}

@@ -283,6 +283,19 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                     }
                 }
             }
+            Report::Reading {
+                id,
+                done,
+                total_size,
+            } => {
+                if let Some(job) = self.jobs.get(id) {
+                    (self.on_event)(Event::Reading {
+                        item: job.item(),
+                        done,
+                        total_size,
+                    });
+                }
+            }
             Report::Hashing {
                 id,
                 done,

@@ -1,9 +1,11 @@
 //! The threads that look at folders and that verify small files: what waits for disks and
 //! hashes, so that no connection does.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, never, select_biased};
 
@@ -18,6 +20,7 @@ use crate::client::batch::placing::{
     Linked, Placed, ToPlace, Verified, place, placement, transferred,
 };
 use crate::client::batch::report::{Report, Reports};
+use crate::client::event::PROGRESS_INTERVAL;
 use crate::client::in_time::last_sync;
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
@@ -173,7 +176,18 @@ impl Hand<'_> {
         folder: &Arc<StagingFolder>,
     ) -> Result<Decision, ClientError> {
         let download = &job.download;
-        let goes_on = || !self.is_stopped.load(Ordering::SeqCst);
+        let told = Cell::new(Instant::now());
+        let goes_on = |done, total_size| {
+            if told.get().elapsed() >= PROGRESS_INTERVAL {
+                told.set(Instant::now());
+                self.reports.send(Report::Reading {
+                    id: job.id,
+                    done,
+                    total_size,
+                });
+            }
+            !self.is_stopped.load(Ordering::SeqCst)
+        };
         let read_below = if job.is_long {
             u64::MAX
         } else {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{ClientConfig, ClientError, Event};
+use crate::client::{Batch, ClientConfig, ClientError, Event};
 use crate::net::{Deadline, Rate, Wait};
+use crate::wire::ResourcePath;
 
 /// What everything in a batch keeps to together.
 #[derive(Clone)]
@@ -13,9 +14,12 @@ pub(in crate::client) struct Limits {
     pub(in crate::client) rate: Option<Arc<Rate>>,
     /// Hears of a question that failed and is asked again, before the pause.
     on_retry: Option<OnRetry>,
+    /// Hears of a file here that is being read.
+    on_reading: Option<OnReading>,
 }
 
 pub(in crate::client) type OnRetry = Arc<dyn Fn(&ClientError, Duration) + Send + Sync>;
+pub(in crate::client) type OnReading = Arc<dyn Fn(&ResourcePath, u64, u64) + Send + Sync>;
 
 impl Limits {
     /// From now on.
@@ -25,12 +29,30 @@ impl Limits {
             whole: config.whole_timeout.map(after),
             rate: config.rate.map(Rate::new),
             on_retry: None,
+            on_reading: None,
         }
     }
 
     /// Has somebody hear of what is tried again.
     pub(in crate::client) fn telling(self, on_retry: Option<OnRetry>) -> Limits {
         Limits { on_retry, ..self }
+    }
+
+    /// Has those hear who want to hear of a batch that is only looked at.
+    pub(in crate::client) fn telling_of(self, batch: &Batch<'_>) -> Limits {
+        Limits {
+            on_reading: batch.on_reading.clone(),
+            ..self.telling(batch.on_retry.clone())
+        }
+    }
+
+    /// Tells how far a file here is read, of which this is the path on the server.
+    pub(in crate::client) fn tell_reading(&self, path: &ResourcePath, done: u64, total_size: u64) {
+        if let Some(on_reading) = &self.on_reading
+            && total_size > 0
+        {
+            on_reading(path, done, total_size);
+        }
     }
 
     /// Tells of what is tried again.

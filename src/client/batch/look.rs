@@ -95,11 +95,13 @@ impl Existing {
         folder: &StagingFolder,
         download: &Download,
         digests: &LocalDigests,
-        goes_on: &dyn Fn() -> bool,
+        goes_on: &dyn Fn(u64, u64) -> bool,
     ) -> Option<Existing> {
         let file = Arc::new(folder.open_existing(&download.name).ok()?);
         let looked = file.meta().ok()?;
-        let made = digests.digest(&file, |_| goes_on()).ok()?;
+        let made = digests
+            .digest(&file, |done| goes_on(done, looked.size()))
+            .ok()?;
         Some(Existing::of(&looked, made.md5, made.total_size))
     }
 
@@ -135,14 +137,15 @@ impl Existing {
 }
 
 /// Looks and decides. `known`: what had the name when it was last looked at. May read a whole
-/// file of fewer bytes than `read_below`, unless `goes_on`, which is asked now and then, says no.
+/// file of fewer bytes than `read_below`, unless `goes_on`, which is asked now and then and told
+/// how many bytes are read of how many, says no.
 pub(in crate::client) fn look(
     download: &Download,
     folder: &Arc<StagingFolder>,
     wish: Wish,
     known: Option<Existing>,
     read_below: u64,
-    goes_on: &dyn Fn() -> bool,
+    goes_on: &dyn Fn(u64, u64) -> bool,
     config: &ClientConfig,
 ) -> Result<Decision, ClientError> {
     let name = &download.name;
@@ -176,7 +179,7 @@ pub(in crate::client) fn look(
             return Ok(Decision::ReadsMuch);
         }
         existing = Existing::read(folder, download, digests, goes_on);
-        if existing.is_none() && !goes_on() {
+        if existing.is_none() && !goes_on(0, 0) {
             return Err(ClientError::OutOfTime);
         }
     }

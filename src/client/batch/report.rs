@@ -26,6 +26,12 @@ pub(in crate::client) enum Report {
     Connected { lane: LaneId, connection: Held },
     /// So many further questions have their whole answer.
     Answered { lane: LaneId, count: usize },
+    /// A file that is here is read.
+    Reading {
+        id: JobId,
+        done: u64,
+        total_size: u64,
+    },
     /// The server makes the digest before it can answer.
     Hashing {
         id: JobId,

@@ -135,8 +135,10 @@ pub(super) fn unseen_folder(
     }))
 }
 
-/// Reads a file, as long as there is time, and compares its content.
+/// Reads a file, as long as there is time, and compares its content. `path`: what it is on the
+/// server.
 pub(super) fn read(
+    path: &ResourcePath,
     file: &ToRead,
     digests: &LocalDigests,
     limits: &Limits,
@@ -156,7 +158,10 @@ pub(super) fn read(
     let LocalDigest {
         md5, total_size, ..
     } = digests
-        .digest(&open, |_| limits.has_time())
+        .digest(&open, |done| {
+            limits.tell_reading(path, done, meta.size());
+            limits.has_time()
+        })
         .map_err(|error| match error {
             LocalDigestError::Stopped => ClientError::OutOfTime,
             error => read_back(io::Error::other(error)),

@@ -216,7 +216,10 @@ impl<'s> Looker<'s> {
             if download.or_folder {
                 local.occupant = folder.occupant(&download.name)?;
             }
-            let goes_on = || self.limits.has_time();
+            let goes_on = |done, total_size| {
+                self.limits.tell_reading(&download.path, done, total_size);
+                self.limits.has_time()
+            };
             let looked = look(
                 download,
                 &folder,

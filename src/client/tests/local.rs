@@ -368,7 +368,7 @@ fn a_large_file_of_which_no_size_is_known_before_is_left_to_those_who_read_for_l
             wish,
             None,
             read_below,
-            &|| true,
+            &|_, _| true,
             &place.config,
         )
         .unwrap()

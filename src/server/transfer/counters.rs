@@ -61,7 +61,7 @@ impl TransferCounters {
                 &self.refused[at.unwrap_or(0)]
             }
             Outcome::Abandoned => &self.abandoned,
-            Outcome::CutOff | Outcome::Closed => &self.cut_off,
+            Outcome::CutOff | Outcome::TooSlow | Outcome::Closed => &self.cut_off,
             Outcome::OtherProtocol => &self.other_protocol,
         };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -95,8 +95,10 @@ pub enum Outcome {
     Refused(ErrorCode),
     /// The file changed while its body was sent, or could not be read to its end.
     Abandoned,
-    /// The peer was gone, or too slow, before the last byte.
+    /// The peer was gone before the last byte.
     CutOff,
+    /// The peer took less than the least rate for too long, or nothing.
+    TooSlow,
     /// The server closed the connection before the last byte, to make room for another or since it
     /// stopped.
     Closed,

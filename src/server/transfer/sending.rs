@@ -119,7 +119,7 @@ impl<S: Store> Exchange<'_, S> {
         self.state.patience.blocked(now);
         let until = self.state.patience.deadline(limits.idle_timeout, now);
         if until.is_over(now) {
-            self.lose_task(Outcome::CutOff);
+            self.lose_task(Outcome::TooSlow);
             return Disposition::Close(Ending::Abandoned);
         }
         let evictable_from = self

@@ -47,6 +47,7 @@ impl Entry {
             Outcome::Refused(code) => ("refused", code.as_str(), 0),
             Outcome::Abandoned => ("abandoned", "file_changed", 0),
             Outcome::CutOff => ("cut_off", "peer_gone", 0),
+            Outcome::TooSlow => ("cut_off", "too_slow", 0),
             Outcome::Closed => ("cut_off", "server_closed", 0),
             Outcome::OtherProtocol => ("refused", "other_protocol", 0),
         };
