@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+use crate::store::hash::STEP_BYTES;
 use crate::store::{Object, ObjectMeta};
 
 /// A file that is read only to be hashed. What it took from the disk for that is dropped again, so
@@ -38,7 +39,7 @@ impl Passing {
         }
     }
 
-    /// Whether the bytes at this place are cached; fails where nobody knows.
+    /// Reads at this place if that is cached; fails where nobody knows.
     fn read_cached(&self, buffer: &mut [u8], offset: u64) -> rustix::io::Result<Option<usize>> {
         let mut buffers = [IoSliceMut::new(buffer)];
         match preadv2(&self.file, &mut buffers, offset, ReadWriteFlags::NOWAIT) {
@@ -82,15 +83,17 @@ impl Object for Passing {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let step = buffer.len() as u64;
+        // Before the first look: even one that does not wait has the kernel read. Behind the end
+        // of a file there is nothing to read.
+        if buffer.len() >= STEP_BYTES && !own.is_alone {
+            own.is_alone = true;
+            let _ = fadvise(&self.file, 0, None, Advice::Random);
+        }
         if offset >= own.ahead {
             match self.read_cached(buffer, offset) {
                 Ok(Some(count)) => return Ok(count),
                 Ok(None) => own.ahead = offset + step,
                 Err(_) => return FileExt::read_at(&*self.file, buffer, offset),
-            }
-            if !own.is_alone {
-                own.is_alone = true;
-                let _ = fadvise(&self.file, 0, None, Advice::Random);
             }
         }
         let own_bytes = usize::try_from(own.ahead - offset).unwrap_or(usize::MAX);
@@ -133,60 +136,55 @@ const DROPPED_TOGETHER_BYTES: u64 = 4 << 20;
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::process::Command;
 
     use super::*;
 
-    const STEP: usize = 256 << 10;
+    const STEP: u64 = STEP_BYTES as u64;
 
     fn passing(path: &Path) -> Passing {
         Passing::new(Arc::new(File::open(path).unwrap()))
     }
 
-    /// Which steps of a file are cached to their last byte, as far as its file system tells.
-    fn cached_steps(path: &Path) -> Option<Vec<bool>> {
-        let look = passing(path);
-        let bytes = fs::metadata(path).unwrap().len();
-        let steps = (0..bytes).step_by(STEP).map(|offset| {
-            let step = STEP.min(usize::try_from(bytes - offset).unwrap());
-            let mut buffer = vec![0; step];
-            let read = look.read_cached(&mut buffer, offset).ok()?;
-            Some(read == Some(step))
-        });
-        steps.collect()
+    /// How much of a file is cached; `None` where the program that tells is missing.
+    fn cached_bytes(path: &Path) -> Option<u64> {
+        let mut fincore = Command::new("fincore");
+        let told = fincore.args(["-bn", "-o", "RES"]).arg(path).output().ok()?;
+        String::from_utf8(told.stdout).ok()?.trim().parse().ok()
     }
 
     fn read_all(path: &Path) -> Vec<u8> {
         let (file, mut bytes) = (passing(path), vec![]);
-        let mut buffer = vec![0; STEP];
-        while let count @ 1.. = file.read_at(&mut buffer, bytes.len() as u64).unwrap() {
-            bytes.extend_from_slice(&buffer[..count]);
+        let size = usize::try_from(fs::metadata(path).unwrap().len()).unwrap();
+        let mut buffer = vec![0; STEP_BYTES];
+        while bytes.len() < size {
+            let step = STEP_BYTES.min(size - bytes.len());
+            let count = file.read_at(&mut buffer[..step], bytes.len() as u64);
+            bytes.extend_from_slice(&buffer[..count.unwrap()]);
         }
         bytes
     }
 
-    /// A file of which these steps are cached; `None` where the file system keeps all, or does
-    /// not tell.
-    fn file_of(place: &Path, content: &[u8], cached: &[usize]) -> Option<Vec<bool>> {
-        fs::write(place, content).unwrap();
-        let file = File::open(place).unwrap();
+    /// Writes a file of which these steps are cached. `None` where that cannot be had: in memory
+    /// all of it is.
+    fn write(path: &Path, content: &[u8], cached: &[u64]) -> Option<u64> {
+        fs::write(path, content).unwrap();
+        let file = File::open(path).unwrap();
         file.sync_all().unwrap();
         advise(&file, 0..content.len() as u64, Advice::DontNeed).unwrap();
         fadvise(&file, 0, None, Advice::Random).unwrap();
         for step in cached {
-            let at = (step * STEP) as u64;
-            file.read_exact_at(&mut vec![0; STEP], at).unwrap();
+            let mut buffer = vec![0; STEP_BYTES];
+            file.read_exact_at(&mut buffer, step * STEP).unwrap();
         }
-        let steps = cached_steps(place)?;
-        let expected: Vec<bool> = (0..steps.len())
-            .map(|step| cached.contains(&step))
-            .collect();
-        (steps == expected).then_some(steps)
+        let is_so = cached_bytes(path)? == cached.len() as u64 * STEP;
+        is_so.then_some(cached.len() as u64 * STEP)
     }
 
     #[test]
     fn what_was_cached_stays_and_nothing_else_does() {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("file");
+        let path = folder.path().join("file");
         let content: Vec<u8> = (0..20 * STEP + 5000).map(|at| (at / 999) as u8).collect();
         for (bytes, cached) in [
             (content.len(), &[][..]),
@@ -194,40 +192,32 @@ mod tests {
             (content.len(), &[3, 4, 9, 19]),
             (5000, &[]),
             (4096, &[]),
-            (STEP + 1, &[]),
-            (3 * STEP, &[1]),
+            (STEP_BYTES + 1, &[]),
+            (3 * STEP_BYTES, &[1]),
+            (3 * STEP_BYTES, &[0, 1, 2]),
         ] {
             let content = &content[..bytes];
-            let Some(before) = file_of(&place, content, cached) else {
+            let Some(before) = write(&path, content, cached) else {
                 return;
             };
-            assert!(read_all(&place) == content, "{bytes} bytes");
-            assert_eq!(
-                cached_steps(&place),
-                Some(before),
-                "{bytes} bytes, {cached:?}"
-            );
+            assert!(read_all(&path) == content, "{bytes} bytes");
+            assert_eq!(cached_bytes(&path), Some(before), "{bytes}: {cached:?}");
         }
     }
 
     #[test]
     fn what_is_given_up_half_way_leaves_no_more_than_a_step() {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("file");
-        if file_of(&place, &vec![7; 20 * STEP], &[]).is_none() {
+        let path = folder.path().join("file");
+        if write(&path, &vec![7; 20 * STEP_BYTES], &[]).is_none() {
             return;
         }
-        let file = passing(&place);
+        let file = passing(&path);
         for step in 0..5 {
-            file.read_at(&mut vec![0; STEP], step * STEP as u64)
-                .unwrap();
+            file.read_at(&mut vec![0; STEP_BYTES], step * STEP).unwrap();
         }
         drop(file);
         // What is on its way from the disk cannot be dropped.
-        let cached = cached_steps(&place).unwrap();
-        assert!(
-            cached.iter().filter(|cached| **cached).count() <= 1,
-            "{cached:?}"
-        );
+        assert!(cached_bytes(&path).unwrap() <= STEP);
     }
 }
