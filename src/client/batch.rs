@@ -54,6 +54,7 @@ use crate::client::threads::start;
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
 use crate::client::{ClientConfig, ClientError, Download, Downloaded, Entry, Event};
+use crate::wire::ResourcePath;
 
 /// Files and trees to download together.
 ///

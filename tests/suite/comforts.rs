@@ -7,6 +7,46 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Program, Scratch, TestServer, at_some_pace, md5_hex, noise};
 
+#[test]
+fn what_is_here_is_not_read_in_silence() {
+    let root = Scratch::new();
+    let server = TestServer::plain(root.path());
+    // Until this machine takes long enough for it.
+    for mib in (0..).map(|doublings| 128_u64 << doublings) {
+        let here = Scratch::new();
+        for (folder, byte) in [(&root, ""), (&here, "x")] {
+            folder.write("disk", byte);
+            let file = fs::File::options().write(true).open(folder.join("disk"));
+            file.and_then(|file| file.set_len(mib << 20))
+                .expect("a file with a hole");
+        }
+        let run = |args: &[&str]| {
+            let run = Program::ftget().in_folder(here.path()).args(args);
+            run.args(["--index", "off", "--progress", "plain"])
+                .arg(server.source("disk"))
+                .run()
+        };
+        let listed = Program::ftget().args(["-q", "--list=md5sum"]);
+        listed.arg(server.source("disk")).run().expect_code(0);
+        let mut is_over = true;
+        for (args, code) in [(&["--check"][..], 1), (&["-n"], 0)] {
+            let begun = Instant::now();
+            let told = run(args).expect_code(code).stderr;
+            if begun.elapsed() < Duration::from_millis(2500) {
+                is_over = false;
+            } else {
+                assert!(
+                    told.contains("disk: reading what is here, "),
+                    "{args:?}: {told}"
+                );
+            }
+        }
+        if is_over {
+            return;
+        }
+    }
+}
+
 struct Place {
     server: TestServer,
     here: Scratch,

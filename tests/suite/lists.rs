@@ -520,3 +520,84 @@ fn a_connection_that_is_cut_in_its_first_file_is_made_up_for() {
     // As many at once as before, and not one less for all that is left.
     assert_eq!(proxy.tally().connections(), 5);
 }
+
+#[test]
+fn a_list_of_digests_in_another_form_is_read_or_refused_and_never_asked_for_as_names() {
+    let place = Place::with([("hello.txt", "hello\n")]);
+    let md5 = md5_hex(b"hello\n");
+    let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+    let fetch = |list: &str, args: &[&str]| {
+        let fetch = place.ftget().args(["-i", "-"]).args(args);
+        fetch.arg(place.server.source("")).input(list).run()
+    };
+    for (list, args) in [
+        (format!("; made by a tool\r\n{md5} *hello.txt\r\n"), &[][..]),
+        (format!("MD5(hello.txt)= {md5}\n"), &[]),
+        (format!("hello.txt {md5}\n"), &[]),
+        (format!("{md5}  hello.txt\0"), &["-0"]),
+        (
+            format!(
+                "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{md5}  hello.txt\n\
+                 -----BEGIN PGP SIGNATURE-----\nx\n-----END PGP SIGNATURE-----\n"
+            ),
+            &[],
+        ),
+    ] {
+        fetch(&list, args).expect_code(0);
+        assert_eq!(place.here.read("hello.txt"), b"hello\n", "{list}");
+        fs::remove_file(place.here.join("hello.txt")).unwrap();
+        fetch(&list.replace(&md5, &md5_hex(b"x")), args).expect_code(10);
+        place.assert_only(&[]);
+    }
+    // As a whole: neither this line nor any other is asked for.
+    let refused = fetch(&format!("{sha256}  hello.txt\nhello.txt\n"), &[]).expect_code(2);
+    let told =
+        "ftget: standard input:1: list has digests of SHA-256, only those of MD5 can be verified";
+    assert!(refused.stderr.starts_with(told), "{}", refused.stderr);
+    place.assert_only(&[]);
+}
+
+#[test]
+fn include_and_exclude_choose_among_what_is_listed() {
+    let place = place();
+    let list = "top\nsub/two\nsub/deep/er/three\n";
+    for (args, expected) in [
+        (
+            &["--exclude", "deep"][..],
+            &["sub/", "sub/two = 22", "top = 1"][..],
+        ),
+        (
+            &["--include", "t*"],
+            &[
+                "sub/",
+                "sub/deep/",
+                "sub/deep/er/",
+                "sub/deep/er/three = 333",
+                "sub/two = 22",
+                "top = 1",
+            ],
+        ),
+        (
+            &["--exclude", "/sub/two", "--exclude", "/top"],
+            &[
+                "sub/",
+                "sub/deep/",
+                "sub/deep/er/",
+                "sub/deep/er/three = 333",
+            ],
+        ),
+    ] {
+        let here = Scratch::new();
+        let fetch = Program::ftget()
+            .in_folder(here.path())
+            .args(["-i", "-"])
+            .args(args);
+        let fetch = fetch.arg(place.server.source("")).input(list);
+        fetch.run().expect_code(0);
+        assert_eq!(contents(here.path()), expected, "{args:?}");
+    }
+    let fetch = place.ftget().args(["-i", "-"]).arg(place.server.source(""));
+    let fetch = fetch.env("FTGET_EXCLUDE", "sub").input(list);
+    fetch.run().expect_code(0);
+    place.assert_only(&[("top", b"1")]);
+}

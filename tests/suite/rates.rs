@@ -1,8 +1,9 @@
 //! Limited rates of the server: kept, and shared.
 
+use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Scratch, TestServer, at_some_pace, ftget, md5_hex, noise};
+use crate::harness::{DEADLINE, Scratch, TestServer, at_some_pace, ftget, md5_hex, noise};
 
 #[test]
 fn all_connections_together_keep_to_the_rate() {
@@ -53,6 +54,26 @@ fn each_connection_keeps_to_its_own_rate_and_small_files_count_too() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[test]
+fn the_log_says_of_who_was_cut_off_that_he_was_too_slow() {
+    let root = Scratch::new();
+    root.write("file", noise(1, 20_000_000));
+    let log = root.join("log");
+    let mut server = TestServer::builder(root.path())
+        .args(["--min-rate", "1M", "--idle-timeout", "200ms"])
+        .args([OsStr::new("--access-log"), log.as_os_str()])
+        .start();
+    let mut peer = server.connect();
+    peer.send_frame(r#"{"filename":"file"}"#);
+    let deadline = Instant::now() + DEADLINE;
+    // Nothing is read: the connection is reset once its buffers are full for too long.
+    while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains(" cut_off too_slow ")) {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    server.terminate();
 }
 
 #[test]

@@ -311,6 +311,27 @@ fn the_deepest_tree_that_has_a_name_is_fetched() {
 }
 
 #[test]
+fn a_source_that_is_no_file_by_its_name_is_a_failure_whatever_is_done_with_it() {
+    let place = Place::with([("d/a", "1")]);
+    mkfifoat(CWD, place.root.join("fifo"), Mode::from_raw_mode(0o644)).expect("a FIFO");
+    symlink("fifo", place.root.join("link")).expect("a link");
+    for source in ["fifo", "link"] {
+        for args in [&[][..], &["-n"], &["--check"], &["--preflight"]] {
+            let failed = place.fetch(args, &[source]).expect_code(2);
+            let told = format!("{source}: server says not_a_file");
+            assert!(failed.stderr.contains(&told), "{args:?}: {}", failed.stderr);
+        }
+    }
+    let some = place.fetch(&[], &["fifo", "d"]).expect_code(2);
+    assert_eq!(
+        contents(place.here.path()),
+        ["d/", "d/a = 1"],
+        "{}",
+        some.stderr
+    );
+}
+
+#[test]
 fn what_is_neither_file_nor_folder_is_passed_over_and_counted() {
     let place = Place::with([("d/a", "1")]);
     let _socket = UnixListener::bind(place.root.join("d/socket")).expect("a socket");

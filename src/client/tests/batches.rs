@@ -7,6 +7,7 @@ use super::scripted::{
     Play, ScriptedServer, at_some_pace, config, file, frame, lying_file, md5_hex, md5_of, noise,
     refusal, rest,
 };
+use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
 use crate::client::{
     Action, Batch, ClientConfig, ClientError, Download, DownloadResult, Entry, Event, IfExists,
     SessionError, SyncPolicy, download,
@@ -283,6 +284,30 @@ fn a_refusal_is_final_or_passes_as_its_code_says() {
             assert_eq!(entries(temp.path()), [""; 0]);
         }
     });
+}
+
+#[test]
+fn who_is_cut_off_again_and_again_gets_a_file_piece_by_piece() {
+    let content = noise(400_000);
+    let whole = file("f", &content);
+    let header_bytes = whole.len() - content.len();
+    for piece in [RETRY_PROGRESS_BYTES_MIN as usize, 50_000] {
+        let temp = tempfile::tempdir().unwrap();
+        let cuts = (piece..content.len()).step_by(piece);
+        let mut script = vec![Play::Close(whole[..header_bytes + piece].to_vec())];
+        script.extend(cuts.map(|cut| {
+            let rest = rest("f", &content, cut);
+            let header_bytes = rest.len() - (content.len() - cut);
+            let end = (header_bytes + piece).min(rest.len());
+            Play::Close(rest[..end].to_vec())
+        }));
+        let server = ScriptedServer::play(script);
+        let mut config = config();
+        config.retry.retries_max = 1;
+        let done = one(server.download(temp.path(), "f"), &config).unwrap();
+        assert!(fs::read(temp.path().join("f")).unwrap() == content);
+        assert_eq!(done.attempts as usize, content.len().div_ceil(piece));
+    }
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn has_digest(line: &[u8]) -> bool {
         read_md5(word).is_some() || algorithm_of(word).is_some()
     };
     // Alone it is a name.
-    line.iter().any(|byte| is_edge(byte)) && words.any(is_digest)
+    line.iter().any(is_edge) && words.any(is_digest)
 }
 
 /// The algorithm whose digests have so many digits; `None` for md5's.
