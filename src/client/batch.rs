@@ -143,9 +143,7 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// Has a preview or a comparison tell, in whatever thread reads it, how far a file here is
-    /// read: its path on the server, the bytes that were read, and how many there are. To download
-    /// tells it as an [`Event`].
+    /// The same of how far a file here is read: its path on the server, bytes read, and of how many.
     #[must_use]
     pub fn on_reading(
         mut self,

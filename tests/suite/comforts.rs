@@ -12,7 +12,7 @@ fn what_is_here_is_not_read_in_silence() {
     let root = Scratch::new();
     let server = TestServer::plain(root.path());
     // Until this machine takes long enough for it.
-    for mib in (0..).map(|doublings| 128_u64 << doublings) {
+    for mib in (0..).map(|doublings| 16_u64 << doublings) {
         let here = Scratch::new();
         for (folder, byte) in [(&root, ""), (&here, "x")] {
             folder.write("disk", byte);

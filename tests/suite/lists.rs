@@ -546,7 +546,7 @@ fn a_list_of_digests_in_another_form_is_read_or_refused_and_never_asked_for_as_n
         fetch(&list, args).expect_code(0);
         assert_eq!(place.here.read("hello.txt"), b"hello\n", "{list}");
         fs::remove_file(place.here.join("hello.txt")).unwrap();
-        fetch(&list.replace(&md5, &md5_hex(b"x")), args).expect_code(10);
+        fetch(&list.replace(&md5, &md5_hex(b"x")), args).expect_code(13);
         place.assert_only(&[]);
     }
     // As a whole: neither this line nor any other is asked for.

@@ -250,7 +250,11 @@ impl<R: BufRead> Iterator for Input<R> {
             };
             // It is known once there is a line.
             let format = self.format.unwrap_or(Format::Names);
-            match format.read(&line.bytes, &self.folder) {
+            let read = match format {
+                Format::ExactMd5sum if !line.is_ended => Err(LineError::NoNul),
+                _ => format.read(&line.bytes, &self.folder),
+            };
+            match read {
                 Ok(None) => {}
                 Ok(Some(wanted)) => return Some(Ok(wanted)),
                 Err(problem) => {

@@ -287,15 +287,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 id,
                 done,
                 total_size,
-            } => {
-                if let Some(job) = self.jobs.get(id) {
-                    (self.on_event)(Event::Reading {
-                        item: job.item(),
-                        done,
-                        total_size,
-                    });
-                }
-            }
+            } => self.tell_reading(id, done, total_size),
             Report::Hashing {
                 id,
                 done,

@@ -194,6 +194,17 @@ impl Desk<'_, '_, '_, '_> {
         }
     }
 
+    /// So much of a file that is here is read.
+    pub(super) fn tell_reading(&mut self, id: JobId, done: u64, total_size: u64) {
+        if let Some(job) = self.jobs.get(id) {
+            (self.on_event)(Event::Reading {
+                item: job.item(),
+                done,
+                total_size,
+            });
+        }
+    }
+
     /// The connection failed while the answer for this job was read. Returns it if it is to be
     /// asked again.
     fn lost(&mut self, id: JobId, error: &ClientError, bytes: u64) -> Option<JobId> {

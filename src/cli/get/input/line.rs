@@ -55,6 +55,11 @@ pub(in crate::cli::get) enum LineError {
         "line is none of md5sum's, which are 32 hex digits, two spaces and a name, or MD5 (NAME) = and the digits"
     )]
     NotMd5sum,
+    /// A list of another kind, or cut off: md5sum ends every line.
+    #[error(
+        "line does not end with a NUL, as those of md5sum -z do; without -0 they end with a line feed"
+    )]
+    NoNul,
     /// A digest that nothing here is verified by.
     #[error("line has a digest of {0}, only those of MD5 can be verified")]
     OtherAlgorithm(String),

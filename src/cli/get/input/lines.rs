@@ -19,6 +19,8 @@ pub(in crate::cli::get) struct NumberedLine {
     /// Counted from 1.
     pub(in crate::cli::get) number: u64,
     pub(in crate::cli::get) bytes: Vec<u8>,
+    /// Its separator is there; the last line may lack it.
+    pub(super) is_ended: bool,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -45,8 +47,9 @@ impl<R: BufRead> Lines<R> {
 
     /// The bytes up to the next separator or the end; `None` if there are none. Of a line that
     /// is too long nothing is kept.
-    fn read_to_separator(&mut self) -> Result<Option<Vec<u8>>, InputError> {
+    fn read_to_separator(&mut self) -> Result<Option<(Vec<u8>, bool)>, InputError> {
         let (mut line, mut length, mut has_begun) = (Vec::new(), 0_usize, false);
+        let mut is_ended = false;
         loop {
             let available = match self.reader.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -69,6 +72,7 @@ impl<R: BufRead> Lines<R> {
                 return Err(InputError::Endless(self.number));
             }
             if end.is_some() {
+                is_ended = true;
                 break;
             }
         }
@@ -82,7 +86,7 @@ impl<R: BufRead> Lines<R> {
                 problem: LineError::TooLong,
             });
         }
-        Ok(Some(line))
+        Ok(Some((line, is_ended)))
     }
 }
 
@@ -92,8 +96,8 @@ impl<R: BufRead> Iterator for Lines<R> {
     fn next(&mut self) -> Option<Result<NumberedLine, InputError>> {
         while !self.is_over {
             let (number, is_text) = (self.number + 1, self.separator == b'\n');
-            let mut bytes = match self.read_to_separator() {
-                Ok(Some(bytes)) => bytes,
+            let (mut bytes, is_ended) = match self.read_to_separator() {
+                Ok(Some(read)) => read,
                 Ok(None) => break,
                 Err(error) => {
                     self.is_over = !matches!(error, InputError::Line { .. });
@@ -117,7 +121,11 @@ impl<R: BufRead> Iterator for Lines<R> {
                 bytes.pop();
             }
             if !bytes.is_empty() {
-                return Some(Ok(NumberedLine { number, bytes }));
+                return Some(Ok(NumberedLine {
+                    number,
+                    bytes,
+                    is_ended,
+                }));
             }
         }
         self.is_over = true;

@@ -279,6 +279,16 @@ fn lines_of_md5sum_may_end_with_a_nul() {
         .filter_map(Result::err)
         .collect();
     assert_eq!((errors[0].0, errors[1].0), (2, 3), "{errors:?}");
+    for text in [
+        format!("{digits}  a"),
+        format!("{digits}  a\n{digits}  b\n"),
+    ] {
+        let refused = read_below("", text.as_bytes(), true);
+        assert!(
+            matches!(&refused[..], [Err((1, sentence))] if sentence.contains("without -0")),
+            "{refused:?}"
+        );
+    }
     // Where every name is possible only what md5sum writes is no name.
     let name = format!("a {digits}");
     assert_eq!(
