@@ -132,8 +132,7 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// Has a preview or a comparison tell of what failed and is tried again, before the pause and
-    /// in whatever thread makes it. To download tells it as an [`Event`].
+    /// Has a preview or a comparison tell, in any thread, what failed and is tried again.
     #[must_use]
     pub fn on_retry(
         mut self,
