@@ -46,13 +46,20 @@ impl Limits {
         }
     }
 
-    /// Tells how far a file here is read, of which this is the path on the server.
-    pub(in crate::client) fn tell_reading(&self, path: &ResourcePath, done: u64, total_size: u64) {
+    /// Tells how far a file here is read, of which this is the path on the server. Returns whether
+    /// there is time for the rest.
+    pub(in crate::client) fn may_read(
+        &self,
+        path: &ResourcePath,
+        done: u64,
+        total_size: u64,
+    ) -> bool {
         if let Some(on_reading) = &self.on_reading
             && total_size > 0
         {
             on_reading(path, done, total_size);
         }
+        self.has_time()
     }
 
     /// Tells of what is tried again.

@@ -158,10 +158,7 @@ pub(super) fn read(
     let LocalDigest {
         md5, total_size, ..
     } = digests
-        .digest(&open, |done| {
-            limits.tell_reading(path, done, meta.size());
-            limits.has_time()
-        })
+        .digest(&open, |done| limits.may_read(path, done, meta.size()))
         .map_err(|error| match error {
             LocalDigestError::Stopped => ClientError::OutOfTime,
             error => read_back(io::Error::other(error)),

@@ -216,10 +216,7 @@ impl<'s> Looker<'s> {
             if download.or_folder {
                 local.occupant = folder.occupant(&download.name)?;
             }
-            let goes_on = |done, total_size| {
-                self.limits.tell_reading(&download.path, done, total_size);
-                self.limits.has_time()
-            };
+            let goes_on = |done, size| self.limits.may_read(&download.path, done, size);
             let looked = look(
                 download,
                 &folder,
