@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::store::beneath::meta_of;
 use crate::store::calls::{CallThreads, Mount};
 use crate::store::index::is_set_aside;
-use crate::store::passing::Passing;
+use crate::store::passing::{AtHand, Passing};
 use crate::store::{Listing, Object, ObjectMeta, Store, StoreError};
 use crate::wire::ResourcePath;
 use listing::MountedWalk;
@@ -303,7 +303,24 @@ enum Access {
     },
 }
 
+impl AtHand for OpenFile {
+    fn file(&self) -> &File {
+        match &self.0 {
+            Access::Direct(file) => file,
+            Access::Through { file, .. } => file,
+        }
+    }
+}
+
 impl Object for OpenFile {
+    fn in_passing(self: Arc<OpenFile>) -> Arc<dyn Object> {
+        match &self.0 {
+            Access::Direct(_) => Arc::new(Passing::new(self)),
+            // Whatever is asked of it may have to be waited for.
+            Access::Through { .. } => self,
+        }
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let (file, mount) = match &self.0 {
             Access::Direct(file) => return Object::read_at(file, buffer, offset),

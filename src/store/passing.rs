@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Advice, fadvise};
@@ -15,8 +14,8 @@ use crate::store::{Object, ObjectMeta};
 /// A file that is read only to be hashed. What it took from the disk for that is dropped again, so
 /// that files which nobody asked for do not displace those that are in use. What was cached
 /// before stays, to 256 KiB, and so does all of it where the file system cannot tell.
-pub(super) struct Passing {
-    file: Arc<File>,
+pub(super) struct Passing<O: AtHand> {
+    object: Arc<O>,
     own: Mutex<Own>,
 }
 
@@ -31,10 +30,21 @@ struct Own {
     is_alone: bool,
 }
 
-impl Passing {
-    pub(super) fn new(file: Arc<File>) -> Passing {
+/// An object that is a file, whose calls may be made at once.
+pub(super) trait AtHand: Object {
+    fn file(&self) -> &File;
+}
+
+impl AtHand for File {
+    fn file(&self) -> &File {
+        self
+    }
+}
+
+impl<O: AtHand> Passing<O> {
+    pub(super) fn new(object: Arc<O>) -> Passing<O> {
         Passing {
-            file,
+            object,
             own: Mutex::default(),
         }
     }
@@ -42,7 +52,12 @@ impl Passing {
     /// Reads at this place if that is cached; fails where nobody knows.
     fn read_cached(&self, buffer: &mut [u8], offset: u64) -> rustix::io::Result<Option<usize>> {
         let mut buffers = [IoSliceMut::new(buffer)];
-        match preadv2(&self.file, &mut buffers, offset, ReadWriteFlags::NOWAIT) {
+        match preadv2(
+            self.object.file(),
+            &mut buffers,
+            offset,
+            ReadWriteFlags::NOWAIT,
+        ) {
             Ok(count) => Ok(Some(count)),
             Err(Errno::AGAIN) => Ok(None),
             Err(errno) => Err(errno),
@@ -52,7 +67,11 @@ impl Passing {
     /// Has the next bytes read while these are hashed, if they are not cached.
     fn read_ahead(&self, own: &mut Own, bytes: u64) {
         if let Ok(None) = self.read_cached(&mut [0], own.ahead) {
-            let _ = advise(&self.file, own.ahead..own.ahead + bytes, Advice::WillNeed);
+            let _ = advise(
+                self.object.file(),
+                own.ahead..own.ahead + bytes,
+                Advice::WillNeed,
+            );
             own.ahead += bytes;
         }
     }
@@ -79,7 +98,7 @@ impl Own {
     }
 }
 
-impl Object for Passing {
+impl<O: AtHand> Object for Passing<O> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let step = buffer.len() as u64;
@@ -87,20 +106,20 @@ impl Object for Passing {
         // of a file there is nothing to read.
         if buffer.len() >= STEP_BYTES && !own.is_alone {
             own.is_alone = true;
-            let _ = fadvise(&self.file, 0, None, Advice::Random);
+            let _ = fadvise(self.object.file(), 0, None, Advice::Random);
         }
         if offset >= own.ahead {
             match self.read_cached(buffer, offset) {
                 Ok(Some(count)) => return Ok(count),
                 Ok(None) => own.ahead = offset + step,
-                Err(_) => return FileExt::read_at(&*self.file, buffer, offset),
+                Err(_) => return self.object.read_at(buffer, offset),
             }
         }
         let own_bytes = usize::try_from(own.ahead - offset).unwrap_or(usize::MAX);
         let step_bytes = own_bytes.min(buffer.len());
-        let count = FileExt::read_at(&*self.file, &mut buffer[..step_bytes], offset)?;
+        let count = self.object.read_at(&mut buffer[..step_bytes], offset)?;
         let end = offset + count as u64;
-        own.add(&self.file, offset..end);
+        own.add(self.object.file(), offset..end);
         if end == own.ahead {
             self.read_ahead(&mut own, step);
         }
@@ -108,15 +127,15 @@ impl Object for Passing {
     }
 
     fn meta(&self) -> io::Result<ObjectMeta> {
-        self.file.meta()
+        self.object.meta()
     }
 }
 
-impl Drop for Passing {
+impl<O: AtHand> Drop for Passing<O> {
     fn drop(&mut self) {
         let own = self.own.get_mut().unwrap_or_else(PoisonError::into_inner);
         own.read.end = own.read.end.max(own.ahead);
-        own.drop_from_cache(&self.file);
+        own.drop_from_cache(self.object.file());
     }
 }
 
@@ -135,6 +154,7 @@ const DROPPED_TOGETHER_BYTES: u64 = 4 << 20;
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::FileExt;
     use std::path::Path;
     use std::process::Command;
 
@@ -142,7 +162,7 @@ mod tests {
 
     const STEP: u64 = STEP_BYTES as u64;
 
-    fn passing(path: &Path) -> Passing {
+    fn passing(path: &Path) -> Passing<File> {
         Passing::new(Arc::new(File::open(path).unwrap()))
     }
 
