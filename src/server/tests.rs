@@ -424,7 +424,7 @@ fn a_peer_that_reads_nothing_is_given_up() {
     let (server, reports) = serve(store, limits);
     let mut peer = server.connect();
     ask(&mut peer, r#"{"filename":"long"}"#);
-    assert_eq!(reports.recv_timeout(PATIENCE), Ok(Outcome::CutOff));
+    assert_eq!(reports.recv_timeout(PATIENCE), Ok(Outcome::TooSlow));
     let mut body = Vec::new();
     let ended = peer.read_to_end(&mut body);
     assert!(
