@@ -33,7 +33,6 @@ pub(super) mod twins;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -54,7 +53,6 @@ use crate::client::threads::start;
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
 use crate::client::{ClientConfig, ClientError, Download, Downloaded, Entry, Event};
-use crate::wire::ResourcePath;
 
 /// Files and trees to download together.
 ///
@@ -129,26 +127,6 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn tree(mut self, tree: Tree) -> Batch<'a> {
         self.sources.push(Source::Tree(tree));
-        self
-    }
-
-    /// Has a preview or a comparison tell, in any thread, what failed and is tried again.
-    #[must_use]
-    pub fn on_retry(
-        mut self,
-        on_retry: impl Fn(&ClientError, Duration) + Send + Sync + 'static,
-    ) -> Batch<'a> {
-        self.on_retry = Some(Arc::new(on_retry));
-        self
-    }
-
-    /// The same of how far a file here is read: its path on the server, bytes read, and of how many.
-    #[must_use]
-    pub fn on_reading(
-        mut self,
-        on_reading: impl Fn(&ResourcePath, u64, u64) + Send + Sync + 'static,
-    ) -> Batch<'a> {
-        self.on_reading = Some(Arc::new(on_reading));
         self
     }
 

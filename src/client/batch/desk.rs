@@ -283,11 +283,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                     }
                 }
             }
-            Report::Reading {
-                id,
-                done,
-                total_size,
-            } => self.tell_reading(id, done, total_size),
+            Report::Reading(id, done, size) => self.tell_reading(id, done, size),
             Report::Hashing {
                 id,
                 done,

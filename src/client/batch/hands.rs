@@ -180,11 +180,7 @@ impl Hand<'_> {
         let goes_on = |done, total_size| {
             if told.get().elapsed() >= PROGRESS_INTERVAL {
                 told.set(Instant::now());
-                self.reports.send(Report::Reading {
-                    id: job.id,
-                    done,
-                    total_size,
-                });
+                self.reports.send(Report::Reading(job.id, done, total_size));
             }
             !self.is_stopped.load(Ordering::SeqCst)
         };

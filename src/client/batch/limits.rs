@@ -21,6 +21,29 @@ pub(in crate::client) struct Limits {
 pub(in crate::client) type OnRetry = Arc<dyn Fn(&ClientError, Duration) + Send + Sync>;
 pub(in crate::client) type OnReading = Arc<dyn Fn(&ResourcePath, u64, u64) + Send + Sync>;
 
+impl<'a> Batch<'a> {
+    /// Has a preview or a comparison tell, in any thread, what failed and is tried again; to
+    /// download tells it as an [`Event`].
+    #[must_use]
+    pub fn on_retry(
+        mut self,
+        on_retry: impl Fn(&ClientError, Duration) + Send + Sync + 'static,
+    ) -> Batch<'a> {
+        self.on_retry = Some(Arc::new(on_retry));
+        self
+    }
+
+    /// The same of how far a file here is read: its path on the server, bytes read, and of how many.
+    #[must_use]
+    pub fn on_reading(
+        mut self,
+        on_reading: impl Fn(&ResourcePath, u64, u64) + Send + Sync + 'static,
+    ) -> Batch<'a> {
+        self.on_reading = Some(Arc::new(on_reading));
+        self
+    }
+}
+
 impl Limits {
     /// From now on.
     pub(in crate::client) fn new(config: &ClientConfig) -> Limits {

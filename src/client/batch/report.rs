@@ -26,12 +26,8 @@ pub(in crate::client) enum Report {
     Connected { lane: LaneId, connection: Held },
     /// So many further questions have their whole answer.
     Answered { lane: LaneId, count: usize },
-    /// A file that is here is read.
-    Reading {
-        id: JobId,
-        done: u64,
-        total_size: u64,
-    },
+    /// A file that is here is read: bytes so far, and of how many.
+    Reading(JobId, u64, u64),
     /// The server makes the digest before it can answer.
     Hashing {
         id: JobId,
