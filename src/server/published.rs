@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::run::{Flow, Output, Run, STEP};
@@ -39,7 +40,7 @@ type ErrorLine = dyn Fn(&[u8], &[u8]) + Send + Sync;
 /// Bounds of runs (`PROTOCOL.md`, "Limits").
 #[derive(Clone, Copy, Debug)]
 pub struct RunLimits {
-    /// Runs at once.
+    /// Runs at once; half of them, rounded up, for one address.
     pub runs_max: usize,
     /// Bytes of the content of one run. All outputs together, of runs and those still to be
     /// sent, are at most twice what `runs_max` runs may write, and half of that for one address.
@@ -76,9 +77,19 @@ pub(super) struct CommandOutput {
     pub(super) held: Held,
 }
 
+/// What the connection that waits for a run, and requests that find no place, say to it.
+#[derive(Default)]
+pub(super) struct RunSignals {
+    /// Since when the connection's peer has ended its stream. It may be gone, or still read.
+    peer_ended: OnceLock<Instant>,
+    /// Another request needs the place.
+    gives_way: AtomicBool,
+}
+
 #[derive(Default)]
 struct Runs {
-    running: usize,
+    /// Every run there is, with the address that asked for it.
+    running: Vec<(u128, Arc<RunSignals>)>,
     has_ended: bool,
     /// Bytes of outputs, and bytes that running commands may still write.
     held: u64,
@@ -146,7 +157,7 @@ impl Published {
         runs.has_ended = true;
         let waited = self
             .none_runs
-            .wait_timeout_while(runs, within, |runs| runs.running > 0);
+            .wait_timeout_while(runs, within, |runs| !runs.running.is_empty());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -169,20 +180,29 @@ impl Published {
         let bytes = self.limits.output_bytes_max;
         let one_address_max = bytes.saturating_mul(self.limits.runs_max as u64);
         let has_room = |held: u64, max: u64| held.saturating_add(bytes) <= max;
+        let runs_of_address = runs.running.iter().filter(|(of, _)| *of == address);
         let (code, message) = if runs.has_ended {
             (ErrorCode::ShuttingDown, "server is shutting down")
-        } else if runs.running >= self.limits.runs_max {
+        } else if runs.running.len() >= self.limits.runs_max {
+            give_way(runs.running.iter());
             (ErrorCode::Busy, "too many commands run already")
+        } else if runs_of_address.clone().count() >= self.limits.runs_max.div_ceil(2) {
+            give_way(runs_of_address);
+            (ErrorCode::Busy, "too many commands run for this address")
         } else if !has_room(of_address, one_address_max)
             || !has_room(runs.held, one_address_max.saturating_mul(2))
         {
             (ErrorCode::Busy, "too many outputs wait to be read")
         } else {
-            runs.running += 1;
+            let signals = Arc::default();
+            runs.running.push((address, Arc::clone(&signals)));
             runs.held += bytes;
             runs.held_by_address.insert(address, of_address + bytes);
             return Ok(Place {
-                running: Running(Arc::clone(self)),
+                running: Running {
+                    published: Arc::clone(self),
+                    signals,
+                },
                 held: Held {
                     published: Arc::clone(self),
                     address,
@@ -208,15 +228,43 @@ pub(super) struct Place {
 }
 
 /// One of the runs there are.
-struct Running(Arc<Published>);
+struct Running {
+    published: Arc<Published>,
+    signals: Arc<RunSignals>,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut runs = lock(&self.0.runs);
-        runs.running -= 1;
-        if runs.running == 0 {
-            self.0.none_runs.notify_all();
+        let mut runs = lock(&self.published.runs);
+        runs.running
+            .retain(|(_, signals)| !Arc::ptr_eq(signals, &self.signals));
+        if runs.running.is_empty() {
+            self.published.none_runs.notify_all();
         }
+    }
+}
+
+impl RunSignals {
+    /// The peer that waits for the run has ended its stream.
+    pub(super) fn note_peer_ended(&self, now: Instant) {
+        // Only the first time counts.
+        let _ = self.peer_ended.set(now);
+    }
+
+    fn gives_way(&self) -> bool {
+        self.gives_way.load(Ordering::Relaxed)
+    }
+}
+
+/// Ends the run whose peer ended its stream first, if that is a while ago: its place is needed.
+fn give_way<'r>(runs: impl Iterator<Item = &'r (u128, Arc<RunSignals>)>) {
+    let ended = runs.filter_map(|(_, signals)| Some((signals.peer_ended.get()?, signals)));
+    if let Some((since, signals)) = ended
+        .filter(|(_, signals)| !signals.gives_way())
+        .min_by_key(|(since, _)| **since)
+        && since.elapsed() >= GIVE_WAY_AFTER
+    {
+        signals.gives_way.store(true, Ordering::Relaxed);
     }
 }
 
@@ -250,6 +298,11 @@ impl Drop for Held {
 }
 
 impl Place {
+    /// What may be said to the run from elsewhere.
+    pub(super) fn signals(&self) -> Arc<RunSignals> {
+        Arc::clone(&self.running.signals)
+    }
+
     /// Runs the command to its end, in the calling thread. `is_unwanted` is asked now and then;
     /// whatever ends a run ends all processes of its group.
     ///
@@ -257,7 +310,7 @@ impl Place {
     /// `too_large`, or `internal`: it cannot be started, took too long, or nobody waits any more.
     pub(super) fn run(self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
         let Place {
-            running: Running(published),
+            running: Running { published, signals },
             name,
             words,
             ..
@@ -266,7 +319,7 @@ impl Place {
         let mut run = Run::start(words).map_err(|_| internal("command cannot be started"))?;
         let mut output = Output::new(published.limits.output_bytes_max, serves_errors)
             .map_err(|_| internal("no room for output"))?;
-        let ended = published.follow(&mut run, &mut output, is_unwanted);
+        let ended = published.follow(&mut run, &mut output, signals, is_unwanted);
         // Whatever still writes must not hold up the log.
         drop(run);
         let errors = output.take_errors();
@@ -300,6 +353,7 @@ impl Published {
         &self,
         run: &mut Run,
         output: &mut Output,
+        signals: &RunSignals,
         is_unwanted: impl Fn() -> bool,
     ) -> Result<u8, Refusal> {
         let limits = self.limits;
@@ -324,11 +378,17 @@ impl Published {
             if is_unwanted() || lock(&self.runs).has_ended {
                 return Err(internal("nobody waits for it"));
             }
+            if signals.gives_way() {
+                return Err(gave_way());
+            }
         }
         // Its outputs may be closed before it ends.
         while !run.has_ended() {
             if until.is_some_and(|until| Instant::now() >= until) || is_unwanted() {
                 return Err(internal("command took too long"));
+            }
+            if signals.gives_way() {
+                return Err(gave_way());
             }
             std::thread::park_timeout(STEP);
         }
@@ -348,6 +408,16 @@ pub(super) fn with_errors(sentence: &str, last_errors: &str) -> String {
     format!("{sentence}: {last_errors}")
 }
 
+fn gave_way() -> Refusal {
+    Refusal {
+        retry_after_ms: Some(RETRY_AFTER_MS),
+        ..Refusal::new(
+            ErrorCode::Busy,
+            "another request needed the command's place",
+        )
+    }
+}
+
 fn internal(message: &str) -> Refusal {
     Refusal::new(ErrorCode::Internal, message)
 }
@@ -363,6 +433,8 @@ impl Default for RunLimits {
 }
 
 const RETRY_AFTER_MS: u64 = 1000;
+/// A peer that ends its stream and reads on has this long before its run may be ended.
+const GIVE_WAY_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -383,7 +455,7 @@ mod tests {
     fn run(script: &str, limits: RunLimits) -> Result<(Vec<u8>, u8), ErrorCode> {
         let published = published(&["sh", "-c", script], limits);
         let output = published.take_place(b"it", 0).unwrap().run(|| false);
-        assert_eq!(lock(&published.runs).running, 0);
+        assert!(lock(&published.runs).running.is_empty());
         let output = output.map_err(|refusal| {
             assert_eq!(lock(&published.runs).held, 0);
             refusal.code
@@ -504,19 +576,49 @@ mod tests {
     #[test]
     fn places_are_bounded_and_given_back() {
         let published = published(&["true"], RunLimits::default());
-        let places: Vec<_> = (0..4)
-            .map(|_| published.take_place(b"it", 0).unwrap())
-            .collect();
-        let code = |name: &[u8]| {
-            let refused = published.take_place(name, 0).err();
+        let code_for = |name: &[u8], address| {
+            let refused = published.take_place(name, address).err();
             refused.map(|refusal| refusal.code)
         };
-        assert_eq!(code(b"it"), Some(ErrorCode::Busy));
+        let code = |name: &[u8]| code_for(name, 0);
+        let mut places: Vec<_> = (0..2)
+            .map(|_| published.take_place(b"it", 0).unwrap())
+            .collect();
+        assert_eq!(
+            code(b"it"),
+            Some(ErrorCode::Busy),
+            "half are of this address"
+        );
+        places.extend((0..2).map(|_| published.take_place(b"it", 1).unwrap()));
+        assert_eq!(code_for(b"it", 2), Some(ErrorCode::Busy), "all are taken");
         assert_eq!(code(b"other"), Some(ErrorCode::NotFound));
         drop(places);
         assert_eq!(code(b"it"), None);
         published.end(Duration::ZERO);
         assert_eq!(code(b"it"), Some(ErrorCode::ShuttingDown));
+    }
+
+    #[test]
+    fn the_run_whose_peer_left_first_gives_way_to_a_request_without_a_place() {
+        let published = published(&["sleep", "1000"], RunLimits::default());
+        let places = [0, 0, 1, 1].map(|address| published.take_place(b"it", address).unwrap());
+        let code = || published.take_place(b"it", 2).err().unwrap().code;
+        let now = Instant::now();
+        let long_ago = now.checked_sub(GIVE_WAY_AFTER * 2).unwrap();
+        places[0].signals().note_peer_ended(now + GIVE_WAY_AFTER);
+        assert_eq!(code(), ErrorCode::Busy);
+        assert!(places.iter().all(|place| !place.signals().gives_way()));
+        places[3].signals().note_peer_ended(long_ago);
+        places[2]
+            .signals()
+            .note_peer_ended(long_ago + GIVE_WAY_AFTER / 2);
+        assert_eq!(code(), ErrorCode::Busy);
+        let [first, second, third, fourth] = places;
+        assert!(fourth.signals().gives_way() && !third.signals().gives_way());
+        let ended = fourth.run(|| false).err().unwrap();
+        assert_eq!(ended.code, ErrorCode::Busy);
+        assert!(published.take_place(b"it", 2).is_ok());
+        drop((first, second, third));
     }
 
     #[test]

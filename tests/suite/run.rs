@@ -199,7 +199,7 @@ fn what_writes_too_much_or_never_ends_is_ended_with_all_its_processes() {
 }
 
 #[test]
-fn four_run_at_once_and_a_fifth_is_busy_until_one_ends() {
+fn four_run_at_once_two_of_one_address_and_others_are_busy() {
     let root = Scratch::new();
     let gate = root.join("gate");
     let wait = format!(
@@ -207,7 +207,8 @@ fn four_run_at_once_and_a_fifth_is_busy_until_one_ends() {
         gate.display()
     );
     let server = publishing(&root, &[&wait], &[]);
-    let mut peers: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    let sources = ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"];
+    let mut peers = sources.map(|source| RawPeer::connect_from(source, server.addr()));
     for peer in &mut peers {
         peer.send_frame(r#"{"op":"run","filename":"wait"}"#);
     }

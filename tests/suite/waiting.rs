@@ -177,3 +177,30 @@ fn requests_read_ahead_are_bounded_for_all_connections_together() {
     assert!(grown < 200 << 10, "{grown} KiB more than before");
     drop(peers);
 }
+
+#[test]
+fn commands_whose_askers_have_left_make_way_for_others() {
+    let root = root();
+    let publish = ["--publish", "ever=sleep 1000", "--publish", "now=echo done"];
+    let server = TestServer::start(root.path(), publish);
+    let mut left: Vec<RawPeer> = Vec::new();
+    for source in ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"] {
+        let mut peer = ask_from(source, &server, r#"{"op":"run","filename":"ever"}"#);
+        peer.end_writing();
+        left.push(peer);
+    }
+    let mut other = RawPeer::connect_from("127.0.0.4", server.addr());
+    let began = Instant::now();
+    loop {
+        let answer = other.ask(r#"{"op":"run","filename":"now"}"#);
+        if answer.code().is_none() {
+            answer.assert_file("now", b"done\n");
+            break;
+        }
+        assert_eq!(answer.code(), Some("busy"), "{}", answer.text);
+        assert!(
+            began.elapsed() < DEADLINE,
+            "four requests keep all others out"
+        );
+    }
+}

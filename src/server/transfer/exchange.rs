@@ -299,12 +299,16 @@ impl<S: Store> Exchange<'_, S> {
         self.state.waiting.is_some()
     }
 
+    /// Whether the peer has ended its stream, as far as is known. It may still read.
+    pub(super) fn peer_has_ended(&self) -> bool {
+        self.turn.peer_ended || self.state.inbox.ended
+    }
+
     /// Rests until the work for a request is done. A connection that waits may be closed when
     /// connections run short: soon if its peer has ended its stream, and may be gone, otherwise
     /// after a while and after all others.
     pub(super) fn rest_for_work(&self, asked_at: Instant, until: Deadline) -> Rest {
-        let has_ended = self.turn.peer_ended || self.state.inbox.ended;
-        let (interest, evictable_from) = match has_ended {
+        let (interest, evictable_from) = match self.peer_has_ended() {
             true => (Interest::Nothing, asked_at + EVICTION_GRACE),
             false => (Interest::End, self.turn.now.max(asked_at + WAITER_GRACE)),
         };

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::net::{Deadline, Wait};
 use crate::server::handler::{Disposition, Waker};
-use crate::server::published::CommandOutput;
+use crate::server::published::{CommandOutput, RunSignals};
 use crate::server::transfer::conversation::{Asked, Task};
 use crate::server::transfer::digesting::{HASHING, PROGRESS_INTERVAL, RUNNING, say_progress};
 use crate::server::transfer::exchange::Exchange;
@@ -25,6 +25,8 @@ pub(super) struct Making<O> {
     is_unwanted: Arc<AtomicBool>,
     /// When to say that the work goes on; `None` if nobody asked.
     next_progress: Option<Instant>,
+    /// What may be said to a command that runs.
+    run: Option<Arc<RunSignals>>,
     /// The work may still be in line, since then.
     in_line: Option<(InLine, Instant)>,
 }
@@ -64,6 +66,7 @@ impl<O> Making<O> {
             product,
             is_unwanted: Arc::clone(&is_unwanted),
             next_progress: progress.then(|| Instant::now() + PROGRESS_INTERVAL),
+            run: None,
             in_line: None,
         };
         let maker = Maker {
@@ -76,6 +79,11 @@ impl<O> Making<O> {
 }
 
 impl<O> Making<O> {
+    /// Its work is this run of a command.
+    pub(super) fn follow_run(&mut self, run: Arc<RunSignals>) {
+        self.run = Some(run);
+    }
+
     /// Its work stands in line.
     pub(super) fn stand(&mut self, in_line: InLine) {
         self.in_line = Some((in_line, Instant::now()));
@@ -169,6 +177,9 @@ impl<S: Store> Exchange<'_, S> {
         };
         let until = Deadline::after(now, wait, PROGRESS_INTERVAL);
         let rest = self.rest_for_work(asked.since, until);
+        if let Some(run) = making.run.as_ref().filter(|_| self.peer_has_ended()) {
+            run.note_peer_ended(now);
+        }
         self.state.task = Task::Make { asked, making };
         let blocked = self.flush();
         Some(blocked.unwrap_or(Disposition::Park(rest)))

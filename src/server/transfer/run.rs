@@ -20,7 +20,8 @@ impl<S: Store> Exchange<'_, S> {
         let address = self.state.peer.address_key();
         // Refused at once, without a thread, if there is no place for it.
         let place = self.handler.published.take_place(&request.name, address)?;
-        let (making, maker) = Making::begin(Work::Output, request.progress, self.turn.waker());
+        let (mut making, maker) = Making::begin(Work::Output, request.progress, self.turn.waker());
+        making.follow_run(place.signals());
         let run = move || {
             let output = place.run(|| maker.is_unwanted());
             maker.deliver(Product::Output(output));
