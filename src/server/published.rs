@@ -1,17 +1,19 @@
 //! Commands that are published under a name, and their runs.
 
+mod places;
 mod run;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::places::RunLimits;
+pub(super) use self::places::{Held, RunSignals};
+use self::places::{RunPlaces, Running, gave_way};
 use self::run::{Flow, Output, Run, STEP};
-use crate::server::control::lock;
 use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
 
 /// The commands that a server publishes. Nothing of a peer reaches one but the wish to run it:
@@ -19,10 +21,8 @@ use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES
 /// environment and folder, with `FTSERVE_RUN_ID` besides, by which its processes are found.
 pub struct Published {
     commands: BTreeMap<Vec<u8>, Arc<[OsString]>>,
-    limits: RunLimits,
     error_output: ErrorOutputGoes,
-    runs: Mutex<Runs>,
-    none_runs: Condvar,
+    places: Arc<RunPlaces>,
 }
 
 /// Where the error output of commands goes.
@@ -36,18 +36,6 @@ pub enum ErrorOutputGoes {
 
 /// Takes the name that a command is published under, and a line of its error output.
 type ErrorLine = dyn Fn(&[u8], &[u8]) + Send + Sync;
-
-/// Bounds of runs (`PROTOCOL.md`, "Limits").
-#[derive(Clone, Copy, Debug)]
-pub struct RunLimits {
-    /// Runs at once; half of them, rounded up, for one address.
-    pub runs_max: usize,
-    /// Bytes of the content of one run. All outputs together, of runs and those still to be
-    /// sent, are at most twice what `runs_max` runs may write, and half of that for one address.
-    pub output_bytes_max: u64,
-    /// How long one run may take.
-    pub time_max: Duration,
-}
 
 /// Why a name cannot be published.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,26 +65,6 @@ pub(super) struct CommandOutput {
     pub(super) held: Held,
 }
 
-/// What the connection that waits for a run, and requests that find no place, say to it.
-#[derive(Default)]
-pub(super) struct RunSignals {
-    /// Since when the connection's peer has ended its stream. It may be gone, or still read.
-    peer_ended: OnceLock<Instant>,
-    /// Another request needs the place.
-    gives_way: AtomicBool,
-}
-
-#[derive(Default)]
-struct Runs {
-    /// Every run there is, with the address that asked for it.
-    running: Vec<(u128, Arc<RunSignals>)>,
-    has_ended: bool,
-    /// Bytes of outputs, and bytes that running commands may still write.
-    held: u64,
-    /// The same by address; no zeros.
-    held_by_address: HashMap<u128, u64>,
-}
-
 impl Published {
     /// These commands, each a name with a program and its arguments.
     ///
@@ -123,10 +91,8 @@ impl Published {
         }
         Ok(Published {
             commands: named,
-            limits,
             error_output,
-            runs: Mutex::default(),
-            none_runs: Condvar::new(),
+            places: RunPlaces::within(limits),
         })
     }
 
@@ -134,10 +100,8 @@ impl Published {
     pub fn nothing() -> Published {
         Published {
             commands: BTreeMap::new(),
-            limits: RunLimits::default(),
             error_output: ErrorOutputGoes::IntoContent,
-            runs: Mutex::default(),
-            none_runs: Condvar::new(),
+            places: RunPlaces::within(RunLimits::default()),
         }
     }
 
@@ -153,16 +117,10 @@ impl Published {
 
     /// Ends every run, now and later, and waits until there is none, or for this long.
     pub fn end(&self, within: Duration) {
-        let mut runs = lock(&self.runs);
-        runs.has_ended = true;
-        let waited = self
-            .none_runs
-            .wait_timeout_while(runs, within, |runs| !runs.running.is_empty());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.places.end(within);
     }
 
-    /// A place for a run that this address asks for, to be taken before it is begun: there is
-    /// room for all that it may write.
+    /// A place for a run that this address asks for, to be taken before it is begun.
     ///
     /// # Errors
     /// `not_found`, `busy`, `shutting_down`.
@@ -175,126 +133,24 @@ impl Published {
             let message = "nothing is published under this name";
             return Err(Refusal::new(ErrorCode::NotFound, message));
         };
-        let mut runs = lock(&self.runs);
-        let of_address = runs.held_by_address.get(&address).copied().unwrap_or(0);
-        let bytes = self.limits.output_bytes_max;
-        let one_address_max = bytes.saturating_mul(self.limits.runs_max as u64);
-        let has_room = |held: u64, max: u64| held.saturating_add(bytes) <= max;
-        let runs_of_address = runs.running.iter().filter(|(of, _)| *of == address);
-        let (code, message) = if runs.has_ended {
-            (ErrorCode::ShuttingDown, "server is shutting down")
-        } else if runs.running.len() >= self.limits.runs_max {
-            give_way(runs.running.iter());
-            (ErrorCode::Busy, "too many commands run already")
-        } else if runs_of_address.clone().count() >= self.limits.runs_max.div_ceil(2) {
-            give_way(runs_of_address);
-            (ErrorCode::Busy, "too many commands run for this address")
-        } else if !has_room(of_address, one_address_max)
-            || !has_room(runs.held, one_address_max.saturating_mul(2))
-        {
-            (ErrorCode::Busy, "too many outputs wait to be read")
-        } else {
-            let signals = Arc::default();
-            runs.running.push((address, Arc::clone(&signals)));
-            runs.held += bytes;
-            runs.held_by_address.insert(address, of_address + bytes);
-            return Ok(Place {
-                running: Running {
-                    published: Arc::clone(self),
-                    signals,
-                },
-                held: Held {
-                    published: Arc::clone(self),
-                    address,
-                    bytes,
-                },
-                name: name.clone(),
-                words: Arc::clone(words),
-            });
-        };
-        Err(Refusal {
-            retry_after_ms: Some(RETRY_AFTER_MS),
-            ..Refusal::new(code, message)
+        let (running, held) = self.places.take(address)?;
+        Ok(Place {
+            published: Arc::clone(self),
+            running,
+            held,
+            name: name.clone(),
+            words: Arc::clone(words),
         })
     }
 }
 
 /// A place for a run; dropping it gives it up.
 pub(super) struct Place {
+    published: Arc<Published>,
     running: Running,
     held: Held,
     name: Vec<u8>,
     words: Arc<[OsString]>,
-}
-
-/// One of the runs there are.
-struct Running {
-    published: Arc<Published>,
-    signals: Arc<RunSignals>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut runs = lock(&self.published.runs);
-        runs.running
-            .retain(|(_, signals)| !Arc::ptr_eq(signals, &self.signals));
-        if runs.running.is_empty() {
-            self.published.none_runs.notify_all();
-        }
-    }
-}
-
-impl RunSignals {
-    /// The peer that waits for the run has ended its stream.
-    pub(super) fn note_peer_ended(&self, now: Instant) {
-        // Only the first time counts.
-        let _ = self.peer_ended.set(now);
-    }
-
-    fn gives_way(&self) -> bool {
-        self.gives_way.load(Ordering::Relaxed)
-    }
-}
-
-/// Ends the run whose peer ended its stream first, if that is a while ago: its place is needed.
-fn give_way<'r>(runs: impl Iterator<Item = &'r (u128, Arc<RunSignals>)>) {
-    let ended = runs.filter_map(|(_, signals)| Some((signals.peer_ended.get()?, signals)));
-    if let Some((since, signals)) = ended
-        .filter(|(_, signals)| !signals.gives_way())
-        .min_by_key(|(since, _)| **since)
-        && since.elapsed() >= GIVE_WAY_AFTER
-    {
-        signals.gives_way.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Room for an output, or what it takes; dropping it gives it back.
-pub(super) struct Held {
-    published: Arc<Published>,
-    address: u128,
-    bytes: u64,
-}
-
-impl Held {
-    /// Gives back what an output of so many bytes does not take.
-    fn shrink_to(&mut self, bytes: u64) {
-        let spare = self.bytes.saturating_sub(bytes);
-        self.bytes -= spare;
-        let mut runs = lock(&self.published.runs);
-        runs.held -= spare;
-        if let Some(held) = runs.held_by_address.get_mut(&self.address) {
-            *held -= spare;
-            if *held == 0 {
-                runs.held_by_address.remove(&self.address);
-            }
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.shrink_to(0);
-    }
 }
 
 impl Place {
@@ -310,14 +166,15 @@ impl Place {
     /// `too_large`, or `internal`: it cannot be started, took too long, or nobody waits any more.
     pub(super) fn run(self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
         let Place {
-            running: Running { published, signals },
+            published,
+            running: Running { signals, .. },
             name,
             words,
             ..
         } = &self;
         let serves_errors = matches!(published.error_output, ErrorOutputGoes::IntoContent);
         let mut run = Run::start(words).map_err(|_| internal("command cannot be started"))?;
-        let mut output = Output::new(published.limits.output_bytes_max, serves_errors)
+        let mut output = Output::new(published.places.limits.output_bytes_max, serves_errors)
             .map_err(|_| internal("no room for output"))?;
         let ended = published.follow(&mut run, &mut output, signals, is_unwanted);
         // Whatever still writes must not hold up the log.
@@ -356,7 +213,7 @@ impl Published {
         signals: &RunSignals,
         is_unwanted: impl Fn() -> bool,
     ) -> Result<u8, Refusal> {
-        let limits = self.limits;
+        let limits = self.places.limits;
         let until = Instant::now().checked_add(limits.time_max);
         loop {
             let is_over = run.has_ended();
@@ -375,7 +232,7 @@ impl Published {
                 let message = format!("command took longer than {:?}", limits.time_max);
                 return Err(internal(&message));
             }
-            if is_unwanted() || lock(&self.runs).has_ended {
+            if is_unwanted() || self.places.has_ended() {
                 return Err(internal("nobody waits for it"));
             }
             if signals.gives_way() {
@@ -408,33 +265,9 @@ pub(super) fn with_errors(sentence: &str, last_errors: &str) -> String {
     format!("{sentence}: {last_errors}")
 }
 
-fn gave_way() -> Refusal {
-    Refusal {
-        retry_after_ms: Some(RETRY_AFTER_MS),
-        ..Refusal::new(
-            ErrorCode::Busy,
-            "another request needed the command's place",
-        )
-    }
-}
-
 fn internal(message: &str) -> Refusal {
     Refusal::new(ErrorCode::Internal, message)
 }
-
-impl Default for RunLimits {
-    fn default() -> RunLimits {
-        RunLimits {
-            runs_max: 4,
-            output_bytes_max: 64 << 20,
-            time_max: Duration::from_secs(60),
-        }
-    }
-}
-
-const RETRY_AFTER_MS: u64 = 1000;
-/// A peer that ends its stream and reads on has this long before its run may be ended.
-const GIVE_WAY_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -455,12 +288,12 @@ mod tests {
     fn run(script: &str, limits: RunLimits) -> Result<(Vec<u8>, u8), ErrorCode> {
         let published = published(&["sh", "-c", script], limits);
         let output = published.take_place(b"it", 0).unwrap().run(|| false);
-        assert!(lock(&published.runs).running.is_empty());
+        assert!(!published.places.has_runs());
         let output = output.map_err(|refusal| {
-            assert_eq!(lock(&published.runs).held, 0);
+            assert_eq!(published.places.held(), 0);
             refusal.code
         })?;
-        assert_eq!(lock(&published.runs).held, output.bytes);
+        assert_eq!(published.places.held(), output.bytes);
         let mut bytes = vec![0; output.bytes as usize];
         output.file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(Md5Stream::digest(&bytes), output.md5);
@@ -604,14 +437,16 @@ mod tests {
         let places = [0, 0, 1, 1].map(|address| published.take_place(b"it", address).unwrap());
         let code = || published.take_place(b"it", 2).err().unwrap().code;
         let now = Instant::now();
-        let long_ago = now.checked_sub(GIVE_WAY_AFTER * 2).unwrap();
-        places[0].signals().note_peer_ended(now + GIVE_WAY_AFTER);
+        let long_ago = now.checked_sub(places::GIVE_WAY_AFTER * 2).unwrap();
+        places[0]
+            .signals()
+            .note_peer_ended(now + places::GIVE_WAY_AFTER);
         assert_eq!(code(), ErrorCode::Busy);
         assert!(places.iter().all(|place| !place.signals().gives_way()));
         places[3].signals().note_peer_ended(long_ago);
         places[2]
             .signals()
-            .note_peer_ended(long_ago + GIVE_WAY_AFTER / 2);
+            .note_peer_ended(long_ago + places::GIVE_WAY_AFTER / 2);
         assert_eq!(code(), ErrorCode::Busy);
         let [first, second, third, fourth] = places;
         assert!(fourth.signals().gives_way() && !third.signals().gives_way());
@@ -642,8 +477,7 @@ mod tests {
         kept.pop();
         kept.push(run(2).unwrap());
         drop(kept);
-        let runs = lock(&published.runs);
-        assert_eq!((runs.held, runs.held_by_address.len()), (0, 0));
+        assert_eq!(published.places.held(), 0);
     }
 
     #[test]
