@@ -104,13 +104,14 @@ os.close(r)
 os.dup2(w, 9)
 os.set_inheritable(9, True)
 os.execv(sys.argv[1], sys.argv[1:])";
-    for name in ["/dev/fd/9", "/proc/self/fd/9", "/dev/full"] {
+    // A full disk has a code of its own.
+    for (name, code) in [("/dev/fd/9", 3), ("/proc/self/fd/9", 3), ("/dev/full", 9)] {
         let fetch = Program::ftget().in_folder(place.here.path());
         let fetch = fetch.through(["python3", "-c", closed]);
         let fetch = fetch
             .args(["--receipts", name])
             .arg(place.server.source("a"));
-        let output = fetch.run().expect_code(3);
+        let output = fetch.run().expect_code(code);
         assert!(
             output.stderr.contains("receipts"),
             "{name}: {}",

@@ -56,6 +56,8 @@ impl StagingFolder {
         let (leftovers, is_readable) = match partial_names(&folder) {
             Ok(names) => (names, true),
             Err(Errno::BADF) => (HashMap::new(), false),
+            // It may be read and not entered: nothing in it can be looked at.
+            Err(Errno::ACCESS) => return Err(sort(Errno::ACCESS)),
             Err(errno) if Refusal::of(Call::ListPartials, errno) == Refusal::CannotHere => {
                 (HashMap::new(), true)
             }
