@@ -433,7 +433,7 @@ fn digests_that_are_waited_for_come_for_small_and_large_files() {
         known.iter().all(|entry| entry["md5"] == ""),
         "nothing was hashed yet"
     );
-    let request = json!({"op": "list", "filename": "", "digests": ["md5"], "progress": true});
+    let request = json!({"op": "list", "filename": "", "digests": ["md5"]});
     let (all, ..) = all_pages(&mut peer, request);
     assert_eq!(all.len(), 502);
     for entry in all {

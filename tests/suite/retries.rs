@@ -32,14 +32,19 @@ fn whatever_is_asked_again_is_told() {
         };
         let proxy = Proxy::to(place.server.addr()).start();
         run(&proxy);
+        let mut cuts = 0;
         for number in 0..proxy.tally().connections() {
             let _case = NamedCase(format!("{args:?}, connection {number}"));
             let cut = Proxy::to(place.server.addr()).cut(number..number + 1, 5);
-            let output = run(&cut.start());
-            let told = output.stderr;
-            assert!(told.contains("again in 0."), "{told}");
+            let cut = cut.start();
+            let told = run(&cut).stderr;
+            // How many connections are of use depends on the moment: another one may not be there.
+            if cut.tally().faults() > 0 {
+                cuts += 1;
+                assert!(told.contains("again in 0."), "{told}");
+            }
         }
-        assert!(proxy.tally().connections() > 0);
+        assert!(cuts > 0, "nothing was cut");
     }
 }
 
