@@ -182,7 +182,8 @@ fn requests_read_ahead_are_bounded_for_all_connections_together() {
 fn commands_whose_askers_have_left_make_way_for_others() {
     let root = root();
     let publish = ["--publish", "ever=sleep 1000", "--publish", "now=echo done"];
-    let server = TestServer::start(root.path(), publish);
+    let args = publish.into_iter().chain(["--drain-timeout", "0.1"]);
+    let mut server = TestServer::start(root.path(), args);
     let mut left: Vec<RawPeer> = Vec::new();
     for source in ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"] {
         let mut peer = ask_from(source, &server, r#"{"op":"run","filename":"ever"}"#);
@@ -203,4 +204,6 @@ fn commands_whose_askers_have_left_make_way_for_others() {
             "four requests keep all others out"
         );
     }
+    // It takes its commands along.
+    server.terminate();
 }
