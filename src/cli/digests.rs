@@ -21,15 +21,15 @@ pub(super) enum IndexChoice {
     Default(PathBuf),
     /// As long as the program runs.
     Memory,
-    /// The same, since the cache directory is not this user's alone; the reason.
+    /// In memory, since the cache directory is not this user's alone; the reason.
     NoPlace(String),
     /// Not at all.
     Off,
 }
 
 impl IndexChoice {
-    /// What was typed; if nothing was, a file in the user's cache directory. Memory does without
-    /// a home, and in one of another user, as sudo leaves it: nothing is made there.
+    /// The typed choice; by default a file in the user's cache directory. Without a home, or in
+    /// one of another user, as sudo leaves it, memory serves: nothing is made there.
     pub(super) fn from_typed(typed: Option<OsString>) -> IndexChoice {
         match typed {
             Some(word) if word == "memory" => IndexChoice::Memory,

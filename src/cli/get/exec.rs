@@ -91,7 +91,7 @@ pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Repo
 }
 
 /// Ends the command that runs, if one does, with all that it started: this program ends next.
-/// Whoever waits for the command does not go on.
+/// The thread that waits for the command does not go on.
 pub(super) fn end_running() {
     IS_ENDING.store(true, Ordering::SeqCst);
     end_children(GRACE);

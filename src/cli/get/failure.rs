@@ -90,7 +90,7 @@ fn refused(code: ErrorCode) -> ExitCode {
 /// What may help, where something may.
 pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
     match error {
-        // What has the path of the socket is none.
+        // The path names something that is not a socket.
         ClientError::Connect(ConnectError::Failed { source, address })
             if source.kind() == io::ErrorKind::InvalidInput =>
         {

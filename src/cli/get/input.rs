@@ -40,7 +40,7 @@ pub(super) struct Wanted {
     pub(super) md5: Option<Md5Digest>,
     /// Bytes it is said to have.
     pub(super) total_size: Option<u64>,
-    /// What is said of it should it be a folder.
+    /// Mode and time from the list, used if it is a directory.
     pub(super) folder: Option<ListedFolder>,
 }
 

@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::wire::Md5Digest;
 
-/// What a line is, as far as checksums are concerned.
+/// A line of a list that holds a checksum.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Checksum<'a> {
     /// The md5 of a file.
@@ -41,8 +41,8 @@ impl<'a> Checksum<'a> {
             })
     }
 
-    /// The same of a line that may be any name at all: only forms that md5sum(1) and cksum(1)
-    /// write are no name.
+    /// Reads a line that may be any name: only forms that md5sum(1) and cksum(1) write count as
+    /// checksums.
     pub(super) fn strict(line: &'a [u8]) -> Option<Checksum<'a>> {
         let (line, is_escaped) = match line.strip_prefix(b"\\") {
             Some(rest) => (rest, true),
@@ -123,7 +123,7 @@ fn behind_name(line: &[u8]) -> Option<Checksum<'_>> {
     }
     let md5 = read_md5(digits)?;
     let name = line[..space].trim_ascii_end();
-    // What stands between them is no part of the name, but nobody knows what else is none.
+    // A separator at the end shows that the name was cut wrongly.
     let is_clear = !name.is_empty() && !name.ends_with(b":") && !name.ends_with(b"=");
     is_clear.then_some(Checksum::Md5 {
         md5,
