@@ -49,9 +49,6 @@ impl Child {
         });
         if let Ok(child) = &started {
             children.running.push(child.pid);
-            if children.have_ended {
-                let _ = kill_process(child.pid, Signal::TERM);
-            }
         }
         drop(children);
         if has_missed_some {
@@ -174,37 +171,48 @@ pub fn signal_child(pid: Pid, signal: Signal) {
 /// Ends all children with all that they started: asks them to end, and kills what still runs
 /// after `grace`. None is started any more.
 pub fn end_children(grace: Duration) {
-    let asked = {
-        let mut children = lock();
-        children.have_ended = true;
-        let is_child = |process: &Process| {
-            let of_this = children
-                .running
-                .iter()
-                .any(|pid| number(*pid) == process.pid);
-            of_this && process.parent == number(getpid())
-        };
-        let asked = match children.running.is_empty() {
-            true => Vec::new(),
-            false => family::below(&family::all(), is_child),
-        };
-        for process in &asked {
-            process.signal(Signal::TERM);
-        }
-        // Where there is no /proc at least those are known.
-        for pid in children.running.iter().filter(|_| asked.is_empty()) {
-            let _ = kill_process(*pid, Signal::TERM);
-        }
-        asked
-    };
     let until = Instant::now() + grace;
-    while asked.iter().any(Process::is_there) {
+    lock().have_ended = true;
+    let mut asked: Vec<Process> = Vec::new();
+    loop {
+        // One that is being started is asked as soon as its number is known.
+        let is_one_starting = ask_to_end(&mut asked);
+        if !is_one_starting && !asked.iter().any(Process::is_there) {
+            return;
+        }
         if Instant::now() >= until {
             family::kill(|process| asked.iter().any(|asked| asked.is(process)));
             return;
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Asks the children that are not among `asked`, with all that they started, to end. Tells whether
+/// others are being started.
+fn ask_to_end(asked: &mut Vec<Process>) -> bool {
+    // Under the lock nobody waits for a child, so its number is nobody else's.
+    let children = lock();
+    let is_asked = |pid: i32| asked.iter().any(|asked| asked.pid == pid);
+    let is_new = |pid: &Pid| !is_asked(number(*pid));
+    if children.running.iter().any(is_new) {
+        let this = number(getpid());
+        let pids: Vec<i32> = children.running.iter().copied().map(number).collect();
+        let is_child = |process: &Process| process.parent == this && pids.contains(&process.pid);
+        let mut found = family::below(&family::all(), is_child);
+        found.retain(|process| !is_asked(process.pid));
+        for process in &found {
+            process.signal(Signal::TERM);
+        }
+        // Where there is no /proc at least the children are known.
+        if found.is_empty() {
+            for pid in children.running.iter().filter(|pid| is_new(pid)) {
+                let _ = kill_process(*pid, Signal::TERM);
+            }
+        }
+        asked.extend(found);
+    }
+    children.starting > 0
 }
 
 /// Has orphans of this process's descendants left to it, and not to process 1.
@@ -258,3 +266,53 @@ static CHILDREN: Mutex<Children> = Mutex::new(Children {
     have_ended: false,
 });
 const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+
+    /// In a process of its own, since no child is started in one that ends its children.
+    #[test]
+    #[expect(
+        unsafe_code,
+        reason = "only code between fork and exec holds up a start"
+    )]
+    fn a_child_that_is_being_started_ends_with_the_others() {
+        const ALONE: &str = "FT_TEST_ALONE";
+        if env::var_os(ALONE).is_none() {
+            let name = "process::child::tests::a_child_that_is_being_started_ends_with_the_others";
+            let mut alone = Command::new(env::current_exe().expect("a path"));
+            let status = alone.args(["--exact", name]).env(ALONE, "1").status();
+            assert!(status.expect("a process").success());
+            return;
+        }
+        let (held, release) = io::pipe().expect("a pipe");
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        let wait = move || {
+            rustix::io::read(&held, &mut [0_u8])
+                .map(drop)
+                .map_err(Into::into)
+        };
+        // SAFETY: the closure makes one system call and allocates nothing.
+        unsafe { command.pre_exec(wait) };
+        thread::scope(|scope| {
+            scope.spawn(|| Child::start(&mut command));
+            while lock().starting == 0 {
+                thread::yield_now();
+            }
+            let ending = scope.spawn(|| end_children(Duration::from_secs(60)));
+            while !lock().have_ended {
+                thread::yield_now();
+            }
+            rustix::io::write(&release, b"r").expect("a reader");
+            ending.join().expect("no panic");
+            let this = number(getpid());
+            let left = family::below(&family::all(), |process| process.parent == this);
+            assert!(left.iter().all(|process| process.is_over), "{left:?}");
+        });
+    }
+}
