@@ -24,7 +24,8 @@ fn fetch_beside(dirty: u64, rule: &str) {
     };
     let script = r#"printf 'Dirty: %s kB\nWriteback: 0 kB\n' "$2" > "$1/meminfo"
         mount --bind "$1/meminfo" /proc/meminfo || exit 99
-        cd "$1"; ftget=$3 source=$4; shift 4
+        cd "$1"; [ "$(stat -f -c %T .)" != tmpfs ] || exit 99
+        ftget=$3 source=$4; shift 4
         "$@" "$ftget" --index off -r -d d "$source" || exit 1
         "$@" "$ftget" --index off -r -d e "$source"sub0/"#;
     let mut args = vec![place.here.path().into(), dirty.to_string().into()];
@@ -38,6 +39,24 @@ fn fetch_beside(dirty: u64, rule: &str) {
 #[test]
 fn many_files_do_not_wait_for_what_other_programs_write() {
     fetch_beside(10 << 20, "syncfs=KILL");
+}
+
+/// The figures of all file systems are not even read: that takes longer than a small file does.
+#[test]
+fn files_in_memory_do_not_depend_on_what_other_programs_write() {
+    let place = place();
+    let script = r#"mkfifo "$1/meminfo" && mount --bind "$1/meminfo" /proc/meminfo || exit 99
+        mount -t tmpfs none "$1/here" || exit 99
+        cd "$1/here"; "$2" --index off -r -d d "$3""#;
+    place.here.make_dir("here");
+    let args = [
+        place.here.path().into(),
+        env!("CARGO_BIN_EXE_ftget").into(),
+        place.server.source(""),
+    ];
+    if let Some(output) = in_own_mounts(script, args) {
+        output.expect_code(0);
+    }
 }
 
 /// No call of which a minute may be spent where it cannot be ended.

@@ -151,7 +151,7 @@ impl Sheaf {
         for link in &links {
             folders.add_with_link(&link.folder);
         }
-        let manner = Manner::of(config, bytes, whole);
+        let manner = Manner::of(config, files.len(), bytes, &folders.all, whole);
         let synced = sync_bytes(&files, &folders.all, manner, whole);
         let files: Vec<_> = files.into_iter().zip(synced).collect();
         let place_all = |has_name: Option<&mut BTreeSet<JobId>>| {
@@ -352,7 +352,7 @@ mod tests {
             is_auto: true,
             is_beside_others,
         };
-        let always = Manner::of(&always, 0, None);
+        let always = Manner::of(&always, 0, 0, &[], None);
         for (manner, count, link, expected) in [
             (auto(false), 7, None, vec![Synced::Folder; 7]),
             (auto(false), 8, None, vec![Synced::FileSystem]),

@@ -19,13 +19,26 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    /// Of files of so many bytes together, for which there is time until `whole`: a sync of a
-    /// whole file system cannot be ended, not even with this process.
-    pub(super) fn of(config: &ClientConfig, bytes: u64, whole: Option<Deadline>) -> Manner {
+    /// For `files` files of `bytes` bytes in these directories, which must be synced by `deadline`:
+    /// a sync of a whole file system cannot be ended, not even with this process.
+    pub(super) fn of(
+        config: &ClientConfig,
+        files: usize,
+        bytes: u64,
+        directories: &[Arc<StagingFolder>],
+        deadline: Option<Deadline>,
+    ) -> Manner {
         let is_auto = config.sync == SyncPolicy::Auto;
+        let is_for_many = files.max(directories.len()) >= SYNC_TOGETHER_MIN;
+        let waits_for_others = || {
+            let is_on_disk = directories
+                .iter()
+                .any(|directory| !directory.is_in_memory());
+            is_on_disk && is_held_up_by_others(bytes)
+        };
         Manner {
             is_auto,
-            is_beside_others: is_auto && (whole.is_some() || is_held_up_by_others(bytes)),
+            is_beside_others: is_auto && is_for_many && (deadline.is_some() || waits_for_others()),
         }
     }
 

@@ -15,6 +15,7 @@ use super::keeping::{Keeping, Loss};
 use super::name::{NameTag, PartialName};
 use super::refusal::{Call, Refusal, patiently};
 use super::refused_name::KnownNames;
+use super::space::Space;
 #[cfg(test)]
 use super::synced::{Synced, note};
 
@@ -116,6 +117,11 @@ impl StagingFolder {
     /// The device it is on: folders of one device are synced together.
     pub fn device(&self) -> u64 {
         self.device
+    }
+
+    /// Whether its file system is in memory, where a sync costs nothing and waits for nobody.
+    pub fn is_in_memory(&self) -> bool {
+        Space::around(&self.folder).is_some_and(|space| space.is_in_memory())
     }
 
     /// Makes what was renamed so far survive a power cut. Where nothing can, that is counted, and

@@ -82,6 +82,11 @@ impl Space {
         ![TMPFS, BTRFS].contains(&self.magic) && self.free_bytes.is_none_or(|free| bytes <= free)
     }
 
+    /// Nothing of it is ever written to a disk.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.magic == TMPFS
+    }
+
     /// Every name that has no slash, and no NUL, is possible.
     pub(super) fn takes_all_names(&self) -> bool {
         [TMPFS, EXT, XFS, BTRFS].contains(&self.magic)

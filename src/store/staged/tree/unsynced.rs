@@ -8,13 +8,13 @@ use rustix::fs::Stat;
 use rustix::io::Errno;
 
 use super::DestinationTree;
-use crate::store::staged::StageError;
 use crate::store::staged::file::{Sync, sync_by};
 use crate::store::staged::folder::device_of;
 use crate::store::staged::keeping::Loss;
 #[cfg(test)]
 use crate::store::staged::synced::{Synced, note};
 use crate::store::staged::unwritten::is_held_up_by_others;
+use crate::store::staged::{Space, StageError};
 use crate::wire::ResourcePath;
 
 /// What was changed on one device.
@@ -34,7 +34,14 @@ impl DestinationTree {
     /// # Errors
     /// [`StageError::Io`], and they count as unsynced still.
     pub fn sync(&self, one_by_one: bool) -> Result<(), StageError> {
-        self.sync_beside(one_by_one || is_held_up_by_others(0))
+        let is_on_disk = || {
+            let unsynced = self.lock_unsynced();
+            let mut spaces = unsynced
+                .values()
+                .map(|on_device| Space::around(&on_device.folder));
+            spaces.any(|space| !space.is_some_and(|space| space.is_in_memory()))
+        };
+        self.sync_beside(one_by_one || (is_on_disk() && is_held_up_by_others(0)))
     }
 
     /// `others`: other programs write a lot.
