@@ -6,13 +6,14 @@ mod run;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::places::RunLimits;
 pub(super) use self::places::{Held, RunSignals};
-use self::places::{RunPlaces, Running, gave_way};
+use self::places::{RunPlaces, Running, gave_way, shutting_down};
 use self::run::{Flow, Output, Run, STEP};
 use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
 
@@ -164,6 +165,7 @@ impl Place {
     ///
     /// # Errors
     /// `too_large`, or `internal`: it cannot be started, took too long, or nobody waits any more.
+    /// `shutting_down`: [`Published::end`] ended it.
     pub(super) fn run(self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
         let Place {
             published,
@@ -173,9 +175,10 @@ impl Place {
             ..
         } = &self;
         let serves_errors = matches!(published.error_output, ErrorOutputGoes::IntoContent);
-        let mut run = Run::start(words).map_err(|_| internal("command cannot be started"))?;
+        let mut run =
+            Run::start(words).map_err(|error| failed("command cannot be started", &error))?;
         let mut output = Output::new(published.places.limits.output_bytes_max, serves_errors)
-            .map_err(|_| internal("no room for output"))?;
+            .map_err(|error| failed("no room for output", &error))?;
         let ended = published.follow(&mut run, &mut output, signals, is_unwanted);
         // Whatever still writes must not hold up the log.
         drop(run);
@@ -190,7 +193,7 @@ impl Place {
         })?;
         let (file, bytes, md5) = output
             .finish()
-            .map_err(|_| internal("no room for output"))?;
+            .map_err(|error| failed("no room for output", &error))?;
         let mut held = self.held;
         held.shrink_to(bytes);
         Ok(CommandOutput {
@@ -215,6 +218,22 @@ impl Published {
     ) -> Result<u8, Refusal> {
         let limits = self.places.limits;
         let until = Instant::now().checked_add(limits.time_max);
+        let must_end = || {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                let message = format!("command took longer than {:?}", limits.time_max);
+                return Err(internal(message));
+            }
+            if self.places.has_ended() {
+                return Err(shutting_down());
+            }
+            if is_unwanted() {
+                return Err(internal("nobody waits for it"));
+            }
+            if signals.gives_way() {
+                return Err(gave_way());
+            }
+            Ok(())
+        };
         loop {
             let is_over = run.has_ended();
             match run.read(output) {
@@ -226,30 +245,18 @@ impl Published {
                     let message = format!("output is more than {} bytes", limits.output_bytes_max);
                     return Err(Refusal::new(ErrorCode::TooLarge, message));
                 }
-                Err(_) => return Err(internal("output cannot be read")),
+                Err(error) => return Err(failed("output cannot be read", &error)),
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                let message = format!("command took longer than {:?}", limits.time_max);
-                return Err(internal(&message));
-            }
-            if is_unwanted() || self.places.has_ended() {
-                return Err(internal("nobody waits for it"));
-            }
-            if signals.gives_way() {
-                return Err(gave_way());
-            }
+            must_end()?;
         }
         // Its outputs may be closed before it ends.
         while !run.has_ended() {
-            if until.is_some_and(|until| Instant::now() >= until) || is_unwanted() {
-                return Err(internal("command took too long"));
-            }
-            if signals.gives_way() {
-                return Err(gave_way());
-            }
+            must_end()?;
             std::thread::park_timeout(STEP);
         }
-        let status = run.end().map_err(|_| internal("command is lost"))?;
+        let status = run
+            .end()
+            .map_err(|error| failed("command is lost", &error))?;
         let code = status
             .code()
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
@@ -265,7 +272,12 @@ pub(super) fn with_errors(sentence: &str, last_errors: &str) -> String {
     format!("{sentence}: {last_errors}")
 }
 
-fn internal(message: &str) -> Refusal {
+/// The system's reason goes with it: nothing else shows it to the operator. It names no path.
+fn failed(what: &str, error: &io::Error) -> Refusal {
+    internal(format!("{what}: {error}"))
+}
+
+fn internal(message: impl Into<String>) -> Refusal {
     Refusal::new(ErrorCode::Internal, message)
 }
 
@@ -404,6 +416,36 @@ mod tests {
             ..RunLimits::default()
         };
         assert_eq!(run("yes", endless), Err(ErrorCode::TooLarge));
+    }
+
+    #[test]
+    fn a_command_without_outputs_ends_with_the_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let closed = folder.path().join("closed");
+        let script = "exec >&- 2>&-; : > \"$0\"; exec sleep 1000";
+        let words = ["sh", "-c", script, closed.to_str().unwrap()];
+        let published = published(&words, RunLimits::default());
+        let place = published.take_place(b"it", 0).unwrap();
+        let looks = std::cell::Cell::new(0);
+        let ended = place.run(|| {
+            // By the third look the ends of both outputs were read.
+            looks.set(looks.get() + i32::from(closed.exists()));
+            if looks.get() == 3 {
+                published.end(Duration::ZERO);
+            }
+            false
+        });
+        let code = ended.err().map(|refusal| refusal.code);
+        assert_eq!(code, Some(ErrorCode::ShuttingDown));
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_started_is_answered_with_the_reason() {
+        let published = published(&["/no/such/program"], RunLimits::default());
+        let place = published.take_place(b"it", 0).unwrap();
+        let message = place.run(|| false).err().map(|refusal| refusal.message);
+        let reason = "command cannot be started: No such file or directory (os error 2)";
+        assert_eq!(message.as_deref(), Some(reason));
     }
 
     #[test]

@@ -97,18 +97,19 @@ impl RunPlaces {
         let one_address_max = bytes.saturating_mul(self.limits.runs_max as u64);
         let has_room = |held: u64, max: u64| held.saturating_add(bytes) <= max;
         let runs_of_address = runs.running.iter().filter(|(of, _)| *of == address);
-        let (code, message) = if runs.has_ended {
-            (ErrorCode::ShuttingDown, "server is shutting down")
-        } else if runs.running.len() >= self.limits.runs_max {
+        if runs.has_ended {
+            return Err(shutting_down());
+        }
+        let message = if runs.running.len() >= self.limits.runs_max {
             give_way(runs.running.iter());
-            (ErrorCode::Busy, "too many commands run already")
+            "too many commands run already"
         } else if runs_of_address.clone().count() >= self.limits.runs_max.div_ceil(2) {
             give_way(runs_of_address);
-            (ErrorCode::Busy, "too many commands run for this address")
+            "too many commands run for this address"
         } else if !has_room(of_address, one_address_max)
             || !has_room(runs.held, one_address_max.saturating_mul(2))
         {
-            (ErrorCode::Busy, "too many outputs wait to be read")
+            "too many outputs wait to be read"
         } else {
             let signals = Arc::default();
             runs.running.push((address, Arc::clone(&signals)));
@@ -125,10 +126,7 @@ impl RunPlaces {
             };
             return Ok((running, held));
         };
-        Err(Refusal {
-            retry_after_ms: Some(RETRY_AFTER_MS),
-            ..Refusal::new(code, message)
-        })
+        Err(for_now(ErrorCode::Busy, message))
     }
 }
 
@@ -204,12 +202,22 @@ impl Drop for Held {
 
 /// The run was ended since another request needed its place.
 pub(super) fn gave_way() -> Refusal {
+    for_now(
+        ErrorCode::Busy,
+        "another request needed the command's place",
+    )
+}
+
+/// The run was ended, or was not begun, since the server ends.
+pub(super) fn shutting_down() -> Refusal {
+    for_now(ErrorCode::ShuttingDown, "server is shutting down")
+}
+
+/// A refusal that another try may not meet.
+fn for_now(code: ErrorCode, message: &str) -> Refusal {
     Refusal {
         retry_after_ms: Some(RETRY_AFTER_MS),
-        ..Refusal::new(
-            ErrorCode::Busy,
-            "another request needed the command's place",
-        )
+        ..Refusal::new(code, message)
     }
 }
 

@@ -29,7 +29,10 @@ impl<S: Store> Exchange<'_, S> {
         thread::Builder::new()
             .name("ft-run".to_owned())
             .spawn(run)
-            .map_err(|_| Refusal::new(ErrorCode::Internal, "command cannot be started"))?;
+            .map_err(|error| {
+                let message = format!("command cannot be started: {error}");
+                Refusal::new(ErrorCode::Internal, message)
+            })?;
         Ok(Reply::Make(Box::new(making)))
     }
 
