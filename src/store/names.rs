@@ -18,7 +18,7 @@ pub(super) struct Names {
 #[derive(Clone, Copy)]
 struct Span {
     start: u32,
-    /// No file system has longer names than 255 bytes.
+    /// Longer names than 255 bytes cannot be asked for, and are left out.
     bytes: u8,
     kind: Option<ObjectKind>,
 }
@@ -40,12 +40,12 @@ impl Names {
             has_more: false,
         };
         folder.visit_names(|name, kind| {
-            let Ok(bytes) = u8::try_from(name.len()) else {
-                return;
-            };
             if !is_wanted(name) || name <= after || names.is_beyond(name) {
                 return;
             }
+            let Ok(bytes) = u8::try_from(name.len()) else {
+                return;
+            };
             let start = u32::try_from(names.text.len()).unwrap_or(u32::MAX);
             names.text.extend_from_slice(name);
             names.spans.push(Span { start, bytes, kind });

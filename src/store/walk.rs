@@ -5,7 +5,7 @@ use crate::store::links::leads_through;
 use crate::store::local::is_shown;
 use crate::store::names::Names;
 use crate::store::{Listed, Listing, StoreError};
-use crate::wire::{ObjectKind, PATH_BYTES_MAX, PATH_PARTS_MAX, ResourcePath};
+use crate::wire::{ObjectKind, PATH_BYTES_MAX, PATH_PART_BYTES_MAX, PATH_PARTS_MAX, ResourcePath};
 
 /// What is in a folder and, if wanted, below it: each folder right before its contents, names
 /// in the order of their bytes. No link is entered, so that each file is there once, by its own
@@ -61,9 +61,8 @@ impl Walk {
             return Ok(walk);
         };
         let inside = after.as_bytes().strip_prefix(path).unwrap_or_default();
-        let mut parts = inside
-            .split(|&byte| byte == b'/')
-            .filter(|part| !part.is_empty());
+        let parts = inside.split(|&byte| byte == b'/');
+        let mut parts = parts.filter(|part| !part.is_empty()).peekable();
         let mut path = path.to_vec();
         let mut next = Some(folder);
         while let Some(folder) = next.take() {
@@ -79,9 +78,17 @@ impl Walk {
                 walk.hidden = hidden;
                 break;
             };
+            let is_last = parts.peek().is_none();
             if recursive && is_shown(part, show_hidden) {
-                // Gone, or another thing by now: what follows it follows all the same.
-                next = folder.open_below(part).ok();
+                next = match folder.open_below(part) {
+                    Ok(folder) => Some(folder),
+                    // Gone, or another thing by now: the entries behind it follow all the same.
+                    Err(StoreError::NotFound | StoreError::NotADirectory) => None,
+                    // The entry of the directory itself has shown this error.
+                    Err(StoreError::Forbidden | StoreError::NotAtRest) if is_last => None,
+                    // Without what is in it the listing would look complete.
+                    Err(error) => return Err(error),
+                };
             }
             walk.enter_behind(folder, &path, part)?;
             path = joined(&path, part);
@@ -120,7 +127,9 @@ impl Walk {
         let (mut hidden, mut fits) = (0, true);
         let room = PathRoom::below(path);
         let names = Names::read(&folder, b"", self.room(), |name| {
-            hidden += u64::from(!is_shown(name, show_hidden) && is_shown(name, true));
+            let is_hidden = !is_shown(name, show_hidden) && is_shown(name, true);
+            // FAT has names that are longer than anybody can ask for.
+            hidden += u64::from(is_hidden || name.len() > PATH_PART_BYTES_MAX);
             fits &= room.has(name) || !is_shown(name, show_hidden);
             is_shown(name, show_hidden)
         })?;
@@ -462,6 +471,16 @@ mod tests {
         }
         assert_eq!(listed(&tree, "b", true, Some("b/d")).0[0], "b/d/e");
         assert_eq!(listed(&tree, "b", false, Some("b/d")).0[0], "b/loop@.");
+    }
+
+    #[test]
+    fn does_not_continue_where_the_rest_of_a_directory_cannot_be_read() {
+        // No directory of /proc can be entered, which is shown with its own entry.
+        let tree = store(Path::new("/"), false);
+        let root = ResourcePath::root();
+        let inside = tree.list(&root, true, Some(&path("proc/x")));
+        assert!(matches!(inside, Err(StoreError::NotAtRest)));
+        assert!(tree.list(&root, true, Some(&path("proc"))).is_ok());
     }
 
     #[test]

@@ -42,14 +42,8 @@ impl<S: Store> Exchange<'_, S> {
         asked: &mut Asked,
         output: CommandOutput,
     ) -> Result<Reply<S::Object>, Refusal> {
-        let CommandOutput {
-            file,
-            bytes,
-            md5,
-            exit_status,
-            last_errors,
-            held,
-        } = output;
+        let (bytes, md5, exit_status) = (output.bytes, output.md5, output.exit_status);
+        let last_errors = output.last_errors;
         asked.exit_status = Some(exit_status);
         if bytes == 0 && exit_status != 0 {
             let sentence = format!("command ended with {exit_status}");
@@ -71,7 +65,10 @@ impl<S: Store> Exchange<'_, S> {
             return Ok(Reply::Said { body_bytes, md5 });
         }
         let body = Body {
-            source: Source::Output { file, _held: held },
+            source: Source::Output {
+                file: output.file,
+                _held: output.held,
+            },
             position: 0,
             end: bytes,
         };
