@@ -34,7 +34,7 @@ struct Outstanding {
     calls: usize,
     /// When a call returned last, or the first of these began.
     since: Instant,
-    /// Files to close once a call has returned: to close one may take as long.
+    /// Files that the next call closes when it returns: to close one may take as long.
     to_close: Vec<Arc<File>>,
 }
 
@@ -111,9 +111,9 @@ impl Mount {
         };
         let (done, result) = bounded(1);
         let call = move || {
-            let _begun = begun;
             // If nobody waits any more the result is dropped here.
             let _ = done.try_send(work());
+            begun.close_files();
         };
         if !self.threads.make(Box::new(call)) {
             return Err(Stalled);
@@ -121,16 +121,13 @@ impl Mount {
         result.recv_timeout(wait).map_err(|_| Stalled)
     }
 
-    /// Closes a file without waiting for it.
+    /// Closes a file without waiting for it. Never in this thread: where no call can be made the
+    /// next one closes it.
     pub(super) fn close(self: &Arc<Self>, file: Arc<File>) {
-        let Some(begun) = self.begin() else {
-            self.lock().to_close.push(file);
-            return;
-        };
-        self.threads.make(Box::new(move || {
-            drop(file);
-            drop(begun);
-        }));
+        self.lock().to_close.push(file);
+        if let Some(begun) = self.begin() {
+            self.threads.make(Box::new(move || begun.close_files()));
+        }
     }
 
     /// Whether calls do not return.
@@ -177,14 +174,19 @@ struct Begun {
     number: usize,
 }
 
+impl Begun {
+    /// Closes the files that wait for it. The call goes on for as long as that takes.
+    fn close_files(self) {
+        let files = std::mem::take(&mut self.mount.lock().to_close);
+        drop(files);
+    }
+}
+
 impl Drop for Begun {
     fn drop(&mut self) {
         let mut state = self.mount.lock();
         state.calls -= 1;
         state.since = Instant::now();
-        let to_close = std::mem::take(&mut state.to_close);
-        drop(state);
-        drop(to_close);
     }
 }
 
@@ -252,6 +254,28 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(mount.call(|| 9).ok(), Some(9));
+    }
+
+    #[test]
+    fn a_file_is_never_closed_by_its_owner_where_no_thread_is_left() {
+        let threads = CallThreads::new();
+        let mount = Mount::new(&threads);
+        threads.threads.store(THREADS_MAX, Ordering::SeqCst);
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let open = Arc::downgrade(&file);
+        mount.close(file);
+        assert!(open.upgrade().is_some() && mount.call(|| ()).is_err());
+        assert!(
+            open.upgrade().is_some(),
+            "nor by the caller of another call"
+        );
+        threads.threads.store(0, Ordering::SeqCst);
+        assert!(mount.call(|| ()).is_ok());
+        let until = Instant::now() + Duration::from_secs(60);
+        while open.upgrade().is_some() {
+            assert!(Instant::now() < until, "it is closed");
+            thread::yield_now();
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl Mounts {
             has_below: AtomicBool::new(false),
             threads: Arc::clone(threads),
         };
-        let _ = mounts.read();
+        mounts.read_if(|_| true);
         mounts
     }
 
@@ -109,26 +109,27 @@ impl Mounts {
 
     /// Reads them anew if they changed.
     pub(super) fn refresh(&self) {
-        let Some(source) = &self.source else { return };
-        let source = source.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut polled = [PollFd::new(&*source, PollFlags::PRI)];
-        // proc_pid_mountinfo(5): once after each change.
-        let has_changed =
-            poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
-        drop(source);
-        if has_changed {
-            let _ = self.read();
-        }
+        self.read_if(|source| {
+            let mut polled = [PollFd::new(source, PollFlags::PRI)];
+            // proc_pid_mountinfo(5): once after each change.
+            poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        });
     }
 
-    fn read(&self) -> io::Result<()> {
+    /// Under one lock: whoever finds no change comes after those that read the last one.
+    fn read_if(&self, has_changed: impl FnOnce(&File) -> bool) {
         let (Some(source), Some((id, path))) = (&self.source, &self.root) else {
-            return Ok(());
+            return;
         };
-        let mut text = Vec::new();
         let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
-        source.rewind()?;
-        source.read_to_end(&mut text)?;
+        let mut text = Vec::new();
+        if !has_changed(&source)
+            // Of the kernel's memory: it fails only where none is left, and then all stays as it was.
+            || source.rewind().is_err()
+            || source.read_to_end(&mut text).is_err()
+        {
+            return;
+        }
         let table = self.parse(&text, *id, path, &self.table());
         let has_remote = table.own.remote.is_some()
             || table.below.iter().any(|(_, place)| place.remote.is_some());
@@ -136,7 +137,6 @@ impl Mounts {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         self.has_below.store(has_below, Ordering::Relaxed);
         self.has_remote.store(has_remote, Ordering::Relaxed);
-        Ok(())
     }
 
     fn parse(&self, text: &[u8], own: u64, root: &Path, before: &Table) -> Table {
