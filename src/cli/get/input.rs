@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use self::checksum::crc32_of;
 pub(super) use self::held::Held;
 pub(super) use self::line::LineError;
 use self::line::{Format, PLAIN_NAME};
@@ -93,8 +94,18 @@ pub(super) struct Input<R> {
     /// Not known before a line tells.
     format: Option<Format>,
     signed: Signed,
+    /// All lines so far may be SFV's.
+    sfv: Option<Sfv>,
     /// Lines that were read to find out the format.
     held: VecDeque<Result<NumberedLine, InputError>>,
+}
+
+/// Lines of a name and eight hexadecimal digits. They are names if all of these could be dates, or
+/// there is only one and no comment of SFV.
+struct Sfv {
+    first_number: u64,
+    lines: usize,
+    has_letters: bool,
 }
 
 impl Input<Box<dyn BufRead + Send>> {
@@ -184,6 +195,7 @@ impl<R: BufRead> Input<R> {
             ends_with_nul,
             format: None,
             signed: Signed::default(),
+            sfv: None,
             held: VecDeque::new(),
         }
     }
@@ -191,26 +203,51 @@ impl<R: BufRead> Input<R> {
     fn next_line(&mut self) -> Option<Result<NumberedLine, InputError>> {
         while self.format.is_none() {
             let line = self.next_read();
+            let is_sfv_comment = |line: &NumberedLine| line.bytes.starts_with(b";");
             let may_wait = self.held.len() < HELD_LINES_MAX && !self.ends_with_nul;
             let may_be_comment = |line: &[u8]| line.starts_with(b"#") || line.starts_with(b";");
             self.format = match &line {
                 // A comment of a list of checksums, or a name: what follows tells.
                 Some(Ok(line)) if may_be_comment(&line.bytes) && may_wait => None,
                 Some(Ok(line)) => match Format::of(&line.bytes, self.ends_with_nul) {
-                    Ok(format) => Some(format),
-                    Err(algorithm) => {
-                        let number = line.number;
-                        return Some(Err(
-                            self.end(InputError::OtherAlgorithm { number, algorithm })
-                        ));
+                    Ok(Format::Names) if self.may_be_sfv(line) => {
+                        (!may_wait).then_some(Format::Names)
                     }
+                    Ok(format) => Some(self.sfv.take().map_or(format, |_| Format::Names)),
+                    Err(algorithm) => return Some(Err(self.refuse(line.number, algorithm))),
                 },
                 Some(Err(InputError::Line { .. })) if may_wait => None,
                 Some(Err(_)) | None => Some(Format::Names),
             };
+            if self.format.is_some()
+                && let Some(sfv) = self.sfv.take()
+                && sfv.has_letters
+                && (sfv.lines > 1 || self.held.iter().flatten().any(is_sfv_comment))
+            {
+                return Some(Err(self.refuse(sfv.first_number, "CRC-32".to_owned())));
+            }
             self.held.extend(line);
         }
         self.held.pop_front().or_else(|| self.next_read())
+    }
+
+    /// Whether a line may be one of SFV, which is noted.
+    fn may_be_sfv(&mut self, line: &NumberedLine) -> bool {
+        let Some(digits) = crc32_of(&line.bytes) else {
+            return false;
+        };
+        let sfv = self.sfv.get_or_insert(Sfv {
+            first_number: line.number,
+            lines: 0,
+            has_letters: false,
+        });
+        sfv.lines += 1;
+        sfv.has_letters |= digits.iter().any(u8::is_ascii_alphabetic);
+        true
+    }
+
+    fn refuse(&mut self, number: u64, algorithm: String) -> InputError {
+        self.end(InputError::OtherAlgorithm { number, algorithm })
     }
 
     /// The next line without what a signature has around it.

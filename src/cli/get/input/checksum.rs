@@ -132,6 +132,14 @@ fn behind_name(line: &[u8]) -> Option<Checksum<'_>> {
     })
 }
 
+/// The digits of a line that may be one of SFV, `NAME CRC32`. A name can end like that, too.
+pub(super) fn crc32_of(line: &[u8]) -> Option<&[u8]> {
+    let line = line.trim_ascii_end();
+    let (name, digits) = line.split_at_checked(line.len().checked_sub(CRC32_DIGITS)?)?;
+    let is_name = name.ends_with(b" ") && !name.trim_ascii().is_empty() && !name.starts_with(b"./");
+    (is_name && is_hex(digits)).then_some(digits)
+}
+
 /// Whether a digest stands by itself somewhere behind or before something else.
 fn has_digest(line: &[u8]) -> bool {
     let is_edge = |byte: &u8| b" \t,;:=|\"'".contains(byte);

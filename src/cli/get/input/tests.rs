@@ -267,6 +267,42 @@ fn lists_of_other_digests_are_refused_as_a_whole_by_their_names() {
 }
 
 #[test]
+fn a_list_of_names_with_crc32_digits_is_refused_by_its_name() {
+    let many = "a name.bin 0123ABCD\n".repeat(1000);
+    for list in [
+        "a.bin 1234abcd\nb.bin 12345678",
+        "; made by cksfv\n;\n\na.bin 12345678\nb c.bin 0000000F\n",
+        ";\r\na.bin   DEADBEEF\r\n",
+        &many,
+    ] {
+        let refused = read(list.as_bytes());
+        assert!(
+            matches!(&refused[..], [Err((0, sentence))] if sentence.contains("digests of CRC-32")),
+            "{refused:?}"
+        );
+    }
+    for (list, expected) in [
+        (
+            "report 20261128\nreport 20261129\n",
+            &["report 20261128", "report 20261129"][..],
+        ),
+        ("a deadbeef\nb\n", &["a deadbeef", "b"]),
+        ("a deadbeef\nb deadbee\n", &["a deadbeef", "b deadbee"]),
+        (
+            "./a deadbeef\n./b deadbeef\n",
+            &["a deadbeef", "b deadbeef"],
+        ),
+        ("# \na deadbeef\n", &["# ", "a deadbeef"]),
+        ("deadbeef\n", &["deadbeef"]),
+        ("a deadbeefs\n", &["a deadbeefs"]),
+    ] {
+        assert_eq!(names(list.as_bytes()), expected);
+    }
+    let exact = read_below("", b"a deadbeef\0", true);
+    assert_eq!(exact, [Ok(file(b"a deadbeef", None))]);
+}
+
+#[test]
 fn lines_of_md5sum_may_end_with_a_nul() {
     let digits = "d41d8cd98f00b204e9800998ecf8427e";
     let text = format!("{digits}  a\nb\0{digits} *#c\0\\{digits}  d\0MD5 (e) = {digits}\0");
