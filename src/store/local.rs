@@ -27,8 +27,8 @@ use opened::{Destination, OpenRoot};
 /// What of a directory is shown.
 #[derive(Clone, Debug)]
 pub struct DirectoryOptions {
-    /// Show names that begin with a dot. Names of partial files (`.ft-…`) and of indexes that were
-    /// set aside are never shown.
+    /// Show names that begin with a dot. Partial files (`.ft-…`), indexes that were set aside, and
+    /// the log, journal and locks beside an index are never shown.
     pub show_hidden: bool,
     /// Follow symbolic links that stay inside the root; otherwise they are `NotFound`.
     pub follow_links_inside: bool,

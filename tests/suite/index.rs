@@ -194,6 +194,39 @@ fn an_index_inside_the_root_is_not_served() {
         .assert_file("own/other", b"twin");
 }
 
+#[test]
+fn files_beside_an_index_of_another_server_are_not_served() {
+    let root = tree();
+    let index = root.join("dir/i");
+    let owner = serve(root.path(), &index, &["--no-prehash"]);
+    for name in ["notes", "notes-wal", "alone-lock"] {
+        root.write(name, name);
+    }
+    let server = serve(root.path(), Path::new("memory"), &["--no-prehash"]);
+    let list = Program::ftget()
+        .args(["-r", "--list"])
+        .arg(server.source(""));
+    let shown = list.run().expect_code(0).text().to_owned();
+    let mut peer = server.connect();
+    for name in ["dir/i-wal", "dir/i-shm", "dir/i-lock"] {
+        assert!(root.join(name).exists(), "{name}");
+        assert!(!shown.lines().any(|line| line == name), "{name} in {shown}");
+        for op in ["get", "stat"] {
+            let answer = peer.ask(format!(r#"{{"op":"{op}","filename":"{name}"}}"#));
+            assert_eq!(answer.code(), Some("not_found"), "{op} {name}");
+        }
+    }
+    for name in ["notes", "notes-wal", "alone-lock"] {
+        assert!(
+            shown.lines().any(|line| line == name),
+            "{name} not in {shown}"
+        );
+        peer.ask(format!(r#"{{"filename":"{name}"}}"#))
+            .assert_file(name, name.as_bytes());
+    }
+    drop(owner);
+}
+
 /// Damages an index as a disk does, and not at its beginning alone.
 fn damage(index: &Path) {
     let length = fs::metadata(index).unwrap().len() as usize;

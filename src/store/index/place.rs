@@ -101,18 +101,13 @@ impl Place {
     /// Whether the file is a database of this program, or empty, or missing, and what SQLite has
     /// beside a database is nothing else.
     fn may_be_an_index(&self) -> Result<bool, IndexError> {
-        let is_index = |beginning: &[u8]| {
-            beginning.starts_with(SQLITE_MAGIC)
-                && beginning.get(SQLITE_APPLICATION)
-                    == Some(&(APPLICATION_ID as u32).to_be_bytes()[..])
-        };
         let is_log = |beginning: &[u8]| beginning.starts_with(WAL_MAGIC);
         let is_table = |beginning: &[u8]| beginning.starts_with(&SHM_VERSION.to_ne_bytes());
         let is_journal = |beginning: &[u8]| {
             beginning.starts_with(JOURNAL_MAGIC) || beginning.iter().all(|&byte| byte == 0)
         };
         let files: [(&str, IsOurs); 4] = [
-            ("", is_index),
+            ("", begins_index),
             ("-wal", is_log),
             ("-shm", is_table),
             (JOURNAL_SUFFIX, is_journal),
@@ -237,6 +232,29 @@ pub(super) fn open_files(index: &Path) -> [PathBuf; 5] {
     ["", "-wal", "-shm", JOURNAL_SUFFIX, LOCK_SUFFIX].map(|suffix| beside(index, suffix))
 }
 
+/// The name that an index has if this is one of the files beside it, by its name.
+pub(in crate::store) fn index_beside(name: &[u8]) -> Option<&[u8]> {
+    let suffixes = [LOG_SUFFIX, "-shm", JOURNAL_SUFFIX, LOCK_SUFFIX];
+    let stripped = |suffix: &str| name.strip_suffix(suffix.as_bytes());
+    let index = suffixes.into_iter().find_map(stripped);
+    index.filter(|index| !index.is_empty() && !index.ends_with(b"/"))
+}
+
+/// Whether an open file is an index of this program, or the log of one that is empty so far.
+pub(in crate::store) fn is_index(file: &File) -> io::Result<bool> {
+    let mut beginning = [0; WAL_FIRST_PAGE + SQLITE_APPLICATION.end];
+    let count = file.read_at(&mut beginning, 0)?;
+    let beginning = &beginning[..count];
+    let first_page = beginning.get(WAL_FIRST_PAGE..).unwrap_or_default();
+    Ok(begins_index(beginning) || (beginning.starts_with(WAL_MAGIC) && begins_index(first_page)))
+}
+
+fn begins_index(beginning: &[u8]) -> bool {
+    let application = (APPLICATION_ID as u32).to_be_bytes();
+    beginning.starts_with(SQLITE_MAGIC)
+        && beginning.get(SQLITE_APPLICATION) == Some(&application[..])
+}
+
 /// Whether a file of this name, wherever it is, was set aside by an index.
 pub(in crate::store) fn is_set_aside(name: &[u8]) -> bool {
     set_aside_of(name).is_some()
@@ -339,11 +357,14 @@ const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const SQLITE_APPLICATION: Range<usize> = 68..72;
 /// The same, sections 4.1 and 3.
 const WAL_MAGIC: &[u8] = &[0x37, 0x7f, 0x06];
+/// The same, section 4.1: behind the headers of the log and of its first frame.
+const WAL_FIRST_PAGE: usize = 32 + 24;
 const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// SQLite's "WAL-mode File Format", section 2.
 const SHM_VERSION: u32 = 3_007_000;
 /// What is set aside: the index, its log, and their table of locks.
 const SET_ASIDE: [&str; 3] = ["", "-wal", "-shm"];
+pub(in crate::store) const LOG_SUFFIX: &str = "-wal";
 const JOURNAL_SUFFIX: &str = "-journal";
 const LOCK_SUFFIX: &str = "-lock";
 const DAMAGED_INFIX: &str = ".damaged-";

@@ -6,6 +6,7 @@ use super::opened::OpenRoot;
 use crate::store::mounts::Way;
 use crate::store::walk::Walk;
 use crate::store::{Listed, Listing, StoreError};
+use crate::wire::ObjectKind;
 
 /// A walk, each step of which is taken by a thread that may be left behind where it could hang.
 /// What does not answer is an entry with an error once that is known; until then the listing
@@ -27,6 +28,38 @@ impl MountedWalk {
 
 impl Listing for MountedWalk {
     fn next(&mut self) -> Result<Option<Listed>, StoreError> {
+        while let Some(listed) = self.next_found()? {
+            if listed.kind != ObjectKind::File {
+                return Ok(Some(listed));
+            }
+            match self.root.check_not_beside_index(&listed.path) {
+                Ok(()) => return Ok(Some(listed)),
+                Err(StoreError::NotFound) => {}
+                Err(error) => return Ok(Some(Listed::failed(listed.path, listed.kind, error))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_hidden(&mut self) -> u64 {
+        self.walk.as_mut().map_or(0, Walk::take_hidden)
+    }
+
+    fn root(&self) -> u32 {
+        self.root.number()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.walk.as_ref().map_or(0, Walk::held_bytes)
+    }
+
+    fn held_descriptors(&self) -> usize {
+        self.walk.as_ref().map_or(0, Walk::held_descriptors)
+    }
+}
+
+impl MountedWalk {
+    fn next_found(&mut self) -> Result<Option<Listed>, StoreError> {
         let mounts = self.root.mounts();
         loop {
             let walk = self.walk.as_mut().ok_or(StoreError::Stalled)?;
@@ -56,21 +89,5 @@ impl Listing for MountedWalk {
                 return Ok(listed);
             }
         }
-    }
-
-    fn take_hidden(&mut self) -> u64 {
-        self.walk.as_mut().map_or(0, Walk::take_hidden)
-    }
-
-    fn root(&self) -> u32 {
-        self.root.number()
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.walk.as_ref().map_or(0, Walk::held_bytes)
-    }
-
-    fn held_descriptors(&self) -> usize {
-        self.walk.as_ref().map_or(0, Walk::held_descriptors)
     }
 }

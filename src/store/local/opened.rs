@@ -14,7 +14,7 @@ use rustix::fs::inotify::WatchFlags;
 use super::{DirectoryOptions, is_partial, is_shown};
 use crate::store::beneath::{Reach, Root};
 use crate::store::calls::{CallThreads, Mount};
-use crate::store::index::is_set_aside;
+use crate::store::index::{LOG_SUFFIX, index_beside, is_index, is_set_aside};
 use crate::store::mounts::{Mounts, Way};
 use crate::store::walk::Walk;
 use crate::store::{Listed, ObjectMeta, StoreError};
@@ -157,12 +157,14 @@ impl OpenRoot {
         self: &Arc<Self>,
         path: &ResourcePath,
     ) -> Result<Reached<(File, ObjectMeta)>, StoreError> {
+        self.check_not_beside_index(path)?;
         self.reach(path, None, |root, path, reach| {
             root.root.open_file(root.locate(path)?, reach)
         })
     }
 
     pub(super) fn stat(self: &Arc<Self>, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
+        self.check_not_beside_index(path)?;
         let look = |root: &OpenRoot, path: &ResourcePath, reach| root.look(path, reach);
         self.reach(path, None, look).map(|(meta, _)| meta)
     }
@@ -178,6 +180,34 @@ impl OpenRoot {
             root.walk(path, recursive, behind.as_ref(), reach)
         };
         self.reach(path, after, list).map(|(walk, _)| walk)
+    }
+
+    /// The log, the journal and the locks beside an index of ours are as good as missing, whoever
+    /// uses that index. Costs nothing for other names.
+    pub(super) fn check_not_beside_index(
+        self: &Arc<Self>,
+        path: &ResourcePath,
+    ) -> Result<(), StoreError> {
+        let Some(index) = index_beside(path.as_bytes()) else {
+            return Ok(());
+        };
+        // Of a new index nothing but its log may have content.
+        for name in [index, &[index, LOG_SUFFIX.as_bytes()].concat()] {
+            let Ok(name) = ResourcePath::parse(name) else {
+                continue;
+            };
+            let look = |root: &OpenRoot, path: &ResourcePath, reach| {
+                let (file, _) = root.root.open_file(root.locate(path)?, reach)?;
+                is_index(&file).map_err(StoreError::Io)
+            };
+            match self.reach(&name, None, look) {
+                Ok((true, _)) => return Err(StoreError::NotFound),
+                Err(error @ (StoreError::Stalled | StoreError::Busy(_))) => return Err(error),
+                // Nothing of that name can be read as an index.
+                Ok((false, _)) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Does something at a path, in this thread if what is there answers or fails.
