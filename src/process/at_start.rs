@@ -54,6 +54,17 @@ pub(super) fn restore_in(command: &mut Command) {
     unsafe { command.pre_exec(restore) };
 }
 
+/// Has a start wait, between fork and exec, until there is something to read.
+#[cfg(test)]
+pub(super) fn hold_up(command: &mut Command, until: std::io::PipeReader) {
+    let wait = move || {
+        let read = rustix::io::read(&until, &mut [0_u8]);
+        read.map(drop).map_err(Into::into)
+    };
+    // SAFETY: the closure makes one system call and takes no memory.
+    unsafe { command.pre_exec(wait) };
+}
+
 /// Sets what a signal does, unless it is caught.
 fn set(signal: c_int, disposition: libc::sighandler_t) {
     let is_caught =

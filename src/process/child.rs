@@ -269,17 +269,12 @@ const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
-    use std::env;
-    use std::os::unix::process::CommandExt;
-
     use super::*;
+    use crate::process::at_start::hold_up;
+    use std::env;
 
     /// In a process of its own, since no child is started in one that ends its children.
     #[test]
-    #[expect(
-        unsafe_code,
-        reason = "only code between fork and exec holds up a start"
-    )]
     fn a_child_that_is_being_started_ends_with_the_others() {
         const ALONE: &str = "FT_TEST_ALONE";
         if env::var_os(ALONE).is_none() {
@@ -292,13 +287,7 @@ mod tests {
         let (held, release) = io::pipe().expect("a pipe");
         let mut command = Command::new("sleep");
         command.arg("1000");
-        let wait = move || {
-            rustix::io::read(&held, &mut [0_u8])
-                .map(drop)
-                .map_err(Into::into)
-        };
-        // SAFETY: the closure makes one system call and allocates nothing.
-        unsafe { command.pre_exec(wait) };
+        hold_up(&mut command, held);
         thread::scope(|scope| {
             scope.spawn(|| Child::start(&mut command));
             while lock().starting == 0 {
