@@ -22,3 +22,15 @@ pub mod server;
 pub mod client;
 
 pub mod cli;
+
+/// The guide for users.
+pub mod guide {
+    #[doc = include_str!("guide/ftget.md")]
+    pub mod ftget {}
+
+    #[doc = include_str!("guide/ftserve.md")]
+    pub mod ftserve {}
+
+    #[doc = include_str!("guide/clients.md")]
+    pub mod clients {}
+}

@@ -4,45 +4,45 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Everything asked for is present and verified.
+    /// All files are present and verified.
     Success = 0,
-    /// Something differs (--check); a command did not end with 0; unclassified.
+    /// --check found a difference, a command failed, or an error of no other kind.
     Unclassified = 1,
-    /// The command line, the configuration or a manifest is wrong.
+    /// The command line, the configuration or a list is wrong.
     Usage = 2,
-    /// A local file or I/O, or no thread to be had.
+    /// Local file or I/O error, or no thread available.
     LocalFile = 3,
-    /// Name, connect, reset, cut off; ftserve: cannot bind.
+    /// Network error: name, connection, reset, cut off; ftserve: cannot bind.
     Network = 4,
-    /// TLS or identity.
+    /// TLS or identity error.
     Identity = 5,
     /// Permission refused.
     Permission = 6,
     /// Protocol violation.
     Protocol = 7,
-    /// Server refused: busy, read-only, shutting down, too large.
+    /// The server refused: busy, read-only, shutting down, too large.
     Refused = 8,
-    /// No space.
+    /// No space left.
     NoSpace = 9,
-    /// Verification failed, nothing put in place.
+    /// Verification failed, and nothing was put in place.
     VerificationFailed = 10,
     /// Not found.
     NotFound = 11,
-    /// Exists, and the policy says error.
+    /// The file exists, and --if-exists is error.
     Exists = 12,
     /// The source kept changing.
     SourceChanged = 13,
     /// Timed out.
     TimedOut = 14,
-    /// A batch of which some failed, for different reasons.
+    /// Several downloads failed for different reasons.
     SomeFailed = 23,
-    /// A batch of which nothing failed but files that were listed and then gone.
+    /// Listed files were gone before their download; nothing else failed.
     SourcesGone = 24,
-    /// --max-delete was reached, or the source is empty, and there was more to delete.
+    /// --max-delete was reached, or --delete met an empty source.
     DeleteLimit = 25,
-    /// `ftserve PATH -- COMMAND`: the command cannot be run.
+    /// `ftserve PATH -- COMMAND`: COMMAND cannot be run.
     CommandNotRun = 126,
-    /// `ftserve PATH -- COMMAND`: there is no such command.
+    /// `ftserve PATH -- COMMAND`: COMMAND was not found.
     CommandNotFound = 127,
     /// The terminal was closed (SIGHUP).
     HungUp = 129,
@@ -55,61 +55,61 @@ pub enum ExitCode {
 impl ExitCode {
     /// Every code with its meaning, in the order of the numbers.
     pub const TABLE: [(ExitCode, &'static str); 23] = [
-        (
-            ExitCode::Success,
-            "Everything asked for is present and verified",
-        ),
+        (ExitCode::Success, "All files are present and verified"),
         (
             ExitCode::Unclassified,
-            "Something differs (--check); a command did not end with 0; unclassified",
+            "--check found a difference, a command failed, or an error of no other kind",
         ),
         (
             ExitCode::Usage,
-            "The command line, the configuration or a manifest is wrong",
+            "The command line, the configuration or a list is wrong",
         ),
         (
             ExitCode::LocalFile,
-            "A local file or I/O, or no thread to be had",
+            "Local file or I/O error, or no thread available",
         ),
         (
             ExitCode::Network,
-            "Name, connect, reset, cut off; ftserve: cannot bind",
+            "Network error: name, connection, reset, cut off; ftserve: cannot bind",
         ),
-        (ExitCode::Identity, "TLS or identity"),
+        (ExitCode::Identity, "TLS or identity error"),
         (ExitCode::Permission, "Permission refused"),
         (ExitCode::Protocol, "Protocol violation"),
         (
             ExitCode::Refused,
-            "Server refused: busy, read-only, shutting down, too large",
+            "The server refused: busy, read-only, shutting down, too large",
         ),
-        (ExitCode::NoSpace, "No space"),
+        (ExitCode::NoSpace, "No space left"),
         (
             ExitCode::VerificationFailed,
-            "Verification failed, nothing put in place",
+            "Verification failed, and nothing was put in place",
         ),
         (ExitCode::NotFound, "Not found"),
-        (ExitCode::Exists, "Exists, and the policy says error"),
+        (
+            ExitCode::Exists,
+            "The file exists, and --if-exists is error",
+        ),
         (ExitCode::SourceChanged, "The source kept changing"),
         (ExitCode::TimedOut, "Timed out"),
         (
             ExitCode::SomeFailed,
-            "A batch of which some failed, for different reasons",
+            "Several downloads failed for different reasons",
         ),
         (
             ExitCode::SourcesGone,
-            "A batch of which nothing failed but files that were listed and then gone",
+            "Listed files were gone before their download; nothing else failed",
         ),
         (
             ExitCode::DeleteLimit,
-            "--max-delete was reached, or the source is empty, and there was more to delete",
+            "--max-delete was reached, or --delete met an empty source",
         ),
         (
             ExitCode::CommandNotRun,
-            "`ftserve PATH -- COMMAND`: the command cannot be run",
+            "`ftserve PATH -- COMMAND`: COMMAND cannot be run",
         ),
         (
             ExitCode::CommandNotFound,
-            "`ftserve PATH -- COMMAND`: there is no such command",
+            "`ftserve PATH -- COMMAND`: COMMAND was not found",
         ),
         (ExitCode::HungUp, "The terminal was closed (SIGHUP)"),
         (ExitCode::Interrupted, "Interrupted (SIGINT)"),

@@ -10,9 +10,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 /// What becomes of names that begin with a dot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Hidden {
-    /// Are not served
+    /// Do not serve them
     Hide,
-    /// Are served
+    /// Serve them
     Show,
 }
 

@@ -80,3 +80,4 @@ mod tree_choices;
 mod trees;
 mod unix_sockets;
 mod waiting;
+mod words;

@@ -34,7 +34,7 @@ fn manual_pages_are_set_without_a_warning_and_say_what_people_look_for() {
             );
         }
         assert!(
-            text.contains("Verification failed, nothing put in place"),
+            text.contains("Verification failed, and nothing was put in place"),
             "{name}"
         );
     }

@@ -1,5 +1,5 @@
-//! Every block of commands in `README.md` is run as it would be pasted, in a folder of its
-//! own that holds `sample_files`, with a server listening where the text says one does.
+//! Every block of commands in `README.md` and in the guide is run as it would be pasted, in a directory
+//! that holds `sample_files`, with a server listening where the text says one does.
 //!
 //! How a block is run is told by comments right above it, which a reader does not see:
 //!
@@ -19,39 +19,51 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::process::Signal;
 
 use crate::harness::{Program, Scratch, TestServer};
 
+/// As a reader pastes them: one after the other, in one directory.
 #[test]
 fn every_example_of_the_readme_works() {
+    for shell in ["bash", "sh"] {
+        let directory = Rc::new(clone_of_the_repository());
+        assert_examples_work("README.md", shell, || Rc::clone(&directory));
+    }
+}
+
+/// Each in a directory of its own: a reader may begin anywhere.
+#[test]
+fn every_example_of_the_guide_works() {
+    for name in ["ftget", "ftserve", "clients"] {
+        let document = format!("src/guide/{name}.md");
+        assert_examples_work(&document, "bash", || Rc::new(clone_of_the_repository()));
+    }
+}
+
+/// Runs the examples of a document, each in the directory that `directory` gives.
+#[track_caller]
+fn assert_examples_work(document: &str, shell: &str, directory: impl Fn() -> Rc<Scratch>) {
     let server = TestServer::plain(repository().join("sample_files"));
-    let examples = examples(&readme());
+    let text = fs::read_to_string(repository().join(document)).expect("a document");
+    let examples = examples(&text);
     assert!(
-        examples.len() > 10,
-        "only {} examples found",
+        examples.len() > 4,
+        "{document}: {} examples",
         examples.len()
     );
     let mut failures = String::new();
     for example in &examples {
-        let (code, output) = example.run(&server);
-        if code != 0
-            || !example
-                .output
-                .as_ref()
-                .is_none_or(|shown| resembles(&output, shown))
-        {
-            let Example {
-                line,
-                commands,
-                output: shown,
-                ..
-            } = example;
-            let shown = shown.as_deref().unwrap_or("anything\n");
+        let (code, output) = example.run(&server, &directory(), shell);
+        let shown = example.output.as_deref();
+        if code != 0 || !shown.is_none_or(|shown| resembles(&output, shown)) {
+            let (line, commands) = (example.line, &example.commands);
+            let shown = shown.unwrap_or("anything\n");
             write!(
                 failures,
-                "README.md:{line}\n{commands}exit code {code}, output:\n{output}wanted:\n{shown}\n"
+                "{document}:{line} in {shell}\n{commands}exit code {code}, output:\n{output}expected:\n{shown}\n"
             )
             .expect("a string takes any text");
         }
@@ -115,12 +127,13 @@ fn the_help_of_both_programs_has_the_same_table_of_exit_codes() {
 
 #[test]
 fn the_client_in_python_is_the_one_of_the_protocol() {
-    let protocol = fs::read_to_string(repository().join("src/wire/PROTOCOL.md")).expect("a text");
+    let read = |document: &str| fs::read_to_string(repository().join(document)).expect("a text");
+    let protocol = read("src/wire/PROTOCOL.md");
     let (_, client) = protocol
         .rsplit_once("```python\n")
         .expect("a client in Python");
     let (client, _) = client.split_once("```").expect("its end");
-    assert!(readme().contains(&format!("<<'EOF'\n{client}EOF\n")));
+    assert!(read("src/guide/clients.md").contains(&format!("<<'EOF'\n{client}EOF\n")));
 }
 
 #[test]
@@ -180,10 +193,9 @@ enum Manner {
 
 impl Example {
     /// Runs it and returns its exit code and what a person would see.
-    fn run(&self, server: &TestServer) -> (i32, String) {
-        let folder = clone_of_the_repository();
+    fn run(&self, server: &TestServer, directory: &Scratch, shell: &str) -> (i32, String) {
         for command in &self.before {
-            bash(&folder, command).run().expect_code(0);
+            pasted(directory, shell, command).run().expect_code(0);
         }
         let address = match self.manner {
             Manner::Serves => "127.0.0.1:0".to_owned(),
@@ -195,11 +207,11 @@ impl Example {
         let (code, text) = match &self.manner {
             Manner::Tests => return (0, String::new()),
             Manner::Plain | Manner::MainJob | Manner::OwnAddress => {
-                let output = bash(&folder, &commands).run();
+                let output = pasted(directory, shell, &commands).run();
                 (output.code, output.text())
             }
             Manner::Serves => {
-                let serving = bash(&folder, &format!("exec {commands}")).start();
+                let serving = pasted(directory, shell, &format!("exec {commands}")).start();
                 let text = serving.stdout().wait_until("a line to try", |text| {
                     text.contains("\ntry: ") && text.ends_with('\n')
                 });
@@ -213,7 +225,7 @@ impl Example {
                     .as_deref()
                     .and_then(|shown| shown.lines().last());
                 let typist = Program::system("expect", "expect").args(["-c", TYPIST]);
-                let typist = in_folder(typist, &folder)
+                let typist = in_directory(typist, directory)
                     .env("COMMANDS", &commands)
                     .env("TYPED", text);
                 let output = typist
@@ -257,19 +269,24 @@ fn clone_of_the_repository() -> Scratch {
     folder
 }
 
-fn bash(folder: &Scratch, commands: &str) -> Program {
-    let script = format!("exec 2>&1\n{commands}");
-    in_folder(
-        Program::system("bash", "bash").args(["-euo", "pipefail", "-c", &script]),
-        folder,
+/// Commands as pasted into a shell, but the first that fails ends them.
+fn pasted(directory: &Scratch, shell: &str, commands: &str) -> Program {
+    let options = match shell {
+        "bash" => "set -euo pipefail",
+        _ => "set -eu",
+    };
+    let script = format!("exec 2>&1\n{options}\n{commands}");
+    in_directory(
+        Program::system(shell, "bash dash").args(["-c", &script]),
+        directory,
     )
 }
 
-fn in_folder(program: Program, folder: &Scratch) -> Program {
+fn in_directory(program: Program, directory: &Scratch) -> Program {
     let system = std::env::var("PATH").expect("a PATH");
-    let own = |inner: &str| folder.join(inner).display().to_string();
+    let own = |inner: &str| directory.join(inner).display().to_string();
     program
-        .in_folder(folder.path())
+        .in_folder(directory.path())
         .env(
             "PATH",
             format!("{}:{}:{system}", own("target/release"), own("target")),
@@ -315,7 +332,7 @@ fn examples(text: &str) -> Vec<Example> {
         }
         assert!(
             comments.is_empty() || line == "```sh",
-            "README.md:{at}: a comment above no block"
+            "line {at}: a comment above no block"
         );
         comments.clear();
     }
@@ -340,7 +357,7 @@ fn example(line: usize, comments: &[&str], commands: String) -> Example {
                     "the tests" => Manner::Tests,
                     "serves" => Manner::Serves,
                     "an address of its own" => Manner::OwnAddress,
-                    _ => panic!("README.md:{line}: unknown comment {comment:?}"),
+                    _ => panic!("line {line}: unknown comment {comment:?}"),
                 }
             }
         }

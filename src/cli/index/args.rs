@@ -8,8 +8,8 @@ use clap::builder::BoolishValueParser;
 
 use crate::cli::values::{Hidden, not_empty};
 
-/// Hashes the files of a folder now, so that ftserve knows their digests when they are asked
-/// for. Known ones are not read again.
+/// Hash the files of a directory now, for an ftserve that starts later. Files with a known digest are
+/// not read again.
 #[derive(Parser, Debug)]
 #[command(
     name = "ftserve index",
@@ -21,15 +21,17 @@ use crate::cli::values::{Hidden, not_empty};
         cannot be written, 9 no space, 130 and 143 on signals; what was hashed is kept."
 )]
 pub(super) struct Args {
-    /// Folder or file to hash
+    /// Hash this directory or file
     #[arg(value_name = "PATH")]
     pub(super) path: PathBuf,
 
-    /// File that remembers digests [default: ftserve/index.sqlite3 in the user's cache folder]
+    /// Remember digests in FILE
+    ///
+    /// [default: ftserve/index.sqlite3 in the user's cache directory]
     #[arg(long, value_name = "FILE", value_parser = not_empty())]
     pub(super) index: Option<OsString>,
 
-    /// Names that begin with a dot
+    /// Choose whether dotfiles are hashed
     #[arg(long, value_enum, default_value_t = Hidden::Hide)]
     pub(super) hidden: Hidden,
 

@@ -18,7 +18,7 @@ use crate::net::{Address, AddressError, DEFAULT_PORT};
 use crate::server::{Listen, ServerConfig, TransferLimits};
 use crate::store::DirectoryOptions;
 
-/// Serves the files of a folder; ftget downloads and verifies them.
+/// Serve the files of a directory to ftget and other clients.
 #[derive(Parser, Debug)]
 #[command(
     name = "ftserve",
@@ -28,17 +28,20 @@ use crate::store::DirectoryOptions;
     after_long_help = help::long_ending()
 )]
 pub(super) struct Args {
-    /// Folder or file to serve, read-only
+    /// Serve this directory or file, read-only
     #[arg(value_name = "PATH", default_value = ".")]
     pub(super) path: PathBuf,
 
-    /// Serve for as long as this command runs; its exit code is ours
+    /// Serve while COMMAND runs, and exit with its code
+    ///
+    /// The address is in its environment: FTSERVE_ADDR.
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
 
     // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
-        help = "Address to listen on: ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable [default: all]",
+        help = "Listen on ADDR, ADDR:PORT, [V6]:PORT or unix:PATH",
+        long_help = "Listen on ADDR, ADDR:PORT, [V6]:PORT or unix:PATH\n\nRepeatable. [default: all addresses]",
         short,
         long,
         value_name = "ADDR",
@@ -47,12 +50,13 @@ pub(super) struct Args {
     )]
     bind: Vec<String>,
 
-    /// Port where --bind names none; 0 takes a free one
+    /// Listen on this port (0: any free one)
     #[arg(short, long, value_name = "N", default_value_t = DEFAULT_PORT, help_heading = "Listening")]
     port: u16,
 
-    /// Connections that the kernel holds until they are accepted
+    /// Queue N connections in the kernel until accepted
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "N",
         default_value_t = 1024,
@@ -60,98 +64,122 @@ pub(super) struct Args {
     )]
     backlog: u32,
 
-    /// Names that begin with a dot; those of partial files, .ft-*, are never shown
-    #[arg(long, value_enum, default_value_t = Hidden::Hide, help_heading = "Files")]
+    /// Choose whether dotfiles are served
+    ///
+    /// Partial files (.ft-*) are never served.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Hidden::Hide, help_heading = "Files")]
     hidden: Hidden,
 
-    /// Symbolic links; those that lead outside are never followed
-    #[arg(long, value_enum, default_value_t = Links::Inside, help_heading = "Files")]
+    /// Choose whether symbolic links are followed
+    ///
+    /// Links that lead outside are never followed.
+    #[arg(hide_short_help = true, long, value_enum, value_name = "WHICH", default_value_t = Links::Inside, help_heading = "Files")]
     follow_symlinks: Links,
 
-    /// Where digests are remembered: a file, memory, or off
-    /// [default: ftserve/index.sqlite3 in the user's cache folder]
-    #[arg(long, value_name = "FILE|memory|off", value_parser = not_empty(), help_heading = "Files")]
+    /// Remember digests in FILE, in memory, or not at all (off)
+    ///
+    /// [default: ftserve/index.sqlite3 in the user's cache directory]
+    #[arg(long, value_name = "FILE", value_parser = not_empty(), help_heading = "Files")]
     index: Option<OsString>,
 
-    /// Hash no file before it is asked for
-    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
+    /// Hash a file only when it is requested
+    #[arg(hide_short_help = true, long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
     no_prehash: bool,
 
-    /// Hash all files ahead, and again when they have changed
+    /// Hash all files in advance, and again after changes
     #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
     watch: bool,
 
-    /// Command whose output is served to who asks for @NAME; words, without a shell; repeatable
+    /// Serve the output of CMD to requests for @NAME
+    ///
+    /// CMD is split into words, and no shell is used. Repeatable.
     #[arg(long, value_name = "NAME=CMD", help_heading = "Commands")]
     publish: Vec<String>,
 
-    /// How long such a command may run
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_limit, help_heading = "Commands")]
+    /// Limit the time that a published command may run
+    #[arg(hide_short_help = true, long, value_name = "TIME", default_value = "60s", value_parser = parse_limit, help_heading = "Commands")]
     publish_timeout: Duration,
 
-    /// Serve the error output of such a command too, behind its output
-    /// [default: it goes to standard error]
-    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Commands")]
+    /// Serve the error output of published commands too
+    ///
+    /// It comes after the output. Without this option it goes to standard error.
+    #[arg(hide_short_help = true, long, value_parser = BoolishValueParser::new(), help_heading = "Commands")]
     publish_stderr: bool,
 
-    /// Threads that serve connections [default: 4 for each core, at least 8]
-    #[arg(long, value_name = "N", value_parser = worker_count, help_heading = "Limits")]
+    /// Serve with N threads
+    ///
+    /// [default: 4 for each core, at least 8]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = worker_count, help_heading = "Limits")]
     workers: Option<usize>,
 
-    /// Connections at once
+    /// Accept at most N connections
     #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one, help_heading = "Limits")]
     max_connections: usize,
 
-    /// Connections of one address at once [default: a quarter of all]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
+    /// Accept at most N connections from one address
+    ///
+    /// [default: a quarter of all]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
     max_per_address: Option<usize>,
 
-    /// From a request's first byte to its last
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_limit, help_heading = "Limits")]
+    /// Limit the time to send a request
+    #[arg(hide_short_help = true, long, value_name = "TIME", default_value = "10s", value_parser = parse_limit, help_heading = "Limits")]
     header_timeout: Duration,
 
-    /// Between requests; also how long a peer may take nothing of its answer
-    #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_limit, help_heading = "Limits")]
+    /// Close connections that are idle this long
+    ///
+    /// Idle is a client between requests, or one that reads nothing of its response.
+    #[arg(hide_short_help = true, long, value_name = "TIME", default_value = "300s", value_parser = parse_limit, help_heading = "Limits")]
     idle_timeout: Duration,
 
-    /// The least a peer must take per second; 0 for no least
-    #[arg(long, value_name = "SIZE", default_value = "1K", value_parser = parse_size, help_heading = "Limits")]
+    /// Close clients that read slower than this (0: never)
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "1K", value_parser = parse_size, help_heading = "Limits")]
     min_rate: u64,
 
-    /// The most that all transfers together may take per second: 10M is 10 MiB, 80mbit are bits
+    /// Limit the rate of all transfers together
     #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Limits")]
     limit_rate: Option<u64>,
 
-    /// The most that one connection may take per second
-    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Limits")]
+    /// Limit the rate of each connection
+    #[arg(hide_short_help = true, long, value_name = "RATE", value_parser = parse_rate, help_heading = "Limits")]
     limit_rate_per_connection: Option<u64>,
 
-    /// How long running transfers may take when the server is told to stop
+    /// Let transfers finish for this long at the end
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Limits")]
     drain_timeout: Duration,
 
-    /// Write a line for each request to a file, or to standard output (-); opened anew on SIGHUP
-    #[arg(long, value_name = "FILE|-", help_heading = "What is told")]
+    /// Write a line for each request to FILE (- is stdout)
+    ///
+    /// SIGHUP opens FILE again.
+    #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     access_log: Option<PathBuf>,
 
-    /// How these lines look
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = LogFormat::Text, help_heading = "What is told")]
+    /// Choose the format of these lines
+    #[arg(hide_short_help = true, long, value_enum, value_name = "HOW", default_value_t = LogFormat::Text, help_heading = "Output")]
     log_format: LogFormat,
 
-    /// Read options from a TOML file, whose keys are their names; read anew on SIGHUP
+    /// Read options from a TOML file
+    ///
+    /// Its keys are the names of the options. SIGHUP reloads it.
     #[arg(short, long, value_name = "FILE", help_heading = "Settings")]
     pub(super) config: Option<PathBuf>,
 
-    /// Say whether the options, and what they name, are right, and end
-    #[arg(long, help_heading = "Settings")]
+    /// Check the options and what they name, and exit
+    #[arg(hide_short_help = true, long, help_heading = "Settings")]
     pub(super) check_config: bool,
 
     /// Print the manual page, for man -l -
-    #[arg(long, exclusive = true, help_heading = "Settings")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        exclusive = true,
+        help_heading = "Settings"
+    )]
     pub(super) man: bool,
 
     /// Print completions for a shell
     #[arg(
+        hide_short_help = true,
         long,
         value_enum,
         value_name = "SHELL",
@@ -161,19 +189,21 @@ pub(super) struct Args {
     pub(super) completions: Option<Shell>,
 
     /// Print errors only
-    #[arg(short, long, value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = "What is told")]
+    #[arg(short, long, value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = "Output")]
     quiet: bool,
 
-    /// Print a line for each request to standard error, unless --access-log says where
-    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = "What is told")]
+    /// Print a line for each request
+    ///
+    /// They go to standard error, or where --access-log says.
+    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = "Output")]
     pub(super) verbose: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Links {
-    /// Are followed inside the folder
+    /// Follow them inside the directory
     Inside,
-    /// Are not served
+    /// Do not serve them
     Never,
 }
 

@@ -10,18 +10,22 @@ pub(super) fn long_ending() -> String {
 /// Below the short help.
 pub(super) const ENDING: &str = "\
 Examples:
-  ftserve photos                      everybody who reaches this machine, port 9521
-  ftserve -b 127.0.0.1 -p 0 photos    this machine only, any free port
-  ftserve -b unix:ft.sock photos      a socket in the file system
-  ftserve photos -- sh tour.sh        as long as a command runs; it finds FTSERVE_ADDR
-  ftserve index photos                hash the files now; a server hashes none of them again
+  ftserve photos                     Serve to every host, on port 9521
+  ftserve -b 127.0.0.1 -p 0 photos   Serve to this machine, on a free port
+  ftserve -b unix:ft.sock photos     Serve on a unix socket
+  ftserve photos -- sh tour.sh       Serve while a command runs
+  ftserve index photos               Hash the files now, for later servers
 
-SIGTERM and SIGINT let running transfers finish; a second one ends at once. SIGHUP reads --config
-and opens --access-log anew; without either it ends like SIGTERM. Ignored signals stay ignored.
-Every option can be set in the environment (--port is FTSERVE_PORT) and in --config FILE.";
+There is no encryption and no authentication yet: everybody who reaches the
+port can read all files. --help explains all options. Each is an environment
+variable (--port is FTSERVE_PORT) and a key in the file of --config.";
 const UNITS: &str = "\
+SIGTERM and SIGINT let running transfers finish; a second signal ends the server at once. SIGHUP reloads
+--config and opens --access-log again; without either it is like SIGTERM. Signals that were ignored at
+the start stay ignored.
+
 Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m. Sizes are bytes, or have a unit: 512, 10M
-(10 MiB), 10MB (10,000,000). Rates are sizes per second, or bits: 80mbit.";
+(10 MiB), 10MB (10,000,000). Rates are per second: 10M, or 80mbit (10,000,000 bytes).";
 
 /// The manual page besides the options.
 pub(super) const MANUAL: Manual = Manual {
@@ -29,30 +33,30 @@ pub(super) const MANUAL: Manual = Manual {
     examples: &[
         (
             "ftserve photos",
-            "Serve a folder to everybody who reaches this machine, on port 9521.",
+            "Serve a directory on port 9521 of all addresses.",
         ),
         (
-            "ftserve -b 127.0.0.1:0 photos -- ftget -r --list $FTSERVE_ADDR/",
-            "Serve for as long as a command runs; the address is in its environment.",
+            "ftserve -b 127.0.0.1:0 photos -- sh -c 'ftget -r --list $FTSERVE_ADDR/'",
+            "Serve while a command runs. The address is in its environment.",
         ),
         (
             "ftserve --config ftserve.toml --check-config",
-            "Say whether a configuration is right.",
+            "Check a configuration.",
         ),
         (
             "ftserve index photos",
-            "Hash every file now, so that a server hashes none of them again.",
+            "Hash every file now, for a server that starts later.",
         ),
     ],
     files: &[
         (
             "~/.cache/ftserve/index.sqlite3",
-            "The digests that are remembered, unless --index says otherwise; it may be deleted.",
+            "The digest index, unless --index names another. It may be deleted.",
         ),
         (
             "FILE of --config",
-            "TOML; its keys are the names of options, its values strings, numbers, true and false, \
-             or arrays where an option may be repeated.",
+            "TOML. Keys are names of options; values are strings, numbers, booleans, or arrays where an \
+             option is repeatable.",
         ),
     ],
     see_also: "ftget(1), md5sum(1)",

@@ -23,9 +23,9 @@ use crate::server::Observer;
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum LogFormat {
-    /// Fields with spaces between them, the quoted name last
+    /// Fields with spaces between them, and the quoted name at the end
     Text,
-    /// A JSON object
+    /// One JSON object a line
     Json,
 }
 

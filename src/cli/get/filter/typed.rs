@@ -106,26 +106,31 @@ impl Kind {
     }
 
     fn arg(self) -> Arg {
-        let (value, help) = match self {
+        let (value, help, more) = match self {
             Kind::Include => (
                 "GLOB",
-                "Keep what matches, by the first of these options that does: *, ?, [a-z], ** for folders, \
-                 a / in front for the top alone, a / behind for folders only; with no --exclude nothing \
-                 else is kept",
+                "Keep what matches GLOB",
+                "The first of --include, --exclude and --exclude-from that matches decides. GLOB has *, ?, \
+                 [a-z], and ** for any number of directories. A / at its start matches only at the top, and \
+                 a / at its end only directories. Without --exclude everything else is left out.",
             ),
             Kind::Exclude => (
                 "GLOB",
-                "Leave out what matches, of a folder with all that is in it",
+                "Leave out what matches GLOB",
+                "The contents of a directory that matches are left out too.",
             ),
             Kind::ExcludeFrom => (
                 "FILE",
-                "Leave out what matches one of the patterns in a file, one a line; # begins a comment",
+                "Leave out what matches a pattern in FILE",
+                "One pattern a line; # begins a comment.",
             ),
         };
         Arg::new(self.id())
             .long(self.id())
             .value_name(value)
             .help(help)
+            .hide_short_help(self == Kind::ExcludeFrom)
+            .long_help(format!("{help}\n\n{more}"))
             .action(ArgAction::Append)
             .value_parser(ValueParser::os_string())
     }
