@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process;
 
-use crate::cli::terminal::{self, standard_output, tell};
+use crate::cli::terminal::{standard_output, tell};
 use crate::cli::{ExitCode, visible};
 
 /// Why it does not run.
@@ -55,15 +55,6 @@ pub(super) fn reasons(error: &dyn Error) -> String {
         source = reason.source();
     }
     text
-}
-
-/// Shows help or the version, which end well, or what is wrong with what was typed.
-pub(super) fn show_typed(error: &clap::Error) -> process::ExitCode {
-    let shown = terminal::show_typed(error);
-    if error.use_stderr() {
-        return ExitCode::Usage.into();
-    }
-    written(shown)
 }
 
 /// How it ends when this was written to standard output.

@@ -3,6 +3,7 @@
 mod arguments;
 mod behaviour;
 mod compare;
+mod destination;
 mod exec;
 mod failure;
 mod filter;
@@ -35,7 +36,8 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use self::meaning::{Destination, Meaning, Order};
+use self::destination::Destination;
+use self::meaning::{Meaning, Order};
 use self::no_order::NoOrder;
 use self::receipts::Receipts;
 use self::report::Reporter;

@@ -18,10 +18,11 @@ use self::args::Args;
 use self::progress::{Progress, first_line};
 use crate::cli::digests::{IndexChoice, told};
 use crate::cli::ending::{End, EndOnPanic, end_by};
-use crate::cli::failure::{Failure, failure, no_thread, sentence, show_typed};
+use crate::cli::failure::{Failure, failure, no_thread, sentence};
 use crate::cli::outside::Snapshot;
 use crate::cli::settings::{self, Settings, SettingsError};
 use crate::cli::terminal::shown;
+use crate::cli::usage;
 use crate::cli::values::Hidden;
 use crate::cli::{ExitCode, visible};
 use crate::digest::Pools;
@@ -39,7 +40,9 @@ pub(super) fn index(args: &[OsString]) -> process::ExitCode {
         Err(SettingsError::Elsewhere(sentence)) => {
             return failure(ExitCode::Usage)(sentence).complain();
         }
-        Err(SettingsError::Typed(error)) => return show_typed(&error),
+        Err(SettingsError::Typed(error)) => {
+            return usage::show(&error, "ftserve index", &[]).into();
+        }
     };
     match index_tree(args) {
         Ok(end) => end.take(),

@@ -14,6 +14,7 @@ mod serve;
 mod settings;
 mod streams;
 mod terminal;
+mod usage;
 mod values;
 
 pub use exit_code::ExitCode;

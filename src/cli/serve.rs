@@ -23,7 +23,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 
 use crate::cli::ending::End;
-use crate::cli::failure::{Failure, failure, no_thread, show_typed, written};
+use crate::cli::failure::{Failure, failure, no_thread, written};
 use crate::cli::index::index;
 use crate::cli::serve::announce::{announce, reachable};
 use crate::cli::serve::args::{Args, Setup};
@@ -36,6 +36,7 @@ use crate::cli::serve::root::RootWatch;
 use crate::cli::serve::running::{Parts, Running};
 use crate::cli::serve::signals::SignalThread;
 use crate::cli::terminal::{shown, standard_output};
+use crate::cli::usage;
 use crate::cli::{ExitCode, manual, messages, visible};
 use crate::digest::Pools;
 use crate::process::adopt_orphans;
@@ -62,7 +63,9 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
             return written(manual::write_completions(Args::command(), shell));
         }
         Err(NotRead::Failed(failure)) => return failure.complain(),
-        Err(NotRead::Typed(error)) => return show_typed(&error),
+        Err(NotRead::Typed(error)) => {
+            return usage::show(&error, "ftserve", help::HABITS).into();
+        }
     };
     match start_and_wait(setup, reading, words) {
         Ok(end) => {

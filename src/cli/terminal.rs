@@ -98,17 +98,6 @@ pub(super) fn standard_output() -> Outside<StdoutLock<'static>> {
     Outside::new(io::stdout().lock(), UNREAD)
 }
 
-/// Shows help or the version on standard output, or on standard error what is wrong with what was
-/// typed. Not by clap, which takes a stream that is not ready for a failure.
-pub(super) fn show_typed(error: &clap::Error) -> io::Result<()> {
-    let text = error.render().to_string();
-    if error.use_stderr() {
-        tell(text.trim_end());
-        return Ok(());
-    }
-    standard_output().write_all(text.as_bytes())
-}
-
 /// A number with the word for what is counted: `1 byte`, `2 bytes`.
 pub(super) fn counted(count: u64, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };

@@ -140,7 +140,19 @@ fn with_plain_scope(authority: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// What no host name begins with.
+fn is_local_path(text: &[u8]) -> bool {
+    let is_directory = [&b"."[..], b"..", b"~"].contains(&text);
+    is_directory
+        || [&b"./"[..], b"../", b"/", b"~/"]
+            .iter()
+            .any(|start| text.starts_with(start))
+}
+
 fn on_host(text: &[u8]) -> Result<Location, Problem> {
+    if is_local_path(text) {
+        return Err("is a path on this machine, write HOST:PATH".into());
+    }
     if let Some(meant) = with_colon_for_slash(text) {
         return Err(format!("has no colon behind the host, write HOST:PATH: {meant}").into());
     }

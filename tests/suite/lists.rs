@@ -398,7 +398,7 @@ fn lists_that_cannot_be_read_and_options_that_do_not_go_with_them_are_refused() 
             2,
             "one SOURCE, there are 2",
         ),
-        (&["-i", "list"], 2, "required"),
+        (&["-i", "list"], 2, "SOURCE is missing"),
         (
             &["-i", "list", "-o", "x", &source],
             2,

@@ -22,6 +22,7 @@ mod few_threads;
 mod files;
 mod filters;
 mod frames;
+mod habits;
 mod held_up;
 mod homes;
 mod hostile;

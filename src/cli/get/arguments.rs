@@ -35,7 +35,7 @@ pub(super) struct Typed {
     /// An open descriptor (/dev/stdout, /dev/fd/3), a device or a FIFO is written to directly, also
     /// through a symbolic link. Anything else is replaced in one step, a symbolic link to a file
     /// too.
-    #[arg(short, long, value_name = "FILE", help_heading = WHERE, conflicts_with = "dir")]
+    #[arg(short, long, value_name = "FILE", help_heading = WHERE)]
     pub(super) output: Option<OsString>,
     /// Write files into DIR, and create it if it is missing
     #[arg(short, long, value_name = "DIR", help_heading = WHERE)]
@@ -151,6 +151,7 @@ pub(super) struct Typed {
     #[arg(
         short = 'c',
         long = "continue",
+        alias = "resume",
         hide = true,
         conflicts_with = "no_resume"
     )]

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::destination::Destination;
 use super::failure::{Failures, classify, sentence};
 use super::json_event::Failed;
-use super::meaning::{Destination, Order};
+use super::meaning::Order;
 use super::progress::{Progress, locked, on_reading};
 use super::repeats::Repeats;
 use super::room;

@@ -34,10 +34,13 @@ impl Typed {
         if unfit("recursive", self.input_file.is_some()) {
             self.recursive = false;
         }
-        if unfit("output", lists) {
+        let names_directory = self.dir.is_some() && !elsewhere.has("dir");
+        if unfit("output", lists || names_directory) {
             self.output = None;
         }
-        if unfit("dir", lists || runs) {
+        // One place is named here, and the other for many commands.
+        let names_file = self.output.is_some() && !elsewhere.has("output");
+        if unfit("dir", lists || runs || names_file) {
             self.dir = None;
         }
         if unfit("md5", lists) {

@@ -1,6 +1,7 @@
 //! What `ftget` says of itself besides its options.
 
 use crate::cli::manual::{Manual, exit_codes};
+use crate::cli::usage::Habit;
 
 /// Below the long help.
 pub(super) fn long_ending() -> String {
@@ -75,3 +76,66 @@ pub(in crate::cli) const MANUAL: Manual = Manual {
     ],
     see_also: "ftserve(1), md5sum(1)",
 };
+
+/// What people type who know rsync, scp, curl and wget.
+pub(super) const HABITS: &[Habit] = &[
+    (
+        &["-O", "--output-document"],
+        "-o FILE sets the name of the file",
+    ),
+    (
+        &[
+            "-P",
+            "--directory-prefix",
+            "--output-dir",
+            "--target-directory",
+        ],
+        "-d DIR sets the directory",
+    ),
+    (
+        &["-a", "--archive", "-m", "--mirror"],
+        "-r downloads a tree with its permissions and times; with --delete it is a mirror",
+    ),
+    (
+        &["-z", "--compress", "--compressed"],
+        "there is no compression; leave the option out",
+    ),
+    (
+        &["-p", "--perms", "-t", "--times"],
+        "permissions and times are kept by default; a port is written HOST:PORT/PATH",
+    ),
+    (&["--port"], "a port is written HOST:PORT/PATH"),
+    (&["-R"], "-r downloads a tree"),
+    (
+        &["-C", "--continue-at", "--partial", "--append"],
+        "the same command again continues a partial file; no option is needed",
+    ),
+    (
+        &["-N", "--timestamping", "-u", "--update"],
+        "the same command again downloads only what differs; no option is needed",
+    ),
+    (
+        &["-l", "--list-only", "--ls"],
+        "--list prints what is there",
+    ),
+    (
+        &["-s", "--silent", "--no-progress"],
+        "-q prints errors only",
+    ),
+    (
+        &["-L", "--location"],
+        "there are no redirects; leave the option out",
+    ),
+    (
+        &["--verify", "--checksum"],
+        "every file is verified; no option is needed",
+    ),
+    (
+        &["--owner", "--group", "-o"],
+        "only permissions and times are kept",
+    ),
+    (
+        &["--preserve"],
+        "only permissions (mode) and times (mtime) can be kept",
+    ),
+];

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::arguments::Typed;
+use super::destination::Destination;
 use super::filter::Filter;
 use super::input::{Held, Input, InputError, Wanted, hold};
 use super::list::name_below;
-use super::meaning::Destination;
 use super::no_order::NoOrder;
 use super::wish::Wish;
 use crate::cli::terminal::shown;

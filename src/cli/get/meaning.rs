@@ -1,6 +1,5 @@
 //! What a command line means, or why it means nothing.
 
-use std::env;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use clap_complete::Shell;
 
 use super::arguments::{ListStyle, ProgressStyle, Typed, TypedLinks};
+use super::destination::Destination;
 use super::exec;
 use super::filter::{Filter, Selection};
 use super::help;
@@ -16,15 +16,13 @@ use super::last_resort;
 use super::listed;
 use super::mirror;
 use super::no_order::NoOrder;
-use super::output::{split_output, stream};
 use super::receipts::CheckOrder;
-use super::source::{is_url, read_source};
+use super::source::is_url;
 use super::wish::{self, Wish};
 use crate::cli::digests::IndexChoice;
 use crate::cli::settings::{self, Places, Settings};
-use crate::cli::streams::Stream;
 use crate::cli::terminal::shown;
-use crate::client::{ClientConfig, DeleteLimit, Download, Folder, Pour};
+use crate::client::{ClientConfig, DeleteLimit, Folder};
 use crate::net::Location;
 use crate::wire::ResourcePath;
 
@@ -91,26 +89,6 @@ pub(super) struct Manner {
     pub(super) may_delete: bool,
 }
 
-/// Where the bytes go.
-pub(super) enum Destination {
-    Files(Vec<Wish>),
-    /// Bytes that go on as they come.
-    Stream(Pour, Stream),
-}
-
-impl Destination {
-    /// How many files there are, if that is known.
-    pub(super) fn len(&self) -> Option<usize> {
-        match self {
-            Destination::Stream(..) => Some(1),
-            Destination::Files(wishes) => {
-                let is_file = |wish: &Wish| matches!(wish, Wish::File(_));
-                wishes.iter().all(is_file).then_some(wishes.len())
-            }
-        }
-    }
-}
-
 impl Meaning {
     /// What these arguments mean, the program's name first, and the environment.
     pub(super) fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Meaning, NoOrder> {
@@ -136,6 +114,12 @@ impl Typed {
         }
         if let Some(shell) = self.completions {
             return Ok(Meaning::Completions(shell));
+        }
+        if let Some(directory) = self.misplaced_directory() {
+            return Err(NoOrder::Hinted(
+                format!("{} is no source", shown(directory)),
+                format!("-d {} downloads into it", shown(directory)),
+            ));
         }
         if let Some(style) = self.list {
             let filter = self.rules.read()?;
@@ -257,6 +241,14 @@ impl Typed {
         }
     }
 
+    /// The last argument, if it is a destination as `cp` and `rsync` take it.
+    fn misplaced_directory(&self) -> Option<&OsString> {
+        let (last, sources) = self.sources.split_last()?;
+        let is_source = |source: &OsString| Location::parse(source.as_bytes()).is_ok();
+        let is_misplaced = !sources.is_empty() && sources.iter().all(is_source) && !is_source(last);
+        (is_misplaced && self.dir.is_none()).then_some(last)
+    }
+
     fn list_order(&self, style: ListStyle, filter: Filter) -> Result<ListOrder, String> {
         for (flag, given) in [
             ("--output", self.output.is_some()),
@@ -304,97 +296,6 @@ impl Typed {
             verbose: self.verbose,
         })
     }
-
-    fn destination(&self, filter: Filter, elsewhere: &Places) -> Result<Destination, String> {
-        if let Some(_several) = self.sources.get(1) {
-            for (name, given) in [
-                ("output", self.output.is_some()),
-                ("md5", self.md5.is_some()),
-            ] {
-                if given {
-                    return Err(format!(
-                        "{} is for one SOURCE, there are {}",
-                        elsewhere.called(name),
-                        self.sources.len()
-                    ));
-                }
-            }
-        }
-        if let Some(pour) = self.command_to_run(elsewhere)? {
-            let stream = self.output.as_deref().and_then(stream);
-            return Ok(Destination::Stream(
-                pour,
-                stream.unwrap_or(Stream::Standard),
-            ));
-        }
-        let streamed = self.output.as_deref().and_then(stream);
-        if self.spool && streamed.is_none() {
-            return Err("--spool goes with -o -".to_owned());
-        }
-        if let Some(output) = &self.output {
-            let (location, path) = read_source(&self.sources[0])?;
-            if let Some(stream) = streamed {
-                let pour = Pour {
-                    address: location.address,
-                    path,
-                    is_command: false,
-                    want_md5: self.md5,
-                    spool: self.spool.then(env::temp_dir),
-                };
-                return Ok(Destination::Stream(pour, stream));
-            }
-            if self.recursive {
-                let (output, recursive) =
-                    (elsewhere.called("output"), elsewhere.called("recursive"));
-                return Err(format!(
-                    "{output} is for one file, with {recursive} use --dir"
-                ));
-            }
-            let (folder, name) = split_output(output)?;
-            let download = Download {
-                want_md5: self.md5,
-                ..Download::new(location.address, path, folder, name)
-            };
-            return Ok(Destination::Files(vec![Wish::File(download)]));
-        }
-        Ok(Destination::Files(self.wishes(filter, elsewhere)?))
-    }
-
-    /// The command to run, if the one source is one: `@NAME` in every form but the URL, where
-    /// it is the file of that name.
-    fn command_to_run(&self, elsewhere: &Places) -> Result<Option<Pour>, String> {
-        for source in self.sources.iter().filter(|source| !is_url(source)) {
-            let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
-            let Some(name) = location.path.strip_prefix(b"@") else {
-                continue;
-            };
-            if self.sources.len() > 1 {
-                return Err(format!("{} is a command, and runs alone", shown(source)));
-            }
-            let named = match &self.output {
-                Some(output) if stream(output).is_none() => Some("output"),
-                Some(_) => None,
-                None => self.dir.as_ref().map(|_| "dir"),
-            };
-            if let Some(name) = named {
-                return Err(format!(
-                    "what {} writes goes to standard output, {} is not for it; redirect it with >",
-                    shown(source),
-                    elsewhere.called(name)
-                ));
-            }
-            let path =
-                ResourcePath::parse(name).map_err(|error| format!("{}: {error}", shown(source)))?;
-            return Ok(Some(Pour {
-                address: location.address,
-                path,
-                is_command: true,
-                want_md5: self.md5,
-                spool: Some(env::temp_dir()),
-            }));
-        }
-        Ok(None)
-    }
 }
 
 #[cfg(test)]
@@ -410,6 +311,7 @@ mod tests {
         let shown = |no_order| match no_order {
             NoOrder::Typed(error) => error.to_string(),
             NoOrder::Meaningless(sentence) | NoOrder::Unusable(sentence) => sentence,
+            NoOrder::Hinted(sentence, hint) => format!("{sentence}; {hint}"),
         };
         Meaning::of(arguments.map(OsString::from))
             .map(|meaning| match meaning {
@@ -454,6 +356,8 @@ mod tests {
             (&["-o", "./n", "h:a/b.txt"], "n", "."),
             (&["-o", "/n", "h:a/b.txt"], "n", "/"),
             (&["-o", "x/y/n", "h:a/b.txt"], "n", "x/y"),
+            (&["-d", "d", "-o", "x/n", "h:a/b.txt"], "n", "d/x"),
+            (&["-d", "d", "-o", "n", "h:a/b.txt"], "n", "d"),
         ] {
             let expected = ("a/b.txt".to_owned(), name.to_owned(), PathBuf::from(folder));
             assert_eq!(downloads(arguments), [expected], "{arguments:?}");
@@ -490,6 +394,8 @@ mod tests {
             (&["h:../a"], ".."),
             (&["h:.ft-x"], ".ft-"),
             (&["word"], "word"),
+            (&["h:a", "out"], "-d out"),
+            (&["./a"], "on this machine"),
             (&["http://h/a"], "http"),
             (&["h:a\u{1b}[31m/../b"], "\\x1b"),
         ] {
@@ -514,7 +420,9 @@ mod tests {
             &["--if-exists", "maybe", "h:a"],
             &["-4", "-6", "h:a"],
             &["-q", "-v", "h:a"],
-            &["-d", "x", "-o", "y", "h:a"],
+            &["-d", "x", "-o", "/y", "h:a"],
+            &["-d", "x", "-o", "-", "h:a"],
+            &["h:a", "x"],
             &["-c", "--no-resume", "h:a"],
         ] {
             assert!(order(arguments).is_err(), "{arguments:?}");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::arguments::{MaxDelete, Typed, TypedIfExists};
-use super::meaning::Destination;
+use super::destination::Destination;
 use super::wish::Wish;
 use super::wording::Source;
 use crate::cli::settings::Places;

@@ -1,9 +1,10 @@
 //! Why a command line leads to nothing.
 
+use super::help;
 use crate::cli::ExitCode;
-use crate::cli::failure::ended;
 use crate::cli::settings::SettingsError;
-use crate::cli::terminal::{show_typed, tell};
+use crate::cli::terminal::tell;
+use crate::cli::usage;
 
 /// Why a command line means nothing, or only wants to read something.
 pub(super) enum NoOrder {
@@ -11,6 +12,8 @@ pub(super) enum NoOrder {
     Typed(Box<clap::Error>),
     /// Options that are right by themselves and make no sense together or as they are.
     Meaningless(String),
+    /// The same, with a hint.
+    Hinted(String, String),
     /// A file that the command line names cannot be used; a whole sentence.
     Unusable(String),
 }
@@ -28,15 +31,13 @@ impl NoOrder {
     /// Shows it.
     pub(super) fn show(&self) -> ExitCode {
         match self {
-            NoOrder::Typed(error) => {
-                let shown = show_typed(error);
-                if error.use_stderr() {
-                    return ExitCode::Usage;
-                }
-                ended("ftget", shown)
-            }
+            NoOrder::Typed(error) => usage::show(error, "ftget", help::HABITS),
             NoOrder::Meaningless(sentence) => {
                 tell(&format!("ftget: {sentence}"));
+                ExitCode::Usage
+            }
+            NoOrder::Hinted(sentence, hint) => {
+                tell(&format!("ftget: {sentence}\nhint: {hint}"));
                 ExitCode::Usage
             }
             NoOrder::Unusable(sentence) => {

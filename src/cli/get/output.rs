@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::meaning::{Destination, Meaning};
+use super::destination::Destination;
+use super::meaning::Meaning;
 use crate::cli::streams::Stream;
 use crate::cli::terminal::shown;
 use crate::store::FileName;

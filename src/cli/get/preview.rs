@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::destination::Destination;
 use super::failure::{Failures, classify, sentence};
 use super::json_event::{Failed, PassedOver, Summary};
-use super::meaning::{Destination, Manner, Order};
+use super::meaning::{Manner, Order};
 use super::mirror;
 use super::progress::{Progress, locked, on_reading};
 use super::repeats::Repeats;

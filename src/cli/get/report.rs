@@ -13,10 +13,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::destination::Destination;
 use super::exec::Run;
 use super::failure::{Failures, classify, sentence};
 use super::json_event::{Failed, Summary};
-use super::meaning::{Destination, Manner};
+use super::meaning::Manner;
 use super::mirror;
 use super::progress::Progress;
 use super::receipts::Receipts;

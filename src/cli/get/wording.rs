@@ -43,6 +43,33 @@ impl Source<'_> {
         taken_for_port(self.address, self.path).filter(|_| is_no_server)
     }
 
+    /// How a source is written that looks like one of another program, where nothing is found by
+    /// that name: `host::module/x` of rsync, and `host:9521:x`.
+    fn in_another_form(self, error: &ClientError) -> Option<String> {
+        let is_not_found = match error {
+            ClientError::Connect(_) => true,
+            ClientError::Refused(refusal) => refusal.code == Some(ErrorCode::NotFound),
+            _ => false,
+        };
+        let Address::Tcp { host, .. } = self.address else {
+            return None;
+        };
+        let (port, path) = split_at_colon(self.path.as_bytes())?;
+        let is_port = port.iter().all(u8::is_ascii_digit) && port.len() <= 5;
+        if !is_not_found || !is_port {
+            return None;
+        }
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.clone(),
+        };
+        let form = match port.is_empty() {
+            true => [host.as_bytes(), b":", path].concat(),
+            false => [host.as_bytes(), b":", port, b"/", path].concat(),
+        };
+        Some(format!("did you mean {}?", visible(&form)))
+    }
+
     /// The URL of the file whose name is what runs the command.
     fn url_of_namesake(self) -> Option<String> {
         let Address::Tcp { .. } = self.address else {
@@ -145,6 +172,9 @@ impl Message {
                     ))
                 })
             }
+            _ if source.in_another_form(error).is_some() => {
+                source.in_another_form(error).map(Cow::Owned)
+            }
             _ => hint(error).map(|hint| match source.named_like_its_port(error) {
                 Some(name) => Cow::Owned(format!("{hint} {name}")),
                 None => Cow::Borrowed(hint),
@@ -232,6 +262,11 @@ pub(super) fn filename_b64(name: &[u8]) -> Option<String> {
     std::str::from_utf8(name)
         .is_err()
         .then(|| base64.encode(name))
+}
+
+fn split_at_colon(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = path.iter().position(|&byte| byte == b':')?;
+    Some((&path[..at], &path[at + 1..]))
 }
 
 fn labelled(label: &str, style: &str, text: &str, is_coloured: bool) -> String {

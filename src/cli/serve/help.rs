@@ -1,6 +1,7 @@
 //! What `ftserve` says of itself besides its options.
 
 use crate::cli::manual::{Manual, exit_codes};
+use crate::cli::usage::{Habit, NUMBER};
 
 /// Below the long help.
 pub(super) fn long_ending() -> String {
@@ -61,3 +62,45 @@ pub(super) const MANUAL: Manual = Manual {
     ],
     see_also: "ftget(1), md5sum(1)",
 };
+
+/// What people type who know other servers.
+pub(in crate::cli) const HABITS: &[Habit] = &[
+    (
+        &[
+            "-d",
+            "--dir",
+            "--directory",
+            "--root",
+            "-r",
+            "-f",
+            "--folder",
+            "--path",
+        ],
+        "the directory comes without an option: ftserve DIR",
+    ),
+    (
+        &[
+            "--host",
+            "--listen",
+            "--address",
+            "--interface",
+            "-l",
+            "-a",
+            "-i",
+        ],
+        "-b ADDR listens on one address",
+    ),
+    (&["-P", NUMBER], "-p PORT listens on another port"),
+    (
+        &["-w", "--writable", "--upload", "-u"],
+        "uploads are not supported; ftserve only reads",
+    ),
+    (
+        &["--tls", "--cert", "--key", "--auth", "--user", "--password"],
+        "there is no encryption and no authentication yet; use a tunnel such as ssh -L",
+    ),
+    (
+        &["--log", "--log-file"],
+        "--access-log FILE writes a line for each request",
+    ),
+];
