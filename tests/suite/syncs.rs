@@ -83,3 +83,19 @@ fn the_time_for_everything_waits_for_no_sync_of_a_whole_file_system() {
         fs::remove_dir_all(place.here.join("d")).expect("a folder");
     }
 }
+
+#[test]
+fn a_directory_that_cannot_be_synced_is_a_failure_whatever_its_file_system_says() {
+    let place = place();
+    let Some(refusing) = refusing(&["fsync=EIO"]) else {
+        return;
+    };
+    place.here.make_dir("d");
+    let program = place.ftget().args(["--index", "off", "--max-time", "50"]);
+    let program = program.args(["-i", "-", "-d", "d"]).input("sub0/\n");
+    let program = program.arg(place.server.source("")).through(&refusing);
+    let failed = program.run().expect_code(3);
+    let reason = "sync the directories: Input/output error";
+    assert!(failed.stderr.contains(reason), "{}", failed.stderr);
+    assert!(place.here.join("d/sub0").is_dir());
+}

@@ -50,36 +50,48 @@ impl DestinationTree {
         let mut result = Ok(());
         for (device, unsynced) in unsynced {
             let one_by_one = unsynced.changed.as_ref().filter(|_| others);
-            if one_by_one.is_some_and(|changed| self.sync_each(changed).is_ok()) {
-                continue;
-            }
-            match sync_by(&unsynced.folder, &[Sync::FileSystem, Sync::File]) {
+            let synced = match one_by_one.map_or(Ok(false), |changed| self.sync_each(changed)) {
+                Ok(false) => self.sync_together(&unsynced),
+                // The error of a directory may not come again with that of its file system.
+                synced => synced,
+            };
+            match synced {
                 Ok(true) => {}
                 Ok(false) => self.keeping.count(Loss::Sync),
                 Err(errno) => {
-                    result = Err(StageError::sort("sync the file system", errno));
+                    result = Err(StageError::sort("sync the directories", errno));
                     self.lock_unsynced().insert(device, unsynced);
-                    continue;
                 }
             }
-            #[cfg(test)]
-            note(&self.path, Synced::FileSystem);
         }
         result
     }
 
-    fn sync_each(&self, changed: &BTreeSet<ResourcePath>) -> Result<(), Errno> {
+    fn sync_together(&self, unsynced: &Unsynced) -> Result<bool, Errno> {
+        let synced = sync_by(&unsynced.folder, &[Sync::FileSystem, Sync::File]);
+        #[cfg(test)]
+        if synced.is_ok() {
+            note(&self.path, Synced::FileSystem);
+        }
+        synced
+    }
+
+    /// `Ok(false)`: one of them cannot be opened, or not synced by itself.
+    fn sync_each(&self, changed: &BTreeSet<ResourcePath>) -> Result<bool, Errno> {
         for path in changed {
             let folder = match self.root.folder_descriptor(path) {
+                Ok(folder) => folder,
                 // What is gone needs no sync: the one that it was in is among these, or gone as well.
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
-                folder => folder?,
+                Err(_) => return Ok(false),
             };
-            rustix::fs::fsync(&folder)?;
+            if !sync_by(&folder, &[Sync::File])? {
+                return Ok(false);
+            }
             #[cfg(test)]
             note(&self.path, Synced::Folder);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Something was made or finished in the folder at this path, just now.
@@ -107,7 +119,8 @@ impl DestinationTree {
                 let unsynced = unsynced.or_insert(Unsynced { folder, changed });
                 unsynced.add(path);
             }
-            // No descriptor is left: now, then, and what it says there is not what was asked.
+            // No descriptor is left to keep for later. Whoever made or removed something here has no
+            // use for an error of other files on the file system.
             Err(_) => drop(rustix::fs::syncfs(folder)),
         }
     }
