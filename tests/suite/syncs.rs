@@ -41,6 +41,28 @@ fn many_files_do_not_wait_for_what_other_programs_write() {
     fetch_beside(10 << 20, "syncfs=KILL");
 }
 
+#[test]
+fn links_do_not_wait_for_what_other_programs_write_where_a_directory_takes_them_along() {
+    let place = place();
+    let Some(refusing) = refusing(&["syncfs=KILL"]) else {
+        return;
+    };
+    std::os::unix::fs::symlink("0", place.root.join("sub0/link")).expect("a link");
+    let script = r#"cd "$1"; case $(stat -f -c %T .) in ext2/ext3 | xfs) ;; *) exit 99; esac
+        ftget=$2 source=$3; shift 3
+        "$@" "$ftget" --index off --max-time 50 -r -d d "$source""#;
+    let mut args = vec![place.here.path().into()];
+    args.extend([
+        env!("CARGO_BIN_EXE_ftget").into(),
+        place.server.source("sub0"),
+    ]);
+    args.extend(refusing);
+    if let Some(output) = in_own_mounts(script, args) {
+        output.expect_code(0);
+        assert!(place.here.join("d/sub0/link").is_symlink());
+    }
+}
+
 /// The figures of all file systems are not even read: that takes longer than a small file does.
 #[test]
 fn files_in_memory_do_not_depend_on_what_other_programs_write() {

@@ -152,6 +152,11 @@ impl StagingFolder {
         }
     }
 
+    /// Whether [`StagingFolder::sync`] takes along the links that are new here.
+    pub fn syncs_links(&self) -> bool {
+        Space::around(&self.folder).is_some_and(|space| space.syncs_links_with_directory())
+    }
+
     /// Makes everything written to this file system so far survive a power cut: for many files
     /// at once far cheaper than one by one. `Ok(false)`: that cannot be done here.
     ///

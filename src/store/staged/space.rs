@@ -87,6 +87,12 @@ impl Space {
         self.magic == TMPFS
     }
 
+    /// A sync of a directory takes along the symbolic links that are new in it: both are in one
+    /// journal, whose order is that of the changes. Of ext2, which has none, fsck decides.
+    pub(super) fn syncs_links_with_directory(&self) -> bool {
+        [TMPFS, EXT, XFS].contains(&self.magic)
+    }
+
     /// Every name that has no slash, and no NUL, is possible.
     pub(super) fn takes_all_names(&self) -> bool {
         [TMPFS, EXT, XFS, BTRFS].contains(&self.magic)
