@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -91,33 +89,6 @@ pub(super) fn is_ready(
             polled => return Ok(polled? > 0),
         }
     }
-}
-
-/// Opens a path that names an open descriptor of this process, such as `/dev/stdout`, `/dev/fd/3`
-/// or `/proc/self/fd/3`: a copy of it, since to open the path fails for a socket and for the
-/// terminal of another user. `None` if the path is no such name, if nothing is open there, or if
-/// it is a regular file, which is opened by its path as any other.
-pub(super) fn descriptor(path: &Path) -> Option<File> {
-    let number = match path.as_os_str().as_bytes() {
-        b"/dev/stdin" => 0,
-        b"/dev/stdout" => 1,
-        b"/dev/stderr" => 2,
-        path => {
-            let folders: [&[u8]; 3] = [b"/dev/fd/", b"/proc/self/fd/", b"/proc/thread-self/fd/"];
-            let digits = folders
-                .iter()
-                .find_map(|folder| path.strip_prefix(*folder))?;
-            let is_number = digits.iter().all(u8::is_ascii_digit);
-            std::str::from_utf8(digits)
-                .ok()
-                .filter(|_| is_number)?
-                .parse()
-                .ok()?
-        }
-    };
-    let stream = copy(number).ok()?;
-    let is_file = stream.metadata().is_ok_and(|facts| facts.is_file());
-    (!is_file).then_some(stream)
 }
 
 /// A copy of an open descriptor of this process: since Linux 5.6, unless a sandbox forbids it.

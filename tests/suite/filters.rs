@@ -94,6 +94,20 @@ fn the_first_rule_in_the_order_of_the_command_line_decides() {
 }
 
 #[test]
+fn patterns_come_from_a_file_that_standard_input_is() {
+    let place = place();
+    place.here.write("patterns", "*.tmp\nlogs/\nold/\n");
+    let list = ["-r", "--list", "--exclude-from", "-"];
+    let list = Program::ftget()
+        .in_folder(place.here.path())
+        .args(list)
+        .arg(place.server.source(""));
+    let redirected = ["sh", "-c", "exec \"$@\" < patterns", "sh"];
+    let listed = list.through(redirected).run().expect_code(0);
+    assert_eq!(listed.text(), "a.log\ngröße.log\nx[1].log\n");
+}
+
+#[test]
 fn a_pattern_in_a_source_lists_what_it_matches() {
     let place = place();
     for (args, path, expected) in [

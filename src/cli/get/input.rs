@@ -27,6 +27,7 @@ pub(super) use self::lines::Lines;
 use self::lines::{ENDLESS_BYTES_MIN, LINE_BYTES_MAX, NumberedLine};
 use self::signed::Signed;
 use crate::cli::outside::{self, is_ready};
+use crate::cli::streams;
 use crate::client::ListedFolder;
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
@@ -148,7 +149,7 @@ fn open(list: &OsStr) -> io::Result<File> {
         // The standard library's has a lock that cannot go to another thread.
         return stdin().as_fd().try_clone_to_owned().map(File::from);
     }
-    match outside::descriptor(Path::new(list)) {
+    match streams::descriptor(Path::new(list)) {
         Some(stream) => Ok(stream),
         None => outside::wait(UNWRITTEN, || File::open(list)),
     }

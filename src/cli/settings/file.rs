@@ -15,7 +15,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{is_setting, name_of};
-use crate::cli::outside::{descriptor, is_ready};
+use crate::cli::outside::is_ready;
+use crate::cli::streams::descriptor;
 use crate::cli::terminal::shown;
 use crate::cli::visible;
 

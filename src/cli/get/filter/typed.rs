@@ -14,6 +14,7 @@ use super::{Filter, Pattern};
 use crate::cli::get::input::UNWRITTEN;
 use crate::cli::get::no_order::NoOrder;
 use crate::cli::outside::{self, Outside};
+use crate::cli::streams::descriptor;
 use crate::cli::terminal::shown;
 
 /// What was typed, in its order.
@@ -76,12 +77,8 @@ fn exclude_from(file: &OsStr, filter: &mut Filter) -> Result<(), NoOrder> {
 
 fn read_whole(file: &OsStr) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let name = if file == "-" {
-        "/dev/stdin".as_ref()
-    } else {
-        file
-    };
-    let stream = match outside::descriptor(Path::new(name)) {
+    let stream = match descriptor(Path::new(file)) {
+        _ if file == "-" => outside::copy(0)?,
         Some(stream) => stream,
         None => outside::wait(UNWRITTEN, || File::open(file))?,
     };

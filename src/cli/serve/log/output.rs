@@ -10,7 +10,8 @@ use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use super::LogPlace;
-use crate::cli::outside::{self, Outside};
+use crate::cli::outside::Outside;
+use crate::cli::streams;
 
 /// An open place.
 pub(super) struct Output(Outside<File>);
@@ -22,7 +23,7 @@ impl Output {
     /// It is no place for lines, or this program may not write there.
     pub(super) fn open(place: &LogPlace) -> io::Result<Output> {
         let file = match place {
-            LogPlace::File(path) => match outside::descriptor(path) {
+            LogPlace::File(path) => match streams::descriptor(path) {
                 Some(stream) => stream,
                 None => open(path)?,
             },
@@ -37,7 +38,7 @@ impl Output {
         let LogPlace::File(path) = place else {
             return Ok(());
         };
-        if outside::descriptor(path).is_some() {
+        if streams::descriptor(path).is_some() {
             return Ok(());
         }
         if path.exists() {
