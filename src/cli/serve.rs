@@ -165,8 +165,7 @@ fn bind(
         error: error.into(),
     })?;
     let beside = Arc::new(Beside::start(&index, &store, &pools, setup.hash_ahead));
-    // Without a thread for it, requests still notice that the root is another one.
-    let root = RootWatch::start(&setup.root, &store, &beside, setup.quiet).ok();
+    let root = RootWatch::start(&setup.root, &store, &beside, setup.quiet).map_err(no_thread)?;
     let reload = Reload::new(reading, words, limits);
     let parts = Parts {
         counters,

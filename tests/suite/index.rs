@@ -513,7 +513,10 @@ fn where_not_every_folder_can_be_watched_one_line_says_so() {
     let Some(said) = said_with_a_limit("max_inotify_watches", 5) else {
         return;
     };
-    assert!(said.contains("not every folder can be watched"), "{said}");
+    assert!(
+        said.contains("not every directory can be watched"),
+        "{said}"
+    );
     assert!(said.contains("(fs.inotify.max_user_watches)"), "{said}");
     assert!(
         said.contains("\nhint: sysctl -w fs.inotify.max_user_watches="),
@@ -526,7 +529,7 @@ fn where_nothing_can_be_watched_the_limit_is_named() {
     let Some(said) = said_with_a_limit("max_inotify_instances", 0) else {
         return;
     };
-    assert!(said.contains("no folder can be watched"), "{said}");
+    assert!(said.contains("no directory can be watched"), "{said}");
     assert!(said.contains("(fs.inotify.max_user_instances)"), "{said}");
     assert!(
         said.contains("\nhint: sysctl -w fs.inotify.max_user_instances="),

@@ -64,12 +64,11 @@ impl Beside {
             is_stopped: AtomicBool::new(false),
             file,
         };
-        // Without threads there is nothing but requests.
         let ahead = match what {
             HashAhead::Always => beside.watch().or_else(|error| {
                 warn(
                     &error,
-                    "no folder can be watched",
+                    "no directory can be watched",
                     "files are hashed now, and what changes when it is asked for",
                 );
                 beside.hash_once()
@@ -77,7 +76,10 @@ impl Beside {
             HashAhead::Once if beside.has_index() => beside.hash_once(),
             HashAhead::Once | HashAhead::Nothing => return beside,
         };
-        *beside.ahead() = ahead.ok();
+        match ahead {
+            Ok(ahead) => *beside.ahead() = Some(ahead),
+            Err(error) => warn_of_no_thread(&error),
+        }
         beside
     }
 
@@ -115,8 +117,9 @@ impl Beside {
             _ if self.is_stopped.load(Ordering::SeqCst) => {}
             Some(Ahead::Once(indexing)) => {
                 indexing.stop();
-                if let Ok(again) = self.hash_once() {
-                    *ahead = Some(again);
+                match self.hash_once() {
+                    Ok(again) => *ahead = Some(again),
+                    Err(error) => warn_of_no_thread(&error),
                 }
             }
             Some(Ahead::Always(watching)) => watching.look_again(),
@@ -156,16 +159,24 @@ impl Beside {
 /// Who asks for a file that cannot be read is told so then.
 fn unheard(_: &ResourcePath, _: &IndexingError) {}
 
+fn warn_of_no_thread(error: &io::Error) {
+    warn(
+        error,
+        "cannot start a thread",
+        "files are hashed when they are asked for",
+    );
+}
+
 fn warn_of_part(error: &io::Error) {
     match InotifyLimit::of(error) {
         Some(InotifyLimit::QueuedEvents) => warn(
             error,
             "too much changed at once",
-            "the whole folder is looked through",
+            "the whole directory is looked through",
         ),
         _ => warn(
             error,
-            "not every folder can be watched",
+            "not every directory can be watched",
             "what changes unseen is hashed later",
         ),
     }

@@ -21,7 +21,7 @@ pub(super) struct Running {
     pub(super) handle: ServerHandle,
     counters: Arc<TransferCounters>,
     beside: Arc<Beside>,
-    root: Option<RootWatch>,
+    root: RootWatch,
     published: Arc<Published>,
     log: Mutex<Option<AccessLog>>,
     reload: Reload,
@@ -35,7 +35,7 @@ pub(super) struct Running {
 pub(super) struct Parts {
     pub(super) counters: Arc<TransferCounters>,
     pub(super) beside: Arc<Beside>,
-    pub(super) root: Option<RootWatch>,
+    pub(super) root: RootWatch,
     pub(super) published: Arc<Published>,
     pub(super) log: Option<AccessLog>,
     pub(super) reload: Reload,
@@ -75,9 +75,7 @@ impl Running {
     /// root's name leads. `false` if there is nothing to
     /// read anew; then the signal means the end, as when a terminal is closed.
     pub(super) fn reload(&self) -> bool {
-        if let Some(root) = &self.root {
-            root.look();
-        }
+        self.root.look();
         let Some(requests) = self.reload_requests.get() else {
             return false;
         };

@@ -173,16 +173,18 @@ fn in_turns(candidates: &[SocketAddr]) -> VecDeque<SocketAddr> {
 }
 
 fn begin(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    let socket = rustix::net::socket_with(family(address), SocketType::STREAM, flags, None)?;
     match rustix::net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
         Err(error) => Err(error.into()),
+    }
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
     }
 }
 
@@ -213,6 +215,15 @@ mod tests {
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// A socket with an address of its own, on which nobody listens.
+    fn bound(address: &str) -> (OwnedFd, SocketAddr) {
+        let address = address.parse().unwrap();
+        let socket = rustix::net::socket(family(address), SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &address).unwrap();
+        let own = rustix::net::getsockname(&socket).unwrap();
+        (socket, own.try_into().unwrap())
     }
 
     #[test]
@@ -259,14 +270,7 @@ mod tests {
     #[test]
     fn a_connection_to_itself_is_refused() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let address: SocketAddr = address.parse().unwrap();
-            let family = match address {
-                SocketAddr::V4(_) => AddressFamily::INET,
-                SocketAddr::V6(_) => AddressFamily::INET6,
-            };
-            let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
-            rustix::net::bind(&socket, &address).unwrap();
-            let own = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+            let (socket, own) = bound(address);
             rustix::net::connect(&socket, &own).unwrap();
             let error = finish(socket).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -276,17 +280,7 @@ mod tests {
     #[test]
     fn the_error_names_each_address() {
         // Nobody listens there: they are bound, and that is all.
-        let held = ["127.0.0.1:0", "[::1]:0"].map(|address| {
-            let address: SocketAddr = address.parse().unwrap();
-            let family = match address {
-                SocketAddr::V4(_) => AddressFamily::INET,
-                SocketAddr::V6(_) => AddressFamily::INET6,
-            };
-            let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
-            rustix::net::bind(&socket, &address).unwrap();
-            let address = rustix::net::getsockname(&socket).unwrap();
-            (socket, SocketAddr::try_from(address).unwrap())
-        });
+        let held = ["127.0.0.1:0", "[::1]:0"].map(bound);
         let candidates = held.each_ref().map(|(_, address)| *address);
         let deadline = Deadline::after(Instant::now(), Wait::Connect, Duration::from_secs(60));
         let error = connect(&candidates, deadline).unwrap_err();
