@@ -83,7 +83,7 @@ fn the_readme_shows_the_main_job_and_the_tests_once_each() {
     assert_eq!(of(&Manner::MainJob).len(), 1);
     let tests = of(&Manner::Tests);
     assert_eq!(tests.len(), 1);
-    assert_eq!(tests[0].commands, "cargo test\n");
+    assert_eq!(tests[0].commands, "sh setup.sh --tests cargo test\n");
 }
 
 #[test]
@@ -252,13 +252,12 @@ fn address_of_this_process() -> String {
 /// A folder as a clone of the repository is after the first command of the README.
 fn clone_of_the_repository() -> Scratch {
     let folder = Scratch::new();
-    let copy = Program::system("cp", "coreutils").arg("-r");
-    copy.args([
-        repository().join("sample_files"),
-        folder.join("sample_files"),
-    ])
-    .run()
-    .expect_code(0);
+    for name in ["sample_files", "setup.sh", "Cargo.toml"] {
+        let copy = Program::system("cp", "coreutils").arg("-r");
+        copy.args([repository().join(name), folder.join(name)])
+            .run()
+            .expect_code(0);
+    }
     folder.make_dir("target/release");
     for program in [env!("CARGO_BIN_EXE_ftserve"), env!("CARGO_BIN_EXE_ftget")] {
         let name = Path::new(program).file_name().expect("a program's name");
