@@ -68,6 +68,7 @@ mod sample_files;
 mod scripting;
 mod second_runs;
 mod settings;
+mod setup;
 mod signals;
 mod space_advice;
 mod spellings;
