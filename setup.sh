@@ -27,7 +27,9 @@ as_root() { if is_root; then "$@"; else sudo "$@"; fi; }
 
 # Debian's gcc without libc6-dev compiles, but does not link.
 has_c_compiler() {
-    has "${CC:-cc}" && { ! has apt-get || [ -e "$("${CC:-cc}" -print-file-name=crt1.o)" ]; }
+    # Unquoted: CC may have arguments.
+    set -- ${CC:-cc}
+    has "$1" && { ! has apt-get || [ -e "$("$@" -print-file-name=crt1.o)" ]; }
 }
 
 # The traditional netcat has the same name, but no -N and no -U.
@@ -37,9 +39,10 @@ has_test_program() {
 
 # Whether the version $1 is at least the rust-version of Cargo.toml.
 is_new_enough() {
-    major=${1%%.*} minor=${1#*.} minor=${minor%%[!0-9]*}
+    major=${1%%.*} minor=${1#*.}
+    minor=${minor%%[!0-9]*} needed=${rust_version#*.}
     [ "${major:-0}" -gt "${rust_version%%.*}" ] ||
-        { [ "${major:-0}" -eq "${rust_version%%.*}" ] && [ "${minor:-0}" -ge "${rust_version#*.}" ]; }
+        { [ "${major:-0}" -eq "${rust_version%%.*}" ] && [ "${minor:-0}" -ge "${needed%%.*}" ]; }
 }
 
 rust_works() {
