@@ -201,7 +201,7 @@ impl<S: Store> Catalog<S> {
                     let message = "file changed while it was hashed, and is long now";
                     return Err(Refusal::new(ErrorCode::Changed, message));
                 }
-                Turn::Failed(refusal) => return Err(refusal),
+                Turn::Failed(error) => return Err(error.into()),
                 Turn::Made { md5, is_untouched } => {
                     let meta = *hashing.meta();
                     if is_untouched {

@@ -254,7 +254,7 @@ impl Hand {
                 }
                 Ok((md5, meta.stamp))
             }
-            Ok(Turn::Failed(refusal)) => Err(refusal),
+            Ok(Turn::Failed(error)) => Err(error.into()),
             Err(_) => Err(panicked()),
         };
         flights.settle(job, outcome);

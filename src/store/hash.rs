@@ -31,7 +31,32 @@ pub(super) enum Turn {
         is_untouched: bool,
     },
     /// There will be no digest.
-    Failed(Refusal),
+    Failed(HashError),
+}
+
+/// Why there is no digest of a file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HashError {
+    /// It changed so often while it was read.
+    #[error("file changed {0} times while it was hashed")]
+    Changed(u32),
+    /// What the file system says.
+    #[error("file could not be read: {0}")]
+    Unreadable(io::Error),
+}
+
+impl From<HashError> for Refusal {
+    /// What a peer is told: the reason of this machine is not for it.
+    fn from(error: HashError) -> Refusal {
+        match error {
+            HashError::Changed(_) => Refusal::new(ErrorCode::Changed, error.to_string()),
+            HashError::Unreadable(error) if error.kind() == io::ErrorKind::TimedOut => Refusal {
+                retry_after_ms: Some(RETRY_AFTER_MS),
+                ..Refusal::new(ErrorCode::Busy, StoreError::Stalled.to_string())
+            },
+            HashError::Unreadable(_) => Refusal::new(ErrorCode::Internal, "file could not be read"),
+        }
+    }
 }
 
 impl Hashing {
@@ -78,7 +103,7 @@ impl Hashing {
                     self.done += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Turn::Failed(unreadable(&error)),
+                Err(error) => return Turn::Failed(HashError::Unreadable(error)),
             }
         }
         self.compare(changed_hashes_max)
@@ -87,7 +112,7 @@ impl Hashing {
     fn compare(&mut self, changed_hashes_max: u32) -> Turn {
         let now = match self.object.meta() {
             Ok(now) => now,
-            Err(error) => return Turn::Failed(unreadable(&error)),
+            Err(error) => return Turn::Failed(HashError::Unreadable(error)),
         };
         let before = self.meta.stamp;
         if self.done == before.size && before.still_begins(&now.stamp) {
@@ -99,23 +124,12 @@ impl Hashing {
         }
         self.changes += 1;
         if self.changes >= changed_hashes_max {
-            let message = format!("file changed {} times while it was hashed", self.changes);
-            return Turn::Failed(Refusal::new(ErrorCode::Changed, message));
+            return Turn::Failed(HashError::Changed(self.changes));
         }
         self.meta = now;
         self.md5 = Md5Stream::new();
         self.done = 0;
         Turn::BegunAnew
-    }
-}
-
-fn unreadable(error: &io::Error) -> Refusal {
-    match error.kind() {
-        io::ErrorKind::TimedOut => Refusal {
-            retry_after_ms: Some(RETRY_AFTER_MS),
-            ..Refusal::new(ErrorCode::Busy, StoreError::Stalled.to_string())
-        },
-        _ => Refusal::new(ErrorCode::Internal, "file could not be read"),
     }
 }
 

@@ -314,7 +314,7 @@ impl Work {
                     return Ok(Fate::Known);
                 }
                 Turn::Unfinished | Turn::BegunAnew => {}
-                Turn::Failed(refusal) => return Err(IndexingError::Hash(refusal.message)),
+                Turn::Failed(error) => return Err(IndexingError::Hash(error.to_string())),
                 Turn::Made { md5, is_untouched } => {
                     let meta = hash.meta();
                     if !is_untouched || !meta.stamp.settled(meta.looked_at) {

@@ -6,12 +6,15 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::sync::{Arc, LazyLock};
 
-use crate::store::hash::{Hashing, STEP_BYTES, Turn};
+use rustix::io::Errno;
+
+use crate::store::hash::{HashError, Hashing, STEP_BYTES, Turn};
 use crate::store::lease::nobody_writes;
 use crate::store::{BootId, DigestIndex, KnownDigest, NoIndex, Object, ObjectMeta, Stamp};
-use crate::wire::{ErrorCode, Md5Digest, ObjectKind};
+use crate::wire::{Md5Digest, ObjectKind};
 
 /// Digests of files of this machine, kept in an index that servers may share.
 pub struct LocalDigests {
@@ -40,8 +43,8 @@ pub enum LocalDigestError {
     #[error("file kept changing while it was hashed")]
     Changed,
     /// The file system does not give it.
-    #[error("file could not be read")]
-    Unreadable,
+    #[error("file could not be read: {0}")]
+    Unreadable(Errno),
     /// The caller wanted no more of it.
     #[error("hashing was stopped")]
     Stopped,
@@ -119,7 +122,7 @@ impl LocalDigests {
     ) -> Result<LocalDigest, LocalDigestError> {
         let looked = look(file)?;
         if looked.kind != ObjectKind::File {
-            return Err(LocalDigestError::Unreadable);
+            return Err(LocalDigestError::Unreadable(Errno::INVAL));
         }
         if let Some(md5) = self.known(&looked) {
             return Ok(LocalDigest {
@@ -139,10 +142,8 @@ impl LocalDigests {
                 Turn::Unfinished if goes_on(hashing.done()) => {}
                 Turn::Unfinished => return Err(LocalDigestError::Stopped),
                 Turn::BegunAnew => was_quiet = is_quiet(),
-                Turn::Failed(refusal) if refusal.code == ErrorCode::Changed => {
-                    return Err(LocalDigestError::Changed);
-                }
-                Turn::Failed(_) => return Err(LocalDigestError::Unreadable),
+                Turn::Failed(HashError::Changed(_)) => return Err(LocalDigestError::Changed),
+                Turn::Failed(HashError::Unreadable(error)) => return Err(unreadable(&error)),
                 Turn::Made { md5, is_untouched } => {
                     let looked = *hashing.meta();
                     if !is_untouched && !looked.stamp.same_content(&look(file)?.stamp) {
@@ -213,7 +214,11 @@ impl fmt::Debug for LocalDigests {
 }
 
 fn look(file: &File) -> Result<ObjectMeta, LocalDigestError> {
-    file.meta().map_err(|_| LocalDigestError::Unreadable)
+    file.meta().map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &io::Error) -> LocalDigestError {
+    LocalDigestError::Unreadable(Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
 /// Beginnings, before a file that changes all the time is given up.
@@ -433,7 +438,7 @@ mod tests {
         assert_eq!(digests.digest(&file, grows), Err(LocalDigestError::Changed));
         let folder = Arc::new(File::open(place.folder.path()).unwrap());
         let refused = digests.digest(&folder, |_| true);
-        assert_eq!(refused, Err(LocalDigestError::Unreadable));
+        assert_eq!(refused, Err(LocalDigestError::Unreadable(Errno::INVAL)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ NUMBERS = dict(
     unlink=87, chmod=90, fchmod=91, statfs=137, fstatfs=138, setxattr=188, fsetxattr=190, fadvise64=221,
     openat=257, mkdirat=258, newfstatat=262, unlinkat=263, renameat=264, linkat=265, symlinkat=266,
     readlinkat=267, waitid=247, fchmodat=268, utimensat=280, fallocate=285, inotify_init1=294, syncfs=306, renameat2=316,
-    copy_file_range=326, statx=332, pidfd_send_signal=424, pidfd_open=434, clone3=435, openat2=437, fchmodat2=452,
+    copy_file_range=326, preadv2=327, statx=332, pidfd_send_signal=424, pidfd_open=434, clone3=435, openat2=437, fchmodat2=452,
 )
 UNTRIED = 99
 

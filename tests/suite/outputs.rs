@@ -149,6 +149,24 @@ fn an_output_that_was_closed_from_the_start_is_an_error_where_it_is_needed() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_here_is_a_failure_of_a_check_with_its_reason() {
+    let place = Place::with([("a", vec![1; 0x10000])]);
+    place.here.write("a", vec![2; 0x10000]);
+    // Programs are loaded by shorter reads.
+    let Some(refusing) = refusing(&["preadv2=ENOSYS", "pread64@2&65536=EIO"]) else {
+        return;
+    };
+    let check = place.ftget().args(["--index", "off", "--check"]);
+    let check = check.arg(place.server.source("a")).through(&refusing);
+    let failed = check.run().expect_code(3);
+    assert!(
+        failed.stderr.contains("Input/output error"),
+        "{}",
+        failed.stderr
+    );
+}
+
+#[test]
 fn a_link_that_cannot_be_read_on_the_server_is_a_failure_and_not_passed_over() {
     let root = Scratch::with_files([("a", "1")]);
     symlink("a", root.join("link")).expect("a link");

@@ -161,7 +161,8 @@ pub(super) fn read(
         .digest(&open, |done| limits.may_read(path, done, meta.size()))
         .map_err(|error| match error {
             LocalDigestError::Stopped => ClientError::OutOfTime,
-            error => read_back(io::Error::other(error)),
+            LocalDigestError::Unreadable(errno) => read_back(errno.into()),
+            LocalDigestError::Changed => read_back(io::Error::other(error)),
         })?;
     file.compare(md5, total_size)
 }
