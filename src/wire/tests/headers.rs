@@ -165,6 +165,18 @@ fn leaves_out_an_mtime_that_no_calendar_year_has() {
 }
 
 #[test]
+fn writes_how_many_are_hidden_if_some_are() {
+    for hidden in [0, 1, 2] {
+        let page = ResponseHeader {
+            hidden,
+            ..named(b"")
+        };
+        let expected = (hidden > 0).then(|| json!(hidden));
+        assert_eq!(value(&page).get("hidden"), expected.as_ref());
+    }
+}
+
+#[test]
 fn writes_no_control_or_direction_character_raw() {
     let hidden = (0..0x20)
         .chain(0x7f..=0x9f)
@@ -173,13 +185,13 @@ fn writes_no_control_or_direction_character_raw() {
         .chain(0x2066..=0x2069);
     for code in hidden {
         let char = char::from_u32(code).unwrap();
-        let name = format!("a{char}\"\\{char}{char}é");
+        let name = format!("a{char}\"{char}\\{char}{char}é");
         let text = text(&ResponseHeader {
             error: Some(error(&name)),
             ..named(name.as_bytes())
         });
         let escape = format!("\\u{code:04x}");
-        let written = format!(r#"a{escape}\"\\{escape}{escape}é""#);
+        let written = format!(r#"a{escape}\"{escape}\\{escape}{escape}é""#);
         assert_eq!(text.matches(&written).count(), 2, "{text}");
         let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(

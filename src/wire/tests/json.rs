@@ -195,6 +195,13 @@ fn limits_nesting_to_16_levels_in_keys_known_and_unknown() {
         assert!(ReceivedRequest::parse(request.as_bytes()).is_ok());
         assert!(ResponseHeader::parse(header.as_bytes()).is_ok());
     }
+    let in_an_error = |value: &str| {
+        let error = format!(r#"{{"code":"busy","message":"","x":{value}}}"#);
+        let header = format!(r#"{{"filename":"","total_size":0,"md5":"","error":{error}}}"#);
+        ResponseHeader::parse(header.as_bytes()).map(drop)
+    };
+    assert_eq!(in_an_error(&nested(14)), Ok(()));
+    assert!(in_an_error(&nested(15)).is_err());
 }
 
 #[test]

@@ -5,5 +5,7 @@ mod first_bytes;
 mod headers;
 mod json;
 mod lines;
+mod paths;
 mod properties;
 mod requests;
+mod values;

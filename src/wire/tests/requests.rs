@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use crate::wire::{
-    Action, ByteRange, Call, ErrorCode, GetRequest, Md5Digest, PATH_BYTES_MAX, ReceivedRequest,
-    RequestId, ResourcePath, StatRequest, WireError,
+    Action, ByteRange, Call, ErrorCode, GetRequest, ListRequest, Md5Digest, PATH_BYTES_MAX,
+    ReceivedRequest, RequestId, ResourcePath, RunRequest, StatRequest, WireError,
 };
 
 const MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -508,4 +508,46 @@ fn writes_what_was_asked_and_no_defaults() {
     ] {
         assert_eq!(encoded(&written), expected);
     }
+}
+
+#[test]
+fn takes_a_cursor_and_a_limit_up_to_what_the_server_gives() {
+    for (bytes, is_taken) in [(8_191, true), (8_192, true), (8_193, false), (8_194, false)] {
+        let json = format!(
+            r#"{{"op":"list","filename":"","after":"{}"}}"#,
+            "a".repeat(bytes)
+        );
+        assert_eq!(read(&json).action.is_ok(), is_taken, "{bytes} bytes");
+    }
+    for (limit, written) in [(9_999, Some(9_999)), (10_000, None)] {
+        let call = Call {
+            action: Action::List(ListRequest {
+                limit,
+                ..ListRequest::first(path(b""))
+            }),
+            id: None,
+        };
+        let mut out = Vec::new();
+        call.encode(&mut out);
+        let json: Value = serde_json::from_slice(&out[4..]).unwrap();
+        assert_eq!(json.get("limit").and_then(Value::as_u64), written);
+    }
+}
+
+#[test]
+fn names_the_operation_of_whatever_was_read() {
+    for op in ["get", "stat", "list", "run", "hello"] {
+        let json = format!(r#"{{"op":"{op}","filename":"a"}}"#);
+        assert_eq!(read(&json).op, op);
+    }
+    assert_eq!(read(r#"{"filename":"a"}"#).op, "get");
+    let line = ReceivedRequest::to_run(b"a b");
+    let run = RunRequest {
+        name: b"a b".to_vec(),
+        progress: false,
+    };
+    assert_eq!(
+        (line.op, line.body_size, line.action),
+        ("run", 0, Ok(Action::Run(run)))
+    );
 }
