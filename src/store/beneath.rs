@@ -415,4 +415,63 @@ mod tests {
         assert_eq!(root.resolver, Resolver::Kernel { follow_links: true });
         assert!(root.descriptors.is_some());
     }
+
+    fn path(name: &str) -> ResourcePath {
+        ResourcePath::parse(name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn no_program_that_is_started_gets_what_is_open() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "").unwrap();
+        std::fs::create_dir(temp.path().join("folder")).unwrap();
+        let is_kept = |fd: BorrowedFd<'_>| {
+            let flags = rustix::io::fcntl_getfd(fd).unwrap();
+            flags.contains(rustix::io::FdFlags::CLOEXEC)
+        };
+        for resolver in [Resolver::Kernel { follow_links: true }, Resolver::Walk] {
+            let root = Root::with_resolver(temp.path(), resolver).unwrap();
+            assert!(is_kept(root.as_fd()));
+            // Nothing can be read of it, so it keeps no file system busy that is read-only soon.
+            let flags = rustix::fs::fcntl_getfl(root.as_fd()).unwrap();
+            assert!(flags.contains(OFlags::PATH));
+            assert!(is_kept(root.descriptors.as_ref().unwrap().as_fd()));
+            for (name, flags) in [("file", READING), ("folder", OFlags::PATH), ("", READING)] {
+                let open = root.resolve(&path(name), flags).unwrap();
+                assert!(is_kept(open.as_fd()), "{name:?} {resolver:?}");
+            }
+            let (file, _) = root.open_file(&path("file"), Reach::All).unwrap();
+            assert!(is_kept(file.as_fd()), "{resolver:?}");
+            let (folder, is_real) = root
+                .open_folder_or_link(&path("folder"), Reach::All)
+                .unwrap();
+            assert!(is_kept(folder.as_fd()) && is_real, "{resolver:?}");
+            let inner = Folder::from(root.folder_descriptor(&path("")).unwrap());
+            assert!(is_kept(inner.open_below(b"folder").unwrap().as_fd()));
+        }
+    }
+
+    #[test]
+    fn without_proc_another_file_of_the_name_is_not_opened() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("a"), "").unwrap();
+        std::fs::write(temp.path().join("b"), "").unwrap();
+        let root = Root::open(temp.path(), false).unwrap().without_proc();
+        let looked_at = root.stat(&path("a"), Reach::All).unwrap();
+        assert!(root.open_same(&path("a"), &looked_at).is_ok());
+        assert_eq!(
+            root.open_same(&path("b"), &looked_at).err(),
+            Some(Errno::AGAIN)
+        );
+    }
+
+    #[test]
+    fn what_lies_on_another_mount_is_said_to_and_not_touched() {
+        let root = Root::open(Path::new("/"), true).unwrap();
+        assert!(root.stat(&path("proc/self/status"), Reach::All).is_ok());
+        let found = root.stat(&path("proc/self/status"), Reach::OwnMount);
+        assert!(matches!(found, Err(StoreError::OffRoot)), "{found:?}");
+        let missing = root.stat(&path("no such name"), Reach::OwnMount);
+        assert!(matches!(missing, Err(StoreError::NotFound)), "{missing:?}");
+    }
 }

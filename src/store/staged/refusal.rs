@@ -148,6 +148,9 @@ mod tests {
             (Call::SetAttributes, Errno::NOLCK, Refusal::NotNow),
             (Call::Sync, Errno::BUSY, Refusal::Broken),
             (Call::MakeLink, Errno::NAMETOOLONG, Refusal::Broken),
+            (Call::MakeLink, Errno::BUSY, Refusal::NotNow),
+            (Call::MakeLink, Errno::NOLCK, Refusal::NotNow),
+            (Call::Truncate, Errno::TXTBSY, Refusal::NotNow),
         ] {
             assert_eq!(Refusal::of(call, errno), expected, "{call:?} {errno:?}");
         }

@@ -187,4 +187,73 @@ mod tests {
             assert!(traits(name) != 0 && !is_refused_by_fat(name));
         }
     }
+
+    #[test]
+    fn a_trait_is_known_when_all_that_is_unusual_is() {
+        let known = KnownNames::default();
+        assert!(known.take(0) && !known.take(CONTROL));
+        known.add(CONTROL | ENDS_WITH_DOT);
+        assert!(known.take(CONTROL) && known.take(CONTROL | ENDS_WITH_DOT));
+        assert!(!known.take(CONTROL | ENDS_WITH_SPACE));
+        known.add(KnownNames::ALL);
+        assert!(known.take(u32::MAX));
+    }
+
+    #[test]
+    fn an_unusual_name_leaves_nothing_where_all_names_are_possible() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        for name in [&b"usual"[..], b"a:b", b"a\xff.", b"\n "] {
+            folder.check_name(&FileName::parse(name).unwrap()).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_error_of_a_rename_is_about_the_name_if_all_else_is_as_it_should_be() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let (here, gone) = (
+            PartialName::random(*b"0000000000000000"),
+            PartialName::random(*b"1111111111111111"),
+        );
+        std::fs::write(temp.path().join(&here.text), "").unwrap();
+        std::fs::write(temp.path().join("taken:"), "").unwrap();
+        for (partial, name, errno, is_about_it) in [
+            (&here, "a", Errno::INVAL, true),
+            (&here, "a", Errno::ILSEQ, true),
+            (&here, "a", Errno::NAMETOOLONG, true),
+            (&here, "a", Errno::NOSPC, false),
+            (&here, "a", Errno::NOENT, true),
+            (&gone, "a", Errno::NOENT, false),
+            (&here, "a:", Errno::PERM, true),
+            (&here, "a:", Errno::ACCESS, true),
+            (&here, "a:", Errno::IO, true),
+            (&here, "a", Errno::IO, false),
+            (&here, "taken:", Errno::IO, false),
+        ] {
+            let name = FileName::parse(name.as_bytes()).unwrap();
+            let found = folder.refuses_name(partial, &name, errno);
+            assert_eq!(found, is_about_it, "{name:?} {errno:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_has_a_bit_for_each_kind() {
+        for (name, expected) in [
+            (&b"a\x1fb"[..], CONTROL),
+            (b"a\x20b", 0),
+            (b"a\x7fb", 0),
+            (b"\"", 1 << 0),
+            (b"*", 1 << 1),
+            (b"a|b", 1 << 7),
+            (b"a:|", 1 << 2 | 1 << 7),
+            (b"a.", ENDS_WITH_DOT),
+            (b"a ", ENDS_WITH_SPACE),
+            ("\u{80}".as_bytes(), NOT_ASCII),
+            (b"a\x80", NOT_ASCII | NOT_UTF8),
+        ] {
+            assert_eq!(traits(name), expected, "{}", name.escape_ascii());
+        }
+    }
 }

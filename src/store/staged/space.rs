@@ -187,4 +187,60 @@ mod tests {
         assert!(!space(BTRFS, 256, 0).may_take(u64::MAX));
         assert!(!space(EXT, 256, 0).may_take(1));
     }
+
+    #[test]
+    fn a_file_takes_whole_blocks_where_that_is_certain() {
+        for (magic, bytes, taken, taken_by_copy) in [
+            (EXT, 0, 0, 0),
+            (EXT, 1, 4_096, 4_096),
+            (EXT, 4_096, 4_096, 4_096),
+            (TMPFS, 4_097, 8_192, 8_192),
+            (XFS, 4_097, 8_192, 0),
+            (XFS, u64::MAX, u64::MAX, 0),
+            (BTRFS, 4_097, 4_097, 0),
+            (FAT, 1, 1, 0),
+        ] {
+            let space = space(magic, 1_000, 10);
+            assert_eq!(space.taken_by(bytes), taken, "{bytes} on {magic:x}");
+            assert_eq!(
+                space.taken_by_copy(bytes),
+                taken_by_copy,
+                "{bytes} on {magic:x}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_kind_of_file_system_takes_is_known_of_these() {
+        for (magic, takes_all_names, is_fat, reserves) in [
+            (TMPFS, true, false, false),
+            (BTRFS, true, false, false),
+            (EXT, true, false, true),
+            (XFS, true, false, true),
+            (FAT, false, true, true),
+            (EXFAT, false, true, true),
+            (1, false, false, true),
+        ] {
+            let space = space(magic, 1_000, 10);
+            let found = (
+                space.takes_all_names(),
+                space.is_fat(),
+                space.is_worth_reserving(40_960),
+            );
+            assert_eq!(found, (takes_all_names, is_fat, reserves), "{magic:x}");
+            assert!(!space.is_worth_reserving(40_961), "{magic:x}");
+        }
+        assert!(space(EXT, 0, 0).is_worth_reserving(u64::MAX));
+    }
+
+    #[test]
+    fn files_have_a_limit_only_where_the_file_system_has_one() {
+        let mut facts = rustix::fs::statfs(".").unwrap();
+        for (files, free, expected) in
+            [(0, 0, None), (0, 7, None), (1, 0, Some(0)), (9, 7, Some(7))]
+        {
+            (facts.f_files, facts.f_ffree) = (files, free);
+            assert_eq!(Space::of(&facts).free_files, expected);
+        }
+    }
 }

@@ -10,8 +10,11 @@ pub fn is_held_up_by_others(own_bytes: u64) -> bool {
         return false;
     }
     let facts = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let unwritten = unwritten_bytes(&facts);
-    unwritten.is_none_or(|bytes| bytes > own_bytes.saturating_add(UNWRITTEN_BYTES_MAX))
+    is_more_than_own(unwritten_bytes(&facts), own_bytes)
+}
+
+fn is_more_than_own(unwritten_bytes: Option<u64>, own_bytes: u64) -> bool {
+    unwritten_bytes.is_none_or(|bytes| bytes > own_bytes.saturating_add(UNWRITTEN_BYTES_MAX))
 }
 
 /// Of the text of `/proc/meminfo`, proc(5).
@@ -38,5 +41,19 @@ mod tests {
         assert_eq!(unwritten_bytes("Dirty: 1 kB\n"), None);
         assert_eq!(unwritten_bytes("Dirty: x kB\nWriteback: 1 kB\n"), None);
         assert_eq!(unwritten_bytes(""), None);
+    }
+
+    #[test]
+    fn others_hold_up_what_has_64_mib_more_to_wait_for_than_its_own() {
+        for (unwritten, own, is_held_up) in [
+            (None, u64::MAX, true),
+            (Some(0), 0, false),
+            (Some(64 << 20), 0, false),
+            (Some((64 << 20) + 1), 0, true),
+            (Some((64 << 20) + 1), 1, false),
+            (Some(u64::MAX), u64::MAX, false),
+        ] {
+            assert_eq!(is_more_than_own(unwritten, own), is_held_up);
+        }
     }
 }
