@@ -80,3 +80,41 @@ impl TransferStats {
         refused + self.abandoned + self.cut_off
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_of_a_request_is_counted_where_it_belongs() {
+        let counters = TransferCounters::default();
+        assert_eq!(counters.snapshot(), TransferStats::default());
+        let outcomes = [
+            (Outcome::Answered { body_bytes: 5 }, 4),
+            (Outcome::Answered { body_bytes: 0 }, 1),
+            (Outcome::Refused(ErrorCode::NotFound), 3),
+            (Outcome::Refused(ErrorCode::Internal), 1),
+            (Outcome::Abandoned, 2),
+            (Outcome::CutOff, 1),
+            (Outcome::TooSlow, 1),
+            (Outcome::Closed, 1),
+            (Outcome::OtherProtocol, 7),
+        ];
+        for (outcome, times) in outcomes {
+            for _ in 0..times {
+                counters.count(outcome);
+            }
+        }
+        let stats = counters.snapshot();
+        let expected = TransferStats {
+            answered: 5,
+            body_bytes: 20,
+            refused: vec![(ErrorCode::NotFound, 3), (ErrorCode::Internal, 1)],
+            abandoned: 2,
+            cut_off: 3,
+            other_protocol: 7,
+        };
+        assert_eq!(stats, expected);
+        assert_eq!((stats.failures(), stats.requests()), (9, 21));
+    }
+}

@@ -250,3 +250,128 @@ pub(in crate::store::staged) fn folds_case(folder: BorrowedFd<'_>) -> bool {
 
 /// FS_CASEFOLD_FL of ioctl_iflags(2).
 const FOLDED: u64 = 0x4000_0000;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::chown;
+
+    use super::*;
+
+    fn path(name: &str) -> ResourcePath {
+        ResourcePath::parse(name.as_bytes()).unwrap()
+    }
+
+    fn name(text: &str) -> FileName {
+        FileName::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_is_counted_down_to_what_is_there() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir_all(temp.path().join("a/b")).unwrap();
+        fs::write(temp.path().join("file"), "").unwrap();
+        let tree = DestinationTree::open(temp.path(), false).unwrap();
+        for (place, there, missing) in [
+            ("", "", 0),
+            ("a", "a", 0),
+            ("a/b", "a/b", 0),
+            ("c", "", 1),
+            ("a/c", "a", 1),
+            ("a/b/c/d/e", "a/b", 3),
+        ] {
+            let (folder, ground) = tree.ground(&path(place)).unwrap();
+            assert_eq!(folder.is_some(), missing == 0, "{place}");
+            assert_eq!(ground.missing(), missing, "{place}");
+            assert_eq!(ground.folder(), tree.shown(&path(there)), "{place}");
+            let facts = rustix::fs::stat(temp.path()).unwrap();
+            assert_eq!(ground.device(), device_of(&facts), "{place}");
+            assert!(ground.space().is_some() && ground.locked().is_none());
+            let above = temp.path().join("x/y");
+            let below = path(place);
+            let missing = below.parts().count() + 2;
+            let ground = Ground::of_missing(&above, &below).unwrap();
+            assert_eq!(ground.folder(), temp.path());
+            assert_eq!(ground.missing(), missing, "{place}");
+        }
+        for place in ["file", "file/a", "file/a/b"] {
+            assert!(tree.ground(&path(place)).is_err(), "{place}");
+        }
+        assert!(Ground::of_missing(&temp.path().join("file/a"), &path("b")).is_err());
+    }
+
+    #[test]
+    fn what_the_place_does_not_take_is_known_before_it_comes() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("ours"), "").unwrap();
+        let free = Ground::of_missing(temp.path(), &path("")).unwrap();
+        let with_names = |name_bytes_max| {
+            let mut space = *free.space().unwrap();
+            space.name_bytes_max = name_bytes_max;
+            let space = Some(space);
+            Ground {
+                space,
+                ..free.clone()
+            }
+        };
+        assert!(free.admit(&name("a:b")).is_ok());
+        for (bytes_max, bytes, is_admitted) in [
+            (9, 8, true),
+            (9, 9, true),
+            (9, 10, false),
+            (1, 2, false),
+            (0, 255, true),
+        ] {
+            let name = name(&"n".repeat(bytes));
+            let admitted = with_names(bytes_max).admit(&name);
+            assert_eq!(admitted.is_ok(), is_admitted, "{bytes} of {bytes_max}");
+        }
+        let closed = Ground {
+            closed: Some(Errno::ROFS),
+            ..free.clone()
+        };
+        let refused = closed.admit(&name("a"));
+        assert!(
+            matches!(refused, Err(StageError::Folder { .. })),
+            "{refused:?}"
+        );
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        assert!(closed.check_removing(&folder, b"ours").is_err());
+        assert!(free.check_removing(&folder, b"ours").is_ok());
+    }
+
+    #[test]
+    fn what_is_of_another_user_stays_in_a_shared_folder() {
+        let temp = tempfile::tempdir().unwrap();
+        for file in ["ours", "theirs"] {
+            fs::write(temp.path().join(file), "").unwrap();
+        }
+        if chown(temp.path().join("theirs"), Some(12_345), None).is_err() {
+            // Only root gives files away.
+            return;
+        }
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let own = Ground::of_missing(temp.path(), &path("")).unwrap();
+        let shared = Ground {
+            is_shared: true,
+            ..own.clone()
+        };
+        let not_there = Ground {
+            missing: 1,
+            ..shared.clone()
+        };
+        for (file, ground, is_possible) in [
+            ("ours", &shared, true),
+            ("new", &shared, true),
+            ("theirs", &shared, false),
+            ("theirs", &own, true),
+            ("theirs", &not_there, true),
+        ] {
+            assert_eq!(ground.admit(&name(file)).is_ok(), is_possible, "{file}");
+            if ground.missing() == 0 {
+                let removed = ground.check_removing(&folder, file.as_bytes());
+                assert_eq!(removed.is_ok(), is_possible, "{file}");
+            }
+        }
+    }
+}
