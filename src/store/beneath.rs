@@ -448,6 +448,8 @@ mod tests {
             assert!(is_kept(folder.as_fd()) && is_real, "{resolver:?}");
             let inner = Folder::from(root.folder_descriptor(&path("")).unwrap());
             assert!(is_kept(inner.open_below(b"folder").unwrap().as_fd()));
+            let handle = folder::handle_in(&inner, b"folder").unwrap();
+            assert!(is_kept(handle.as_fd()));
         }
     }
 

@@ -87,7 +87,7 @@ pub(in crate::store) fn unlock_folder_in(folder: impl AsFd, name: &[u8]) -> Resu
 }
 
 /// A folder that need not be readable.
-fn handle_in(folder: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+pub(super) fn handle_in(folder: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retried(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))
 }
@@ -322,3 +322,59 @@ const VIRTUAL_FILE_SYSTEMS: [u32; 12] = [
     0x1cd1,
     0x6265_6570,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_a_folder_of_this_user_that_lacks_rights_is_opened_up() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut stat = rustix::fs::stat(temp.path()).unwrap();
+        let this_user = stat.st_uid;
+        for (owner, mode, expected) in [
+            (this_user, 0o500, Some(0o700)),
+            (this_user, 0o2_055, Some(0o2_755)),
+            (this_user, 0o700, None),
+            (this_user, 0o1_777, None),
+            (this_user + 1, 0o500, None),
+            (this_user + 1, 0o700, None),
+        ] {
+            (stat.st_uid, stat.st_mode) = (owner, 0o040_000 | mode);
+            let unlocked = unlocked_mode(&stat).map(|mode| mode.as_raw_mode());
+            assert_eq!(unlocked, expected, "{owner} {mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_handle_is_of_a_folder_itself_and_not_of_what_a_link_leads_to() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("folder")).unwrap();
+        fs::write(temp.path().join("file"), "").unwrap();
+        symlink("folder", temp.path().join("link")).unwrap();
+        let folder = fs::File::open(temp.path()).unwrap();
+        let handle = handle_in(&folder, b"folder").unwrap();
+        assert!(
+            rustix::fs::fcntl_getfl(&handle)
+                .unwrap()
+                .contains(OFlags::PATH)
+        );
+        for other in [&b"file"[..], b"link", b"missing"] {
+            assert!(handle_in(&folder, other).is_err());
+        }
+        fs::set_permissions(
+            temp.path().join("folder"),
+            fs::Permissions::from_mode(0o100),
+        )
+        .unwrap();
+        unlock_folder_in(&folder, b"folder").unwrap();
+        let mode = fs::metadata(temp.path().join("folder"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o7777, 0o700);
+    }
+}

@@ -108,3 +108,49 @@ fn size_of_file(file: &File) -> Result<u64, StageError> {
 /// A call that copies without end could not be stopped.
 const STEP_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    type Copier = fn(&File, &mut StagedFile, u64, &fn() -> bool) -> Result<(), StageError>;
+
+    #[test]
+    fn either_way_copies_what_is_missing_and_no_more_and_stops_when_it_is_to() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("original"), b"0123456789").unwrap();
+        let original = File::open(temp.path().join("original")).unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let copiers: [Copier; 2] = [copy_in_kernel, copy_by_reading];
+        let goes_on: [fn() -> bool; 2] = [|| false, || true];
+        for copy in copiers {
+            for (begun, bytes, goes_on, expected) in [
+                ("", 10, goes_on[1], "0123456789"),
+                ("", 0, goes_on[1], ""),
+                ("abc", 7, goes_on[1], "abc3456"),
+                ("abc", 12, goes_on[1], "abc3456789"),
+                ("abc", 7, goes_on[0], "abc"),
+                ("abc", 3, goes_on[1], "abc"),
+            ] {
+                let mut staged = folder
+                    .stage_unnamed(&FileName::parse(b"copy").unwrap())
+                    .unwrap();
+                staged.append(begun.as_bytes()).unwrap();
+                copy(&original, &mut staged, bytes, &goes_on).unwrap();
+                let mut found = vec![0; 20];
+                let count = staged.file().read_at(&mut found, 0).unwrap();
+                assert_eq!(found[..count], *expected.as_bytes());
+                assert_eq!(staged.bytes(), expected.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_has_a_limit() {
+        for (bytes, max, expected) in [(5, 9, 5), (9, 9, 9), (u64::MAX, 9, 9)] {
+            assert_eq!(step(bytes, max), expected);
+        }
+    }
+}

@@ -126,4 +126,36 @@ mod tests {
         folder.dress_existing(&name, &look().stamp, &WANTED);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o4755);
     }
+
+    #[test]
+    fn what_is_changed_in_either_way_is_no_refusal() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(scratch.path()).unwrap();
+        let name = FileName::parse(b"f").unwrap();
+        let path = scratch.path().join("f");
+        fs::write(&path, "").unwrap();
+        let look = || folder.look(&name).unwrap().unwrap();
+        // As often as refusals would have it given up.
+        for round in 0..20 {
+            let mode = if round % 2 == 0 { 0o640 } else { 0o755 };
+            let wanted = Attributes {
+                mode: Some(mode),
+                mtime: None,
+            };
+            folder.dress_existing(&name, &look().stamp, &wanted);
+            assert_eq!(look().mode, mode, "round {round}");
+        }
+        for seconds in 1..20 {
+            let mtime = Timestamp {
+                seconds,
+                nanoseconds: 0,
+            };
+            let wanted = Attributes {
+                mode: None,
+                mtime: Some(mtime),
+            };
+            folder.dress_existing(&name, &look().stamp, &wanted);
+            assert_eq!(look().stamp.mtime, mtime);
+        }
+    }
 }

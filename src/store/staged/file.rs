@@ -378,3 +378,89 @@ pub(super) fn sort_io(doing: &'static str, error: io::Error) -> StageError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::fs::OFlags;
+
+    use super::*;
+
+    /// A pipe, of which nothing can be synced and which keeps no blocks.
+    fn pipe() -> File {
+        let (reading, _) = rustix::pipe::pipe().unwrap();
+        File::from(reading)
+    }
+
+    #[test]
+    fn the_first_way_to_sync_that_can_be_gone_is_gone() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("f");
+        let file = File::create(&path).unwrap();
+        let handle = rustix::fs::open(&path, OFlags::PATH, Mode::empty()).unwrap();
+        for call in [Sync::Data, Sync::File, Sync::FileSystem] {
+            assert_eq!(sync_by(&file, &[call]), Ok(true));
+            assert_eq!(sync_by(&handle, &[call]), Ok(false));
+        }
+        assert_eq!(sync_by(pipe(), &[Sync::Data, Sync::File]), Ok(false));
+        assert_eq!(sync_by(&file, &[]), Ok(false));
+        assert!(StagedFile::sync_bytes(&file).unwrap());
+        assert!(!is_read_only(&file));
+    }
+
+    #[test]
+    fn what_nothing_can_sync_is_counted_and_what_is_synced_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let name = FileName::parse(b"f").unwrap();
+        let staged = folder.stage_unnamed(&name).unwrap();
+        staged.sync().unwrap();
+        folder.sync().unwrap();
+        assert!(folder.sync_file_system().unwrap());
+        assert_eq!(folder.keeping().unkept().syncs, 0);
+        let partial = PartialName::random(name.tag());
+        let handle = rustix::fs::open(temp.path(), OFlags::PATH, Mode::empty()).unwrap();
+        let handle = File::from(handle);
+        let unsynced = StagedFile::new(Arc::clone(&folder), name, partial, handle, 0);
+        unsynced.sync().unwrap();
+        assert_eq!(folder.keeping().unkept().syncs, 1);
+    }
+
+    #[test]
+    fn only_what_is_begun_again_loses_the_mode_of_an_earlier_run() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let name = FileName::parse(b"f").unwrap();
+        let none = Attributes {
+            mode: None,
+            mtime: None,
+        };
+        for (bytes, expected) in [(0, 0o604), (1, folder.usual_mode().unwrap())] {
+            let path = temp.path().join("open");
+            let file = File::create(&path).unwrap();
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(0o604)).unwrap();
+            let partial = PartialName::random(name.tag());
+            let staged = StagedFile::new(Arc::clone(&folder), name.clone(), partial, file, bytes);
+            staged.dress(&none).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, expected);
+            assert!(folder.keeping().unkept().is_empty());
+        }
+    }
+
+    #[test]
+    fn blocks_are_counted_as_the_file_system_does() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let mut staged = folder
+            .stage_unnamed(&FileName::parse(b"f").unwrap())
+            .unwrap();
+        assert_eq!(staged.allocated_bytes(), 0);
+        staged.append(&[1; 100_000]).unwrap();
+        rustix::fs::fsync(&*staged.file()).unwrap();
+        let blocks = staged.file().metadata().unwrap().blocks();
+        assert!(blocks > 1);
+        assert_eq!(staged.allocated_bytes(), blocks * 512);
+    }
+}

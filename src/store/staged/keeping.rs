@@ -179,4 +179,46 @@ mod tests {
         let unkept = keeping.unkept();
         assert_eq!((unkept.permissions, unkept.times), (1, 1));
     }
+
+    #[test]
+    fn what_was_not_kept_adds_up() {
+        let mut sum = Unkept::default();
+        assert!(sum.is_empty());
+        let one = Unkept {
+            permissions: 1,
+            times: 2,
+            links: 3,
+            syncs: 4,
+        };
+        sum += one;
+        assert_eq!(sum, one);
+        sum += Unkept { syncs: 5, ..one };
+        let both = Unkept {
+            permissions: 2,
+            times: 4,
+            links: 6,
+            syncs: 9,
+        };
+        assert_eq!(sum, both);
+        for loss in [
+            Unkept {
+                permissions: 1,
+                ..Unkept::default()
+            },
+            Unkept {
+                times: 1,
+                ..Unkept::default()
+            },
+            Unkept {
+                links: 1,
+                ..Unkept::default()
+            },
+            Unkept {
+                syncs: 1,
+                ..Unkept::default()
+            },
+        ] {
+            assert!(!loss.is_empty(), "{loss:?}");
+        }
+    }
 }

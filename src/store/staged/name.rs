@@ -217,6 +217,12 @@ mod tests {
             assert_eq!(numbered.as_bytes().len(), length, "{bytes_max}");
             assert!(numbered.as_bytes().ends_with(b"a.12"));
         }
+        // Room for the number alone is room for no name.
+        let name = FileName::parse(b"name").unwrap();
+        for (bytes_max, expected) in [(2, "name.1"), (3, "n.1"), (5, "nam.1"), (6, "name.1")] {
+            let numbered = name.numbered(1, bytes_max);
+            assert_eq!(numbered.as_bytes(), expected.as_bytes(), "{bytes_max}");
+        }
     }
 
     #[test]
@@ -233,6 +239,8 @@ mod tests {
             ("a𝄞b", 4, "a"),
             ("a𝄞b", 2, "a"),
             ("abc", 2, "ab"),
+            ("aébc", 3, "aé"),
+            ("abéc", 2, "ab"),
         ] {
             assert_eq!(cut(name.as_bytes(), bytes_max), kept.as_bytes(), "{name}");
         }
@@ -246,6 +254,8 @@ mod tests {
             (b"a\xc3(", 2),
             (b"a\xe2\x82(", 3),
             (b"\xff\xff", 1),
+            (b"\xc3\xa9", 1),
+            (b"ab\xff\x80\x80\x80", 4),
         ] {
             assert_eq!(cut(name, bytes_max), &name[..bytes_max]);
         }
@@ -268,6 +278,8 @@ mod tests {
             ".ft-0123456789abcdef-x.part",
             ".ft-0123456789abcdef-0123.part",
             ".ft-1-0123456789abcdef.part",
+            ".ft-0123456789abcdeX-0123456789abcdef.part",
+            ".ft-0123456789abcdef-0123456789abcdeX.part",
         ] {
             assert_eq!(PartialName::parse(other.as_bytes()), None, "{other}");
         }

@@ -155,3 +155,21 @@ fn or_else_if_refused(
 }
 
 const NUMBER_MAX: u32 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_way_is_gone_only_where_this_one_cannot_be() {
+        for (done, expected) in [
+            (Ok(()), Ok(())),
+            (Err(Errno::EXIST), Err(Errno::EXIST)),
+            (Err(Errno::BUSY), Err(Errno::BUSY)),
+            (Err(Errno::NOSYS), Err(Errno::ROFS)),
+            (Err(Errno::INVAL), Err(Errno::ROFS)),
+        ] {
+            assert_eq!(or_else_if_refused(done, || Err(Errno::ROFS)), expected);
+        }
+    }
+}

@@ -508,3 +508,159 @@ fn copies_an_open_file_of_any_size_as_it_is_now() {
         }
     }
 }
+
+#[test]
+fn only_a_lack_of_descriptors_is_a_want_of_them() {
+    use rustix::io::Errno;
+    for (errno, expected) in [
+        (Errno::MFILE, true),
+        (Errno::NFILE, true),
+        (Errno::ACCESS, false),
+    ] {
+        for error in [
+            StageError::sort("open", errno),
+            StageError::of_folder("open", Path::new("/f"), errno),
+        ] {
+            assert_eq!(error.is_want_of_descriptors(), expected, "{error}");
+        }
+    }
+    assert!(!StageError::Exists.is_want_of_descriptors());
+}
+
+#[test]
+fn partial_files_of_names_that_are_of_no_use_any_more_are_removed() {
+    let temp = tempfile::tempdir().unwrap();
+    assert!(
+        StagingFolder::open(temp.path())
+            .unwrap()
+            .orphans()
+            .is_empty()
+    );
+    let [kept, gone, held] = ["kept", "gone", "held"].map(|of| partial_of(of, b"content"));
+    for partial in [&kept, &gone, &held] {
+        fs::write(temp.path().join(partial), "con").unwrap();
+    }
+    let folder = StagingFolder::open(temp.path()).unwrap();
+    let holder = StagingFolder::open(temp.path()).unwrap();
+    let _held = holder.resume(&name("held"), None).unwrap();
+    let mut orphans = folder.orphans();
+    assert!(!orphans.is_empty());
+    orphans.spare(b"kept");
+    orphans.spare(b"another");
+    folder.remove_orphans(&orphans);
+    let mut expected = [kept, held];
+    expected.sort();
+    assert_eq!(entries(temp.path()), expected);
+}
+
+#[test]
+fn an_empty_partial_file_and_one_of_another_user_are_none() {
+    let temp = tempfile::tempdir().unwrap();
+    let content = b"content";
+    let partial = temp.path().join(partial_of("f", content));
+    let found = || {
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let left = folder.leftover(&name("f"), Some(md5(content)));
+        let resumed = folder.resume(&name("f"), Some(md5(content)));
+        let resumed = resumed.map(|staged| (md5(content), staged.bytes()));
+        assert_eq!(left, resumed);
+        resumed.map(|(_, bytes)| bytes)
+    };
+    fs::write(&partial, "").unwrap();
+    assert_eq!(found(), None);
+    fs::write(&partial, "c").unwrap();
+    assert_eq!(found(), Some(1));
+    // Only root gives files away.
+    if std::os::unix::fs::chown(&partial, Some(12_345), None).is_ok() {
+        assert_eq!(found(), None);
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        folder.remove_leftovers(&name("f"));
+        assert!(partial.exists());
+    }
+}
+
+#[test]
+fn a_link_is_removed_only_if_its_name_is_that_of_a_link_on_its_way() {
+    let temp = tempfile::tempdir().unwrap();
+    let of_content = partial_of("f", b"content");
+    let on_its_way = of_content[..20].to_owned() + "-0123456789abcdef.part";
+    for link in [&of_content, &on_its_way] {
+        symlink("nowhere", temp.path().join(link)).unwrap();
+    }
+    let folder = StagingFolder::open(temp.path()).unwrap();
+    folder.remove_leftovers(&name("f"));
+    assert_eq!(entries(temp.path()), [of_content]);
+}
+
+#[test]
+fn what_has_the_name_of_a_link_is_replaced_kept_or_numbered_as_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |entry: &str| temp.path().join(entry);
+    fs::create_dir(at("folder")).unwrap();
+    fs::write(at("file"), "").unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let folder = StagingFolder::open(temp.path()).unwrap();
+    let place = |entry: &str, placement| {
+        let placed = folder.place_link(&name(entry), (b"target", 0), None, placement);
+        match placed {
+            Ok(PlacedLink::Placed(name)) => String::from_utf8(name.as_bytes().to_vec()).unwrap(),
+            Ok(PlacedLink::Identical) => "identical".into(),
+            Ok(other) => format!("{other:?}"),
+            Err(StageError::Exists) => "exists".into(),
+            Err(StageError::NotReplaceable(why)) => why.into(),
+            Err(error) => panic!("{entry}: {error}"),
+        }
+    };
+    for (entry, placement, expected) in [
+        ("folder", Placement::Replace, OCCUPIED_BY_FOLDER),
+        ("folder", Placement::CreateOnly, "exists"),
+        ("folder", Placement::Numbered, "folder.1"),
+        ("fifo", Placement::Replace, NOT_REGULAR),
+        ("fifo", Placement::CreateOnly, "exists"),
+        ("fifo", Placement::Numbered, "fifo.1"),
+        ("file", Placement::CreateOnly, "exists"),
+        ("file", Placement::Replace, "file"),
+        ("file", Placement::CreateOnly, "identical"),
+        ("file", Placement::Numbered, "identical"),
+    ] {
+        assert_eq!(place(entry, placement), expected, "{entry} {placement:?}");
+    }
+}
+
+#[test]
+fn a_link_that_is_there_gets_its_time_only_where_it_may_be_replaced() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = StagingFolder::open(temp.path()).unwrap();
+    let link = temp.path().join("link");
+    let time_of = |link: &Path| fs::symlink_metadata(link).unwrap().mtime();
+    let place = |seconds, placement| {
+        let mtime = Some(Timestamp {
+            seconds,
+            nanoseconds: 0,
+        });
+        folder.place_link(&name("link"), (b"target", 0), mtime, placement)
+    };
+    let placed = place(1_000_000_000, Placement::Replace).unwrap();
+    assert_eq!(placed, PlacedLink::Placed(name("link")));
+    assert_eq!(time_of(&link), 1_000_000_000);
+    for (seconds, placement, expected) in [
+        (1_100_000_000, Placement::CreateOnly, 1_000_000_000),
+        (1_200_000_000, Placement::Numbered, 1_000_000_000),
+        (1_300_000_000, Placement::Replace, 1_300_000_000),
+    ] {
+        assert_eq!(place(seconds, placement).unwrap(), PlacedLink::Identical);
+        assert_eq!(time_of(&link), expected, "{placement:?}");
+    }
+    // What has another name, too, is not of the server alone.
+    fs::hard_link(&link, temp.path().join("other")).unwrap();
+    assert_eq!(place(7, Placement::Replace).unwrap(), PlacedLink::Identical);
+    assert_eq!(time_of(&link), 1_300_000_000);
+    assert!(folder.keeping().unkept().is_empty());
+}

@@ -84,3 +84,36 @@ impl OpenFolders {
 
 /// Folders kept open unless another number is told: those of a walk in order, and above.
 pub(super) const OPEN_FOLDERS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_that_is_longest_unused_goes_first_and_a_tree_goes_together() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = |name: &str| ResourcePath::parse(name.as_bytes()).unwrap();
+        let mut open = OpenFolders {
+            folders_max: 3,
+            ..OpenFolders::default()
+        };
+        let folder = || StagingFolder::open(temp.path()).unwrap();
+        for name in ["a", "a/b", "ab"] {
+            assert!(open.insert(&path(name), folder()).1.is_none());
+        }
+        assert!(open.get(&path("a")).is_some());
+        // Another thread was faster with this one.
+        let (kept, closed) = open.insert(&path("a/b"), folder());
+        assert!(!Arc::ptr_eq(&kept, &closed.unwrap()));
+        let oldest = open.get(&path("ab")).unwrap();
+        assert!(open.get(&path("a/b")).is_some());
+        assert!(open.get(&path("a")).is_some());
+        let (_, closed) = open.insert(&path("a/c"), folder());
+        assert!(Arc::ptr_eq(&oldest, &closed.unwrap()));
+        assert!(open.get(&path("ab")).is_none());
+        open.folders_max = 4;
+        assert!(open.insert(&path("ab"), folder()).1.is_none());
+        assert_eq!(open.remove_tree(&path("a")).len(), 3);
+        assert!(open.get(&path("ab")).is_some() && open.get(&path("a/b")).is_none());
+    }
+}

@@ -654,3 +654,31 @@ fn new_files_and_folders_have_the_modes_that_were_asked_for() {
     }
     assert_eq!(fs::read_dir(temp.path().join("a")).unwrap().count(), 2);
 }
+
+#[test]
+fn removes_more_names_than_are_read_at_once_and_tells_each() {
+    let place_ = tempfile::tempdir().unwrap();
+    let tree = DestinationTree::open(place_.path(), false).unwrap();
+    fs::create_dir_all(place_.path().join("d/in")).unwrap();
+    for number in 0..2_100 {
+        fs::write(place_.path().join(format!("d/in/{number}")), "").unwrap();
+    }
+    let gone = Cell::new(0);
+    let flow = tree.remove(&path("d"), &mut |_, _| {
+        gone.set(gone.get() + 1);
+        ControlFlow::Continue(())
+    });
+    assert!(flow.unwrap().is_continue());
+    assert_eq!(gone.get(), 2_102);
+    assert!(!place_.path().join("d").exists());
+}
+
+#[test]
+fn what_could_not_be_kept_of_a_tree_is_that_of_all_its_folders() {
+    let place_ = tempfile::tempdir().unwrap();
+    let tree = DestinationTree::open(place_.path(), false).unwrap();
+    let folder = tree.folder(&path("a/b")).unwrap();
+    assert!(tree.unkept().is_empty());
+    folder.keeping().count(Loss::Link);
+    assert_eq!(tree.unkept().links, 1);
+}
