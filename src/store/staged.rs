@@ -4,6 +4,7 @@
 //! remembered for a resume. Whoever holds its lock owns it; a partial file without a lock
 //! was left by a process that is gone.
 
+mod closing;
 mod copy;
 mod dressing;
 mod file;

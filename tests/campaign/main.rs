@@ -1,6 +1,6 @@
 //! Long runs of the real programs in trouble: killed at any moment, fed files that change
 //! under them, over a network that damages what passes, with links planted where they write,
-//! asked by one honest client amid a crowd, sharing an index with programs that are killed, and
+//! on file systems that refuse, asked by one honest client amid a crowd, sharing an index with programs that are killed, and
 //! listing very many files.
 //!
 //! Without arguments, as `cargo test` runs it, each campaign is short. The long ones:
@@ -12,6 +12,7 @@
 //! cargo test --release --test campaign -- tree-kill mirror-kill tree-corrupting --rounds 1000
 //! cargo test --release --test campaign -- flipping --seconds 300
 //! cargo test --release --test campaign -- crowd --full
+//! cargo test --release --test campaign -- faults --full
 //! cargo test --release --test campaign -- stale --rounds 2000
 //! cargo test --release --test campaign -- sharing --rounds 200
 //! cargo test --release --test campaign -- listing --rounds 1000000
@@ -32,6 +33,7 @@ mod blow;
 mod changing;
 mod corrupting;
 mod crowd;
+mod faults;
 mod flipping;
 mod guests;
 mod kill;
@@ -137,10 +139,10 @@ impl Options {
 /// Runs the campaigns named, or all of them.
 #[derive(Parser)]
 struct Args {
-    /// kill, changing, corrupting, tree-kill, mirror-kill, tree-corrupting, flipping, crowd, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
+    /// kill, changing, corrupting, tree-kill, mirror-kill, tree-corrupting, flipping, crowd, faults, stale, sharing, listing; another word, such as a filter meant for other tests, runs none
     names: Vec<String>,
 
-    /// Rounds of each campaign; for crowd: requests; for stale: changes; for listing: files
+    /// Rounds of each campaign; for crowd: requests; for faults: cells of the table; for stale: changes; for listing: files
     #[arg(long)]
     rounds: Option<u32>,
 
@@ -156,7 +158,7 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     from: u32,
 
-    /// The crowd at full size: 3,500 peers
+    /// The crowd at full size: 3,500 peers; the whole table of faults
     #[arg(long)]
     full: bool,
 
@@ -197,7 +199,7 @@ struct Libtest {
 type Campaign = fn(&Options) -> String;
 
 /// Name, rounds of a short run, and the campaign itself, which panics if it fails.
-const CAMPAIGNS: [(&str, u32, Campaign); 11] = [
+const CAMPAIGNS: [(&str, u32, Campaign); 12] = [
     ("kill", 50, kill::run),
     ("changing", 100, changing::run),
     ("corrupting", 25, corrupting::run),
@@ -206,6 +208,7 @@ const CAMPAIGNS: [(&str, u32, Campaign); 11] = [
     ("tree-corrupting", 25, tree_corrupting::run),
     ("flipping", 5, flipping::run),
     ("crowd", 100, crowd::run),
+    ("faults", 60, faults::run),
     ("stale", 60, stale::run),
     ("sharing", 5, sharing::run),
     ("listing", 20_000, listing::run),

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::{Output, Program};
 
@@ -21,6 +22,36 @@ pub fn refusing(rules: &[&str]) -> Option<Vec<OsString>> {
     }
     tried.expect_code(0);
     Some(prefix)
+}
+
+/// The prefix that runs a program that sees a directory through a file system that refuses some
+/// operations, for [`Program::through`]. Everybody else sees the directory itself.
+///
+/// A rule is `OPERATION,OPERATION=ERRNO`, of the operations in `faulty.py`; `OPERATION@N` is refused
+/// from its N-th request on. Returns `None`, and prints why, where this machine mounts none.
+pub fn faulty<R: AsRef<OsStr>>(directory: &Path, rules: &[R]) -> Option<Vec<OsString>> {
+    static INTERPRETER: OnceLock<Option<OsString>> = OnceLock::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/faulty.py");
+    let prefix = |interpreter: OsString| {
+        let mut prefix = vec![interpreter, script.clone().into(), directory.into()];
+        prefix.extend(rules.iter().map(|rule| rule.as_ref().to_owned()));
+        prefix.push("--".into());
+        prefix
+    };
+    let interpreter = INTERPRETER.get_or_init(|| {
+        // The program itself, without the wrapper that some machines have: it starts faster.
+        let find = ["-c", "import sys; print(sys.executable)"];
+        let found = Program::system("python3", "python3").args(find).run();
+        let interpreter = OsString::from(found.expect_code(0).text().trim());
+        let tried = Program::system("true", "coreutils").through(prefix(interpreter.clone()));
+        let tried = tried.run();
+        if tried.code == UNTRIED {
+            return skipped(&tried.stderr);
+        }
+        tried.expect_code(0);
+        Some(interpreter)
+    });
+    Some(prefix(interpreter.clone()?))
 }
 
 /// Runs a script of `sh` with these arguments as root of its own users and mounts. It ends with

@@ -23,7 +23,7 @@ mod scratch;
 mod server;
 
 pub use answer::Answer;
-pub use machine::{in_own_mounts, in_own_processes, refusing, skipped};
+pub use machine::{faulty, in_own_mounts, in_own_processes, refusing, skipped};
 pub use pace::at_some_pace;
 pub use process::{Captured, Output, Program, Running, ftget};
 pub use proxy::{Damage, Fault, Proxy};

@@ -17,6 +17,7 @@ mod crates;
 mod depth;
 mod descriptors;
 mod drain;
+mod faulty_file_systems;
 mod fetching;
 mod few_threads;
 mod files;

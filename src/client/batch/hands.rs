@@ -156,6 +156,7 @@ impl Hand<'_> {
                     None if matches!(job.task, Task::Fetch)
                         && matches!(tree()?.existing_folder(&download.below), Ok(None)) =>
                     {
+                        tree()?.check_making(&download.below)?;
                         return Ok(Some(Decision::ask_for_all(download, job.wish)));
                     }
                     None => tree()?.folder(&download.below)?,

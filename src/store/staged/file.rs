@@ -100,7 +100,7 @@ impl StagedFile {
         Arc::clone(self.open_file())
     }
 
-    fn open_file(&self) -> &Arc<File> {
+    pub(super) fn open_file(&self) -> &Arc<File> {
         self.file.as_ref().expect("open until it is placed")
     }
 
@@ -252,6 +252,7 @@ impl StagedFile {
         mut self,
         placement: Placement,
     ) -> Result<(FileName, Option<Arc<File>>), StageError> {
+        self.check_closing()?;
         let close = &mut || drop(self.file.take());
         let folder = &self.folder;
         let renamed = folder.rename(&self.partial, &self.name, placement, close);
@@ -337,6 +338,7 @@ pub(super) fn sync_by(of: impl AsFd, calls: &[Sync]) -> Result<bool, Errno> {
         let sync = || match call {
             Sync::Data => rustix::fs::fdatasync(&of),
             Sync::File => rustix::fs::fsync(&of),
+            Sync::FileSystem if !takes_syncfs(&of) => Err(Errno::OPNOTSUPP),
             Sync::FileSystem => rustix::fs::syncfs(&of),
         };
         match patiently(Call::Sync, sync) {
@@ -347,6 +349,11 @@ pub(super) fn sync_by(of: impl AsFd, calls: &[Sync]) -> Result<bool, Errno> {
         }
     }
     Ok(false)
+}
+
+/// Where it does nothing it says that all is well.
+fn takes_syncfs(of: impl AsFd) -> bool {
+    Space::around(of).is_some_and(|space| space.takes_syncfs())
 }
 
 /// Some file systems become read-only when the device fails. What was written is lost then.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use rustix::fs::{Dir, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::StageError;
@@ -28,9 +28,13 @@ pub struct StagingFolder {
     // The user that new files belong to here: a mount may say that all are of somebody else.
     pub(super) owner: OnceLock<u32>,
     is_readable: bool,
+    pub(super) is_ours: bool,
+    lets_owner_make: bool,
     // Partial files that nobody here works on, as of the opening and of what was kept since.
     pub(super) leftovers: Mutex<HashMap<NameTag, Vec<PartialName>>>,
     known_names: KnownNames,
+    has_errors_at_close: OnceLock<bool>,
+    closed: OnceLock<Option<Errno>>,
 }
 
 impl StagingFolder {
@@ -53,15 +57,16 @@ impl StagingFolder {
         keeping: &Arc<Keeping>,
     ) -> Result<Arc<StagingFolder>, StageError> {
         let sort = |errno| StageError::of_folder("read the folder", path, errno);
-        let device = device_of(&rustix::fs::fstat(&folder).map_err(sort)?);
+        let stat = rustix::fs::fstat(&folder).map_err(sort)?;
+        let device = device_of(&stat);
+        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let mode = Mode::from_raw_mode(stat.st_mode);
         let (leftovers, is_readable) = match partial_names(&folder) {
             Ok(names) => (names, true),
             Err(Errno::BADF) => (HashMap::new(), false),
             // It may be read and not entered: nothing in it can be looked at.
             Err(Errno::ACCESS) => return Err(sort(Errno::ACCESS)),
-            Err(errno) if Refusal::of(Call::ListPartials, errno) == Refusal::CannotHere => {
-                (HashMap::new(), true)
-            }
+            Err(errno) if is_unreadable(errno) => (HashMap::new(), true),
             Err(errno) => return Err(sort(errno)),
         };
         Ok(Arc::new(StagingFolder {
@@ -71,8 +76,12 @@ impl StagingFolder {
             keeping: Arc::clone(keeping),
             owner: OnceLock::new(),
             is_readable,
+            is_ours,
+            lets_owner_make: is_ours && mode.contains(Mode::WUSR | Mode::XUSR),
             leftovers: Mutex::new(leftovers),
             known_names: KnownNames::default(),
+            has_errors_at_close: OnceLock::new(),
+            closed: OnceLock::new(),
         }))
     }
 
@@ -102,7 +111,11 @@ impl StagingFolder {
         let synced = match open(above) {
             Ok(above) => sync_by(&above, &[Sync::File, Sync::FileSystem]),
             // Not one that may be read: what was made in it is on the same device.
-            Err(Errno::ACCESS) => open(path).and_then(|made| sync_by(&made, &[Sync::FileSystem])),
+            Err(errno) if is_unreadable(errno) => match open(path) {
+                Ok(made) => sync_by(&made, &[Sync::FileSystem]),
+                Err(errno) if is_unreadable(errno) => Ok(false),
+                Err(errno) => Err(errno),
+            },
             Err(errno) => Err(errno),
         };
         // If it cannot be synced, neither can what comes next, and that is counted.
@@ -146,10 +159,8 @@ impl StagingFolder {
             return sync_by(&self.folder, &[Sync::File, Sync::FileSystem]);
         }
         // Only what is open for reading or writing can be synced.
-        match self.make_nameless() {
-            Ok((file, _)) => sync_by(file, &[Sync::FileSystem]),
-            Err(_) => Ok(false),
-        }
+        self.with_new_file(|file| sync_by(file, &[Sync::FileSystem]))
+            .unwrap_or(Ok(false))
     }
 
     /// Whether [`StagingFolder::sync`] takes along the links that are new here.
@@ -174,6 +185,38 @@ impl StagingFolder {
         Ok(synced)
     }
 
+    /// Whether anything can be made here, so that no bytes come in vain. Where a look says no, a
+    /// file is made for a moment. Costs nothing for a directory of this user on a device on which
+    /// something could be made before.
+    ///
+    /// # Errors
+    /// [`StageError::Folder`]: nothing can.
+    pub fn check_making(&self) -> Result<(), StageError> {
+        if self.lets_owner_make && self.keeping.is_writable(self.device) {
+            return Ok(());
+        }
+        let look = || {
+            let wanted = Access::WRITE_OK | Access::EXEC_OK;
+            match rustix::fs::accessat(&self.folder, ".", wanted, AtFlags::EACCESS) {
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => self.with_new_file(|_| ()).err(),
+                Ok(()) | Err(_) => None,
+            }
+        };
+        if let Some(errno) = *self.closed.get_or_init(look) {
+            let doing = "create a file in";
+            return Err(StageError::of_folder(doing, &self.path, errno));
+        }
+        self.keeping.note_writable(self.device);
+        Ok(())
+    }
+
+    /// Whether the file system may say only when a file is closed that it could not be written.
+    pub(super) fn has_errors_at_close(&self) -> bool {
+        let look =
+            || Space::around(self.as_fd()).is_none_or(|space| !space.has_no_errors_at_close());
+        *self.has_errors_at_close.get_or_init(look)
+    }
+
     pub(super) fn keeping(&self) -> &Keeping {
         &self.keeping
     }
@@ -191,6 +234,11 @@ impl StagingFolder {
 #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
 pub(super) fn device_of(stat: &Stat) -> u64 {
     stat.st_dev as u64
+}
+
+/// Whether a directory that says so cannot be read, and may be one to work in all the same.
+pub(super) fn is_unreadable(errno: Errno) -> bool {
+    Refusal::of(Call::ListPartials, errno) == Refusal::CannotHere
 }
 
 fn partial_names(folder: &OwnedFd) -> Result<HashMap<NameTag, Vec<PartialName>>, Errno> {

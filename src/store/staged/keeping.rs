@@ -56,6 +56,8 @@ pub(super) struct Keeping {
     /// What new files and directories are made with; 0 is the default.
     file_mode: AtomicU32,
     directory_mode: AtomicU32,
+    /// The device on which something could be made last; 0 is none.
+    writable_device: AtomicU64,
     /// Partial files cannot be locked.
     lacks_locks: AtomicBool,
     /// Of each device: in how many files in a row attributes could not be changed.
@@ -113,6 +115,18 @@ impl Keeping {
     fn set_modes(&self, modes: NewModes) {
         self.file_mode.store(modes.files, Relaxed);
         self.directory_mode.store(modes.folders, Relaxed);
+    }
+
+    pub(super) fn note_writable(&self, device: u64) {
+        self.writable_device.store(device, Relaxed);
+    }
+
+    pub(super) fn is_writable(&self, device: u64) -> bool {
+        self.writable_device.load(Relaxed) == device
+    }
+
+    pub(super) fn has_writable_device(&self) -> bool {
+        !self.is_writable(0)
     }
 
     pub(super) fn note_lack_of_locks(&self) {

@@ -34,8 +34,9 @@ impl StagingFolder {
     /// The permissions that the system gives to new files here: those of the umask, or of a default
     /// ACL. A file is made for it, for a moment.
     pub(super) fn usual_mode(&self) -> Result<u32, StageError> {
-        let look = || rustix::fs::fstat(self.make_nameless()?.0);
-        let made = look()
+        let made = self.with_new_file(|file| rustix::fs::fstat(file));
+        let made = made
+            .flatten()
             .map_err(|errno| StageError::of_folder("create a file in", self.path(), errno))?;
         Ok(made.st_mode & 0o777)
     }

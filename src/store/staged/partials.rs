@@ -105,9 +105,7 @@ impl StagingFolder {
     /// Finds out whether modes can be set here. If not, all that is made gets ordinary ones.
     pub(super) fn try_modes(&self) {
         // What is wrong otherwise shows itself when something is made.
-        if let Ok((file, _)) = self.make_nameless()
-            && let Ok(false) = self.keeps_modes(&File::from(file))
-        {
+        if let Ok(Ok(false)) = self.with_new_file(|file| self.keeps_modes(file)) {
             self.keeping().make_ordinary();
         }
     }
@@ -231,13 +229,15 @@ impl StagingFolder {
         None
     }
 
-    /// A file that has no name any more, and the user that it belongs to.
-    pub(super) fn make_nameless(&self) -> Result<(OwnedFd, u32), Errno> {
+    /// Makes a file for a moment, and learns something from it.
+    pub(super) fn with_new_file<T>(&self, learn: impl FnOnce(&File) -> T) -> Result<T, Errno> {
         let partial = PartialName::random(*b"0000000000000000");
-        let file = self.open_partial(&partial, CREATE_NEW)?;
-        let made = rustix::fs::fstat(&file);
+        let file = File::from(self.open_partial(&partial, CREATE_NEW)?);
+        let learned = learn(&file);
+        // Some file systems rename what is open, instead of removing it.
+        drop(file);
         self.unlink(&partial);
-        Ok((file, made?.st_uid))
+        Ok(learned)
     }
 
     pub(super) fn unlink(&self, partial: &PartialName) {
@@ -255,7 +255,8 @@ impl StagingFolder {
     /// Whether it belongs to the user that what we make here belongs to.
     fn is_ours(&self, stat: &Stat) -> bool {
         let this_user = rustix::process::geteuid().as_raw();
-        let owner = || self.make_nameless().map_or(this_user, |(_, owner)| owner);
+        let look = |file: &File| rustix::fs::fstat(file).map_or(this_user, |made| made.st_uid);
+        let owner = || self.with_new_file(look).unwrap_or(this_user);
         stat.st_uid == this_user || stat.st_uid == *self.owner.get_or_init(owner)
     }
 

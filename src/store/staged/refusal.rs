@@ -18,8 +18,10 @@ pub(super) enum Call {
     MakeLink,
     /// `ftruncate`.
     Truncate,
-    /// `getdents64`, to look for partial files.
+    /// `openat` and `getdents64` of a directory, to look for partial files.
     ListPartials,
+    /// `close`, which some file systems have write first.
+    Close,
 }
 
 /// What an error means.
@@ -39,6 +41,8 @@ impl Refusal {
     pub(super) fn of(call: Call, errno: Errno) -> Refusal {
         match (call, errno) {
             (_, Errno::INTR | Errno::AGAIN) => Refusal::NotNow,
+            // What was written may be lost.
+            (Call::Close, Errno::INVAL | Errno::PERM | Errno::ACCESS) => Refusal::Broken,
             // POSIX names none of these two for files, and file systems use both.
             (_, Errno::NOSYS | Errno::OPNOTSUPP | NOTSUPP | Errno::INVAL | Errno::NOTTY) => {
                 Refusal::CannotHere
@@ -151,6 +155,11 @@ mod tests {
             (Call::MakeLink, Errno::BUSY, Refusal::NotNow),
             (Call::MakeLink, Errno::NOLCK, Refusal::NotNow),
             (Call::Truncate, Errno::TXTBSY, Refusal::NotNow),
+            (Call::Close, Errno::INTR, Refusal::NotNow),
+            (Call::Close, Errno::OPNOTSUPP, Refusal::CannotHere),
+            (Call::Close, Errno::INVAL, Refusal::Broken),
+            (Call::Close, Errno::PERM, Refusal::Broken),
+            (Call::Close, Errno::IO, Refusal::Broken),
         ] {
             assert_eq!(Refusal::of(call, errno), expected, "{call:?} {errno:?}");
         }

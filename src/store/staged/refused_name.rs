@@ -78,7 +78,8 @@ impl StagingFolder {
                 let is_free = || self.look(name).is_ok_and(|looked| looked.is_none());
                 traits(name.as_bytes()) != 0 && is_free()
             }
-            errno => is_about_name(errno),
+            // A name that something has is possible.
+            errno => is_about_name(errno) && !matches!(self.look(name), Ok(Some(_))),
         }
     }
 }

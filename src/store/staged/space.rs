@@ -98,6 +98,16 @@ impl Space {
         [TMPFS, EXT, XFS, BTRFS].contains(&self.magic)
     }
 
+    /// It writes nothing when a file is closed, and so has no error then.
+    pub(super) fn has_no_errors_at_close(&self) -> bool {
+        [TMPFS, EXT, XFS, BTRFS].contains(&self.magic)
+    }
+
+    /// `syncfs` does something here. The kernel passes it on to no program that serves a file system.
+    pub(super) fn takes_syncfs(&self) -> bool {
+        self.magic != FUSE
+    }
+
     /// FAT or exFAT of the kernel's own.
     pub(super) fn is_fat(&self) -> bool {
         [FAT, EXFAT].contains(&self.magic)
@@ -139,6 +149,7 @@ const TMPFS: FsWord = 0x0102_1994;
 const EXT: FsWord = 0xef53;
 const XFS: FsWord = 0x5846_5342;
 const BTRFS: FsWord = 0x9123_683e;
+const FUSE: FsWord = 0x6573_5546;
 pub(super) const FAT: FsWord = 0x4d44;
 pub(super) const EXFAT: FsWord = 0x2011_bab0;
 const BLOCK_BYTES_MAX: u64 = 64 * 1024;

@@ -26,7 +26,7 @@ use self::open_folders::OpenFolders;
 use self::unsynced::Unsynced;
 use super::StageError;
 use super::file::{Attributes, set_mode, set_mtime};
-use super::folder::{StagingFolder, device_of};
+use super::folder::{StagingFolder, device_of, is_unreadable};
 use super::keeping::{Keeping, Loss, Unkept};
 use super::name::FileName;
 use super::new_modes::NewModes;
@@ -126,8 +126,8 @@ impl DestinationTree {
         }
         let folder = match (self.root.folder_descriptor(path), path.parent()) {
             (Ok(folder), _) => folder,
-            (Err(Errno::ACCESS), None) => self.unreadable_folder(path)?,
-            (Err(Errno::NOENT | Errno::ACCESS), Some(above)) => {
+            (Err(errno), None) if is_unreadable(errno) => self.unreadable_folder(path)?,
+            (Err(errno), Some(above)) if errno == Errno::NOENT || is_unreadable(errno) => {
                 let above = self.folder(&above)?;
                 self.make_in(&above, path)?
             }
@@ -151,7 +151,7 @@ impl DestinationTree {
         }
         let folder = match self.root.folder_descriptor(path) {
             Ok(folder) => folder,
-            Err(Errno::ACCESS) => self.unreadable_folder(path)?,
+            Err(errno) if is_unreadable(errno) => self.unreadable_folder(path)?,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(self.explain(path, errno)),
         };
@@ -176,7 +176,7 @@ impl DestinationTree {
                 found = folder;
                 found.as_fd()
             }
-            Err(Errno::NOENT | Errno::ACCESS) => {
+            Err(errno) if errno == Errno::NOENT || is_unreadable(errno) => {
                 made = self.folder(path)?;
                 made.as_fd()
             }
@@ -193,8 +193,11 @@ impl DestinationTree {
         if (mode.is_some() || mtime.is_some()) && self.keeping.may_change(device) {
             let has_mode = mode.map_or(Ok(true), |mode| set_mode(folder, mode))?;
             let has_mtime = mtime.map_or(Ok(true), |mtime| set_mtime(folder, mtime))?;
-            self.note_unsynced(folder, &stat, path);
-            self.keeping.note_change(device, has_mode || has_mtime);
+            let is_changed = mode.is_some() && has_mode || mtime.is_some() && has_mtime;
+            if is_changed {
+                self.note_unsynced(folder, &stat, path);
+            }
+            self.keeping.note_change(device, is_changed);
             // Otherwise each run would say it of what an earlier one made.
             if self.has_made.load(Relaxed) {
                 let losses = [(has_mode, Loss::Permissions), (has_mtime, Loss::Time)];

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::DestinationTree;
 use crate::store::beneath::{folder_in, unlock_folder, unlock_folder_in};
 use crate::store::staged::StageError;
-use crate::store::staged::StagingFolder;
+use crate::store::staged::folder::{StagingFolder, is_unreadable};
 use crate::store::staged::refused_name::{is_about_name, refused};
 use crate::wire::ResourcePath;
 
@@ -18,6 +18,30 @@ impl DestinationTree {
     pub(super) fn unreadable_folder(&self, path: &ResourcePath) -> Result<OwnedFd, StageError> {
         let handle = self.root.unreadable_folder(path);
         handle.map_err(|errno| self.explain(path, errno))
+    }
+
+    /// Whether the missing directory at this path can be made, as far as the innermost one above it
+    /// shows, so that no bytes come in vain.
+    ///
+    /// # Errors
+    /// As for [`StagingFolder::check_making`], and for [`DestinationTree::existing_folder`].
+    pub fn check_making(&self, path: &ResourcePath) -> Result<(), StageError> {
+        if self.keeping.has_writable_device() {
+            return Ok(());
+        }
+        let mut next = path.parent();
+        while let Some(at) = next {
+            if let Some(above) = self.existing_folder(&at)? {
+                // One of this user is opened up for what is made in it.
+                let is_opened_up = above.is_ours && !at.is_root();
+                return above.check_making().or_else(|error| match is_opened_up {
+                    true => Ok(()),
+                    false => Err(error),
+                });
+            }
+            next = at.parent();
+        }
+        Ok(())
     }
 
     /// Makes a folder in the one above it, unless it is there, and opens it.
@@ -33,20 +57,21 @@ impl DestinationTree {
         let mode = Mode::from_raw_mode(self.keeping.modes().folders);
         let cannot = |errno| StageError::of_folder("make the folder", &self.shown(path), errno);
         let explain = |errno| self.explain(path, errno);
+        let open = || match open_unlocked(above, name) {
+            Err(errno) if is_unreadable(errno) => self.unreadable_folder(path),
+            opened => opened.map_err(explain),
+        };
         match rustix::fs::mkdirat(above, name, mode) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
-                return match open_unlocked(above, name) {
-                    Err(Errno::ACCESS) => self.unreadable_folder(path),
-                    opened => opened.map_err(explain),
-                };
+                return open();
             }
             Err(errno) if is_about_name(errno) && is_there(above) => {
                 return Err(refused(name, errno));
             }
             Err(errno) => return Err(cannot(errno)),
         }
-        let made = open_unlocked(above, name).map_err(explain)?;
+        let made = open()?;
         self.has_made.store(true, Relaxed);
         // Not the one above, which may not be open for reading. It is on the same device.
         let stat = rustix::fs::fstat(&made).map_err(explain)?;

@@ -49,13 +49,7 @@ impl DestinationTree {
         let unsynced = std::mem::take(&mut *self.lock_unsynced());
         let mut result = Ok(());
         for (device, unsynced) in unsynced {
-            let one_by_one = unsynced.changed.as_ref().filter(|_| others);
-            let synced = match one_by_one.map_or(Ok(false), |changed| self.sync_each(changed)) {
-                Ok(false) => self.sync_together(&unsynced),
-                // The error of a directory may not come again with that of its file system.
-                synced => synced,
-            };
-            match synced {
+            match self.sync_device(&unsynced, others) {
                 Ok(true) => {}
                 Ok(false) => self.keeping.count(Loss::Sync),
                 Err(errno) => {
@@ -67,31 +61,37 @@ impl DestinationTree {
         result
     }
 
-    fn sync_together(&self, unsynced: &Unsynced) -> Result<bool, Errno> {
-        let synced = sync_by(&unsynced.folder, &[Sync::FileSystem, Sync::File]);
-        #[cfg(test)]
-        if synced.is_ok() {
-            note(&self.path, Synced::FileSystem);
+    /// `Ok(false)`: that cannot be done here.
+    fn sync_device(&self, unsynced: &Unsynced, one_by_one: bool) -> Result<bool, Errno> {
+        let changed = unsynced.changed.as_ref();
+        let sync_each = || changed.map_or(Ok(false), |changed| self.sync_each(changed));
+        // The error of a directory may not come again with that of its file system.
+        if one_by_one && sync_each()? {
+            return Ok(true);
         }
-        synced
+        if sync_by(&unsynced.folder, &[Sync::FileSystem])? {
+            #[cfg(test)]
+            note(&self.path, Synced::FileSystem);
+            return Ok(true);
+        }
+        if one_by_one { Ok(false) } else { sync_each() }
     }
 
     /// `Ok(false)`: one of them cannot be opened, or not synced by itself.
     fn sync_each(&self, changed: &BTreeSet<ResourcePath>) -> Result<bool, Errno> {
+        let mut are_synced = true;
         for path in changed {
-            let folder = match self.root.folder_descriptor(path) {
-                Ok(folder) => folder,
+            let is_synced = match self.root.folder_descriptor(path) {
+                Ok(folder) => sync_by(&folder, &[Sync::File])?,
                 // What is gone needs no sync: the one that it was in is among these, or gone as well.
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
-                Err(_) => return Ok(false),
+                Err(_) => false,
             };
-            if !sync_by(&folder, &[Sync::File])? {
-                return Ok(false);
-            }
+            are_synced &= is_synced;
             #[cfg(test)]
             note(&self.path, Synced::Folder);
         }
-        Ok(true)
+        Ok(are_synced)
     }
 
     /// Something was made or finished in the folder at this path, just now.
