@@ -15,7 +15,7 @@ test_programs='bash:bash curl:curl diff:diffutils expect:expect find:findutils g
     nc:netcat-openbsd openssl:openssl ps:procps python3:python3 setpriv:util-linux tar:tar telnet:telnet'
 # Tests are skipped without these, and say so.
 optional_programs='bindfs:bindfs ip:iproute2 losetup:mount mke2fs:e2fsprogs mkfs.btrfs:btrfs-progs mkfs.exfat:exfatprogs
-    mkntfs:ntfs-3g mount.exfat-fuse:exfat-fuse setfacl:acl strace:strace'
+    mkfs.xfs:xfsprogs mkntfs:ntfs-3g mount.exfat-fuse:exfat-fuse setfacl:acl strace:strace'
 
 say() { printf 'setup.sh: %s\n' "$*" >&2; }
 

@@ -58,6 +58,7 @@ mod proxies;
 mod ranges;
 mod rates;
 mod readme;
+mod real_file_systems;
 mod receipts;
 mod refusals;
 mod refused_names;
