@@ -204,9 +204,17 @@ impl Hand<'_> {
         match &decision {
             Decision::Finished(_) => {}
             Decision::Identical(existing) => self.dress(existing, download, folder),
-            Decision::ReadsMuch | Decision::PassedOver(_) | Decision::Ask { .. } => {
+            Decision::Ask {
+                existing, replaces, ..
+            } => {
+                // What is there may be what is wanted, and stays.
+                let may_stay = existing.is_some() || *replaces && download.or_folder;
+                if !may_stay {
+                    folder.check_making()?;
+                }
                 return Ok(decision);
             }
+            Decision::ReadsMuch | Decision::PassedOver(_) => return Ok(decision),
         }
         folder.remove_leftovers(&download.name);
         Ok(decision)

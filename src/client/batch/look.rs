@@ -200,7 +200,6 @@ pub(in crate::client) fn look(
     if replaces && existing.is_none() && occupant != Occupant::Directory {
         folder.check_replacing(name)?;
     }
-    folder.check_making()?;
     let (content, offset) = leftover.map_or((None, 0), |(content, bytes)| (Some(content), bytes));
     let question = Question {
         path: download.path.clone(),
