@@ -217,7 +217,8 @@ fn is_switched_off(arg: &Arg, found: &Elsewhere) -> bool {
             .iter()
             .any(|no| word.eq_ignore_ascii_case(no))
     };
-    matches!(arg.get_action(), ArgAction::SetTrue) && found.words.iter().all(is_no)
+    matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
+        && found.words.iter().all(is_no)
 }
 
 /// Says where a wrong value stands, unless that is the command line.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use indicatif::HumanBytes;
 use rustix::event::PollFlags;
 
 use crate::cli::messages;
@@ -102,6 +103,14 @@ pub(super) fn standard_output() -> Outside<StdoutLock<'static>> {
 pub(super) fn counted(count: u64, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
+}
+
+/// So many bytes, for people: `14 bytes`, `1.50 KiB`.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => counted(bytes, "byte"),
+        _ => HumanBytes(bytes).to_string(),
+    }
 }
 
 /// A line of JSON in which no character acts on a terminal or hides: outside of ASCII these

@@ -87,7 +87,7 @@ fn a_dry_run_says_what_a_run_would_do_and_does_nothing() {
     assert_eq!(
         told.text(),
         "new: would be fetched, 1 byte\nsame: is there already, 2 bytes\n\
-         other: would be replaced, 3 bytes\nbig: would be resumed, 400000 bytes\n"
+         other: would be replaced, 3 bytes\nbig: would be resumed, 390.62 KiB\n"
     );
     assert!(
         told.stderr.contains("/nothing: server says not_found"),
@@ -264,7 +264,7 @@ fn a_rate_is_kept_and_a_slow_client_is_no_stalled_one() {
 fn colours_are_for_terminals_and_for_who_wants_them() {
     let place = Place::with(&[]);
     let told = |args: &[&str]| place.ftget(args, &["nothing"]).run().expect_code(11).stderr;
-    assert!(told(&["--color", "always"]).contains("\u{1b}[1mftget:\u{1b}[0m "));
+    assert!(told(&["--color", "always"]).contains("\u{1b}[1;31mftget:\u{1b}[0m "));
     for plain in [&[][..], &["--color", "never"], &["--color", "auto"]] {
         assert!(!told(plain).contains('\u{1b}'), "{plain:?}");
     }

@@ -60,7 +60,7 @@ fn people_see_names_that_cannot_hurt_their_terminal() {
         on_terminal("--list", ""),
         format!(
             "empty/\nlatin-\\xe9\n{odd}\nlink\nplain.txt\nsub/\nsub/deep/\nsub/deep/one\n\
-             sub/line\\\\nfeed\nsub/two\nzero\\u{{200b}}width\nftget: 1 hidden entry is not shown by the server\n"
+             sub/line\\\\nfeed\nsub/two\nzero\\u{{200b}}width\nftget: note: 1 hidden entry is not shown by the server\n"
         )
     );
     let long = on_terminal("--list=long", "");
@@ -94,7 +94,7 @@ fn names_in_a_pipe_are_exact_and_each_is_one_line() {
     );
     assert_eq!(
         shown.stderr,
-        "ftget: 1 hidden entry is not shown by the server\n"
+        "ftget: note: 1 hidden entry is not shown by the server\n"
     );
     let deep = list(&server, &["--list", "-r", "-q"], "sub/").expect_code(0);
     assert_eq!(deep.text(), "deep/\ndeep/one\ntwo\n");

@@ -71,6 +71,7 @@ mod scripting;
 mod second_runs;
 mod settings;
 mod setup;
+mod shown;
 mod signals;
 mod space_advice;
 mod spellings;

@@ -233,7 +233,8 @@ fn a_dry_run_tells_of_folders_and_of_what_is_passed_over_with_the_places_of_a_ru
     );
     assert_eq!(
         text.stderr,
-        "ftget: 1 hidden entry is not shown by the server\n"
+        "ftget: note: 1 hidden entry is not shown by the server\n\
+         ftget: note: would fetch 3 files, 6 bytes, 2 skipped (special files or links)\n"
     );
     assert!(place.here.names().is_empty());
     let run = place.fetch(&["--json"], &["d"]).expect_code(0).json_lines();

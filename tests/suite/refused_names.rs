@@ -25,7 +25,7 @@ fn a_name_that_a_rename_refuses_is_the_cause_and_leaves_nothing() {
             let words = format!("does not take the name {name}");
             let message = failed["message"].as_str().expect("a text");
             assert!(message.contains(&words), "{error}: {message}");
-            assert!(!output.stderr.contains("again in"), "{}", output.stderr);
+            assert!(!output.stderr.contains("retrying"), "{}", output.stderr);
             place.assert_only(&[]);
         }
     }

@@ -338,7 +338,7 @@ fn what_is_neither_file_nor_folder_is_passed_over_and_counted() {
     mkfifoat(CWD, place.root.join("d/fifo"), Mode::from_raw_mode(0o644)).expect("a FIFO");
     let run = place.fetch(&[], &["d"]).expect_code(0);
     assert_eq!(contents(place.here.path()), ["d/", "d/a = 1"]);
-    let line = "ftget: 2 entries passed over: special files, or links that cannot be made (-v names them)\n";
+    let line = "ftget: note: 2 entries passed over: special files, or links that cannot be made (-v names them)\n";
     assert_eq!(run.stderr, line);
     let named = place.fetch(&["-v"], &["d"]).expect_code(0).stderr;
     assert!(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 use clap_complete::Shell;
 
 use super::filter::TypedRules;
@@ -225,9 +225,11 @@ pub(super) struct Typed {
     /// Print errors only
     #[arg(short, long, value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = SHOW)]
     pub(super) quiet: bool,
-    /// Print a line for each file and each retry
-    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = SHOW)]
-    pub(super) verbose: bool,
+    /// Print a line for each change and each retry
+    ///
+    /// Twice: also for each file that is already there.
+    #[arg(short, long, action = ArgAction::Count, value_parser = parse_verbosity, help_heading = SHOW)]
+    pub(super) verbose: u8,
 
     /// Print the manual page, for man -l -
     #[arg(hide_short_help = true, long, exclusive = true, help_heading = SHOW)]
@@ -311,6 +313,17 @@ fn parse_max_delete(text: &str) -> Result<MaxDelete, String> {
     }
     let number = text.parse().map(MaxDelete::Number);
     number.map_err(|_| "not a whole number, nor \"all\"".to_owned())
+}
+
+/// How often `-v` stands; in a variable also whether.
+fn parse_verbosity(text: &str) -> Result<u8, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "n" | "no" | "f" | "false" | "off" => Ok(0),
+        "y" | "yes" | "t" | "true" | "on" => Ok(1),
+        number => number
+            .parse()
+            .map_err(|_| "not a number, nor yes or no".to_owned()),
+    }
 }
 
 fn parse_md5(text: &str) -> Result<Md5Digest, String> {

@@ -163,12 +163,12 @@ impl Report {
 
     fn end(mut self, is_quiet: bool) -> ExitCode {
         for sentence in self.repeats.others() {
-            tell(&wording::line(&sentence, self.is_coloured));
+            tell(&wording::failure(&sentence, self.is_coloured));
         }
         if self.summary.hidden > 0 && !is_quiet {
             let entries = counted(self.summary.hidden, "name");
             let sentence = format!("{entries} hidden by the server, and not compared");
-            tell(&wording::line(&sentence, self.is_coloured));
+            tell(&wording::note(&sentence, self.is_coloured));
         }
         // Who could not compare everything says that, whatever else differs.
         let code = match self.failures.code() {

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::wording::{file_here, filename_b64};
+use crate::cli::terminal::{counted, size};
 use crate::client::{Action, Item};
 use crate::store::Unkept;
 use crate::wire::ObjectKind;
@@ -197,13 +199,56 @@ impl UnkeptCounts {
             .map(|(count, what)| format!("{what} ({count})"))
             .collect();
         let what = lost.join(", ");
-        (!what.is_empty()).then(|| {
-            format!("warning: the file system here cannot keep {what}; the files are complete")
-        })
+        (!what.is_empty())
+            .then(|| format!("the file system here cannot keep {what}; the files are complete"))
     }
 }
 
 impl Summary {
+    /// How it all ended, in one line for people.
+    pub(super) fn finished(&self) -> String {
+        let rate = size((self.bytes as f64 / self.secs.max(0.001)) as u64);
+        let came = self.actions.fetched + self.actions.resumed;
+        let (files, bytes) = (counted(came, "file"), size(self.bytes));
+        let mut line = format!("{files}, {bytes} in {:.1} s ({rate}/s)", self.secs);
+        for (count, what) in [
+            (self.actions.linked, "copied here"),
+            (self.actions.link, "symbolic links"),
+            (self.deleted.unwrap_or_default(), "deleted"),
+        ] {
+            add(&mut line, count, what);
+        }
+        self.add_others(&mut line);
+        line
+    }
+
+    /// What would be done, in one line for people.
+    pub(super) fn planned(&self, deletions: u64) -> String {
+        let come = self.actions.fetched + self.actions.resumed;
+        let (files, bytes) = (counted(come, "file"), size(self.bytes));
+        let mut line = format!("would fetch {files}, {bytes}");
+        for (count, what) in [
+            (self.actions.linked, "to copy here"),
+            (self.actions.link, "symbolic links to create"),
+            (deletions, "to delete"),
+        ] {
+            add(&mut line, count, what);
+        }
+        self.add_others(&mut line);
+        line
+    }
+
+    fn add_others(&self, line: &mut String) {
+        for (count, what) in [
+            (self.actions.identical, "already here"),
+            (self.actions.skipped, "skipped (--if-exists or --links)"),
+            (self.passed_over, "skipped (special files or links)"),
+            (self.failed, "failed"),
+        ] {
+            add(line, count, what);
+        }
+    }
+
     /// Its numbers as variables of the environment: `FTGET_DONE`, `FTGET_CODE` and so on.
     pub(super) fn variables(&self) -> Vec<(String, String)> {
         let Ok(Value::Object(summary)) = serde_json::to_value(self) else {
@@ -215,6 +260,13 @@ impl Summary {
         numbers
             .map(|(key, value)| (format!("FTGET_{}", key.to_uppercase()), value.to_string()))
             .collect()
+    }
+}
+
+fn add(line: &mut String, count: u64, what: &str) {
+    if count > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(line, ", {count} {what}");
     }
 }
 

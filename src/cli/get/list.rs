@@ -64,7 +64,7 @@ impl<W: Write> Lister<'_, W> {
             {
                 let seconds = pause.as_secs_f64();
                 tell(&format!(
-                    "ftget: {}; again in {seconds:.1} s",
+                    "ftget: note: {}; retrying in {seconds:.1} s",
                     sentence(error)
                 ));
             }
@@ -93,11 +93,11 @@ impl<W: Write> Lister<'_, W> {
         if let Some(pattern) = selection.written().filter(|_| !is_found) {
             let (source, pattern) = (source(folder, &folder.path), visible(pattern));
             let sentence = format!("{source}: nothing matches {pattern}");
-            tell(&wording::line(&sentence, false));
+            tell(&wording::failure(&sentence, false));
             self.failures.add(ExitCode::NotFound);
         }
         if hidden > 0 && !self.quiet {
-            tell(&wording::line(&wording::hidden(hidden), false));
+            tell(&wording::note(&wording::hidden(hidden), false));
         }
         Ok(())
     }

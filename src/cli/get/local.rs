@@ -14,7 +14,7 @@ impl Typed {
             IndexChoice::Off => LocalDigests::unkept(),
             choice => {
                 let is_of_many = self.recursive || self.input_file.is_some();
-                let (quiet, verbose) = (self.quiet, self.verbose);
+                let (quiet, verbose) = (self.quiet, self.verbose > 0);
                 let open = move || {
                     if verbose && matches!(choice, IndexChoice::NoPlace(_)) {
                         tell(&format!("ftget: digests are kept in {choice}"));

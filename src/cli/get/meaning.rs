@@ -83,6 +83,8 @@ pub(super) struct Manner {
     pub(super) is_coloured: bool,
     pub(super) quiet: bool,
     pub(super) verbose: bool,
+    /// Files that are already there are named too.
+    pub(super) names_unchanged: bool,
     /// Symbolic links are passed over because that was asked for.
     pub(super) skips_links: bool,
     /// Trees are fetched that might be mirrors: --delete could help.
@@ -133,7 +135,7 @@ impl Typed {
                     jobs: self.jobs,
                     json: self.json,
                     is_coloured: self.color.applies(),
-                    verbose: self.verbose,
+                    verbose: self.verbose > 0,
                 })),
                 _ => {
                     let sentence = "--check goes with SOURCE, or with --receipts FILE";
@@ -212,7 +214,8 @@ impl Typed {
                 files_of_ours,
                 is_coloured: self.color.applies(),
                 quiet: self.quiet,
-                verbose: self.verbose,
+                verbose: self.verbose > 0,
+                names_unchanged: self.verbose > 1,
                 skips_links: matches!(self.links, TypedLinks::Skip),
                 may_delete: is_mirror && !self.delete,
             },
@@ -293,7 +296,7 @@ impl Typed {
             style,
             config: self.config(),
             quiet: self.quiet,
-            verbose: self.verbose,
+            verbose: self.verbose > 0,
         })
     }
 }

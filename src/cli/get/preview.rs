@@ -18,7 +18,7 @@ use super::wish::batch;
 use super::wording::{self, Message, filename_b64, special};
 use crate::cli::failure::unwritten;
 use crate::cli::outside::Outside;
-use crate::cli::terminal::{counted, standard_output, tell, visible_json};
+use crate::cli::terminal::{size, standard_output, tell, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{self, Action, ClientError, Event, Item, MirrorNotes, Prospect};
 
@@ -103,18 +103,25 @@ pub(super) fn show(order: Order) -> ExitCode {
     for shortage in outlook.rooms.iter().filter_map(room::shortage) {
         match shortage.is_certain {
             true => report.fail_whole((ExitCode::NoSpace, "no_space"), &shortage.sentence),
-            false => said.extend((!manner.quiet).then_some(shortage.sentence)),
+            false if manner.quiet => {}
+            false => said.push(wording::warning(&shortage.sentence, manner.is_coloured)),
         }
     }
     if manner.verbose {
-        said.extend(outlook.rooms.iter().map(room::needs));
+        let needs = outlook.rooms.iter().map(room::needs);
+        said.extend(needs.map(|needs| wording::note(&needs, manner.is_coloured)));
     }
     if outlook.hidden > 0 && !manner.quiet {
-        said.push(wording::hidden(outlook.hidden));
+        said.push(wording::note(
+            &wording::hidden(outlook.hidden),
+            manner.is_coloured,
+        ));
     }
     if let Some(sentence) = wording::locked(&outlook.locked) {
         report.summary.locked = Some(outlook.locked.len() as u64);
-        said.extend((!manner.quiet).then_some(sentence));
+        if !manner.quiet {
+            said.push(wording::note(&sentence, manner.is_coloured));
+        }
     }
     report.end(said, started)
 }
@@ -128,6 +135,7 @@ struct Report<'a> {
     failures: Failures,
     repeats: Repeats,
     summary: Summary,
+    deleted: u64,
     unwritable: Option<io::Error>,
 }
 
@@ -143,6 +151,7 @@ impl Report<'_> {
                 event: "summary",
                 ..Summary::default()
             },
+            deleted: 0,
             unwritable: None,
         }
     }
@@ -167,7 +176,7 @@ impl Report<'_> {
                     replaces,
                     ..Would::of(item, action_name)
                 });
-                let size = counted(total_size, "byte");
+                let size = size(total_size);
                 self.write(&name, &format!("{}, {size}", word(action, replaces)));
             }
             Prospect::Folder => {
@@ -195,6 +204,7 @@ impl Report<'_> {
 
     fn take_deleted(&mut self, item: Item<'_>) {
         self.write_json(&Would::of(item, "deleted"));
+        self.deleted += 1;
         self.write(&wording::name_here(item), "would be deleted");
     }
 
@@ -211,7 +221,7 @@ impl Report<'_> {
 
     /// A failure that is about no file.
     fn fail_whole(&mut self, cause: (ExitCode, &str), sentence: &str) {
-        self.tell(&wording::line(sentence, self.manner.is_coloured));
+        self.tell(&wording::failure(sentence, self.manner.is_coloured));
         self.fail(None, cause, sentence);
     }
 
@@ -235,17 +245,25 @@ impl Report<'_> {
     }
 
     fn end(mut self, said: Vec<String>, started: Instant) -> ExitCode {
-        for sentence in self.repeats.others().chain(said).collect::<Vec<_>>() {
-            self.tell(&wording::line(&sentence, self.manner.is_coloured));
+        let is_coloured = self.manner.is_coloured;
+        let others = self
+            .repeats
+            .others()
+            .map(|sentence| wording::failure(&sentence, is_coloured));
+        for line in others.chain(said).collect::<Vec<_>>() {
+            self.tell(&line);
         }
         self.summary.secs = started.elapsed().as_secs_f64();
         self.summary.causes = self.failures.causes().clone();
         self.summary.code = self.failures.code() as u8;
         let summary = std::mem::take(&mut self.summary);
         self.write_json(&summary);
+        let planned = summary.planned(self.deleted);
         let flushed = self.output.flush();
         if let Some(error) = self.unwritable.take().or(flushed.err()) {
             self.failures.add(unwritten("ftget", &error));
+        } else if !self.manner.quiet && !self.manner.json {
+            tell(&wording::note(&planned, is_coloured));
         }
         self.failures.code()
     }

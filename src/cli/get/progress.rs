@@ -39,10 +39,12 @@ impl Progress {
             _ if quiet => Shown::Nothing,
             ProgressStyle::None => Shown::Nothing,
             ProgressStyle::Auto if !io::stderr().is_terminal() => Shown::Nothing,
-            ProgressStyle::Plain => Shown::Lines {
+            ProgressStyle::Auto | ProgressStyle::Bar if can_move_its_cursor() => {
+                Shown::Bars(Bars::new(is_one_file))
+            }
+            ProgressStyle::Plain | ProgressStyle::Auto | ProgressStyle::Bar => Shown::Lines {
                 next: Instant::now() + PLAIN_INTERVAL,
             },
-            ProgressStyle::Auto | ProgressStyle::Bar => Shown::Bars(Bars::new(is_one_file)),
         };
         Progress {
             shown,
@@ -50,6 +52,11 @@ impl Progress {
             totals: Totals::default(),
             begun: Instant::now(),
         }
+    }
+
+    /// Whether a person watches it on a terminal.
+    pub(super) fn is_watched(&self) -> bool {
+        !matches!(self.shown, Shown::Nothing) && io::stderr().is_terminal()
     }
 
     /// So much is wanted, and nothing else.
@@ -217,6 +224,12 @@ pub(super) fn on_reading(
 
 pub(super) fn locked(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether standard error is a terminal that can show a bar.
+fn can_move_its_cursor() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stderr().is_terminal() && !is_dumb
 }
 
 fn is_due(next: &mut Instant) -> bool {

@@ -97,14 +97,14 @@ impl<'a> Reporter<'a> {
     /// Tells that there is nothing where something was meant to be.
     pub(super) fn tell_nothing(&mut self, source: &str) {
         let sentence = format!("{source}: nothing matches; ft:// takes a name as it is");
-        self.line(&sentence);
+        self.failure(&sentence);
         self.fail(ExitCode::NotFound, "not_found", &sentence);
     }
 
     /// Tells that a list has no lines: no failure, and perhaps no wish.
     pub(super) fn tell_empty(&mut self, list: &str) {
         if !self.manner.quiet {
-            self.line(&format!("{list} names nothing"));
+            self.note(&format!("{list} names nothing"));
         }
     }
 
@@ -113,7 +113,7 @@ impl<'a> Reporter<'a> {
     pub(super) fn tell_whole(&mut self, error: &ClientError) {
         let (code, reason) = classify(error);
         let sentence = sentence(error);
-        self.line(&sentence);
+        self.failure(&sentence);
         self.fail(code, reason, &sentence);
     }
 
@@ -176,15 +176,15 @@ impl<'a> Reporter<'a> {
             } if self.tells_pause(pause) => {
                 let files = if unfinished == 1 { "file" } else { "files" };
                 let seconds = pause.as_secs_f64();
-                self.line(&format!(
-                    "{}; {unfinished} {files} again in {seconds:.1} s",
+                self.note(&format!(
+                    "{}; retrying {unfinished} {files} in {seconds:.1} s",
                     sentence(error)
                 ));
             }
             Event::Relisting { error, pause } if self.tells_pause(pause) => {
                 let seconds = pause.as_secs_f64();
-                self.line(&format!(
-                    "{}; the listing again in {seconds:.1} s",
+                self.note(&format!(
+                    "{}; retrying the listing in {seconds:.1} s",
                     sentence(error)
                 ));
             }
@@ -220,15 +220,15 @@ impl<'a> Reporter<'a> {
             } else {
                 " (-v names them)"
             };
-            self.line(&format!(
+            self.note(&format!(
                 "{entries} passed over: special files, or links that cannot be made{names}"
             ));
         }
         for sentence in self.repeats.others() {
-            self.line(&sentence);
+            self.failure(&sentence);
         }
         if self.summary.hidden > 0 && !self.manner.quiet {
-            self.line(&wording::hidden(self.summary.hidden));
+            self.note(&wording::hidden(self.summary.hidden));
         }
         if let Some(sentence) = self
             .summary
@@ -236,9 +236,12 @@ impl<'a> Reporter<'a> {
             .sentence()
             .filter(|_| !self.manner.quiet)
         {
-            self.line(&sentence);
+            self.show(&wording::warning(&sentence, self.manner.is_coloured));
         }
         self.sum_up();
+        if self.progress.is_watched() && !self.manner.json {
+            self.line(&self.summary.finished());
+        }
         if let Some(words) = &self.manner.on_complete {
             self.complete(words);
             self.sum_up();
@@ -247,7 +250,7 @@ impl<'a> Reporter<'a> {
         let summary = mem::take(&mut self.summary);
         self.json(&summary);
         if let Some(error) = self.json_failed.take() {
-            self.line(&match error.kind() {
+            self.failure(&match error.kind() {
                 io::ErrorKind::BrokenPipe => CLOSED.to_owned(),
                 _ => format!("cannot write to standard output: {error}"),
             });
@@ -326,9 +329,21 @@ impl<'a> Reporter<'a> {
         self.manner.verbose || pause >= wording::TOLD_PAUSE_MIN && !self.manner.quiet
     }
 
+    /// What was done.
     fn line(&self, text: &str) {
-        self.progress
-            .line(&wording::line(text, self.manner.is_coloured));
+        self.show(&wording::line(text, self.manner.is_coloured));
+    }
+
+    fn note(&self, text: &str) {
+        self.show(&wording::note(text, self.manner.is_coloured));
+    }
+
+    fn failure(&self, text: &str) {
+        self.show(&wording::failure(text, self.manner.is_coloured));
+    }
+
+    fn show(&self, line: &str) {
+        self.progress.line(line);
     }
 
     fn json_on_stderr(&self) -> bool {

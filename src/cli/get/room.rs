@@ -31,7 +31,7 @@ pub(super) fn shortage(room: &Room) -> Option<Shortage> {
     let folder = folder(room);
     let problem = match is_certain {
         true => format!("no space in {folder}"),
-        false => format!("warning: perhaps no space in {folder}"),
+        false => format!("perhaps no space in {folder}"),
     };
     let sentence = if let Some(free) = room.free_bytes.filter(|_| room.lacks_bytes()) {
         let (needed, free) = (HumanBytes(room.needed_bytes), HumanBytes(free));

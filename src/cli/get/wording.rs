@@ -185,7 +185,7 @@ impl Message {
 
     /// Its lines, without the end of the last.
     pub(super) fn text(&self, is_coloured: bool) -> String {
-        let mut text = labelled("ftget:", BOLD, &self.line, is_coloured);
+        let mut text = labelled("ftget:", RED, &self.line, is_coloured);
         if let Some(hint) = &self.hint {
             text.push('\n');
             text += &labelled("hint:", DIM, hint, is_coloured);
@@ -199,14 +199,29 @@ pub(super) fn line(text: &str, is_coloured: bool) -> String {
     labelled("ftget:", BOLD, text, is_coloured)
 }
 
+/// About something that is no failure.
+pub(super) fn note(text: &str, is_coloured: bool) -> String {
+    labelled("ftget: note:", BOLD, text, is_coloured)
+}
+
+/// About something that may matter, where all went well.
+pub(super) fn warning(text: &str, is_coloured: bool) -> String {
+    labelled("ftget: warning:", YELLOW, text, is_coloured)
+}
+
+/// About a failure that is no file's.
+pub(super) fn failure(text: &str, is_coloured: bool) -> String {
+    labelled("ftget:", RED, text, is_coloured)
+}
+
 /// Tells of what is tried again after a pause, where nothing else is told meanwhile.
 pub(super) fn on_retry(manner: &Manner) -> impl Fn(&ClientError, Duration) + Send + Sync + use<> {
     let (verbose, quiet, is_coloured) = (manner.verbose, manner.quiet, manner.is_coloured);
     move |error, pause| {
         if verbose || pause >= TOLD_PAUSE_MIN && !quiet {
             let seconds = pause.as_secs_f64();
-            let text = format!("{}; again in {seconds:.1} s", sentence(error));
-            tell(&line(&text, is_coloured));
+            let text = format!("{}; retrying in {seconds:.1} s", sentence(error));
+            tell(&note(&text, is_coloured));
         }
     }
 }
@@ -282,6 +297,8 @@ pub(super) const TOLD_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// Select Graphic Rendition (ECMA-48, 8.3.117).
 const BOLD: &str = "1";
 const DIM: &str = "2";
+const RED: &str = "1;31";
+const YELLOW: &str = "1;33";
 
 #[cfg(test)]
 mod tests {

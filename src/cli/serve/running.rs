@@ -13,7 +13,7 @@ use crate::cli::serve::beside::Beside;
 use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reload::{self, Reload};
 use crate::cli::serve::root::RootWatch;
-use crate::cli::terminal::{counted, tell};
+use crate::cli::terminal::{counted, size, tell};
 use crate::server::{Published, ServerHandle, TransferCounters};
 
 /// A server that runs, with all that belongs to it.
@@ -149,7 +149,7 @@ impl Running {
                 "served {} on {} with {}, {} failed, in {:.1} s",
                 counted(transfers.requests(), "request"),
                 counted(server.accepted, "connection"),
-                counted(transfers.body_bytes, "byte"),
+                size(transfers.body_bytes),
                 transfers.failures(),
                 self.started.elapsed().as_secs_f64(),
             ));

@@ -60,7 +60,7 @@ fn hidden_entries_beyond_every_number_are_counted_without_a_panic() {
     assert_eq!(
         shown.stderr,
         format!(
-            "ftget: {} hidden entries are not shown by the server\n",
+            "ftget: note: {} hidden entries are not shown by the server\n",
             u64::MAX
         )
     );

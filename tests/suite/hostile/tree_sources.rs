@@ -209,7 +209,7 @@ fn a_listing_that_is_cut_off_is_told_before_it_is_asked_for_again() {
     let told = output
         .stderr
         .lines()
-        .filter(|line| line.contains("; the listing again in 0.0 s"));
+        .filter(|line| line.contains("; retrying the listing in 0.0 s"));
     assert!(told.count() >= 1, "{}", output.stderr);
 }
 

@@ -1,5 +1,7 @@
 //! Bars on a terminal: one for everything, and above it one for each large file on its way.
 
+use std::io;
+
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 
 use super::totals::Totals;
@@ -11,12 +13,22 @@ pub(super) struct Bars {
     large: Vec<(usize, ProgressBar)>,
     is_one_file: bool,
     template: &'static str,
+    columns: usize,
 }
 
 impl Bars {
     /// Nothing is shown yet.
     pub(super) fn new(is_one_file: bool) -> Bars {
+        let size = rustix::termios::tcgetwinsize(io::stderr());
+        let columns = size.map_or(0, |size| usize::from(size.ws_col));
+        // A terminal that does not know its size.
+        let columns = if columns == 0 {
+            COLUMNS_DEFAULT
+        } else {
+            columns
+        };
         let template = if is_one_file { ONE_FILE } else { FILES_SO_FAR };
+        let template = fitting(template, columns);
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
         let total = all.add(bar(0, template));
         Bars {
@@ -25,6 +37,7 @@ impl Bars {
             large: Vec::new(),
             is_one_file,
             template,
+            columns,
         }
     }
 
@@ -39,18 +52,19 @@ impl Bars {
         if self.is_one_file {
             return;
         }
-        let template = match (totals.counts_bytes(), totals.is_all) {
+        let template = match (totals.counts_bytes(), totals.knows_all_bytes()) {
             (true, true) => ALL_BYTES,
             (true, false) => BYTES_SO_FAR,
             (false, true) => ALL_FILES,
             (false, false) => FILES_SO_FAR,
         };
+        let template = fitting(template, self.columns);
         if template != self.template {
             self.template = template;
             self.total.set_style(style(template));
         }
         let (length, position) = if totals.counts_bytes() {
-            (totals.bytes, totals.bytes_here())
+            (totals.bytes_known(), totals.bytes_here())
         } else {
             (totals.files, totals.files_done)
         };
@@ -65,16 +79,17 @@ impl Bars {
             self.total.set_length(total_size);
             self.total.set_position(bytes);
             self.total.reset_eta();
-            return self.total.set_message(name.to_owned());
+            return self.total.set_message(self.shortened(name));
         }
         self.end(index);
         if total_size >= OWN_BAR_BYTES_MIN && self.large.len() < OWN_BARS_MAX {
+            let template = fitting(LARGE_FILE, self.columns);
             let bar = self
                 .all
-                .insert_before(&self.total, bar(total_size, LARGE_FILE));
+                .insert_before(&self.total, bar(total_size, template));
             bar.set_position(bytes);
             bar.reset_eta();
-            bar.set_message(name.to_owned());
+            bar.set_message(self.shortened(name));
             self.large.push((index, bar));
         }
     }
@@ -105,7 +120,17 @@ impl Bars {
     }
 
     pub(super) fn say(&self, text: &str) {
-        self.total.set_message(text.to_owned());
+        self.total.set_message(self.shortened(text));
+    }
+
+    /// Text that leaves room for the numbers behind it.
+    fn shortened(&self, text: &str) -> String {
+        let room = self.columns.saturating_sub(NUMBERS_COLUMNS).max(8);
+        if text.chars().count() <= room {
+            return text.to_owned();
+        }
+        let end: Vec<char> = text.chars().rev().take(room - 1).collect();
+        std::iter::once('…').chain(end.into_iter().rev()).collect()
     }
 
     /// Does something while no bar is in the way.
@@ -127,18 +152,41 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     bar.with_style(style(template))
 }
 
+/// The template, or one that fits into so many columns.
+fn fitting(template: &'static str, columns: usize) -> &'static str {
+    let counts_files = [ALL_FILES, FILES_SO_FAR].contains(&template);
+    match columns {
+        ..NARROW_COLUMNS if counts_files => NARROW_FILES,
+        ..NARROW_COLUMNS => NARROW,
+        NARROW_COLUMNS..WIDE_COLUMNS if counts_files => MEDIUM_FILES,
+        NARROW_COLUMNS..WIDE_COLUMNS => MEDIUM,
+        _ => template,
+    }
+}
+
 fn style(template: &str) -> BarStyle {
     // The templates are constants that a test reads.
     BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar())
 }
 
-const ONE_FILE: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
+const ONE_FILE: &str =
+    "{msg} {percent}% {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
 const LARGE_FILE: &str = "  {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
-const ALL_BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
+const ALL_BYTES: &str =
+    "{msg} {percent}% {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
 /// More may come: it takes at least as long as what is known so far.
 const BYTES_SO_FAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes}+ {bytes_per_sec} ETA {eta}+";
-const ALL_FILES: &str = "{msg} {wide_bar} {per_sec} ETA {eta}";
+const ALL_FILES: &str = "{msg} {percent}% {wide_bar} {per_sec} ETA {eta}";
 const FILES_SO_FAR: &str = "{spinner} {wide_msg} {per_sec} {elapsed}";
+const MEDIUM: &str = "{percent}% {bytes} {bytes_per_sec}";
+const MEDIUM_FILES: &str = "{pos} files {elapsed}";
+const NARROW: &str = "{percent}% {bytes}";
+const NARROW_FILES: &str = "{pos} files";
+const WIDE_COLUMNS: usize = 70;
+const NARROW_COLUMNS: usize = 34;
+const COLUMNS_DEFAULT: usize = 80;
+/// What bytes, their total, a rate and a time take at most, with some of the bar.
+const NUMBERS_COLUMNS: usize = 62;
 /// A smaller file is over before anybody has read its name.
 const OWN_BAR_BYTES_MIN: u64 = 8 * 1024 * 1024;
 const OWN_BARS_MAX: usize = 8;
@@ -156,6 +204,10 @@ mod tests {
             BYTES_SO_FAR,
             ALL_FILES,
             FILES_SO_FAR,
+            MEDIUM,
+            MEDIUM_FILES,
+            NARROW,
+            NARROW_FILES,
         ];
         for template in templates {
             assert!(BarStyle::with_template(template).is_ok(), "{template}");

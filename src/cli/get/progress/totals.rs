@@ -16,6 +16,8 @@ pub(super) struct Totals {
     pub(super) files_done: u64,
     /// Of files that are finished.
     bytes_done: u64,
+    /// Of files that have begun, where nothing says how many there will be in all.
+    bytes_begun: u64,
     /// Those that are being received.
     large: Vec<Large>,
 }
@@ -46,7 +48,9 @@ impl Totals {
 
     /// A large file begins; perhaps not for the first time.
     pub(super) fn begin(&mut self, index: usize, name: String, total_size: u64, bytes: u64) {
-        self.take_out(index);
+        if self.take_out(index).is_none() {
+            self.bytes_begun = self.bytes_begun.saturating_add(total_size);
+        }
         self.large.push(Large {
             index,
             name,
@@ -66,7 +70,9 @@ impl Totals {
 
     /// One is finished, or has failed.
     pub(super) fn end(&mut self, index: usize, total_size: u64) {
-        self.take_out(index);
+        if self.take_out(index).is_none() {
+            self.bytes_begun = self.bytes_begun.saturating_add(total_size);
+        }
         self.files_done += 1;
         self.bytes_done = self.bytes_done.saturating_add(total_size);
     }
@@ -79,7 +85,17 @@ impl Totals {
 
     /// Whether bytes say how far it is; otherwise files do.
     pub(super) fn counts_bytes(&self) -> bool {
-        self.bytes > 0
+        self.bytes_known() > 0
+    }
+
+    /// Bytes of all files, as far as they are known.
+    pub(super) fn bytes_known(&self) -> u64 {
+        self.bytes.max(self.bytes_begun)
+    }
+
+    /// Whether the bytes of all files are known.
+    pub(super) fn knows_all_bytes(&self) -> bool {
+        self.is_all && self.bytes >= self.bytes_begun
     }
 
     /// `2/10 files`, and while more may come `2/10+ files`.
@@ -98,10 +114,10 @@ impl Totals {
         let rate = here as f64 / seconds.max(0.001);
         let mut line = format!("{}, {}", self.files(), HumanBytes(here));
         if self.counts_bytes() {
-            line += &format!(" of {}", HumanBytes(self.bytes));
+            line += &format!(" of {}", HumanBytes(self.bytes_known()));
         }
         line += &format!(", {}/s", HumanBytes(rate as u64));
-        if self.is_all && self.counts_bytes() {
+        if self.knows_all_bytes() && self.counts_bytes() {
             let left = self.bytes.saturating_sub(here) as f64 / rate.max(1.0);
             line += &format!(", {left:.0} s left");
         }
@@ -115,8 +131,9 @@ impl Totals {
         line
     }
 
-    fn take_out(&mut self, index: usize) {
-        self.large.retain(|large| large.index != index);
+    fn take_out(&mut self, index: usize) -> Option<Large> {
+        let at = self.large.iter().position(|large| large.index == index)?;
+        Some(self.large.swap_remove(at))
     }
 }
 

@@ -241,7 +241,7 @@ impl<'o> Report<'o> {
                 let message = format!("{file}: cannot be read: {error}");
                 let cause = (ExitCode::LocalFile, "local_file");
                 self.fail(Some(number), &receipt.filename, cause, &message);
-                return tell(&wording::line(&message, self.order.is_coloured));
+                return tell(&wording::failure(&message, self.order.is_coloured));
             }
             Found::Missing => (Some("missing"), "missing".to_owned()),
             Found::NotAFile => (Some("not_a_file"), "not a regular file any more".to_owned()),
@@ -286,7 +286,7 @@ impl<'o> Report<'o> {
         let is_told = self.repeats.is_line_told();
         self.fail(Some(number), b"", (code, reason), &message);
         if is_told {
-            tell(&wording::line(&message, self.order.is_coloured));
+            tell(&wording::failure(&message, self.order.is_coloured));
         }
     }
 
@@ -294,7 +294,7 @@ impl<'o> Report<'o> {
     fn fail_whole(&mut self, error: &ClientError) {
         let message = sentence(error);
         self.fail(None, b"", classify(error), &message);
-        tell(&wording::line(&message, self.order.is_coloured));
+        tell(&wording::failure(&message, self.order.is_coloured));
     }
 
     fn fail(
@@ -323,7 +323,7 @@ impl<'o> Report<'o> {
 
     fn end(mut self) -> ExitCode {
         for sentence in self.repeats.others() {
-            tell(&wording::line(&sentence, self.order.is_coloured));
+            tell(&wording::failure(&sentence, self.order.is_coloured));
         }
         // What could not be read may be the same or not: that leads, whatever else differs.
         if self.summary.differs > 0 && self.failures.code() != ExitCode::LocalFile {

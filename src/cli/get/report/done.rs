@@ -11,7 +11,7 @@ use crate::cli::get::exec::{self, Ended, Run};
 use crate::cli::get::json_event::Done;
 use crate::cli::get::receipts::Receipt;
 use crate::cli::get::wording::{self, filename_b64};
-use crate::cli::terminal::counted;
+use crate::cli::terminal::size;
 use crate::cli::{ExitCode, visible};
 use crate::client::{Action, Download, Downloaded, Item};
 use crate::wire::Md5Digest;
@@ -27,13 +27,14 @@ impl Reporter<'_> {
         self.summary.done += 1;
         self.summary.bytes += downloaded.transferred();
         self.summary.actions.add(downloaded.action);
-        if self.manner.verbose {
+        let is_unchanged = matches!(downloaded.action, Action::Identical | Action::Skipped);
+        if self.manner.verbose && (!is_unchanged || self.manner.names_unchanged) {
             let source = source(item, self.poured.as_ref()).name();
             let placed = placed(download, downloaded);
             let name = visible(placed.as_deref().unwrap_or(b"-"));
             let (action, _) = wording::action(downloaded.action);
             let secs = downloaded.elapsed.as_secs_f64();
-            let size = counted(downloaded.total_size, "byte");
+            let size = size(downloaded.total_size);
             self.line(&format!(
                 "{source}: {action}, {size} in {secs:.2} s, as {name}"
             ));
@@ -46,7 +47,7 @@ impl Reporter<'_> {
             if let Some(errors) = &end.error_output {
                 line = format!("{line}: {}", visible(errors.as_bytes()));
             }
-            self.line(&line);
+            self.failure(&line);
             self.failures.add(ExitCode::Unclassified);
         }
         let file = download.and_then(|download| Some((download, file(download, downloaded)?)));
@@ -91,15 +92,15 @@ impl Reporter<'_> {
         let (status, code) = match ended {
             Ended::Status(0) => return 0,
             Ended::Status(status) => {
-                self.line(&format!("{what} ended with {status}"));
+                self.failure(&format!("{what} ended with {status}"));
                 (*status, ExitCode::Unclassified)
             }
             Ended::OutOfTime => {
-                self.line(&format!("{what} has no time left (--max-time)"));
+                self.failure(&format!("{what} has no time left (--max-time)"));
                 (124, ExitCode::TimedOut)
             }
             Ended::NotRun(error) => {
-                self.line(&format!("{what} cannot be run: {error}"));
+                self.failure(&format!("{what} cannot be run: {error}"));
                 (127, ExitCode::Unclassified)
             }
         };
@@ -163,7 +164,7 @@ impl Reporter<'_> {
             md5,
         };
         if let Err(error) = receipts.append(&receipt, SystemTime::now()) {
-            self.line(&format!("cannot write receipts: {error}"));
+            self.failure(&format!("cannot write receipts: {error}"));
             self.failures.add(code_of(&error));
             // Said once; a list with a hole in it helps nobody.
             self.receipts = None;

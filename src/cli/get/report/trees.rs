@@ -39,7 +39,7 @@ impl Reporter<'_> {
             self.failures.add(ExitCode::DeleteLimit);
         }
         for sentence in mirrored.sentences(self.manner.quiet) {
-            self.line(&sentence);
+            self.note(&sentence);
         }
         let rest = notes.into_batch()?;
         Some((rest, mirror::after(self.started.elapsed(), config)))
@@ -48,14 +48,14 @@ impl Reporter<'_> {
     /// Tells that more would be deleted than may be.
     pub(in crate::cli::get) fn tell_too_many_extras(&mut self, deleted_max: u64) {
         let sentence = format!("there is more to delete than --max-delete {deleted_max} allows");
-        self.line(&sentence);
+        self.failure(&sentence);
         self.fail(ExitCode::DeleteLimit, "max_delete", &sentence);
     }
 
     /// Tells which folders nobody has looked into: what is known of the rest is known without them.
     pub(in crate::cli::get) fn tell_locked(&mut self, folders: &BTreeSet<PathBuf>) {
         if let Some(sentence) = wording::locked(folders).filter(|_| !self.manner.quiet) {
-            self.line(&sentence);
+            self.note(&sentence);
         }
     }
 
@@ -70,8 +70,10 @@ impl Reporter<'_> {
             is_certain,
         } in rooms.iter().filter_map(room::shortage)
         {
-            if is_certain || !self.manner.quiet {
-                self.line(&sentence);
+            if is_certain {
+                self.failure(&sentence);
+            } else if !self.manner.quiet {
+                self.show(&wording::warning(&sentence, self.manner.is_coloured));
             }
             if !is_certain {
                 continue;
