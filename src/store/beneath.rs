@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatFs};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::time::ClockId;
@@ -23,7 +23,7 @@ pub(super) use fixed::{Fixed, fixed_in, is_crossing};
 pub(super) use folder::{Folder, folder_in, unlock_folder, unlock_folder_in};
 
 use crate::store::index::is_open_here;
-use crate::store::{ObjectMeta, Stamp, StoreError};
+use crate::store::{Identity, ObjectMeta, Stamp, StoreError};
 use crate::wire::{ObjectKind, ResourcePath, Timestamp};
 
 /// A folder that paths are resolved below, held open: renaming or replacing it changes
@@ -260,39 +260,57 @@ fn servable(meta: ObjectMeta) -> Result<ObjectMeta, StoreError> {
 
 /// What the open file or handle is at this moment.
 pub(super) fn meta_of(file: impl AsFd) -> Result<ObjectMeta, Errno> {
-    look(|| rustix::fs::fstat(&file))
+    look(|| rustix::fs::fstat(&file), || rustix::fs::fstatfs(&file))
 }
 
 /// What a name in an open folder stands for at this moment. Follows no link.
 pub(super) fn meta_in(folder: impl AsFd, name: &[u8]) -> Result<ObjectMeta, Errno> {
-    look(|| rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW))
+    look(
+        || rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW),
+        || {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let handle = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
+            rustix::fs::fstatfs(handle)
+        },
+    )
 }
 
-/// Looks at something, and at the clock.
-fn look(stat: impl FnOnce() -> Result<Stat, Errno>) -> Result<ObjectMeta, Errno> {
+/// Looks at something, and at the clock; and at its file system, if it is a file of one that is
+/// not known.
+fn look(
+    stat: impl FnOnce() -> Result<Stat, Errno>,
+    file_system: impl FnOnce() -> Result<StatFs, Errno>,
+) -> Result<ObjectMeta, Errno> {
     // The clock is read before the look, and it is the coarse one that file times are made
     // from: so `looked_at` is never later than it should be.
     let now = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
     let stat = stat()?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => ObjectKind::File,
+        FileType::Directory => ObjectKind::Directory,
+        FileType::Symlink => ObjectKind::Symlink,
+        _ => ObjectKind::Other,
+    };
+    let mut stamp = stamp_of(&stat);
+    if kind == ObjectKind::File {
+        stamp.identity = Identity::of(stamp.device, file_system);
+    }
     Ok(ObjectMeta {
-        kind: match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => ObjectKind::File,
-            FileType::Directory => ObjectKind::Directory,
-            FileType::Symlink => ObjectKind::Symlink,
-            _ => ObjectKind::Other,
-        },
+        kind,
         mode: stat.st_mode & 0o777,
-        stamp: stamp_of(&stat),
+        stamp,
         looked_at: timestamp(now.tv_sec, now.tv_nsec),
     })
 }
 
+/// As of a file system whose files are sure to be what they were.
 // The types of these fields differ between architectures.
 #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
 pub(super) fn stamp_of(stat: &Stat) -> Stamp {
     Stamp {
         device: stat.st_dev as u64,
         inode: stat.st_ino as u64,
+        identity: Identity::Lasting,
         size: stat.st_size.max(0) as u64,
         mtime: timestamp(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
         ctime: timestamp(stat.st_ctime as i64, stat.st_ctime_nsec as i64),

@@ -233,7 +233,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::store::NoIndex;
+    use crate::store::{Identity, NoIndex};
     use crate::wire::{ErrorCode, ObjectKind, Timestamp};
 
     /// A file of a few bytes that turns out to be empty, and is a terabyte then.
@@ -290,6 +290,7 @@ mod tests {
             stamp: Stamp {
                 device: 1,
                 inode: 2,
+                identity: Identity::Lasting,
                 size,
                 mtime: time,
                 ctime: time,

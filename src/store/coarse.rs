@@ -100,6 +100,7 @@ const LIMITS: [Limit; 11] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Identity;
 
     const fn at(seconds: i64, nanoseconds: u32) -> Timestamp {
         Timestamp {
@@ -115,6 +116,7 @@ mod tests {
         let stamp = Stamp {
             device: 1,
             inode: 2,
+            identity: Identity::Lasting,
             size: 3,
             mtime: here,
             ctime,

@@ -93,6 +93,7 @@ impl Indexing {
             hashed: Count::default(),
             known: Count::default(),
             unsettled: Count::default(),
+            unkept: Count::default(),
             failed: Count::default(),
             bytes_done: AtomicU64::new(0),
         });
@@ -123,6 +124,7 @@ impl Indexing {
             hashed: work.hashed.get(),
             known: work.known.get(),
             unsettled: work.unsettled.get(),
+            unkept: work.unkept.get(),
             failed: work.failed.get(),
             is_all_found: work.is_all_found.load(Ordering::SeqCst),
             found: work.found.get(),
@@ -158,6 +160,7 @@ struct Work {
     hashed: Count,
     known: Count,
     unsettled: Count,
+    unkept: Count,
     failed: Count,
     bytes_done: AtomicU64,
 }
@@ -170,6 +173,8 @@ enum Fate {
     Hashed,
     Known,
     Unsettled,
+    /// Its file system does not say for certain that it stays the same file.
+    Unkept,
     Gone,
 }
 
@@ -275,6 +280,7 @@ impl Work {
             Ok(Ok(Fate::Hashed)) => self.hashed.add(size),
             Ok(Ok(Fate::Known)) => self.known.add(size),
             Ok(Ok(Fate::Unsettled)) => self.unsettled.add(size),
+            Ok(Ok(Fate::Unkept)) => self.unkept.add(size),
             Ok(Ok(Fate::Gone)) => {}
             Ok(Err(error)) => self.fail(path, size, &error),
             Err(_) => self.fail(path, size, &IndexingError::Hash("hash failed".to_owned())),
@@ -288,6 +294,10 @@ impl Work {
         buffer: &mut [u8],
         counted: &Cell<u64>,
     ) -> Result<Fate, IndexingError> {
+        if !found.stamp.identity.is_lasting() {
+            // Its digest would be forgotten before anybody asks.
+            return Ok(Fate::Unkept);
+        }
         if self.index.look_up(&found.stamp).is_some() {
             return Ok(Fate::Known);
         }

@@ -2,7 +2,8 @@
 //!
 //! A digest that is wrong there would never be noticed: no peer checks it. So one is believed
 //! without reading the file only if it was made in this boot, nobody could write to the file
-//! before its bytes were read and after that, and not even its ctime has moved since.
+//! before its bytes were read and after that, and not even its ctime has moved since; and only on
+//! a file system where all this means something ([`crate::store::Identity`]).
 
 use std::fmt;
 use std::fs::File;
@@ -87,8 +88,11 @@ impl LocalDigests {
     }
 
     fn is_kept(&self, looked: &ObjectMeta) -> bool {
-        let is_file = looked.kind == ObjectKind::File;
-        self.are_kept() && is_file && looked.size() >= self.bytes_min
+        looked.kind == ObjectKind::File && self.may_keep(&looked.stamp)
+    }
+
+    fn may_keep(&self, stamp: &Stamp) -> bool {
+        self.are_kept() && stamp.identity.is_lasting() && stamp.size >= self.bytes_min
     }
 
     /// The digest of a regular file, if it is known from this look, without reading it.
@@ -101,8 +105,7 @@ impl LocalDigests {
 
     /// Whether the digest of a regular file of this stamp is known, and this one.
     pub fn knows(&self, stamp: &Stamp, md5: Md5Digest) -> bool {
-        let may_be_kept = self.are_kept() && stamp.size >= self.bytes_min;
-        may_be_kept && self.kept(stamp) == Some(md5)
+        self.may_keep(stamp) && self.kept(stamp) == Some(md5)
     }
 
     fn kept(&self, stamp: &Stamp) -> Option<Md5Digest> {

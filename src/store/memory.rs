@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::listing::MemoryListing;
-use crate::store::{Listing, Object, ObjectMeta, Stamp, Store, StoreError};
+use crate::store::{Identity, Listing, Object, ObjectMeta, Stamp, Store, StoreError};
 use crate::wire::{ObjectKind, PathError, ResourcePath, Timestamp};
 
 /// A tree of byte strings, with a clock that stands still unless it is moved. Clones share
@@ -63,6 +63,7 @@ impl MemoryStore {
             stamp: Stamp {
                 device: 1,
                 inode: tree.inodes,
+                identity: Identity::Lasting,
                 size: bytes.len() as u64,
                 mtime: now,
                 ctime: now,
@@ -146,6 +147,7 @@ impl Store for MemoryStore {
                 let stamp = Stamp {
                     device: 1,
                     inode: 0,
+                    identity: Identity::Lasting,
                     size: 0,
                     mtime: now,
                     ctime: now,

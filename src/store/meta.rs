@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::store::Identity;
 use crate::wire::{ObjectKind, Timestamp};
 
 /// What an object was found to be: its kind, permissions, stamp, and when it was looked at.
@@ -37,6 +38,8 @@ pub struct Stamp {
     pub device: u64,
     /// Inode.
     pub inode: u64,
+    /// How long these two name one file, and whether `ctime` shows each change of it.
+    pub identity: Identity,
     /// Bytes.
     pub size: u64,
     /// Last written.
@@ -120,6 +123,7 @@ mod tests {
         Stamp {
             device: 1,
             inode: 2,
+            identity: Identity::Lasting,
             size: 3,
             mtime: at(4, 5),
             ctime: at(6, 7),

@@ -9,6 +9,7 @@ mod coarse;
 mod error;
 mod flight;
 mod hash;
+mod identity;
 mod index;
 mod indexing;
 mod lease;
@@ -32,6 +33,7 @@ pub use boot::BootId;
 pub use catalog::{Asker, Catalog, CatalogLimits, DigestState, WakeFn};
 pub use error::StoreError;
 pub use flight::Ticket;
+pub use identity::Identity;
 pub use index::{
     DigestIndex, FileIndex, InUse, IndexError, IndexEvent, KnownDigest, MEMORY_INDEX_ROWS_MAX,
     MemoryIndex, NoIndex,

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::store::calls::{CallThreads, Mount};
+use crate::store::identity::mounts_changed;
 
 /// The mounts at and below an open directory, as the kernel lists them. To know them touches
 /// none of them. Where there is no /proc everything is taken for a disk.
@@ -130,6 +131,7 @@ impl Mounts {
         {
             return;
         }
+        mounts_changed();
         let table = self.parse(&text, *id, path, &self.table());
         let has_remote = table.own.remote.is_some()
             || table.below.iter().any(|(_, place)| place.remote.is_some());

@@ -36,6 +36,7 @@ pub use new_modes::NewModes;
 pub use occupant::Occupant;
 pub use partials::Orphans;
 pub use space::Space;
+pub(super) use space::{BTRFS, EXT, TMPFS, XFS};
 #[cfg(test)]
 pub(crate) use synced::{Synced, synced_below};
 pub use tree::{DestinationTree, Ground};

@@ -28,6 +28,7 @@ mod held_up;
 mod homes;
 mod hostile;
 mod hung_mounts;
+mod identities;
 mod index;
 mod json;
 mod kinds;

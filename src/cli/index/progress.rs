@@ -85,10 +85,11 @@ fn files(progress: &IndexingProgress) -> String {
         hashed,
         known,
         unsettled,
+        unkept,
         failed,
         ..
     } = progress;
-    let done = hashed.files + known.files + unsettled.files + failed.files;
+    let done = hashed.files + known.files + unsettled.files + unkept.files + failed.files;
     let more = if progress.is_all_found { "" } else { "+" };
     let (done, found) = (HumanCount(done), HumanCount(found.files));
     format!("{done}/{found}{more} files")
@@ -100,6 +101,7 @@ fn summary(progress: &IndexingProgress, elapsed: Duration) -> String {
         hashed,
         known,
         unsettled,
+        unkept,
         failed,
         ..
     } = progress;
@@ -114,6 +116,12 @@ fn summary(progress: &IndexingProgress, elapsed: Duration) -> String {
     );
     if unsettled.files > 0 {
         text += &format!(", {} still changing", HumanCount(unsettled.files));
+    }
+    if unkept.files > 0 {
+        text += &format!(
+            ", {} skipped (their file systems keep no lasting inode numbers and change times)",
+            HumanCount(unkept.files)
+        );
     }
     text + &format!(", {:.2} s", elapsed.as_secs_f64())
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 
 use super::fixed::{Fixed, fixed_in, is_crossing};
-use super::{Reach, Root, from_errno, look, own_descriptors, retried, servable};
+use super::{Reach, Root, from_errno, meta_in, own_descriptors, retried, servable};
 use crate::store::{InotifyLimit, ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
@@ -160,7 +160,7 @@ impl Folder {
 
     /// Looks at what a name in this folder stands for; a link is what it is.
     pub(in crate::store) fn look(&self, name: &[u8]) -> Result<ObjectMeta, StoreError> {
-        look(|| rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW))
+        meta_in(&self.folder, name)
             .map_err(from_errno)
             .and_then(servable)
     }

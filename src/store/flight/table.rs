@@ -150,6 +150,7 @@ impl Content {
         let Stamp {
             device,
             inode,
+            identity: _,
             size,
             mtime,
             ctime: _,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::database::{Database, Day, Key};
 use super::forgotten::Forgotten;
+use super::memory::MemoryIndex;
 use super::place::{Place, open_files};
 use super::table::InodeTable;
 use super::writer::{Op, Writer};
@@ -25,8 +26,10 @@ use crate::store::{DigestIndex, IndexError, IndexEvent, KnownDigest, Stamp};
 /// A digest is found only under the stamp it was made for, with the time of the last change
 /// of any kind. Where devices are numbered anew at each boot, rows of before are not found or,
 /// if another device has the number now, another file would need the inode, the size and both
-/// times to the nanosecond to be taken for the one that was hashed.
+/// times to the nanosecond to be taken for the one that was hashed. Where not even that is a proof
+/// ([`crate::store::Identity`]) the file has no part in it: digests are kept as in a [`MemoryIndex`].
 pub struct FileIndex {
+    mounted: OnceLock<MemoryIndex>,
     shared: Arc<Shared>,
     ops: Sender<Op>,
     writer: Option<JoinHandle<()>>,
@@ -89,6 +92,7 @@ impl FileIndex {
             .spawn(move || writer.run(&received))
             .map_err(IndexError::NoThread)?;
         Ok(FileIndex {
+            mounted: OnceLock::new(),
             shared,
             ops,
             writer: Some(writer),
@@ -151,6 +155,9 @@ impl FileIndex {
 
 impl DigestIndex for FileIndex {
     fn look_up(&self, stamp: &Stamp) -> Option<KnownDigest> {
+        if !stamp.identity.is_lasting() {
+            return self.mounted.get()?.look_up(stamp);
+        }
         if let Some(known) = self.in_front(stamp) {
             return known;
         }
@@ -162,6 +169,10 @@ impl DigestIndex for FileIndex {
     }
 
     fn remember(&self, stamp: &Stamp, known: KnownDigest) {
+        if !stamp.identity.is_lasting() {
+            let mounted = self.mounted.get_or_init(MemoryIndex::new);
+            return mounted.remember(stamp, known);
+        }
         let used = self.shared.today.load(Ordering::Relaxed);
         let row = Front {
             known: Some(known),
@@ -172,6 +183,10 @@ impl DigestIndex for FileIndex {
     }
 
     fn forget(&self, stamp: &Stamp) {
+        if !stamp.identity.is_lasting() {
+            let mounted = self.mounted.get();
+            return mounted.map_or((), |mounted| mounted.forget(stamp));
+        }
         let used = self.shared.today.load(Ordering::Relaxed);
         // Before its row in front, which may have to make room for others at once.
         let mark = self.shared.forgotten.add(Key::of(stamp));
@@ -254,7 +269,7 @@ mod tests {
 
     use super::*;
     use crate::store::index::tests::{known, stamp, time};
-    use crate::store::{DirectoryOptions, DirectoryStore, Store, StoreError};
+    use crate::store::{DirectoryOptions, DirectoryStore, Identity, Store, StoreError};
     use crate::wire::ResourcePath;
 
     /// A folder with an index in it, and what the indexes there report.
@@ -330,6 +345,30 @@ mod tests {
         };
         assert_eq!(index.look_up(&touched), None);
         assert_eq!(index.look_up(&stamp(1)), Some(known(1)));
+        place.assert_quiet();
+    }
+
+    #[test]
+    fn where_stamps_are_no_proof_nothing_goes_into_the_file_or_comes_from_it() {
+        let place = Place::new();
+        place.fill(1);
+        let index = place.open();
+        let mounted = |inode| Stamp {
+            identity: Identity::Mounted(0),
+            ..stamp(inode)
+        };
+        assert_eq!(index.look_up(&mounted(0)), None);
+        index.remember(&mounted(1), known(1));
+        assert_eq!(index.look_up(&mounted(1)), Some(known(1)));
+        assert_eq!(index.look_up(&stamp(1)), None);
+        drop(index);
+        let index = place.open();
+        assert_eq!(index.look_up(&mounted(1)), None);
+        assert_eq!(index.look_up(&stamp(1)), None);
+        assert_eq!(index.look_up(&stamp(0)), Some(known(1)));
+        index.remember(&mounted(1), known(1));
+        index.forget(&mounted(1));
+        assert_eq!(index.look_up(&mounted(1)), None);
         place.assert_quiet();
     }
 

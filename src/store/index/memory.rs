@@ -1,11 +1,25 @@
 //! An index that lives as long as the process.
 
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
 use super::table::{InodeTable, TABLE_ROWS_MAX};
-use crate::store::{DigestIndex, KnownDigest, Stamp};
+use crate::store::meta::nanoseconds;
+use crate::store::{DigestIndex, Identity, KnownDigest, Stamp};
 
 /// An index that lives as long as the process, of at most [`MEMORY_INDEX_ROWS_MAX`] rows. A
 /// look-up allocates nothing.
-pub struct MemoryIndex(InodeTable<KnownDigest>);
+///
+/// Where a stamp may stand for other content ([`Identity::Mounted`]) a digest counts for ten times
+/// as long as its hash took, and at least a minute. So whoever fetches a file in pieces waits for
+/// one hash, reading files anew takes a tenth of the time, and a wrong digest heals by itself.
+pub struct MemoryIndex(InodeTable<Row>);
+
+#[derive(Clone, Copy)]
+struct Row {
+    known: KnownDigest,
+    /// `None`: for as long as there is room.
+    until: Option<Instant>,
+}
 
 impl MemoryIndex {
     /// An empty index.
@@ -22,17 +36,37 @@ impl Default for MemoryIndex {
 
 impl DigestIndex for MemoryIndex {
     fn look_up(&self, stamp: &Stamp) -> Option<KnownDigest> {
-        self.0.get(stamp)
+        let Row { known, until } = self.0.get(stamp)?;
+        until
+            .is_none_or(|until| Instant::now() < until)
+            .then_some(known)
     }
 
     fn remember(&self, stamp: &Stamp, known: KnownDigest) {
-        self.0.put(stamp, known);
+        let until = match stamp.identity {
+            Identity::Lasting => None,
+            Identity::Mounted(_) => Some(Instant::now() + counts_for(&known)),
+        };
+        self.0.put(stamp, Row { known, until });
     }
 
     fn forget(&self, stamp: &Stamp) {
         self.0.remove(stamp);
     }
 }
+
+/// How long a digest that has just been made counts where its stamp is no proof.
+fn counts_for(known: &KnownDigest) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_nanos().cast_signed());
+    // Since the look before its first byte was read; the clock may have been set meanwhile.
+    let took = u64::try_from(now - nanoseconds(known.made)).unwrap_or(0);
+    let counts = Duration::from_nanos(took).saturating_mul(10);
+    counts.clamp(COUNTS_MIN, COUNTS_MAX)
+}
+
+const COUNTS_MIN: Duration = Duration::from_secs(60);
+const COUNTS_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The most rows a [`MemoryIndex`] keeps.
 pub const MEMORY_INDEX_ROWS_MAX: usize = TABLE_ROWS_MAX;
@@ -64,6 +98,43 @@ mod tests {
         ] {
             assert_eq!(index.look_up(&other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn where_stamps_are_no_proof_a_digest_counts_ten_times_as_long_as_its_hash_took() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let made_before = |seconds: i64| KnownDigest {
+            made: time(now.as_secs().cast_signed() - seconds, now.subsec_nanos()),
+            ..known(1)
+        };
+        let hour = Duration::from_secs(3600);
+        assert!(counts_for(&made_before(360)) >= hour);
+        assert!(counts_for(&made_before(360)) < hour * 2);
+        assert_eq!(counts_for(&made_before(0)).as_secs() / 60, 1);
+        assert_eq!(counts_for(&made_before(-500)), COUNTS_MIN);
+        assert_eq!(counts_for(&made_before(1 << 32)), COUNTS_MAX);
+    }
+
+    #[test]
+    fn a_digest_is_not_found_after_a_change_of_mounts_and_not_for_ever() {
+        let index = MemoryIndex::new();
+        let mounted = |changes| Stamp {
+            identity: Identity::Mounted(changes),
+            ..stamp(7)
+        };
+        index.remember(&mounted(1), known(1));
+        assert_eq!(index.look_up(&mounted(1)), Some(known(1)));
+        assert_eq!(index.look_up(&mounted(2)), None);
+        let until = |stamp| index.0.get(&stamp).unwrap().until;
+        assert!(until(mounted(1)).is_some());
+        index.remember(&stamp(7), known(1));
+        assert!(until(stamp(7)).is_none());
+        let over = Row {
+            known: known(1),
+            until: Some(Instant::now()),
+        };
+        index.0.put(&mounted(1), over);
+        assert_eq!(index.look_up(&mounted(1)), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the tests of this folder keep in their indexes.
 
-use crate::store::{BootId, KnownDigest, Stamp};
+use crate::store::{BootId, Identity, KnownDigest, Stamp};
 use crate::wire::{Md5Digest, Timestamp};
 
 /// Of a file of some size, with times before and long after 1970.
@@ -8,6 +8,7 @@ pub(super) fn stamp(inode: u64) -> Stamp {
     Stamp {
         device: u64::MAX,
         inode,
+        identity: Identity::Lasting,
         size: 5_000_000_000,
         mtime: time(-1, 999_999_999),
         ctime: time(1_800_000_000, 123_456_789),

@@ -15,6 +15,8 @@ pub struct IndexingProgress {
     pub known: FilesAndBytes,
     /// Still being written, or stamped with times in the future: not kept.
     pub unsettled: FilesAndBytes,
+    /// On file systems of which no digest is kept ([`crate::store::Identity`]): not read.
+    pub unkept: FilesAndBytes,
     /// Could not be read. Folders that could not be read count as one file each.
     pub failed: FilesAndBytes,
     /// Bytes of all these, and those of the files being hashed so far.

@@ -145,10 +145,10 @@ fn number(field: FsWord) -> u64 {
 }
 
 /// statfs(2): those that are known to give every file whole blocks of its own.
-const TMPFS: FsWord = 0x0102_1994;
-const EXT: FsWord = 0xef53;
-const XFS: FsWord = 0x5846_5342;
-const BTRFS: FsWord = 0x9123_683e;
+pub(in crate::store) const TMPFS: FsWord = 0x0102_1994;
+pub(in crate::store) const EXT: FsWord = 0xef53;
+pub(in crate::store) const XFS: FsWord = 0x5846_5342;
+pub(in crate::store) const BTRFS: FsWord = 0x9123_683e;
 const FUSE: FsWord = 0x6573_5546;
 pub(super) const FAT: FsWord = 0x4d44;
 pub(super) const EXFAT: FsWord = 0x2011_bab0;

@@ -1,0 +1,141 @@
+//! Which file systems say for certain that a file is still the one that was hashed.
+//!
+//! A digest is found again by device, inode, size and times. FAT, exFAT and most of FUSE number
+//! their inodes anew with each mount and keep no time of the last change: there another file, or
+//! other content, may look the same.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustix::fs::{FsWord, StatFs};
+use rustix::io::Errno;
+
+use crate::store::staged::{BTRFS, EXT, TMPFS, XFS};
+
+/// For how long a stamp stands for one content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// As long as the file system lives: inode numbers stay, and every write moves a time that
+    /// nobody can set.
+    Lasting,
+    /// As long as it stays mounted, if at all. The number is another after each change of the
+    /// mounts of a served directory.
+    Mounted(u32),
+}
+
+impl Identity {
+    /// Of files of a device; asks its file system only if it is not known yet.
+    pub(super) fn of(device: u64, file_system: impl FnOnce() -> Result<StatFs, Errno>) -> Identity {
+        let changes = CHANGES.load(Ordering::Acquire);
+        let slot = &DEVICES[(device.wrapping_mul(SPREAD) >> (u64::BITS - SLOTS_LOG2)) as usize];
+        let found = slot.load(Ordering::Relaxed);
+        let is_lasting = if found >> 1 == known(device, changes) {
+            found & 1 == 1
+        } else {
+            let is_lasting = file_system().is_ok_and(|facts| LASTING.contains(&facts.f_type));
+            let row = known(device, changes) << 1 | u64::from(is_lasting);
+            slot.store(row, Ordering::Relaxed);
+            is_lasting
+        };
+        match is_lasting {
+            true => Identity::Lasting,
+            false => Identity::Mounted(changes),
+        }
+    }
+
+    /// Whether digests of such files may outlive this process and this mount.
+    pub(super) fn is_lasting(self) -> bool {
+        self == Identity::Lasting
+    }
+}
+
+/// The mounts changed: a device number may be another file system's now.
+pub(super) fn mounts_changed() {
+    CHANGES.fetch_add(1, Ordering::AcqRel);
+}
+
+/// What a slot says of a device after so many changes. Never 0.
+fn known(device: u64, changes: u32) -> u64 {
+    // Linux numbers devices with 32 bits.
+    (device & 0xffff_ffff | u64::from(changes) << 32 | FILLED) & (u64::MAX >> 1)
+}
+
+/// Of all others it is not known. FUSE, SMB and 9P pass on what some program or server says, and
+/// some make their inode numbers up; FAT and exFAT have no inode numbers and no ctime; images
+/// such as SquashFS and ISO 9660 have no ctime, and a new image takes the place of the old one;
+/// other systems set the ctime of NTFS.
+const LASTING: [FsWord; 14] = [
+    // They have inodes on disk, and a ctime that the kernel alone writes there.
+    EXT,
+    XFS,
+    BTRFS,
+    0xf2f5_2010, // F2FS
+    0x2fc1_2fc1, // ZFS
+    0xca45_1a4e, // bcachefs
+    0x3153_464a, // JFS
+    0x5265_4973, // ReiserFS
+    0x3434,      // NILFS
+    0x2405_1905, // UBIFS
+    // In memory. Each mount may number its inodes as the one before, but not with its ctimes.
+    TMPFS,
+    0x8584_58f6, // ramfs
+    // Its inodes and times are those of its layers; the one that is written must have xattrs.
+    0x794c_7630, // overlayfs
+    // File ids that are never used again and ctime are part of the protocol.
+    0x6969, // NFS
+];
+
+const FILLED: u64 = 1 << 62;
+/// 2^64 / golden ratio: neighbouring numbers are spread over the high bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Two devices of one slot cost each other a call to the file system, and nothing else.
+const SLOTS_LOG2: u32 = 8;
+
+static DEVICES: [AtomicU64; 1 << SLOTS_LOG2] = [const { AtomicU64::new(0) }; 1 << SLOTS_LOG2];
+static CHANGES: AtomicU32 = AtomicU32::new(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(device: u64, kind: FsWord) -> (Identity, bool) {
+        let mut was_asked = false;
+        let identity = Identity::of(device, || {
+            was_asked = true;
+            let mut facts = rustix::fs::statfs("/proc")?;
+            facts.f_type = kind;
+            Ok(facts)
+        });
+        (identity, was_asked)
+    }
+
+    // One test: other tests change the mounts of their own, and the number with it.
+    #[test]
+    fn a_device_is_asked_once_until_the_mounts_change() {
+        const FUSE: FsWord = 0x6573_5546;
+        // Until nobody else changed them meanwhile.
+        let tried = (0..100).any(|device| {
+            let before = CHANGES.load(Ordering::SeqCst);
+            let found = [of(device, EXT), of(device, FUSE)];
+            if CHANGES.load(Ordering::SeqCst) != before {
+                return false;
+            }
+            assert_eq!(
+                found,
+                [(Identity::Lasting, true), (Identity::Lasting, false)]
+            );
+            mounts_changed();
+            let (first, was_asked) = of(device, FUSE);
+            assert!(was_asked && !first.is_lasting());
+            mounts_changed();
+            assert_ne!(of(device, FUSE).0, first);
+            true
+        });
+        assert!(tried);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_does_not_last() {
+        let identity = Identity::of(0xfff0_0001, || Err(Errno::NOSYS));
+        assert!(!identity.is_lasting());
+    }
+}
