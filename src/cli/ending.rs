@@ -1,14 +1,19 @@
 //! How a program ends: with an exit code, or by a signal.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::Builder;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use rustix::process::{Resource, Rlimit, getpid, setrlimit};
+use signal_hook::consts::SIGXFSZ;
+use signal_hook::flag;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::cli::ExitCode;
+use crate::process::was_ignored;
 
 /// How a program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,15 @@ pub(super) fn end_by(signal: i32) -> ! {
         let _ = emulate_default_handler(signal);
     }
     exit(128 + signal)
+}
+
+/// Makes a write beyond the limit for the size of files an error and not the end of the process.
+/// Programs that it starts get the signal back as it was.
+pub(super) fn survive_file_size_limit() {
+    if !was_ignored(SIGXFSZ) {
+        // Without it the signal ends the process, as it always did.
+        let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    }
 }
 
 /// Ends the process at once, with what its threads do.

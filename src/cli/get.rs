@@ -47,7 +47,7 @@ use clap::CommandFactory;
 use self::arguments::Typed;
 use crate::cli::failure::ended;
 use crate::cli::outside::{self, Outside};
-use crate::cli::terminal::{UNREAD, shown};
+use crate::cli::terminal::shown;
 use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, Event, MirrorNotes};
 use crate::process::output_was_closed;
@@ -151,8 +151,9 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Destination::Stream(pour, stream) => {
             let on_event = &mut |event: Event<'_>| drop(reporter.take(event));
             // A file of its own: the standard library's looks for ends of lines in every write.
-            let output = outside::wait(UNREAD, || stream.open());
-            let output = output.map(|output| Outside::new(output, UNREAD));
+            let unread = stream.unread();
+            let output = outside::wait(unread, || stream.open());
+            let output = output.map(|output| Outside::new(output, unread));
             match output {
                 Ok(mut output) => drop(client::pour(&pour, &config, &mut output, on_event)),
                 Err(error) => reporter.tell_unpoured(&pour, &ClientError::Output(error.into())),

@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use self::args::Args;
 use self::progress::{Progress, first_line};
 use crate::cli::digests::{IndexChoice, told};
-use crate::cli::ending::{End, EndOnPanic, end_by};
+use crate::cli::ending::{End, EndOnPanic, end_by, survive_file_size_limit};
 use crate::cli::failure::{Failure, failure, no_thread, sentence};
 use crate::cli::outside::Snapshot;
 use crate::cli::settings::{self, Settings, SettingsError};
@@ -51,6 +51,7 @@ pub(super) fn index(args: &[OsString]) -> process::ExitCode {
 }
 
 fn index_tree(args: Args) -> Result<End, Failure> {
+    survive_file_size_limit();
     // One that was ignored at the start stays so.
     let caught = [SIGTERM, SIGINT]
         .into_iter()

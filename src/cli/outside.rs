@@ -10,6 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
+use crate::process::{input_was_closed, output_was_closed};
+
 /// A stream whose other end is somebody else's. It waits for that end even where another program
 /// has made the stream non-blocking: the flag belongs to all that share an open pipe or terminal.
 pub(super) struct Outside<T> {
@@ -93,6 +95,10 @@ pub(super) fn is_ready(
 
 /// A copy of an open descriptor of this process: since Linux 5.6, unless a sandbox forbids it.
 pub(super) fn copy(number: i32) -> io::Result<File> {
+    // In place of a stream that was closed at the start there is /dev/null.
+    if number == 0 && input_was_closed() || number == 1 && output_was_closed() {
+        return Err(io::Error::other("it is closed"));
+    }
     let copy = match number {
         0 => io::stdin().as_fd().try_clone_to_owned(),
         1 => io::stdout().as_fd().try_clone_to_owned(),

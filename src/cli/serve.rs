@@ -40,7 +40,7 @@ use crate::cli::usage;
 use crate::cli::{ExitCode, manual, messages, visible};
 use crate::digest::Pools;
 use crate::process::adopt_orphans;
-use crate::server::{Server, ServerError, Serving, TransferHandler};
+use crate::server::{Server, ServerError, Serving, TransferHandler, check_listening};
 use crate::store::{Catalog, CatalogLimits, DirectoryStore};
 
 /// Runs `ftserve` with these arguments, the program's name first, and says how it ended.
@@ -116,8 +116,12 @@ fn start_and_wait(setup: Setup, reading: Reading, words: Words) -> Result<End, F
 fn check(setup: &Setup) -> Result<(), Failure> {
     open_root(setup)?;
     publish::read(setup)?;
-    match &setup.log {
-        Some(place) => place.check().map_err(failure(ExitCode::LocalFile)),
+    if let Some(place) = &setup.log {
+        place.check().map_err(failure(ExitCode::LocalFile))?;
+    }
+    check_listening(&setup.server.listen).map_err(not_bound)?;
+    match &setup.command {
+        Some(words) => Command::check(words).map_err(|error| not_run(words, &error)),
         None => Ok(()),
     }
 }
@@ -159,11 +163,7 @@ fn bind(
         handler = handler.observed_by(log.observer());
     }
     let (counters, limits) = (handler.counters(), handler.limits());
-    let server = Server::bind(setup.server.clone(), handler).map_err(|error| Failure {
-        code: exit_code(&error),
-        hint: hint(&error),
-        error: error.into(),
-    })?;
+    let server = Server::bind(setup.server.clone(), handler).map_err(not_bound)?;
     let beside = Arc::new(Beside::start(&index, &store, &pools, setup.hash_ahead));
     let root = RootWatch::start(&setup.root, &store, &beside, setup.quiet).map_err(no_thread)?;
     let reload = Reload::new(reading, words, limits);
@@ -210,15 +210,20 @@ fn while_it_runs(
     signals.end();
     running.stop();
     let _ = serving.join();
-    outcome.map_err(|error| Failure {
-        code: command::code_of_failure(&error),
-        error: format!(
-            "cannot run {}: {error}",
-            visible(words[0].as_encoded_bytes())
-        )
-        .into(),
-        hint: None,
-    })
+    outcome.map_err(|error| not_run(words, &error))
+}
+
+fn not_run(words: &[OsString], error: &io::Error) -> Failure {
+    let program = visible(words[0].as_encoded_bytes());
+    failure(command::code_of_failure(error))(format!("cannot run {program}: {error}"))
+}
+
+fn not_bound(error: ServerError) -> Failure {
+    Failure {
+        code: exit_code(&error),
+        hint: hint(&error),
+        error: error.into(),
+    }
 }
 
 fn exit_code(error: &ServerError) -> ExitCode {

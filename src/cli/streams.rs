@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::outside;
+use super::terminal::UNREAD;
 
 /// Something that is written to as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,14 @@ impl Stream {
         match number {
             1 => Stream::Standard,
             number => Stream::Own(number, path),
+        }
+    }
+
+    /// Why it does not go on, if it does not.
+    pub(super) fn unread(&self) -> &'static str {
+        match self {
+            Stream::Standard => UNREAD,
+            Stream::Own(..) | Stream::Named(_) => "the output is not read",
         }
     }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, netdevice, sockopt};
 
@@ -36,17 +37,7 @@ impl Listener {
     /// # Errors
     /// What the kernel says: in use, not an address of this machine, not permitted.
     pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?;
-        // Without it a restart waits for the old connections' TIME_WAIT.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        if address.is_ipv6() {
-            sockopt::set_ipv6_v6only(&socket, true)?;
-        }
+        let socket = tcp_socket(&address)?;
         // Where the kernel cannot, its own limit holds; accepted connections inherit ours.
         let _ = tcp_facts::limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX);
         rustix::net::bind(&socket, &address)?;
@@ -92,6 +83,34 @@ impl Listener {
             address: Address::Unix(path.to_owned()),
             _file: Some(file),
         })
+    }
+
+    /// Whether [`Listener::bind_tcp`] would do, if the address is free.
+    ///
+    /// # Errors
+    /// As there, but for `AddrInUse`.
+    pub fn check_tcp(address: SocketAddr) -> io::Result<()> {
+        match rustix::net::bind(tcp_socket(&address)?, &address) {
+            Ok(()) | Err(Errno::ADDRINUSE) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Whether [`Listener::bind_unix`] would do, if no server listens there.
+    ///
+    /// # Errors
+    /// As there, but for `AddrInUse`.
+    pub fn check_unix(path: &Path) -> io::Result<()> {
+        SocketAddrUnix::new(path)?;
+        match fs::symlink_metadata(path) {
+            Ok(found) => not_a_socket(found.file_type()).map_or(Ok(()), Err),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|above| !above.as_os_str().is_empty());
+                let folder = folder.unwrap_or_else(|| Path::new("."));
+                Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Where it listens, with the port that was taken for port 0.
@@ -142,6 +161,21 @@ impl Drop for SocketFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?;
+    // Without it a restart waits for the old connections' TIME_WAIT.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    Ok(socket)
 }
 
 /// Removes a socket file whose server is gone: connecting to it is refused.

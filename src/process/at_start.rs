@@ -1,5 +1,5 @@
-//! Signals that were ignored when this process was started, whether its output was closed, and how the programs that it starts
-//! get back what it changed for itself. `unsafe`: the Rust runtime ignores SIGPIPE before `main`,
+//! Signals that were ignored when this process was started, which of its streams were closed, and how
+//! the programs that it starts get back what it changed for itself. `unsafe`: the Rust runtime ignores SIGPIPE before `main`,
 //! and `rustix` has no sigaction(2); code between fork and exec is unsafe by its nature.
 #![allow(unsafe_code)]
 
@@ -24,6 +24,11 @@ pub fn was_ignored(signal: c_int) -> bool {
 /// /dev/null in its place, which takes everything.
 pub fn output_was_closed() -> bool {
     IS_OUTPUT_CLOSED.load(Ordering::Relaxed)
+}
+
+/// The same for standard input, which is empty then.
+pub fn input_was_closed() -> bool {
+    IS_INPUT_CLOSED.load(Ordering::Relaxed)
 }
 
 /// Has a program start with the limit of open files and the ignored signals that this process
@@ -93,8 +98,9 @@ extern "C" fn note() {
     let ignored = NOTED.into_iter().filter(is_ignored).map(bit);
     IGNORED.store(ignored.sum(), Ordering::Relaxed);
     // SAFETY: the call only looks whether there is such a descriptor.
-    let is_closed = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) } == -1;
-    IS_OUTPUT_CLOSED.store(is_closed, Ordering::Relaxed);
+    let is_closed = |stream| unsafe { libc::fcntl(stream, libc::F_GETFD) } == -1;
+    IS_INPUT_CLOSED.store(is_closed(libc::STDIN_FILENO), Ordering::Relaxed);
+    IS_OUTPUT_CLOSED.store(is_closed(libc::STDOUT_FILENO), Ordering::Relaxed);
 }
 
 // SAFETY: the section holds functions of this kind, and this one needs nothing that is set up later.
@@ -106,6 +112,7 @@ fn bit(signal: c_int) -> u64 {
     1 << signal
 }
 
+static IS_INPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 static IS_OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 /// The signals that this process or its runtime may catch or ignore.

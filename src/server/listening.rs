@@ -68,6 +68,39 @@ pub(super) fn bind_all(listen: &[Listen], backlog: u32) -> Result<Bound, ServerE
     Ok(bound)
 }
 
+/// Looks for what would keep a server from listening, but for whether the addresses are free.
+/// Nothing can connect meanwhile, and no socket file is made.
+///
+/// # Errors
+/// [`ServerError::Bind`].
+pub fn check_listening(listen: &[Listen]) -> Result<(), ServerError> {
+    for place in listen {
+        let failed = |address: String| move |source| ServerError::Bind { address, source };
+        match group(place, 1)? {
+            Group::Unix(path) => {
+                let address = Address::Unix(path.to_owned()).to_string();
+                Listener::check_unix(path).map_err(failed(address))?;
+            }
+            Group::Tcp(addresses) => {
+                let (mut has_one, mut absent) = (false, None);
+                for address in addresses {
+                    match Listener::check_tcp(address) {
+                        Ok(()) => has_one = true,
+                        Err(error) if is_absent(&address, &error) => {
+                            absent = absent.or(Some((address, error)));
+                        }
+                        Err(error) => return Err(failed(address.to_string())(error)),
+                    }
+                }
+                if let (false, Some((address, error))) = (has_one, absent) {
+                    return Err(failed(address.to_string())(error));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn group(place: &Listen, backlog: u32) -> Result<Group<'_>, ServerError> {
     Ok(match place {
         Listen::Everywhere { port } => {

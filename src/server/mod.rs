@@ -33,6 +33,7 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
 pub use config::{Closing, Listen, Quantum, ServerConfig};
 pub use handler::{ConnectionHandler, Disposition, Ending, Interest, Rest, Turn, Waker};
+pub use listening::check_listening;
 pub use published::{ErrorOutputGoes, PublishError, Published, RunLimits};
 pub use stats::ServerStats;
 pub use transfer::{

@@ -60,3 +60,18 @@ fn an_output_that_nobody_reads_is_not_waited_for_beyond_the_time_for_everything(
         .into_iter()
         .for_each(|client| ended_in_time(client.wait()));
 }
+
+#[test]
+fn an_output_that_is_a_fifo_is_not_called_standard_output() {
+    let place = Place::with([("a", "1")]);
+    let fifo = place.here.join("fifo");
+    mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+    let client = place.ftget().args(["--max-time", "0.1", "-o", "fifo"]);
+    let output = client.arg(place.server.source("a")).run();
+    assert!(
+        output.stderr.ends_with(": the output is not read\n"),
+        "{}",
+        output.stderr
+    );
+    ended_in_time(output);
+}

@@ -465,3 +465,30 @@ fn a_command_that_cannot_be_run_has_the_exit_code_of_shells() {
         nothing.stderr
     );
 }
+
+#[test]
+fn a_log_and_an_index_at_the_limit_for_files_end_no_server() {
+    let root = Scratch::with_files([("a.txt", "hello")]);
+    let place = Scratch::new();
+    let (log, index) = (place.join("log"), place.join("index"));
+    // In blocks of 512 bytes, or of 1024.
+    let limited = ["sh", "-c", "ulimit -f 6; exec \"$@\"", "sh"];
+    let mut server = TestServer::builder(root.path())
+        .through(limited)
+        .args([OsStr::new("--access-log"), log.as_os_str()])
+        .args([OsStr::new("--index"), index.as_os_str()])
+        .start();
+    let mut peer = server.connect();
+    for _ in 0..200 {
+        peer.ask(r#"{"filename":"a.txt"}"#);
+    }
+    let said = format!("access log {} cannot be written", log.display());
+    server
+        .stderr()
+        .wait_until("a warning", |text| text.contains(&said));
+    peer.ask(r#"{"filename":"a.txt"}"#)
+        .assert_file("a.txt", b"hello");
+    server.assert_alive();
+    server.terminate();
+    assert_eq!(server.terminating_signal(), Some(Signal::TERM));
+}

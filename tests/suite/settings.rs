@@ -476,3 +476,33 @@ fn a_variable_that_a_container_platform_sets_for_a_service_is_no_option() {
         .run()
         .expect_code(4);
 }
+
+#[test]
+fn a_check_finds_what_a_server_cannot_start_with() {
+    let place = Scratch::with_files([("taken", "no socket")]);
+    let taken = format!("unix:{}", place.join("taken").display());
+    let nowhere = format!("unix:{}", place.join("no/s").display());
+    let socket = format!("unix:{}", place.join("s").display());
+    let program = place.join("taken").display().to_string();
+    // The last address is of the block for documentation (RFC 5737).
+    for (bind, command, code) in [
+        (&*nowhere, "true", 4),
+        (&*taken, "true", 4),
+        ("192.0.2.1:0", "true", 4),
+        (&*socket, "no-such-command-here", 127),
+        (&*socket, &*program, 126),
+    ] {
+        let run = |options: &[&str]| {
+            let server = Program::ftserve().args(["-q", "-b", bind]).args(options);
+            let server = server.arg(place.path()).args(["--", command]);
+            server.run().expect_code(code).stderr
+        };
+        assert_eq!(run(&["--check-config"]), run(&[]));
+    }
+    let good = Program::ftserve().args(["--check-config", "-b", &socket, "-b", "127.0.0.1:0"]);
+    good.arg(place.path())
+        .args(["--", "true"])
+        .run()
+        .expect_code(0);
+    assert!(!place.join("s").exists());
+}

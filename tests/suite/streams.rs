@@ -166,3 +166,27 @@ fn a_configuration_comes_from_a_socket_that_is_not_ready() {
         assert_eq!(checked.text(), "the options are right\n");
     }
 }
+
+#[test]
+fn a_stream_that_was_closed_is_refused_where_it_is_needed() {
+    let place = Place::with([("a", "1")]);
+    let closing = |how: &str| ["sh", "-c", &format!("exec \"$@\" {how}"), "sh"].map(str::to_owned);
+    for args in [&["-i", "-"][..], &["-r", "--exclude-from", "-"]] {
+        let client = place.ftget().through(closing("<&-"));
+        let client = client.args(args).args(["-d", "o"]);
+        let refused = client.arg(place.server.source("")).run();
+        assert!(
+            refused.code != 0 && refused.stderr.contains("it is closed"),
+            "{args:?}: {}",
+            refused.stderr
+        );
+    }
+    for more in [&["--check-config"][..], &["--", "true"]] {
+        let server = Program::ftserve().through(closing(">&-"));
+        let server = server.args(["-q", "-b", "127.0.0.1:0", "--access-log", "-"]);
+        let refused = server.arg(place.root.path()).args(more).run();
+        let refused = refused.expect_code(3);
+        let said = "access log standard output cannot be opened: it is closed";
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+}

@@ -12,7 +12,7 @@ mod signed;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, stdin};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -147,7 +147,7 @@ pub(super) fn hold(list: &OsStr, time_max: Option<Duration>) -> io::Result<Held>
 fn open(list: &OsStr) -> io::Result<File> {
     if list == "-" {
         // The standard library's has a lock that cannot go to another thread.
-        return stdin().as_fd().try_clone_to_owned().map(File::from);
+        return outside::copy(0);
     }
     match streams::descriptor(Path::new(list)) {
         Some(stream) => Ok(stream),

@@ -1,27 +1,21 @@
 //! The end by SIGINT, SIGTERM and SIGHUP: at once, since nothing half done is ever visible. What was
 //! received stays in the partial file, for the next run.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::Builder;
 
 use crossbeam_channel::bounded;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::flag;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::exec;
-use crate::cli::ending::{EndOnPanic, LAST_LINE_TIMEOUT, end_by, within};
+use crate::cli::ending::{EndOnPanic, LAST_LINE_TIMEOUT, end_by, survive_file_size_limit, within};
 use crate::cli::terminal::tell_if_read;
 use crate::process::was_ignored;
 
 /// Starts the thread that ends the process by the signal that it gets. A signal that was ignored
 /// at the start stays so.
 pub(super) fn end_on_signals(quiet: bool) {
-    if !was_ignored(SIGXFSZ) {
-        // With this one caught, a write beyond the limit for files is an error and not the end.
-        let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
-    }
+    survive_file_size_limit();
     let (caught_in, caught) = bounded::<Signals>(1);
     let named = Builder::new().name("ft-signals".to_owned());
     let started = named.spawn(move || {

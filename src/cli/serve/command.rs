@@ -5,11 +5,13 @@ use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::process;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::SIGINT;
 
 use crate::cli::ExitCode;
 use crate::cli::ending::End;
+use crate::cli::serve::publish;
 use crate::process::{Child, signal_child};
 
 /// A running command.
@@ -21,6 +23,15 @@ impl Command {
         let mut command = process::Command::new(&words[0]);
         command.args(&words[1..]).env("FTSERVE_ADDR", address);
         Ok(Command(Child::start(&mut command)?))
+    }
+
+    /// What its start would find, without starting it.
+    pub(super) fn check(words: &[OsString]) -> io::Result<()> {
+        match publish::find(&words[0]) {
+            Ok(_) => Ok(()),
+            Err((publish::NO_PROGRAM, _)) => Err(Errno::NOENT.into()),
+            Err(_) => Err(Errno::ACCESS.into()),
+        }
     }
 
     pub(super) fn pid(&self) -> Pid {

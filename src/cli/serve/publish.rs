@@ -56,7 +56,7 @@ pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
 }
 
 /// The path of a program, as a shell would find it; or what is wrong with it, and what may help.
-fn find(program: &OsStr) -> Result<OsString, (&'static str, Option<&'static str>)> {
+pub(super) fn find(program: &OsStr) -> Result<OsString, (&'static str, Option<&'static str>)> {
     let may_be_run = |path: &Path| rustix::fs::access(path, Access::EXEC_OK).is_ok();
     if program.as_encoded_bytes().contains(&b'/') {
         let path = Path::new(program);
@@ -64,18 +64,15 @@ fn find(program: &OsStr) -> Result<OsString, (&'static str, Option<&'static str>
             Ok(found) if !found.is_file() => Err(("not a file:", None)),
             Ok(_) if may_be_run(path) => Ok(program.to_owned()),
             Ok(_) => Err(("not executable:", Some("is chmod +x what it lacks?"))),
-            Err(_) => Err(("there is no program", None)),
+            Err(_) => Err((NO_PROGRAM, None)),
         };
     }
-    let folders = env::var_os("PATH").unwrap_or_default();
+    let folders = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     env::split_paths(&folders)
         .map(|folder| folder.join(program))
         .find(|path| path.is_file() && may_be_run(path))
         .map(PathBuf::into_os_string)
-        .ok_or((
-            "there is no program",
-            Some("name it with its path, or look at PATH"),
-        ))
+        .ok_or((NO_PROGRAM, Some("name it with its path, or look at PATH")))
 }
 
 fn usage(text: String, hint: Option<&'static str>) -> Failure {
@@ -84,3 +81,6 @@ fn usage(text: String, hint: Option<&'static str>) -> Failure {
         ..failure(ExitCode::Usage)(Box::<dyn Error>::from(text))
     }
 }
+
+/// Nothing has that name.
+pub(super) const NO_PROGRAM: &str = "there is no program";

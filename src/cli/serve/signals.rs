@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::cli::ExitCode;
-use crate::cli::ending::{EndOnPanic, end_by};
+use crate::cli::ending::{EndOnPanic, end_by, survive_file_size_limit};
 use crate::cli::failure::{Failure, failure, no_thread};
 use crate::cli::serve::args::Setup;
 use crate::cli::serve::command;
@@ -28,6 +28,7 @@ pub(super) struct SignalThread {
 impl SignalThread {
     /// Starts it. A signal ends the process until there is a server to end.
     pub(super) fn start(setup: &Setup, words: &Words) -> Result<SignalThread, Failure> {
+        survive_file_size_limit();
         let caught = caught(setup, words);
         let reaps = caught.contains(&SIGCHLD);
         let mut signals = Signals::new(caught).map_err(failure(ExitCode::Unclassified))?;

@@ -10,7 +10,7 @@ use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use super::LogPlace;
-use crate::cli::outside::Outside;
+use crate::cli::outside::{self, Outside};
 use crate::cli::streams;
 
 /// An open place.
@@ -27,7 +27,7 @@ impl Output {
                 Some(stream) => stream,
                 None => open(path)?,
             },
-            LogPlace::StandardOutput => io::stdout().as_fd().try_clone_to_owned()?.into(),
+            LogPlace::StandardOutput => outside::copy(1)?,
             LogPlace::StandardError => io::stderr().as_fd().try_clone_to_owned()?.into(),
         };
         Ok(Output(Outside::new(file, "the access log is not read")))
@@ -35,8 +35,10 @@ impl Output {
 
     /// What [`Output::open`] would find, without making anything.
     pub(super) fn check(place: &LogPlace) -> io::Result<()> {
-        let LogPlace::File(path) = place else {
-            return Ok(());
+        let path = match place {
+            LogPlace::File(path) => path,
+            LogPlace::StandardOutput => return outside::copy(1).map(drop),
+            LogPlace::StandardError => return Ok(()),
         };
         if streams::descriptor(path).is_some() {
             return Ok(());
