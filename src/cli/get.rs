@@ -22,6 +22,7 @@ mod output;
 mod preflight;
 mod preview;
 mod progress;
+mod published;
 mod receipts;
 mod repeats;
 mod report;
@@ -36,7 +37,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use self::destination::Destination;
+use self::destination::{Destination, Output};
 use self::meaning::{Meaning, Order};
 use self::no_order::NoOrder;
 use self::receipts::Receipts;
@@ -148,7 +149,10 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 exec::batch(rest, &config, &mut reporter);
             }
         }
-        Destination::Stream(pour, stream) => {
+        Destination::Stream(pour, Output::File(folder, name)) => {
+            published::fetch(&pour, &folder, &name, &config, &mut reporter);
+        }
+        Destination::Stream(pour, Output::Stream(stream)) => {
             let on_event = &mut |event: Event<'_>| drop(reporter.take(event));
             // A file of its own: the standard library's looks for ends of lines in every write.
             let unread = stream.unread();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::batch::plan::OPEN_FILES_MIN;
-use crate::store::{Attributes, LocalDigests, NewModes, Stamp};
+use crate::store::{Attributes, LocalDigests, NewModes, Placement, Stamp};
 use crate::wire::Timestamp;
 
 /// How a client behaves. The defaults are those of `ftget`.
@@ -112,6 +112,15 @@ pub enum SyncPolicy {
 }
 
 impl ClientConfig {
+    /// What happens if the name of a new file is taken.
+    pub fn placement(&self) -> Placement {
+        match self.if_exists {
+            IfExists::Update | IfExists::Overwrite => Placement::Replace,
+            IfExists::Skip | IfExists::Error => Placement::CreateOnly,
+            IfExists::Rename => Placement::Numbered,
+        }
+    }
+
     /// How many files may be open at once, from 3 to 512, so that a batch takes no more than so
     /// many descriptors: up to 100 for connections, for what is looked at, and for an index; and
     /// four for each file. With less than 112 a batch may fail for want of them. Downloads that go

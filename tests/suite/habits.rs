@@ -1,6 +1,6 @@
 //! What people type first who know other programs: it works, or a hint says what to type.
 
-use crate::harness::Program;
+use crate::harness::{Program, Scratch, TestServer};
 use crate::place::Place;
 
 fn hint_of(program: Program, args: &str) -> String {
@@ -113,4 +113,29 @@ fn the_name_and_the_directory_of_a_file_go_together() {
         .run()
         .expect_code(0);
     assert_eq!(place.here.read("a"), b"content");
+}
+
+#[test]
+fn the_output_of_a_command_goes_into_a_file_that_is_verified_first() {
+    let root = Scratch::new();
+    let server = TestServer::builder(root.path())
+        .args(["--publish", "sums=echo content"])
+        .args(["--publish", "bad=sh -c 'echo half; exit 3'"])
+        .start();
+    let here = Scratch::new();
+    let run = |args: &[&str], name: &str| {
+        let client = Program::ftget().in_folder(here.path()).args(args);
+        client.arg(format!("{}/@{name}", server.addr())).run()
+    };
+    run(&["-o", "sums"], "sums").expect_code(0);
+    run(&["-d", "deep/er", "-o", "sums"], "sums").expect_code(0);
+    assert_eq!(here.read("sums"), b"content\n");
+    assert_eq!(here.read("deep/er/sums"), b"content\n");
+    run(&["-o", "sums"], "bad").expect_code(1);
+    let md5 = "00000000000000000000000000000000";
+    run(&["--md5", md5, "-o", "sums"], "sums").expect_code(10);
+    run(&["--if-exists", "error", "-o", "sums"], "sums").expect_code(12);
+    run(&["--if-exists", "rename", "-o", "sums"], "sums").expect_code(0);
+    assert_eq!(here.read("sums"), b"content\n");
+    assert_eq!(here.names(), ["deep", "sums", "sums.1"]);
 }

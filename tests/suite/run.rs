@@ -386,7 +386,6 @@ fn ftget_runs_a_command_once_and_lets_out_what_is_verified() {
     assert!(json.stderr.contains("\"exit_status\":9"), "{}", json.stderr);
     ftget([at("@none")]).expect_code(11);
     ftget([at("@up"), at("@sad")]).expect_code(2);
-    ftget(["-o".to_owned(), "x".to_owned(), at("@up")]).expect_code(2);
     let file = Program::ftget().arg(format!("ft://{}/@up", server.addr()));
     file.in_folder(here.path()).run().expect_code(0);
     assert_eq!(here.read(Path::new("@up")), b"file");

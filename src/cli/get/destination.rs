@@ -1,8 +1,9 @@
 //! Where the bytes of a command line go.
 
 use std::env;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::arguments::Typed;
 use super::filter::Filter;
@@ -14,13 +15,27 @@ use crate::cli::streams::Stream;
 use crate::cli::terminal::shown;
 use crate::client::{Download, Pour};
 use crate::net::Location;
+use crate::store::FileName;
 use crate::wire::ResourcePath;
 
 /// Where the bytes go.
 pub(super) enum Destination {
     Files(Vec<Wish>),
     /// Bytes that go on as they come.
-    Stream(Pour, Stream),
+    Stream(Pour, Output),
+}
+
+/// Where the bytes of one source go as they come.
+pub(super) enum Output {
+    Stream(Stream),
+    /// A file that appears when all of them are verified.
+    File(PathBuf, FileName),
+}
+
+impl Output {
+    pub(super) fn is_standard(&self) -> bool {
+        matches!(self, Output::Stream(Stream::Standard))
+    }
 }
 
 impl Destination {
@@ -58,11 +73,17 @@ impl Typed {
             }
         }
         if let Some(pour) = self.command_to_run(elsewhere)? {
-            let stream = self.output.as_deref().and_then(stream);
-            return Ok(Destination::Stream(
-                pour,
-                stream.unwrap_or(Stream::Standard),
-            ));
+            let output = match &self.output {
+                None => Output::Stream(Stream::Standard),
+                Some(output) => match stream(output) {
+                    Some(stream) => Output::Stream(stream),
+                    None => {
+                        let (folder, name) = self.split_output(output, elsewhere)?;
+                        Output::File(folder, name)
+                    }
+                },
+            };
+            return Ok(Destination::Stream(pour, output));
         }
         let streamed = self.output.as_deref().and_then(stream);
         if self.spool && streamed.is_none() {
@@ -82,7 +103,7 @@ impl Typed {
                     want_md5: self.md5,
                     spool: self.spool.then(env::temp_dir),
                 };
-                return Ok(Destination::Stream(pour, stream));
+                return Ok(Destination::Stream(pour, Output::Stream(stream)));
             }
             if self.recursive {
                 let (output, recursive) =
@@ -91,20 +112,7 @@ impl Typed {
                     "{output} is for one file, with {recursive} use --dir"
                 ));
             }
-            let (mut folder, name) = split_output(output)?;
-            if let Some(dir) = &self.dir {
-                if folder.is_absolute() {
-                    return Err(format!(
-                        "{} is below no other folder, leave out {}",
-                        shown(output),
-                        elsewhere.called("dir")
-                    ));
-                }
-                folder = match folder == Path::new(".") {
-                    true => dir.clone(),
-                    false => dir.join(folder),
-                };
-            }
+            let (folder, name) = self.split_output(output, elsewhere)?;
             let download = Download {
                 want_md5: self.md5,
                 ..Download::new(location.address, path, folder, name)
@@ -112,6 +120,28 @@ impl Typed {
             return Ok(Destination::Files(vec![Wish::File(download)]));
         }
         Ok(Destination::Files(self.wishes(filter, elsewhere)?))
+    }
+
+    /// The directory and the name of `--output`, below `--dir`.
+    fn split_output(
+        &self,
+        output: &OsStr,
+        elsewhere: &Places,
+    ) -> Result<(PathBuf, FileName), String> {
+        let (folder, name) = split_output(output)?;
+        let folder = match &self.dir {
+            None => folder,
+            Some(_) if folder.is_absolute() => {
+                return Err(format!(
+                    "{} is below no other folder, leave out {}",
+                    shown(output),
+                    elsewhere.called("dir")
+                ));
+            }
+            Some(dir) if folder == Path::new(".") => dir.clone(),
+            Some(dir) => dir.join(folder),
+        };
+        Ok((folder, name))
     }
 
     /// The command to run, if the one source is one: `@NAME` in every form but the URL, where
@@ -125,16 +155,11 @@ impl Typed {
             if self.sources.len() > 1 {
                 return Err(format!("{} is a command, and runs alone", shown(source)));
             }
-            let named = match &self.output {
-                Some(output) if stream(output).is_none() => Some("output"),
-                Some(_) => None,
-                None => self.dir.as_ref().map(|_| "dir"),
-            };
-            if let Some(name) = named {
+            if self.dir.is_some() && self.output.is_none() {
                 return Err(format!(
-                    "what {} writes goes to standard output, {} is not for it; redirect it with >",
+                    "{} goes to standard output; name a file with -o besides {}",
                     shown(source),
-                    elsewhere.called(name)
+                    elsewhere.called("dir")
                 ));
             }
             let path =

@@ -23,7 +23,7 @@ pub(super) fn stream(output: &OsStr) -> Option<Stream> {
 pub(super) fn is_standard_needed(meaning: &Meaning) -> bool {
     match meaning {
         Meaning::Fetch(order) => match &order.destination {
-            Destination::Stream(_, stream) => order.manner.json || *stream == Stream::Standard,
+            Destination::Stream(_, output) => order.manner.json || output.is_standard(),
             Destination::Files(_) => order.manner.json,
         },
         _ => true,

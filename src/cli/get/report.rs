@@ -25,7 +25,6 @@ use super::repeats::Repeats;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
 use crate::cli::failure::code_of;
-use crate::cli::streams::Stream;
 use crate::cli::terminal::{counted, standard_error, standard_output, visible_json};
 use crate::client::{ClientError, Event, Item, MirrorNotes, Pour};
 
@@ -64,8 +63,8 @@ impl<'a> Reporter<'a> {
         Reporter {
             manner,
             poured: match destination {
-                Destination::Stream(pour, stream) => Some(Poured {
-                    is_standard: *stream == Stream::Standard,
+                Destination::Stream(pour, output) => Some(Poured {
+                    is_standard: output.is_standard(),
                     is_command: pour.is_command,
                     is_spooled: pour.spool.is_some(),
                 }),

@@ -16,9 +16,7 @@ use crate::client::batch::in_place::InPlace;
 use crate::client::batch::jobs::{JobId, Task, Wish};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::look::{Decision, Existing, LONG_LOOK_BYTES_MIN, look};
-use crate::client::batch::placing::{
-    Linked, Placed, ToPlace, Verified, place, placement, transferred,
-};
+use crate::client::batch::placing::{Linked, Placed, ToPlace, Verified, place, transferred};
 use crate::client::batch::report::{Report, Reports};
 use crate::client::event::PROGRESS_INTERVAL;
 use crate::client::in_time::last_sync;
@@ -243,7 +241,7 @@ impl Hand<'_> {
         mtime: Option<Timestamp>,
     ) -> Result<Option<Decision>, ClientError> {
         let download = &job.download;
-        let placement = placement(self.config);
+        let placement = self.config.placement();
         let mtime = mtime.filter(|_| self.config.preserve_mtime);
         let share = self.open_files.take(1);
         let link = (target, download.below.parts().count());

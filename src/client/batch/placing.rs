@@ -20,7 +20,7 @@ use crate::client::in_time::in_time;
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
 use crate::net::Deadline;
-use crate::store::{FileName, Placement, StageError, StagedFile, StagingFolder};
+use crate::store::{FileName, StageError, StagedFile, StagingFolder};
 use crate::wire::Md5Digest;
 
 /// A file that has the right bytes, permissions and time, and is to be placed.
@@ -279,7 +279,7 @@ pub(in crate::client) fn place(
     #[cfg(test)]
     trip(&download, "trips placing");
     let folder = Arc::clone(staged.folder());
-    let placement = placement(config);
+    let placement = config.placement();
     let placed = keeper.note(staged, &download, content.md5, |staged| {
         staged.place(placement)
     });
@@ -319,15 +319,6 @@ pub(in crate::client) fn is_synced_alone(total_size: u64, config: &ClientConfig)
         SyncPolicy::Auto => total_size >= SYNCED_ALONE_BYTES_MIN,
         SyncPolicy::Always => true,
         SyncPolicy::Never => false,
-    }
-}
-
-/// What becomes of what has the name.
-pub(in crate::client) fn placement(config: &ClientConfig) -> Placement {
-    match config.if_exists {
-        IfExists::Update | IfExists::Overwrite => Placement::Replace,
-        IfExists::Skip | IfExists::Error => Placement::CreateOnly,
-        IfExists::Rename => Placement::Numbered,
     }
 }
 

@@ -1,0 +1,94 @@
+//! The output of a published command as a file: verified before it appears under its name.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::report::Reporter;
+use crate::client::{self, ClientConfig, ClientError, Downloaded, Event, IfExists, Item, Pour};
+use crate::store::{Attributes, FileName, StageError, StagedFile, StagingFolder};
+
+/// Runs the command, and places what it wrote unless it failed.
+pub(super) fn fetch(
+    pour: &Pour,
+    folder: &Path,
+    name: &FileName,
+    config: &ClientConfig,
+    reporter: &mut Reporter<'_>,
+) {
+    let item = Item {
+        index: 0,
+        address: &pour.address,
+        path: &pour.path,
+        here: None,
+    };
+    match place(pour, folder, name, config, reporter) {
+        Ok(downloaded) => drop(reporter.take(Event::Done {
+            item,
+            download: None,
+            downloaded: &downloaded,
+        })),
+        Err(error) => drop(reporter.take(Event::Failed {
+            item,
+            error: &error,
+        })),
+    }
+}
+
+fn place(
+    pour: &Pour,
+    folder: &Path,
+    name: &FileName,
+    config: &ClientConfig,
+    reporter: &mut Reporter<'_>,
+) -> Result<Downloaded, ClientError> {
+    if config.make_folders {
+        StagingFolder::make(folder)?;
+    }
+    let folder = StagingFolder::open(folder)?;
+    let attributes = Attributes {
+        mode: None,
+        mtime: None,
+    };
+    let mut output = Staging(folder.stage_whole(name, b"", &attributes)?);
+    // How it ended is not known before the file is in place.
+    let downloaded = client::pour(pour, config, &mut output, &mut |event| match event {
+        Event::Done { .. } | Event::Failed { .. } => {}
+        event => drop(reporter.take(event)),
+    })?;
+    let Staging(staged) = output;
+    let has_failed = |end: &client::CommandEnd| end.exit_status != 0;
+    if downloaded.command.as_ref().is_some_and(has_failed) {
+        staged.discard();
+        return Ok(downloaded);
+    }
+    staged.sync()?;
+    let placed = match staged.place(config.placement()) {
+        Ok((name, _)) => name,
+        Err(StageError::Exists) if config.if_exists == IfExists::Skip => return Ok(downloaded),
+        Err(error) => return Err(error.into()),
+    };
+    folder.sync()?;
+    Ok(Downloaded {
+        name: Some(placed),
+        ..downloaded
+    })
+}
+
+/// A partial file, as something that bytes are written to.
+struct Staging(StagedFile);
+
+impl Write for Staging {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.append(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error @ (StageError::NoSpace { .. } | StageError::DiskFull(_))) => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, error))
+            }
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
