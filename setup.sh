@@ -23,7 +23,14 @@ has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null; }
 
 is_root() { [ "$(id -u)" = 0 ]; }
 
-as_root() { if is_root; then "$@"; else sudo "$@"; fi; }
+# Prints the last errors only if it fails: without a network, apt-get prints one for each file.
+as_root() {
+    is_root || set -- sudo "$@"
+    errors=$("$@" 2>&1 </dev/null >/dev/null) || {
+        printf '%s\n' "$errors" | tail -n 3 >&2
+        return 1
+    }
+}
 
 # Debian's gcc without libc6-dev compiles, but does not link.
 has_c_compiler() {
@@ -59,11 +66,17 @@ has_rust() {
     RUSTUP_TOOLCHAIN=stable RUSTUP_AUTO_INSTALL=0 rust_works && export RUSTUP_TOOLCHAIN=stable
 }
 
+add_packages() {
+    for package in "$@"; do
+        case "$packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac
+    done
+}
+
 # lacks NAME PACKAGE...
 lacks() {
     missing="$missing${missing:+, }$1"
     shift
-    packages="$packages${*:+ $*}"
+    add_packages "$@"
 }
 
 look() {
@@ -78,7 +91,10 @@ look() {
         has_test_program "${pair%:*}" || lacks "${pair%:*}" "${pair#*:}"
     done
     for pair in $optional_programs; do
-        has "${pair%:*}" || optional="$optional${optional:+, }${pair%:*}" packages="$packages ${pair#*:}"
+        has "${pair%:*}" || {
+            optional="$optional${optional:+, }${pair%:*}"
+            add_packages "${pair#*:}"
+        }
     done
 }
 
@@ -102,13 +118,15 @@ plan_rust() {
     if has rustup; then
         :
     elif offers_rust rustc cargo ${lints:+rustfmt rust-clippy}; then
-        packages="$packages rustc cargo${lints:+ rustfmt rust-clippy}" rust_command=''
+        add_packages rustc cargo ${lints:+rustfmt rust-clippy}
+        rust_command=''
     elif [ -z "$lints" ] && offers_rust rustc-web cargo-web; then
-        packages="$packages rustc-web cargo-web" rust_command=''
+        add_packages rustc-web cargo-web
+        rust_command=''
     elif offers rustup; then
-        packages="$packages rustup"
+        add_packages rustup
     else
-        has curl || packages="$packages curl"
+        has curl || add_packages curl
         rust_command="curl -sSf https://sh.rustup.rs | sh -s -- -y --no-modify-path --profile minimal$components"
     fi
 }
@@ -126,16 +144,16 @@ install() {
     is_root || with_sudo=' with sudo'
     if has apt-get && { is_root || has sudo; }; then
         say "reading the lists of packages$with_sudo"
-        as_root apt-get -qq update </dev/null >/dev/null
+        as_root apt-get -qq update
     fi
     [ -z "$needs_rust" ] || plan_rust
     if [ -n "$packages" ]; then
         has apt-get || { cannot_install 'apt-get is missing' && return; }
         is_root || has sudo || { cannot_install 'this user is not root, and sudo is missing' && return; }
-        packages="$packages ca-certificates"
+        add_packages ca-certificates
         say "installing packages$with_sudo:$packages"
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq --no-remove --no-install-recommends install $packages \
-            </dev/null >/dev/null || { cannot_install 'apt-get failed' && return; }
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq --no-remove --no-install-recommends install $packages ||
+            { cannot_install 'apt-get failed' && return; }
     fi
     if [ -n "$rust_command" ]; then
         say "installing Rust: $rust_command"

@@ -176,7 +176,7 @@ fn lines(output: &Output) -> Vec<String> {
 const SYSTEM: &str = r#"
 cp -r "$REPOSITORY/setup.sh" "$REPOSITORY/.cargo" "$REPOSITORY"/Cargo.* .
 mkdir programs
-for name in sh dirname env grep id sed touch tr; do ln -s "$(command -v $name)" programs; done
+for name in sh dirname env grep id sed tail touch tr; do ln -s "$(command -v $name)" programs; done
 fake() { rm -f "programs/$1"; printf '#!/bin/sh\n%s\n' "$2" >"programs/$1"; chmod +x "programs/$1"; }
 "#;
 /// What a build needs.
