@@ -1,6 +1,8 @@
 //! The engine and the transfer handler over real sockets, with files that live in memory.
 //! The peers write their bytes by hand.
 
+mod answers;
+
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;

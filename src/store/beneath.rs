@@ -466,6 +466,10 @@ mod tests {
             assert!(is_kept(folder.as_fd()) && is_real, "{resolver:?}");
             let inner = Folder::from(root.folder_descriptor(&path("")).unwrap());
             assert!(is_kept(inner.open_below(b"folder").unwrap().as_fd()));
+            let unreadable = root.unreadable_folder(&path("folder")).unwrap();
+            let flags = rustix::fs::fcntl_getfl(&unreadable).unwrap();
+            assert!(is_kept(unreadable.as_fd()) && flags.contains(OFlags::PATH));
+            assert!(root.unreadable_folder(&path("file")).is_err());
             let handle = folder::handle_in(&inner, b"folder").unwrap();
             assert!(is_kept(handle.as_fd()));
         }

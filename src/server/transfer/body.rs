@@ -65,3 +65,73 @@ impl<O: Object> Body<O> {
         Ok(Some(&buffer[..count]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::store::{MemoryFile, MemoryStore, Store};
+    use crate::wire::ResourcePath;
+
+    fn body(store: &MemoryStore, position: u64, end: u64) -> Body<MemoryFile> {
+        let (object, meta) = store.open(&ResourcePath::parse(b"f").unwrap()).unwrap();
+        Body {
+            source: Source::File {
+                object: Arc::new(object),
+                stamp: meta.stamp,
+            },
+            position,
+            end,
+        }
+    }
+
+    /// What one read gives with so much room.
+    fn read<O: Object>(body: &Body<O>, room: usize) -> Option<Vec<u8>> {
+        let mut buffer = vec![b'?'; room];
+        body.read(&mut buffer).unwrap().map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn a_read_gives_what_is_next_and_no_more_than_there_is_room_for() {
+        let store = MemoryStore::new();
+        store.insert("f", "0123456789").unwrap();
+        let kept = Kept::new(b"0123456789".to_vec(), &Arc::new(AtomicUsize::new(0)));
+        let in_memory: Body<MemoryFile> = Body {
+            source: Source::Memory(kept),
+            position: 0,
+            end: 10,
+        };
+        for mut body in [body(&store, 0, 10), in_memory] {
+            for (position, end, room, expected) in [
+                (0, 10, 4, "0123"),
+                (4, 10, 4, "4567"),
+                (8, 10, 4, "89"),
+                (2, 5, 9, "234"),
+                (9, 10, 1, "9"),
+            ] {
+                (body.position, body.end) = (position, end);
+                assert_eq!(read(&body, room).as_deref(), Some(expected.as_bytes()));
+                assert!(!body.is_done());
+            }
+            body.position = body.end;
+            assert!(body.is_done());
+        }
+    }
+
+    #[test]
+    fn only_the_last_bytes_wait_for_a_look_at_the_file() {
+        let store = MemoryStore::new();
+        let file = store.insert("f", "0123456789").unwrap();
+        let body_before = body(&store, 0, 10);
+        file.rewrite("abcdefghij");
+        assert_eq!(read(&body_before, 9).as_deref(), Some(&b"abcdefghi"[..]));
+        assert_eq!(read(&body_before, 10), None);
+        let body_before = body(&store, 0, 10);
+        file.append(b"more");
+        assert_eq!(read(&body_before, 10).as_deref(), Some(&b"abcdefghij"[..]));
+        let body_before = body(&store, 5, 14);
+        file.rewrite("abc");
+        assert_eq!(read(&body_before, 4), None);
+    }
+}

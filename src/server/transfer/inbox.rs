@@ -296,3 +296,233 @@ const _: () = assert!(INPUT_BYTES_MAX > TEXT_LINE_BYTES_MAX);
 const SHORT_TEXT_SILENCE: Duration = Duration::from_secs(2);
 const TEXT_SILENCE: Duration = Duration::from_millis(200);
 const TYPING_READS: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    struct Talk {
+        inbox: Inbox,
+        input: Input,
+        stream: Stream,
+        peer: UnixStream,
+    }
+
+    impl Talk {
+        fn new() -> Talk {
+            let (here, peer) = UnixStream::pair().unwrap();
+            here.set_nonblocking(true).unwrap();
+            Talk {
+                inbox: Inbox::new(Instant::now()),
+                input: Input::new(),
+                stream: Stream::Unix(here),
+                peer,
+            }
+        }
+
+        /// Has the peer send this, and reads it at once.
+        fn receive(&mut self, bytes: &[u8]) {
+            self.peer.write_all(bytes).unwrap();
+            let arrival = self
+                .inbox
+                .read(&mut self.stream, &mut self.input, usize::MAX);
+            assert!(matches!(arrival, Ok(Arrival::Something)));
+        }
+
+        /// What is found in what was received.
+        fn next(&mut self, silent: bool) -> String {
+            match self.inbox.next(&mut self.input, silent) {
+                None => "nothing".into(),
+                Some(Incoming::Request(request)) => {
+                    format!("request {}", request.name.escape_ascii())
+                }
+                Some(Incoming::Line(name)) => format!("line {}", name.escape_ascii()),
+                Some(Incoming::LongName) => "long name".into(),
+                Some(Incoming::BadFrame(_)) => "bad frame".into(),
+                Some(Incoming::Http) => "http".into(),
+                Some(Incoming::Tls) => "tls".into(),
+            }
+        }
+
+        /// After how many milliseconds silence ends the text that is there.
+        fn silence_ms(&self) -> Option<u128> {
+            let silence = self.inbox.silence(&self.input, &self.stream)?;
+            let limit = silence.at.duration_since(self.inbox.last_read);
+            Some(limit.as_millis())
+        }
+    }
+
+    #[test]
+    fn silence_ends_what_a_program_sent_and_not_what_a_person_types() {
+        let mut talk = Talk::new();
+        assert_eq!(talk.silence_ms(), None);
+        talk.receive(b"n");
+        assert_eq!(
+            (talk.next(false).as_str(), talk.silence_ms()),
+            ("nothing", Some(2_000))
+        );
+        talk.receive(b"ame");
+        assert_eq!(
+            (talk.next(false).as_str(), talk.silence_ms()),
+            ("nothing", Some(200))
+        );
+        assert_eq!(talk.next(true), "line name");
+        assert_eq!(
+            (talk.next(true).as_str(), talk.silence_ms()),
+            ("nothing", None)
+        );
+
+        let mut typed = Talk::new();
+        for byte in b"name" {
+            typed.receive(&[*byte]);
+            typed.next(false);
+        }
+        assert_eq!(
+            (typed.silence_ms(), typed.next(true).as_str()),
+            (None, "nothing")
+        );
+        typed.receive(b"\n");
+        assert_eq!(typed.next(false), "line name");
+
+        // One byte and then many is no typing, and neither is a frame in parts.
+        let mut talk = Talk::new();
+        talk.receive(b"n");
+        talk.receive(b"ame");
+        talk.receive(b"s");
+        talk.next(false);
+        assert_eq!(talk.silence_ms(), Some(200));
+        let mut framed = Talk::new();
+        framed.receive(b"\x02\x00\x00\x00{");
+        assert_eq!(
+            (framed.next(true).as_str(), framed.silence_ms()),
+            ("nothing", None)
+        );
+        framed.receive(b"}");
+        assert_eq!(framed.next(false), "request ");
+        // Who negotiates as telnet does has a person behind it.
+        let mut telnet = Talk::new();
+        telnet.receive(b"\xff\xfd\x03name");
+        assert_eq!(telnet.next(false), "nothing");
+        assert_eq!(
+            (telnet.next(true).as_str(), telnet.silence_ms()),
+            ("nothing", None)
+        );
+    }
+
+    #[test]
+    fn the_end_of_the_stream_ends_a_line_and_breaks_a_frame() {
+        for (bytes, found) in [
+            (&b"name"[..], "line name"),
+            (b"\x02\x00\x00\x00{", "bad frame"),
+            (b"\x02\x00\x00", "bad frame"),
+        ] {
+            let mut talk = Talk::new();
+            talk.receive(bytes);
+            assert_eq!(talk.next(false), "nothing");
+            assert!(!talk.inbox.ended);
+            talk.peer.shutdown(std::net::Shutdown::Both).unwrap();
+            let arrival = talk
+                .inbox
+                .read(&mut talk.stream, &mut talk.input, usize::MAX);
+            assert!(matches!(arrival, Ok(Arrival::Something)) && talk.inbox.ended);
+            assert_eq!(talk.next(false), found);
+        }
+        let mut talk = Talk::new();
+        let arrival = talk
+            .inbox
+            .read(&mut talk.stream, &mut talk.input, usize::MAX);
+        assert!(matches!(arrival, Ok(Arrival::Nothing)) && !talk.inbox.ended);
+    }
+
+    #[test]
+    fn a_body_is_dropped_however_it_comes_and_its_time_is_the_one_that_was_set() {
+        let mut talk = Talk::new();
+        let json = br#"{"filename":"f","body_size":5}"#;
+        talk.receive(&[&(json.len() as u32).to_le_bytes()[..], json, b"{{"].concat());
+        assert_eq!(talk.next(false), "request f");
+        let now = Instant::now();
+        let until = Deadline::after(now, Wait::DroppedBody, Duration::from_secs(7));
+        talk.inbox.drop_body_by(until);
+        assert_eq!(talk.next(false), "nothing");
+        assert_eq!(talk.silence_ms(), None);
+        let limits = TransferLimits::default();
+        assert_eq!(talk.inbox.deadline(&talk.input, &limits, now).at, until.at);
+        talk.receive(b"{{{\x02\x00\x00\x00{}");
+        assert_eq!(talk.next(false), "request ");
+        let since = talk.inbox.idle_since;
+        let idle = talk.inbox.deadline(&talk.input, &limits, now);
+        assert_eq!(idle.at, since + limits.idle_timeout);
+    }
+
+    #[test]
+    fn what_is_begun_has_the_time_of_its_spelling() {
+        let limits = TransferLimits::default();
+        let now = Instant::now() + Duration::from_secs(1);
+        for (bytes, limit) in [
+            (&b"name"[..], limits.text_timeout()),
+            (b"\x02\x00\x00\x00", limits.header_timeout),
+            (b"\x02", limits.header_timeout),
+        ] {
+            let mut talk = Talk::new();
+            let begun = talk.inbox.waiting_since();
+            talk.receive(bytes);
+            talk.next(false);
+            let until = talk.inbox.deadline(&talk.input, &limits, now);
+            assert_eq!((until.at, until.wait), (now + limit, Wait::RequestHeader));
+            assert_eq!(talk.inbox.waiting_since(), now);
+            // Later looks do not begin anew.
+            let later = now + Duration::from_secs(5);
+            assert_eq!(
+                talk.inbox.deadline(&talk.input, &limits, later).at,
+                now + limit
+            );
+            assert!(begun < now);
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_turn_is_there_in_the_next_and_counted_meanwhile() {
+        let total = Arc::new(AtomicUsize::new(0));
+        let counted = || total.load(std::sync::atomic::Ordering::Relaxed);
+        let mut talk = Talk::new();
+        talk.receive(b"a\nbc");
+        assert_eq!(talk.next(false), "line a");
+        talk.inbox.clear_away(&mut talk.input, &total);
+        assert_eq!((talk.input.rest(), counted()), (&b""[..], 2));
+        talk.inbox.lay_out(&mut talk.input);
+        assert_eq!((talk.input.rest(), counted()), (&b"bc"[..], 0));
+        talk.receive(b"d\n");
+        assert_eq!(talk.next(false), "line bcd");
+        talk.inbox.clear_away(&mut talk.input, &total);
+        assert!(talk.inbox.leftover.is_none() && counted() == 0);
+        talk.input.bytes[..3].fill(b'?');
+        talk.inbox.lay_out(&mut talk.input);
+        assert_eq!(talk.input.rest(), b"");
+    }
+
+    #[test]
+    fn a_read_takes_what_it_may_and_knows_whether_that_was_all() {
+        let mut talk = Talk::new();
+        talk.peer.write_all(b"0123456789").unwrap();
+        for (room, was_short, rest) in [
+            (4, false, &b"0123"[..]),
+            (6, false, b"0123456789"),
+            (9, true, b"0123456789ab"),
+        ] {
+            if was_short {
+                talk.peer.write_all(b"ab").unwrap();
+            }
+            talk.inbox
+                .read(&mut talk.stream, &mut talk.input, room)
+                .unwrap();
+            assert_eq!((talk.input.was_short, talk.input.rest()), (was_short, rest));
+        }
+        talk.input.take(7);
+        talk.receive(b"c");
+        assert_eq!(talk.input.rest(), b"789abc");
+        assert_eq!(talk.input.start, 0);
+    }
+}

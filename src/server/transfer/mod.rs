@@ -271,3 +271,19 @@ impl Default for TransferLimits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_follow_from_others_and_the_defaults_are_those_of_the_manual() {
+        let limits = TransferLimits::default();
+        assert_eq!(limits.header_timeout, Duration::from_secs(10));
+        assert_eq!(limits.text_timeout(), Duration::from_secs(60));
+        assert_eq!(limits.idle_timeout, Duration::from_secs(300));
+        assert_eq!(limits.short_patience(), Duration::from_secs(30));
+        assert_eq!((limits.min_rate, limits.kept_bytes_max), (1024, 64 << 20));
+        assert_eq!((limits.rate, limits.rate_per_connection), (None, None));
+    }
+}

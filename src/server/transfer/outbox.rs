@@ -193,3 +193,141 @@ fn write(stream: &mut Stream, first: &[u8], second: &[u8]) -> io::Result<Option<
 }
 
 const OUTPUT_BYTES_KEPT: usize = 512 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::server::transfer::body::Source;
+
+    type Bytes = Output<()>;
+
+    fn pair() -> (Stream, UnixStream) {
+        let (here, peer) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        (Stream::Unix(here), peer)
+    }
+
+    fn read(peer: &mut UnixStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // It ends with there being nothing more.
+        let _ = peer.read_to_end(&mut bytes);
+        bytes
+    }
+
+    fn body(position: u64, end: u64) -> Body<()> {
+        Body {
+            source: Source::Memory(Kept::new(Vec::new(), &Arc::default())),
+            position,
+            end,
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_goes_out_and_the_rest_stays_in_its_order() {
+        let (mut stream, mut peer) = pair();
+        let mut output = Bytes::new();
+        output.append().extend_from_slice(b"0123456789");
+        assert_eq!((output.len(), output.is_empty()), (10, false));
+        for (allowed, sent, left) in [(4, "0123", 6), (5, "45678", 1)] {
+            let flow = output.flush(&mut stream, allowed).unwrap();
+            assert!(matches!(flow, Flow::Allowed(count) if count == allowed));
+            assert_eq!(read(&mut peer), sent.as_bytes());
+            assert_eq!((output.len(), output.is_empty()), (left, false));
+        }
+        assert!(matches!(output.flush(&mut stream, 9), Ok(Flow::Through(1))));
+        assert_eq!(read(&mut peer), b"9");
+        assert_eq!(
+            (output.len(), output.is_empty(), output.bytes.len()),
+            (0, true, 0)
+        );
+        assert!(matches!(output.flush(&mut stream, 9), Ok(Flow::Through(0))));
+    }
+
+    #[test]
+    fn what_is_gathered_goes_out_before_what_is_not() {
+        let (mut stream, mut peer) = pair();
+        let mut output = Bytes::new();
+        output.append().extend_from_slice(b"head");
+        assert_eq!(output.flush_with(&mut stream, b"body").unwrap(), 8);
+        assert_eq!(output.flush_with(&mut stream, b"more").unwrap(), 4);
+        assert!(output.is_empty() && output.bytes.is_empty());
+        assert_eq!(read(&mut peer), b"headbodymore");
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_blocks_and_nothing_is_lost_or_doubled() {
+        let (mut stream, mut peer) = pair();
+        let mut output = Bytes::new();
+        let content: Vec<u8> = (0..4_000_000_u32).map(|at| (at % 251) as u8).collect();
+        output.append().extend_from_slice(&content);
+        let (mut received, mut counted) = (Vec::new(), 0);
+        loop {
+            match output.flush(&mut stream, usize::MAX / 2).unwrap() {
+                Flow::Through(count) => {
+                    counted += count;
+                    break;
+                }
+                Flow::Blocked(count) => counted += count,
+                Flow::Allowed(_) => panic!("all is allowed"),
+            }
+            assert_eq!(output.len(), content.len() - counted);
+            received.extend(read(&mut peer));
+        }
+        received.extend(read(&mut peer));
+        assert!(received == content && counted == content.len());
+        // The next comes behind what did not go out.
+        output.append().extend_from_slice(&content);
+        let count = output.flush_with(&mut stream, b"next").unwrap();
+        assert!(count < content.len());
+        assert_eq!(output.len(), content.len() - count);
+        assert_eq!(output.flush_with(&mut stream, b"next").unwrap(), 0);
+        assert_eq!(output.len(), content.len() - count);
+        drop(peer);
+        assert!(output.flush(&mut stream, 1).is_err());
+    }
+
+    #[test]
+    fn a_tail_that_can_be_read_again_is_cut_where_sending_stopped() {
+        for (sent, bytes_left, position) in [(0, 4, 10), (3, 4, 10), (4, 4, 10), (7, 7, 13)] {
+            let mut output = Bytes::new();
+            output.append().extend_from_slice(b"headbodybody");
+            output.set_tail(4, body(10, 18));
+            output.sent = sent;
+            let rest = output.cut_tail().unwrap();
+            assert_eq!((rest.position, rest.end), (position, 18), "{sent}");
+            assert_eq!(output.bytes.len(), bytes_left, "{sent}");
+            assert!(output.cut_tail().is_none());
+        }
+        // What is appended behind it makes it none.
+        let mut output = Bytes::new();
+        output.append().extend_from_slice(b"body");
+        output.set_tail(0, body(0, 4));
+        output.append();
+        assert!(output.cut_tail().is_none());
+    }
+
+    #[test]
+    fn what_is_left_of_a_turn_is_kept_and_counted_until_the_next() {
+        let total = Arc::new(AtomicUsize::new(0));
+        let counted = || total.load(Ordering::Relaxed);
+        let mut output = Bytes::new();
+        assert!(output.clear_away(&total).is_none());
+        output.append().extend_from_slice(b"012345");
+        output.sent = 2;
+        let kept = output.clear_away(&total).unwrap();
+        assert_eq!((kept.bytes(), counted()), (&b"2345"[..], 4));
+        assert!(output.is_empty() && output.bytes.is_empty());
+        output.append().extend_from_slice(b"of another connection");
+        output.lay_out(Some(kept));
+        assert_eq!(
+            (&output.bytes[..], output.len(), counted()),
+            (&b"2345"[..], 4, 0)
+        );
+        output.lay_out(None);
+        assert!(output.is_empty());
+    }
+}

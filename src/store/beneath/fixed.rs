@@ -95,3 +95,46 @@ fn other_device_in(folder: impl AsFd, name: &[u8]) -> Result<Option<Fixed>, Errn
 fn device_of(folder: impl AsFd) -> Result<u64, Errno> {
     Ok(rustix::fs::fstat(folder)?.st_dev)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_is_fixed_and_what_is_ours_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("folder")).unwrap();
+        fs::write(temp.path().join("file"), "").unwrap();
+        let folder = File::open(temp.path()).unwrap();
+        for name in [&b"folder"[..], b"file", b"missing"] {
+            assert_eq!(fixed_in(&folder, name), Ok(None));
+            assert_eq!(other_device_in(&folder, name), Ok(None));
+        }
+        let inner = File::open(temp.path().join("folder")).unwrap();
+        assert_eq!(is_crossing(&folder, &inner), Ok(false));
+        let (root, proc) = (File::open("/").unwrap(), File::open("/proc").unwrap());
+        assert_eq!(fixed_in(&root, b"proc"), Ok(Some(Fixed::MountPoint)));
+        assert_eq!(
+            other_device_in(&root, b"proc"),
+            Ok(Some(Fixed::OtherDevice))
+        );
+        assert_eq!(is_crossing(&root, &proc), Ok(true));
+        // A mount of its own, of whatever device.
+        assert_eq!(is_crossing(&proc, &proc), Ok(true));
+    }
+
+    #[test]
+    fn why_something_stays_is_said_with_the_kind_of_error_that_it_is() {
+        for (fixed, is_crossing, kind) in [
+            (Fixed::MountPoint, true, io::ErrorKind::CrossesDevices),
+            (Fixed::OtherDevice, true, io::ErrorKind::CrossesDevices),
+            (Fixed::Immutable, false, io::ErrorKind::PermissionDenied),
+            (Fixed::AppendOnly, false, io::ErrorKind::PermissionDenied),
+        ] {
+            assert_eq!(fixed.is_crossing(), is_crossing, "{fixed:?}");
+            assert_eq!(fixed.error().kind(), kind, "{fixed:?}");
+        }
+    }
+}

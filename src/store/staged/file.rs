@@ -470,4 +470,33 @@ mod tests {
         assert!(blocks > 1);
         assert_eq!(staged.allocated_bytes(), blocks * 512);
     }
+
+    #[test]
+    fn an_attribute_that_cannot_be_set_here_is_no_error_and_a_broken_disk_is() {
+        for (said, is_set_there) in [(Ok(()), Some(true)), (Err(Errno::PERM), Some(false))] {
+            assert_eq!(is_set("set", || said).ok(), is_set_there);
+        }
+        assert!(is_set("set", || Err(Errno::IO)).is_err());
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let name = FileName::parse(b"f").unwrap();
+        let staged = folder.stage_unnamed(&name).unwrap();
+        let mtime = Timestamp {
+            seconds: 5,
+            nanoseconds: 7,
+        };
+        let attributes = Attributes {
+            mode: Some(0o640),
+            mtime: Some(mtime),
+        };
+        staged.dress(&attributes).unwrap();
+        let facts = staged.file().metadata().unwrap();
+        assert_eq!(
+            (facts.mode() & 0o777, facts.mtime(), facts.mtime_nsec()),
+            (0o640, 5, 7)
+        );
+        // The time of the last look stays what it is.
+        assert!(facts.atime() > 1_000_000_000);
+        assert!(folder.keeping().unkept().is_empty());
+    }
 }

@@ -250,3 +250,50 @@ fn partial_names(folder: &OwnedFd) -> Result<HashMap<NameTag, Vec<PartialName>>,
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::io::FdFlags;
+
+    use super::*;
+    use crate::store::staged::synced_below;
+
+    #[test]
+    fn a_folder_that_is_made_may_be_used_and_no_program_gets_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a/b");
+        StagingFolder::make(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().mode();
+        assert_eq!(mode & 0o7700, 0o700, "{mode:o}");
+        let folder = StagingFolder::open(&path).unwrap();
+        let flags = rustix::io::fcntl_getfd(folder.as_fd()).unwrap();
+        assert!(flags.contains(FdFlags::CLOEXEC));
+        fs::write(temp.path().join("file"), "").unwrap();
+        assert!(StagingFolder::open(&temp.path().join("file")).is_err());
+        assert!(StagingFolder::make(&temp.path().join("file/a")).is_err());
+    }
+
+    #[test]
+    fn a_sync_is_made_or_counted() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        folder.sync().unwrap();
+        assert_eq!(synced_below(temp.path()), [Synced::Folder]);
+        assert!(folder.sync_file_system().unwrap());
+        assert_eq!(
+            synced_below(temp.path()),
+            [Synced::Folder, Synced::FileSystem]
+        );
+        assert_eq!(folder.keeping().unkept().syncs, 0);
+        // Not open for reading, and nothing can be made there that is.
+        let handle = rustix::fs::open("/proc", OFlags::PATH, Mode::empty()).unwrap();
+        let folder =
+            StagingFolder::of_descriptor(handle, Path::new("/proc"), &Arc::default()).unwrap();
+        folder.sync().unwrap();
+        assert_eq!(folder.keeping().unkept().syncs, 1);
+        assert!(!folder.sync_file_system().unwrap());
+    }
+}

@@ -172,6 +172,11 @@ mod tests {
         assert_eq!(probe(b"a:b."), b":.");
         assert_eq!(probe("aé b ".as_bytes()), "é ".as_bytes());
         assert_eq!(probe(b"a\xffb"), b"\xff_");
+        // As long as a name may be, and no longer.
+        assert_eq!(
+            probe(&[b':'; 255]).len(),
+            255 - b".ft-ffffffffffffffff-0123456789abcdef.part".len()
+        );
         let long = "é".repeat(127);
         assert!(long.as_bytes().starts_with(&probe(long.as_bytes())[..200]));
     }

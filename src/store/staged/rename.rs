@@ -158,7 +158,58 @@ const NUMBER_MAX: u32 = 10_000;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_second_name_is_given_only_where_nothing_has_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let partial = PartialName::random(*b"0000000000000000");
+        fs::write(temp.path().join(&partial.text), "new").unwrap();
+        fs::write(temp.path().join("taken"), "old").unwrap();
+        let name = |name: &[u8]| FileName::parse(name).unwrap();
+        let taken = folder.link_to_new(&partial, &name(b"taken"));
+        assert_eq!(taken, Err(Errno::EXIST));
+        folder.link_to_new(&partial, &name(b"free")).unwrap();
+        assert_eq!(fs::read(temp.path().join("free")).unwrap(), b"new");
+        assert_eq!(fs::read(temp.path().join("taken")).unwrap(), b"old");
+        assert!(!temp.path().join(&partial.text).exists());
+    }
+
+    #[test]
+    fn an_error_of_the_last_step_says_what_stands_in_its_way() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = StagingFolder::open(temp.path()).unwrap();
+        let (here, gone) = (
+            PartialName::random(*b"0000000000000000"),
+            PartialName::random(*b"1111111111111111"),
+        );
+        fs::write(temp.path().join(&here.text), "").unwrap();
+        let name = FileName::parse(b"name").unwrap();
+        for (partial, errno, expected) in [
+            (&here, Errno::EXIST, "exists"),
+            (&here, Errno::NOTEMPTY, "exists"),
+            (&here, Errno::ISDIR, "not replaceable"),
+            (&here, Errno::NOENT, "name"),
+            (&here, Errno::INVAL, "name"),
+            (&gone, Errno::NOENT, "vanished"),
+            (&here, Errno::NOSPC, "full"),
+            (&here, Errno::PERM, "other"),
+            (&here, Errno::IO, "other"),
+        ] {
+            let found = match folder.sort_rename(partial, &name, errno) {
+                StageError::Exists => "exists",
+                StageError::NotReplaceable(_) => "not replaceable",
+                StageError::NameRefused { .. } => "name",
+                StageError::Vanished => "vanished",
+                StageError::DiskFull(_) => "full",
+                _ => "other",
+            };
+            assert_eq!(found, expected, "{errno:?}");
+        }
+    }
 
     #[test]
     fn another_way_is_gone_only_where_this_one_cannot_be() {

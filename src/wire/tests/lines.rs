@@ -238,3 +238,45 @@ fn refuses_a_line_that_is_no_name_and_echoes_it_if_it_is_short_enough() {
         assert_eq!(request.action.unwrap_err().code, ErrorCode::BadName);
     }
 }
+
+#[test]
+fn finds_the_end_of_telnet_parameters_wherever_it_is() {
+    for (parameters, is_whole) in [
+        (&b""[..], true),
+        (b"\x01", true),
+        (b"\xff\xff", true),
+        (b"\xff\xff\x01", true),
+        (b"\x01\xff\xff\xff\xff", true),
+        (&[1; 510], true),
+        (&[1; 511], false),
+    ] {
+        let command = [&b"\xff\xfa"[..], parameters, b"\xff\xf0"].concat();
+        let input = [&b"a"[..], &command, b"b\n"].concat();
+        let expected = if is_whole {
+            b"ab".to_vec()
+        } else {
+            [b"a\xff\xfa", parameters, b"b"].concat()
+        };
+        let (events, left) = read(&input, false);
+        assert_eq!(
+            (events, left),
+            (vec![name(expected)], 0),
+            "{}",
+            command.escape_ascii()
+        );
+    }
+    // So many that no end of them is waited for any more.
+    for (count, is_waited_for) in [(511, true), (512, false)] {
+        let input = [&b"\xff\xfa"[..], &vec![1; count]].concat();
+        let mut reader = TextReader::default();
+        let (used, event) = reader.next(&input, false);
+        assert_eq!((used, event), (0, None));
+        let (_, event) = reader.next(&[&input[..], b"\n"].concat(), false);
+        assert_eq!(event.is_none(), count < 511, "{count}");
+        assert!(is_waited_for || event.is_some());
+    }
+    // The rest of a command is waited for in the middle of a name, too.
+    for cut in [&b"a\xff"[..], b"a\xff\xfb", b"a\xff\xfe"] {
+        assert_eq!(read(cut, false), (vec![], cut.len()));
+    }
+}

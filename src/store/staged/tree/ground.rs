@@ -287,6 +287,11 @@ mod tests {
             let facts = rustix::fs::stat(temp.path()).unwrap();
             assert_eq!(ground.device(), device_of(&facts), "{place}");
             assert!(ground.space().is_some() && ground.locked().is_none());
+            assert!(!ground.folds_case() && !ground.is_shared, "{place}");
+            assert_eq!(
+                tree.folds_case(&path(place)),
+                (missing == 0).then_some(false)
+            );
             let above = temp.path().join("x/y");
             let below = path(place);
             let missing = below.parts().count() + 2;
@@ -297,7 +302,9 @@ mod tests {
         for place in ["file", "file/a", "file/a/b"] {
             assert!(tree.ground(&path(place)).is_err(), "{place}");
         }
-        assert!(Ground::of_missing(&temp.path().join("file/a"), &path("b")).is_err());
+        for place in ["file", "file/a"] {
+            assert!(Ground::of_missing(&temp.path().join(place), &path("b")).is_err());
+        }
     }
 
     #[test]

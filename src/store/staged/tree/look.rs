@@ -58,3 +58,54 @@ impl DestinationTree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn path(name: &str) -> ResourcePath {
+        ResourcePath::parse(name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_look_says_what_is_there_and_where_a_link_leads_if_that_is_inside() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("d")).unwrap();
+        fs::write(temp.path().join("d/file"), "1").unwrap();
+        symlink("../d/file", temp.path().join("d/in")).unwrap();
+        symlink("../../out", temp.path().join("d/out")).unwrap();
+        let tree = DestinationTree::open(temp.path(), false).unwrap();
+        for (place, kind, target) in [
+            ("d", ObjectKind::Directory, None),
+            ("d/file", ObjectKind::File, None),
+            ("d/in", ObjectKind::Symlink, Some("../d/file")),
+            ("d/out", ObjectKind::Symlink, None),
+        ] {
+            let listed = tree.look(&path(place)).unwrap().unwrap();
+            assert_eq!(listed.path, path(place));
+            assert_eq!(listed.meta.map(|meta| meta.kind), Some(kind), "{place}");
+            let found = listed.target.as_deref();
+            assert_eq!(found, target.map(str::as_bytes), "{place}");
+            assert!(listed.error.is_none());
+        }
+        for place in ["missing", "missing/a", "d/missing"] {
+            assert!(tree.look(&path(place)).unwrap().is_none(), "{place}");
+        }
+        assert!(tree.look(&path("d/file/a")).is_err());
+        for (place, target, is_inside) in [
+            ("l", "d", true),
+            ("l", "missing", true),
+            ("l", "../d", false),
+            ("d/l", "../d", true),
+            ("d/l", "../../d", false),
+            ("d/l", "out/d", false),
+            ("d/l", "/d", false),
+        ] {
+            let found = tree.leads_inside(&path(place), target.as_bytes());
+            assert_eq!(found, is_inside, "{place} to {target}");
+        }
+    }
+}

@@ -98,3 +98,21 @@ pub(super) fn open_unlocked(above: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedF
 fn is_there(folder: BorrowedFd<'_>) -> bool {
     rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_there_until_it_is_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        let folder = File::open(&path).unwrap();
+        assert!(is_there(folder.as_fd()));
+        fs::remove_dir(&path).unwrap();
+        assert!(!is_there(folder.as_fd()));
+    }
+}

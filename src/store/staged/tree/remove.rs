@@ -290,3 +290,20 @@ fn stays(fixed: Fixed) -> StageError {
 
 /// At most 256 KiB of names on each level, and mostly far less.
 const NAMES_AT_ONCE_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_known_by_its_device_and_its_inode() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = File::open(temp.path()).unwrap();
+        let facts = fs::metadata(temp.path()).unwrap();
+        let identity = identity_of(folder.as_fd());
+        assert_eq!(identity, Ok((facts.dev(), facts.ino())));
+    }
+}

@@ -660,7 +660,8 @@ fn removes_more_names_than_are_read_at_once_and_tells_each() {
     let place_ = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(place_.path(), false).unwrap();
     fs::create_dir_all(place_.path().join("d/in")).unwrap();
-    for number in 0..2_100 {
+    // More than are read in all attempts together, should they read only once each.
+    for number in 0..17_000 {
         fs::write(place_.path().join(format!("d/in/{number}")), "").unwrap();
     }
     let gone = Cell::new(0);
@@ -669,7 +670,7 @@ fn removes_more_names_than_are_read_at_once_and_tells_each() {
         ControlFlow::Continue(())
     });
     assert!(flow.unwrap().is_continue());
-    assert_eq!(gone.get(), 2_102);
+    assert_eq!(gone.get(), 17_002);
     assert!(!place_.path().join("d").exists());
 }
 
@@ -681,4 +682,6 @@ fn what_could_not_be_kept_of_a_tree_is_that_of_all_its_folders() {
     assert!(tree.unkept().is_empty());
     folder.keeping().count(Loss::Link);
     assert_eq!(tree.unkept().links, 1);
+    tree.keep_folders(3);
+    assert_eq!(tree.lock_open().folders_max, 3);
 }
