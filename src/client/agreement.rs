@@ -110,7 +110,12 @@ const KEYS: [Key; 9] = [
     key("next", |header| header.next.is_some(), &[List], true),
     key("last", |header| header.last, &[List], true),
     key("recursive", |header| header.recursive, &[List], false),
-    key("hidden", |header| header.hidden > 0, &[List], true),
+    key(
+        "hidden",
+        |header| header.hidden.is_some_and(|hidden| hidden > 0),
+        &[List],
+        true,
+    ),
 ];
 
 /// Whether a header, be it an interim one, may answer this request.

@@ -11,7 +11,7 @@ mod crew;
 mod desk;
 pub(super) mod destinations;
 mod ends;
-mod folding;
+pub(super) mod folding;
 pub(super) mod hands;
 mod in_place;
 mod intake;
@@ -154,7 +154,7 @@ impl<'a> Batch<'a> {
             let error = error.clone();
             retries.send(Report::Relisting { error, pause });
         })));
-        let wanted = self.wanted(config, &limits);
+        let wanted = self.wanted(true, config, &limits);
         let limits = limits.telling(None);
         let reports = (reports_in, reports);
         let first_index = rest_from.unwrap_or_default();
@@ -186,8 +186,10 @@ impl<'a> Batch<'a> {
 
     /// What is wanted, in its order. What would replace an earlier thing of this is a failure: one
     /// whose name is the same but for upper and lower case, in a folder that takes these for one.
+    /// `may_write`: a file may be made for a moment to find that out.
     pub(super) fn wanted<'c>(
         self,
+        may_write: bool,
         config: &'c ClientConfig,
         limits: &Limits,
     ) -> impl Iterator<Item = Wanted> + Send + use<'a, 'c>
@@ -207,8 +209,8 @@ impl<'a> Batch<'a> {
                 }
             },
         );
-        let mut folds = Folds::default();
-        folding::apart(wanted, move |download| folds.ask(download))
+        let mut folds = Folds::new(may_write);
+        folding::apart(wanted, move |download, asked| folds.ask(download, asked))
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Beside<'t> {
     is_over: bool,
     /// Entries that the server has come upon and does not show.
     pub(super) hidden: u64,
+    /// The server shows no name that begins with a dot.
+    pub(super) hides_names: bool,
 }
 
 /// How the tree here is seen.
@@ -90,6 +92,7 @@ impl<'t> Beside<'t> {
             passed: None,
             is_over: false,
             hidden: 0,
+            hides_names: false,
         }
     }
 
@@ -142,6 +145,7 @@ impl<'t> Beside<'t> {
             match self.listing.next_page(on_event).map_err(of_all)? {
                 Some(page) => {
                     self.hidden = self.hidden.saturating_add(page.hidden);
+                    self.hides_names |= page.hides_names;
                     self.entries = page.entries.into();
                 }
                 None => self.there_is_over = true,

@@ -41,8 +41,8 @@ pub enum ClientError {
     #[error("what is here cannot give way: so much may not be deleted")]
     DeletesTooMuch,
 
-    /// The server has nothing in a tree of which so much is here: nothing is deleted.
-    #[error("nothing is deleted: the server has nothing there, and {0} here would go")]
+    /// The server has no file in a tree of which so much is here: nothing is deleted.
+    #[error("nothing is deleted: the server has no file there, and {0} here would go")]
     EmptySource(u64),
 
     // Whoever wrote the server.

@@ -64,6 +64,8 @@ pub struct Page {
     pub entries: Vec<ListEntry<'static>>,
     /// How many entries the server has come upon here and does not show.
     pub hidden: u64,
+    /// The server shows no name that begins with a dot, whether it has any here or not.
+    pub hides_names: bool,
 }
 
 impl<'c> Listing<'c> {
@@ -295,7 +297,8 @@ impl<'c> Listing<'c> {
         }
         Ok(Page {
             entries: entries.into(),
-            hidden: header.hidden,
+            hidden: header.hidden.unwrap_or(0),
+            hides_names: header.hidden.is_some(),
         })
     }
 
@@ -314,6 +317,7 @@ impl<'c> Listing<'c> {
         Ok(Page {
             entries: vec![self.entry(&header, kind)],
             hidden: 0,
+            hides_names: false,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Making a tree here a mirror: what the server does not have is deleted.
 
+mod aliases;
 mod chosen;
 mod extras;
 mod notes;
@@ -47,9 +48,12 @@ pub struct Deleted {
     pub failed: u64,
     /// There was more, and it stays: the limit was reached.
     pub reached_limit: bool,
-    /// Things whose name begins with a dot, which stay: the server hides some, and nobody can
-    /// tell which.
+    /// Things whose name begins with a dot, which stay: the server hides such names, and nobody can
+    /// tell which it has.
     pub kept_hidden: u64,
+    /// Things that the server has under another name, as far as can be seen: their file system takes
+    /// it for the one that they have here.
+    pub kept_aliases: u64,
     /// So much of the batch failed, and so nothing was deleted.
     pub not_fetched: u64,
     /// The tree is a file, which has no place of its own in which anything could be deleted.
@@ -74,11 +78,14 @@ pub struct Deleted {
 /// look into are opened up while they are looked into, and other ones are failures. What was in
 /// the way of the tree goes last, where the server has something of another kind: each as a whole
 /// or not at all, and only if nothing in it is to stay; why it stays is told. Partial files of what
-/// the server does not have go too, untold, unless somebody works on them.
+/// the server does not have go too, unless somebody works on them.
 ///
 /// What lies on another file system than the folder around it is never looked into: it stays, and
-/// is a failure if the server does not have it. Nothing is deleted for a server that has nothing
-/// in the tree, unless [`DeleteLimit::allow_empty`]: its disk may just not be mounted.
+/// is a failure if the server does not have it. Nothing is deleted for a server that has nothing but
+/// directories in the tree, unless [`DeleteLimit::allow_empty`]: its disk may just not be mounted.
+///
+/// What a name of the tree leads to stays, whatever name it has here: where case is ignored, what was
+/// fetched may have the name of what was there before.
 pub fn delete_extras(
     tree: &Tree,
     limit: DeleteLimit,
@@ -155,7 +162,11 @@ impl Deletion<'_, '_> {
         self.total.crossed.append(&mut extras.crossed);
         let chosen = extras.choose();
         self.total.kept_hidden = chosen.kept_hidden;
-        if let Some((path, refusal)) = chosen.refused {
+        self.total.kept_aliases = chosen.kept_aliases;
+        let mut in_the_way = extras.in_the_way.iter();
+        if (chosen.is_refused || in_the_way.any(|one| extras.is_unlisted(&one.place)))
+            && let Some((path, refusal)) = extras.first_unlisted()
+        {
             self.fail(&path, &ClientError::Unlisted(refusal));
         }
         let Some(destination) = &extras.destination else {
@@ -173,6 +184,9 @@ impl Deletion<'_, '_> {
             for (path, error) in &extras.unread {
                 self.fail(path, error);
             }
+        }
+        if !self.is_source_lost {
+            self.remove_orphans(&extras, destination, &mut touched);
         }
         if !self.limit.dry_run {
             self.finish(&extras, destination, &mut touched);
@@ -288,9 +302,6 @@ impl Deletion<'_, '_> {
         destination: &Arc<DestinationTree>,
         touched: &mut Vec<ResourcePath>,
     ) {
-        if !self.is_source_lost {
-            extras.remove_orphans(destination, touched);
-        }
         // What was to go may still be there.
         touched.extend(extras.opened.iter().cloned());
         touched.sort_unstable_by(|a, b| b.cmp(a));

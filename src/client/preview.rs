@@ -91,7 +91,7 @@ pub fn preview(
 ) -> Result<Outlook, ClientError> {
     let (names, rest_from) = (batch.names(), batch.rest_from);
     let limits = Limits::new(config).telling_of(&batch);
-    let wanted = batch.wanted(config, &limits);
+    let wanted = batch.wanted(false, config, &limits);
     let (to_look_in, to_look) = bounded(SHEAVES_AHEAD_MAX);
     // Bounded by the budget of those who send.
     let (looked_in, looked) = unbounded();

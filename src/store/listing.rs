@@ -16,6 +16,11 @@ pub trait Listing: Send {
     /// do not count.
     fn take_hidden(&mut self) -> u64;
 
+    /// Whether names that begin with a dot are not shown.
+    fn hides_names(&self) -> bool {
+        false
+    }
+
     /// The number of the root that it lists (see [`crate::store::Store::root_number`]).
     fn root(&self) -> u32 {
         0

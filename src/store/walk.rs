@@ -285,6 +285,10 @@ impl Listing for Walk {
         std::mem::take(&mut self.hidden)
     }
 
+    fn hides_names(&self) -> bool {
+        !self.show_hidden
+    }
+
     fn held_bytes(&self) -> usize {
         self.levels
             .iter()

@@ -121,8 +121,8 @@ pub struct ResponseHeader<'a> {
     pub last: bool,
     /// `list`: what is in the folders below is listed, too.
     pub recursive: bool,
-    /// `list`: entries of the folders that begin on this page which the server does not show.
-    pub hidden: u64,
+    /// `list`: entries that are not shown; there, be it 0, if no name that begins with a dot is.
+    pub hidden: Option<u64>,
     /// `run`: how the command ended, 0 to 255; 128 + n for a signal.
     pub exit_status: Option<u8>,
     /// `run`: the last lines of the error output of a command that failed.
@@ -202,7 +202,7 @@ impl ResponseHeader<'_> {
             next: next.text()?.map(owned),
             last: last.flag()?.unwrap_or(false),
             recursive: recursive.flag()?.unwrap_or(false),
-            hidden: hidden.size()?.unwrap_or(0),
+            hidden: hidden.size()?,
             exit_status: exit_status.read("an integer between 0 and 255", read_exit_status)?,
             error_output: error_output.text()?.map(owned),
             hello: read_hello([ft, ops, digests, writable])?,
@@ -334,8 +334,8 @@ impl Serialize for Written<'_> {
                 map.serialize_entry(key, &true)?;
             }
         }
-        if header.hidden > 0 {
-            map.serialize_entry("hidden", &header.hidden)?;
+        if let Some(hidden) = header.hidden {
+            map.serialize_entry("hidden", &hidden)?;
         }
         if let Some(exit_status) = header.exit_status {
             map.serialize_entry("exit_status", &exit_status)?;

@@ -22,7 +22,7 @@ fn turned() -> Place {
     }
     place.root.make_dir("none");
     place.here.write("outside/precious", "mine");
-    for name in ["d/a/x", "d/a/deep/y", "d/a/.z", "d/sub", "d/to-folder/x"] {
+    for name in ["d/a/x", "d/a/deep/y", "d/a/z", "d/sub", "d/to-folder/x"] {
         place.here.write(name, "old");
     }
     place.here.write("d/a/.ft-0123456789abcdef-x.part", "left");
@@ -35,11 +35,11 @@ fn turned() -> Place {
 
 const GOES: [&str; 9] = [
     "a",
-    "a/.z",
     "a/deep",
     "a/deep/y",
     "a/out",
     "a/x",
+    "a/z",
     "none",
     "sub",
     "to-folder",

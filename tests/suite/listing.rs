@@ -90,6 +90,23 @@ fn next_behind(name: &str) -> Value {
 const TREE: [&str; 8] = ["a", "a/x", "a.b", "b", "b/c", "b/c/d", "b/e", "z"];
 
 #[test]
+fn every_page_says_whether_names_that_begin_with_a_dot_are_shown() {
+    let root = Scratch::with_files([("a", ""), ("b", "")]);
+    root.make_dir("empty");
+    for (show, hidden) in [(&[][..], Some(0)), (&["--hidden", "show"], None)] {
+        let server = TestServer::start(root.path(), show);
+        for folder in ["", "empty"] {
+            let request = json!({"op": "list", "filename": folder, "limit": 1});
+            let header = server.connect().ask(request.to_string()).header;
+            let said = header
+                .get("hidden")
+                .map(|said| said.as_u64().expect("a number"));
+            assert_eq!(said, hidden, "{header:?}");
+        }
+    }
+}
+
+#[test]
 fn pages_of_every_size_join_to_the_same_listing() {
     let root = tree();
     let server = TestServer::plain(root.path());

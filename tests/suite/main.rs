@@ -76,6 +76,7 @@ mod shown;
 mod signals;
 mod space_advice;
 mod spellings;
+mod spellings_here;
 mod splits;
 mod stopping;
 mod streams;

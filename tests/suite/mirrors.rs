@@ -63,7 +63,7 @@ fn what_the_server_does_not_have_goes_contents_first_and_folders_keep_their_time
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     let sub = fs::File::open(place.root.join("sub")).expect("a folder");
     sub.set_modified(time).expect("its time is set");
-    for name in ["d/x", "d/old/y", "d/old/deep/z", "d/sub/w", "d/sub/deep/.v"] {
+    for name in ["d/x", "d/old/y", "d/old/deep/z", "d/sub/w", "d/sub/deep/v"] {
         place.here.write(name, name);
     }
     place
@@ -78,7 +78,7 @@ fn what_the_server_does_not_have_goes_contents_first_and_folders_keep_their_time
         "old/deep",
         "old/y",
         "old",
-        "sub/deep/.v",
+        "sub/deep/v",
         "sub/w",
         "x",
     ];
@@ -203,8 +203,20 @@ fn names_with_a_dot_stay_where_the_server_hides_some() {
     let left = [".git/", ".git/x", ".mine", "a", "old/", "old/.mine"];
     assert_eq!(names(&place.here.join("d")), left);
     assert!(output.stderr.contains("3 with a dot"), "{}", output.stderr);
-    fs::remove_file(place.root.join(".hidden")).expect("removed");
+}
+
+#[test]
+fn dotfiles_stay_where_the_server_hides_its_own_and_has_none() {
+    let place = Place::with([("a", "1")]);
+    for name in ["d/.env", "d/.git/HEAD", "d/gone"] {
+        place.here.write(name, "x");
+    }
     mirror(&place, &[]).expect_code(0);
+    let kept = [".env", ".git/", ".git/HEAD", "a"];
+    assert_eq!(names(&place.here.join("d")), kept);
+    let shows_all = TestServer::start(place.root.path(), ["--hidden", "show"]);
+    let mirror = place.ftget().args(["-r", "--delete", "-d", "d"]);
+    mirror.arg(shows_all.source("")).run().expect_code(0);
     assert_eq!(names(&place.here.join("d")), ["a"]);
 }
 
@@ -232,10 +244,24 @@ fn partial_files_of_what_the_server_does_not_have_go_unless_somebody_works_on_th
     let deep = fs::File::open(place.root.join("sub/deep")).expect("a folder");
     deep.set_modified(time).expect("its time is set");
     let args = ["--exclude", "/sub/b"];
-    mirror(&place, &[&args[..], &["-n"]].concat()).expect_code(0);
+    let mut named: Vec<&str> = gone.iter().map(|name| &name[2..]).collect();
+    named.sort_unstable();
+    let dry = mirror(&place, &[&args[..], &["-n"]].concat()).expect_code(0);
+    let dry = dry.json_lines();
+    let would = dry.iter().filter(|event| event["action"] == "deleted");
+    let mut would: Vec<&str> = would
+        .map(|event| event["filename"].as_str().expect("a name"))
+        .collect();
+    would.sort_unstable();
+    assert_eq!(would, named);
+    assert!(gone.iter().all(|name| place.here.join(name).exists()));
+    let limit = mirror(&place, &[&args[..], &["--max-delete", "0"]].concat());
+    limit.expect_code(25);
     assert!(gone.iter().all(|name| place.here.join(name).exists()));
     let told = mirror(&place, &args).expect_code(0).json_lines();
-    assert_eq!(deleted(&told), [""; 0]);
+    let mut gone_now = deleted(&told);
+    gone_now.sort_unstable();
+    assert_eq!(gone_now, named);
     let mut left = tree(&place.here.join("d"));
     for name in [held, of_use] {
         let name = name.strip_prefix("d/").expect("a path below");
@@ -277,6 +303,14 @@ fn mirror_of(
     list: impl Fn(&Request) -> Vec<Act> + Send + Sync + 'static,
     stat: impl Fn(&Request) -> Vec<Act> + Send + Sync + 'static,
 ) -> (i32, Vec<String>, Vec<String>) {
+    mirror_with(&[], list, stat)
+}
+
+fn mirror_with(
+    args: &[&str],
+    list: impl Fn(&Request) -> Vec<Act> + Send + Sync + 'static,
+    stat: impl Fn(&Request) -> Vec<Act> + Send + Sync + 'static,
+) -> (i32, Vec<String>, Vec<String>) {
     let server = HostileServer::start(move |request| match request.str("op") {
         "list" => list(request),
         "stat" => stat(request),
@@ -289,11 +323,41 @@ fn mirror_of(
     let mirror = place
         .ftget()
         .args(["-r", "--delete", "--retry", "0", "-d", "d"]);
-    let mirror = mirror.arg(server.source("")).run();
+    let mirror = mirror.args(args).arg(server.source("")).run();
     let asked = server.requests().into_iter();
     let asked = asked.filter(|request| request.str("op") == "stat");
     let asked = asked.map(|request| request.str("filename").to_owned());
     (mirror.code, names(&place.here.join("d")), asked.collect())
+}
+
+/// A directory that the server cannot list.
+fn unlisted(name: &str) -> String {
+    let error = r#","error":{"code":"forbidden","message":""}"#;
+    line(name, error).replace("\"file\"", "\"dir\"")
+}
+
+#[test]
+fn an_excluded_directory_that_cannot_be_listed_keeps_nothing_around_it() {
+    for exclude in ["closed/", "closed"] {
+        let list = |_: &Request| vec![Act::Send(page(&[unlisted("closed")], LAST))];
+        let args = ["--exclude", exclude, "--max-delete", "all"];
+        let (code, left, asked) = mirror_with(&args, list, not_found);
+        assert_eq!((code, left), (0, vec![]), "{exclude}");
+        assert_eq!(asked, ["mine", "s"], "{exclude}");
+    }
+    // Nor does it keep what is in the way of a link.
+    let link = line("s", r#","target":"x""#).replace("\"file\"", "\"symlink\"");
+    let lines = [unlisted("closed"), link];
+    let list = move |_: &Request| vec![Act::Send(page(&lines, LAST))];
+    let args = ["--exclude", "closed/"];
+    let (code, left, _) = mirror_with(&args, list, not_found);
+    assert_eq!((code, left), (0, owned(&["s"])));
+    // Who knows what is in it?
+    let list = |_: &Request| vec![Act::Send(page(&[unlisted("s")], LAST))];
+    let args = ["--include", "mine", "--max-delete", "all"];
+    let (code, left, asked) = mirror_with(&args, list, not_found);
+    assert_eq!((code, left), (6, owned(&["s/", "s/mine"])));
+    assert_eq!(asked, ["mine"]);
 }
 
 fn owned(names: &[&str]) -> Vec<String> {

@@ -242,6 +242,21 @@ fn an_empty_source_deletes_nothing_unless_that_is_said() {
 }
 
 #[test]
+fn a_source_of_empty_directories_deletes_nothing_unless_that_is_said() {
+    let place = Place::with([("other/a", "1")]);
+    place.root.make_dir("disks/one");
+    place.root.make_dir("disks/two");
+    place.here.write("m/one/kept", "1");
+    for args in [&[][..], &["-n"], &["--preflight"]] {
+        let output = mirror(&place, args, "disks/").expect_code(25);
+        assert!(output.stderr.contains("--max-delete all"), "{output:?}");
+        assert!(place.here.join("m/one/kept").exists(), "{args:?}");
+    }
+    mirror(&place, &["--max-delete", "all"], "disks/").expect_code(0);
+    assert!(!place.here.join("m/one/kept").exists());
+}
+
+#[test]
 fn one_empty_source_of_several_deletes_nothing_and_the_others_do() {
     let place = Place::with([("full/a", "1")]);
     place.root.make_dir("gone");

@@ -12,7 +12,7 @@ use super::destination::Destination;
 use super::wish::Wish;
 use super::wording::Source;
 use crate::cli::settings::Places;
-use crate::cli::terminal::shown;
+use crate::cli::terminal::{counted, shown};
 use crate::client::{
     ClientConfig, ClientError, DeleteLimit, Deleted, Event, MirrorNotes, Tree, delete_extras,
 };
@@ -151,6 +151,7 @@ impl Mirrored {
             reached_limit,
             not_fetched,
             kept_hidden,
+            kept_aliases,
             ref crossed,
             ..
         } = self.total;
@@ -181,6 +182,13 @@ impl Mirrored {
             said.push(format!(
                 "{kept_hidden} with a dot before the name stay: the server hides such names"
             ));
+        }
+        if kept_aliases > 0 {
+            let names = counted(kept_aliases, "local name");
+            said.push(match kept_aliases {
+                1 => format!("{names} stays: its file system takes it for a name on the server"),
+                _ => format!("{names} stay: their file system takes them for names on the server"),
+            });
         }
         let files = self.files.iter();
         said.extend(files.map(|file| format!("{file} is a file: --delete deletes nothing for it")));
@@ -213,6 +221,7 @@ pub(super) fn delete(
         total.deleted += one.deleted;
         total.failed += one.failed;
         total.kept_hidden += one.kept_hidden;
+        total.kept_aliases += one.kept_aliases;
         total.reached_limit |= one.reached_limit;
         total.not_fetched = one.not_fetched;
         if one.is_file {

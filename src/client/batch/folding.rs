@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::client::wanted::Wanted;
 use crate::client::{ClientError, Download};
-use crate::store::{DestinationTree, Ground};
+use crate::store::DestinationTree;
 use crate::wire::ResourcePath;
 
 /// What is wanted, in its order, of which a file or a link fails whose place differs from an
@@ -15,12 +15,14 @@ use crate::wire::ResourcePath;
 /// would replace the earlier one, and both would be told as done.
 pub(super) fn apart(
     wanted: impl Iterator<Item = Wanted> + Send,
-    mut folds: impl FnMut(&Download) -> bool + Send,
+    mut folds: impl FnMut(&Download, Asked) -> bool + Send,
 ) -> impl Iterator<Item = Wanted> + Send {
     let mut folded = Folded::default();
     wanted.map(move |wanted| match &wanted {
         Wanted::File { download, .. } | Wanted::Link { download, .. }
-            if folds(download) && !folded.take(download) =>
+            if folds(download, Asked::WhetherItMay)
+                && !folded.take(download)
+                && folds(download, Asked::WhetherItDoes) =>
         {
             Wanted::Failed {
                 address: download.address.clone(),
@@ -32,10 +34,20 @@ pub(super) fn apart(
     })
 }
 
+/// What is asked of the folder that something goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Whether it may take upper and lower case for one, as far as its file system says.
+    WhetherItMay,
+    /// Whether it does. Two names are there that differ in nothing else: it may cost something.
+    WhetherItDoes,
+}
+
 /// Folders, each asked once whether it takes upper and lower case for one: what comes one after
 /// the other goes into one folder, or those around it.
-#[derive(Default)]
 pub(super) struct Folds {
+    /// A file may be made for a moment to find out.
+    may_write: bool,
     root: PathBuf,
     tree: Option<Arc<DestinationTree>>,
     /// The root, and the way from there to where the last one went.
@@ -44,14 +56,24 @@ pub(super) struct Folds {
 
 struct Step {
     folder: ResourcePath,
-    folds: bool,
+    /// `None`: its file system does not say.
+    folds: Option<bool>,
     /// What is not will be made, like the one it is in.
     is_there: bool,
 }
 
 impl Folds {
-    /// Whether the folder that this goes into does.
-    pub(super) fn ask(&mut self, download: &Download) -> bool {
+    pub(super) fn new(may_write: bool) -> Folds {
+        Folds {
+            may_write,
+            root: PathBuf::new(),
+            tree: None,
+            way: Vec::new(),
+        }
+    }
+
+    /// Whether the folder that this goes into does, or may.
+    pub(super) fn ask(&mut self, download: &Download, asked: Asked) -> bool {
         if self.way.is_empty() || self.root != download.folder {
             self.begin(download);
         }
@@ -69,23 +91,33 @@ impl Folds {
         for folder in missing.into_iter().rev() {
             self.step_into(folder);
         }
-        self.way.last().is_some_and(|step| step.folds)
+        let last = self.way.last().and_then(|step| step.folds);
+        match asked {
+            Asked::WhetherItMay => last != Some(false),
+            Asked::WhetherItDoes => last.unwrap_or_else(|| self.find_out()),
+        }
     }
 
     fn begin(&mut self, download: &Download) {
         self.root.clone_from(&download.folder);
-        self.tree = DestinationTree::open(&self.root, false).ok();
         let root = ResourcePath::root();
+        self.tree = DestinationTree::open(&self.root, false).ok();
+        let is_there = self.tree.is_some();
+        if !is_there {
+            // It will be made in the innermost one above it that is there.
+            let above = self.root.ancestors().skip(1).map(|above| match above {
+                above if above.as_os_str().is_empty() => Path::new("."),
+                above => above,
+            });
+            let mut above = above.filter_map(|above| DestinationTree::open(above, false).ok());
+            self.tree = above.next();
+        }
         let folds = self.tree.as_ref().and_then(|tree| tree.folds_case(&root));
-        let of_missing = || {
-            Ground::of_missing(&self.root, &ResourcePath::root())
-                .is_ok_and(|ground| ground.folds_case())
-        };
         self.way.clear();
         self.way.push(Step {
             folder: root,
-            is_there: folds.is_some(),
-            folds: folds.unwrap_or_else(of_missing),
+            is_there,
+            folds: folds.unwrap_or(Some(false)),
         });
     }
 
@@ -94,12 +126,28 @@ impl Folds {
         let is_there = above.is_some_and(|above| above.is_there);
         let tree = self.tree.as_ref().filter(|_| is_there);
         let folds = tree.and_then(|tree| tree.folds_case(&folder));
-        let above_folds = above.is_some_and(|above| above.folds);
+        let above_folds = above.and_then(|above| above.folds);
         self.way.push(Step {
             folder,
             is_there: folds.is_some(),
             folds: folds.unwrap_or(above_folds),
         });
+    }
+
+    /// Finds out about the last folder, and so about those that will be made in it.
+    fn find_out(&mut self) -> bool {
+        let innermost = self.way.iter().rposition(|step| step.is_there);
+        let innermost = innermost.unwrap_or(0);
+        let folder = &self.way[innermost].folder;
+        let found = self
+            .tree
+            .as_ref()
+            .and_then(|tree| tree.find_case_folding(folder, self.may_write));
+        let folds = found.unwrap_or(false);
+        for step in &mut self.way[innermost..] {
+            step.folds = Some(folds);
+        }
+        folds
     }
 }
 
@@ -115,13 +163,17 @@ impl Folded {
     #[must_use]
     fn take(&mut self, download: &Download) -> bool {
         let place = download.beside(&download.name);
-        let folded = match std::str::from_utf8(&place) {
-            Ok(text) => text.to_lowercase().into_bytes(),
-            Err(_) => place.to_ascii_lowercase(),
-        };
         let spelled = self.hasher.hash_one(&place);
-        let folded = self.hasher.hash_one((&download.folder, folded));
+        let folded = self.hasher.hash_one((&download.folder, folded(&place)));
         *self.taken.entry(folded).or_insert(spelled) == spelled
+    }
+}
+
+/// A name or a path in lower case.
+pub(in crate::client) fn folded(name: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(name) {
+        Ok(text) => text.to_lowercase().into_bytes(),
+        Err(_) => name.to_ascii_lowercase(),
     }
 }
 
@@ -145,7 +197,7 @@ mod tests {
     }
 
     /// Those that fail, by their paths.
-    fn failing(paths: &[&str], folds: impl FnMut(&Download) -> bool + Send) -> Vec<String> {
+    fn failing(paths: &[&str], folds: impl FnMut(&Download, Asked) -> bool + Send) -> Vec<String> {
         let wanted = paths.iter().map(|path| wanted(path));
         let failed = apart(wanted, folds).filter_map(|wanted| match wanted {
             Wanted::Failed { path, error, .. } => {
@@ -163,10 +215,12 @@ mod tests {
             "README", "x/readme", "GRÖSSE", "Readme", "X/README", "grösse", "README", "x/readme",
         ];
         let others = ["Readme", "X/README", "grösse"];
-        assert_eq!(failing(&paths, |_| true), others);
-        assert_eq!(failing(&paths, |_| false), [""; 0]);
-        let in_root = |download: &Download| download.below.is_root();
+        assert_eq!(failing(&paths, |_, _| true), others);
+        assert_eq!(failing(&paths, |_, _| false), [""; 0]);
+        let in_root = |download: &Download, _| download.below.is_root();
         assert_eq!(failing(&paths, in_root), ["Readme", "grösse"]);
+        let only_may = |_: &Download, asked| asked == Asked::WhetherItMay;
+        assert_eq!(failing(&paths, only_may), [""; 0]);
     }
 
     #[test]
@@ -174,13 +228,13 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(temp.path().join("there/deep")).unwrap();
         for root in [temp.path().to_owned(), temp.path().join("not/yet")] {
-            let mut folds = Folds::default();
+            let mut folds = Folds::new(false);
             let mut ask = |path: &str| {
                 let Wanted::File { mut download, .. } = wanted(path) else {
                     panic!("it is a file");
                 };
                 download.folder.clone_from(&root);
-                let answer = folds.ask(&download);
+                let answer = folds.ask(&download, Asked::WhetherItDoes);
                 let way = folds.way.iter().map(|step| step.is_there);
                 (answer, way.collect::<Vec<_>>())
             };

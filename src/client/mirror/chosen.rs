@@ -9,8 +9,9 @@ pub(super) struct Chosen {
     /// None of them is in another one.
     pub(super) indices: Vec<usize>,
     pub(super) kept_hidden: u64,
-    /// Something stays because this could not be listed.
-    pub(super) refused: Option<(ResourcePath, ServerRefusal)>,
+    pub(super) kept_aliases: u64,
+    /// Something stays because something could not be listed.
+    pub(super) is_refused: bool,
 }
 
 impl Extras {
@@ -31,9 +32,10 @@ impl Extras {
         let mut chosen = Chosen {
             indices: Vec::new(),
             kept_hidden: 0,
-            refused: None,
+            kept_aliases: 0,
+            is_refused: false,
         };
-        if self.hides_some {
+        if self.hides_names {
             for at in 0..self.all.len() {
                 if self.may_be_hidden(&self.all[at].place) {
                     self.keep(self.all[at].parent);
@@ -43,9 +45,11 @@ impl Extras {
         let mut at = 0;
         while let Some(extra) = self.all.get(at) {
             if extra.parent.is_none() && self.is_unlisted(&extra.place) {
-                chosen.refused = self.first_unlisted();
+                chosen.is_refused = true;
             } else if self.may_be_hidden(&extra.place) {
                 chosen.kept_hidden += 1;
+            } else if extra.parent.is_none() && self.aliases.keep(&extra.place) {
+                chosen.kept_aliases += 1;
             } else if extra.keeps {
                 at += 1;
                 continue;
@@ -59,7 +63,7 @@ impl Extras {
 
     /// The server may have something of this name and hide it.
     pub(super) fn may_be_hidden(&self, place: &ResourcePath) -> bool {
-        self.hides_some && place.file_name().unwrap_or_default().starts_with(b".")
+        self.hides_names && place.file_name().unwrap_or_default().starts_with(b".")
     }
 
     /// Something could not be listed in the folder that this is in, or below that.
@@ -69,6 +73,6 @@ impl Extras {
 
     /// What could not be listed.
     pub(super) fn first_unlisted(&self) -> Option<(ResourcePath, ServerRefusal)> {
-        self.unlisted.first.clone()
+        self.unlisted.first()
     }
 }

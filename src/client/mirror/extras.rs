@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use crate::client::batch::Limits;
 use crate::client::beside::{Beside, Pair, Unplaced, View, unreadable};
+use crate::client::mirror::aliases::Aliases;
 use crate::client::mirror::notes::MirrorNotes;
 use crate::client::mirror::orphaned::Orphaned;
 use crate::client::mirror::unlisted::Unlisted;
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, Event, Tree};
-use crate::store::{Attributes, DestinationTree, Listed, StageError, StoreError};
+use crate::store::{Attributes, DestinationTree, Listed, Orphans, StageError, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
 /// What is here alone, in the order of listings, and what stands in the way of deleting it.
@@ -37,13 +38,16 @@ pub(super) struct Extras {
     /// Places of folders in or below which something could not be listed; all, if it is too
     /// many.
     pub(super) unlisted: Unlisted,
-    pub(super) hides_some: bool,
+    pub(super) hides_names: bool,
+    /// Names of the tree that are found here and not listed.
+    pub(super) aliases: Aliases,
     /// The tree is a file there.
     pub(super) is_file: bool,
     /// Folders of the tree that lie here on another file system than the one around them: nothing
     /// in them is looked at.
     pub(super) crossed: BTreeSet<PathBuf>,
-    /// The tree has nothing in it that is wanted, and had nothing when it was fetched.
+    /// The tree has nothing but directories in it that is wanted, and had nothing else when it was
+    /// fetched.
     pub(super) is_empty_there: bool,
     /// What cannot be looked into here, by its path on the server.
     pub(super) unread: Vec<Unplaced>,
@@ -80,6 +84,8 @@ struct Around {
     place: ResourcePath,
     path: ResourcePath,
     attributes: Attributes,
+    /// Here is a directory of this name, too, and what is in it is listed.
+    is_here: bool,
     /// Here its owner cannot do everything in it.
     is_locked: bool,
 }
@@ -104,7 +110,8 @@ impl Extras {
             orphaned: Orphaned::default(),
             destination: None,
             unlisted: Unlisted::default(),
-            hides_some: false,
+            hides_names: false,
+            aliases: Aliases::default(),
             is_file: false,
             crossed: BTreeSet::new(),
             is_empty_there: true,
@@ -146,16 +153,26 @@ impl Extras {
                 }
                 continue;
             };
-            let is_top = there.path == tree.path && there.kind == ObjectKind::Directory;
-            extras.is_empty_there &= is_top || !pair.is_selected;
+            // It may be that each of them lacks its disk.
+            let is_directory = there.kind == ObjectKind::Directory && there.error.is_none();
+            extras.is_empty_there &= is_directory || !pair.is_selected;
+            if pair.here.is_none()
+                && pair.is_selected
+                && above.last().is_none_or(|around| around.is_here)
+                && let Some(destination) = beside.destination()
+            {
+                extras.aliases.come_to(&pair.place, destination);
+            }
             // No download goes on with what came of a file that is a folder or a link by now.
             if there.kind == ObjectKind::File || there.error.is_some() {
                 extras.orphaned.spare(&pair.place);
             }
             if let Some(error) = &there.error {
-                extras
-                    .unlisted
-                    .add(&pair.place, &there.path, refusal(error));
+                let (place, refusal) = (&pair.place, refusal(error));
+                match pair.is_selected {
+                    true => extras.unlisted.add(place, &there.path, refusal),
+                    false => extras.unlisted.add_unselected(place, &there.path, refusal),
+                }
             }
             let is_itself = there.kind != ObjectKind::Directory && there.path == tree.path;
             let in_the_way = extras.in_the_way.len();
@@ -191,8 +208,12 @@ impl Extras {
                     .here
                     .as_ref()
                     .is_some_and(|here| here.locked_mode().is_some());
+                let is_listed =
+                    |here: &Listed| here.kind == ObjectKind::Directory && here.error.is_none();
+                let is_here = pair.here.as_ref().is_some_and(is_listed);
                 extras.see(&mut pair, tree, view, beside.destination());
                 above.push(Around {
+                    is_here,
                     place: pair.place,
                     path,
                     attributes,
@@ -207,8 +228,12 @@ impl Extras {
             // An iterator that ends without an error has come to its end.
             extras.unlisted.is_everywhere = true;
         }
-        extras.hides_some = beside.hidden > 0;
+        extras.hides_names = beside.hides_names;
         extras.destination = beside.destination().cloned();
+        if let Some(destination) = &extras.destination {
+            let in_tree = extras.all.iter().filter(|extra| extra.parent.is_none());
+            extras.aliases.match_with(in_tree, destination);
+        }
         Ok(extras)
     }
 
@@ -310,21 +335,10 @@ impl Extras {
         }
     }
 
-    /// Removes the partial files of what the tree does not have, where all was listed, and
-    /// notes the folders that they were in.
-    pub(super) fn remove_orphans(
-        &self,
-        destination: &DestinationTree,
-        touched: &mut Vec<ResourcePath>,
-    ) {
-        for (folder, orphans) in self.orphaned.of_tree() {
-            if !self.unlisted.is_in(folder)
-                && let Ok(Some(found)) = destination.existing_folder(folder)
-            {
-                found.remove_orphans(orphans);
-                touched.push(folder.clone());
-            }
-        }
+    /// The partial files of what the tree does not have, by their folders, where all was listed.
+    pub(super) fn orphans(&self) -> impl Iterator<Item = &(ResourcePath, Orphans)> {
+        let all = self.orphaned.of_tree();
+        all.filter(|(folder, _)| !self.unlisted.is_in(folder))
     }
 
     /// One of these and all that is in it, contents before their folder.

@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::extras::Extra;
+use super::extras::{Extra, Extras};
 use super::{Deletion, kind_of};
 use crate::client::ClientError;
 use crate::store::{DestinationTree, Ground, StagingFolder};
-use crate::wire::ResourcePath;
+use crate::wire::{ObjectKind, ResourcePath};
 
 /// A folder that things are to be removed from, if it can be looked into.
 pub(super) type Checked = Result<(Option<Arc<StagingFolder>>, Ground), ClientError>;
@@ -42,6 +42,42 @@ impl Deletion<'_, '_> {
             Err(error) => self.fail(top_path, &error.into()),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Removes the partial files of what the tree does not have, or tells them in a dry run, and notes
+    /// the folders that they were in.
+    pub(super) fn remove_orphans(
+        &mut self,
+        extras: &Extras,
+        destination: &DestinationTree,
+        touched: &mut Vec<ResourcePath>,
+    ) {
+        for (folder, orphans) in extras.orphans() {
+            let Ok(Some(found)) = destination.existing_folder(folder) else {
+                continue;
+            };
+            if !self.limit.dry_run {
+                touched.push(folder.clone());
+            }
+            for name in found.names_of(orphans) {
+                if self.total.deleted >= self.limit.deleted_max {
+                    self.total.reached_limit = true;
+                    return;
+                }
+                if self.limit.dry_run || found.remove_partial(&name) {
+                    self.tell(&self.path_in(folder, &name), ObjectKind::File);
+                }
+            }
+        }
+    }
+
+    /// The path that a partial file would have on the server; that of the tree if none can have it.
+    fn path_in(&self, folder: &ResourcePath, name: &str) -> ResourcePath {
+        let place = [folder.as_bytes(), b"/", name.as_bytes()].concat();
+        let place = place.strip_prefix(b"/").unwrap_or(&place);
+        let path = ResourcePath::parse(place).ok();
+        let path = path.and_then(|place| self.tree.path_of(&place).1);
+        path.unwrap_or_else(|| self.tree.path.clone())
     }
 
     /// Tells what would go.

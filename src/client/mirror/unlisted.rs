@@ -10,7 +10,8 @@ use crate::wire::ResourcePath;
 pub(super) struct Unlisted {
     folders: HashSet<ResourcePath>,
     pub(super) is_everywhere: bool,
-    pub(super) first: Option<(ResourcePath, ServerRefusal)>,
+    first: Option<(ResourcePath, ServerRefusal)>,
+    first_unselected: Option<(ResourcePath, ServerRefusal)>,
 }
 
 impl Unlisted {
@@ -32,6 +33,27 @@ impl Unlisted {
                 break;
             }
         }
+    }
+
+    /// The same of what is not selected: what is in the folders around it is not kept for it.
+    pub(super) fn add_unselected(
+        &mut self,
+        place: &ResourcePath,
+        path: &ResourcePath,
+        refusal: ServerRefusal,
+    ) {
+        self.first_unselected
+            .get_or_insert_with(|| (path.clone(), refusal));
+        self.is_everywhere |= self.folders.len() >= UNLISTED_MAX;
+        self.folders.insert(place.clone());
+    }
+
+    /// The first of all, with its reason; what is not selected comes last.
+    pub(super) fn first(&self) -> Option<(ResourcePath, ServerRefusal)> {
+        self.first
+            .as_ref()
+            .or(self.first_unselected.as_ref())
+            .cloned()
     }
 
     /// Whether something may be missing in the listing of the folder that this is in.

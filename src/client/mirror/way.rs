@@ -59,10 +59,12 @@ impl Deletion<'_, '_> {
         destination: &Arc<DestinationTree>,
     ) -> bool {
         if extras.is_unlisted(&one.place) {
-            let refused = extras.first_unlisted();
-            if let Some((_, refusal)) = refused {
-                self.refuse(one, &ClientError::Unlisted(refusal));
-            }
+            // What could not be listed is reported, and at the end that this is in the way.
+            return false;
+        }
+        if extras.aliases.are_around(&one.place) {
+            // A name of the tree may lead to it, or into it.
+            self.refuse(one, &ClientError::StaysInTheWay(self.at(&one.place)));
             return false;
         }
         let (count, all) = match self.going(one, extras, destination) {

@@ -78,7 +78,7 @@ impl<S: Store> Exchange<'_, S> {
             next: next.map(Into::into),
             last: !has_more,
             recursive,
-            hidden: page.hidden,
+            hidden: page.hidden(),
             ..ResponseHeader::default()
         };
         header.encode(self.desk.output.append());

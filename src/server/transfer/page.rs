@@ -31,7 +31,9 @@ pub(super) struct Page {
     entries: usize,
     /// The last entry on the page.
     pub(super) last: Option<ResourcePath>,
-    pub(super) hidden: u64,
+    hidden: u64,
+    /// Names that begin with a dot are not shown.
+    hides_names: bool,
     /// When it was first worked on.
     begun: Option<Instant>,
     /// The room for what it holds, while nobody works on it.
@@ -93,6 +95,7 @@ impl Page {
             entries: 0,
             last: None,
             hidden: 0,
+            hides_names: false,
             begun: None,
             shelved,
         }
@@ -154,6 +157,7 @@ impl Page {
             Ok(listing) => listing,
             Err(error) => return Pause::Failed(not_listed(&error, || catalog.stat(path))),
         };
+        self.hides_names = listing.hides_names();
         let root = *self.root.get_or_insert_with(|| listing.root());
         if root != listing.root() {
             return Pause::Failed(root_replaced());
@@ -232,6 +236,11 @@ impl Page {
             }
             _ => Err(refusal),
         }
+    }
+
+    /// How many entries are not shown; `None` if every name may be.
+    pub(super) fn hidden(&self) -> Option<u64> {
+        (self.hides_names || self.hidden > 0).then_some(self.hidden)
     }
 
     /// What the connection keeps for the next page, unless that was too much.

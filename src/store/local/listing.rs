@@ -45,6 +45,10 @@ impl Listing for MountedWalk {
         self.walk.as_mut().map_or(0, Walk::take_hidden)
     }
 
+    fn hides_names(&self) -> bool {
+        self.walk.as_ref().is_some_and(Walk::hides_names)
+    }
+
     fn root(&self) -> u32 {
         self.root.number()
     }

@@ -273,20 +273,45 @@ impl StagingFolder {
         Orphans(self.lock_leftovers().keys().copied().collect())
     }
 
-    /// Removes those partial files that nobody holds.
-    pub fn remove_orphans(&self, orphans: &Orphans) {
-        orphans.0.iter().for_each(|tag| self.remove_tagged(*tag));
+    /// The names of those partial files that nobody holds now, in order.
+    pub fn names_of(&self, orphans: &Orphans) -> Vec<String> {
+        let known = self.lock_leftovers().clone();
+        let known = known.into_iter().filter(|(tag, _)| orphans.0.contains(tag));
+        let free = known.flat_map(|(_, partials)| partials);
+        let free = free.filter(|partial| self.removable(partial).is_some());
+        let mut names: Vec<String> = free.map(|partial| partial.text).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Removes the partial file of this name, unless somebody holds it. Returns whether it is gone.
+    pub fn remove_partial(&self, name: &str) -> bool {
+        let partial = PartialName::parse(name.as_bytes());
+        let Some((partial, _held)) = partial.and_then(|partial| {
+            let held = self.removable(&partial)?;
+            Some((partial, held))
+        }) else {
+            return false;
+        };
+        rustix::fs::unlinkat(self.as_fd(), &*partial.text, AtFlags::empty()).is_ok()
     }
 
     fn remove_tagged(&self, tag: NameTag) {
         // Whoever looks for others meanwhile does not wait for the file system.
         let partials = self.lock_leftovers().remove(&tag);
         for partial in partials.unwrap_or_default() {
-            let held = self.lock_partial(&partial, OFlags::empty());
-            // Not what we would make: not ours to remove.
-            if held.is_some() || self.is_our_link(&partial) {
+            if let Some(_held) = self.removable(&partial) {
                 self.unlink(&partial);
             }
+        }
+    }
+
+    /// A partial file that nobody else holds, and its lock, if it is no link. What we would not
+    /// make is not ours to remove.
+    fn removable(&self, partial: &PartialName) -> Option<Option<File>> {
+        match self.lock_partial(partial, OFlags::empty()) {
+            Some((file, _)) => Some(Some(file)),
+            None => self.is_our_link(partial).then_some(None),
         }
     }
 

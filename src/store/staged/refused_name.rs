@@ -43,7 +43,7 @@ impl StagingFolder {
         }
         let takes_all = Space::around(self.as_fd()).is_some_and(|space| space.takes_all_names());
         // One that folds case may be strict about UTF-8.
-        if takes_all && !folds_case(self.as_fd()) {
+        if takes_all && folds_case(self.as_fd()) != Some(true) {
             self.known_names().add(KnownNames::ALL);
             return Ok(());
         }

@@ -108,6 +108,11 @@ impl Space {
         self.magic != FUSE
     }
 
+    /// Names that differ only in upper and lower case are two, unless a directory is set otherwise.
+    pub(super) fn keeps_case(&self) -> bool {
+        self.takes_all_names() || [F2FS, OVERLAY].contains(&self.magic)
+    }
+
     /// FAT or exFAT of the kernel's own.
     pub(super) fn is_fat(&self) -> bool {
         [FAT, EXFAT].contains(&self.magic)
@@ -150,8 +155,10 @@ pub(in crate::store) const EXT: FsWord = 0xef53;
 pub(in crate::store) const XFS: FsWord = 0x5846_5342;
 pub(in crate::store) const BTRFS: FsWord = 0x9123_683e;
 const FUSE: FsWord = 0x6573_5546;
-pub(super) const FAT: FsWord = 0x4d44;
-pub(super) const EXFAT: FsWord = 0x2011_bab0;
+const F2FS: FsWord = 0xf2f5_2010;
+const OVERLAY: FsWord = 0x794c_7630;
+const FAT: FsWord = 0x4d44;
+const EXFAT: FsWord = 0x2011_bab0;
 const BLOCK_BYTES_MAX: u64 = 64 * 1024;
 /// Zeros that btrfs compresses take a 32nd of their bytes. What is more than this often the whole
 /// file system is refused before its first byte.

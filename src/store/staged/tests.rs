@@ -547,7 +547,9 @@ fn partial_files_of_names_that_are_of_no_use_any_more_are_removed() {
     assert!(!orphans.is_empty());
     orphans.spare(b"kept");
     orphans.spare(b"another");
-    folder.remove_orphans(&orphans);
+    assert_eq!(folder.names_of(&orphans), [&*gone]);
+    assert!(!folder.remove_partial(&held) && !folder.remove_partial("of another kind"));
+    assert!(folder.remove_partial(&gone) && !folder.remove_partial(&gone));
     let mut expected = [kept, held];
     expected.sort();
     assert_eq!(entries(temp.path()), expected);

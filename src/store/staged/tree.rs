@@ -1,5 +1,6 @@
 //! A tree that files go into, below one folder and nowhere else.
 
+mod case;
 mod ground;
 mod locked;
 mod look;
@@ -20,8 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
+pub(super) use self::case::folds_case;
 pub use self::ground::Ground;
-pub(super) use self::ground::folds_case;
 use self::open_folders::OpenFolders;
 use self::unsynced::Unsynced;
 use super::StageError;

@@ -165,13 +165,13 @@ fn leaves_out_an_mtime_that_no_calendar_year_has() {
 }
 
 #[test]
-fn writes_how_many_are_hidden_if_some_are() {
-    for hidden in [0, 1, 2] {
+fn writes_how_many_are_hidden_if_that_is_known() {
+    for hidden in [None, Some(0), Some(1), Some(2)] {
         let page = ResponseHeader {
             hidden,
             ..named(b"")
         };
-        let expected = (hidden > 0).then(|| json!(hidden));
+        let expected = hidden.map(|hidden: u64| json!(hidden));
         assert_eq!(value(&page).get("hidden"), expected.as_ref());
     }
 }

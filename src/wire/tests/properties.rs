@@ -176,7 +176,7 @@ fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
         option::of(interims),
         any::<[bool; 3]>(),
         option::of(texts()),
-        sizes(),
+        option::of(sizes()),
         option::of(any::<u8>()),
         option::of(texts()),
         option::of(hellos()),

@@ -14,7 +14,6 @@ use super::DestinationTree;
 use crate::store::beneath::{Fixed, fixed_in};
 use crate::store::staged::folder::device_of;
 use crate::store::staged::refused_name::{is_refused_by_fat, refused};
-use crate::store::staged::space::{EXFAT, FAT};
 use crate::store::staged::{FileName, Space, StageError, StagingFolder};
 use crate::wire::ResourcePath;
 
@@ -30,7 +29,6 @@ pub struct Ground {
     closed: Option<Errno>,
     /// What others have there is theirs to rename and to remove.
     is_shared: bool,
-    folds_case: bool,
     locked: Option<PathBuf>,
 }
 
@@ -92,7 +90,6 @@ impl Ground {
             is_shared: Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX)
                 && !is_ours
                 && !rustix::process::geteuid().is_root(),
-            folds_case: folds_case(folder),
             locked: None,
         })
     }
@@ -115,11 +112,6 @@ impl Ground {
     /// What its file system has room for, if it says.
     pub fn space(&self) -> Option<&Space> {
         self.space.as_ref()
-    }
-
-    /// Names that differ only in upper and lower case are one.
-    pub fn folds_case(&self) -> bool {
-        self.folds_case
     }
 
     /// The folder that it is really about, and that cannot be looked into: it is of this user, and
@@ -192,13 +184,6 @@ impl Ground {
 }
 
 impl DestinationTree {
-    /// Whether names that differ only in upper and lower case are one in the folder at this path;
-    /// `None` if it is missing or cannot be opened.
-    pub fn folds_case(&self, path: &ResourcePath) -> Option<bool> {
-        let folder = self.root.folder_descriptor(path).ok()?;
-        Some(folds_case(folder.as_fd()))
-    }
-
     /// The folder at this path, if it is there and can be looked into, and what is known of what
     /// would be made in it. Nothing is made or changed.
     ///
@@ -241,16 +226,6 @@ fn is_ours(stat: &Stat) -> bool {
     stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
-/// A folder that was told to (chattr(1), `+F`), or one of a file system that always does.
-pub(in crate::store::staged) fn folds_case(folder: BorrowedFd<'_>) -> bool {
-    let is_told =
-        rustix::fs::ioctl_getflags(folder).is_ok_and(|flags| u64::from(flags.bits()) & FOLDED != 0);
-    is_told || rustix::fs::fstatfs(folder).is_ok_and(|facts| [FAT, EXFAT].contains(&facts.f_type))
-}
-
-/// FS_CASEFOLD_FL of ioctl_iflags(2).
-const FOLDED: u64 = 0x4000_0000;
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -287,11 +262,10 @@ mod tests {
             let facts = rustix::fs::stat(temp.path()).unwrap();
             assert_eq!(ground.device(), device_of(&facts), "{place}");
             assert!(ground.space().is_some() && ground.locked().is_none());
-            assert!(!ground.folds_case() && !ground.is_shared, "{place}");
-            assert_eq!(
-                tree.folds_case(&path(place)),
-                (missing == 0).then_some(false)
-            );
+            assert!(!ground.is_shared, "{place}");
+            let folds_case = tree.folds_case(&path(place));
+            assert_eq!(folds_case.is_some(), missing == 0, "{place}");
+            assert_ne!(folds_case.flatten(), Some(true), "{place}");
             let above = temp.path().join("x/y");
             let below = path(place);
             let missing = below.parts().count() + 2;
