@@ -44,7 +44,7 @@ fn the_guide_and_the_manual_page_have_the_options_of_the_help() {
         let rows = table.lines().filter_map(|row| {
             let row = row.strip_prefix("| `")?.strip_suffix(" |")?;
             let (option, effect) = row.rsplit_once(" | ")?;
-            Some((option.replace(['`', '\\'], ""), effect.to_owned()))
+            Some((option.replace(['`', '\\'], ""), effect.replace('\\', "")))
         });
         assert_eq!(rows.collect::<Vec<_>>(), in_help, "{program}");
         let page = of(program).arg("--man").run().expect_code(0).text();
