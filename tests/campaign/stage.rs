@@ -33,7 +33,10 @@ impl Stage {
     pub(crate) fn unwatched(seed: u64, files: &[(&'static str, [usize; 2])]) -> Stage {
         let published = Published::new(seed, files);
         Stage {
-            server: TestServer::plain(published.root()),
+            // A mirror deletes names with a dot only where the server shows its own.
+            server: TestServer::builder(published.root())
+                .args(["--hidden", "show"])
+                .start(),
             watchers: Vec::new(),
             published,
             destination: Scratch::in_memory(),
@@ -104,6 +107,7 @@ impl Stage {
     pub(crate) fn restart(&mut self) {
         let address = self.server.addr().to_owned();
         self.server = TestServer::builder(self.published.root())
+            .args(["--hidden", "show"])
             .bind(address)
             .start();
     }
