@@ -327,11 +327,6 @@ fn what_would_do_something_else_is_refused_by_its_own_name() {
             "output (FTGET_OUTPUT) is for one SOURCE",
         ),
         (
-            &[("FTGET_OUTPUT", "x")],
-            &["127.0.0.1:1/@x"],
-            "output (FTGET_OUTPUT) is not for it",
-        ),
-        (
             &[("FTGET_DRY_RUN", "1")],
             &["-o", "-", "h:x"],
             "dry-run (FTGET_DRY_RUN) is for files",
