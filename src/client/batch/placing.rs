@@ -227,6 +227,9 @@ impl Folders {
         manner: Manner,
         whole: Option<Deadline>,
     ) -> Vec<(Arc<StagingFolder>, ClientError)> {
+        if manner.is_in_memory {
+            return Vec::new();
+        }
         let is_together = manner.is_together(self.all.len());
         let (all, with_links) = (self.all.clone(), self.with_links.clone());
         let sync = move || {
@@ -335,15 +338,15 @@ mod tests {
 
     #[test]
     fn few_folders_are_synced_one_by_one_and_many_or_links_together() {
-        let always = ClientConfig {
-            sync: SyncPolicy::Always,
-            ..ClientConfig::default()
-        };
         let auto = |is_beside_others| Manner {
             is_auto: true,
+            is_in_memory: false,
             is_beside_others,
         };
-        let always = Manner::of(&always, 0, 0, &[], None);
+        let always = Manner {
+            is_auto: false,
+            ..auto(false)
+        };
         for (manner, count, link, expected) in [
             (auto(false), 7, None, vec![Synced::Folder; 7]),
             (auto(false), 8, None, vec![Synced::FileSystem]),

@@ -14,6 +14,8 @@ use crate::store::{StageError, StagedFile, StagingFolder, is_held_up_by_others};
 #[derive(Clone, Copy)]
 pub(super) struct Manner {
     pub(super) is_auto: bool,
+    /// No sync does anything there.
+    pub(super) is_in_memory: bool,
     /// A sync of a whole file system would wait for them.
     pub(super) is_beside_others: bool,
 }
@@ -30,15 +32,13 @@ impl Manner {
     ) -> Manner {
         let is_auto = config.sync == SyncPolicy::Auto;
         let is_for_many = files.max(directories.len()) >= SYNC_TOGETHER_MIN;
-        let waits_for_others = || {
-            let is_on_disk = directories
-                .iter()
-                .any(|directory| !directory.is_in_memory());
-            is_on_disk && is_held_up_by_others(bytes)
-        };
+        let mut all = directories.iter();
+        let is_in_memory = all.all(|directory| directory.is_in_memory());
+        let waits_for_others = || deadline.is_some() || is_held_up_by_others(bytes);
         Manner {
             is_auto,
-            is_beside_others: is_auto && is_for_many && (deadline.is_some() || waits_for_others()),
+            is_in_memory,
+            is_beside_others: is_auto && is_for_many && !is_in_memory && waits_for_others(),
         }
     }
 
@@ -55,6 +55,9 @@ pub(super) fn sync_bytes(
     manner: Manner,
     whole: Option<Deadline>,
 ) -> Vec<Result<(), ClientError>> {
+    if manner.is_in_memory {
+        return vec![Ok(()); files.len()];
+    }
     let unsynced = files
         .iter()
         .map(|file| (!file.synced).then(|| file.staged.file()));

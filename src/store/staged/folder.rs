@@ -27,6 +27,7 @@ pub struct StagingFolder {
     keeping: Arc<Keeping>,
     // The user that new files belong to here: a mount may say that all are of somebody else.
     pub(super) owner: OnceLock<u32>,
+    is_in_memory: OnceLock<bool>,
     is_readable: bool,
     pub(super) is_ours: bool,
     lets_owner_make: bool,
@@ -75,6 +76,7 @@ impl StagingFolder {
             path: path.to_owned(),
             keeping: Arc::clone(keeping),
             owner: OnceLock::new(),
+            is_in_memory: OnceLock::new(),
             is_readable,
             is_ours,
             lets_owner_make: is_ours && mode.contains(Mode::WUSR | Mode::XUSR),
@@ -132,9 +134,11 @@ impl StagingFolder {
         self.device
     }
 
-    /// Whether its file system is in memory, where a sync costs nothing and waits for nobody.
+    /// Whether its file system is in memory, where there is nothing to sync.
     pub fn is_in_memory(&self) -> bool {
-        Space::around(&self.folder).is_some_and(|space| space.is_in_memory())
+        *self
+            .is_in_memory
+            .get_or_init(|| Space::around(&self.folder).is_some_and(|space| space.is_in_memory()))
     }
 
     /// Makes what was renamed so far survive a power cut. Where nothing can, that is counted, and
