@@ -6,15 +6,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ftserve::process::was_ignored;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
     pidfd_send_signal, waitid,
 };
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag::register;
 
 use super::DEADLINE;
 
@@ -22,6 +25,18 @@ use super::DEADLINE;
 pub fn ftget<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
     Program::ftget().args(args).run()
 }
+
+/// Programs start with no signal ignored, also where `nohup` runs the tests: a signal that is
+/// caught here has its default in a new program.
+fn catch_ignored() {
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        if was_ignored(signal) {
+            register(signal, Arc::default()).expect("a signal that can be caught");
+        }
+    }
+}
+
+static CATCH_IGNORED: Once = Once::new();
 
 /// A program about to be run, with no environment but `PATH` and no standard input.
 pub struct Program {
@@ -122,6 +137,7 @@ impl Program {
 
     /// Starts it.
     pub fn start(self) -> Running {
+        CATCH_IGNORED.call_once(catch_ignored);
         let mut command = Command::new(&self.argv[0]);
         command
             .args(&self.argv[1..])
