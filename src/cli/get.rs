@@ -29,6 +29,7 @@ mod report;
 mod room;
 mod signals;
 mod source;
+mod summary;
 mod wish;
 mod wording;
 
@@ -37,7 +38,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use self::destination::{Destination, Output};
+use self::destination::{Destination, Sink};
 use self::meaning::{Meaning, Order};
 use self::no_order::NoOrder;
 use self::receipts::Receipts;
@@ -149,10 +150,10 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 exec::batch(rest, &config, &mut reporter);
             }
         }
-        Destination::Stream(pour, Output::File(folder, name)) => {
+        Destination::Stream(pour, Sink::File(folder, name)) => {
             published::fetch(&pour, &folder, &name, &config, &mut reporter);
         }
-        Destination::Stream(pour, Output::Stream(stream)) => {
+        Destination::Stream(pour, Sink::Stream(stream)) => {
             let on_event = &mut |event: Event<'_>| drop(reporter.take(event));
             // A file of its own: the standard library's looks for ends of lines in every write.
             let unread = stream.unread();

@@ -1,4 +1,4 @@
-//! What is wrong with a command line, and what was probably meant.
+//! Errors of a command line, each with a hint.
 //!
 //! The option parser's own tips are not used: it points to the opposite of an option, or to `--`,
 //! behind which `ftserve` takes a command.
@@ -11,7 +11,7 @@ use super::failure::ended;
 use super::terminal::{standard_output, tell};
 use super::{ExitCode, visible};
 
-/// A spelling that other programs have, and what to use here.
+/// Spellings of other programs, and a hint for each.
 pub(super) type Habit = (&'static [&'static str], &'static str);
 
 /// In a [`Habit`], any number without an option.
@@ -38,7 +38,7 @@ pub(super) fn show(error: &clap::Error, command: &str, habits: &[Habit]) -> Exit
 }
 
 impl UsageError {
-    /// `habits`: what people type who know other programs.
+    /// `habits`: options of other programs.
     fn of(error: &clap::Error, command: &str, habits: &[Habit]) -> UsageError {
         let text = |kind| context(error, kind);
         let invalid = text(ContextKind::InvalidArg);

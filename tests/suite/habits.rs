@@ -64,26 +64,14 @@ fn options_and_forms_of_other_servers_get_a_hint() {
 }
 
 #[test]
-fn a_source_in_the_form_of_another_program_gets_a_hint() {
-    let place = Place::with([("a", "content"), ("7:b", "a name with a colon")]);
-    let address = place.server.addr().to_owned();
-    let (host, port) = address.split_once(':').expect("a port");
-    for (source, meant) in [
-        (format!("{address}/:module/a"), format!("{host}:module/a")),
-        (format!("{address}/9521:a"), format!("{host}:9521/a")),
-    ] {
-        let refused = place.ftget().arg(source).run().expect_code(11);
-        let hint = format!("\nhint: did you mean {meant}?\n");
-        assert!(refused.stderr.ends_with(&hint), "{}", refused.stderr);
-    }
+fn a_local_path_is_no_source_and_a_name_may_have_a_colon() {
+    let place = Place::with([("7:b", "a name with a colon")]);
     let local = place.ftget().arg("./a").run().expect_code(2);
     let expected = "ftget: \"./a\" is a path on this machine, write HOST:PATH\n";
     assert_eq!(local.stderr, expected);
-    // It is a name all the same.
-    let named = format!("{address}/7:b");
-    let fetched = place.ftget().args(["-o", "-", &named]).run().expect_code(0);
-    assert_eq!(fetched.text(), "a name with a colon");
-    assert!(!port.is_empty());
+    let named = place.server.source("7:b");
+    let fetched = place.ftget().args(["-o", "-"]).arg(&named);
+    assert_eq!(fetched.run().expect_code(0).text(), "a name with a colon");
 }
 
 #[test]
@@ -136,6 +124,9 @@ fn the_output_of_a_command_goes_into_a_file_that_is_verified_first() {
     run(&["--md5", md5, "-o", "sums"], "sums").expect_code(10);
     run(&["--if-exists", "error", "-o", "sums"], "sums").expect_code(12);
     run(&["--if-exists", "rename", "-o", "sums"], "sums").expect_code(0);
+    let skipped = run(&["-vv", "--if-exists", "skip", "-o", "sums"], "sums");
+    let told = skipped.expect_code(0).stderr;
+    assert!(told.starts_with("ftget: @sums: skipped, "), "{told}");
     assert_eq!(here.read("sums"), b"content\n");
     assert_eq!(here.names(), ["deep", "sums", "sums.1"]);
 }

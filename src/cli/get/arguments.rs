@@ -295,7 +295,7 @@ pub(super) enum ListStyle {
     Long,
     /// One JSON object a line, as in the protocol
     Json,
-    /// What md5sum --check reads
+    /// Lines for md5sum --check
     Md5sum,
 }
 

@@ -22,19 +22,19 @@ use crate::wire::ResourcePath;
 pub(super) enum Destination {
     Files(Vec<Wish>),
     /// Bytes that go on as they come.
-    Stream(Pour, Output),
+    Stream(Pour, Sink),
 }
 
-/// Where the bytes of one source go as they come.
-pub(super) enum Output {
+/// The place of the bytes of one source, as they come.
+pub(super) enum Sink {
     Stream(Stream),
     /// A file that appears when all of them are verified.
     File(PathBuf, FileName),
 }
 
-impl Output {
+impl Sink {
     pub(super) fn is_standard(&self) -> bool {
-        matches!(self, Output::Stream(Stream::Standard))
+        matches!(self, Sink::Stream(Stream::Standard))
     }
 }
 
@@ -52,7 +52,7 @@ impl Destination {
 }
 
 impl Typed {
-    /// What the sources and `--output` mean.
+    /// Interprets the sources and `--output`.
     pub(super) fn destination(
         &self,
         filter: Filter,
@@ -74,12 +74,12 @@ impl Typed {
         }
         if let Some(pour) = self.command_to_run(elsewhere)? {
             let output = match &self.output {
-                None => Output::Stream(Stream::Standard),
+                None => Sink::Stream(Stream::Standard),
                 Some(output) => match stream(output) {
-                    Some(stream) => Output::Stream(stream),
+                    Some(stream) => Sink::Stream(stream),
                     None => {
                         let (folder, name) = self.split_output(output, elsewhere)?;
-                        Output::File(folder, name)
+                        Sink::File(folder, name)
                     }
                 },
             };
@@ -103,7 +103,7 @@ impl Typed {
                     want_md5: self.md5,
                     spool: self.spool.then(env::temp_dir),
                 };
-                return Ok(Destination::Stream(pour, Output::Stream(stream)));
+                return Ok(Destination::Stream(pour, Sink::Stream(stream)));
             }
             if self.recursive {
                 let (output, recursive) =

@@ -77,7 +77,7 @@ pub(in crate::cli) const MANUAL: Manual = Manual {
     see_also: "ftserve(1), md5sum(1)",
 };
 
-/// What people type who know rsync, scp, curl and wget.
+/// Options of rsync, scp, curl and wget that this program does not have.
 pub(super) const HABITS: &[Habit] = &[
     (
         &["-O", "--output-document"],
@@ -131,7 +131,7 @@ pub(super) const HABITS: &[Habit] = &[
         "every file is verified; no option is needed",
     ),
     (
-        &["--owner", "--group", "-o"],
+        &["--owner", "--group"],
         "only permissions and times are kept",
     ),
     (

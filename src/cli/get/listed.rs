@@ -37,7 +37,7 @@ pub(super) struct List {
     address: Address,
     /// The folder of the source.
     root: ResourcePath,
-    /// What of the list is meant.
+    /// The filter of the names in the list.
     filter: Arc<Filter>,
     /// The folder here that all goes below.
     folder: PathBuf,

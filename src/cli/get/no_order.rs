@@ -12,7 +12,7 @@ pub(super) enum NoOrder {
     Typed(Box<clap::Error>),
     /// Options that are right by themselves and make no sense together or as they are.
     Meaningless(String),
-    /// The same, with a hint.
+    /// A sentence about the options, and a hint.
     Hinted(String, String),
     /// A file that the command line names cannot be used; a whole sentence.
     Unusable(String),

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::destination::Destination;
 use super::failure::{Failures, classify, sentence};
-use super::json_event::{Failed, PassedOver, Summary};
+use super::json_event::{Failed, PassedOver};
 use super::meaning::{Manner, Order};
 use super::mirror;
 use super::progress::{Progress, locked, on_reading};
 use super::repeats::Repeats;
 use super::room;
+use super::summary::Summary;
 use super::wish::batch;
 use super::wording::{self, Message, filename_b64, special};
 use crate::cli::failure::unwritten;

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::report::Reporter;
-use crate::client::{self, ClientConfig, ClientError, Downloaded, Event, IfExists, Item, Pour};
+use crate::client::{
+    self, Action, ClientConfig, ClientError, Downloaded, Event, IfExists, Item, Pour,
+};
 use crate::store::{Attributes, FileName, StageError, StagedFile, StagingFolder};
 
 /// Runs the command, and places what it wrote unless it failed.
@@ -64,7 +66,13 @@ fn place(
     staged.sync()?;
     let placed = match staged.place(config.placement()) {
         Ok((name, _)) => name,
-        Err(StageError::Exists) if config.if_exists == IfExists::Skip => return Ok(downloaded),
+        Err(StageError::Exists) if config.if_exists == IfExists::Skip => {
+            return Ok(Downloaded {
+                name: Some(name.clone()),
+                action: Action::Skipped,
+                ..downloaded
+            });
+        }
         Err(error) => return Err(error.into()),
     };
     folder.sync()?;

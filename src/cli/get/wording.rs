@@ -13,7 +13,7 @@ use super::source::taken_for_port;
 use crate::cli::terminal::tell;
 use crate::cli::visible;
 use crate::client::{Action, ClientError, ConnectError, Item, ProtocolError};
-use crate::net::Address;
+use crate::net::{Address, DEFAULT_PORT};
 use crate::wire::{ErrorCode, ObjectKind, ResourcePath};
 
 /// Where something comes from. Shown as it is asked for, and safe to show.
@@ -43,19 +43,25 @@ impl Source<'_> {
         taken_for_port(self.address, self.path).filter(|_| is_no_server)
     }
 
-    /// How a source is written that looks like one of another program, where nothing is found by
-    /// that name: `host::module/x` of rsync, and `host:9521:x`.
+    /// A source in the form of another program, rewritten: `host::module/x` of rsync, and
+    /// `host:9521:x`. A file may have such a name, so only if it was not found, and only if the
+    /// source names no port.
     fn in_another_form(self, error: &ClientError) -> Option<String> {
         let is_not_found = match error {
             ClientError::Connect(_) => true,
             ClientError::Refused(refusal) => refusal.code == Some(ErrorCode::NotFound),
             _ => false,
         };
-        let Address::Tcp { host, .. } = self.address else {
+        let Address::Tcp {
+            host,
+            port: DEFAULT_PORT,
+        } = self.address
+        else {
             return None;
         };
         let (port, path) = split_at_colon(self.path.as_bytes())?;
-        let is_port = port.iter().all(u8::is_ascii_digit) && port.len() <= 5;
+        let is_port =
+            port.is_empty() || str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok());
         if !is_not_found || !is_port {
             return None;
         }
@@ -172,13 +178,13 @@ impl Message {
                     ))
                 })
             }
-            _ if source.in_another_form(error).is_some() => {
-                source.in_another_form(error).map(Cow::Owned)
-            }
-            _ => hint(error).map(|hint| match source.named_like_its_port(error) {
-                Some(name) => Cow::Owned(format!("{hint} {name}")),
-                None => Cow::Borrowed(hint),
-            }),
+            _ => match source.in_another_form(error) {
+                Some(form) => Some(Cow::Owned(form)),
+                None => hint(error).map(|hint| match source.named_like_its_port(error) {
+                    Some(name) => Cow::Owned(format!("{hint} {name}")),
+                    None => Cow::Borrowed(hint),
+                }),
+            },
         };
         Message { line, hint }
     }
@@ -332,6 +338,27 @@ mod tests {
         ] {
             let line = message(address, name, is_command).line;
             assert_eq!(line, format!("{told}server says not_found: no"));
+        }
+    }
+
+    #[test]
+    fn a_source_in_the_form_of_another_program_is_rewritten() {
+        for (address, name, form) in [
+            ("h:9521", ":module/a", Some("did you mean h:module/a?")),
+            ("h:9521", "9000:a/b", Some("did you mean h:9000/a/b?")),
+            ("[::1]:9521", "9000:a", Some("did you mean [::1]:9000/a?")),
+            ("h:9521", "70000:a", None),
+            ("h:9521", "a:b", None),
+            ("h:9521", "a", None),
+            // Neither program writes a port before it.
+            ("h:9000", "9521:a", None),
+            ("unix:/x", ":a", None),
+        ] {
+            assert_eq!(
+                message(address, name, false).hint.as_deref(),
+                form,
+                "{address} {name}"
+            );
         }
     }
 

@@ -63,7 +63,7 @@ pub(super) const MANUAL: Manual = Manual {
     see_also: "ftget(1), md5sum(1)",
 };
 
-/// What people type who know other servers.
+/// Options of other servers that this program does not have.
 pub(in crate::cli) const HABITS: &[Habit] = &[
     (
         &[

@@ -98,7 +98,7 @@ pub(in crate::cli::get) enum LineError {
 }
 
 impl Format {
-    /// What the lines are of which this is the first, that end with a NUL or not.
+    /// The format of a list with this first line, whose lines end with a NUL or a line feed.
     ///
     /// # Errors
     /// The algorithm, if it is a list of digests of another one.

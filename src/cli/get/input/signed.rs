@@ -21,7 +21,7 @@ enum Part {
 }
 
 impl Signed {
-    /// What a line is without the armour; `None` if it is part of that.
+    /// The line without its armour; `None` if all of it is armour.
     ///
     /// # Errors
     /// It begins something else than signed text.

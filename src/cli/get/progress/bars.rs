@@ -185,7 +185,7 @@ const NARROW_FILES: &str = "{pos} files";
 const WIDE_COLUMNS: usize = 70;
 const NARROW_COLUMNS: usize = 34;
 const COLUMNS_DEFAULT: usize = 80;
-/// What bytes, their total, a rate and a time take at most, with some of the bar.
+/// Columns for the bytes, the total, the rate, the time left and a part of the bar.
 const NUMBERS_COLUMNS: usize = 62;
 /// A smaller file is over before anybody has read its name.
 const OWN_BAR_BYTES_MIN: u64 = 8 * 1024 * 1024;
