@@ -111,9 +111,15 @@ impl Published {
         self.commands.is_empty()
     }
 
-    /// Whether this name is published.
+    /// Whether a request for this name has a meaning: that of a command, or `""`, which is the list of names.
     pub(super) fn has(&self, name: &[u8]) -> bool {
-        self.commands.contains_key(name)
+        self.commands.contains_key(name) || name.is_empty() && !self.is_empty()
+    }
+
+    /// The names, a line each.
+    pub(super) fn names(&self) -> Vec<u8> {
+        let lines = self.commands.keys();
+        lines.flat_map(|name| [name, &b"\n"[..]].concat()).collect()
     }
 
     /// Ends every run, now and later, and waits until there is none, or for this long.

@@ -38,6 +38,60 @@ fn wait_until_gone(word: &str) {
 }
 
 #[test]
+fn the_published_names_are_listed_below_the_files() {
+    let root = Scratch::with_files([("a", "content"), ("d/b", "more")]);
+    let server = publishing(&root, &["up=echo up", "df=echo df"], &[]);
+    server
+        .connect()
+        .ask(r#"{"op":"run","filename":""}"#)
+        .assert_file("", b"df\nup\n");
+    let mut text = server.connect();
+    text.send(b"@\n");
+    text.read_answer().assert_file("", b"df\nup\n");
+
+    let list = |args: &[&str]| {
+        let listed = Program::ftget().args(args).arg(server.source("")).run();
+        listed.expect_code(0).text()
+    };
+    assert_eq!(list(&["--list"]), "a\nd/\n@df\n@up\n");
+    assert_eq!(list(&["--list", "--exclude", "@u*"]), "a\nd/\n@df\n");
+    let long = list(&["--list=long"]);
+    assert!(
+        long.ends_with("@df\ncommand               - -                   @up\n"),
+        "{long}"
+    );
+    let json = list(&["--list=json"]);
+    let last = json.lines().last().unwrap();
+    assert_eq!(last, r#"{"filename":"@up","type":"command"}"#);
+    // A tree, and what `md5sum --check` reads, is of files.
+    assert_eq!(list(&["--list", "-r"]), "a\nd/\nd/b\n");
+    assert!(!list(&["--list=md5sum"]).contains('@'));
+    // A list that goes on into another client is of files, too.
+    let here = Scratch::new();
+    let client = Program::ftget().in_folder(here.path()).input(json.as_str());
+    let fetched = client.args(["-i", "-"]).arg(server.source("")).run();
+    fetched.expect_code(0);
+    assert_eq!(here.names(), ["a", "d"]);
+}
+
+#[test]
+fn a_server_that_publishes_nothing_has_no_list_of_commands() {
+    let root = Scratch::with_files([("a", "content"), ("@", "a file of that name")]);
+    let server = publishing(&root, &[], &[]);
+    let answer = server.connect().ask(r#"{"op":"run","filename":""}"#);
+    assert_eq!(answer.code(), Some("not_found"));
+    let mut text = server.connect();
+    text.send(b"@\n");
+    text.read_answer().assert_file("@", b"a file of that name");
+    let listed = Program::ftget().arg("--list").arg(server.source("")).run();
+    let listed = listed.expect_code(0);
+    assert_eq!(
+        (listed.text(), listed.stderr),
+        ("@\na\n".into(), String::new())
+    );
+}
+
+#[test]
 fn output_comes_with_its_digest_and_the_status_as_a_frame_and_as_text() {
     let root = Scratch::with_files([("@up", "a file of that name")]);
     let server = publishing(
@@ -146,7 +200,7 @@ fn names_that_are_not_published_run_nothing() {
     let root = Scratch::new();
     let server = publishing(&root, &["up=true"], &[]);
     let mut peer = server.connect();
-    for name in ["", "other", "@up", "up ", "up;id", "../up", "up\n", "sh"] {
+    for name in ["other", "@up", "up ", "up;id", "../up", "up\n", "sh"] {
         let answer = peer.ask(json!({"op": "run", "filename": name}).to_string());
         assert_eq!(answer.code(), Some("not_found"), "{name:?}");
     }

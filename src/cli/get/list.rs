@@ -10,7 +10,7 @@ use super::wording::{self, Message, Source};
 use crate::cli::failure::unwritten;
 use crate::cli::terminal::{standard_output, tell, visible_json};
 use crate::cli::{ExitCode, visible};
-use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, ServerRefusal};
+use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, Pour, ServerRefusal, pour};
 use crate::wire::{ErrorCode, ErrorReply, ListEntry, ObjectKind, ResourcePath, Timestamp};
 
 /// Shows every listing, one after the other, and says how it all ended.
@@ -96,10 +96,58 @@ impl<W: Write> Lister<'_, W> {
             tell(&wording::failure(&sentence, false));
             self.failures.add(ExitCode::NotFound);
         }
+        let is_root = folder.path.as_bytes().is_empty() && !folder.recursive;
+        if is_root && selection.written().is_none() && self.style != ListStyle::Md5sum {
+            self.show_commands(folder, config)?;
+        }
         if hidden > 0 && !self.quiet {
             tell(&wording::note(&wording::hidden(hidden), false));
         }
         Ok(())
+    }
+
+    /// Prints the names of the published commands. A server that publishes none, or that knows
+    /// no list of them, refuses the request, and that is no failure of the listing.
+    fn show_commands(&mut self, folder: &Folder, config: &ClientConfig) -> Result<(), ClientError> {
+        let names = Pour {
+            address: folder.address.clone(),
+            path: folder.path.clone(),
+            is_command: true,
+            want_md5: None,
+            spool: None,
+        };
+        let mut lines = Vec::new();
+        if let Err(error) = pour(&names, config, &mut lines, &mut |_| {}) {
+            return match error {
+                ClientError::Refused(_) => Ok(()),
+                error => Err(error),
+            };
+        }
+        for name in lines.split(|&byte| byte == b'\n') {
+            let is_end = name.is_empty();
+            let name = [b"@", name].concat();
+            if !is_end && self.filter.admits(&name, false) {
+                self.write_command(&name).map_err(output_error)?;
+            }
+        }
+        self.output.flush().map_err(output_error)
+    }
+
+    fn write_command(&mut self, name: &[u8]) -> io::Result<()> {
+        match self.style {
+            ListStyle::Json => {
+                let filename = String::from_utf8_lossy(name);
+                let line = serde_json::json!({ "filename": filename, "type": "command" });
+                self.output
+                    .write_all(visible_json(&line.to_string()).as_bytes())?;
+            }
+            ListStyle::Long => {
+                write!(self.output, "{:<10} {:>12} {:<19} ", "command", "-", "-")?;
+                self.write_name(name, "")?;
+            }
+            ListStyle::Short | ListStyle::Md5sum => self.write_name(name, "")?,
+        }
+        self.output.write_all(b"\n")
     }
 
     fn write(&mut self, folder: &Folder, entry: &ListEntry<'_>) -> io::Result<()> {

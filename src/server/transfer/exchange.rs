@@ -227,7 +227,7 @@ impl<S: Store> Exchange<'_, S> {
             Ok(Action::Get(get)) => self.get(&asked, get),
             Ok(Action::Stat(stat)) => self.stat(&asked, stat),
             Ok(Action::List(list)) => self.list(list),
-            Ok(Action::Run(run)) => self.run_command(run),
+            Ok(Action::Run(run)) => self.run_command(&asked, run),
             Ok(Action::Hello) => {
                 let publishes = !self.handler.published.is_empty();
                 hello(&asked, publishes, self.desk.output.append());
@@ -241,7 +241,7 @@ impl<S: Store> Exchange<'_, S> {
         self.settle(asked, reply);
     }
 
-    /// What a line of text means: `@NAME` is a command, if that is published.
+    /// What a line of text means: `@NAME` is a command, if that is published, and `@` the names of all.
     fn request_of_line(&self, line: &[u8]) -> ReceivedRequest {
         match line.strip_prefix(b"@") {
             Some(name) if self.handler.published.has(name) => ReceivedRequest::to_run(name),

@@ -9,7 +9,7 @@ use crate::server::transfer::cursor::{cursor_behind, read_cursor};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::making::{Making, Product, Work};
 use crate::server::transfer::page::{Page, PageState};
-use crate::server::transfer::reply::busy;
+use crate::server::transfer::reply::too_many_unread;
 use crate::store::Store;
 use crate::wire::{ErrorCode, ListRequest, Refusal, ResponseHeader};
 
@@ -26,7 +26,7 @@ impl<S: Store> Exchange<'_, S> {
             }
         };
         if self.handler.kept_bytes.load(Ordering::Relaxed) >= self.limits.kept_bytes_max {
-            return Err(busy("too many answers wait to be read"));
+            return Err(too_many_unread());
         }
         let page = Page::new(request, after, self.state.listing.take());
         Ok(self.make_page(Box::new(page)))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::digest::Md5Stream;
 use crate::server::transfer::outbox::Kept;
 use crate::server::transfer::reply::{
-    busy, not_listed, root_replaced, said_of, store_refusal, unreadable,
+    not_listed, root_replaced, said_of, store_refusal, too_many_unread, unreadable,
 };
 use crate::server::transfer::shelf::{OpenListing, Shelf, Shelved};
 use crate::store::{Catalog, Listed, Listing, ObjectMeta, Store, StoreError};
@@ -126,7 +126,7 @@ impl Page {
         let bytes = mem::take(&mut self.bytes);
         let md5 = Md5Stream::digest(&bytes);
         let Some(body) = shelf.keep(bytes) else {
-            return PageState::Failed(busy("too many answers wait to be read"));
+            return PageState::Failed(too_many_unread());
         };
         if has_more {
             self.shelve(shelf);

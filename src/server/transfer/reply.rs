@@ -98,6 +98,10 @@ pub(super) fn too_many_wait() -> Refusal {
     busy("too many requests wait for their answers")
 }
 
+pub(super) fn too_many_unread() -> Refusal {
+    busy("too many answers wait to be read")
+}
+
 pub(super) fn shutting_down() -> Refusal {
     Refusal {
         code: ErrorCode::ShuttingDown,

@@ -2,18 +2,26 @@
 
 use std::thread;
 
+use crate::digest::Md5Stream;
 use crate::server::published::{CommandOutput, with_errors};
 use crate::server::transfer::body::{Body, Source};
 use crate::server::transfer::conversation::{Asked, Reply};
 use crate::server::transfer::exchange::Exchange;
 use crate::server::transfer::making::{Making, Product, Work};
-use crate::server::transfer::reply::too_many_wait;
+use crate::server::transfer::reply::{too_many_unread, too_many_wait};
 use crate::store::Store;
 use crate::wire::{ErrorCode, Refusal, ResponseHeader, RunRequest};
 
 impl<S: Store> Exchange<'_, S> {
     /// Lets the command run in a thread of its own, of which there are few.
-    pub(super) fn run_command(&mut self, request: RunRequest) -> Result<Reply<S::Object>, Refusal> {
+    pub(super) fn run_command(
+        &mut self,
+        asked: &Asked,
+        request: RunRequest,
+    ) -> Result<Reply<S::Object>, Refusal> {
+        if request.name.is_empty() && !self.handler.published.is_empty() {
+            return self.published_names(asked);
+        }
         if !self.may_wait() {
             return Err(too_many_wait());
         }
@@ -34,6 +42,30 @@ impl<S: Store> Exchange<'_, S> {
                 Refusal::new(ErrorCode::Internal, message)
             })?;
         Ok(Reply::Make(Box::new(making)))
+    }
+
+    /// Answers with the names of the published commands, a line each.
+    fn published_names(&mut self, asked: &Asked) -> Result<Reply<S::Object>, Refusal> {
+        let names = self.handler.published.names();
+        let md5 = Md5Stream::digest(&names);
+        let end = names.len() as u64;
+        let body = self.handler.shelf.with_kept_max(self.limits.kept_bytes_max);
+        let body = body.keep(names).ok_or_else(too_many_unread)?;
+        let header = ResponseHeader {
+            name: (&asked.name).into(),
+            total_size: end,
+            md5: Some(md5),
+            id: asked.id.clone(),
+            exit_status: Some(0),
+            ..ResponseHeader::default()
+        };
+        header.encode(self.desk.output.append());
+        let body = Body {
+            source: Source::Memory(body),
+            position: 0,
+            end,
+        };
+        Ok(Reply::Send { body, md5 })
     }
 
     /// Answers with what a command wrote; if that is nothing and it failed, with an error.
