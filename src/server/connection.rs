@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::{Deadline, Peer, Stream, Wait};
 use crate::server::config::Closing;
-use crate::server::handler::{ConnectionHandler, Disposition, Ending, Interest, Rest, Turn};
+use crate::server::handler::{ConnectionHandler, Disposition, Ending, Interest, Parking, Turn};
 
 /// A connection with its handler's memory, or on its way out.
 pub(super) struct Connection<S> {
@@ -21,7 +21,7 @@ pub(super) struct Connection<S> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Again,
-    Park(Rest),
+    Park(Parking),
     Close,
     Reset,
 }
@@ -122,7 +122,7 @@ fn linger(
                 if until.is_over(now) {
                     return Step::Close;
                 }
-                return Step::Park(Rest {
+                return Step::Park(Parking {
                     interest: Interest::Readable,
                     until,
                     evictable_from: Some(since),
@@ -141,7 +141,7 @@ fn empty(stream: &Stream, since: Instant, closing: &Closing, now: Instant) -> St
     }
     // Nothing tells when a send queue has become empty, so it is looked at now and then.
     let until = last.or_sooner(Deadline::after(now, Wait::Emptied, UNSENT_LOOK_INTERVAL));
-    Step::Park(Rest {
+    Step::Park(Parking {
         interest: Interest::Nothing,
         until,
         evictable_from: Some(since),

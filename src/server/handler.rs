@@ -45,14 +45,14 @@ pub enum Disposition {
     /// There is more to do: to the back of the queue.
     Again,
     /// Nothing can be done before something happens.
-    Park(Rest),
+    Park(Parking),
     /// The connection is over.
     Close(Ending),
 }
 
 /// What a parked connection waits for, and how long it may rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct Parking {
     /// What of the socket is waited for. That the peer is gone ends every rest.
     pub interest: Interest,
     /// When to go on in any case.

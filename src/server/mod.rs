@@ -32,13 +32,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
 pub use config::{Closing, Listen, Quantum, ServerConfig};
-pub use handler::{ConnectionHandler, Disposition, Ending, Interest, Rest, Turn, Waker};
+pub use handler::{ConnectionHandler, Disposition, Ending, Interest, Parking, Turn, Waker};
 pub use listening::check_listening;
 pub use published::{ErrorOutputGoes, PublishError, Published, RunLimits};
 pub use stats::ServerStats;
 pub use transfer::{
-    Conversation, Desk, LiveLimits, Observer, Outcome, Report, TransferCounters, TransferHandler,
-    TransferLimits, TransferStats,
+    ConnectionState, LiveLimits, Observer, Outcome, Report, TransferCounters, TransferHandler,
+    TransferLimits, TransferStats, WorkerBuffers,
 };
 
 use crate::net::{Address, Listener};

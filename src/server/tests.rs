@@ -145,7 +145,7 @@ impl ConnectionHandler for Odd {
         }
         let until = Deadline::after(turn.now, Wait::NextRequest, PATIENCE);
         let rest = |interest| {
-            Disposition::Park(Rest {
+            Disposition::Park(Parking {
                 interest,
                 until,
                 evictable_from: None,

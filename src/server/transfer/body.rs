@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::server::published::Held;
-use crate::server::transfer::outbox::Kept;
+use crate::server::transfer::outbox::KeptBytes;
 use crate::store::{Object, Stamp};
 
 /// The rest of a body.
@@ -28,7 +28,7 @@ pub(super) enum Source<O> {
         stamp: Stamp,
     },
     /// In memory.
-    Memory(Kept),
+    Memory(KeptBytes),
     /// In a file that has no name, and so changes no more.
     Output { file: File, _held: Held },
 }
@@ -96,7 +96,7 @@ mod tests {
     fn a_read_gives_what_is_next_and_no_more_than_there_is_room_for() {
         let store = MemoryStore::new();
         store.insert("f", "0123456789").unwrap();
-        let kept = Kept::new(b"0123456789".to_vec(), &Arc::new(AtomicUsize::new(0)));
+        let kept = KeptBytes::new(b"0123456789".to_vec(), &Arc::new(AtomicUsize::new(0)));
         let in_memory: Body<MemoryFile> = Body {
             source: Source::Memory(kept),
             position: 0,

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use crate::digest::Md5Stream;
 use crate::server::transfer::body::{Body, Source};
-use crate::server::transfer::conversation::{Asked, BODY_STEP_BYTES, Purpose, Reply};
-use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::connection_state::{BODY_STEP_BYTES, Purpose, Reply, RequestInfo};
+use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::server::transfer::reply::{read_refusal, store_refusal};
 use crate::store::{Object, ObjectMeta, Store, StoreError};
 use crate::wire::{ErrorCode, GetRequest, Md5Digest, Refusal, ResponseHeader};
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     pub(super) fn get(
         &mut self,
-        asked: &Asked,
+        info: &RequestInfo,
         request: GetRequest,
     ) -> Result<Reply<S::Object>, Refusal> {
         for _ in 0..READ_TRIES_MAX {
@@ -23,9 +23,9 @@ impl<S: Store> Exchange<'_, S> {
                 .open(&request.path)
                 .map_err(|error| store_refusal(&error))?;
             if meta.size() > BODY_STEP_BYTES as u64 {
-                return self.get_long(asked, request, Arc::new(object), meta);
+                return self.get_long(info, request, Arc::new(object), meta);
             }
-            if let Some(reply) = self.get_short(asked, &request, object, &meta)? {
+            if let Some(reply) = self.get_short(info, &request, object, &meta)? {
                 return Ok(reply);
             }
         }
@@ -39,7 +39,7 @@ impl<S: Store> Exchange<'_, S> {
     /// changed meanwhile.
     fn get_short(
         &mut self,
-        asked: &Asked,
+        info: &RequestInfo,
         request: &GetRequest,
         object: S::Object,
         meta: &ObjectMeta,
@@ -57,7 +57,7 @@ impl<S: Store> Exchange<'_, S> {
             Some(md5) => part_of(request, md5, size)?.unwrap_or(0..0),
             None => 0..size,
         };
-        let bytes = &mut self.desk.body[..(read.end - read.start) as usize];
+        let bytes = &mut self.buffers.body[..(read.end - read.start) as usize];
         if !read_exactly(&object, bytes, read.start).map_err(|error| read_refusal(&error))? {
             return Ok(None);
         }
@@ -82,13 +82,13 @@ impl<S: Store> Exchange<'_, S> {
         }
 
         let Some(part) = part_of(request, md5, size)? else {
-            return Ok(Some(self.say_match(asked, meta, md5)));
+            return Ok(Some(self.append_match(info, meta, md5)));
         };
-        let output = self.desk.output.append();
-        body_header(asked, request, meta, md5, &part).encode(output);
+        let output = self.buffers.output.append();
+        body_header(info, request, meta, md5, &part).encode(output);
         let start = output.len();
         let within = (part.start - read.start) as usize..(part.end - read.start) as usize;
-        output.extend_from_slice(&self.desk.body[within]);
+        output.extend_from_slice(&self.buffers.body[within]);
         let body_bytes = part.end - part.start;
         if body_bytes > ALWAYS_HASHED_BYTES_MAX {
             let body = Body {
@@ -99,21 +99,21 @@ impl<S: Store> Exchange<'_, S> {
                 position: part.start,
                 end: part.end,
             };
-            self.desk.output.set_tail(start, body);
+            self.buffers.output.set_tail(start, body);
         }
         let md5 = Some(md5);
-        Ok(Some(Reply::Said { body_bytes, md5 }))
+        Ok(Some(Reply::Done { body_bytes, md5 }))
     }
 
     fn get_long(
         &mut self,
-        asked: &Asked,
+        info: &RequestInfo,
         request: GetRequest,
         object: Arc<S::Object>,
         meta: ObjectMeta,
     ) -> Result<Reply<S::Object>, Refusal> {
         match self.handler.catalog.known(&meta, request.fresh) {
-            Some(md5) => self.begin_body(asked, &request, object, &meta, md5),
+            Some(md5) => self.begin_body(info, &request, object, &meta, md5),
             None => {
                 let (fresh, progress) = (request.fresh, request.progress);
                 Ok(self.await_digest(object, meta, fresh, progress, Purpose::Get(request)))
@@ -124,19 +124,19 @@ impl<S: Store> Exchange<'_, S> {
     /// Appends the header of a body that is sent in steps.
     pub(super) fn begin_body(
         &mut self,
-        asked: &Asked,
+        info: &RequestInfo,
         request: &GetRequest,
         object: Arc<S::Object>,
         meta: &ObjectMeta,
         md5: Md5Digest,
     ) -> Result<Reply<S::Object>, Refusal> {
         let Some(part) = part_of(request, md5, meta.size())? else {
-            return Ok(self.say_match(asked, meta, md5));
+            return Ok(self.append_match(info, meta, md5));
         };
-        body_header(asked, request, meta, md5, &part).encode(self.desk.output.append());
+        body_header(info, request, meta, md5, &part).encode(self.buffers.output.append());
         if part.is_empty() {
             let (body_bytes, md5) = (0, Some(md5));
-            return Ok(Reply::Said { body_bytes, md5 });
+            return Ok(Reply::Done { body_bytes, md5 });
         }
         let body = Body {
             source: Source::File {
@@ -150,16 +150,21 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     /// Appends the answer to a client that has this content.
-    fn say_match(&mut self, asked: &Asked, meta: &ObjectMeta, md5: Md5Digest) -> Reply<S::Object> {
+    fn append_match(
+        &mut self,
+        info: &RequestInfo,
+        meta: &ObjectMeta,
+        md5: Md5Digest,
+    ) -> Reply<S::Object> {
         let header = ResponseHeader {
             total_size: meta.size(),
             md5: Some(md5),
             body_size: Some(0),
             matched: true,
-            ..describe(asked, meta)
+            ..describe(info, meta)
         };
-        header.encode(self.desk.output.append());
-        Reply::Said {
+        header.encode(self.buffers.output.append());
+        Reply::Done {
             body_bytes: 0,
             md5: Some(md5),
         }
@@ -167,18 +172,18 @@ impl<S: Store> Exchange<'_, S> {
 }
 
 /// The keys that every answer about a file has, besides its size and digest.
-pub(super) fn describe<'a>(asked: &'a Asked, meta: &ObjectMeta) -> ResponseHeader<'a> {
+pub(super) fn describe<'a>(info: &'a RequestInfo, meta: &ObjectMeta) -> ResponseHeader<'a> {
     ResponseHeader {
-        name: (&asked.name).into(),
+        name: (&info.name).into(),
         mtime: Some(meta.stamp.mtime),
         mode: Some(meta.mode),
-        id: asked.id.clone(),
+        id: info.id.clone(),
         ..ResponseHeader::default()
     }
 }
 
 fn body_header<'a>(
-    asked: &'a Asked,
+    info: &'a RequestInfo,
     request: &GetRequest,
     meta: &ObjectMeta,
     md5: Md5Digest,
@@ -190,7 +195,7 @@ fn body_header<'a>(
         md5: Some(md5),
         body_size: ranged.then_some(part.end - part.start),
         offset: ranged.then_some(part.start),
-        ..describe(asked, meta)
+        ..describe(info, meta)
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use crate::server::transfer::conversation::Asked;
+use crate::server::transfer::connection_state::RequestInfo;
 use crate::wire::{Hello, ResponseHeader};
 
 /// Appends the answer to `hello`.
-pub(super) fn hello(asked: &Asked, publishes: bool, output: &mut Vec<u8>) {
+pub(super) fn hello(info: &RequestInfo, publishes: bool, output: &mut Vec<u8>) {
     let text = |word: &'static str| Cow::Borrowed(word);
     let header = ResponseHeader {
-        id: asked.id.clone(),
+        id: info.id.clone(),
         body_size: Some(0),
         hello: Some(Hello {
             ft: PROTOCOL_VERSION,

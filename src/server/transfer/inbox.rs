@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::{Deadline, Stream, Wait};
 use crate::server::transfer::TransferLimits;
-use crate::server::transfer::outbox::Kept;
+use crate::server::transfer::outbox::KeptBytes;
 use crate::wire::{
     FRAME_BYTES_MAX, LENGTH_BYTES, ReceivedRequest, Spelling, TEXT_LINE_BYTES_MAX, TextEvent,
     TextReader, classify, split_frame,
@@ -18,7 +18,7 @@ pub(super) struct Inbox {
     spelling: Option<Spelling>,
     text: TextReader,
     /// Read, not yet taken up; on a worker's [`Input`] during a turn.
-    leftover: Option<Kept>,
+    leftover: Option<KeptBytes>,
     /// Bytes still to come of a request's body that nobody wants, and until when.
     dropping: u64,
     drop_by: Option<Deadline>,
@@ -54,10 +54,10 @@ pub(super) enum Incoming {
 }
 
 /// What a read brought.
-pub(super) enum Arrival {
+pub(super) enum ReadOutcome {
     /// Bytes, or the end of the stream.
-    Something,
-    Nothing,
+    Received,
+    WouldBlock,
 }
 
 impl Inbox {
@@ -78,18 +78,18 @@ impl Inbox {
     }
 
     /// Puts what is left from earlier turns on the worker's desk.
-    pub(super) fn lay_out(&mut self, input: &mut Input) {
+    pub(super) fn load(&mut self, input: &mut Input) {
         let leftover = self.leftover.take();
-        let bytes = leftover.as_ref().map_or(&[][..], Kept::bytes);
+        let bytes = leftover.as_ref().map_or(&[][..], KeptBytes::bytes);
         input.bytes[..bytes.len()].copy_from_slice(bytes);
         (input.start, input.end) = (0, bytes.len());
     }
 
     /// Takes what is left from the worker's desk, and counts it in `total`. Nothing left costs no
     /// memory.
-    pub(super) fn clear_away(&mut self, input: &mut Input, total: &Arc<AtomicUsize>) {
+    pub(super) fn save(&mut self, input: &mut Input, total: &Arc<AtomicUsize>) {
         let rest = input.rest();
-        self.leftover = (!rest.is_empty()).then(|| Kept::new(rest.to_vec(), total));
+        self.leftover = (!rest.is_empty()).then(|| KeptBytes::new(rest.to_vec(), total));
         input.clear();
     }
 
@@ -156,7 +156,7 @@ impl Inbox {
     }
 
     fn next_line(&mut self, input: &mut Input, silent: bool) -> Option<Incoming> {
-        let ended = self.ended || silent && !self.somebody_types();
+        let ended = self.ended || silent && !self.is_typed();
         let (bytes, event) = self.text.next(input.rest(), ended);
         input.take(bytes);
         match event? {
@@ -175,10 +175,12 @@ impl Inbox {
         stream: &mut Stream,
         input: &mut Input,
         room: usize,
-    ) -> io::Result<Arrival> {
+    ) -> io::Result<ReadOutcome> {
         let count = match input.read(stream, room) {
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Arrival::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(ReadOutcome::WouldBlock);
+            }
             Err(error) => return Err(error),
         };
         self.ended = count == 0;
@@ -187,7 +189,7 @@ impl Inbox {
             self.reads += 1;
             self.single_byte_reads += u8::from(count == 1);
         }
-        Ok(Arrival::Something)
+        Ok(ReadOutcome::Received)
     }
 
     /// An answer is complete: from now on the connection is idle.
@@ -233,16 +235,14 @@ impl Inbox {
         }
         let limit = match self.spelling {
             None => SHORT_TEXT_SILENCE,
-            Some(Spelling::Text) if !self.somebody_types() => {
-                TEXT_SILENCE + 2 * stream.round_trip()
-            }
+            Some(Spelling::Text) if !self.is_typed() => TEXT_SILENCE + 2 * stream.round_trip(),
             Some(_) => return None,
         };
         Some(Deadline::after(self.last_read, Wait::TextSilence, limit))
     }
 
     /// Whether a person types: the first reads brought one byte each, or it is telnet.
-    fn somebody_types(&self) -> bool {
+    fn is_typed(&self) -> bool {
         self.single_byte_reads == TYPING_READS || self.text.speaks_telnet()
     }
 }
@@ -326,10 +326,10 @@ mod tests {
         /// Has the peer send this, and reads it at once.
         fn receive(&mut self, bytes: &[u8]) {
             self.peer.write_all(bytes).unwrap();
-            let arrival = self
+            let outcome = self
                 .inbox
                 .read(&mut self.stream, &mut self.input, usize::MAX);
-            assert!(matches!(arrival, Ok(Arrival::Something)));
+            assert!(matches!(outcome, Ok(ReadOutcome::Received)));
         }
 
         /// What is found in what was received.
@@ -424,17 +424,17 @@ mod tests {
             assert_eq!(talk.next(false), "nothing");
             assert!(!talk.inbox.ended);
             talk.peer.shutdown(std::net::Shutdown::Both).unwrap();
-            let arrival = talk
+            let outcome = talk
                 .inbox
                 .read(&mut talk.stream, &mut talk.input, usize::MAX);
-            assert!(matches!(arrival, Ok(Arrival::Something)) && talk.inbox.ended);
+            assert!(matches!(outcome, Ok(ReadOutcome::Received)) && talk.inbox.ended);
             assert_eq!(talk.next(false), found);
         }
         let mut talk = Talk::new();
-        let arrival = talk
+        let outcome = talk
             .inbox
             .read(&mut talk.stream, &mut talk.input, usize::MAX);
-        assert!(matches!(arrival, Ok(Arrival::Nothing)) && !talk.inbox.ended);
+        assert!(matches!(outcome, Ok(ReadOutcome::WouldBlock)) && !talk.inbox.ended);
     }
 
     #[test]
@@ -490,16 +490,16 @@ mod tests {
         let mut talk = Talk::new();
         talk.receive(b"a\nbc");
         assert_eq!(talk.next(false), "line a");
-        talk.inbox.clear_away(&mut talk.input, &total);
+        talk.inbox.save(&mut talk.input, &total);
         assert_eq!((talk.input.rest(), counted()), (&b""[..], 2));
-        talk.inbox.lay_out(&mut talk.input);
+        talk.inbox.load(&mut talk.input);
         assert_eq!((talk.input.rest(), counted()), (&b"bc"[..], 0));
         talk.receive(b"d\n");
         assert_eq!(talk.next(false), "line bcd");
-        talk.inbox.clear_away(&mut talk.input, &total);
+        talk.inbox.save(&mut talk.input, &total);
         assert!(talk.inbox.leftover.is_none() && counted() == 0);
         talk.input.bytes[..3].fill(b'?');
-        talk.inbox.lay_out(&mut talk.input);
+        talk.inbox.load(&mut talk.input);
         assert_eq!(talk.input.rest(), b"");
     }
 

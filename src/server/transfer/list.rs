@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::server::transfer::body::{Body, Source};
-use crate::server::transfer::conversation::{Asked, Purpose, Reply};
+use crate::server::transfer::connection_state::{Purpose, Reply, RequestInfo};
+use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::server::transfer::cursor::{cursor_behind, read_cursor};
-use crate::server::transfer::exchange::Exchange;
-use crate::server::transfer::making::{Making, Product, Work};
 use crate::server::transfer::page::{Page, PageState};
 use crate::server::transfer::reply::too_many_unread;
+use crate::server::transfer::pending_body::{PendingBody, Product, Work};
 use crate::store::Store;
 use crate::wire::{ErrorCode, ListRequest, Refusal, ResponseHeader};
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     pub(super) fn list(&mut self, request: ListRequest) -> Result<Reply<S::Object>, Refusal> {
         let after = match &request.after {
             None => None,
@@ -34,22 +34,25 @@ impl<S: Store> Exchange<'_, S> {
 
     /// Lets the foreground pool go on with a page.
     pub(super) fn make_page(&mut self, mut page: Box<Page>) -> Reply<S::Object> {
-        let (mut making, maker) =
-            Making::begin(Work::Page, page.request.progress, self.turn.waker());
+        let (mut pending, producer) =
+            PendingBody::begin(Work::Page, page.request.progress, self.turn.waker());
         let catalog = Arc::clone(&self.handler.catalog);
-        let shelf = self.handler.shelf.with_kept_max(self.limits.kept_bytes_max);
+        let listing_cache = self
+            .handler
+            .listing_cache
+            .with_kept_max(self.limits.kept_bytes_max);
         let address = self.state.peer.address_key();
-        making.stand(self.handler.line.enter(address, move || {
-            let state = page.advance(&catalog, &shelf, || !maker.is_unwanted());
-            maker.deliver(Product::Page(page, state));
+        pending.set_ticket(self.handler.page_queue.push(address, move || {
+            let state = page.advance(&catalog, &listing_cache, || !producer.is_cancelled());
+            producer.deliver(Product::Page(page, state));
         }));
-        Reply::Make(Box::new(making))
+        Reply::Make(Box::new(pending))
     }
 
     /// Answers with a page, or waits for what it waits for.
-    pub(super) fn take_page(
+    pub(super) fn answer_page(
         &mut self,
-        asked: &Asked,
+        info: &RequestInfo,
         page: Box<Page>,
         state: PageState<S::Object>,
     ) -> Result<Reply<S::Object>, Refusal> {
@@ -71,23 +74,23 @@ impl<S: Store> Exchange<'_, S> {
         let root = page.root.unwrap_or_default();
         let next = behind.map(|path| cursor_behind(path, recursive, root));
         let header = ResponseHeader {
-            name: (&asked.name).into(),
+            name: (&info.name).into(),
             total_size: end,
             md5: Some(md5),
-            id: asked.id.clone(),
+            id: info.id.clone(),
             next: next.map(Into::into),
             last: !has_more,
             recursive,
             hidden: page.hidden(),
             ..ResponseHeader::default()
         };
-        header.encode(self.desk.output.append());
+        header.encode(self.buffers.output.append());
         if has_more {
             self.state.listing = page.into_open();
         }
         if end == 0 {
             let (body_bytes, md5) = (0, Some(md5));
-            return Ok(Reply::Said { body_bytes, md5 });
+            return Ok(Reply::Done { body_bytes, md5 });
         }
         let body = Body {
             source: Source::Memory(body),

@@ -1,25 +1,25 @@
 //! The handler that speaks the transfer protocol: requests in, headers and bodies out.
 
 mod body;
-mod conversation;
+mod connection_state;
+mod connection_turn;
 mod counters;
 mod cursor;
-mod digesting;
-mod exchange;
+mod fair_queue;
 mod get;
 mod hello;
 mod inbox;
-mod line;
 mod list;
-mod making;
+mod listing_cache;
 mod outbox;
 mod pacing;
 mod page;
-mod patience;
+mod pending_body;
+mod pending_digest;
 mod reply;
 mod run;
 mod sending;
-mod shelf;
+mod slow_reader_timer;
 mod stat;
 mod waiters;
 
@@ -30,12 +30,12 @@ use std::time::{Duration, Instant};
 use crate::net::{Pace, Peer, Stream};
 use crate::server::handler::{ConnectionHandler, Disposition, Turn};
 use crate::server::published::Published;
-use crate::server::transfer::conversation::Asked;
-pub use crate::server::transfer::conversation::{Conversation, Desk};
+use crate::server::transfer::connection_state::RequestInfo;
+pub use crate::server::transfer::connection_state::{ConnectionState, WorkerBuffers};
+use crate::server::transfer::connection_turn::ConnectionTurn;
 pub use crate::server::transfer::counters::{TransferCounters, TransferStats};
-use crate::server::transfer::exchange::Exchange;
-use crate::server::transfer::line::Line;
-use crate::server::transfer::shelf::Shelf;
+use crate::server::transfer::fair_queue::FairQueue;
+use crate::server::transfer::listing_cache::ListingCache;
 use crate::server::transfer::waiters::Waiters;
 use crate::store::{Catalog, Store};
 use crate::wire::{ErrorCode, Md5Digest};
@@ -52,9 +52,9 @@ pub struct TransferHandler<S: Store> {
     /// Bytes of answers that connections keep while they rest.
     kept_bytes: Arc<AtomicUsize>,
     /// What listings hold while nobody works on them.
-    shelf: Shelf,
+    listing_cache: ListingCache,
     /// Pages in the making.
-    line: Arc<Line>,
+    page_queue: Arc<FairQueue>,
     /// Connections that wait for a digest, a page or a command.
     waiters: Arc<Waiters>,
     /// Bytes of requests that connections have read ahead and keep.
@@ -133,14 +133,14 @@ impl<S: Store> TransferHandler<S> {
     pub fn new(catalog: Catalog<S>, limits: TransferLimits) -> TransferHandler<S> {
         let kept_bytes = Arc::default();
         TransferHandler {
-            line: Line::of(catalog.pools()),
+            page_queue: FairQueue::new(catalog.pools()),
             catalog: Arc::new(catalog),
             limits: Arc::new(LiveLimits(RwLock::new(limits))),
             pace: Mutex::default(),
             counters: Arc::default(),
             published: Arc::new(Published::nothing()),
             observer: None,
-            shelf: Shelf::beside(&kept_bytes),
+            listing_cache: ListingCache::new(&kept_bytes),
             kept_bytes,
             waiters: Arc::default(),
             read_ahead: Arc::default(),
@@ -172,47 +172,47 @@ impl<S: Store> TransferHandler<S> {
 }
 
 impl<S: Store> TransferHandler<S> {
-    fn report(&self, peer: Peer, asked: &Asked, outcome: Outcome) {
+    fn report(&self, peer: Peer, info: &RequestInfo, outcome: Outcome) {
         self.counters.count(outcome);
         if let Some(observer) = &self.observer {
             observer(&Report {
                 peer,
-                op: asked.op,
-                name: &asked.name,
-                md5: asked.md5,
-                exit_status: asked.exit_status,
+                op: info.op,
+                name: &info.name,
+                md5: info.md5,
+                exit_status: info.exit_status,
                 outcome,
-                took: asked.since.elapsed(),
+                took: info.since.elapsed(),
             });
         }
     }
 }
 
 impl<S: Store> ConnectionHandler for TransferHandler<S> {
-    type State = Conversation<S::Object>;
-    type Scratch = Desk<S::Object>;
+    type State = ConnectionState<S::Object>;
+    type Scratch = WorkerBuffers<S::Object>;
 
-    fn accepted(&self, peer: &Peer, now: Instant) -> Conversation<S::Object> {
-        Conversation::new(*peer, now)
+    fn accepted(&self, peer: &Peer, now: Instant) -> ConnectionState<S::Object> {
+        ConnectionState::new(*peer, now)
     }
 
-    fn scratch(&self) -> Desk<S::Object> {
-        Desk::new()
+    fn scratch(&self) -> WorkerBuffers<S::Object> {
+        WorkerBuffers::new()
     }
 
     fn advance(
         &self,
         stream: &mut Stream,
-        state: &mut Conversation<S::Object>,
-        desk: &mut Desk<S::Object>,
+        state: &mut ConnectionState<S::Object>,
+        buffers: &mut WorkerBuffers<S::Object>,
         turn: Turn<'_>,
     ) -> Disposition {
-        Exchange {
+        ConnectionTurn {
             handler: self,
             limits: self.limits.get(),
             stream,
             state,
-            desk,
+            buffers,
             turn,
             moved: 0,
             silent: false,
@@ -221,9 +221,9 @@ impl<S: Store> ConnectionHandler for TransferHandler<S> {
         .run()
     }
 
-    fn closed(&self, mut state: Conversation<S::Object>) {
-        if let Some(asked) = state.task.take_asked() {
-            self.report(state.peer, &asked, Outcome::Closed);
+    fn closed(&self, mut state: ConnectionState<S::Object>) {
+        if let Some(info) = state.task.take_info() {
+            self.report(state.peer, &info, Outcome::Closed);
         }
     }
 
@@ -254,7 +254,7 @@ impl TransferLimits {
     }
 
     /// By how much a slow reader may be behind when connections run short.
-    fn short_patience(&self) -> Duration {
+    fn short_idle_timeout(&self) -> Duration {
         self.idle_timeout / 10
     }
 }
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(limits.header_timeout, Duration::from_secs(10));
         assert_eq!(limits.text_timeout(), Duration::from_secs(60));
         assert_eq!(limits.idle_timeout, Duration::from_secs(300));
-        assert_eq!(limits.short_patience(), Duration::from_secs(30));
+        assert_eq!(limits.short_idle_timeout(), Duration::from_secs(30));
         assert_eq!((limits.min_rate, limits.kept_bytes_max), (1024, 64 << 20));
         assert_eq!((limits.rate, limits.rate_per_connection), (None, None));
     }

@@ -17,7 +17,7 @@ pub(super) struct Output<O> {
 }
 
 /// What a connection keeps of its answers while it rests.
-pub(super) struct Kept {
+pub(super) struct KeptBytes {
     bytes: Vec<u8>,
     _share: Share,
 }
@@ -31,7 +31,7 @@ pub(super) struct Share {
 /// How far a write came.
 pub(super) enum Flow {
     /// Everything was taken; so many bytes.
-    Through(usize),
+    Complete(usize),
     /// As much as is allowed was taken.
     Allowed(usize),
     /// The peer's window is full after so many bytes.
@@ -47,7 +47,7 @@ impl<O> Output<O> {
         }
     }
 
-    pub(super) fn lay_out(&mut self, kept: Option<Kept>) {
+    pub(super) fn load(&mut self, kept: Option<KeptBytes>) {
         self.clear();
         if let Some(kept) = kept {
             self.bytes.extend_from_slice(&kept.bytes);
@@ -55,8 +55,9 @@ impl<O> Output<O> {
     }
 
     /// Takes what is left from the worker's desk. Nothing left costs no memory.
-    pub(super) fn clear_away(&mut self, total: &Arc<AtomicUsize>) -> Option<Kept> {
-        let kept = (!self.is_empty()).then(|| Kept::new(self.bytes[self.sent..].to_vec(), total));
+    pub(super) fn save(&mut self, total: &Arc<AtomicUsize>) -> Option<KeptBytes> {
+        let kept =
+            (!self.is_empty()).then(|| KeptBytes::new(self.bytes[self.sent..].to_vec(), total));
         self.clear();
         kept
     }
@@ -100,7 +101,7 @@ impl<O> Output<O> {
             }
         }
         self.clear();
-        Ok(Flow::Through(written))
+        Ok(Flow::Complete(written))
     }
 
     /// Writes once what there is, and after it `next`. Says how many bytes of both went out.
@@ -135,16 +136,20 @@ impl<O> Output<O> {
     }
 }
 
-impl Kept {
-    pub(super) fn new(bytes: Vec<u8>, total: &Arc<AtomicUsize>) -> Kept {
+impl KeptBytes {
+    pub(super) fn new(bytes: Vec<u8>, total: &Arc<AtomicUsize>) -> KeptBytes {
         let _share = Share::of(bytes.len(), total);
-        Kept { bytes, _share }
+        KeptBytes { bytes, _share }
     }
 
     /// `None` if all of them would be more than `max` then.
-    pub(super) fn within(bytes: Vec<u8>, total: &Arc<AtomicUsize>, max: usize) -> Option<Kept> {
+    pub(super) fn within(
+        bytes: Vec<u8>,
+        total: &Arc<AtomicUsize>,
+        max: usize,
+    ) -> Option<KeptBytes> {
         let _share = Share::within(bytes.len(), total, max)?;
-        Some(Kept { bytes, _share })
+        Some(KeptBytes { bytes, _share })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -220,7 +225,7 @@ mod tests {
 
     fn body(position: u64, end: u64) -> Body<()> {
         Body {
-            source: Source::Memory(Kept::new(Vec::new(), &Arc::default())),
+            source: Source::Memory(KeptBytes::new(Vec::new(), &Arc::default())),
             position,
             end,
         }
@@ -238,13 +243,19 @@ mod tests {
             assert_eq!(read(&mut peer), sent.as_bytes());
             assert_eq!((output.len(), output.is_empty()), (left, false));
         }
-        assert!(matches!(output.flush(&mut stream, 9), Ok(Flow::Through(1))));
+        assert!(matches!(
+            output.flush(&mut stream, 9),
+            Ok(Flow::Complete(1))
+        ));
         assert_eq!(read(&mut peer), b"9");
         assert_eq!(
             (output.len(), output.is_empty(), output.bytes.len()),
             (0, true, 0)
         );
-        assert!(matches!(output.flush(&mut stream, 9), Ok(Flow::Through(0))));
+        assert!(matches!(
+            output.flush(&mut stream, 9),
+            Ok(Flow::Complete(0))
+        ));
     }
 
     #[test]
@@ -267,7 +278,7 @@ mod tests {
         let (mut received, mut counted) = (Vec::new(), 0);
         loop {
             match output.flush(&mut stream, usize::MAX / 2).unwrap() {
-                Flow::Through(count) => {
+                Flow::Complete(count) => {
                     counted += count;
                     break;
                 }
@@ -315,19 +326,19 @@ mod tests {
         let total = Arc::new(AtomicUsize::new(0));
         let counted = || total.load(Ordering::Relaxed);
         let mut output = Bytes::new();
-        assert!(output.clear_away(&total).is_none());
+        assert!(output.save(&total).is_none());
         output.append().extend_from_slice(b"012345");
         output.sent = 2;
-        let kept = output.clear_away(&total).unwrap();
+        let kept = output.save(&total).unwrap();
         assert_eq!((kept.bytes(), counted()), (&b"2345"[..], 4));
         assert!(output.is_empty() && output.bytes.is_empty());
         output.append().extend_from_slice(b"of another connection");
-        output.lay_out(Some(kept));
+        output.load(Some(kept));
         assert_eq!(
             (&output.bytes[..], output.len(), counted()),
             (&b"2345"[..], 4, 0)
         );
-        output.lay_out(None);
+        output.load(None);
         assert!(output.is_empty());
     }
 }

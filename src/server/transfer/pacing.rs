@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use crate::net::{Deadline, Pace, Wait, portion};
 use crate::server::control::lock;
-use crate::server::handler::{Disposition, Interest, Rest};
-use crate::server::transfer::conversation::BODY_STEP_BYTES;
-use crate::server::transfer::exchange::Exchange;
+use crate::server::handler::{Disposition, Interest, Parking};
+use crate::server::transfer::connection_state::BODY_STEP_BYTES;
+use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::store::Store;
 
 /// What a connection may send, and when.
@@ -19,7 +19,7 @@ pub(super) struct Allowance {
     from: Option<Instant>,
 }
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     /// How many of these bytes may be sent now.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl<S: Store> Exchange<'_, S> {
             (allowance.bytes, allowance.from) = (bytes, Some(from));
         }
         match allowance.from {
-            Some(from) if from > Instant::now() => Err(Disposition::Park(Rest {
+            Some(from) if from > Instant::now() => Err(Disposition::Park(Parking {
                 interest: Interest::Nothing,
                 until: Deadline {
                     wait: Wait::Pace,

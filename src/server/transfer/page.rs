@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::digest::Md5Stream;
-use crate::server::transfer::outbox::Kept;
+use crate::server::transfer::listing_cache::{CacheShare, ListingCache, OpenListing};
+use crate::server::transfer::outbox::KeptBytes;
 use crate::server::transfer::reply::{
-    not_listed, root_replaced, said_of, store_refusal, too_many_unread, unreadable,
+    error_reply, not_listed, root_replaced, store_refusal, too_many_unread, unreadable,
 };
-use crate::server::transfer::shelf::{OpenListing, Shelf, Shelved};
 use crate::store::{Catalog, Listed, Listing, ObjectMeta, Store, StoreError};
 use crate::wire::{
     ErrorCode, LIST_PAGE_BYTES_MAX, ListEntry, ListRequest, Md5Digest, ObjectKind, Refusal,
@@ -26,7 +26,7 @@ pub(super) struct Page {
     pub(super) root: Option<u32>,
     listing: Option<Box<dyn Listing>>,
     /// Entries that were come upon, and are not on the page yet.
-    pending: VecDeque<Pending>,
+    pending: VecDeque<PendingEntry>,
     bytes: Vec<u8>,
     entries: usize,
     /// The last entry on the page.
@@ -37,11 +37,11 @@ pub(super) struct Page {
     /// When it was first worked on.
     begun: Option<Instant>,
     /// The room for what it holds, while nobody works on it.
-    shelved: Option<Shelved>,
+    cache_share: Option<CacheShare>,
 }
 
 /// An entry that is to be written.
-pub(super) struct Pending {
+pub(super) struct PendingEntry {
     listed: Listed,
     /// What was hidden between the entry before it and this one.
     hidden: u64,
@@ -53,7 +53,7 @@ pub(super) struct Pending {
 pub(super) enum PageState<O> {
     /// It is there; whether there are more entries behind it.
     Made {
-        body: Kept,
+        body: KeptBytes,
         md5: Md5Digest,
         has_more: bool,
     },
@@ -81,9 +81,9 @@ impl Page {
     ) -> Page {
         let (after, root) = after.unzip();
         let open = open.filter(|open| open.continues(&request, after.as_ref()));
-        let (listing, pending, shelved) = match open {
+        let (listing, pending, cache_share) = match open {
             None => (None, VecDeque::new(), None),
-            Some(open) => (Some(open.listing), open.pending, Some(open.shelved)),
+            Some(open) => (Some(open.listing), open.pending, Some(open.cache_share)),
         };
         Page {
             request,
@@ -97,7 +97,7 @@ impl Page {
             hidden: 0,
             hides_names: false,
             begun: None,
-            shelved,
+            cache_share,
         }
     }
 
@@ -106,15 +106,15 @@ impl Page {
     pub(super) fn advance<S: Store>(
         &mut self,
         catalog: &Arc<Catalog<S>>,
-        shelf: &Shelf,
+        cache: &ListingCache,
         goes_on: impl Fn() -> bool,
     ) -> PageState<S::Object> {
-        self.shelved = None;
+        self.cache_share = None;
         let pause = self.work(catalog, goes_on);
         let has_more = match pause {
             Pause::Failed(refusal) => return PageState::Failed(refusal),
             Pause::Awaits(object, meta) => {
-                if self.shelve(shelf) {
+                if self.take_cache_share(cache) {
                     return PageState::Awaits(object, meta);
                 }
                 // There is no room to wait in: the page ends here, and the next one waits.
@@ -125,11 +125,11 @@ impl Page {
         };
         let bytes = mem::take(&mut self.bytes);
         let md5 = Md5Stream::digest(&bytes);
-        let Some(body) = shelf.keep(bytes) else {
+        let Some(body) = cache.keep(bytes) else {
             return PageState::Failed(too_many_unread());
         };
         if has_more {
-            self.shelve(shelf);
+            self.take_cache_share(cache);
         } else {
             self.listing = None;
         }
@@ -197,24 +197,24 @@ impl Page {
 
     /// Finds room for what it holds, or lets go of what can be come upon again. `false`: there is
     /// no room even for what is left, the entries written so far.
-    fn shelve(&mut self, shelf: &Shelf) -> bool {
+    fn take_cache_share(&mut self, cache: &ListingCache) -> bool {
         if let Some(listing) = &self.listing {
-            let pending = self.pending.iter().map(Pending::held_bytes);
+            let pending = self.pending.iter().map(PendingEntry::held_bytes);
             let bytes = listing.held_bytes() + pending.sum::<usize>() + self.bytes.capacity();
-            self.shelved = shelf.take(bytes, listing.held_descriptors());
+            self.cache_share = cache.take(bytes, listing.held_descriptors());
         }
-        if self.shelved.is_some() {
+        if self.cache_share.is_some() {
             return true;
         }
         self.listing = None;
         self.pending.truncate(1);
         self.bytes.shrink_to_fit();
-        self.shelved = shelf.take(self.bytes.capacity(), 0);
-        self.shelved.is_some() || self.bytes.is_empty()
+        self.cache_share = cache.take(self.bytes.capacity(), 0);
+        self.cache_share.is_some() || self.bytes.is_empty()
     }
 
     /// The digest that the next entry waited for.
-    pub(super) fn take_digest(&mut self, md5: Md5Digest, meta: &ObjectMeta) {
+    pub(super) fn set_digest(&mut self, md5: Md5Digest, meta: &ObjectMeta) {
         if let Some(next) = self.pending.front_mut() {
             next.md5 = Some(md5);
             next.listed.meta = Some(*meta);
@@ -225,10 +225,7 @@ impl Page {
     ///
     /// # Errors
     /// The refusal, where it is one of the whole page.
-    pub(super) fn take_failure(
-        mut self: Box<Self>,
-        refusal: Refusal,
-    ) -> Result<Box<Page>, Refusal> {
+    pub(super) fn set_failure(mut self: Box<Self>, refusal: Refusal) -> Result<Box<Page>, Refusal> {
         match self.pending.front_mut() {
             Some(next) if !matches!(refusal.code, ErrorCode::Busy | ErrorCode::ShuttingDown) => {
                 next.refusal = Some(refusal);
@@ -253,7 +250,7 @@ impl Page {
             after,
             listing,
             pending: self.pending,
-            shelved: self.shelved?,
+            cache_share: self.cache_share?,
         })
     }
 
@@ -297,7 +294,7 @@ impl Page {
             let Some(listed) = listing.next()? else { break };
             let known = listed.meta.filter(|meta| meta.kind == ObjectKind::File);
             let md5 = known.and_then(|meta| catalog.known(&meta, false));
-            self.pending.push_back(Pending {
+            self.pending.push_back(PendingEntry {
                 listed,
                 hidden: listing.take_hidden(),
                 md5,
@@ -305,11 +302,12 @@ impl Page {
             });
         }
         if self.request.digest {
-            let is_short = |next: &&mut Pending| {
+            let is_short = |next: &&mut PendingEntry| {
                 let meta = next.awaits_digest();
                 meta.is_some_and(|meta| catalog.is_short(meta.size()))
             };
-            let unknown: Vec<&mut Pending> = self.pending.iter_mut().filter(is_short).collect();
+            let unknown: Vec<&mut PendingEntry> =
+                self.pending.iter_mut().filter(is_short).collect();
             let paths = unknown.iter().map(|next| next.listed.path.clone());
             let hashing = Arc::clone(catalog);
             let hashed = catalog
@@ -331,7 +329,7 @@ impl Page {
     }
 }
 
-impl Pending {
+impl PendingEntry {
     /// The look at a file whose digest is not known and may be had.
     fn awaits_digest(&self) -> Option<ObjectMeta> {
         let meta = self.listed.meta?;
@@ -352,7 +350,7 @@ impl Pending {
 
     fn held_bytes(&self) -> usize {
         let target = self.listed.target.as_ref().map_or(0, Vec::len);
-        size_of::<Pending>() + self.listed.path.as_bytes().len() + target
+        size_of::<PendingEntry>() + self.listed.path.as_bytes().len() + target
     }
 
     fn encode(&self, page: &mut Vec<u8>) {
@@ -373,7 +371,7 @@ impl Pending {
             mtime: meta.map(|meta| meta.stamp.mtime),
             mode: meta.map(|meta| meta.mode),
             target: target.as_deref().map(Into::into),
-            error: refusal.map(said_of),
+            error: refusal.map(error_reply),
         };
         entry.encode(page);
     }
@@ -424,7 +422,7 @@ mod tests {
     /// All entries, page by page, with how many digests were waited for and how many are hidden.
     fn listed(
         catalog: &Arc<Catalog<DirectoryStore>>,
-        shelf: &Shelf,
+        cache: &ListingCache,
         limit: usize,
     ) -> (Vec<String>, u32, u64) {
         let (mut entries, mut waits, mut hidden) = (Vec::new(), 0, 0);
@@ -438,13 +436,13 @@ mod tests {
             };
             let mut page = Page::new(request, after.take(), open.take());
             let (body, has_more) = loop {
-                match page.advance(catalog, shelf, || true) {
+                match page.advance(catalog, cache, || true) {
                     PageState::Made { body, has_more, .. } => break (body, has_more),
                     PageState::Failed(refusal) => panic!("{refusal:?}"),
                     PageState::Awaits(object, meta) => {
                         let object = Arc::into_inner(object).unwrap();
                         let (md5, meta) = catalog.digest_now(object, meta).unwrap();
-                        page.take_digest(md5, &meta);
+                        page.set_digest(md5, &meta);
                         waits += 1;
                     }
                 }
@@ -491,13 +489,13 @@ mod tests {
         let catalog = catalog(folder.path());
         // No names; those of one page; everything.
         for bytes_max in [0, 600, 1 << 30] {
-            let shelf = Shelf::with_bytes_max(bytes_max);
+            let cache = ListingCache::with_bytes_max(bytes_max);
             for limit in [1, 2, 3, 7, 100] {
-                let (entries, waits, hidden) = listed(&catalog, &shelf, limit);
+                let (entries, waits, hidden) = listed(&catalog, &cache, limit);
                 assert_eq!(entries, expected, "{bytes_max} bytes, {limit} entries");
                 assert_eq!(hidden, 5, "{bytes_max} bytes, {limit} entries");
                 assert!(waits >= 8, "{waits}");
-                assert!(shelf.is_empty());
+                assert!(cache.is_empty());
             }
         }
     }
@@ -514,7 +512,7 @@ mod tests {
         };
         make("first");
         let catalog = catalog(&root);
-        let shelf = Shelf::with_bytes_max(1 << 20);
+        let cache = ListingCache::with_bytes_max(1 << 20);
         let begin = |digest, after, open| {
             let request = ListRequest {
                 digest,
@@ -522,7 +520,7 @@ mod tests {
                 ..ListRequest::first(ResourcePath::root())
             };
             let mut page = Page::new(request, after, open);
-            let state = page.advance(&catalog, &shelf, || true);
+            let state = page.advance(&catalog, &cache, || true);
             (page, state)
         };
         let (page, state) = begin(false, None, None);
@@ -541,7 +539,7 @@ mod tests {
         let mut waiting = waiting;
         for state in [
             begin(false, after, None).1,
-            waiting.advance(&catalog, &shelf, || true),
+            waiting.advance(&catalog, &cache, || true),
         ] {
             let PageState::Failed(refusal) = state else {
                 panic!("two roots in one listing");

@@ -3,24 +3,24 @@
 use std::borrow::Cow;
 use std::io;
 
-use crate::server::transfer::conversation::Asked;
+use crate::server::transfer::connection_state::RequestInfo;
 use crate::store::{ObjectMeta, StoreError};
 use crate::wire::{ErrorCode, ErrorReply, ObjectKind, Refusal, ResponseHeader};
 
 /// The bytes before a refusal's answer: `error`, no size, no digest.
-pub(super) fn refuse(asked: &Asked, refusal: &Refusal, output: &mut Vec<u8>) {
+pub(super) fn refuse(info: &RequestInfo, refusal: &Refusal, output: &mut Vec<u8>) {
     let header = ResponseHeader {
-        name: Cow::Borrowed(&asked.name),
-        id: asked.id.clone(),
-        error: Some(said_of(refusal)),
-        exit_status: asked.exit_status,
+        name: Cow::Borrowed(&info.name),
+        id: info.id.clone(),
+        error: Some(error_reply(refusal)),
+        exit_status: info.exit_status,
         ..ResponseHeader::default()
     };
     header.encode(output);
 }
 
 /// `error`, as it is written.
-pub(super) fn said_of(refusal: &Refusal) -> ErrorReply<'_> {
+pub(super) fn error_reply(refusal: &Refusal) -> ErrorReply<'_> {
     ErrorReply {
         code: Cow::Borrowed(refusal.code.as_str()),
         message: Cow::Borrowed(&refusal.message),

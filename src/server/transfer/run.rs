@@ -5,22 +5,22 @@ use std::thread;
 use crate::digest::Md5Stream;
 use crate::server::published::{CommandOutput, with_errors};
 use crate::server::transfer::body::{Body, Source};
-use crate::server::transfer::conversation::{Asked, Reply};
-use crate::server::transfer::exchange::Exchange;
-use crate::server::transfer::making::{Making, Product, Work};
+use crate::server::transfer::connection_state::{Reply, RequestInfo};
+use crate::server::transfer::connection_turn::ConnectionTurn;
+use crate::server::transfer::pending_body::{PendingBody, Product, Work};
 use crate::server::transfer::reply::{too_many_unread, too_many_wait};
 use crate::store::Store;
 use crate::wire::{ErrorCode, Refusal, ResponseHeader, RunRequest};
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     /// Lets the command run in a thread of its own, of which there are few.
     pub(super) fn run_command(
         &mut self,
-        asked: &Asked,
+        info: &RequestInfo,
         request: RunRequest,
     ) -> Result<Reply<S::Object>, Refusal> {
         if request.name.is_empty() && !self.handler.published.is_empty() {
-            return self.published_names(asked);
+            return self.published_names(info);
         }
         if !self.may_wait() {
             return Err(too_many_wait());
@@ -28,11 +28,12 @@ impl<S: Store> Exchange<'_, S> {
         let address = self.state.peer.address_key();
         // Refused at once, without a thread, if there is no place for it.
         let place = self.handler.published.take_place(&request.name, address)?;
-        let (mut making, maker) = Making::begin(Work::Output, request.progress, self.turn.waker());
-        making.follow_run(place.signals());
+        let (mut pending, producer) =
+            PendingBody::begin(Work::Output, request.progress, self.turn.waker());
+        pending.follow_run(place.signals());
         let run = move || {
-            let output = place.run(|| maker.is_unwanted());
-            maker.deliver(Product::Output(output));
+            let output = place.run(|| producer.is_cancelled());
+            producer.deliver(Product::Output(output));
         };
         thread::Builder::new()
             .name("ft-run".to_owned())
@@ -41,25 +42,25 @@ impl<S: Store> Exchange<'_, S> {
                 let message = format!("command cannot be started: {error}");
                 Refusal::new(ErrorCode::Internal, message)
             })?;
-        Ok(Reply::Make(Box::new(making)))
+        Ok(Reply::Make(Box::new(pending)))
     }
 
     /// Answers with the names of the published commands, a line each.
-    fn published_names(&mut self, asked: &Asked) -> Result<Reply<S::Object>, Refusal> {
+    fn published_names(&mut self, info: &RequestInfo) -> Result<Reply<S::Object>, Refusal> {
         let names = self.handler.published.names();
         let md5 = Md5Stream::digest(&names);
         let end = names.len() as u64;
-        let body = self.handler.shelf.with_kept_max(self.limits.kept_bytes_max);
+        let body = self.handler.listing_cache.with_kept_max(self.limits.kept_bytes_max);
         let body = body.keep(names).ok_or_else(too_many_unread)?;
         let header = ResponseHeader {
-            name: (&asked.name).into(),
+            name: (&info.name).into(),
             total_size: end,
             md5: Some(md5),
-            id: asked.id.clone(),
+            id: info.id.clone(),
             exit_status: Some(0),
             ..ResponseHeader::default()
         };
-        header.encode(self.desk.output.append());
+        header.encode(self.buffers.output.append());
         let body = Body {
             source: Source::Memory(body),
             position: 0,
@@ -69,32 +70,32 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     /// Answers with what a command wrote; if that is nothing and it failed, with an error.
-    pub(super) fn take_output(
+    pub(super) fn answer_output(
         &mut self,
-        asked: &mut Asked,
+        info: &mut RequestInfo,
         output: CommandOutput,
     ) -> Result<Reply<S::Object>, Refusal> {
         let (bytes, md5, exit_status) = (output.bytes, output.md5, output.exit_status);
         let last_errors = output.last_errors;
-        asked.exit_status = Some(exit_status);
+        info.exit_status = Some(exit_status);
         if bytes == 0 && exit_status != 0 {
             let sentence = format!("command ended with {exit_status}");
             let message = with_errors(&sentence, &last_errors);
             return Err(Refusal::new(ErrorCode::Internal, message));
         }
         let header = ResponseHeader {
-            name: (&asked.name).into(),
+            name: (&info.name).into(),
             total_size: bytes,
             md5: Some(md5),
-            id: asked.id.clone(),
+            id: info.id.clone(),
             exit_status: Some(exit_status),
             error_output: (exit_status != 0 && !last_errors.is_empty()).then(|| last_errors.into()),
             ..ResponseHeader::default()
         };
-        header.encode(self.desk.output.append());
+        header.encode(self.buffers.output.append());
         if bytes == 0 {
             let (body_bytes, md5) = (0, Some(md5));
-            return Ok(Reply::Said { body_bytes, md5 });
+            return Ok(Reply::Done { body_bytes, md5 });
         }
         let body = Body {
             source: Source::Output {

@@ -3,30 +3,30 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::server::handler::{Disposition, Ending, Interest, Rest};
+use crate::server::handler::{Disposition, Ending, Interest, Parking};
 use crate::server::transfer::Outcome;
 use crate::server::transfer::body::Body;
-use crate::server::transfer::conversation::{Asked, BODY_STEP_BYTES, Task};
-use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::connection_state::{BODY_STEP_BYTES, RequestInfo, Task};
+use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::server::transfer::outbox::Flow;
 use crate::store::Store;
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     /// Sends on a body, its header first.
     pub(super) fn send(
         &mut self,
-        asked: Option<Asked>,
+        info: Option<RequestInfo>,
         mut body: Body<S::Object>,
         body_bytes: u64,
     ) -> Option<Disposition> {
         let left = usize::try_from(body.end - body.position).unwrap_or(usize::MAX);
-        let wanted = self.desk.output.len() + left.min(BODY_STEP_BYTES);
+        let wanted = self.buffers.output.len() + left.min(BODY_STEP_BYTES);
         let allowed = match self.allowed(wanted) {
-            Ok(allowed) if allowed > self.desk.output.len() || allowed == wanted => allowed,
+            Ok(allowed) if allowed > self.buffers.output.len() || allowed == wanted => allowed,
             // What is gathered goes first.
             Ok(_) => {
                 self.state.task = Task::Send {
-                    asked,
+                    info,
                     body,
                     body_bytes,
                 };
@@ -34,53 +34,53 @@ impl<S: Store> Exchange<'_, S> {
             }
             Err(rest) => {
                 self.state.task = Task::Send {
-                    asked,
+                    info,
                     body,
                     body_bytes,
                 };
                 return Some(rest);
             }
         };
-        let room = (allowed - self.desk.output.len()).max(1);
-        let Ok(Some(bytes)) = body.read(&mut self.desk.body[..room]) else {
-            self.report_end(asked, Outcome::Abandoned);
+        let room = (allowed - self.buffers.output.len()).max(1);
+        let Ok(Some(bytes)) = body.read(&mut self.buffers.body[..room]) else {
+            self.report_end(info, Outcome::Abandoned);
             return Some(Disposition::Close(Ending::Abandoned));
         };
-        let (gathered, step_bytes) = (self.desk.output.len(), bytes.len());
-        let Ok(count) = self.desk.output.flush_with(self.stream, bytes) else {
-            self.report_end(asked, Outcome::CutOff);
+        let (gathered, step_bytes) = (self.buffers.output.len(), bytes.len());
+        let Ok(count) = self.buffers.output.flush_with(self.stream, bytes) else {
+            self.report_end(info, Outcome::CutOff);
             return Some(Disposition::Close(Ending::Silent));
         };
         body.position += count.saturating_sub(gathered) as u64;
         self.sent(count);
         if body.is_done() {
-            self.report_end(asked, Outcome::Answered { body_bytes });
+            self.report_end(info, Outcome::Answered { body_bytes });
             return None;
         }
         self.state.task = Task::Send {
-            asked,
+            info,
             body,
             body_bytes,
         };
         // The kernel took less than there was: it has no room left.
-        (count < gathered + step_bytes).then(|| self.rest_for_reader())
+        (count < gathered + step_bytes).then(|| self.park_for_reader())
     }
 
     /// Writes what is gathered. `Some` if that cannot be done now, or no more.
     pub(super) fn flush(&mut self) -> Option<Disposition> {
-        if self.desk.output.is_empty() {
+        if self.buffers.output.is_empty() {
             return None;
         }
-        let allowed = match self.allowed(self.desk.output.len()) {
+        let allowed = match self.allowed(self.buffers.output.len()) {
             Ok(allowed) => allowed,
             Err(rest) => return Some(rest),
         };
-        match self.desk.output.flush(self.stream, allowed) {
+        match self.buffers.output.flush(self.stream, allowed) {
             Err(_) => {
-                self.lose_task(Outcome::CutOff);
+                self.abort_task(Outcome::CutOff);
                 Some(Disposition::Close(Ending::Silent))
             }
-            Ok(Flow::Through(count)) => {
+            Ok(Flow::Complete(count)) => {
                 self.sent(count);
                 None
             }
@@ -91,14 +91,14 @@ impl<S: Store> Exchange<'_, S> {
             }
             Ok(Flow::Blocked(count)) => {
                 self.sent(count);
-                if let Some(body) = self.desk.output.cut_tail() {
+                if let Some(body) = self.buffers.output.cut_tail() {
                     self.state.task = Task::Send {
-                        asked: None,
+                        info: None,
                         body_bytes: body.end - body.position,
                         body,
                     };
                 }
-                Some(self.rest_for_reader())
+                Some(self.park_for_reader())
             }
         }
     }
@@ -108,26 +108,26 @@ impl<S: Store> Exchange<'_, S> {
             self.spend(count);
             self.moved += count as u64;
             self.state
-                .patience
+                .slow_reader
                 .moved(count, self.limits.min_rate, Instant::now());
         }
     }
 
     /// The peer's window is full: it must read before anything else can happen.
-    fn rest_for_reader(&mut self) -> Disposition {
+    fn park_for_reader(&mut self) -> Disposition {
         let (now, limits) = (Instant::now(), self.limits);
-        self.state.patience.blocked(now);
-        let until = self.state.patience.deadline(limits.idle_timeout, now);
+        self.state.slow_reader.blocked(now);
+        let until = self.state.slow_reader.deadline(limits.idle_timeout, now);
         if until.is_over(now) {
-            self.lose_task(Outcome::TooSlow);
+            self.abort_task(Outcome::TooSlow);
             return Disposition::Close(Ending::Abandoned);
         }
         let evictable_from = self
             .state
-            .patience
-            .deadline(limits.short_patience(), now)
+            .slow_reader
+            .deadline(limits.short_idle_timeout(), now)
             .at;
-        Disposition::Park(Rest {
+        Disposition::Park(Parking {
             interest: Interest::Writable,
             until,
             evictable_from: Some(evictable_from),

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::server::transfer::conversation::{Asked, Purpose, Reply};
-use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::connection_state::{Purpose, Reply, RequestInfo};
+use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::server::transfer::get::describe;
 use crate::server::transfer::reply::store_refusal;
 use crate::store::{ObjectMeta, Store};
 use crate::wire::{Md5Digest, ObjectKind, Refusal, ResponseHeader, StatRequest};
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     pub(super) fn stat(
         &mut self,
-        asked: &Asked,
+        info: &RequestInfo,
         request: StatRequest,
     ) -> Result<Reply<S::Object>, Refusal> {
         let catalog = &self.handler.catalog;
@@ -20,11 +20,11 @@ impl<S: Store> Exchange<'_, S> {
             .stat(&request.path)
             .map_err(|error| store_refusal(&error))?;
         if meta.kind != ObjectKind::File {
-            return Ok(self.say_stat(asked, &meta, None));
+            return Ok(self.append_stat(info, &meta, None));
         }
         let known = catalog.known(&meta, request.fresh);
         if known.is_some() || !request.digest {
-            return Ok(self.say_stat(asked, &meta, known));
+            return Ok(self.append_stat(info, &meta, known));
         }
         let (object, meta) = catalog
             .open(&request.path)
@@ -34,9 +34,9 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     /// Appends the answer to `stat`.
-    pub(super) fn say_stat(
+    pub(super) fn append_stat(
         &mut self,
-        asked: &Asked,
+        info: &RequestInfo,
         meta: &ObjectMeta,
         md5: Option<Md5Digest>,
     ) -> Reply<S::Object> {
@@ -45,9 +45,9 @@ impl<S: Store> Exchange<'_, S> {
             md5,
             body_size: Some(0),
             kind: Some(meta.kind),
-            ..describe(asked, meta)
+            ..describe(info, meta)
         };
-        header.encode(self.desk.output.append());
-        Reply::Said { body_bytes: 0, md5 }
+        header.encode(self.buffers.output.append());
+        Reply::Done { body_bytes: 0, md5 }
     }
 }

@@ -19,7 +19,7 @@ struct Counts {
 }
 
 /// One connection among the waiters; dropping it takes the connection out.
-pub(super) struct WaitingPlace {
+pub(super) struct WaiterPermit {
     waiters: Arc<Waiters>,
     address: u128,
 }
@@ -31,7 +31,7 @@ impl Waiters {
         self: &Arc<Self>,
         address: u128,
         connections_max: usize,
-    ) -> Option<WaitingPlace> {
+    ) -> Option<WaiterPermit> {
         let mut counts = lock(&self.0);
         let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
         if counts.in_all >= connections_max.div_ceil(2) || of_address >= connections_max.div_ceil(4)
@@ -40,14 +40,14 @@ impl Waiters {
         }
         counts.in_all += 1;
         counts.by_address.insert(address, of_address + 1);
-        Some(WaitingPlace {
+        Some(WaiterPermit {
             waiters: Arc::clone(self),
             address,
         })
     }
 }
 
-impl Drop for WaitingPlace {
+impl Drop for WaiterPermit {
     fn drop(&mut self) {
         let mut counts = lock(&self.waiters.0);
         counts.in_all -= 1;

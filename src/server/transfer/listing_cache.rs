@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use crate::server::descriptors;
-use crate::server::transfer::outbox::{Kept, Share};
-use crate::server::transfer::page::Pending;
+use crate::server::transfer::outbox::{KeptBytes, Share};
+use crate::server::transfer::page::PendingEntry;
 use crate::store::Listing;
 use crate::wire::{ListRequest, ResourcePath};
 
 /// The room that pages and listings of all connections share.
 #[derive(Clone)]
-pub(super) struct Shelf {
+pub(super) struct ListingCache {
     /// Bytes of names and of pages in the making.
     bytes: Arc<AtomicUsize>,
     bytes_max: usize,
@@ -24,15 +24,15 @@ pub(super) struct Shelf {
 }
 
 /// A part of it.
-pub(super) struct Shelved {
+pub(super) struct CacheShare {
     _bytes: Share,
     _descriptors: Share,
 }
 
-impl Shelf {
+impl ListingCache {
     /// An empty one. `kept` counts the bytes of answers.
-    pub(super) fn beside(kept: &Arc<AtomicUsize>) -> Shelf {
-        Shelf {
+    pub(super) fn new(kept: &Arc<AtomicUsize>) -> ListingCache {
+        ListingCache {
             bytes: Arc::default(),
             bytes_max: BYTES_MAX,
             descriptors: Arc::default(),
@@ -43,38 +43,38 @@ impl Shelf {
     }
 
     /// The same, with this limit of bytes of answers.
-    pub(super) fn with_kept_max(&self, kept_max: usize) -> Shelf {
-        Shelf {
+    pub(super) fn with_kept_max(&self, kept_max: usize) -> ListingCache {
+        ListingCache {
             kept_max,
             ..self.clone()
         }
     }
 
     /// Room for so much; `None` if there is not enough.
-    pub(super) fn take(&self, bytes: usize, descriptors: usize) -> Option<Shelved> {
+    pub(super) fn take(&self, bytes: usize, descriptors: usize) -> Option<CacheShare> {
         if descriptors > DESCRIPTORS_EACH_MAX {
             return None;
         }
-        Some(Shelved {
+        Some(CacheShare {
             _bytes: Share::within(bytes, &self.bytes, self.bytes_max)?,
             _descriptors: Share::within(descriptors, &self.descriptors, self.descriptors_max)?,
         })
     }
 
     /// Keeps the bytes of an answer; `None` if there is no room.
-    pub(super) fn keep(&self, bytes: Vec<u8>) -> Option<Kept> {
-        Kept::within(bytes, &self.kept, self.kept_max)
+    pub(super) fn keep(&self, bytes: Vec<u8>) -> Option<KeptBytes> {
+        KeptBytes::within(bytes, &self.kept, self.kept_max)
     }
 }
 
 #[cfg(test)]
-impl Shelf {
+impl ListingCache {
     /// One with room for so many bytes of names.
-    pub(super) fn with_bytes_max(bytes_max: usize) -> Shelf {
-        Shelf {
+    pub(super) fn with_bytes_max(bytes_max: usize) -> ListingCache {
+        ListingCache {
             bytes_max,
             kept_max: usize::MAX,
-            ..Shelf::beside(&Arc::default())
+            ..ListingCache::new(&Arc::default())
         }
     }
 
@@ -94,8 +94,8 @@ pub(super) struct OpenListing {
     pub(super) digest: bool,
     pub(super) after: ResourcePath,
     pub(super) listing: Box<dyn Listing>,
-    pub(super) pending: VecDeque<Pending>,
-    pub(super) shelved: Shelved,
+    pub(super) pending: VecDeque<PendingEntry>,
+    pub(super) cache_share: CacheShare,
 }
 
 impl OpenListing {

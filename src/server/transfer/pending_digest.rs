@@ -5,69 +5,69 @@ use std::time::{Duration, Instant};
 
 use crate::net::{Deadline, Wait};
 use crate::server::handler::Disposition;
-use crate::server::transfer::conversation::{Asked, Awaited, Purpose, Reply, Task};
-use crate::server::transfer::exchange::Exchange;
+use crate::server::transfer::connection_state::{PendingDigest, Purpose, Reply, RequestInfo, Task};
+use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::server::transfer::reply::shutting_down;
 use crate::store::{Asker, DigestState, ObjectMeta, Store};
 use crate::wire::{Interim, ResponseHeader};
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     /// Answers if the digest is made; otherwise says how far it is, if that was asked for,
     /// and rests.
-    pub(super) fn look_at_digest(
+    pub(super) fn poll_digest(
         &mut self,
-        asked: Asked,
-        mut awaited: Box<Awaited<S::Object>>,
+        info: RequestInfo,
+        mut pending: Box<PendingDigest<S::Object>>,
     ) -> Option<Disposition> {
         let now = Instant::now();
-        match awaited.ticket.state(now) {
+        match pending.ticket.state(now) {
             DigestState::Ready(md5, stamp) => {
-                let Awaited {
+                let PendingDigest {
                     object,
                     meta,
                     purpose,
                     ..
-                } = *awaited;
+                } = *pending;
                 let meta = ObjectMeta { stamp, ..meta };
                 let reply = match purpose {
-                    Purpose::Get(get) => self.begin_body(&asked, &get, object, &meta, md5),
-                    Purpose::Stat => Ok(self.say_stat(&asked, &meta, Some(md5))),
+                    Purpose::Get(get) => self.begin_body(&info, &get, object, &meta, md5),
+                    Purpose::Stat => Ok(self.append_stat(&info, &meta, Some(md5))),
                     Purpose::Page(mut page) => {
-                        page.take_digest(md5, &meta);
+                        page.set_digest(md5, &meta);
                         Ok(self.make_page(page))
                     }
                 };
-                self.settle(asked, reply);
+                self.apply_reply(info, reply);
                 None
             }
             DigestState::Failed(refusal) => {
-                let reply = match awaited.purpose {
+                let reply = match pending.purpose {
                     Purpose::Get(_) | Purpose::Stat => Err(refusal),
                     Purpose::Page(page) => {
-                        page.take_failure(refusal).map(|page| self.make_page(page))
+                        page.set_failure(refusal).map(|page| self.make_page(page))
                     }
                 };
-                self.settle(asked, reply);
+                self.apply_reply(info, reply);
                 None
             }
             // Not waited for: the hash could be held up by a disk for as long as it likes.
             DigestState::Waiting { .. } if self.turn.draining => {
-                self.refuse(asked, &shutting_down());
+                self.refuse(info, &shutting_down());
                 None
             }
             DigestState::Waiting { done } => {
-                if awaited.next_progress.is_some_and(|at| at <= now) {
-                    awaited.next_progress = Some(now + PROGRESS_INTERVAL);
+                if pending.next_progress.is_some_and(|at| at <= now) {
+                    pending.next_progress = Some(now + PROGRESS_INTERVAL);
                     // A peer that does not read the last one needs no other.
-                    if self.desk.output.is_empty() {
-                        let total_size = awaited.meta.size();
-                        let output = self.desk.output.append();
-                        say_progress(&asked, HASHING, total_size, done, output);
+                    if self.buffers.output.is_empty() {
+                        let total_size = pending.meta.size();
+                        let output = self.buffers.output.append();
+                        append_progress(&info, HASHING, total_size, done, output);
                     }
                 }
                 let until = Deadline::after(now, Wait::Hashing, PROGRESS_INTERVAL);
-                let rest = self.rest_for_work(asked.since, until);
-                self.state.task = Task::Await { asked, awaited };
+                let rest = self.parking_for_work(info.since, until);
+                self.state.task = Task::Await { info, pending };
                 let blocked = self.flush();
                 Some(blocked.unwrap_or(Disposition::Park(rest)))
             }
@@ -104,7 +104,7 @@ impl<S: Store> Exchange<'_, S> {
             PROGRESS_INTERVAL
         };
         let next_progress = progress.then(|| Instant::now() + first);
-        Reply::Await(Box::new(Awaited {
+        Reply::Await(Box::new(PendingDigest {
             ticket,
             object,
             meta,
@@ -115,18 +115,18 @@ impl<S: Store> Exchange<'_, S> {
 }
 
 /// Appends an interim header: what is being done, and how far that is.
-pub(super) fn say_progress(
-    asked: &Asked,
+pub(super) fn append_progress(
+    info: &RequestInfo,
     status: &'static str,
     total_size: u64,
     done: u64,
     output: &mut Vec<u8>,
 ) {
     let header = ResponseHeader {
-        name: (&asked.name).into(),
+        name: (&info.name).into(),
         total_size,
         body_size: Some(0),
-        id: asked.id.clone(),
+        id: info.id.clone(),
         interim: Some(Interim {
             status: status.into(),
             // The file may have grown, and its digest been begun anew, since it was opened.

@@ -7,12 +7,12 @@ use crate::net::{Deadline, Wait, time_of};
 /// The time by which a peer is behind the least rate: it grows while the server waits for
 /// the peer to read and shrinks with the bytes that go out.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct SlowReaderTimer {
     behind: Duration,
     blocked_since: Option<Instant>,
 }
 
-impl Patience {
+impl SlowReaderTimer {
     /// The peer's window is full.
     pub(super) fn blocked(&mut self, now: Instant) {
         self.blocked_since.get_or_insert(now);
@@ -57,12 +57,12 @@ mod tests {
     /// Seconds until a peer that takes `bytes` each second is given up.
     fn given_up_after(bytes: usize, seconds_max: u64) -> Option<u64> {
         let start = Instant::now();
-        let mut patience = Patience::default();
+        let mut slow_reader = SlowReaderTimer::default();
         (0..seconds_max).find(|&second| {
             let now = start + Duration::from_secs(second);
-            let over = patience.deadline(LIMIT, now).is_over(now);
-            patience.moved(bytes, MIN_RATE, now);
-            patience.blocked(now);
+            let over = slow_reader.deadline(LIMIT, now).is_over(now);
+            slow_reader.moved(bytes, MIN_RATE, now);
+            slow_reader.blocked(now);
             over
         })
     }
@@ -85,29 +85,29 @@ mod tests {
     #[test]
     fn time_in_which_the_server_did_not_wait_does_not_count() {
         let start = Instant::now();
-        let mut patience = Patience::default();
-        patience.blocked(start);
-        patience.moved(1, MIN_RATE, start + Duration::from_secs(1));
+        let mut slow_reader = SlowReaderTimer::default();
+        slow_reader.blocked(start);
+        slow_reader.moved(1, MIN_RATE, start + Duration::from_secs(1));
         let later = start + Duration::from_secs(1000);
-        assert!(!patience.deadline(LIMIT, later).is_over(later));
+        assert!(!slow_reader.deadline(LIMIT, later).is_over(later));
     }
 
     #[test]
     fn the_largest_numbers_are_no_panic() {
         let now = Instant::now();
-        let mut patience = Patience::default();
-        patience.blocked(now);
-        patience.moved(usize::MAX, 1, now + Duration::from_secs(1));
-        assert_eq!(patience.deadline(LIMIT, now).remaining(now), LIMIT);
+        let mut slow_reader = SlowReaderTimer::default();
+        slow_reader.blocked(now);
+        slow_reader.moved(usize::MAX, 1, now + Duration::from_secs(1));
+        assert_eq!(slow_reader.deadline(LIMIT, now).remaining(now), LIMIT);
     }
 
     #[test]
     fn without_a_least_rate_any_byte_makes_up_for_everything() {
         let start = Instant::now();
-        let mut patience = Patience::default();
-        patience.blocked(start);
+        let mut slow_reader = SlowReaderTimer::default();
+        slow_reader.blocked(start);
         let later = start + Duration::from_secs(299);
-        patience.moved(1, 0, later);
-        assert_eq!(patience.deadline(LIMIT, later).remaining(later), LIMIT);
+        slow_reader.moved(1, 0, later);
+        assert_eq!(slow_reader.deadline(LIMIT, later).remaining(later), LIMIT);
     }
 }

@@ -8,27 +8,27 @@ use crate::net::Peer;
 use crate::server::handler::Ending;
 use crate::server::transfer::body::Body;
 use crate::server::transfer::inbox::{Inbox, Input};
-use crate::server::transfer::making::Making;
-use crate::server::transfer::outbox::{Kept, Output};
+use crate::server::transfer::listing_cache::OpenListing;
+use crate::server::transfer::outbox::{KeptBytes, Output};
 use crate::server::transfer::pacing::Allowance;
 use crate::server::transfer::page::Page;
-use crate::server::transfer::patience::Patience;
-use crate::server::transfer::shelf::OpenListing;
-use crate::server::transfer::waiters::WaitingPlace;
+use crate::server::transfer::pending_body::PendingBody;
+use crate::server::transfer::slow_reader_timer::SlowReaderTimer;
+use crate::server::transfer::waiters::WaiterPermit;
 use crate::store::{ObjectMeta, Ticket};
 use crate::wire::{GetRequest, Md5Digest, RequestId};
 
 /// What a connection remembers between turns.
-pub struct Conversation<O> {
+pub struct ConnectionState<O> {
     pub(super) peer: Peer,
     pub(super) inbox: Inbox,
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<KeptBytes>,
     pub(super) task: Task<O>,
     /// Held while the task waits for a digest, a page or a command.
-    pub(super) waiting: Option<WaitingPlace>,
+    pub(super) waiting: Option<WaiterPermit>,
     /// The kernel looks whether the peer is still there.
     pub(super) is_kept_alive: bool,
-    pub(super) patience: Patience,
+    pub(super) slow_reader: SlowReaderTimer,
     pub(super) allowance: Allowance,
     /// The listing of the last page, for the next one.
     pub(super) listing: Option<OpenListing>,
@@ -37,7 +37,7 @@ pub struct Conversation<O> {
 }
 
 /// What a worker has for the connection it works on.
-pub struct Desk<O> {
+pub struct WorkerBuffers<O> {
     pub(super) input: Input,
     pub(super) output: Output<O>,
     pub(super) body: Box<[u8]>,
@@ -46,35 +46,35 @@ pub struct Desk<O> {
 /// The request that is being answered.
 pub(super) enum Task<O> {
     None,
-    /// `asked` is `None` if the answer's end was reported already.
+    /// `info` is `None` if the answer's end was reported already.
     Send {
-        asked: Option<Asked>,
+        info: Option<RequestInfo>,
         body: Body<O>,
         body_bytes: u64,
     },
     Await {
-        asked: Asked,
-        awaited: Box<Awaited<O>>,
+        info: RequestInfo,
+        pending: Box<PendingDigest<O>>,
     },
     Make {
-        asked: Asked,
-        making: Box<Making<O>>,
+        info: RequestInfo,
+        pending: Box<PendingBody<O>>,
     },
 }
 
 impl<O> Task<O> {
     /// Gives the task up: the request whose end is still to be reported, if there is one.
-    pub(super) fn take_asked(&mut self) -> Option<Asked> {
+    pub(super) fn take_info(&mut self) -> Option<RequestInfo> {
         match mem::replace(self, Task::None) {
             Task::None => None,
-            Task::Send { asked, .. } => asked,
-            Task::Await { asked, .. } | Task::Make { asked, .. } => Some(asked),
+            Task::Send { info, .. } => info,
+            Task::Await { info, .. } | Task::Make { info, .. } => Some(info),
         }
     }
 }
 
 /// What of a request its answer echoes.
-pub(super) struct Asked {
+pub(super) struct RequestInfo {
     pub(super) op: &'static str,
     pub(super) name: Vec<u8>,
     pub(super) id: Option<RequestId>,
@@ -85,10 +85,10 @@ pub(super) struct Asked {
     pub(super) exit_status: Option<u8>,
 }
 
-impl Asked {
+impl RequestInfo {
     /// Nothing that could be read.
-    pub(super) fn nothing(since: Instant) -> Asked {
-        Asked {
+    pub(super) fn nothing(since: Instant) -> RequestInfo {
+        RequestInfo {
             op: "",
             name: Vec::new(),
             id: None,
@@ -102,20 +102,20 @@ impl Asked {
 /// How a verb answers.
 pub(super) enum Reply<O> {
     /// All of it is in the output.
-    Said {
+    Done {
         body_bytes: u64,
         md5: Option<Md5Digest>,
     },
     /// The header is in the output, the body is to be sent.
     Send { body: Body<O>, md5: Md5Digest },
     /// The digest is being made.
-    Await(Box<Awaited<O>>),
+    Await(Box<PendingDigest<O>>),
     /// The body is being made.
-    Make(Box<Making<O>>),
+    Make(Box<PendingBody<O>>),
 }
 
 /// A request that waits for a digest.
-pub(super) struct Awaited<O> {
+pub(super) struct PendingDigest<O> {
     pub(super) ticket: Ticket,
     pub(super) object: Arc<O>,
     pub(super) meta: ObjectMeta,
@@ -132,9 +132,9 @@ pub(super) enum Purpose {
     Page(Box<Page>),
 }
 
-impl<O> Conversation<O> {
-    pub(super) fn new(peer: Peer, now: Instant) -> Conversation<O> {
-        Conversation {
+impl<O> ConnectionState<O> {
+    pub(super) fn new(peer: Peer, now: Instant) -> ConnectionState<O> {
+        ConnectionState {
             peer,
             inbox: Inbox::new(now),
             kept: None,
@@ -142,16 +142,16 @@ impl<O> Conversation<O> {
             waiting: None,
             is_kept_alive: false,
             listing: None,
-            patience: Patience::default(),
+            slow_reader: SlowReaderTimer::default(),
             allowance: Allowance::default(),
             closing: None,
         }
     }
 }
 
-impl<O> Desk<O> {
-    pub(super) fn new() -> Desk<O> {
-        Desk {
+impl<O> WorkerBuffers<O> {
+    pub(super) fn new() -> WorkerBuffers<O> {
+        WorkerBuffers {
             input: Input::new(),
             output: Output::new(),
             body: vec![0; BODY_STEP_BYTES].into(),

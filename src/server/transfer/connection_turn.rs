@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::net::{Deadline, Stream, Wait, time_of};
-use crate::server::handler::{Disposition, Ending, Interest, Rest, Turn};
-use crate::server::transfer::conversation::{Asked, Conversation, Desk, Reply, Task};
+use crate::server::handler::{Disposition, Ending, Interest, Parking, Turn};
+use crate::server::transfer::connection_state::{
+    ConnectionState, Reply, RequestInfo, Task, WorkerBuffers,
+};
 use crate::server::transfer::hello::hello;
-use crate::server::transfer::inbox::{Arrival, Incoming};
+use crate::server::transfer::inbox::{Incoming, ReadOutcome};
 use crate::server::transfer::reply::{
     HTTP_ANSWER, TLS_ANSWER, busy, refuse, shutting_down, too_many_wait,
 };
@@ -18,13 +20,13 @@ use crate::store::Store;
 use crate::wire::{Action, ErrorCode, ReceivedRequest, Refusal};
 
 /// One turn.
-pub(super) struct Exchange<'a, S: Store> {
+pub(super) struct ConnectionTurn<'a, S: Store> {
     pub(super) handler: &'a TransferHandler<S>,
     /// Those of the beginning of this turn.
     pub(super) limits: TransferLimits,
     pub(super) stream: &'a mut Stream,
-    pub(super) state: &'a mut Conversation<S::Object>,
-    pub(super) desk: &'a mut Desk<S::Object>,
+    pub(super) state: &'a mut ConnectionState<S::Object>,
+    pub(super) buffers: &'a mut WorkerBuffers<S::Object>,
     pub(super) turn: Turn<'a>,
     /// Bytes sent in this turn.
     pub(super) moved: u64,
@@ -34,50 +36,50 @@ pub(super) struct Exchange<'a, S: Store> {
     pub(super) socket_empty: bool,
 }
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     pub(super) fn run(mut self) -> Disposition {
         if self.turn.peer_gone {
-            return self.lose_peer();
+            return self.close_for_lost_peer();
         }
-        self.state.inbox.lay_out(&mut self.desk.input);
-        self.desk.output.lay_out(self.state.kept.take());
+        self.state.inbox.load(&mut self.buffers.input);
+        self.buffers.output.load(self.state.kept.take());
         let disposition = loop {
-            if let Some(disposition) = self.go_on() {
+            if let Some(disposition) = self.step() {
                 break disposition;
             }
         };
         self.state
             .inbox
-            .clear_away(&mut self.desk.input, &self.handler.read_ahead);
-        self.state.kept = self.desk.output.clear_away(&self.handler.kept_bytes);
+            .save(&mut self.buffers.input, &self.handler.read_ahead);
+        self.state.kept = self.buffers.output.save(&self.handler.kept_bytes);
         disposition
     }
 
     /// Does the next thing; `None` if there may be more to do.
-    fn go_on(&mut self) -> Option<Disposition> {
+    fn step(&mut self) -> Option<Disposition> {
         if self.turn.is_over(self.moved) {
             return Some(Disposition::Again);
         }
         match mem::replace(&mut self.state.task, Task::None) {
-            Task::None => self.take_up_next(),
+            Task::None => self.next_request(),
             Task::Send {
-                asked,
+                info,
                 body,
                 body_bytes,
-            } => self.send(asked, body, body_bytes),
-            Task::Await { asked, awaited } => self.look_at_digest(asked, awaited),
-            Task::Make { asked, making } => self.look_at_making(asked, making),
+            } => self.send(info, body, body_bytes),
+            Task::Await { info, pending } => self.poll_digest(info, pending),
+            Task::Make { info, pending } => self.poll_body(info, pending),
         }
     }
 
-    fn take_up_next(&mut self) -> Option<Disposition> {
-        if self.desk.output.len() >= self.gather_bytes_max()
+    fn next_request(&mut self) -> Option<Disposition> {
+        if self.buffers.output.len() >= self.gather_bytes_max()
             && let Some(disposition) = self.flush()
         {
             return Some(disposition);
         }
         if self.state.closing.is_none()
-            && let Some(incoming) = self.state.inbox.next(&mut self.desk.input, self.silent)
+            && let Some(incoming) = self.state.inbox.next(&mut self.buffers.input, self.silent)
         {
             self.answer(incoming);
             return None;
@@ -102,19 +104,19 @@ impl<S: Store> Exchange<'_, S> {
             match self
                 .state
                 .inbox
-                .read(self.stream, &mut self.desk.input, room)
+                .read(self.stream, &mut self.buffers.input, room)
             {
                 Err(_) => return Some(Disposition::Close(Ending::Silent)),
-                Ok(Arrival::Something) => {
+                Ok(ReadOutcome::Received) => {
                     // A short read emptied the socket: the next one would only say so.
-                    self.socket_empty = self.desk.input.was_short && !self.state.inbox.ended;
+                    self.socket_empty = self.buffers.input.was_short && !self.state.inbox.ended;
                     self.silent = false;
                     return None;
                 }
-                Ok(Arrival::Nothing) => {}
+                Ok(ReadOutcome::WouldBlock) => {}
             }
         }
-        self.rest_for_input()
+        self.park_for_input()
     }
 
     /// How many bytes may be read at once. Few if all connections together keep much of what they
@@ -124,13 +126,13 @@ impl<S: Store> Exchange<'_, S> {
         if kept < self.limits.kept_bytes_max {
             return Some(usize::MAX);
         }
-        (self.desk.input.rest().len() < READ_AHEAD_BYTES_MIN).then_some(READ_AHEAD_BYTES_MIN)
+        (self.buffers.input.rest().len() < READ_AHEAD_BYTES_MIN).then_some(READ_AHEAD_BYTES_MIN)
     }
 
     /// There is nothing to do before more input comes, unless that took too long already.
-    fn rest_for_input(&mut self) -> Option<Disposition> {
+    fn park_for_input(&mut self) -> Option<Disposition> {
         let now = self.turn.now;
-        let (inbox, input) = (&mut self.state.inbox, &self.desk.input);
+        let (inbox, input) = (&mut self.state.inbox, &self.buffers.input);
         if self.turn.draining {
             if input.rest().is_empty() {
                 // An answer of this turn is still on its way; an idle peer gets none.
@@ -171,7 +173,7 @@ impl<S: Store> Exchange<'_, S> {
             EVICTION_GRACE
         };
         let evictable_from = Some(self.state.inbox.waiting_since() + grace);
-        Some(Disposition::Park(Rest {
+        Some(Disposition::Park(Parking {
             interest: Interest::Readable,
             until,
             evictable_from,
@@ -180,7 +182,7 @@ impl<S: Store> Exchange<'_, S> {
 
     fn answer(&mut self, incoming: Incoming) {
         let since = Instant::now();
-        let nameless = Asked::nothing(since);
+        let nameless = RequestInfo::nothing(since);
         match incoming {
             Incoming::Request(request) => self.answer_request(request, since),
             Incoming::Line(name) => self.answer_request(self.request_of_line(&name), since),
@@ -206,11 +208,11 @@ impl<S: Store> Exchange<'_, S> {
             op,
             action,
         } = request;
-        let asked = Asked {
+        let info = RequestInfo {
             op,
             name,
             id,
-            ..Asked::nothing(since)
+            ..RequestInfo::nothing(since)
         };
         if body_size > DROPPED_BODY_BYTES_MAX {
             self.state.closing = Some(Ending::Answered);
@@ -222,23 +224,23 @@ impl<S: Store> Exchange<'_, S> {
                 .drop_body_by(Deadline::after(since, Wait::DroppedBody, time));
         }
         let reply = match action {
-            // Said for each request that was read already; the connection ends when none is left.
-            _ if self.turn.draining => return self.refuse_and_go_on(asked, &shutting_down()),
-            Ok(Action::Get(get)) => self.get(&asked, get),
-            Ok(Action::Stat(stat)) => self.stat(&asked, stat),
+            // Done for each request that was read already; the connection ends when none is left.
+            _ if self.turn.draining => return self.refuse_and_go_on(info, &shutting_down()),
+            Ok(Action::Get(get)) => self.get(&info, get),
+            Ok(Action::Stat(stat)) => self.stat(&info, stat),
             Ok(Action::List(list)) => self.list(list),
-            Ok(Action::Run(run)) => self.run_command(&asked, run),
+            Ok(Action::Run(run)) => self.run_command(&info, run),
             Ok(Action::Hello) => {
                 let publishes = !self.handler.published.is_empty();
-                hello(&asked, publishes, self.desk.output.append());
-                Ok(Reply::Said {
+                hello(&info, publishes, self.buffers.output.append());
+                Ok(Reply::Done {
                     body_bytes: 0,
                     md5: None,
                 })
             }
             Err(refusal) => Err(refusal),
         };
-        self.settle(asked, reply);
+        self.apply_reply(info, reply);
     }
 
     /// What a line of text means: `@NAME` is a command, if that is published, and `@` the names of all.
@@ -250,35 +252,39 @@ impl<S: Store> Exchange<'_, S> {
     }
 
     /// Takes note of what a verb did.
-    pub(super) fn settle(&mut self, mut asked: Asked, reply: Result<Reply<S::Object>, Refusal>) {
+    pub(super) fn apply_reply(
+        &mut self,
+        mut info: RequestInfo,
+        reply: Result<Reply<S::Object>, Refusal>,
+    ) {
         match reply {
-            Ok(Reply::Said { body_bytes, md5 }) => {
-                asked.md5 = md5;
-                self.report(&asked, Outcome::Answered { body_bytes });
+            Ok(Reply::Done { body_bytes, md5 }) => {
+                info.md5 = md5;
+                self.report(&info, Outcome::Answered { body_bytes });
             }
             Ok(Reply::Send { body, md5 }) => {
                 self.state.waiting = None;
-                asked.md5 = Some(md5);
+                info.md5 = Some(md5);
                 let body_bytes = body.end - body.position;
                 self.state.task = Task::Send {
-                    asked: Some(asked),
+                    info: Some(info),
                     body,
                     body_bytes,
                 };
             }
             Ok(Reply::Await(_) | Reply::Make(_)) if !self.may_wait() => {
-                self.refuse(asked, &too_many_wait());
+                self.refuse(info, &too_many_wait());
             }
-            Ok(Reply::Await(awaited)) => {
+            Ok(Reply::Await(pending)) => {
                 // What is gathered is flushed while this task goes on, so no other may grow out of it.
-                self.desk.output.append();
-                self.state.task = Task::Await { asked, awaited };
+                self.buffers.output.append();
+                self.state.task = Task::Await { info, pending };
             }
-            Ok(Reply::Make(making)) => {
-                self.desk.output.append();
-                self.state.task = Task::Make { asked, making };
+            Ok(Reply::Make(pending)) => {
+                self.buffers.output.append();
+                self.state.task = Task::Make { info, pending };
             }
-            Err(refusal) => self.refuse(asked, &refusal),
+            Err(refusal) => self.refuse(info, &refusal),
         }
     }
 
@@ -307,62 +313,62 @@ impl<S: Store> Exchange<'_, S> {
     /// Rests until the work for a request is done. A connection that waits may be closed when
     /// connections run short: soon if its peer has ended its stream, and may be gone, otherwise
     /// after a while and after all others.
-    pub(super) fn rest_for_work(&self, asked_at: Instant, until: Deadline) -> Rest {
+    pub(super) fn parking_for_work(&self, asked_at: Instant, until: Deadline) -> Parking {
         let (interest, evictable_from) = match self.peer_has_ended() {
             true => (Interest::Nothing, asked_at + EVICTION_GRACE),
             false => (Interest::End, self.turn.now.max(asked_at + WAITER_GRACE)),
         };
-        Rest {
+        Parking {
             interest,
             until,
             evictable_from: Some(evictable_from),
         }
     }
 
-    pub(super) fn refuse(&mut self, asked: Asked, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, info: RequestInfo, refusal: &Refusal) {
         if refusal.code.closes() {
             self.state.closing = Some(Ending::Answered);
         }
-        self.refuse_and_go_on(asked, refusal);
+        self.refuse_and_go_on(info, refusal);
     }
 
-    fn refuse_and_go_on(&mut self, asked: Asked, refusal: &Refusal) {
-        refuse(&asked, refusal, self.desk.output.append());
-        self.report(&asked, Outcome::Refused(refusal.code));
+    fn refuse_and_go_on(&mut self, info: RequestInfo, refusal: &Refusal) {
+        refuse(&info, refusal, self.buffers.output.append());
+        self.report(&info, Outcome::Refused(refusal.code));
     }
 
     /// Refuses a request that is not there whole.
     fn refuse_and_close(&mut self, refusal: &Refusal) {
-        self.desk.input.clear();
-        self.refuse(Asked::nothing(self.turn.now), refusal);
+        self.buffers.input.clear();
+        self.refuse(RequestInfo::nothing(self.turn.now), refusal);
     }
 
-    fn answer_other_protocol(&mut self, asked: Asked, answer: &[u8]) {
-        self.desk.output.append().extend_from_slice(answer);
+    fn answer_other_protocol(&mut self, info: RequestInfo, answer: &[u8]) {
+        self.buffers.output.append().extend_from_slice(answer);
         self.state.closing = Some(Ending::Answered);
-        self.report(&asked, Outcome::OtherProtocol);
+        self.report(&info, Outcome::OtherProtocol);
     }
 
-    fn lose_peer(&mut self) -> Disposition {
-        self.lose_task(Outcome::CutOff);
+    fn close_for_lost_peer(&mut self) -> Disposition {
+        self.abort_task(Outcome::CutOff);
         Disposition::Close(Ending::Silent)
     }
 
-    pub(super) fn lose_task(&mut self, outcome: Outcome) {
-        let asked = self.state.task.take_asked();
-        self.report_end(asked, outcome);
+    pub(super) fn abort_task(&mut self, outcome: Outcome) {
+        let info = self.state.task.take_info();
+        self.report_end(info, outcome);
     }
 
-    pub(super) fn report_end(&mut self, asked: Option<Asked>, outcome: Outcome) {
-        if let Some(asked) = asked {
-            self.report(&asked, outcome);
+    pub(super) fn report_end(&mut self, info: Option<RequestInfo>, outcome: Outcome) {
+        if let Some(info) = info {
+            self.report(&info, outcome);
         }
     }
 
-    pub(super) fn report(&mut self, asked: &Asked, outcome: Outcome) {
+    pub(super) fn report(&mut self, info: &RequestInfo, outcome: Outcome) {
         self.state.waiting = None;
         self.state.inbox.answered(Instant::now());
-        self.handler.report(self.state.peer, asked, outcome);
+        self.handler.report(self.state.peer, info, outcome);
     }
 }
 

@@ -9,26 +9,28 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use crate::net::{Deadline, Wait};
 use crate::server::handler::{Disposition, Waker};
 use crate::server::published::{CommandOutput, RunSignals};
-use crate::server::transfer::conversation::{Asked, Task};
-use crate::server::transfer::digesting::{HASHING, PROGRESS_INTERVAL, RUNNING, say_progress};
-use crate::server::transfer::exchange::Exchange;
-use crate::server::transfer::line::InLine;
+use crate::server::transfer::connection_state::{RequestInfo, Task};
+use crate::server::transfer::connection_turn::ConnectionTurn;
+use crate::server::transfer::fair_queue::QueueTicket;
 use crate::server::transfer::page::{Page, PageState};
+use crate::server::transfer::pending_digest::{
+    HASHING, PROGRESS_INTERVAL, RUNNING, append_progress,
+};
 use crate::server::transfer::reply::{busy, shutting_down};
 use crate::store::Store;
 use crate::wire::{ErrorCode, Refusal};
 
 /// A body in the making, seen from the connection that waits for it. Dropping it ends the work.
-pub(super) struct Making<O> {
+pub(super) struct PendingBody<O> {
     work: Work,
     product: Receiver<Product<O>>,
-    is_unwanted: Arc<AtomicBool>,
+    is_cancelled: Arc<AtomicBool>,
     /// When to say that the work goes on; `None` if nobody asked.
     next_progress: Option<Instant>,
     /// What may be said to a command that runs.
     run: Option<Arc<RunSignals>>,
     /// The work may still be in line, since then.
-    in_line: Option<(InLine, Instant)>,
+    ticket: Option<(QueueTicket, Instant)>,
 }
 
 /// What is being made.
@@ -50,63 +52,67 @@ pub(super) enum Product<O> {
 }
 
 /// A body in the making, seen from where the work is done.
-pub(super) struct Maker<O> {
+pub(super) struct BodyProducer<O> {
     product: Sender<Product<O>>,
-    is_unwanted: Arc<AtomicBool>,
+    is_cancelled: Arc<AtomicBool>,
     waker: Waker,
 }
 
-impl<O> Making<O> {
+impl<O> PendingBody<O> {
     /// Both ends. The waker is that of the connection which waits.
-    pub(super) fn begin(work: Work, progress: bool, waker: Waker) -> (Making<O>, Maker<O>) {
+    pub(super) fn begin(
+        work: Work,
+        progress: bool,
+        waker: Waker,
+    ) -> (PendingBody<O>, BodyProducer<O>) {
         let (product_in, product) = bounded(1);
-        let is_unwanted = Arc::new(AtomicBool::new(false));
-        let making = Making {
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let pending = PendingBody {
             work,
             product,
-            is_unwanted: Arc::clone(&is_unwanted),
+            is_cancelled: Arc::clone(&is_cancelled),
             next_progress: progress.then(|| Instant::now() + PROGRESS_INTERVAL),
             run: None,
-            in_line: None,
+            ticket: None,
         };
-        let maker = Maker {
+        let producer = BodyProducer {
             product: product_in,
-            is_unwanted,
+            is_cancelled,
             waker,
         };
-        (making, maker)
+        (pending, producer)
     }
 }
 
-impl<O> Making<O> {
+impl<O> PendingBody<O> {
     /// Its work is this run of a command.
     pub(super) fn follow_run(&mut self, run: Arc<RunSignals>) {
         self.run = Some(run);
     }
 
     /// Its work stands in line.
-    pub(super) fn stand(&mut self, in_line: InLine) {
-        self.in_line = Some((in_line, Instant::now()));
+    pub(super) fn set_ticket(&mut self, ticket: QueueTicket) {
+        self.ticket = Some((ticket, Instant::now()));
     }
 
     /// For how long it has been in line, if it is there.
-    fn waited(&self, now: Instant) -> Option<Duration> {
-        let (in_line, since) = self.in_line.as_ref()?;
-        let waited = now.saturating_duration_since(*since);
-        in_line.is_waiting().then_some(waited)
+    fn queued_for(&self, now: Instant) -> Option<Duration> {
+        let (ticket, since) = self.ticket.as_ref()?;
+        let queued_for = now.saturating_duration_since(*since);
+        ticket.is_waiting().then_some(queued_for)
     }
 }
 
-impl<O> Drop for Making<O> {
+impl<O> Drop for PendingBody<O> {
     fn drop(&mut self) {
-        self.is_unwanted.store(true, Ordering::Relaxed);
+        self.is_cancelled.store(true, Ordering::Relaxed);
     }
 }
 
-impl<O> Maker<O> {
+impl<O> BodyProducer<O> {
     /// Whether nobody waits any more.
-    pub(super) fn is_unwanted(&self) -> bool {
-        self.is_unwanted.load(Ordering::Relaxed)
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
     }
 
     /// Hands over what was made.
@@ -116,7 +122,7 @@ impl<O> Maker<O> {
     }
 }
 
-impl<O> Drop for Maker<O> {
+impl<O> Drop for BodyProducer<O> {
     fn drop(&mut self) {
         // After a panic, too: the connection finds that nothing comes.
         self.product = bounded(1).0;
@@ -124,67 +130,70 @@ impl<O> Drop for Maker<O> {
     }
 }
 
-impl<S: Store> Exchange<'_, S> {
+impl<S: Store> ConnectionTurn<'_, S> {
     /// Answers if the body is made; otherwise says that it is being made, if that was asked for,
     /// and rests.
-    pub(super) fn look_at_making(
+    pub(super) fn poll_body(
         &mut self,
-        mut asked: Asked,
-        mut making: Box<Making<S::Object>>,
+        mut info: RequestInfo,
+        mut pending: Box<PendingBody<S::Object>>,
     ) -> Option<Disposition> {
-        match making.product.try_recv() {
+        match pending.product.try_recv() {
             Ok(Product::Page(page, state)) => {
-                let reply = self.take_page(&asked, page, state);
-                self.settle(asked, reply);
+                let reply = self.answer_page(&info, page, state);
+                self.apply_reply(info, reply);
                 return None;
             }
             Ok(Product::Output(output)) => {
-                let reply = output.and_then(|output| self.take_output(&mut asked, output));
-                self.settle(asked, reply);
+                let reply = output.and_then(|output| self.answer_output(&mut info, output));
+                self.apply_reply(info, reply);
                 return None;
             }
             Err(TryRecvError::Disconnected) => {
                 let refusal = Refusal::new(ErrorCode::Internal, "answer could not be made");
-                self.refuse(asked, &refusal);
+                self.refuse(info, &refusal);
                 return None;
             }
             Err(TryRecvError::Empty) => {}
         }
-        if self.turn.draining && making.work == Work::Page {
-            self.refuse(asked, &shutting_down());
+        if self.turn.draining && pending.work == Work::Page {
+            self.refuse(info, &shutting_down());
             return None;
         }
         let now = Instant::now();
-        if let Some(waited) = making.waited(now).filter(|waited| *waited >= LINE_TIMEOUT) {
-            let message = format!("page has been in line for {} s", waited.as_secs());
-            self.refuse(asked, &busy(&message));
+        if let Some(queued_for) = pending
+            .queued_for(now)
+            .filter(|queued_for| *queued_for >= QUEUE_TIMEOUT)
+        {
+            let message = format!("page has been queued for {} s", queued_for.as_secs());
+            self.refuse(info, &busy(&message));
             return None;
         }
-        if making.next_progress.is_some_and(|at| at <= now) {
-            making.next_progress = Some(now + PROGRESS_INTERVAL);
+        if pending.next_progress.is_some_and(|at| at <= now) {
+            pending.next_progress = Some(now + PROGRESS_INTERVAL);
             // A peer that does not read the last one needs no other.
-            if self.desk.output.is_empty() {
-                let status = match making.work {
+            if self.buffers.output.is_empty() {
+                let status = match pending.work {
                     Work::Page => HASHING,
                     Work::Output => RUNNING,
                 };
-                say_progress(&asked, status, 0, 0, self.desk.output.append());
+                append_progress(&info, status, 0, 0, self.buffers.output.append());
             }
         }
-        let wait = match making.work {
+        let wait = match pending.work {
             Work::Page => Wait::Page,
             Work::Output => Wait::Command,
         };
         let until = Deadline::after(now, wait, PROGRESS_INTERVAL);
-        let rest = self.rest_for_work(asked.since, until);
-        if let Some(run) = making.run.as_ref().filter(|_| self.peer_has_ended()) {
+        let rest = self.parking_for_work(info.since, until);
+        if let Some(run) = pending.run.as_ref().filter(|_| self.peer_has_ended()) {
             run.note_peer_ended(now);
         }
-        self.state.task = Task::Make { asked, making };
+        self.state.task = Task::Make { info, pending };
         let blocked = self.flush();
         Some(blocked.unwrap_or(Disposition::Park(rest)))
     }
 }
 
 /// The longest stay in line; what has begun is not cut short.
-const LINE_TIMEOUT: Duration = Duration::from_secs(60);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
