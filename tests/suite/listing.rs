@@ -315,7 +315,7 @@ fn a_listing_of_a_file_says_that_it_is_none_and_blames_no_part_of_its_path() {
     };
     assert_eq!(
         message("b/e"),
-        "name stands for something that is no directory"
+        "name is not a directory"
     );
     assert_eq!(message("b/e/x"), "part of the path is not a directory");
 }

@@ -1,5 +1,4 @@
-//! The bytes of one answer on their way to a peer: a file's, a range of it, or bytes that were
-//! made for it.
+//! The bytes of one answer: a file, a range of it, or bytes in memory.
 
 use std::fs::File;
 use std::io;
@@ -10,26 +9,27 @@ use crate::server::published::Held;
 use crate::server::transfer::outbox::KeptBytes;
 use crate::store::{Object, Stamp};
 
-/// The rest of a body.
+/// The unsent rest of a body.
 pub(super) struct Body<O> {
     pub(super) source: Source<O>,
-    /// The next byte to send.
+    /// Offset of the next byte to send.
     pub(super) position: u64,
-    /// The first byte not to send.
+    /// Offset after the last byte to send.
     pub(super) end: u64,
 }
 
-/// Where the bytes of a body are.
+/// Where the bytes of a body come from.
 pub(super) enum Source<O> {
-    /// In a file; nothing is held, they are read again from the position.
+    /// A file. Nothing is buffered: after a short write the bytes are read again from the
+    /// position.
     File {
         object: Arc<O>,
-        /// What the file was when its digest was made.
+        /// The file's stamp when its digest was made.
         stamp: Stamp,
     },
     /// In memory.
     Memory(KeptBytes),
-    /// In a file that has no name, and so changes no more.
+    /// An unnamed file, which cannot change any more.
     Output { file: File, _held: Held },
 }
 
@@ -38,12 +38,12 @@ impl<O: Object> Body<O> {
         self.position == self.end
     }
 
-    /// The next bytes, read into `buffer` if they are not in memory; `None` if the body must be
-    /// abandoned: the file is shorter than it was, or was rewritten. The last byte is given only
-    /// after that was looked at.
+    /// Returns the next bytes, read into `buffer` if they are not in memory. `None` means that
+    /// the body must be abandoned: the file is shorter than before, or was rewritten. The file is
+    /// checked before the last byte is returned.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Reading the file failed.
     pub(super) fn read<'b>(&'b self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
         let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let room = left.min(buffer.len());
@@ -86,14 +86,14 @@ mod tests {
         }
     }
 
-    /// What one read gives with so much room.
+    /// The result of one read into a buffer of `room` bytes.
     fn read<O: Object>(body: &Body<O>, room: usize) -> Option<Vec<u8>> {
         let mut buffer = vec![b'?'; room];
         body.read(&mut buffer).unwrap().map(<[u8]>::to_vec)
     }
 
     #[test]
-    fn a_read_gives_what_is_next_and_no_more_than_there_is_room_for() {
+    fn a_read_returns_the_next_bytes_up_to_the_buffer_size() {
         let store = MemoryStore::new();
         store.insert("f", "0123456789").unwrap();
         let kept = KeptBytes::new(b"0123456789".to_vec(), &Arc::new(AtomicUsize::new(0)));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_bytes_wait_for_a_look_at_the_file() {
+    fn only_the_last_bytes_require_a_check_of_the_file() {
         let store = MemoryStore::new();
         let file = store.insert("f", "0123456789").unwrap();
         let body_before = body(&store, 0, 10);

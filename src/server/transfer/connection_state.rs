@@ -1,4 +1,4 @@
-//! What a connection remembers, and what a worker has for the one it works on.
+//! The state of one connection between turns, and the buffers of one worker.
 
 use std::mem;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::server::transfer::waiters::WaiterPermit;
 use crate::store::{ObjectMeta, Ticket};
 use crate::wire::{GetRequest, Md5Digest, RequestId};
 
-/// What a connection remembers between turns.
+/// The state of one connection between turns.
 pub struct ConnectionState<O> {
     pub(super) peer: Peer,
     pub(super) inbox: Inbox,
@@ -26,27 +26,27 @@ pub struct ConnectionState<O> {
     pub(super) task: Task<O>,
     /// Held while the task waits for a digest, a page or a command.
     pub(super) waiting: Option<WaiterPermit>,
-    /// The kernel looks whether the peer is still there.
+    /// The kernel probes whether the peer is still there (TCP keep-alive).
     pub(super) is_kept_alive: bool,
     pub(super) slow_reader: SlowReaderTimer,
     pub(super) allowance: Allowance,
-    /// The listing of the last page, for the next one.
+    /// The listing of the last page, which the next page continues.
     pub(super) listing: Option<OpenListing>,
-    /// The last answer was given, or will be when the task is done.
+    /// How to close the connection once the task and the output are done.
     pub(super) closing: Option<Ending>,
 }
 
-/// What a worker has for the connection it works on.
+/// A worker's buffers, used by one connection at a time.
 pub struct WorkerBuffers<O> {
     pub(super) input: Input,
     pub(super) output: Output<O>,
     pub(super) body: Box<[u8]>,
 }
 
-/// The request that is being answered.
+/// The request that the server works on.
 pub(super) enum Task<O> {
     None,
-    /// `info` is `None` if the answer's end was reported already.
+    /// `info` is `None` if the request's end was reported already.
     Send {
         info: Option<RequestInfo>,
         body: Body<O>,
@@ -63,7 +63,7 @@ pub(super) enum Task<O> {
 }
 
 impl<O> Task<O> {
-    /// Gives the task up: the request whose end is still to be reported, if there is one.
+    /// Drops the task. Returns the request whose end is not reported yet.
     pub(super) fn take_info(&mut self) -> Option<RequestInfo> {
         match mem::replace(self, Task::None) {
             Task::None => None,
@@ -73,20 +73,20 @@ impl<O> Task<O> {
     }
 }
 
-/// What of a request its answer echoes.
+/// What the answer echoes of a request, and what the report needs.
 pub(super) struct RequestInfo {
     pub(super) op: &'static str,
     pub(super) name: Vec<u8>,
     pub(super) id: Option<RequestId>,
     pub(super) since: Instant,
-    /// The digest that its answer announces.
+    /// The announced digest.
     pub(super) md5: Option<Md5Digest>,
-    /// How the command ended.
+    /// The exit status of the command.
     pub(super) exit_status: Option<u8>,
 }
 
 impl RequestInfo {
-    /// Nothing that could be read.
+    /// For a request that could not be read.
     pub(super) fn nothing(since: Instant) -> RequestInfo {
         RequestInfo {
             op: "",
@@ -99,36 +99,36 @@ impl RequestInfo {
     }
 }
 
-/// How a verb answers.
+/// The result of an operation.
 pub(super) enum Reply<O> {
-    /// All of it is in the output.
+    /// The output holds the whole answer.
     Done {
         body_bytes: u64,
         md5: Option<Md5Digest>,
     },
-    /// The header is in the output, the body is to be sent.
+    /// The output holds the header; the body follows.
     Send { body: Body<O>, md5: Md5Digest },
-    /// The digest is being made.
+    /// The digest is not known yet.
     Await(Box<PendingDigest<O>>),
-    /// The body is being made.
+    /// The body is not there yet.
     Make(Box<PendingBody<O>>),
 }
 
-/// A request that waits for a digest.
+/// A request that waits for the digest of a file.
 pub(super) struct PendingDigest<O> {
     pub(super) ticket: Ticket,
     pub(super) object: Arc<O>,
     pub(super) meta: ObjectMeta,
     pub(super) purpose: Purpose,
-    /// When to say how far it is; `None` if nobody asked.
+    /// When to send the next progress header; `None` if the client did not request them.
     pub(super) next_progress: Option<Instant>,
 }
 
-/// What the digest is for.
+/// Where the digest is needed.
 pub(super) enum Purpose {
     Get(GetRequest),
     Stat,
-    /// The next entry of a page.
+    /// In the next entry of a page.
     Page(Box<Page>),
 }
 
@@ -159,5 +159,5 @@ impl<O> WorkerBuffers<O> {
     }
 }
 
-/// A file up to this size is read whole; a longer one in steps of it.
+/// A file up to this size is read at once; a longer one in steps of this size.
 pub(super) const BODY_STEP_BYTES: usize = 256 << 10;

@@ -1,5 +1,4 @@
-//! One turn at one connection: requests are taken up, answered, and their bytes sent, as far as
-//! that is possible without waiting.
+//! One turn of one connection: reads requests, answers them and sends, as far as nothing blocks.
 
 use std::mem;
 use std::sync::atomic::Ordering;
@@ -19,10 +18,10 @@ use crate::server::transfer::{Outcome, TransferHandler, TransferLimits};
 use crate::store::Store;
 use crate::wire::{Action, ErrorCode, ReceivedRequest, Refusal};
 
-/// One turn.
+/// One turn of one connection.
 pub(super) struct ConnectionTurn<'a, S: Store> {
     pub(super) handler: &'a TransferHandler<S>,
-    /// Those of the beginning of this turn.
+    /// The limits at the start of this turn.
     pub(super) limits: TransferLimits,
     pub(super) stream: &'a mut Stream,
     pub(super) state: &'a mut ConnectionState<S::Object>,
@@ -30,7 +29,7 @@ pub(super) struct ConnectionTurn<'a, S: Store> {
     pub(super) turn: Turn<'a>,
     /// Bytes sent in this turn.
     pub(super) moved: u64,
-    /// The peer has been silent for so long that text counts as ended.
+    /// The peer has sent nothing for so long that the pending text counts as a complete line.
     pub(super) silent: bool,
     /// The last read emptied the socket.
     pub(super) socket_empty: bool,
@@ -55,7 +54,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         disposition
     }
 
-    /// Does the next thing; `None` if there may be more to do.
+    /// Does one step. `None` means that there may be more to do.
     fn step(&mut self) -> Option<Disposition> {
         if self.turn.is_over(self.moved) {
             return Some(Disposition::Again);
@@ -84,7 +83,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
             self.answer(incoming);
             return None;
         }
-        // No complete request is left.
+        // The input holds no further complete request.
         if let Some(disposition) = self.flush() {
             return Some(disposition);
         }
@@ -97,7 +96,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         if !self.socket_empty {
             let Some(room) = self.read_ahead_room() else {
                 self.refuse_and_close(&busy("too many requests are read ahead"));
-                // The rest of the request would be taken for another one.
+                // The unread part of the request must not be parsed as a new request.
                 self.state.closing = Some(Ending::Answered);
                 return None;
             };
@@ -108,7 +107,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
             {
                 Err(_) => return Some(Disposition::Close(Ending::Silent)),
                 Ok(ReadOutcome::Received) => {
-                    // A short read emptied the socket: the next one would only say so.
+                    // A short read emptied the socket, so a further read would only return
+                    // EAGAIN.
                     self.socket_empty = self.buffers.input.was_short && !self.state.inbox.ended;
                     self.silent = false;
                     return None;
@@ -119,8 +119,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
         self.park_for_input()
     }
 
-    /// How many bytes may be read at once. Few if all connections together keep much of what they
-    /// read; `None` if this one has few already and they are no complete request.
+    /// How many bytes may be read at once. Few if all connections together keep too much input;
+    /// `None` if this connection already has that many and they are no complete request.
     fn read_ahead_room(&self) -> Option<usize> {
         let kept = self.handler.read_ahead.load(Ordering::Relaxed);
         if kept < self.limits.kept_bytes_max {
@@ -129,13 +129,13 @@ impl<S: Store> ConnectionTurn<'_, S> {
         (self.buffers.input.rest().len() < READ_AHEAD_BYTES_MIN).then_some(READ_AHEAD_BYTES_MIN)
     }
 
-    /// There is nothing to do before more input comes, unless that took too long already.
+    /// Parks until more input comes, or gives up on a peer that took too long.
     fn park_for_input(&mut self) -> Option<Disposition> {
         let now = self.turn.now;
         let (inbox, input) = (&mut self.state.inbox, &self.buffers.input);
         if self.turn.draining {
             if input.rest().is_empty() {
-                // An answer of this turn is still on its way; an idle peer gets none.
+                // An answer of this turn may still be in flight; an idle peer gets none.
                 let ending = if self.moved > 0 {
                     Ending::Answered
                 } else {
@@ -166,7 +166,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 _ => Some(Disposition::Close(Ending::Silent)),
             };
         }
-        // Whoever has begun a request is given a moment to finish it.
+        // A request that has begun is given a moment to complete before its connection may be
+        // evicted.
         let grace = if until.wait == Wait::NextRequest {
             Duration::ZERO
         } else {
@@ -224,7 +225,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 .drop_body_by(Deadline::after(since, Wait::DroppedBody, time));
         }
         let reply = match action {
-            // Done for each request that was read already; the connection ends when none is left.
+            // Every request that was read already gets this answer; then the connection closes.
             _ if self.turn.draining => return self.refuse_and_go_on(info, &shutting_down()),
             Ok(Action::Get(get)) => self.get(&info, get),
             Ok(Action::Stat(stat)) => self.stat(&info, stat),
@@ -243,7 +244,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
         self.apply_reply(info, reply);
     }
 
-    /// What a line of text means: `@NAME` is a command, if that is published, and `@` the names of all.
+    /// Parses a line of text. `@NAME` runs a command if one of that name is published; `@` lists
+    /// their names.
     fn request_of_line(&self, line: &[u8]) -> ReceivedRequest {
         match line.strip_prefix(b"@") {
             Some(name) if self.handler.published.has(name) => ReceivedRequest::to_run(name),
@@ -251,7 +253,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         }
     }
 
-    /// Takes note of what a verb did.
+    /// Continues with the result of an operation.
     pub(super) fn apply_reply(
         &mut self,
         mut info: RequestInfo,
@@ -276,7 +278,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 self.refuse(info, &too_many_wait());
             }
             Ok(Reply::Await(pending)) => {
-                // What is gathered is flushed while this task goes on, so no other may grow out of it.
+                // `append` drops the tail. Otherwise the flush of a waiting task could replace
+                // the task by that tail.
                 self.buffers.output.append();
                 self.state.task = Task::Await { info, pending };
             }
@@ -288,7 +291,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         }
     }
 
-    /// Counts this connection among those that wait, if there is room for one more.
+    /// Counts this connection as waiting. Returns `false` if too many wait already.
     pub(super) fn may_wait(&mut self) -> bool {
         if self.state.waiting.is_none() {
             let address = self.state.peer.address_key();
@@ -298,21 +301,21 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 .join(address, self.turn.connections_max);
         }
         if !self.state.is_kept_alive {
-            // Nothing is sent while it waits: only this shows that the peer is gone.
+            // A waiting connection sends nothing, so only probes reveal that the peer is gone.
             self.stream.keep_alive();
             self.state.is_kept_alive = true;
         }
         self.state.waiting.is_some()
     }
 
-    /// Whether the peer has ended its stream, as far as is known. It may still read.
+    /// Whether the peer has shut down its sending side, as far as known. It may still read.
     pub(super) fn peer_has_ended(&self) -> bool {
         self.turn.peer_ended || self.state.inbox.ended
     }
 
-    /// Rests until the work for a request is done. A connection that waits may be closed when
-    /// connections run short: soon if its peer has ended its stream, and may be gone, otherwise
-    /// after a while and after all others.
+    /// How to park until the work for a request is done. Under pressure the connection may be
+    /// evicted: soon if its peer has shut down its sending side, and may be gone; otherwise after
+    /// a while, and after all others.
     pub(super) fn parking_for_work(&self, asked_at: Instant, until: Deadline) -> Parking {
         let (interest, evictable_from) = match self.peer_has_ended() {
             true => (Interest::Nothing, asked_at + EVICTION_GRACE),
@@ -337,7 +340,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         self.report(&info, Outcome::Refused(refusal.code));
     }
 
-    /// Refuses a request that is not there whole.
+    /// Refuses a request that is incomplete.
     fn refuse_and_close(&mut self, refusal: &Refusal) {
         self.buffers.input.clear();
         self.refuse(RequestInfo::nothing(self.turn.now), refusal);
@@ -373,7 +376,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
 }
 
 const DROPPED_BODY_BYTES_MAX: u64 = 1 << 20;
-/// What a connection may read when all together keep too much: more than an ordinary request has.
+/// What a connection may read when all together keep too much; an ordinary request is shorter.
 const READ_AHEAD_BYTES_MIN: usize = 4 << 10;
 const EVICTION_GRACE: Duration = Duration::from_secs(1);
 const WAITER_GRACE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! `next` of a page: where its listing goes on, opaque to everybody else.
+//! The `next` key of a page: an opaque position at which the listing continues.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -6,18 +6,18 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crate::digest::Md5Stream;
 use crate::wire::ResourcePath;
 
-/// What `next` says behind this entry of a listing of the root with this number.
+/// The cursor after this entry, in a listing of the root with number `root`.
 pub(super) fn cursor_behind(path: &ResourcePath, recursive: bool, root: u32) -> String {
     let place = [&root.to_le_bytes(), path.as_bytes()].concat();
     BASE64_URL_SAFE_NO_PAD.encode([&check(&place, recursive)[..], &place].concat())
 }
 
-/// The entry behind which a listing goes on, and the number of its root; `None` if
-/// [`cursor_behind`] never said this of one that is as `recursive`.
+/// The entry after which the listing continues, and the number of its root. `None` if
+/// [`cursor_behind`] did not create this cursor for an equally `recursive` listing.
 pub(super) fn read_cursor(cursor: &str, recursive: bool) -> Option<(ResourcePath, u32)> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (found, place) = bytes.split_first_chunk()?;
-    // No digest covers a cursor on its way; a damaged one would skip entries.
+    // No digest protects a cursor in transit, and a damaged one would skip entries.
     if *found != check(place, recursive) {
         return None;
     }
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_reads_as_what_it_was_made_of_and_only_for_such_a_listing() {
+    fn a_cursor_restores_its_position_for_an_equal_listing_only() {
         let longest = [[b'x'; 255].as_slice(); 16].join(&b'/');
         assert_eq!(longest.len() + 1, PATH_BYTES_MAX);
         for name in [&b"a"[..], b"a/b.c", b"caf\xe9/\n", &longest] {
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_with_any_bit_another_or_any_byte_missing_or_twice_is_none() {
+    fn rejects_a_cursor_with_a_damaged_missing_or_doubled_byte() {
         let cursor = cursor_behind(&path(b"folder/hello.txt"), true, 7).into_bytes();
         let mut damaged = Vec::new();
         for at in 0..cursor.len() {

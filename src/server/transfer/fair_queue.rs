@@ -1,4 +1,4 @@
-//! Pages in the making: a few at a time, and behind them a line in which the addresses alternate.
+//! A queue of pages in which the clients' addresses alternate. Few pages run at a time.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::digest::Pools;
 use crate::server::control::lock;
 
-/// Who makes a page now, and who stands in line for it. Half of the foreground pool's threads are
-/// left to digests, and half of the places to other addresses.
+/// The pages that run and the pages that wait. Half of the foreground threads stay free for
+/// digests, and half of the running pages are reserved for other addresses.
 pub(super) struct FairQueue {
     pools: Arc<Pools>,
     running_max: usize,
@@ -16,29 +16,29 @@ pub(super) struct FairQueue {
     table: Mutex<Table>,
 }
 
-/// A place in the line; dropping it gives it up. What has begun goes on.
+/// A job's position in the queue. Dropping it removes the job, unless it has begun.
 pub(super) struct QueueTicket {
     queue: Arc<FairQueue>,
     address: u128,
     number: u64,
 }
 
-/// Never longer than there are [`QueueTicket`]s, and those are bounded by the connections.
+/// Bounded, since every waiting job has a [`QueueTicket`], and every ticket a connection.
 #[derive(Default)]
 struct Table {
-    /// The jobs of each address that has some, the next address first; none is empty.
+    /// The waiting jobs of each address, the next address first. No list is empty.
     waiting: VecDeque<(u128, VecDeque<(u64, Job)>)>,
-    /// Places taken, by address; no zeros.
+    /// Running jobs by address; no zeros.
     running: HashMap<u128, usize>,
     running_in_all: usize,
-    /// Jobs that came since the start.
+    /// Jobs pushed since the start.
     numbers: u64,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
 impl FairQueue {
-    /// A line for the foreground pool.
+    /// An empty queue for the foreground pool.
     pub(super) fn new(pools: &Arc<Pools>) -> Arc<FairQueue> {
         let running_max = (pools.foreground_threads() / 2).clamp(1, RUNNING_MAX);
         Arc::new(FairQueue {
@@ -49,7 +49,7 @@ impl FairQueue {
         })
     }
 
-    /// Runs a job in the foreground pool when it is its turn.
+    /// Runs a job in the foreground pool once its turn comes.
     pub(super) fn push(
         self: &Arc<Self>,
         address: u128,
@@ -75,9 +75,9 @@ impl FairQueue {
         }
     }
 
-    /// Gives the places that are free to the next addresses that may have one more.
+    /// Starts the next jobs of addresses that may run one more, as far as slots are free.
     fn start_next(self: &Arc<Self>, mut table: MutexGuard<'_, Table>) {
-        let mut begun = Vec::new();
+        let mut starting = Vec::new();
         while table.running_in_all < self.running_max {
             let has_room = |(address, _): &(u128, VecDeque<(u64, Job)>)| {
                 let running = table.running.get(address).copied().unwrap_or(0);
@@ -97,11 +97,11 @@ impl FairQueue {
                 *table.running.entry(address).or_default() += 1;
                 table.running_in_all += 1;
                 let queue = Arc::clone(self);
-                begun.push((RunningSlot { queue, address }, job));
+                starting.push((RunningSlot { queue, address }, job));
             }
         }
         drop(table);
-        for (slot, job) in begun {
+        for (slot, job) in starting {
             self.pools.foreground(move || {
                 let _place = slot;
                 job();
@@ -111,7 +111,7 @@ impl FairQueue {
 }
 
 impl QueueTicket {
-    /// Whether it has not begun.
+    /// Whether the job has not begun.
     pub(super) fn is_waiting(&self) -> bool {
         let table = lock(&self.queue.table);
         table.waiting.iter().any(|(address, jobs)| {
@@ -133,13 +133,13 @@ impl Drop for QueueTicket {
         if jobs.is_empty() {
             table.waiting.remove(at);
         }
-        // The lock goes first: what the job holds may be large, and its end wakes somebody.
+        // Release the lock first: dropping a job may free much memory, and wakes its connection.
         drop(table);
         drop(job);
     }
 }
 
-/// The right to make a page; dropping it, after a panic too, lets the next one begin.
+/// The right to run a job. Dropping it, also after a panic, starts the next one.
 struct RunningSlot {
     queue: Arc<FairQueue>,
     address: u128,
@@ -159,7 +159,7 @@ impl Drop for RunningSlot {
     }
 }
 
-/// Each page in the making may hold as many names as a listing may.
+/// Each running page may hold as many names as a listing may.
 const RUNNING_MAX: usize = 8;
 
 #[cfg(test)]
@@ -172,27 +172,27 @@ mod tests {
         FairQueue::new(&Arc::new(Pools::start(threads).unwrap()))
     }
 
-    /// A job that says its name and ends when it is told to.
-    fn held(
+    /// A job that sends its name and ends when it is released.
+    fn blocked_job(
         name: &'static str,
-        says: &Sender<&'static str>,
+        sender: &Sender<&'static str>,
     ) -> (impl FnOnce() + use<>, Sender<()>) {
         let (release, released) = bounded::<()>(1);
-        let says = says.clone();
+        let sender = sender.clone();
         let job = move || {
-            says.send(name).unwrap();
+            sender.send(name).unwrap();
             let _ = released.recv();
         };
         (job, release)
     }
 
     #[test]
-    fn addresses_alternate_and_none_takes_all_places() {
+    fn addresses_alternate_and_none_takes_all_slots() {
         let queue = queue(4);
-        let (says, said) = unbounded();
+        let (sender, receiver) = unbounded();
         let mut places = Vec::new();
         let mut push = |name, address| {
-            let (job, release) = held(name, &says);
+            let (job, release) = blocked_job(name, &sender);
             places.push(queue.push(address, job));
             release
         };
@@ -201,32 +201,32 @@ mod tests {
         let _third = push("a3", 1);
         let other = push("b1", 2);
         let _last = push("b2", 2);
-        let mut both = [said.recv().unwrap(), said.recv().unwrap()];
+        let mut both = [receiver.recv().unwrap(), receiver.recv().unwrap()];
         both.sort_unstable();
         assert_eq!(both, ["a1", "b1"]);
         let waiting: Vec<bool> = places.iter().map(QueueTicket::is_waiting).collect();
         assert_eq!(waiting, [false, true, true, false, true]);
         drop(other);
-        assert_eq!(said.recv().unwrap(), "b2");
+        assert_eq!(receiver.recv().unwrap(), "b2");
         drop(first);
-        assert_eq!(said.recv().unwrap(), "a2");
+        assert_eq!(receiver.recv().unwrap(), "a2");
     }
 
     #[test]
-    fn who_gives_up_leaves_the_line_and_a_panic_gives_its_place_back() {
+    fn a_dropped_ticket_leaves_the_queue_and_a_panic_frees_its_slot() {
         let queue = queue(1);
-        let (says, said) = unbounded();
-        let (job, release) = held("first", &says);
+        let (sender, receiver) = unbounded();
+        let (job, release) = blocked_job("first", &sender);
         let _first = queue.push(1, job);
-        let gone = queue.push(1, || panic!("nobody waits for it"));
+        let gone = queue.push(1, || panic!("its ticket was dropped"));
         let panics = queue.push(1, || panic!("planted"));
-        let (job, _end) = held("last", &says);
+        let (job, _end) = blocked_job("last", &sender);
         let last = queue.push(2, job);
         drop(gone);
-        assert_eq!(said.recv().unwrap(), "first");
+        assert_eq!(receiver.recv().unwrap(), "first");
         assert!(panics.is_waiting() && last.is_waiting());
         drop(release);
-        assert_eq!(said.recv().unwrap(), "last");
+        assert_eq!(receiver.recv().unwrap(), "last");
         assert_eq!(queue.pools.panics(), 1);
         assert!(!panics.is_waiting());
     }

@@ -1,4 +1,4 @@
-//! `get`: a file or a part of it, with its digest before its first byte.
+//! `get`: a file or a range of it, with its digest before its first byte.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,8 +35,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         ))
     }
 
-    /// Reads what is asked for at once and appends the whole answer; `None` if the file
-    /// changed meanwhile.
+    /// Reads the file at once and appends the whole answer. `None` if the file changed meanwhile.
     fn get_short(
         &mut self,
         info: &RequestInfo,
@@ -46,7 +45,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
     ) -> Result<Option<Reply<S::Object>>, Refusal> {
         let catalog = &self.handler.catalog;
         let size = meta.size();
-        // Hashing so little costs less than looking it up, and is never stale.
+        // Hashing so few bytes costs less than a lookup, and its result is never stale.
         let looked_up = size > ALWAYS_HASHED_BYTES_MAX;
         let known = if looked_up {
             catalog.known(meta, request.fresh)
@@ -67,7 +66,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 .map_err(|error| read_refusal(&error))?
                 > 0
         {
-            // Files of /proc say 0 and have bytes all the same, unless it has just grown.
+            // Files of /proc have size 0 and bytes all the same. Without bytes now, the file has
+            // just grown.
             if object.meta().map_err(|error| read_refusal(&error))?.size() == 0 {
                 return Err(store_refusal(&StoreError::NotAFile));
             }
@@ -149,7 +149,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         Ok(Reply::Send { body, md5 })
     }
 
-    /// Appends the answer to a client that has this content.
+    /// Appends the answer for a client that already has this content.
     fn append_match(
         &mut self,
         info: &RequestInfo,
@@ -171,7 +171,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
     }
 }
 
-/// The keys that every answer about a file has, besides its size and digest.
+/// The keys common to all answers about a file, besides its size and digest.
 pub(super) fn describe<'a>(info: &'a RequestInfo, meta: &ObjectMeta) -> ResponseHeader<'a> {
     ResponseHeader {
         name: (&info.name).into(),
@@ -199,7 +199,7 @@ fn body_header<'a>(
     }
 }
 
-/// The bytes to send of a file with this digest and size; `None` if the client has them.
+/// The range to send of a file with this digest and size; `None` if the client has the content.
 fn part_of(request: &GetRequest, md5: Md5Digest, size: u64) -> Result<Option<Range<u64>>, Refusal> {
     if request.want_md5.is_some_and(|wanted| wanted != md5) {
         return Err(Refusal::new(
@@ -215,7 +215,7 @@ fn part_of(request: &GetRequest, md5: Md5Digest, size: u64) -> Result<Option<Ran
     Ok(Some(range.offset..end))
 }
 
-/// Fills `buffer` from `offset` on; `false` if the object ends before.
+/// Fills `buffer` from `offset` on. `false` if the object ends before.
 fn read_exactly(object: &impl Object, buffer: &mut [u8], offset: u64) -> std::io::Result<bool> {
     let mut filled = 0;
     while filled < buffer.len() {

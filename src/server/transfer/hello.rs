@@ -1,4 +1,4 @@
-//! `hello`: what this server can do.
+//! `hello`: the operations and digests that this server supports.
 
 use std::borrow::Cow;
 

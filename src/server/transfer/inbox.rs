@@ -1,4 +1,4 @@
-//! From the bytes of a connection to its requests.
+//! Turns the bytes of a connection into requests.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::wire::{
     TextReader, classify, split_frame,
 };
 
-/// What a connection remembers of its input between turns.
+/// The state of a connection's input between turns.
 pub(super) struct Inbox {
     spelling: Option<Spelling>,
     text: TextReader,
-    /// Read, not yet taken up; on a worker's [`Input`] during a turn.
+    /// Bytes that were read and not parsed yet. During a turn they are in the worker's [`Input`].
     leftover: Option<KeptBytes>,
-    /// Bytes still to come of a request's body that nobody wants, and until when.
+    /// Bytes to come of a request body that is dropped; `drop_by` is the time limit.
     dropping: u64,
     drop_by: Option<Deadline>,
-    /// The peer has ended its stream.
+    /// The peer has shut down its sending side.
     pub(super) ended: bool,
     reads: u8,
     single_byte_reads: u8,
@@ -31,29 +31,29 @@ pub(super) struct Inbox {
     idle_since: Instant,
 }
 
-/// A worker's buffer for the input of the connection it works on.
+/// A worker's buffer for the input of its current connection.
 pub(super) struct Input {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
-    /// The last read brought less than it had room for, so that the socket was empty then.
+    /// The last read did not fill its buffer, so the socket was empty at that moment.
     pub(super) was_short: bool,
 }
 
-/// What was found in the input.
+/// What the input begins with.
 pub(super) enum Incoming {
     Request(ReceivedRequest),
-    /// A name as a line of text.
+    /// A name, sent as a line of text.
     Line(Vec<u8>),
-    /// A line of text longer than a name may be.
+    /// A line of text that is longer than a name may be.
     LongName,
-    /// Not a frame, for this reason.
+    /// Not a frame, with the reason.
     BadFrame(String),
     Http,
     Tls,
 }
 
-/// What a read brought.
+/// The result of a read.
 pub(super) enum ReadOutcome {
     /// Bytes, or the end of the stream.
     Received,
@@ -77,7 +77,7 @@ impl Inbox {
         }
     }
 
-    /// Puts what is left from earlier turns on the worker's desk.
+    /// Copies what earlier turns left over into the worker's buffer.
     pub(super) fn load(&mut self, input: &mut Input) {
         let leftover = self.leftover.take();
         let bytes = leftover.as_ref().map_or(&[][..], KeptBytes::bytes);
@@ -85,16 +85,16 @@ impl Inbox {
         (input.start, input.end) = (0, bytes.len());
     }
 
-    /// Takes what is left from the worker's desk, and counts it in `total`. Nothing left costs no
-    /// memory.
+    /// Takes the leftover out of the worker's buffer and counts it in `total`. An empty rest
+    /// allocates nothing.
     pub(super) fn save(&mut self, input: &mut Input, total: &Arc<AtomicUsize>) {
         let rest = input.rest();
         self.leftover = (!rest.is_empty()).then(|| KeptBytes::new(rest.to_vec(), total));
         input.clear();
     }
 
-    /// The next complete request. `silent`: the peer has been silent for so long that
-    /// text counts as ended.
+    /// Returns the next complete request. `silent` means that the peer has sent nothing for so
+    /// long that the pending text counts as a complete line.
     pub(super) fn next(&mut self, input: &mut Input, silent: bool) -> Option<Incoming> {
         let dropped = usize::try_from(self.dropping)
             .unwrap_or(usize::MAX)
@@ -169,7 +169,7 @@ impl Inbox {
     /// Reads once, at most `room` bytes.
     ///
     /// # Errors
-    /// What the kernel says: the peer is gone.
+    /// The peer closed the connection.
     pub(super) fn read(
         &mut self,
         stream: &mut Stream,
@@ -192,17 +192,17 @@ impl Inbox {
         Ok(ReadOutcome::Received)
     }
 
-    /// An answer is complete: from now on the connection is idle.
+    /// Notes that an answer is complete: the connection is idle from now on.
     pub(super) fn answered(&mut self, now: Instant) {
         self.idle_since = now;
     }
 
-    /// The body of the request just taken up is dropped as it comes, until this is over.
+    /// Sets the time limit for dropping the body of the request that was just parsed.
     pub(super) fn drop_body_by(&mut self, deadline: Deadline) {
         self.drop_by = Some(deadline);
     }
 
-    /// What is waited for, with `rest` of a request that is not complete.
+    /// The current time limit for the peer, and its name.
     pub(super) fn deadline(
         &mut self,
         input: &Input,
@@ -223,12 +223,12 @@ impl Inbox {
         Deadline::after(since, Wait::RequestHeader, limit)
     }
 
-    /// Since when the peer owes something: a request, or the rest of one.
+    /// Since when the server waits for the peer: for a request, or for the rest of one.
     pub(super) fn waiting_since(&self) -> Instant {
         self.request_since.unwrap_or(self.idle_since)
     }
 
-    /// When silence will have ended the text that is there; `None` if it does not.
+    /// When silence will complete the pending text; `None` if it will not.
     pub(super) fn silence(&self, input: &Input, stream: &Stream) -> Option<Deadline> {
         if input.rest().is_empty() || self.dropping > 0 {
             return None;
@@ -241,7 +241,7 @@ impl Inbox {
         Some(Deadline::after(self.last_read, Wait::TextSilence, limit))
     }
 
-    /// Whether a person types: the first reads brought one byte each, or it is telnet.
+    /// Whether a person types: the first reads returned one byte each, or the peer speaks telnet.
     fn is_typed(&self) -> bool {
         self.single_byte_reads == TYPING_READS || self.text.speaks_telnet()
     }
@@ -270,7 +270,7 @@ impl Input {
     }
 
     fn read(&mut self, stream: &mut Stream, room: usize) -> io::Result<usize> {
-        // What is left is less than one request, so moving it to the front makes room.
+        // The leftover is less than one request, so moving it to the front makes space.
         self.bytes.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         let room = room.min(self.bytes.len() - self.end);
@@ -289,7 +289,7 @@ impl Input {
     }
 }
 
-/// One frame of the longest kind, which is more than the longest line: what fills it is complete.
+/// One frame of maximum length, which exceeds the longest line: a full buffer holds a request.
 const INPUT_BYTES_MAX: usize = LENGTH_BYTES + FRAME_BYTES_MAX;
 const _: () = assert!(INPUT_BYTES_MAX > TEXT_LINE_BYTES_MAX);
 /// Fewer than three bytes could still be the start of a frame.
@@ -304,18 +304,18 @@ mod tests {
 
     use super::*;
 
-    struct Talk {
+    struct TestConnection {
         inbox: Inbox,
         input: Input,
         stream: Stream,
         peer: UnixStream,
     }
 
-    impl Talk {
-        fn new() -> Talk {
+    impl TestConnection {
+        fn new() -> TestConnection {
             let (here, peer) = UnixStream::pair().unwrap();
             here.set_nonblocking(true).unwrap();
-            Talk {
+            TestConnection {
                 inbox: Inbox::new(Instant::now()),
                 input: Input::new(),
                 stream: Stream::Unix(here),
@@ -323,7 +323,7 @@ mod tests {
             }
         }
 
-        /// Has the peer send this, and reads it at once.
+        /// Sends `bytes` from the peer and reads them.
         fn receive(&mut self, bytes: &[u8]) {
             self.peer.write_all(bytes).unwrap();
             let outcome = self
@@ -332,7 +332,7 @@ mod tests {
             assert!(matches!(outcome, Ok(ReadOutcome::Received)));
         }
 
-        /// What is found in what was received.
+        /// Describes what the received bytes contain.
         fn next(&mut self, silent: bool) -> String {
             match self.inbox.next(&mut self.input, silent) {
                 None => "nothing".into(),
@@ -347,7 +347,7 @@ mod tests {
             }
         }
 
-        /// After how many milliseconds silence ends the text that is there.
+        /// After how many milliseconds silence completes the pending text.
         fn silence_ms(&self) -> Option<u128> {
             let silence = self.inbox.silence(&self.input, &self.stream)?;
             let limit = silence.at.duration_since(self.inbox.last_read);
@@ -356,26 +356,26 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_what_a_program_sent_and_not_what_a_person_types() {
-        let mut talk = Talk::new();
-        assert_eq!(talk.silence_ms(), None);
-        talk.receive(b"n");
+    fn silence_ends_the_line_of_a_program_but_not_of_a_person() {
+        let mut connection = TestConnection::new();
+        assert_eq!(connection.silence_ms(), None);
+        connection.receive(b"n");
         assert_eq!(
-            (talk.next(false).as_str(), talk.silence_ms()),
+            (connection.next(false).as_str(), connection.silence_ms()),
             ("nothing", Some(2_000))
         );
-        talk.receive(b"ame");
+        connection.receive(b"ame");
         assert_eq!(
-            (talk.next(false).as_str(), talk.silence_ms()),
+            (connection.next(false).as_str(), connection.silence_ms()),
             ("nothing", Some(200))
         );
-        assert_eq!(talk.next(true), "line name");
+        assert_eq!(connection.next(true), "line name");
         assert_eq!(
-            (talk.next(true).as_str(), talk.silence_ms()),
+            (connection.next(true).as_str(), connection.silence_ms()),
             ("nothing", None)
         );
 
-        let mut typed = Talk::new();
+        let mut typed = TestConnection::new();
         for byte in b"name" {
             typed.receive(&[*byte]);
             typed.next(false);
@@ -387,14 +387,14 @@ mod tests {
         typed.receive(b"\n");
         assert_eq!(typed.next(false), "line name");
 
-        // One byte and then many is no typing, and neither is a frame in parts.
-        let mut talk = Talk::new();
-        talk.receive(b"n");
-        talk.receive(b"ame");
-        talk.receive(b"s");
-        talk.next(false);
-        assert_eq!(talk.silence_ms(), Some(200));
-        let mut framed = Talk::new();
+        // One byte followed by many is no typing, and neither is a frame in parts.
+        let mut connection = TestConnection::new();
+        connection.receive(b"n");
+        connection.receive(b"ame");
+        connection.receive(b"s");
+        connection.next(false);
+        assert_eq!(connection.silence_ms(), Some(200));
+        let mut framed = TestConnection::new();
         framed.receive(b"\x02\x00\x00\x00{");
         assert_eq!(
             (framed.next(true).as_str(), framed.silence_ms()),
@@ -402,8 +402,8 @@ mod tests {
         );
         framed.receive(b"}");
         assert_eq!(framed.next(false), "request ");
-        // Who negotiates as telnet does has a person behind it.
-        let mut telnet = Talk::new();
+        // A peer that negotiates telnet options has a person typing.
+        let mut telnet = TestConnection::new();
         telnet.receive(b"\xff\xfd\x03name");
         assert_eq!(telnet.next(false), "nothing");
         assert_eq!(
@@ -419,46 +419,46 @@ mod tests {
             (b"\x02\x00\x00\x00{", "bad frame"),
             (b"\x02\x00\x00", "bad frame"),
         ] {
-            let mut talk = Talk::new();
-            talk.receive(bytes);
-            assert_eq!(talk.next(false), "nothing");
-            assert!(!talk.inbox.ended);
-            talk.peer.shutdown(std::net::Shutdown::Both).unwrap();
-            let outcome = talk
+            let mut connection = TestConnection::new();
+            connection.receive(bytes);
+            assert_eq!(connection.next(false), "nothing");
+            assert!(!connection.inbox.ended);
+            connection.peer.shutdown(std::net::Shutdown::Both).unwrap();
+            let outcome = connection
                 .inbox
-                .read(&mut talk.stream, &mut talk.input, usize::MAX);
-            assert!(matches!(outcome, Ok(ReadOutcome::Received)) && talk.inbox.ended);
-            assert_eq!(talk.next(false), found);
+                .read(&mut connection.stream, &mut connection.input, usize::MAX);
+            assert!(matches!(outcome, Ok(ReadOutcome::Received)) && connection.inbox.ended);
+            assert_eq!(connection.next(false), found);
         }
-        let mut talk = Talk::new();
-        let outcome = talk
+        let mut connection = TestConnection::new();
+        let outcome = connection
             .inbox
-            .read(&mut talk.stream, &mut talk.input, usize::MAX);
-        assert!(matches!(outcome, Ok(ReadOutcome::WouldBlock)) && !talk.inbox.ended);
+            .read(&mut connection.stream, &mut connection.input, usize::MAX);
+        assert!(matches!(outcome, Ok(ReadOutcome::WouldBlock)) && !connection.inbox.ended);
     }
 
     #[test]
-    fn a_body_is_dropped_however_it_comes_and_its_time_is_the_one_that_was_set() {
-        let mut talk = Talk::new();
+    fn drops_a_body_in_any_parts_and_by_its_own_deadline() {
+        let mut connection = TestConnection::new();
         let json = br#"{"filename":"f","body_size":5}"#;
-        talk.receive(&[&(json.len() as u32).to_le_bytes()[..], json, b"{{"].concat());
-        assert_eq!(talk.next(false), "request f");
+        connection.receive(&[&(json.len() as u32).to_le_bytes()[..], json, b"{{"].concat());
+        assert_eq!(connection.next(false), "request f");
         let now = Instant::now();
         let until = Deadline::after(now, Wait::DroppedBody, Duration::from_secs(7));
-        talk.inbox.drop_body_by(until);
-        assert_eq!(talk.next(false), "nothing");
-        assert_eq!(talk.silence_ms(), None);
+        connection.inbox.drop_body_by(until);
+        assert_eq!(connection.next(false), "nothing");
+        assert_eq!(connection.silence_ms(), None);
         let limits = TransferLimits::default();
-        assert_eq!(talk.inbox.deadline(&talk.input, &limits, now).at, until.at);
-        talk.receive(b"{{{\x02\x00\x00\x00{}");
-        assert_eq!(talk.next(false), "request ");
-        let since = talk.inbox.idle_since;
-        let idle = talk.inbox.deadline(&talk.input, &limits, now);
+        assert_eq!(connection.inbox.deadline(&connection.input, &limits, now).at, until.at);
+        connection.receive(b"{{{\x02\x00\x00\x00{}");
+        assert_eq!(connection.next(false), "request ");
+        let since = connection.inbox.idle_since;
+        let idle = connection.inbox.deadline(&connection.input, &limits, now);
         assert_eq!(idle.at, since + limits.idle_timeout);
     }
 
     #[test]
-    fn what_is_begun_has_the_time_of_its_spelling() {
+    fn a_request_has_the_time_limit_of_its_spelling() {
         let limits = TransferLimits::default();
         let now = Instant::now() + Duration::from_secs(1);
         for (bytes, limit) in [
@@ -466,63 +466,63 @@ mod tests {
             (b"\x02\x00\x00\x00", limits.header_timeout),
             (b"\x02", limits.header_timeout),
         ] {
-            let mut talk = Talk::new();
-            let begun = talk.inbox.waiting_since();
-            talk.receive(bytes);
-            talk.next(false);
-            let until = talk.inbox.deadline(&talk.input, &limits, now);
+            let mut connection = TestConnection::new();
+            let before = connection.inbox.waiting_since();
+            connection.receive(bytes);
+            connection.next(false);
+            let until = connection.inbox.deadline(&connection.input, &limits, now);
             assert_eq!((until.at, until.wait), (now + limit, Wait::RequestHeader));
-            assert_eq!(talk.inbox.waiting_since(), now);
-            // Later looks do not begin anew.
+            assert_eq!(connection.inbox.waiting_since(), now);
+            // Later calls do not restart the limit.
             let later = now + Duration::from_secs(5);
             assert_eq!(
-                talk.inbox.deadline(&talk.input, &limits, later).at,
+                connection.inbox.deadline(&connection.input, &limits, later).at,
                 now + limit
             );
-            assert!(begun < now);
+            assert!(before < now);
         }
     }
 
     #[test]
-    fn what_is_left_of_a_turn_is_there_in_the_next_and_counted_meanwhile() {
+    fn keeps_and_counts_the_leftover_until_the_next_turn() {
         let total = Arc::new(AtomicUsize::new(0));
         let counted = || total.load(std::sync::atomic::Ordering::Relaxed);
-        let mut talk = Talk::new();
-        talk.receive(b"a\nbc");
-        assert_eq!(talk.next(false), "line a");
-        talk.inbox.save(&mut talk.input, &total);
-        assert_eq!((talk.input.rest(), counted()), (&b""[..], 2));
-        talk.inbox.load(&mut talk.input);
-        assert_eq!((talk.input.rest(), counted()), (&b"bc"[..], 0));
-        talk.receive(b"d\n");
-        assert_eq!(talk.next(false), "line bcd");
-        talk.inbox.save(&mut talk.input, &total);
-        assert!(talk.inbox.leftover.is_none() && counted() == 0);
-        talk.input.bytes[..3].fill(b'?');
-        talk.inbox.load(&mut talk.input);
-        assert_eq!(talk.input.rest(), b"");
+        let mut connection = TestConnection::new();
+        connection.receive(b"a\nbc");
+        assert_eq!(connection.next(false), "line a");
+        connection.inbox.save(&mut connection.input, &total);
+        assert_eq!((connection.input.rest(), counted()), (&b""[..], 2));
+        connection.inbox.load(&mut connection.input);
+        assert_eq!((connection.input.rest(), counted()), (&b"bc"[..], 0));
+        connection.receive(b"d\n");
+        assert_eq!(connection.next(false), "line bcd");
+        connection.inbox.save(&mut connection.input, &total);
+        assert!(connection.inbox.leftover.is_none() && counted() == 0);
+        connection.input.bytes[..3].fill(b'?');
+        connection.inbox.load(&mut connection.input);
+        assert_eq!(connection.input.rest(), b"");
     }
 
     #[test]
-    fn a_read_takes_what_it_may_and_knows_whether_that_was_all() {
-        let mut talk = Talk::new();
-        talk.peer.write_all(b"0123456789").unwrap();
+    fn a_read_is_bounded_and_notes_whether_it_emptied_the_socket() {
+        let mut connection = TestConnection::new();
+        connection.peer.write_all(b"0123456789").unwrap();
         for (room, was_short, rest) in [
             (4, false, &b"0123"[..]),
             (6, false, b"0123456789"),
             (9, true, b"0123456789ab"),
         ] {
             if was_short {
-                talk.peer.write_all(b"ab").unwrap();
+                connection.peer.write_all(b"ab").unwrap();
             }
-            talk.inbox
-                .read(&mut talk.stream, &mut talk.input, room)
+            connection.inbox
+                .read(&mut connection.stream, &mut connection.input, room)
                 .unwrap();
-            assert_eq!((talk.input.was_short, talk.input.rest()), (was_short, rest));
+            assert_eq!((connection.input.was_short, connection.input.rest()), (was_short, rest));
         }
-        talk.input.take(7);
-        talk.receive(b"c");
-        assert_eq!(talk.input.rest(), b"789abc");
-        assert_eq!(talk.input.start, 0);
+        connection.input.take(7);
+        connection.receive(b"c");
+        assert_eq!(connection.input.rest(), b"789abc");
+        assert_eq!(connection.input.start, 0);
     }
 }

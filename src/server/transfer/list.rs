@@ -1,4 +1,4 @@
-//! `list`: what is in a folder, page by page.
+//! `list`: the entries of a directory, page by page.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 let after = read_cursor(cursor, request.recursive)
                     .filter(|(after, _)| after.is_below(&request.path));
                 let no_cursor =
-                    || Refusal::new(ErrorCode::BadRequest, "after is no next of this folder");
+                    || Refusal::new(ErrorCode::BadRequest, "after is no next of this directory");
                 Some(after.ok_or_else(no_cursor)?)
             }
         };
@@ -32,7 +32,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         Ok(self.make_page(Box::new(page)))
     }
 
-    /// Lets the foreground pool go on with a page.
+    /// Queues a page for the foreground pool.
     pub(super) fn make_page(&mut self, mut page: Box<Page>) -> Reply<S::Object> {
         let (mut pending, producer) =
             PendingBody::begin(Work::Page, page.request.progress, self.turn.waker());
@@ -49,7 +49,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         Reply::Make(Box::new(pending))
     }
 
-    /// Answers with a page, or waits for what it waits for.
+    /// Answers with a page, or waits for the digest that it needs.
     pub(super) fn answer_page(
         &mut self,
         info: &RequestInfo,

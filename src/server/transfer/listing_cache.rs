@@ -1,4 +1,4 @@
-//! What listings hold while nobody works on them.
+//! Bounds what listings hold between two pages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::server::transfer::page::PendingEntry;
 use crate::store::Listing;
 use crate::wire::{ListRequest, ResourcePath};
 
-/// The room that pages and listings of all connections share.
+/// The space that the pages and listings of all connections share.
 #[derive(Clone)]
 pub(super) struct ListingCache {
-    /// Bytes of names and of pages in the making.
+    /// Bytes of names and of unfinished pages.
     bytes: Arc<AtomicUsize>,
     bytes_max: usize,
     descriptors: Arc<AtomicUsize>,
@@ -23,14 +23,14 @@ pub(super) struct ListingCache {
     kept_max: usize,
 }
 
-/// A part of it.
+/// A reserved part of the space.
 pub(super) struct CacheShare {
     _bytes: Share,
     _descriptors: Share,
 }
 
 impl ListingCache {
-    /// An empty one. `kept` counts the bytes of answers.
+    /// An empty cache. `kept` counts the bytes of answers.
     pub(super) fn new(kept: &Arc<AtomicUsize>) -> ListingCache {
         ListingCache {
             bytes: Arc::default(),
@@ -42,7 +42,7 @@ impl ListingCache {
         }
     }
 
-    /// The same, with this limit of bytes of answers.
+    /// A handle to this cache, with this limit for the bytes of answers.
     pub(super) fn with_kept_max(&self, kept_max: usize) -> ListingCache {
         ListingCache {
             kept_max,
@@ -50,7 +50,7 @@ impl ListingCache {
         }
     }
 
-    /// Room for so much; `None` if there is not enough.
+    /// Reserves space; `None` if too little is free.
     pub(super) fn take(&self, bytes: usize, descriptors: usize) -> Option<CacheShare> {
         if descriptors > DESCRIPTORS_EACH_MAX {
             return None;
@@ -61,7 +61,7 @@ impl ListingCache {
         })
     }
 
-    /// Keeps the bytes of an answer; `None` if there is no room.
+    /// Keeps the bytes of an answer; `None` if too little space is free.
     pub(super) fn keep(&self, bytes: Vec<u8>) -> Option<KeptBytes> {
         KeptBytes::within(bytes, &self.kept, self.kept_max)
     }
@@ -69,7 +69,7 @@ impl ListingCache {
 
 #[cfg(test)]
 impl ListingCache {
-    /// One with room for so many bytes of names.
+    /// A cache with space for so many bytes of names.
     pub(super) fn with_bytes_max(bytes_max: usize) -> ListingCache {
         ListingCache {
             bytes_max,
@@ -78,7 +78,7 @@ impl ListingCache {
         }
     }
 
-    /// Nothing is taken any more.
+    /// Whether nothing is reserved.
     pub(super) fn is_empty(&self) -> bool {
         use std::sync::atomic::Ordering;
         [&self.bytes, &self.descriptors, &self.kept]
@@ -87,7 +87,7 @@ impl ListingCache {
     }
 }
 
-/// A listing that a connection keeps between two pages.
+/// A listing that a connection keeps open between two pages.
 pub(super) struct OpenListing {
     pub(super) path: ResourcePath,
     pub(super) recursive: bool,
@@ -99,7 +99,7 @@ pub(super) struct OpenListing {
 }
 
 impl OpenListing {
-    /// Whether this is the listing whose next page is asked for.
+    /// Whether `request` continues this listing.
     pub(super) fn continues(&self, request: &ListRequest, after: Option<&ResourcePath>) -> bool {
         Some(&self.after) == after
             && (&self.path, self.recursive, self.digest)
@@ -107,7 +107,7 @@ impl OpenListing {
     }
 }
 
-/// Beyond it folders are read again.
+/// Above this limit, directories are read again for the next page.
 const BYTES_MAX: usize = 64 << 20;
-/// Open folders that one listing may keep.
+/// Open directories that one listing may keep.
 const DESCRIPTORS_EACH_MAX: usize = 16;

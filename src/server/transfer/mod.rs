@@ -1,4 +1,4 @@
-//! The handler that speaks the transfer protocol: requests in, headers and bodies out.
+//! Speaks the transfer protocol: parses requests, sends headers and bodies.
 
 mod body;
 mod connection_state;
@@ -44,42 +44,42 @@ use crate::wire::{ErrorCode, Md5Digest};
 pub struct TransferHandler<S: Store> {
     catalog: Arc<Catalog<S>>,
     limits: Arc<LiveLimits>,
-    /// What all connections together may send.
+    /// The rate limit shared by all connections.
     pace: Mutex<Pace>,
     counters: Arc<TransferCounters>,
     published: Arc<Published>,
     observer: Option<Observer>,
-    /// Bytes of answers that connections keep while they rest.
+    /// Bytes of answers that parked connections keep, in total.
     kept_bytes: Arc<AtomicUsize>,
-    /// What listings hold while nobody works on them.
+    /// Open listings kept between two pages.
     listing_cache: ListingCache,
-    /// Pages in the making.
+    /// Pages that run or wait to run.
     page_queue: Arc<FairQueue>,
     /// Connections that wait for a digest, a page or a command.
     waiters: Arc<Waiters>,
-    /// Bytes of requests that connections have read ahead and keep.
+    /// Bytes of requests that connections have read ahead and keep, in total.
     read_ahead: Arc<AtomicUsize>,
 }
 
-/// Called at the end of every request, by the worker that ended it: it must not wait.
+/// Called at the end of every request, in a worker. It must not block.
 pub type Observer = Box<dyn Fn(&Report<'_>) + Send + Sync>;
 
-/// What a request came to.
+/// How one request ended.
 #[derive(Debug)]
 pub struct Report<'a> {
-    /// Who asked.
+    /// The client.
     pub peer: Peer,
-    /// What was asked for: the name of the operation, empty if none could be read.
+    /// The name of the operation; empty if none could be read.
     pub op: &'static str,
-    /// The name asked for, as sent; empty if none could be read.
+    /// The requested name, as sent; empty if none could be read.
     pub name: &'a [u8],
-    /// The digest that was announced.
+    /// The announced digest.
     pub md5: Option<Md5Digest>,
-    /// How the command ended that was run: 0 to 255, 128 + n for a signal.
+    /// The exit status of the command that ran: 0 to 255, 128 + n for a signal.
     pub exit_status: Option<u8>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// How long it took from the request to the last byte given to the kernel.
+    /// Time from the request to the last byte given to the kernel.
     pub took: Duration,
 }
 
@@ -88,48 +88,47 @@ pub struct Report<'a> {
 pub enum Outcome {
     /// Answered, with a body of so many bytes.
     Answered {
-        /// Bytes of the body.
+        /// Length of the body.
         body_bytes: u64,
     },
     /// Answered with an error.
     Refused(ErrorCode),
-    /// The file changed while its body was sent, or could not be read to its end.
+    /// The file changed while its body was sent, or a read failed.
     Abandoned,
-    /// The peer was gone before the last byte.
+    /// The peer closed the connection before the last byte.
     CutOff,
-    /// The peer took less than the least rate for too long, or nothing.
+    /// The peer read slower than the minimum rate for too long.
     TooSlow,
-    /// The server closed the connection before the last byte, to make room for another or since it
-    /// stopped.
+    /// The server closed the connection before the last byte: it needed the slot, or it stopped.
     Closed,
-    /// Not this protocol: HTTP or TLS.
+    /// The peer spoke HTTP or TLS.
     OtherProtocol,
 }
 
-/// How patient the server is with a peer (`PROTOCOL.md`, "Limits").
+/// Timeouts and limits for one peer and for all (`PROTOCOL.md`, "Limits").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferLimits {
-    /// From a request's first byte to its last; a line of text has six times as long,
-    /// since people type.
+    /// From a request's first byte to its last. A line of text has six times as long, since
+    /// people type.
     pub header_timeout: Duration,
-    /// Between an answer and the first byte of the next request; the first request
-    /// included. Also by how much a slow reader may be behind the least rate.
+    /// From an answer, or from the start, to the first byte of the next request. Also how far a
+    /// slow reader may fall behind the minimum rate.
     pub idle_timeout: Duration,
-    /// The least rate at which a peer must read, in bytes per second, counted only while the server
-    /// waits for it; 0 turns it off.
+    /// The minimum read rate, in bytes per second; 0 turns it off. Only time in which the server
+    /// waits for the peer counts.
     pub min_rate: u64,
-    /// Bytes of answers that all resting connections keep together. Beyond it, answers
-    /// are no longer gathered, and what does not go out is read again from its file. The same
-    /// number of bytes of requests is read ahead; beyond it a connection reads 4 KiB at a time.
+    /// Bytes of answers that all parked connections keep together. Above it, answers are no
+    /// longer gathered, and a body that is not sent is read again from its file. The limit for
+    /// requests that are read ahead is equal: above it, a connection reads 4 KiB at a time.
     pub kept_bytes_max: usize,
-    /// Bytes per second that all connections together may send.
+    /// Bytes per second, all connections together.
     pub rate: Option<u64>,
-    /// Bytes per second that one connection may send.
+    /// Bytes per second, one connection.
     pub rate_per_connection: Option<u64>,
 }
 
 impl<S: Store> TransferHandler<S> {
-    /// Serves this catalog.
+    /// Serves the files of `catalog`; publishes no commands and reports to no observer.
     pub fn new(catalog: Catalog<S>, limits: TransferLimits) -> TransferHandler<S> {
         let kept_bytes = Arc::default();
         TransferHandler {
@@ -147,22 +146,22 @@ impl<S: Store> TransferHandler<S> {
         }
     }
 
-    /// The limits, to be changed while the server runs.
+    /// The limits, which may change while the server runs.
     pub fn limits(&self) -> Arc<LiveLimits> {
         Arc::clone(&self.limits)
     }
 
-    /// What was counted so far, and will be.
+    /// The counters, which keep counting.
     pub fn counters(&self) -> Arc<TransferCounters> {
         Arc::clone(&self.counters)
     }
 
-    /// Publishes these commands too.
+    /// Also publishes these commands.
     pub fn publishing(self, published: Arc<Published>) -> TransferHandler<S> {
         TransferHandler { published, ..self }
     }
 
-    /// Reports every request's end to `observer`.
+    /// Calls `observer` at the end of every request.
     pub fn observed_by(self, observer: Observer) -> TransferHandler<S> {
         TransferHandler {
             observer: Some(observer),
@@ -232,17 +231,16 @@ impl<S: Store> ConnectionHandler for TransferHandler<S> {
     }
 }
 
-/// Limits that may change while they are used: each turn of a connection goes by those of its
-/// beginning.
+/// Limits that may change at any time. A turn uses the limits of its start.
 pub struct LiveLimits(RwLock<TransferLimits>);
 
 impl LiveLimits {
-    /// What holds now.
+    /// The current limits.
     pub fn get(&self) -> TransferLimits {
         *self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to hold from now on.
+    /// Replaces the limits.
     pub fn set(&self, limits: TransferLimits) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
@@ -253,7 +251,7 @@ impl TransferLimits {
         self.header_timeout.saturating_mul(6)
     }
 
-    /// By how much a slow reader may be behind when connections run short.
+    /// How far a slow reader may fall behind before its connection may be evicted.
     fn short_idle_timeout(&self) -> Duration {
         self.idle_timeout / 10
     }
@@ -277,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_that_follow_from_others_and_the_defaults_are_those_of_the_manual() {
+    fn defaults_and_derived_times_are_those_of_the_manual() {
         let limits = TransferLimits::default();
         assert_eq!(limits.header_timeout, Duration::from_secs(10));
         assert_eq!(limits.text_timeout(), Duration::from_secs(60));

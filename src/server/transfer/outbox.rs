@@ -1,4 +1,4 @@
-//! Answers on their way to a peer.
+//! Answers that are not sent yet.
 
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
@@ -8,33 +8,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::net::Stream;
 use crate::server::transfer::body::Body;
 
-/// A worker's buffer for the answers of the connection it works on.
+/// A worker's buffer for the answers of its current connection.
 pub(super) struct Output<O> {
     pub(super) bytes: Vec<u8>,
     sent: usize,
-    /// The last answer's body, if it ends where the output ends and can be read again.
+    /// The body of the last answer, if it ends the output and can be read again from its file.
     tail: Option<(Range<usize>, Body<O>)>,
 }
 
-/// What a connection keeps of its answers while it rests.
+/// The unsent answers of a parked connection.
 pub(super) struct KeptBytes {
     bytes: Vec<u8>,
     _share: Share,
 }
 
-/// A part of what all connections hold together, given back when it is dropped.
+/// A share of a total over all connections, given back on drop.
 pub(super) struct Share {
     amount: usize,
     total: Arc<AtomicUsize>,
 }
 
-/// How far a write came.
+/// The result of a write, with the number of bytes written.
 pub(super) enum Flow {
-    /// Everything was taken; so many bytes.
+    /// Everything was written.
     Complete(usize),
-    /// As much as is allowed was taken.
+    /// The allowed number of bytes was written.
     Allowed(usize),
-    /// The peer's window is full after so many bytes.
+    /// The peer's receive window is full.
     Blocked(usize),
 }
 
@@ -54,7 +54,7 @@ impl<O> Output<O> {
         }
     }
 
-    /// Takes what is left from the worker's desk. Nothing left costs no memory.
+    /// Takes the unsent bytes out of the worker's buffer. An empty rest allocates nothing.
     pub(super) fn save(&mut self, total: &Arc<AtomicUsize>) -> Option<KeptBytes> {
         let kept =
             (!self.is_empty()).then(|| KeptBytes::new(self.bytes[self.sent..].to_vec(), total));
@@ -70,21 +70,21 @@ impl<O> Output<O> {
         self.bytes.len() - self.sent
     }
 
-    /// Where the next answer is appended.
+    /// The buffer to append the next answer to.
     pub(super) fn append(&mut self) -> &mut Vec<u8> {
         self.tail = None;
         &mut self.bytes
     }
 
-    /// The bytes from `start` on are this body: if they do not go out they need not be kept.
+    /// Marks the bytes from `start` on as this body: unsent, they need not be kept.
     pub(super) fn set_tail(&mut self, start: usize, body: Body<O>) {
         self.tail = Some((start..self.bytes.len(), body));
     }
 
-    /// Writes what there is, at most `allowed` bytes.
+    /// Writes at most `allowed` bytes of the output.
     ///
     /// # Errors
-    /// The peer is gone.
+    /// The peer closed the connection.
     pub(super) fn flush(&mut self, stream: &mut Stream, allowed: usize) -> io::Result<Flow> {
         let mut written = 0;
         while !self.is_empty() {
@@ -104,10 +104,11 @@ impl<O> Output<O> {
         Ok(Flow::Complete(written))
     }
 
-    /// Writes once what there is, and after it `next`. Says how many bytes of both went out.
+    /// Writes the output and then `next`, in one system call. Returns how many bytes were
+    /// written.
     ///
     /// # Errors
-    /// The peer is gone.
+    /// The peer closed the connection.
     pub(super) fn flush_with(&mut self, stream: &mut Stream, next: &[u8]) -> io::Result<usize> {
         self.tail = None;
         let count = write(stream, &self.bytes[self.sent..], next)?.unwrap_or(0);
@@ -118,8 +119,7 @@ impl<O> Output<O> {
         Ok(count)
     }
 
-    /// Shortens the output by a body that can be read again, and gives what of it is still to be
-    /// sent.
+    /// Removes a body that can be read again from the output. Returns its unsent rest.
     pub(super) fn cut_tail(&mut self) -> Option<Body<O>> {
         let (range, mut body) = self.tail.take()?;
         body.position += self.sent.saturating_sub(range.start) as u64;
@@ -131,7 +131,7 @@ impl<O> Output<O> {
         self.tail = None;
         self.sent = 0;
         self.bytes.clear();
-        // One answer with a long name may be larger than any other; nobody needs that much again.
+        // One answer with a long name may need much; later answers rarely do.
         self.bytes.shrink_to(OUTPUT_BYTES_KEPT);
     }
 }
@@ -142,7 +142,7 @@ impl KeptBytes {
         KeptBytes { bytes, _share }
     }
 
-    /// `None` if all of them would be more than `max` then.
+    /// `None` if the total would exceed `max`.
     pub(super) fn within(
         bytes: Vec<u8>,
         total: &Arc<AtomicUsize>,
@@ -164,7 +164,7 @@ impl Share {
         Share { amount, total }
     }
 
-    /// `None` if all shares would be more than `max` then.
+    /// `None` if the total would exceed `max`.
     pub(super) fn within(amount: usize, total: &Arc<AtomicUsize>, max: usize) -> Option<Share> {
         let sum = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= max);
         total
@@ -181,7 +181,7 @@ impl Drop for Share {
     }
 }
 
-/// One write; `None` if it would have to wait.
+/// Writes once; `None` if the write would block.
 fn write(stream: &mut Stream, first: &[u8], second: &[u8]) -> io::Result<Option<usize>> {
     loop {
         let outcome = match (first, second) {
@@ -218,7 +218,7 @@ mod tests {
 
     fn read(peer: &mut UnixStream) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // It ends with there being nothing more.
+        // The read ends with WouldBlock.
         let _ = peer.read_to_end(&mut bytes);
         bytes
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_goes_out_and_the_rest_stays_in_its_order() {
+    fn sends_what_is_allowed_and_keeps_the_rest_in_order() {
         let (mut stream, mut peer) = pair();
         let mut output = Bytes::new();
         output.append().extend_from_slice(b"0123456789");
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gathered_goes_out_before_what_is_not() {
+    fn sends_gathered_answers_before_a_body() {
         let (mut stream, mut peer) = pair();
         let mut output = Bytes::new();
         output.append().extend_from_slice(b"head");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_does_not_read_blocks_and_nothing_is_lost_or_doubled() {
+    fn loses_and_doubles_nothing_for_a_peer_that_does_not_read() {
         let (mut stream, mut peer) = pair();
         let mut output = Bytes::new();
         let content: Vec<u8> = (0..4_000_000_u32).map(|at| (at % 251) as u8).collect();
@@ -290,7 +290,7 @@ mod tests {
         }
         received.extend(read(&mut peer));
         assert!(received == content && counted == content.len());
-        // The next comes behind what did not go out.
+        // The next answer follows the unsent bytes.
         output.append().extend_from_slice(&content);
         let count = output.flush_with(&mut stream, b"next").unwrap();
         assert!(count < content.len());
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_that_can_be_read_again_is_cut_where_sending_stopped() {
+    fn cuts_a_tail_that_can_be_read_again_where_sending_stopped() {
         for (sent, bytes_left, position) in [(0, 4, 10), (3, 4, 10), (4, 4, 10), (7, 7, 13)] {
             let mut output = Bytes::new();
             output.append().extend_from_slice(b"headbodybody");
@@ -313,7 +313,7 @@ mod tests {
             assert_eq!(output.bytes.len(), bytes_left, "{sent}");
             assert!(output.cut_tail().is_none());
         }
-        // What is appended behind it makes it none.
+        // A further answer ends the tail.
         let mut output = Bytes::new();
         output.append().extend_from_slice(b"body");
         output.set_tail(0, body(0, 4));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_turn_is_kept_and_counted_until_the_next() {
+    fn keeps_and_counts_unsent_bytes_until_the_next_turn() {
         let total = Arc::new(AtomicUsize::new(0));
         let counted = || total.load(Ordering::Relaxed);
         let mut output = Bytes::new();

@@ -1,5 +1,4 @@
-//! Limited rates: a connection is given a portion of bytes and the moment to send them, and rests
-//! until then.
+//! Rate limits: a connection reserves a portion of bytes, and parks until it may send them.
 
 use std::time::Instant;
 
@@ -10,20 +9,20 @@ use crate::server::transfer::connection_state::BODY_STEP_BYTES;
 use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::store::Store;
 
-/// What a connection may send, and when.
+/// The bytes that a connection has reserved, and when it may send them.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     own: Pace,
-    /// Bytes given and not sent yet.
+    /// Bytes reserved and not sent yet.
     bytes: u64,
     from: Option<Instant>,
 }
 
 impl<S: Store> ConnectionTurn<'_, S> {
-    /// How many of these bytes may be sent now.
+    /// How many of `wanted` bytes may be sent now.
     ///
     /// # Errors
-    /// None yet: the rest until some may.
+    /// If the answer is none: how to park until some may be sent.
     pub(super) fn allowed(&mut self, wanted: usize) -> Result<usize, Disposition> {
         let rates = [self.limits.rate, self.limits.rate_per_connection];
         let Some(least) = rates.into_iter().flatten().min() else {
@@ -55,7 +54,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         }
     }
 
-    /// Takes note of bytes that went out.
+    /// Deducts bytes that were sent.
     pub(super) fn spend(&mut self, bytes: usize) {
         let allowance = &mut self.state.allowance;
         allowance.bytes = allowance.bytes.saturating_sub(bytes as u64);

@@ -1,4 +1,4 @@
-//! One page of a listing in the making.
+//! Builds one page of a listing.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -17,57 +17,57 @@ use crate::wire::{
     ResourcePath,
 };
 
-/// A page, as far as it is made.
+/// A page that is being built.
 pub(super) struct Page {
     pub(super) request: ListRequest,
-    /// The entry behind which the page begins.
+    /// The page starts after this entry.
     after: Option<ResourcePath>,
-    /// The number of the root that is listed, once that is known: no listing is of two.
+    /// The number of the listed root, once known. A listing never mixes two roots.
     pub(super) root: Option<u32>,
     listing: Option<Box<dyn Listing>>,
-    /// Entries that were come upon, and are not on the page yet.
+    /// Entries that were read from the listing and are not on the page yet.
     pending: VecDeque<PendingEntry>,
     bytes: Vec<u8>,
     entries: usize,
     /// The last entry on the page.
     pub(super) last: Option<ResourcePath>,
     hidden: u64,
-    /// Names that begin with a dot are not shown.
+    /// Whether the store hides names that begin with a dot.
     hides_names: bool,
-    /// When it was first worked on.
-    begun: Option<Instant>,
-    /// The room for what it holds, while nobody works on it.
+    /// When the work on this page began.
+    started: Option<Instant>,
+    /// What the page has reserved in the cache while no thread works on it.
     cache_share: Option<CacheShare>,
 }
 
-/// An entry that is to be written.
+/// An entry that is not on the page yet.
 pub(super) struct PendingEntry {
     listed: Listed,
-    /// What was hidden between the entry before it and this one.
+    /// Names that were hidden between the previous entry and this one.
     hidden: u64,
     md5: Option<Md5Digest>,
     refusal: Option<Refusal>,
 }
 
-/// How far a page is.
+/// The state of a page after some work.
 pub(super) enum PageState<O> {
-    /// It is there; whether there are more entries behind it.
+    /// The page is complete. `has_more` tells whether entries follow on a further page.
     Made {
         body: KeptBytes,
         md5: Md5Digest,
         has_more: bool,
     },
-    /// The next entry waits for the digest of this file.
+    /// The next entry needs the digest of this file.
     Awaits(Arc<O>, ObjectMeta),
-    /// There will be none.
+    /// The page failed.
     Failed(Refusal),
 }
 
-/// Why the work on a page pauses.
+/// Why the work on a page stops.
 enum Pause<O> {
-    /// There is no room or time for more entries.
+    /// No space or time is left for more entries.
     Full,
-    /// There are no more.
+    /// The listing has ended.
     Last,
     Awaits(Arc<O>, ObjectMeta),
     Failed(Refusal),
@@ -96,28 +96,29 @@ impl Page {
             last: None,
             hidden: 0,
             hides_names: false,
-            begun: None,
+            started: None,
             cache_share,
         }
     }
 
-    /// Goes on with the page, in a thread of the foreground pool. `goes_on` is asked now and
-    /// then whether anybody waits for it. What it holds after that has its room on the shelf.
+    /// Continues the page, in a thread of the foreground pool. Polls `continues` to learn whether
+    /// the client still waits. Reserves space in `cache` for what the page holds afterwards.
     pub(super) fn advance<S: Store>(
         &mut self,
         catalog: &Arc<Catalog<S>>,
         cache: &ListingCache,
-        goes_on: impl Fn() -> bool,
+        continues: impl Fn() -> bool,
     ) -> PageState<S::Object> {
         self.cache_share = None;
-        let pause = self.work(catalog, goes_on);
+        let pause = self.work(catalog, continues);
         let has_more = match pause {
             Pause::Failed(refusal) => return PageState::Failed(refusal),
             Pause::Awaits(object, meta) => {
                 if self.take_cache_share(cache) {
                     return PageState::Awaits(object, meta);
                 }
-                // There is no room to wait in: the page ends here, and the next one waits.
+                // The cache has no space, so the page ends here and the next one waits for the
+                // digest.
                 true
             }
             Pause::Full => true,
@@ -143,9 +144,9 @@ impl Page {
     fn work<S: Store>(
         &mut self,
         catalog: &Arc<Catalog<S>>,
-        goes_on: impl Fn() -> bool,
+        continues: impl Fn() -> bool,
     ) -> Pause<S::Object> {
-        let begun = *self.begun.get_or_insert_with(Instant::now);
+        let started = *self.started.get_or_insert_with(Instant::now);
         let ListRequest {
             path, recursive, ..
         } = &self.request;
@@ -163,13 +164,13 @@ impl Page {
             return Pause::Failed(root_replaced());
         }
         let pause = loop {
-            if !goes_on() {
-                break Pause::Failed(Refusal::new(ErrorCode::Internal, "nobody waits"));
+            if !continues() {
+                break Pause::Failed(Refusal::new(ErrorCode::Internal, "client no longer waits"));
             }
             if let Some(pause) = self.write(catalog) {
                 break pause;
             }
-            if self.entries > 0 && begun.elapsed() >= self.time_max() {
+            if self.entries > 0 && started.elapsed() >= self.time_max() {
                 break Pause::Full;
             }
             match self.gather(&mut *listing, catalog) {
@@ -181,7 +182,7 @@ impl Page {
                 Err(error) => break Pause::Failed(store_refusal(&error)),
             }
         };
-        // Digests are made of files that were found by their names from the root.
+        // Digests come from files that were opened by name below the current root.
         if self.request.digest && catalog.root_number() != root {
             return Pause::Failed(root_replaced());
         }
@@ -189,14 +190,14 @@ impl Page {
         pause
     }
 
-    /// The last entry that was come upon.
+    /// The last entry that was read from the listing.
     fn behind(&self) -> Option<&ResourcePath> {
         let pending = self.pending.back().map(|pending| &pending.listed.path);
         pending.or(self.last.as_ref()).or(self.after.as_ref())
     }
 
-    /// Finds room for what it holds, or lets go of what can be come upon again. `false`: there is
-    /// no room even for what is left, the entries written so far.
+    /// Reserves space for what the page holds. Without space it drops what can be read again.
+    /// `false` means that there is no space even for the entries written so far.
     fn take_cache_share(&mut self, cache: &ListingCache) -> bool {
         if let Some(listing) = &self.listing {
             let pending = self.pending.iter().map(PendingEntry::held_bytes);
@@ -213,7 +214,7 @@ impl Page {
         self.cache_share.is_some() || self.bytes.is_empty()
     }
 
-    /// The digest that the next entry waited for.
+    /// Sets the digest that the next entry needed.
     pub(super) fn set_digest(&mut self, md5: Md5Digest, meta: &ObjectMeta) {
         if let Some(next) = self.pending.front_mut() {
             next.md5 = Some(md5);
@@ -221,10 +222,10 @@ impl Page {
         }
     }
 
-    /// There is no digest for the next entry.
+    /// Sets the error of the next entry, whose digest failed.
     ///
     /// # Errors
-    /// The refusal, where it is one of the whole page.
+    /// The refusal itself, if it concerns the whole page.
     pub(super) fn set_failure(mut self: Box<Self>, refusal: Refusal) -> Result<Box<Page>, Refusal> {
         match self.pending.front_mut() {
             Some(next) if !matches!(refusal.code, ErrorCode::Busy | ErrorCode::ShuttingDown) => {
@@ -235,12 +236,12 @@ impl Page {
         }
     }
 
-    /// How many entries are not shown; `None` if every name may be.
+    /// The number of hidden names; `None` if the store hides none.
     pub(super) fn hidden(&self) -> Option<u64> {
         (self.hides_names || self.hidden > 0).then_some(self.hidden)
     }
 
-    /// What the connection keeps for the next page, unless that was too much.
+    /// What the connection keeps for the next page; `None` if the cache had no space for it.
     pub(super) fn into_open(self) -> Option<OpenListing> {
         let (listing, after) = (self.listing?, self.last?);
         Some(OpenListing {
@@ -254,7 +255,7 @@ impl Page {
         })
     }
 
-    /// Moves pending entries to the page. `None`: there are none left, and room for more.
+    /// Moves pending entries to the page. `None` means that none are left and the page has space.
     fn write<S: Store>(&mut self, catalog: &Catalog<S>) -> Option<Pause<S::Object>> {
         while let Some(next) = self.pending.front_mut() {
             if self.entries >= self.request.limit {
@@ -284,7 +285,7 @@ impl Page {
         None
     }
 
-    /// Comes upon some more entries. `false`: there are none.
+    /// Reads more entries. `false` means that the listing has ended.
     fn gather<S: Store>(
         &mut self,
         listing: &mut dyn Listing,
@@ -330,7 +331,7 @@ impl Page {
 }
 
 impl PendingEntry {
-    /// The look at a file whose digest is not known and may be had.
+    /// The metadata of a file whose digest is missing and not refused.
     fn awaits_digest(&self) -> Option<ObjectMeta> {
         let meta = self.listed.meta?;
         let awaits = meta.kind == ObjectKind::File && self.md5.is_none() && self.refusal.is_none();
@@ -377,7 +378,7 @@ impl PendingEntry {
     }
 }
 
-/// The digest of a short file; `None` if it has grown, and stands in line like others.
+/// The digest of a short file. `None` if it has grown: then it waits in the queue of long hashes.
 fn hash<S: Store>(
     catalog: &Catalog<S>,
     path: &ResourcePath,
@@ -389,11 +390,11 @@ fn hash<S: Store>(
     catalog.digest_now(object, meta).map(Some)
 }
 
-/// Entries looked at before any of them is written.
+/// Entries that are read before the first of them is written.
 const GATHERED_MAX: usize = 256;
-/// How long a page may take; it is short then.
+/// Time limit of a page. A page that reaches it is short.
 const TIME_MAX: Duration = Duration::from_secs(1);
-/// The same where the digests of all files are waited for.
+/// The limit if the page needs digests.
 const DIGESTS_TIME_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -419,7 +420,8 @@ mod tests {
         Arc::new(Catalog::new(store, index, pools, limits))
     }
 
-    /// All entries, page by page, with how many digests were waited for and how many are hidden.
+    /// All entries, page by page, the number of digests that were waited for, and of hidden
+    /// names.
     fn listed(
         catalog: &Arc<Catalog<DirectoryStore>>,
         cache: &ListingCache,
@@ -467,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn without_room_to_rest_in_pages_are_short_and_join_to_the_same_listing() {
+    fn pages_without_cache_space_join_to_the_same_listing() {
         let folder = tempfile::tempdir().unwrap();
         let mut expected = Vec::new();
         for part in ["a", "b", "c", "d"] {
@@ -487,7 +489,7 @@ mod tests {
         }
         fs::write(folder.path().join(".hidden"), "").unwrap();
         let catalog = catalog(folder.path());
-        // No names; those of one page; everything.
+        // No cache at all; the names of one page; everything.
         for bytes_max in [0, 600, 1 << 30] {
             let cache = ListingCache::with_bytes_max(bytes_max);
             for limit in [1, 2, 3, 7, 100] {
@@ -501,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_that_would_go_on_in_another_root_fails() {
+    fn a_listing_never_continues_in_another_root() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         let make = |text: &str| {
@@ -535,7 +537,7 @@ mod tests {
         catalog.look_again();
         let (page, state) = begin(false, after.clone(), open);
         assert!(matches!(state, PageState::Made { has_more: true, .. }));
-        assert_eq!(page.root, Some(0), "what is open goes on");
+        assert_eq!(page.root, Some(0), "an open listing continues");
         let mut waiting = waiting;
         for state in [
             begin(false, after, None).1,

@@ -1,4 +1,4 @@
-//! Requests that wait for a body that is made elsewhere.
+//! Requests that wait for a body which another thread produces.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,38 +20,38 @@ use crate::server::transfer::reply::{busy, shutting_down};
 use crate::store::Store;
 use crate::wire::{ErrorCode, Refusal};
 
-/// A body in the making, seen from the connection that waits for it. Dropping it ends the work.
+/// The waiting connection's end. Dropping it cancels the work.
 pub(super) struct PendingBody<O> {
     work: Work,
     product: Receiver<Product<O>>,
     is_cancelled: Arc<AtomicBool>,
-    /// When to say that the work goes on; `None` if nobody asked.
+    /// When to send the next progress header; `None` if the client did not request them.
     next_progress: Option<Instant>,
-    /// What may be said to a command that runs.
+    /// Signals for the command that runs.
     run: Option<Arc<RunSignals>>,
-    /// The work may still be in line, since then.
+    /// The work may still be queued, since this time.
     ticket: Option<(QueueTicket, Instant)>,
 }
 
-/// What is being made.
+/// The kind of work.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
     /// A page of a listing.
     Page,
-    /// The output of a command. It is finished when the server drains, as a transfer is: nobody
-    /// could tell how far a command came that was killed.
+    /// The output of a command. It completes even while the server drains, as transfers do:
+    /// nobody could know how far a killed command had come.
     Output,
 }
 
-/// What was made.
+/// The result of the work.
 pub(super) enum Product<O> {
-    /// A page of a listing, as far as it is.
+    /// A page of a listing, complete or not.
     Page(Box<Page>, PageState<O>),
-    /// What a command wrote.
+    /// The output of a command.
     Output(Result<CommandOutput, Refusal>),
 }
 
-/// A body in the making, seen from where the work is done.
+/// The working thread's end.
 pub(super) struct BodyProducer<O> {
     product: Sender<Product<O>>,
     is_cancelled: Arc<AtomicBool>,
@@ -59,7 +59,7 @@ pub(super) struct BodyProducer<O> {
 }
 
 impl<O> PendingBody<O> {
-    /// Both ends. The waker is that of the connection which waits.
+    /// Creates both ends. `waker` wakes the connection that waits.
     pub(super) fn begin(
         work: Work,
         progress: bool,
@@ -85,17 +85,17 @@ impl<O> PendingBody<O> {
 }
 
 impl<O> PendingBody<O> {
-    /// Its work is this run of a command.
+    /// Attaches the run of a command.
     pub(super) fn follow_run(&mut self, run: Arc<RunSignals>) {
         self.run = Some(run);
     }
 
-    /// Its work stands in line.
+    /// Notes that the work is queued from now on.
     pub(super) fn set_ticket(&mut self, ticket: QueueTicket) {
         self.ticket = Some((ticket, Instant::now()));
     }
 
-    /// For how long it has been in line, if it is there.
+    /// How long the work has been queued; `None` if it has begun.
     fn queued_for(&self, now: Instant) -> Option<Duration> {
         let (ticket, since) = self.ticket.as_ref()?;
         let queued_for = now.saturating_duration_since(*since);
@@ -110,29 +110,28 @@ impl<O> Drop for PendingBody<O> {
 }
 
 impl<O> BodyProducer<O> {
-    /// Whether nobody waits any more.
+    /// Whether the connection no longer waits.
     pub(super) fn is_cancelled(&self) -> bool {
         self.is_cancelled.load(Ordering::Relaxed)
     }
 
-    /// Hands over what was made.
+    /// Delivers the result.
     pub(super) fn deliver(self, product: Product<O>) {
-        // Nobody may wait any more.
+        // The connection may have given up meanwhile.
         let _ = self.product.try_send(product);
     }
 }
 
 impl<O> Drop for BodyProducer<O> {
     fn drop(&mut self) {
-        // After a panic, too: the connection finds that nothing comes.
+        // This also runs after a panic: the connection then finds the channel disconnected.
         self.product = bounded(1).0;
         self.waker.wake();
     }
 }
 
 impl<S: Store> ConnectionTurn<'_, S> {
-    /// Answers if the body is made; otherwise says that it is being made, if that was asked for,
-    /// and rests.
+    /// Answers if the body is complete. Otherwise sends progress, if requested, and parks.
     pub(super) fn poll_body(
         &mut self,
         mut info: RequestInfo,
@@ -171,7 +170,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         }
         if pending.next_progress.is_some_and(|at| at <= now) {
             pending.next_progress = Some(now + PROGRESS_INTERVAL);
-            // A peer that does not read the last one needs no other.
+            // A peer that has not read the previous one needs no further one.
             if self.buffers.output.is_empty() {
                 let status = match pending.work {
                     Work::Page => HASHING,
@@ -195,5 +194,5 @@ impl<S: Store> ConnectionTurn<'_, S> {
     }
 }
 
-/// The longest stay in line; what has begun is not cut short.
+/// The longest time in the queue. Work that has begun is not interrupted.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);

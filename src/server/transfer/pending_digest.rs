@@ -12,8 +12,7 @@ use crate::store::{Asker, DigestState, ObjectMeta, Store};
 use crate::wire::{Interim, ResponseHeader};
 
 impl<S: Store> ConnectionTurn<'_, S> {
-    /// Answers if the digest is made; otherwise says how far it is, if that was asked for,
-    /// and rests.
+    /// Answers if the digest is known. Otherwise sends progress, if requested, and parks.
     pub(super) fn poll_digest(
         &mut self,
         info: RequestInfo,
@@ -50,7 +49,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 self.apply_reply(info, reply);
                 None
             }
-            // Not waited for: the hash could be held up by a disk for as long as it likes.
+            // A drain does not wait for hashes: a slow disk could delay them for an unlimited
+            // time.
             DigestState::Waiting { .. } if self.turn.draining => {
                 self.refuse(info, &shutting_down());
                 None
@@ -58,7 +58,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
             DigestState::Waiting { done } => {
                 if pending.next_progress.is_some_and(|at| at <= now) {
                     pending.next_progress = Some(now + PROGRESS_INTERVAL);
-                    // A peer that does not read the last one needs no other.
+                    // A peer that has not read the previous one needs no further one.
                     if self.buffers.output.is_empty() {
                         let total_size = pending.meta.size();
                         let output = self.buffers.output.append();
@@ -74,7 +74,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         }
     }
 
-    /// Asks for a digest, of which this connection is told.
+    /// Requests a digest. Its completion wakes this connection.
     pub(super) fn await_digest(
         &mut self,
         object: Arc<S::Object>,
@@ -95,8 +95,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
             .handler
             .catalog
             .digest(Arc::clone(&object), &meta, asker);
-        // Who asks for the rest of a file may do so for one part after the other, and is told at
-        // once that each has its price.
+        // A client may fetch a file part by part, and each part then costs a hash. So the first
+        // progress header, which shows the cost, is sent at once.
         let is_part = matches!(&purpose, Purpose::Get(get) if get.range.is_some_and(|range| range.offset > 0));
         let first = if is_part {
             Duration::ZERO
@@ -114,7 +114,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
     }
 }
 
-/// Appends an interim header: what is being done, and how far that is.
+/// Appends an interim header: the kind of work, and how much of it is done.
 pub(super) fn append_progress(
     info: &RequestInfo,
     status: &'static str,
@@ -129,7 +129,7 @@ pub(super) fn append_progress(
         id: info.id.clone(),
         interim: Some(Interim {
             status: status.into(),
-            // The file may have grown, and its digest been begun anew, since it was opened.
+            // The file may have grown since it was opened, and its hash restarted.
             done: done.min(total_size),
         }),
         ..ResponseHeader::default()
@@ -137,8 +137,8 @@ pub(super) fn append_progress(
     header.encode(output);
 }
 
-/// `status`, while a digest or what has some in it is being made.
+/// `status` of a request that waits for a digest or a page.
 pub(super) const HASHING: &str = "hashing";
-/// `status`, while a command runs.
+/// `status` of a request that waits for a command.
 pub(super) const RUNNING: &str = "running";
 pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! From what went wrong to what the peer is told: the only place, every case written out.
+//! Turns errors into replies, in this one place, every variant written out.
 
 use std::borrow::Cow;
 use std::io;
@@ -7,7 +7,7 @@ use crate::server::transfer::connection_state::RequestInfo;
 use crate::store::{ObjectMeta, StoreError};
 use crate::wire::{ErrorCode, ErrorReply, ObjectKind, Refusal, ResponseHeader};
 
-/// The bytes before a refusal's answer: `error`, no size, no digest.
+/// Appends the answer to a refused request: `error`, no size, no digest.
 pub(super) fn refuse(info: &RequestInfo, refusal: &Refusal, output: &mut Vec<u8>) {
     let header = ResponseHeader {
         name: Cow::Borrowed(&info.name),
@@ -19,7 +19,7 @@ pub(super) fn refuse(info: &RequestInfo, refusal: &Refusal, output: &mut Vec<u8>
     header.encode(output);
 }
 
-/// `error`, as it is written.
+/// The `error` key of a refusal.
 pub(super) fn error_reply(refusal: &Refusal) -> ErrorReply<'_> {
     ErrorReply {
         code: Cow::Borrowed(refusal.code.as_str()),
@@ -28,7 +28,7 @@ pub(super) fn error_reply(refusal: &Refusal) -> ErrorReply<'_> {
     }
 }
 
-/// What a peer is told of a store's error: never a path of the host.
+/// The refusal for a store's error. Its message never holds a path of the host.
 pub(super) fn store_refusal(error: &StoreError) -> Refusal {
     let code = match error {
         StoreError::NotFound | StoreError::Away | StoreError::OffRoot => ErrorCode::NotFound,
@@ -48,12 +48,12 @@ pub(super) fn store_refusal(error: &StoreError) -> Refusal {
     }
 }
 
-/// The file cannot be read; the reason is this machine's.
+/// For a read error. Its cause concerns this machine only.
 pub(super) fn unreadable() -> Refusal {
     Refusal::new(ErrorCode::Internal, "file could not be read")
 }
 
-/// What a peer is told of an error of an open file.
+/// The refusal for an error of an open file.
 pub(super) fn read_refusal(error: &io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::TimedOut => store_refusal(&StoreError::Stalled),
@@ -61,7 +61,7 @@ pub(super) fn read_refusal(error: &io::Error) -> Refusal {
     }
 }
 
-/// Why there is no listing of a name at which this was found.
+/// The refusal for a failed listing. `look` returns what is at the name.
 pub(super) fn not_listed(
     error: &StoreError,
     look: impl FnOnce() -> Result<ObjectMeta, StoreError>,
@@ -71,16 +71,16 @@ pub(super) fn not_listed(
         return refusal;
     }
     match look().map(|meta| meta.kind) {
-        // No part of the path is at fault, the whole of it is no folder's.
+        // The path exists as a whole, but what it names is not a directory.
         Ok(ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other) => Refusal::new(
             refusal.code,
-            "name stands for something that is no directory",
+            "name is not a directory",
         ),
         _ => refusal,
     }
 }
 
-/// A listing cannot go on in another root.
+/// The root was replaced, so the listing cannot continue.
 pub(super) fn root_replaced() -> Refusal {
     let message = "served directory was replaced while it was listed";
     Refusal::new(ErrorCode::Changed, message)
@@ -110,7 +110,7 @@ pub(super) fn shutting_down() -> Refusal {
     }
 }
 
-/// For a browser, or whatever else speaks HTTP.
+/// For a browser or another HTTP client.
 pub(super) const HTTP_ANSWER: &[u8] = b"HTTP/1.1 501 Not Implemented\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 89\r\n\
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_http_answer_is_as_long_as_it_says() {
+    fn the_http_answer_has_the_length_of_its_header() {
         let text = std::str::from_utf8(HTTP_ANSWER).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn no_message_says_what_the_file_system_said() {
+    fn no_message_contains_the_file_systems_text() {
         let secret = || std::io::Error::other("/srv/private/file: gone");
         for error in [StoreError::Busy(secret()), StoreError::Io(secret())] {
             assert!(

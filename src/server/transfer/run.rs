@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::wire::{ErrorCode, Refusal, ResponseHeader, RunRequest};
 
 impl<S: Store> ConnectionTurn<'_, S> {
-    /// Lets the command run in a thread of its own, of which there are few.
+    /// Starts a published command in a thread of its own. The number of such threads is limited.
     pub(super) fn run_command(
         &mut self,
         info: &RequestInfo,
@@ -26,7 +26,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
             return Err(too_many_wait());
         }
         let address = self.state.peer.address_key();
-        // Refused at once, without a thread, if there is no place for it.
+        // Without a free place the request is refused before a thread starts.
         let place = self.handler.published.take_place(&request.name, address)?;
         let (mut pending, producer) =
             PendingBody::begin(Work::Output, request.progress, self.turn.waker());
@@ -45,7 +45,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         Ok(Reply::Make(Box::new(pending)))
     }
 
-    /// Answers with the names of the published commands, a line each.
+    /// Answers with the names of the published commands, one per line.
     fn published_names(&mut self, info: &RequestInfo) -> Result<Reply<S::Object>, Refusal> {
         let names = self.handler.published.names();
         let md5 = Md5Stream::digest(&names);
@@ -69,7 +69,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
         Ok(Reply::Send { body, md5 })
     }
 
-    /// Answers with what a command wrote; if that is nothing and it failed, with an error.
+    /// Answers with a command's output. A command that failed without output is answered with an
+    /// error.
     pub(super) fn answer_output(
         &mut self,
         info: &mut RequestInfo,

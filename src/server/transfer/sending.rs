@@ -1,4 +1,4 @@
-//! The sending side of a turn: gathered answers and long bodies go out.
+//! Sends gathered answers and long bodies.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::server::transfer::outbox::Flow;
 use crate::store::Store;
 
 impl<S: Store> ConnectionTurn<'_, S> {
-    /// Sends on a body, its header first.
+    /// Continues a body, after its header.
     pub(super) fn send(
         &mut self,
         info: Option<RequestInfo>,
@@ -23,7 +23,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         let wanted = self.buffers.output.len() + left.min(BODY_STEP_BYTES);
         let allowed = match self.allowed(wanted) {
             Ok(allowed) if allowed > self.buffers.output.len() || allowed == wanted => allowed,
-            // What is gathered goes first.
+            // Gathered answers go out first.
             Ok(_) => {
                 self.state.task = Task::Send {
                     info,
@@ -62,11 +62,12 @@ impl<S: Store> ConnectionTurn<'_, S> {
             body,
             body_bytes,
         };
-        // The kernel took less than there was: it has no room left.
+        // The kernel took less than offered, so the socket buffer is full.
         (count < gathered + step_bytes).then(|| self.park_for_reader())
     }
 
-    /// Writes what is gathered. `Some` if that cannot be done now, or no more.
+    /// Writes gathered answers. `Some` if the socket is full, the rate is used up, or the peer is
+    /// gone.
     pub(super) fn flush(&mut self) -> Option<Disposition> {
         if self.buffers.output.is_empty() {
             return None;
@@ -84,7 +85,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 self.sent(count);
                 None
             }
-            // The rate is used up for now: the next look says until when.
+            // The rate is used up for now; the next call returns until when.
             Ok(Flow::Allowed(count)) => {
                 self.sent(count);
                 self.flush()
@@ -113,7 +114,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         }
     }
 
-    /// The peer's window is full: it must read before anything else can happen.
+    /// Parks until the peer reads, or gives up on a peer that reads too slowly.
     fn park_for_reader(&mut self) -> Disposition {
         let (now, limits) = (Instant::now(), self.limits);
         self.state.slow_reader.blocked(now);
@@ -134,7 +135,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         })
     }
 
-    /// Answers gathered before they are written.
+    /// How many bytes of answers to gather before a write.
     pub(super) fn gather_bytes_max(&self) -> usize {
         let kept = self.handler.kept_bytes.load(Ordering::Relaxed);
         if kept < self.limits.kept_bytes_max {

@@ -1,11 +1,11 @@
-//! How long a peer that reads slowly is borne with.
+//! Measures how far a slow reader is behind.
 
 use std::time::{Duration, Instant};
 
 use crate::net::{Deadline, Wait, time_of};
 
-/// The time by which a peer is behind the least rate: it grows while the server waits for
-/// the peer to read and shrinks with the bytes that go out.
+/// How far a peer is behind the minimum rate, as a time. It grows while the server waits for the
+/// peer to read, and shrinks with the bytes that are sent.
 #[derive(Debug, Default)]
 pub(super) struct SlowReaderTimer {
     behind: Duration,
@@ -13,12 +13,12 @@ pub(super) struct SlowReaderTimer {
 }
 
 impl SlowReaderTimer {
-    /// The peer's window is full.
+    /// The peer's receive window is full.
     pub(super) fn blocked(&mut self, now: Instant) {
         self.blocked_since.get_or_insert(now);
     }
 
-    /// Bytes went out. `min_rate` in bytes per second; 0 means that there is none.
+    /// Records that bytes were sent. `min_rate` is in bytes per second; 0 means no minimum.
     pub(super) fn moved(&mut self, bytes: usize, min_rate: u64, now: Instant) {
         self.behind = self.behind_at(now);
         self.blocked_since = None;
@@ -30,7 +30,7 @@ impl SlowReaderTimer {
         self.behind = self.behind.saturating_sub(worth);
     }
 
-    /// When the peer, sending nothing on, will be behind by `limit`.
+    /// When the peer will be behind by `limit` if it reads nothing more.
     pub(super) fn deadline(&self, limit: Duration, now: Instant) -> Deadline {
         Deadline::after(
             now,
@@ -54,7 +54,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(300);
     const MIN_RATE: u64 = 1024;
 
-    /// Seconds until a peer that takes `bytes` each second is given up.
+    /// Seconds until the server gives up on a peer that reads `bytes` each second.
     fn given_up_after(bytes: usize, seconds_max: u64) -> Option<u64> {
         let start = Instant::now();
         let mut slow_reader = SlowReaderTimer::default();
@@ -68,22 +68,22 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_takes_nothing_is_given_up_after_the_limit() {
+    fn gives_up_after_the_limit_on_a_peer_that_reads_nothing() {
         assert_eq!(given_up_after(0, 1000), Some(300));
     }
 
     #[test]
-    fn a_peer_at_half_the_rate_has_twice_the_time() {
+    fn gives_a_peer_at_half_the_rate_twice_the_time() {
         assert_eq!(given_up_after(512, 1000), Some(599));
     }
 
     #[test]
-    fn a_peer_at_the_least_rate_is_never_given_up() {
+    fn never_gives_up_on_a_peer_at_the_minimum_rate() {
         assert_eq!(given_up_after(1024, 100_000), None);
     }
 
     #[test]
-    fn time_in_which_the_server_did_not_wait_does_not_count() {
+    fn counts_only_time_in_which_the_server_waits() {
         let start = Instant::now();
         let mut slow_reader = SlowReaderTimer::default();
         slow_reader.blocked(start);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_least_rate_any_byte_makes_up_for_everything() {
+    fn any_byte_resets_the_timer_without_a_minimum_rate() {
         let start = Instant::now();
         let mut slow_reader = SlowReaderTimer::default();
         slow_reader.blocked(start);

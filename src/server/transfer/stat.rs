@@ -1,4 +1,4 @@
-//! `stat`: what is known about one name.
+//! `stat`: the metadata of one name.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How many connections wait for a digest, a page or a command: in all, and for each address.
+//! Bounds how many connections wait for a digest, a page or a command.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,27 +6,27 @@ use std::sync::{Arc, Mutex};
 
 use crate::server::control::lock;
 
-/// The connections that wait, counted. A connection that waits holds its slot and its input for
-/// as long as the work takes, so that many of them could keep all others out.
+/// The number of waiting connections, in total and per address. A waiting connection holds its
+/// slot and its input as long as the work takes, so too many would keep out all others.
 #[derive(Default)]
 pub(super) struct Waiters(Mutex<Counts>);
 
 #[derive(Default)]
 struct Counts {
     in_all: usize,
-    /// Without zeros.
+    /// Holds no zeros.
     by_address: HashMap<u128, usize>,
 }
 
-/// One connection among the waiters; dropping it takes the connection out.
+/// Counts one connection as waiting until it is dropped.
 pub(super) struct WaiterPermit {
     waiters: Arc<Waiters>,
     address: u128,
 }
 
 impl Waiters {
-    /// Counts one more connection of this address. Returns `None` if half of all connections wait
-    /// already, or a quarter of all for this address alone.
+    /// Counts one more connection of this address. `None` if half of all connections wait
+    /// already, or a quarter for this address alone.
     pub(super) fn join(
         self: &Arc<Self>,
         address: u128,
