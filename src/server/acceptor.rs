@@ -9,17 +9,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::net::{Listener, Peer, Stream};
-use crate::server::connection::greet;
+use crate::server::connection::new_connection;
 use crate::server::control::{Mode, count};
 use crate::server::engine::Engine;
 use crate::server::handler::ConnectionHandler;
 
 /// Accepts until the engine drains or stops; then the listeners are closed.
 pub(super) fn accept_all<H: ConnectionHandler>(engine: &Arc<Engine<H>>, listeners: Vec<Listener>) {
-    let mut pause = Pause::None;
+    let mut pause = AcceptPause::None;
     while engine.control.mode() == Mode::Serving {
         let ready = wait(engine, &listeners, pause);
-        pause = Pause::None;
+        pause = AcceptPause::None;
         for listener in ready {
             pause = pause.max(accept_some(engine, listener, Instant::now()));
         }
@@ -28,7 +28,7 @@ pub(super) fn accept_all<H: ConnectionHandler>(engine: &Arc<Engine<H>>, listener
 
 /// Why the listeners are not looked at for a while; the backlog holds what comes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Pause {
+enum AcceptPause {
     None,
     /// Every permit is taken by a connection that is being served.
     UntilRoom,
@@ -39,19 +39,23 @@ enum Pause {
 fn wait<'l, H: ConnectionHandler>(
     engine: &Engine<H>,
     listeners: &'l [Listener],
-    pause: Pause,
+    pause: AcceptPause,
 ) -> Vec<&'l Listener> {
-    let watched = if pause == Pause::None { listeners } else { &[] };
+    let watched = if pause == AcceptPause::None {
+        listeners
+    } else {
+        &[]
+    };
     let mut polled: Vec<PollFd<'_>> = watched
         .iter()
         .map(|listener| PollFd::new(listener, PollFlags::IN))
         .collect();
-    let bell = engine.control.acceptor_bell.as_fd();
-    polled.push(PollFd::from_borrowed_fd(bell, PollFlags::IN));
+    let wakeup = engine.control.acceptor_wakeup.as_fd();
+    polled.push(PollFd::from_borrowed_fd(wakeup, PollFlags::IN));
     let timeout = match pause {
-        Pause::None => None,
-        Pause::UntilRoom => Some(ROOM_LOOK_INTERVAL),
-        Pause::Resources => Some(RESOURCES_PAUSE),
+        AcceptPause::None => None,
+        AcceptPause::UntilRoom => Some(ROOM_CHECK_INTERVAL),
+        AcceptPause::Resources => Some(RESOURCES_PAUSE),
     };
     let timeout = timeout.map(|time| Timespec {
         tv_sec: 0,
@@ -59,9 +63,9 @@ fn wait<'l, H: ConnectionHandler>(
     });
     // Interrupted or not: what is ready is marked.
     let _ = poll(&mut polled, timeout.as_ref());
-    let rang = !polled[watched.len()].revents().is_empty();
-    if rang {
-        engine.control.acceptor_bell.silence();
+    let was_notified = !polled[watched.len()].revents().is_empty();
+    if was_notified {
+        engine.control.acceptor_wakeup.clear();
     }
     let ready = watched
         .iter()
@@ -75,36 +79,36 @@ fn accept_some<H: ConnectionHandler>(
     engine: &Engine<H>,
     listener: &Listener,
     now: Instant,
-) -> Pause {
+) -> AcceptPause {
     for accepted in 0..ACCEPTED_IN_A_ROW_MAX {
         if !engine.slots.has_room() {
             // Nobody is closed for a peer that may not be there: `poll` has to see it first.
             if accepted > 0 {
-                return Pause::None;
+                return AcceptPause::None;
             }
             if !evict(engine, now, None) {
-                return Pause::UntilRoom;
+                return AcceptPause::UntilRoom;
             }
         }
         match listener.accept() {
-            Ok((stream, peer)) => seat(engine, stream, peer, now),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Pause::None,
+            Ok((stream, peer)) => admit(engine, stream, peer, now),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return AcceptPause::None,
             Err(error) if lacks_resources(&error) => {
                 evict(engine, now, None);
-                return Pause::Resources;
+                return AcceptPause::Resources;
             }
             // The peer gave up while it waited, or its network did.
             Err(_) => {}
         }
     }
-    Pause::None
+    AcceptPause::None
 }
 
-fn seat<H: ConnectionHandler>(engine: &Engine<H>, stream: Stream, peer: Peer, now: Instant) {
+fn admit<H: ConnectionHandler>(engine: &Engine<H>, stream: Stream, peer: Peer, now: Instant) {
     count(&engine.control.counters.accepted);
     let address_key = peer.address_key();
     let room = engine.slots.has_room_for(address_key) || evict(engine, now, Some(address_key));
-    let connection = greet(&engine.handler, stream, &peer, now);
+    let connection = new_connection(&engine.handler, stream, &peer, now);
     if !room || engine.slots.admit(address_key, connection).is_err() {
         count(&engine.control.counters.refused);
     }
@@ -134,7 +138,7 @@ fn lacks_resources(error: &io::Error) -> bool {
 }
 
 /// A connection may become evictable without anybody ringing.
-const ROOM_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const RESOURCES_PAUSE: Duration = Duration::from_millis(100);
 /// So many, then the other listeners have their turn.
 const ACCEPTED_IN_A_ROW_MAX: usize = 64;

@@ -149,7 +149,7 @@ fn empty(stream: &Stream, since: Instant, closing: &Closing, now: Instant) -> St
 }
 
 /// Seats a connection of this peer; what the acceptor does for each.
-pub(super) fn greet<H: ConnectionHandler>(
+pub(super) fn new_connection<H: ConnectionHandler>(
     handler: &H,
     stream: Stream,
     peer: &Peer,

@@ -17,8 +17,8 @@ pub(super) struct Control {
     mode: AtomicU8,
     pub(super) queue: WorkQueue,
     pub(super) quantum: Quantum,
-    pub(super) parker_bell: Bell,
-    pub(super) acceptor_bell: Bell,
+    pub(super) parker_wakeup: Wakeup,
+    pub(super) acceptor_wakeup: Wakeup,
     pub(super) counters: EngineCounters,
     emptied: Sender<()>,
 }
@@ -33,26 +33,26 @@ pub(super) enum Mode {
 }
 
 /// Ends another thread's wait. Rings until it is silenced.
-pub(super) struct Bell(OwnedFd);
+pub(super) struct Wakeup(OwnedFd);
 
 impl Control {
     /// Also what hears when the last connection is gone.
     pub(super) fn new(queue: WorkQueue, quantum: Quantum) -> io::Result<(Control, Receiver<()>)> {
-        let (emptied, hears_emptied) = bounded(1);
+        let (emptied, emptied_receiver) = bounded(1);
         let control = Control {
             mode: AtomicU8::new(Mode::Serving as u8),
             queue,
             quantum,
-            parker_bell: Bell::new()?,
-            acceptor_bell: Bell::new()?,
+            parker_wakeup: Wakeup::new()?,
+            acceptor_wakeup: Wakeup::new()?,
             counters: EngineCounters::default(),
             emptied,
         };
-        Ok((control, hears_emptied))
+        Ok((control, emptied_receiver))
     }
 
     /// The last connection is gone.
-    pub(super) fn say_empty(&self) {
+    pub(super) fn notify_empty(&self) {
         // One word that nobody has heard yet says as much as two.
         let _ = self.emptied.try_send(());
     }
@@ -71,25 +71,25 @@ impl Control {
     }
 }
 
-impl Bell {
-    fn new() -> io::Result<Bell> {
-        Ok(Bell(eventfd(
+impl Wakeup {
+    fn new() -> io::Result<Wakeup> {
+        Ok(Wakeup(eventfd(
             0,
             EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
         )?))
     }
 
-    pub(super) fn ring(&self) {
+    pub(super) fn notify(&self) {
         // It fails only when its counter is full, and then it rings anyway.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    pub(super) fn silence(&self) {
+    pub(super) fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for Wakeup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

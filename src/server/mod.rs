@@ -34,7 +34,7 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 pub use config::{Closing, Listen, Quantum, ServerConfig};
 pub use handler::{ConnectionHandler, Disposition, Ending, Interest, Parking, Turn, Waker};
 pub use listening::check_listening;
-pub use published::{ErrorOutputGoes, PublishError, Published, RunLimits};
+pub use published::{ErrorOutputTarget, PublishError, Published, RunLimits};
 pub use stats::ServerStats;
 pub use transfer::{
     ConnectionState, LiveLimits, Observer, Outcome, Report, TransferCounters, TransferHandler,
@@ -133,7 +133,7 @@ impl<H: ConnectionHandler> Server<H> {
             closing: config.closing,
         });
 
-        let (commands, hears_commands) = bounded(COMMANDS_MAX);
+        let (commands, command_receiver) = bounded(COMMANDS_MAX);
         let addresses = listeners
             .iter()
             .map(|listener| listener.address().clone())
@@ -154,7 +154,7 @@ impl<H: ConnectionHandler> Server<H> {
             listeners,
             workers,
             handle,
-            commands: hears_commands,
+            commands: command_receiver,
             emptied,
         })
     }
@@ -310,7 +310,7 @@ fn drain<H: ConnectionHandler>(
     emptied: &Receiver<()>,
 ) {
     engine.control.enter(Mode::Draining);
-    engine.control.acceptor_bell.ring();
+    engine.control.acceptor_wakeup.notify();
     // After this nobody comes in any more. A panic in it is as good as its end.
     let _ = acceptor.join();
     engine.handler.draining();
@@ -337,8 +337,8 @@ fn stop<H: ConnectionHandler>(
     all_ended: &Receiver<Infallible>,
 ) {
     engine.control.enter(Mode::Stopping);
-    engine.control.acceptor_bell.ring();
-    engine.control.parker_bell.ring();
+    engine.control.acceptor_wakeup.notify();
+    engine.control.parker_wakeup.notify();
     let close = |connection: Box<Connection<_>>| connection.close(&engine.handler);
     engine.slots.close_all(close);
     engine.control.queue.stop(workers);

@@ -24,8 +24,8 @@ impl Parker {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,
-            control.parker_bell.as_fd(),
-            EventData::new_u64(BELL),
+            control.parker_wakeup.as_fd(),
+            EventData::new_u64(WAKEUP),
             EventFlags::IN,
         )?;
         Ok(Parker { epoll })
@@ -71,8 +71,8 @@ impl Parker {
             let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref());
             for event in events.drain(..) {
                 let (bits, flags) = (event.data.u64(), event.flags);
-                if bits == BELL {
-                    control.parker_bell.silence();
+                if bits == WAKEUP {
+                    control.parker_wakeup.clear();
                     continue;
                 }
                 let gone = flags.intersects(EventFlags::ERR | EventFlags::HUP);
@@ -87,5 +87,5 @@ impl Parker {
 }
 
 /// No slot has this number.
-const BELL: u64 = u64::MAX;
+const WAKEUP: u64 = u64::MAX;
 const EVENTS_MAX: usize = 1024;

@@ -8,7 +8,7 @@ pub(super) struct Permits {
     per_address: HashMap<u128, usize>,
     per_address_max: usize,
     /// Somebody waits for a slot.
-    wanted: bool,
+    slot_awaited: bool,
 }
 
 impl Permits {
@@ -18,7 +18,7 @@ impl Permits {
             free: (0..slots).rev().collect(),
             per_address: HashMap::new(),
             per_address_max,
-            wanted: false,
+            slot_awaited: false,
         }
     }
 
@@ -28,8 +28,8 @@ impl Permits {
 
     /// Whether a slot is free; if not, [`Permits::give_back`] will say that one is wanted.
     pub(super) fn has_room(&mut self) -> bool {
-        self.wanted = self.free.is_empty();
-        !self.wanted
+        self.slot_awaited = self.free.is_empty();
+        !self.slot_awaited
     }
 
     pub(super) fn has_room_for(&self, address_key: u128) -> bool {
@@ -46,7 +46,7 @@ impl Permits {
     }
 
     /// Whether somebody waits for the slot that comes back.
-    pub(super) fn give_back(&mut self, slot: u32, address_key: u128) -> bool {
+    pub(super) fn release_slot(&mut self, slot: u32, address_key: u128) -> bool {
         self.free.push(slot);
         if let Some(taken) = self.per_address.get_mut(&address_key) {
             *taken -= 1;
@@ -54,7 +54,7 @@ impl Permits {
                 self.per_address.remove(&address_key);
             }
         }
-        std::mem::take(&mut self.wanted)
+        std::mem::take(&mut self.slot_awaited)
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
         let first = permits.take(1).unwrap();
         permits.take(1).unwrap();
         assert!(!permits.has_room_for(1) && permits.has_room_for(2));
-        permits.give_back(first, 1);
+        permits.release_slot(first, 1);
         assert!(permits.has_room_for(1));
     }
 
@@ -78,8 +78,8 @@ mod tests {
         let slots = [permits.take(1).unwrap(), permits.take(2).unwrap()];
         assert!(!permits.has_room());
         assert_eq!(permits.take(3), None);
-        assert!(permits.give_back(slots[0], 1));
-        assert!(!permits.give_back(slots[1], 2));
+        assert!(permits.release_slot(slots[0], 1));
+        assert!(!permits.release_slot(slots[1], 2));
         assert_eq!(permits.free(), 2);
     }
 
@@ -88,7 +88,7 @@ mod tests {
         let mut permits = Permits::new(1, 1);
         for address in 0..1000 {
             let slot = permits.take(address).unwrap();
-            permits.give_back(slot, address);
+            permits.release_slot(slot, address);
         }
         assert!(permits.per_address.is_empty());
     }

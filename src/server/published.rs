@@ -1,7 +1,7 @@
 //! Commands that are published under a name, and their runs.
 
-mod places;
 mod run;
+mod run_table;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,10 +11,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::places::RunLimits;
-pub(super) use self::places::{Held, RunSignals};
-use self::places::{RunPlaces, Running, gave_way, shutting_down};
-use self::run::{Flow, Output, Run, STEP};
+use self::run::{CapturedOutput, POLL_INTERVAL, ReadStatus, Run};
+pub use self::run_table::RunLimits;
+pub(super) use self::run_table::{OutputSpace, RunSignals};
+use self::run_table::{RunTable, Running, displaced, shutting_down};
 use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
 
 /// The commands that a server publishes. Nothing of a peer reaches one but the wish to run it:
@@ -22,12 +22,12 @@ use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES
 /// environment and folder, with `FTSERVE_RUN_ID` besides, by which its processes are found.
 pub struct Published {
     commands: BTreeMap<Vec<u8>, Arc<[OsString]>>,
-    error_output: ErrorOutputGoes,
-    places: Arc<RunPlaces>,
+    error_output: ErrorOutputTarget,
+    run_table: Arc<RunTable>,
 }
 
 /// Where the error output of commands goes.
-pub enum ErrorOutputGoes {
+pub enum ErrorOutputTarget {
     /// Into the content, behind the output.
     IntoContent,
     /// Line by line to this observer, when the command has ended; the last lines are part of the
@@ -63,7 +63,7 @@ pub(super) struct CommandOutput {
     /// The last lines of its error output, which is no part of the content.
     pub(super) last_errors: String,
     /// To be kept as long as the file.
-    pub(super) held: Held,
+    pub(super) space: OutputSpace,
 }
 
 impl Published {
@@ -74,7 +74,7 @@ impl Published {
     pub fn new(
         commands: impl IntoIterator<Item = (Vec<u8>, Vec<OsString>)>,
         limits: RunLimits,
-        error_output: ErrorOutputGoes,
+        error_output: ErrorOutputTarget,
     ) -> Result<Published, (Vec<u8>, PublishError)> {
         let mut named = BTreeMap::new();
         for (name, words) in commands {
@@ -93,7 +93,7 @@ impl Published {
         Ok(Published {
             commands: named,
             error_output,
-            places: RunPlaces::within(limits),
+            run_table: RunTable::new(limits),
         })
     }
 
@@ -101,8 +101,8 @@ impl Published {
     pub fn nothing() -> Published {
         Published {
             commands: BTreeMap::new(),
-            error_output: ErrorOutputGoes::IntoContent,
-            places: RunPlaces::within(RunLimits::default()),
+            error_output: ErrorOutputTarget::IntoContent,
+            run_table: RunTable::new(RunLimits::default()),
         }
     }
 
@@ -124,27 +124,27 @@ impl Published {
 
     /// Ends every run, now and later, and waits until there is none, or for this long.
     pub fn end(&self, within: Duration) {
-        self.places.end(within);
+        self.run_table.end(within);
     }
 
     /// A place for a run that this address asks for, to be taken before it is begun.
     ///
     /// # Errors
     /// `not_found`, `busy`, `shutting_down`.
-    pub(super) fn take_place(
+    pub(super) fn reserve(
         self: &Arc<Self>,
         name: &[u8],
         address: u128,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<RunPermit, Refusal> {
         let Some((name, words)) = self.commands.get_key_value(name) else {
             let message = "nothing is published under this name";
             return Err(Refusal::new(ErrorCode::NotFound, message));
         };
-        let (running, held) = self.places.take(address)?;
-        Ok(Place {
+        let (running, space) = self.run_table.take(address)?;
+        Ok(RunPermit {
             published: Arc::clone(self),
             running,
-            held,
+            space,
             name: name.clone(),
             words: Arc::clone(words),
         })
@@ -152,44 +152,45 @@ impl Published {
 }
 
 /// A place for a run; dropping it gives it up.
-pub(super) struct Place {
+pub(super) struct RunPermit {
     published: Arc<Published>,
     running: Running,
-    held: Held,
+    space: OutputSpace,
     name: Vec<u8>,
     words: Arc<[OsString]>,
 }
 
-impl Place {
+impl RunPermit {
     /// What may be said to the run from elsewhere.
     pub(super) fn signals(&self) -> Arc<RunSignals> {
         Arc::clone(&self.running.signals)
     }
 
-    /// Runs the command to its end, in the calling thread. `is_unwanted` is asked now and then;
+    /// Runs the command to its end, in the calling thread. `is_cancelled` is asked now and then;
     /// whatever ends a run ends all processes of its group.
     ///
     /// # Errors
     /// `too_large`, or `internal`: it cannot be started, took too long, or nobody waits any more.
     /// `shutting_down`: [`Published::end`] ended it.
-    pub(super) fn run(self, is_unwanted: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
-        let Place {
+    pub(super) fn run(self, is_cancelled: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
+        let RunPermit {
             published,
             running: Running { signals, .. },
             name,
             words,
             ..
         } = &self;
-        let serves_errors = matches!(published.error_output, ErrorOutputGoes::IntoContent);
+        let serves_errors = matches!(published.error_output, ErrorOutputTarget::IntoContent);
         let mut run =
             Run::start(words).map_err(|error| failed("command cannot be started", &error))?;
-        let mut output = Output::new(published.places.limits.output_bytes_max, serves_errors)
-            .map_err(|error| failed("no room for output", &error))?;
-        let ended = published.follow(&mut run, &mut output, signals, is_unwanted);
+        let mut output =
+            CapturedOutput::new(published.run_table.limits.output_bytes_max, serves_errors)
+                .map_err(|error| failed("no room for output", &error))?;
+        let ended = published.follow(&mut run, &mut output, signals, is_cancelled);
         // Whatever still writes must not hold up the log.
         drop(run);
         let errors = output.take_errors();
-        if let ErrorOutputGoes::To(observer) = &published.error_output {
+        if let ErrorOutputTarget::To(observer) = &published.error_output {
             errors.lines().for_each(|line| observer(name, line));
         }
         let last_errors = errors.last_lines(ERROR_MESSAGE_BYTES_MAX / 2);
@@ -200,15 +201,15 @@ impl Place {
         let (file, bytes, md5) = output
             .finish()
             .map_err(|error| failed("no room for output", &error))?;
-        let mut held = self.held;
-        held.shrink_to(bytes);
+        let mut space = self.space;
+        space.shrink_to(bytes);
         Ok(CommandOutput {
             file,
             bytes,
             md5,
             exit_status,
             last_errors,
-            held,
+            space,
         })
     }
 }
@@ -218,36 +219,36 @@ impl Published {
     fn follow(
         &self,
         run: &mut Run,
-        output: &mut Output,
+        output: &mut CapturedOutput,
         signals: &RunSignals,
-        is_unwanted: impl Fn() -> bool,
+        is_cancelled: impl Fn() -> bool,
     ) -> Result<u8, Refusal> {
-        let limits = self.places.limits;
+        let limits = self.run_table.limits;
         let until = Instant::now().checked_add(limits.time_max);
         let must_end = || {
             if until.is_some_and(|until| Instant::now() >= until) {
                 let message = format!("command took longer than {:?}", limits.time_max);
                 return Err(internal(message));
             }
-            if self.places.has_ended() {
+            if self.run_table.has_ended() {
                 return Err(shutting_down());
             }
-            if is_unwanted() {
+            if is_cancelled() {
                 return Err(internal("nobody waits for it"));
             }
-            if signals.gives_way() {
-                return Err(gave_way());
+            if signals.must_yield() {
+                return Err(displaced());
             }
             Ok(())
         };
         loop {
             let is_over = run.has_ended();
             match run.read(output) {
-                Ok(Flow::Ended) => break,
+                Ok(ReadStatus::Ended) => break,
                 // What its children still hold open is not waited for.
-                Ok(Flow::Empty) if is_over => break,
-                Ok(Flow::Some | Flow::Empty) => {}
-                Ok(Flow::TooMuch) => {
+                Ok(ReadStatus::Empty) if is_over => break,
+                Ok(ReadStatus::Some | ReadStatus::Empty) => {}
+                Ok(ReadStatus::OverLimit) => {
                     let message = format!("output is more than {} bytes", limits.output_bytes_max);
                     return Err(Refusal::new(ErrorCode::TooLarge, message));
                 }
@@ -258,7 +259,7 @@ impl Published {
         // Its outputs may be closed before it ends.
         while !run.has_ended() {
             must_end()?;
-            std::thread::park_timeout(STEP);
+            std::thread::park_timeout(POLL_INTERVAL);
         }
         let status = run
             .end()
@@ -295,23 +296,23 @@ mod tests {
     use crate::digest::Md5Stream;
 
     fn published(words: &[&str], limits: RunLimits) -> Arc<Published> {
-        publishing(words, limits, ErrorOutputGoes::IntoContent)
+        publishing(words, limits, ErrorOutputTarget::IntoContent)
     }
 
-    fn publishing(words: &[&str], limits: RunLimits, errors: ErrorOutputGoes) -> Arc<Published> {
+    fn publishing(words: &[&str], limits: RunLimits, errors: ErrorOutputTarget) -> Arc<Published> {
         let words = words.iter().map(OsString::from).collect();
         Arc::new(Published::new([(b"it".to_vec(), words)], limits, errors).unwrap())
     }
 
     fn run(script: &str, limits: RunLimits) -> Result<(Vec<u8>, u8), ErrorCode> {
         let published = published(&["sh", "-c", script], limits);
-        let output = published.take_place(b"it", 0).unwrap().run(|| false);
-        assert!(!published.places.has_runs());
+        let output = published.reserve(b"it", 0).unwrap().run(|| false);
+        assert!(!published.run_table.has_runs());
         let output = output.map_err(|refusal| {
-            assert_eq!(published.places.held(), 0);
+            assert_eq!(published.run_table.space(), 0);
             refusal.code
         })?;
-        assert_eq!(published.places.held(), output.bytes);
+        assert_eq!(published.run_table.space(), output.bytes);
         let mut bytes = vec![0; output.bytes as usize];
         output.file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(Md5Stream::digest(&bytes), output.md5);
@@ -323,12 +324,12 @@ mod tests {
         let (sender, lines) = std::sync::mpsc::channel();
         let tell = |script: &str, limits: RunLimits| {
             let sender = sender.clone();
-            let to = ErrorOutputGoes::To(Box::new(move |name, line| {
+            let to = ErrorOutputTarget::To(Box::new(move |name, line| {
                 assert_eq!(name, b"it");
                 let _ = sender.send(String::from_utf8(line.to_vec()).unwrap());
             }));
             let published = publishing(&["sh", "-c", script], limits, to);
-            let ended = published.take_place(b"it", 0).unwrap().run(|| false);
+            let ended = published.reserve(b"it", 0).unwrap().run(|| false);
             let ended = ended
                 .map(|output| (output.bytes, output.exit_status, output.last_errors))
                 .map_err(|refusal| refusal.message);
@@ -431,9 +432,9 @@ mod tests {
         let script = "exec >&- 2>&-; : > \"$0\"; exec sleep 1000";
         let words = ["sh", "-c", script, closed.to_str().unwrap()];
         let published = published(&words, RunLimits::default());
-        let place = published.take_place(b"it", 0).unwrap();
+        let permit = published.reserve(b"it", 0).unwrap();
         let looks = std::cell::Cell::new(0);
-        let ended = place.run(|| {
+        let ended = permit.run(|| {
             // By the third look the ends of both outputs were read.
             looks.set(looks.get() + i32::from(closed.exists()));
             if looks.get() == 3 {
@@ -448,8 +449,8 @@ mod tests {
     #[test]
     fn a_command_that_cannot_be_started_is_answered_with_the_reason() {
         let published = published(&["/no/such/program"], RunLimits::default());
-        let place = published.take_place(b"it", 0).unwrap();
-        let message = place.run(|| false).err().map(|refusal| refusal.message);
+        let permit = published.reserve(b"it", 0).unwrap();
+        let message = permit.run(|| false).err().map(|refusal| refusal.message);
         let reason = "command cannot be started: No such file or directory (os error 2)";
         assert_eq!(message.as_deref(), Some(reason));
     }
@@ -458,22 +459,22 @@ mod tests {
     fn places_are_bounded_and_given_back() {
         let published = published(&["true"], RunLimits::default());
         let code_for = |name: &[u8], address| {
-            let refused = published.take_place(name, address).err();
+            let refused = published.reserve(name, address).err();
             refused.map(|refusal| refusal.code)
         };
         let code = |name: &[u8]| code_for(name, 0);
-        let mut places: Vec<_> = (0..2)
-            .map(|_| published.take_place(b"it", 0).unwrap())
+        let mut runs: Vec<_> = (0..2)
+            .map(|_| published.reserve(b"it", 0).unwrap())
             .collect();
         assert_eq!(
             code(b"it"),
             Some(ErrorCode::Busy),
             "half are of this address"
         );
-        places.extend((0..2).map(|_| published.take_place(b"it", 1).unwrap()));
+        runs.extend((0..2).map(|_| published.reserve(b"it", 1).unwrap()));
         assert_eq!(code_for(b"it", 2), Some(ErrorCode::Busy), "all are taken");
         assert_eq!(code(b"other"), Some(ErrorCode::NotFound));
-        drop(places);
+        drop(runs);
         assert_eq!(code(b"it"), None);
         published.end(Duration::ZERO);
         assert_eq!(code(b"it"), Some(ErrorCode::ShuttingDown));
@@ -482,25 +483,25 @@ mod tests {
     #[test]
     fn the_run_whose_peer_left_first_gives_way_to_a_request_without_a_place() {
         let published = published(&["sleep", "1000"], RunLimits::default());
-        let places = [0, 0, 1, 1].map(|address| published.take_place(b"it", address).unwrap());
-        let code = || published.take_place(b"it", 2).err().unwrap().code;
+        let runs = [0, 0, 1, 1].map(|address| published.reserve(b"it", address).unwrap());
+        let code = || published.reserve(b"it", 2).err().unwrap().code;
         let now = Instant::now();
-        let long_ago = now.checked_sub(places::GIVE_WAY_AFTER * 2).unwrap();
-        places[0]
+        let long_ago = now.checked_sub(run_table::YIELD_AFTER * 2).unwrap();
+        runs[0]
             .signals()
-            .note_peer_ended(now + places::GIVE_WAY_AFTER);
+            .note_peer_ended(now + run_table::YIELD_AFTER);
         assert_eq!(code(), ErrorCode::Busy);
-        assert!(places.iter().all(|place| !place.signals().gives_way()));
-        places[3].signals().note_peer_ended(long_ago);
-        places[2]
+        assert!(runs.iter().all(|permit| !permit.signals().must_yield()));
+        runs[3].signals().note_peer_ended(long_ago);
+        runs[2]
             .signals()
-            .note_peer_ended(long_ago + places::GIVE_WAY_AFTER / 2);
+            .note_peer_ended(long_ago + run_table::YIELD_AFTER / 2);
         assert_eq!(code(), ErrorCode::Busy);
-        let [first, second, third, fourth] = places;
-        assert!(fourth.signals().gives_way() && !third.signals().gives_way());
+        let [first, second, third, fourth] = runs;
+        assert!(fourth.signals().must_yield() && !third.signals().must_yield());
         let ended = fourth.run(|| false).err().unwrap();
         assert_eq!(ended.code, ErrorCode::Busy);
-        assert!(published.take_place(b"it", 2).is_ok());
+        assert!(published.reserve(b"it", 2).is_ok());
         drop((first, second, third));
     }
 
@@ -513,9 +514,9 @@ mod tests {
         };
         let published = published(&["echo", "12345678"], limits);
         let run = |address| {
-            let place = published.take_place(b"it", address);
-            place
-                .and_then(|place| place.run(|| false))
+            let permit = published.reserve(b"it", address);
+            permit
+                .and_then(|permit| permit.run(|| false))
                 .map_err(|refusal| refusal.code)
         };
         // Each holds 9 bytes and needs 10 to begin, of 20 for an address and 40 for all.
@@ -525,7 +526,7 @@ mod tests {
         kept.pop();
         kept.push(run(2).unwrap());
         drop(kept);
-        assert_eq!(published.places.held(), 0);
+        assert_eq!(published.run_table.space(), 0);
     }
 
     #[test]
@@ -533,9 +534,13 @@ mod tests {
         let publish = |names: &[&str]| {
             let words = || vec![OsString::from("true")];
             let commands = names.iter().map(|name| (name.as_bytes().to_vec(), words()));
-            Published::new(commands, RunLimits::default(), ErrorOutputGoes::IntoContent)
-                .err()
-                .map(|(_, error)| error)
+            Published::new(
+                commands,
+                RunLimits::default(),
+                ErrorOutputTarget::IntoContent,
+            )
+            .err()
+            .map(|(_, error)| error)
         };
         assert_eq!(publish(&["a", "b-1_x.Y"]), None);
         assert_eq!(publish(&["a", "a"]), Some(PublishError::Twice));
@@ -546,7 +551,7 @@ mod tests {
         let nothing = Published::new(
             [(b"a".to_vec(), vec![])],
             RunLimits::default(),
-            ErrorOutputGoes::IntoContent,
+            ErrorOutputTarget::IntoContent,
         );
         assert!(matches!(nothing, Err((_, PublishError::NoProgram))));
     }

@@ -7,11 +7,11 @@ use crate::server::slots::Key;
 /// A bounded queue of connection keys. A connection is in it at most once, so a queue of
 /// as many places as there are connections is never full.
 pub(super) struct WorkQueue {
-    sender: Sender<Job>,
-    receiver: Receiver<Job>,
+    sender: Sender<WorkItem>,
+    receiver: Receiver<WorkItem>,
 }
 
-enum Job {
+enum WorkItem {
     Advance(Key),
     Stop,
 }
@@ -24,15 +24,15 @@ impl WorkQueue {
     }
 
     pub(super) fn push(&self, key: Key) {
-        let sent = self.sender.try_send(Job::Advance(key));
+        let sent = self.sender.try_send(WorkItem::Advance(key));
         debug_assert!(sent.is_ok(), "a connection was queued twice");
     }
 
     /// The next connection; `None` when this worker should end. Waits for one of both.
     pub(super) fn next(&self) -> Option<Key> {
         match self.receiver.recv() {
-            Ok(Job::Advance(key)) => Some(key),
-            Ok(Job::Stop) | Err(_) => None,
+            Ok(WorkItem::Advance(key)) => Some(key),
+            Ok(WorkItem::Stop) | Err(_) => None,
         }
     }
 
@@ -43,7 +43,7 @@ impl WorkQueue {
     /// Ends so many workers, after what is queued already.
     pub(super) fn stop(&self, workers: usize) {
         for _ in 0..workers {
-            let _ = self.sender.try_send(Job::Stop);
+            let _ = self.sender.try_send(WorkItem::Stop);
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Slots<C> {
 }
 
 struct Slot<C> {
-    seat: Mutex<Seat<C>>,
+    state: Mutex<SlotState<C>>,
     /// The tick at which a parked connection goes on; `NEVER` if it is not parked. A
     /// table of these, looked through when the earliest is due, needs no timer entries that could pile up.
     due: AtomicU64,
@@ -42,13 +42,13 @@ struct Slot<C> {
     address: AtomicU64,
 }
 
-struct Seat<C> {
+struct SlotState<C> {
     generation: u32,
     address_key: u128,
-    place: Place<C>,
+    phase: Phase<C>,
 }
 
-enum Place<C> {
+enum Phase<C> {
     Free,
     Queued(Box<C>),
     Running { woken: bool },
@@ -98,26 +98,26 @@ impl<C> Slots<C> {
             return Err(connection);
         };
         let slot = &self.slots[number as usize];
-        let mut seat = lock(&slot.seat);
+        let mut state = lock(&slot.state);
         slot.address.store(fold(address_key), Ordering::Relaxed);
-        seat.address_key = address_key;
-        seat.place = Place::Queued(connection);
+        state.address_key = address_key;
+        state.phase = Phase::Queued(connection);
         let key = Key {
             slot: number,
-            generation: seat.generation,
+            generation: state.generation,
         };
-        drop(seat);
+        drop(state);
         self.control.queue.push(key);
         Ok(())
     }
 
     /// Takes a queued connection out, to run it. `None` if it was stopped meanwhile.
     pub(super) fn take(&self, key: Key) -> Option<Box<C>> {
-        let (_, mut seat) = self.seat(key)?;
-        match std::mem::replace(&mut seat.place, Place::Running { woken: false }) {
-            Place::Queued(connection) => Some(connection),
+        let (_, mut state) = self.lock_state(key)?;
+        match std::mem::replace(&mut state.phase, Phase::Running { woken: false }) {
+            Phase::Queued(connection) => Some(connection),
             other => {
-                seat.place = other;
+                state.phase = other;
                 None
             }
         }
@@ -128,24 +128,24 @@ impl<C> Slots<C> {
     /// # Errors
     /// The engine stops, and nobody would take it out again; the connection comes back.
     pub(super) fn queue(&self, key: Key, connection: Box<C>) -> Result<(), Box<C>> {
-        let Some((_, seat)) = self.seat(key) else {
+        let Some((_, state)) = self.lock_state(key) else {
             return Err(connection);
         };
-        self.queue_in(seat, key, connection)
+        self.queue_in(state, key, connection)
     }
 
-    /// Whoever closes all connections passed this seat by if it did so before.
+    /// Whoever closes all connections passed this state by if it did so before.
     fn queue_in(
         &self,
-        mut seat: MutexGuard<'_, Seat<C>>,
+        mut state: MutexGuard<'_, SlotState<C>>,
         key: Key,
         connection: Box<C>,
     ) -> Result<(), Box<C>> {
         if self.control.mode() == Mode::Stopping {
             return Err(connection);
         }
-        seat.place = Place::Queued(connection);
-        drop(seat);
+        state.phase = Phase::Queued(connection);
+        drop(state);
         self.control.queue.push(key);
         Ok(())
     }
@@ -165,13 +165,13 @@ impl<C> Slots<C> {
         seen: Mode,
         arm: impl FnOnce(&mut C) -> io::Result<()>,
     ) -> Result<(), Box<C>> {
-        let Some((slot, mut seat)) = self.seat(key) else {
+        let Some((slot, mut state)) = self.lock_state(key) else {
             return Err(connection);
         };
-        // Both are looked at under the seat's lock: a waker or a sweep that comes after it finds
+        // Both are looked at under the state's lock: a waker or a sweep that comes after it finds
         // the connection parked, one that came before has left its mark.
-        if matches!(seat.place, Place::Running { woken: true }) || self.control.mode() != seen {
-            return self.queue_in(seat, key, connection);
+        if matches!(state.phase, Phase::Running { woken: true }) || self.control.mode() != seen {
+            return self.queue_in(state, key, connection);
         }
         // Armed under the lock too: the socket cannot be closed, and its number reused, before.
         if arm(&mut connection).is_err() {
@@ -183,10 +183,10 @@ impl<C> Slots<C> {
             evictable_from.map_or(NEVER, |from| self.ticks.exactly(from)),
             Ordering::Relaxed,
         );
-        seat.place = Place::Parked(connection);
-        drop(seat);
+        state.phase = Phase::Parked(connection);
+        drop(state);
         if due < self.earliest.fetch_min(due, Ordering::SeqCst) {
-            self.control.parker_bell.ring();
+            self.control.parker_wakeup.notify();
         }
         Ok(())
     }
@@ -194,19 +194,19 @@ impl<C> Slots<C> {
     /// Queues a parked connection; lets one that runs not rest. `change` is made to a parked
     /// one.
     pub(super) fn wake(&self, key: Key, change: impl FnOnce(&mut C)) {
-        let Some((slot, mut seat)) = self.seat(key) else {
+        let Some((slot, mut state)) = self.lock_state(key) else {
             return;
         };
-        match std::mem::replace(&mut seat.place, Place::Free) {
-            Place::Parked(mut connection) => {
+        match std::mem::replace(&mut state.phase, Phase::Free) {
+            Phase::Parked(mut connection) => {
                 change(&mut connection);
                 slot.unpark();
-                seat.place = Place::Queued(connection);
-                drop(seat);
+                state.phase = Phase::Queued(connection);
+                drop(state);
                 self.control.queue.push(key);
             }
-            Place::Running { .. } => seat.place = Place::Running { woken: true },
-            other => seat.place = other,
+            Phase::Running { .. } => state.phase = Phase::Running { woken: true },
+            other => state.phase = other,
         }
     }
 
@@ -232,7 +232,7 @@ impl<C> Slots<C> {
                 earliest = earliest.min(due);
                 continue;
             }
-            let generation = lock(&slot.seat).generation;
+            let generation = lock(&slot.state).generation;
             self.wake(
                 Key {
                     slot: number as u32,
@@ -252,7 +252,7 @@ impl<C> Slots<C> {
         let now = self.ticks.exactly(now);
         let address = address_key.map(fold);
         let mut candidates: Vec<(u64, usize)> = Vec::new();
-        // A candidate may run, or rest anew, before its seat is locked: so several.
+        // A candidate may run, or rest anew, before its state is locked: so several.
         for (number, slot) in self.slots.iter().enumerate() {
             let evictable = slot.evictable.load(Ordering::Relaxed);
             let fits = evictable <= now
@@ -269,23 +269,23 @@ impl<C> Slots<C> {
         }
         candidates.into_iter().find_map(|(evictable, number)| {
             let slot = &self.slots[number];
-            let mut seat = lock(&slot.seat);
+            let mut state = lock(&slot.state);
             if slot.evictable.load(Ordering::Relaxed) != evictable {
                 return None;
             }
-            match std::mem::replace(&mut seat.place, Place::Running { woken: false }) {
-                Place::Parked(connection) => {
+            match std::mem::replace(&mut state.phase, Phase::Running { woken: false }) {
+                Phase::Parked(connection) => {
                     slot.unpark();
                     Some((
                         Key {
                             slot: number as u32,
-                            generation: seat.generation,
+                            generation: state.generation,
                         },
                         connection,
                     ))
                 }
                 other => {
-                    seat.place = other;
+                    state.phase = other;
                     None
                 }
             }
@@ -294,23 +294,23 @@ impl<C> Slots<C> {
 
     /// Frees the slot of a connection that was taken out and is closed.
     pub(super) fn release(&self, key: Key) {
-        let Some((slot, mut seat)) = self.seat(key) else {
+        let Some((slot, mut state)) = self.lock_state(key) else {
             return;
         };
         slot.unpark();
-        seat.place = Place::Free;
-        seat.generation = seat.generation.wrapping_add(1);
-        let address_key = seat.address_key;
-        drop(seat);
+        state.phase = Phase::Free;
+        state.generation = state.generation.wrapping_add(1);
+        let address_key = state.address_key;
+        drop(state);
         let mut permits = lock(&self.permits);
-        let starved = permits.give_back(key.slot, address_key);
+        let starved = permits.release_slot(key.slot, address_key);
         let last = permits.free() == self.slots.len();
         drop(permits);
         if starved {
-            self.control.acceptor_bell.ring();
+            self.control.acceptor_wakeup.notify();
         }
         if last {
-            self.control.say_empty();
+            self.control.notify_empty();
         }
     }
 
@@ -318,16 +318,16 @@ impl<C> Slots<C> {
     /// their workers.
     pub(super) fn close_all(&self, close: impl Fn(Box<C>)) {
         for key in self.keys() {
-            let Some((_, mut seat)) = self.seat(key) else {
+            let Some((_, mut state)) = self.lock_state(key) else {
                 continue;
             };
-            match std::mem::replace(&mut seat.place, Place::Free) {
-                Place::Queued(connection) | Place::Parked(connection) => {
-                    drop(seat);
+            match std::mem::replace(&mut state.phase, Phase::Free) {
+                Phase::Queued(connection) | Phase::Parked(connection) => {
+                    drop(state);
                     close(connection);
                     self.release(key);
                 }
-                other => seat.place = other,
+                other => state.phase = other,
             }
         }
     }
@@ -335,24 +335,24 @@ impl<C> Slots<C> {
     fn keys(&self) -> impl Iterator<Item = Key> {
         self.slots.iter().enumerate().map(|(number, slot)| Key {
             slot: number as u32,
-            generation: lock(&slot.seat).generation,
+            generation: lock(&slot.state).generation,
         })
     }
 
-    fn seat(&self, key: Key) -> Option<(&Slot<C>, MutexGuard<'_, Seat<C>>)> {
+    fn lock_state(&self, key: Key) -> Option<(&Slot<C>, MutexGuard<'_, SlotState<C>>)> {
         let slot = self.slots.get(key.slot as usize)?;
-        let seat = lock(&slot.seat);
-        (seat.generation == key.generation).then_some((slot, seat))
+        let state = lock(&slot.state);
+        (state.generation == key.generation).then_some((slot, state))
     }
 }
 
 impl<C> Slot<C> {
     fn empty() -> Slot<C> {
         Slot {
-            seat: Mutex::new(Seat {
+            state: Mutex::new(SlotState {
                 generation: 0,
                 address_key: 0,
-                place: Place::Free,
+                phase: Phase::Free,
             }),
             due: AtomicU64::new(NEVER),
             evictable: AtomicU64::new(NEVER),
@@ -476,15 +476,15 @@ mod tests {
         slots.park_until(key, connection, start + FAR, None);
 
         const ROUNDS: usize = 50_000;
-        let (news, hears_news) = bounded::<()>(1);
-        let (seen, hears_seen) = bounded::<()>(1);
+        let (news, news_receiver) = bounded::<()>(1);
+        let (seen, seen_receiver) = bounded::<()>(1);
         let worker = thread::spawn({
             let slots = Arc::clone(&slots);
             move || {
                 loop {
                     let (key, connection) = slots.run_next();
                     // Between this look and the parking the waker may come at any moment.
-                    match hears_news.try_recv() {
+                    match news_receiver.try_recv() {
                         Ok(()) => seen.send(()).unwrap(),
                         Err(TryRecvError::Empty) => {}
                         Err(TryRecvError::Disconnected) => return,
@@ -498,7 +498,7 @@ mod tests {
         for round in (0..ROUNDS).take_while(is_time) {
             news.send(()).unwrap();
             slots.wake(key, |()| {});
-            let seen = hears_seen.recv_timeout(Duration::from_secs(60));
+            let seen = seen_receiver.recv_timeout(Duration::from_secs(60));
             assert!(seen.is_ok(), "the wake of round {round} was lost");
         }
         drop(news);
@@ -514,7 +514,7 @@ mod tests {
             slots.admit(1, Box::new(())).unwrap();
         }
         const TURNS: usize = 100_000;
-        let (done, hears_done) = bounded::<()>(1);
+        let (done, done_receiver) = bounded::<()>(1);
         let turns = Arc::new(AtomicUsize::new(0));
         let worker = thread::spawn({
             let (slots, turns) = (Arc::clone(&slots), Arc::clone(&turns));
@@ -536,7 +536,7 @@ mod tests {
         // Looks only at what `wake_due` itself says is due, as the parker does.
         let late = start + Duration::from_secs(1);
         let mut progress = (0, Instant::now());
-        while hears_done.try_recv().is_err() {
+        while done_receiver.try_recv().is_err() {
             let earliest = slots.wake_due(late);
             assert!(earliest == NEVER || earliest <= slots.ticks.at_or_before(late));
             let turn = turns.load(Ordering::Relaxed);

@@ -313,10 +313,7 @@ fn a_listing_of_a_file_says_that_it_is_none_and_blames_no_part_of_its_path() {
         let request = json!({"op": "list", "filename": name}).to_string();
         peer.ask(request).message().to_owned()
     };
-    assert_eq!(
-        message("b/e"),
-        "name is not a directory"
-    );
+    assert_eq!(message("b/e"), "name is not a directory");
     assert_eq!(message("b/e/x"), "part of the path is not a directory");
 }
 

@@ -11,7 +11,7 @@ use crate::cli::failure::{Failure, failure};
 use crate::cli::serve::args::Setup;
 use crate::cli::terminal::{shown, tell};
 use crate::cli::{ExitCode, visible};
-use crate::server::{ErrorOutputGoes, Published, RunLimits};
+use crate::server::{ErrorOutputTarget, Published, RunLimits};
 
 /// Reads each `NAME=PROGRAM ARGS`.
 pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
@@ -43,9 +43,9 @@ pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
         ..RunLimits::default()
     };
     let error_output = if setup.publish_stderr {
-        ErrorOutputGoes::IntoContent
+        ErrorOutputTarget::IntoContent
     } else {
-        ErrorOutputGoes::To(Box::new(|name, line| {
+        ErrorOutputTarget::To(Box::new(|name, line| {
             tell(&format!("@{}: {}", visible(name), visible(line)));
         }))
     };

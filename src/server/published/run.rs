@@ -26,17 +26,17 @@ pub(super) struct Run {
     stderr: Option<ChildStderr>,
     /// It has ended, and is still to be waited for: until then its number is nobody else's.
     is_over: bool,
-    was_waited_for: bool,
+    is_reaped: bool,
 }
 
 /// What a look at the outputs gave.
-pub(super) enum Flow {
+pub(super) enum ReadStatus {
     Some,
     /// Nothing now.
     Empty,
     /// Nothing any more.
     Ended,
-    TooMuch,
+    OverLimit,
 }
 
 impl Run {
@@ -60,7 +60,7 @@ impl Run {
             stdout,
             stderr,
             is_over: false,
-            was_waited_for: false,
+            is_reaped: false,
         };
         for pipe in [
             run.stdout.as_ref().map(AsFd::as_fd),
@@ -83,14 +83,14 @@ impl Run {
     /// Ends what it left behind, and says how it ended itself.
     pub(super) fn end(&mut self) -> io::Result<ExitStatus> {
         self.child.kill(Some(&self.mark));
-        self.was_waited_for = true;
+        self.is_reaped = true;
         self.child.wait()
     }
 
     /// Reads what is there, or waits a moment for more.
-    pub(super) fn read(&mut self, output: &mut Output) -> io::Result<Flow> {
+    pub(super) fn read(&mut self, output: &mut CapturedOutput) -> io::Result<ReadStatus> {
         if self.stdout.is_none() && self.stderr.is_none() {
-            return Ok(Flow::Ended);
+            return Ok(ReadStatus::Ended);
         }
         let open = [
             self.stdout.as_ref().map(AsFd::as_fd),
@@ -101,25 +101,33 @@ impl Run {
             .flatten()
             .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN))
             .collect();
-        let step = if self.is_over { Duration::ZERO } else { STEP };
-        let step = Timespec::try_from(step).ok();
-        match poll(&mut polled, step.as_ref()) {
-            Ok(0) => return Ok(Flow::Empty),
+        let interval = if self.is_over {
+            Duration::ZERO
+        } else {
+            POLL_INTERVAL
+        };
+        let interval = Timespec::try_from(interval).ok();
+        match poll(&mut polled, interval.as_ref()) {
+            Ok(0) => return Ok(ReadStatus::Empty),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let out = read_some(&mut self.stdout, |bytes| output.take(bytes))?;
         let err = read_some(&mut self.stderr, |bytes| output.take_error(bytes))?;
-        if output.is_too_much() {
-            return Ok(Flow::TooMuch);
+        if output.exceeds_limit() {
+            return Ok(ReadStatus::OverLimit);
         }
-        Ok(if out || err { Flow::Some } else { Flow::Empty })
+        Ok(if out || err {
+            ReadStatus::Some
+        } else {
+            ReadStatus::Empty
+        })
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if !self.was_waited_for {
+        if !self.is_reaped {
             let _ = self.end();
         }
     }
@@ -146,7 +154,7 @@ fn read_some<P: Read>(
 }
 
 /// Both outputs, as far as they have come.
-pub(super) struct Output {
+pub(super) struct CapturedOutput {
     file: File,
     md5: Md5Stream,
     bytes: u64,
@@ -203,10 +211,10 @@ impl ErrorOutput {
     }
 }
 
-impl Output {
-    pub(super) fn new(bytes_max: u64, serves_errors: bool) -> io::Result<Output> {
-        Ok(Output {
-            file: nameless()?,
+impl CapturedOutput {
+    pub(super) fn new(bytes_max: u64, serves_errors: bool) -> io::Result<CapturedOutput> {
+        Ok(CapturedOutput {
+            file: memory_file()?,
             md5: Md5Stream::new(),
             bytes: 0,
             errors: if serves_errors {
@@ -237,14 +245,14 @@ impl Output {
                 *bytes += new.len() as u64;
                 let file = match file {
                     Some(file) => file,
-                    none => none.insert(nameless()?),
+                    none => none.insert(memory_file()?),
                 };
                 file.write_all(new)
             }
         }
     }
 
-    fn is_too_much(&self) -> bool {
+    fn exceeds_limit(&self) -> bool {
         let of_errors = match self.errors {
             Errors::Apart(_) => 0,
             Errors::Served { bytes, .. } => bytes,
@@ -280,13 +288,13 @@ impl Output {
 }
 
 /// A file in memory.
-fn nameless() -> io::Result<File> {
+fn memory_file() -> io::Result<File> {
     let memory = rustix::fs::memfd_create("ft-output", MemfdFlags::CLOEXEC)?;
     Ok(File::from(memory))
 }
 
 /// How often it is looked whether a run is still wanted, when nothing else happens.
-pub(super) const STEP: Duration = Duration::from_millis(20);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const CHUNK_BYTES: usize = 1 << 20;
 const ERROR_TAIL_BYTES_MAX: usize = 16 << 10;
 /// A variable in a command's environment, another one for each run.

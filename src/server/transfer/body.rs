@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::server::published::Held;
+use crate::server::published::OutputSpace;
 use crate::server::transfer::outbox::KeptBytes;
 use crate::store::{Object, Stamp};
 
@@ -30,7 +30,7 @@ pub(super) enum Source<O> {
     /// In memory.
     Memory(KeptBytes),
     /// An unnamed file, which cannot change any more.
-    Output { file: File, _held: Held },
+    Output { file: File, _space: OutputSpace },
 }
 
 impl<O: Object> Body<O> {

@@ -24,7 +24,7 @@ pub struct ConnectionState<O> {
     pub(super) inbox: Inbox,
     pub(super) kept: Option<KeptBytes>,
     pub(super) task: Task<O>,
-    /// Held while the task waits for a digest, a page or a command.
+    /// OutputSpace while the task waits for a digest, a page or a command.
     pub(super) waiting: Option<WaiterPermit>,
     /// The kernel probes whether the peer is still there (TCP keep-alive).
     pub(super) is_kept_alive: bool,

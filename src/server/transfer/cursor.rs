@@ -8,25 +8,25 @@ use crate::wire::ResourcePath;
 
 /// The cursor after this entry, in a listing of the root with number `root`.
 pub(super) fn cursor_behind(path: &ResourcePath, recursive: bool, root: u32) -> String {
-    let place = [&root.to_le_bytes(), path.as_bytes()].concat();
-    BASE64_URL_SAFE_NO_PAD.encode([&check(&place, recursive)[..], &place].concat())
+    let permit = [&root.to_le_bytes(), path.as_bytes()].concat();
+    BASE64_URL_SAFE_NO_PAD.encode([&check(&permit, recursive)[..], &permit].concat())
 }
 
 /// The entry after which the listing continues, and the number of its root. `None` if
 /// [`cursor_behind`] did not create this cursor for an equally `recursive` listing.
 pub(super) fn read_cursor(cursor: &str, recursive: bool) -> Option<(ResourcePath, u32)> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let (found, place) = bytes.split_first_chunk()?;
+    let (found, permit) = bytes.split_first_chunk()?;
     // No digest protects a cursor in transit, and a damaged one would skip entries.
-    if *found != check(place, recursive) {
+    if *found != check(permit, recursive) {
         return None;
     }
-    let (root, path) = place.split_first_chunk()?;
+    let (root, path) = permit.split_first_chunk()?;
     Some((ResourcePath::parse(path).ok()?, u32::from_le_bytes(*root)))
 }
 
-fn check(place: &[u8], recursive: bool) -> [u8; CHECK_BYTES] {
-    let digest = Md5Stream::digest(&[place, &[recursive.into()]].concat());
+fn check(permit: &[u8], recursive: bool) -> [u8; CHECK_BYTES] {
+    let digest = Md5Stream::digest(&[permit, &[recursive.into()]].concat());
     let [first, second, third, fourth, ..] = *digest.as_bytes();
     [first, second, third, fourth]
 }

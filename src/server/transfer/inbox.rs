@@ -424,16 +424,18 @@ mod tests {
             assert_eq!(connection.next(false), "nothing");
             assert!(!connection.inbox.ended);
             connection.peer.shutdown(std::net::Shutdown::Both).unwrap();
-            let outcome = connection
-                .inbox
-                .read(&mut connection.stream, &mut connection.input, usize::MAX);
+            let outcome =
+                connection
+                    .inbox
+                    .read(&mut connection.stream, &mut connection.input, usize::MAX);
             assert!(matches!(outcome, Ok(ReadOutcome::Received)) && connection.inbox.ended);
             assert_eq!(connection.next(false), found);
         }
         let mut connection = TestConnection::new();
-        let outcome = connection
-            .inbox
-            .read(&mut connection.stream, &mut connection.input, usize::MAX);
+        let outcome =
+            connection
+                .inbox
+                .read(&mut connection.stream, &mut connection.input, usize::MAX);
         assert!(matches!(outcome, Ok(ReadOutcome::WouldBlock)) && !connection.inbox.ended);
     }
 
@@ -449,7 +451,13 @@ mod tests {
         assert_eq!(connection.next(false), "nothing");
         assert_eq!(connection.silence_ms(), None);
         let limits = TransferLimits::default();
-        assert_eq!(connection.inbox.deadline(&connection.input, &limits, now).at, until.at);
+        assert_eq!(
+            connection
+                .inbox
+                .deadline(&connection.input, &limits, now)
+                .at,
+            until.at
+        );
         connection.receive(b"{{{\x02\x00\x00\x00{}");
         assert_eq!(connection.next(false), "request ");
         let since = connection.inbox.idle_since;
@@ -476,7 +484,10 @@ mod tests {
             // Later calls do not restart the limit.
             let later = now + Duration::from_secs(5);
             assert_eq!(
-                connection.inbox.deadline(&connection.input, &limits, later).at,
+                connection
+                    .inbox
+                    .deadline(&connection.input, &limits, later)
+                    .at,
                 now + limit
             );
             assert!(before < now);
@@ -515,10 +526,14 @@ mod tests {
             if was_short {
                 connection.peer.write_all(b"ab").unwrap();
             }
-            connection.inbox
+            connection
+                .inbox
                 .read(&mut connection.stream, &mut connection.input, room)
                 .unwrap();
-            assert_eq!((connection.input.was_short, connection.input.rest()), (was_short, rest));
+            assert_eq!(
+                (connection.input.was_short, connection.input.rest()),
+                (was_short, rest)
+            );
         }
         connection.input.take(7);
         connection.receive(b"c");

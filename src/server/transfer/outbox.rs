@@ -29,7 +29,7 @@ pub(super) struct Share {
 }
 
 /// The result of a write, with the number of bytes written.
-pub(super) enum Flow {
+pub(super) enum FlushResult {
     /// Everything was written.
     Complete(usize),
     /// The allowed number of bytes was written.
@@ -85,15 +85,15 @@ impl<O> Output<O> {
     ///
     /// # Errors
     /// The peer closed the connection.
-    pub(super) fn flush(&mut self, stream: &mut Stream, allowed: usize) -> io::Result<Flow> {
+    pub(super) fn flush(&mut self, stream: &mut Stream, allowed: usize) -> io::Result<FlushResult> {
         let mut written = 0;
         while !self.is_empty() {
             let end = self.bytes.len().min(self.sent + allowed - written);
             if end == self.sent {
-                return Ok(Flow::Allowed(written));
+                return Ok(FlushResult::Allowed(written));
             }
             match write(stream, &self.bytes[self.sent..end], &[])? {
-                None => return Ok(Flow::Blocked(written)),
+                None => return Ok(FlushResult::Blocked(written)),
                 Some(count) => {
                     self.sent += count;
                     written += count;
@@ -101,7 +101,7 @@ impl<O> Output<O> {
             }
         }
         self.clear();
-        Ok(Flow::Complete(written))
+        Ok(FlushResult::Complete(written))
     }
 
     /// Writes the output and then `next`, in one system call. Returns how many bytes were
@@ -239,13 +239,13 @@ mod tests {
         assert_eq!((output.len(), output.is_empty()), (10, false));
         for (allowed, sent, left) in [(4, "0123", 6), (5, "45678", 1)] {
             let flow = output.flush(&mut stream, allowed).unwrap();
-            assert!(matches!(flow, Flow::Allowed(count) if count == allowed));
+            assert!(matches!(flow, FlushResult::Allowed(count) if count == allowed));
             assert_eq!(read(&mut peer), sent.as_bytes());
             assert_eq!((output.len(), output.is_empty()), (left, false));
         }
         assert!(matches!(
             output.flush(&mut stream, 9),
-            Ok(Flow::Complete(1))
+            Ok(FlushResult::Complete(1))
         ));
         assert_eq!(read(&mut peer), b"9");
         assert_eq!(
@@ -254,7 +254,7 @@ mod tests {
         );
         assert!(matches!(
             output.flush(&mut stream, 9),
-            Ok(Flow::Complete(0))
+            Ok(FlushResult::Complete(0))
         ));
     }
 
@@ -278,12 +278,12 @@ mod tests {
         let (mut received, mut counted) = (Vec::new(), 0);
         loop {
             match output.flush(&mut stream, usize::MAX / 2).unwrap() {
-                Flow::Complete(count) => {
+                FlushResult::Complete(count) => {
                     counted += count;
                     break;
                 }
-                Flow::Blocked(count) => counted += count,
-                Flow::Allowed(_) => panic!("all is allowed"),
+                FlushResult::Blocked(count) => counted += count,
+                FlushResult::Allowed(_) => panic!("all is allowed"),
             }
             assert_eq!(output.len(), content.len() - counted);
             received.extend(read(&mut peer));

@@ -72,10 +72,9 @@ pub(super) fn not_listed(
     }
     match look().map(|meta| meta.kind) {
         // The path exists as a whole, but what it names is not a directory.
-        Ok(ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other) => Refusal::new(
-            refusal.code,
-            "name is not a directory",
-        ),
+        Ok(ObjectKind::File | ObjectKind::Symlink | ObjectKind::Other) => {
+            Refusal::new(refusal.code, "name is not a directory")
+        }
         _ => refusal,
     }
 }

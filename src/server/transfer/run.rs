@@ -27,12 +27,12 @@ impl<S: Store> ConnectionTurn<'_, S> {
         }
         let address = self.state.peer.address_key();
         // Without a free place the request is refused before a thread starts.
-        let place = self.handler.published.take_place(&request.name, address)?;
+        let permit = self.handler.published.reserve(&request.name, address)?;
         let (mut pending, producer) =
             PendingBody::begin(Work::Output, request.progress, self.turn.waker());
-        pending.follow_run(place.signals());
+        pending.follow_run(permit.signals());
         let run = move || {
-            let output = place.run(|| producer.is_cancelled());
+            let output = permit.run(|| producer.is_cancelled());
             producer.deliver(Product::Output(output));
         };
         thread::Builder::new()
@@ -101,7 +101,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         let body = Body {
             source: Source::Output {
                 file: output.file,
-                _held: output.held,
+                _space: output.space,
             },
             position: 0,
             end: bytes,

@@ -8,7 +8,7 @@ use crate::server::transfer::Outcome;
 use crate::server::transfer::body::Body;
 use crate::server::transfer::connection_state::{BODY_STEP_BYTES, RequestInfo, Task};
 use crate::server::transfer::connection_turn::ConnectionTurn;
-use crate::server::transfer::outbox::Flow;
+use crate::server::transfer::outbox::FlushResult;
 use crate::store::Store;
 
 impl<S: Store> ConnectionTurn<'_, S> {
@@ -81,16 +81,16 @@ impl<S: Store> ConnectionTurn<'_, S> {
                 self.abort_task(Outcome::CutOff);
                 Some(Disposition::Close(Ending::Silent))
             }
-            Ok(Flow::Complete(count)) => {
+            Ok(FlushResult::Complete(count)) => {
                 self.sent(count);
                 None
             }
             // The rate is used up for now; the next call returns until when.
-            Ok(Flow::Allowed(count)) => {
+            Ok(FlushResult::Allowed(count)) => {
                 self.sent(count);
                 self.flush()
             }
-            Ok(Flow::Blocked(count)) => {
+            Ok(FlushResult::Blocked(count)) => {
                 self.sent(count);
                 if let Some(body) = self.buffers.output.cut_tail() {
                     self.state.task = Task::Send {

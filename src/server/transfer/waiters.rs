@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn one_connection_may_always_wait() {
         let waiters = Arc::new(Waiters::default());
-        let place = waiters.join(1, 1);
-        assert!(place.is_some() && waiters.join(2, 1).is_none());
+        let permit = waiters.join(1, 1);
+        assert!(permit.is_some() && waiters.join(2, 1).is_none());
     }
 }

@@ -21,10 +21,10 @@ pub struct RunLimits {
 }
 
 /// Every run there is, and what all outputs take.
-pub(super) struct RunPlaces {
+pub(super) struct RunTable {
     pub(super) limits: RunLimits,
     runs: Mutex<Runs>,
-    none_runs: Condvar,
+    all_ended: Condvar,
 }
 
 /// What the connection that waits for a run, and requests that find no place, say to it.
@@ -33,7 +33,7 @@ pub(in crate::server) struct RunSignals {
     /// Since when the connection's peer has ended its stream. It may be gone, or still read.
     peer_ended: OnceLock<Instant>,
     /// Another request needs the place.
-    gives_way: AtomicBool,
+    must_yield: AtomicBool,
 }
 
 #[derive(Default)]
@@ -42,17 +42,17 @@ struct Runs {
     running: Vec<(u128, Arc<RunSignals>)>,
     has_ended: bool,
     /// Bytes of outputs, and bytes that running commands may still write.
-    held: u64,
+    space: u64,
     /// The same by address; no zeros.
-    held_by_address: HashMap<u128, u64>,
+    space_by_address: HashMap<u128, u64>,
 }
 
-impl RunPlaces {
-    pub(super) fn within(limits: RunLimits) -> Arc<RunPlaces> {
-        Arc::new(RunPlaces {
+impl RunTable {
+    pub(super) fn new(limits: RunLimits) -> Arc<RunTable> {
+        Arc::new(RunTable {
             limits,
             runs: Mutex::default(),
-            none_runs: Condvar::new(),
+            all_ended: Condvar::new(),
         })
     }
 
@@ -61,7 +61,7 @@ impl RunPlaces {
         let mut runs = lock(&self.runs);
         runs.has_ended = true;
         let waited = self
-            .none_runs
+            .all_ended
             .wait_timeout_while(runs, within, |runs| !runs.running.is_empty());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
@@ -79,70 +79,70 @@ impl RunPlaces {
 
     /// Bytes that outputs take, and that running commands may still write.
     #[cfg(test)]
-    pub(super) fn held(&self) -> u64 {
+    pub(super) fn space(&self) -> u64 {
         let runs = lock(&self.runs);
-        let by_address: u64 = runs.held_by_address.values().sum();
-        assert_eq!(runs.held, by_address, "counted twice");
-        runs.held
+        let by_address: u64 = runs.space_by_address.values().sum();
+        assert_eq!(runs.space, by_address, "counted twice");
+        runs.space
     }
 
     /// A place for a run of this address, and room for all that it may write.
     ///
     /// # Errors
     /// `busy`, `shutting_down`.
-    pub(super) fn take(self: &Arc<Self>, address: u128) -> Result<(Running, Held), Refusal> {
+    pub(super) fn take(self: &Arc<Self>, address: u128) -> Result<(Running, OutputSpace), Refusal> {
         let mut runs = lock(&self.runs);
-        let of_address = runs.held_by_address.get(&address).copied().unwrap_or(0);
+        let of_address = runs.space_by_address.get(&address).copied().unwrap_or(0);
         let bytes = self.limits.output_bytes_max;
         let one_address_max = bytes.saturating_mul(self.limits.runs_max as u64);
-        let has_room = |held: u64, max: u64| held.saturating_add(bytes) <= max;
+        let has_room = |space: u64, max: u64| space.saturating_add(bytes) <= max;
         let runs_of_address = runs.running.iter().filter(|(of, _)| *of == address);
         if runs.has_ended {
             return Err(shutting_down());
         }
         let message = if runs.running.len() >= self.limits.runs_max {
-            give_way(runs.running.iter());
+            request_yield(runs.running.iter());
             "too many commands run already"
         } else if runs_of_address.clone().count() >= self.limits.runs_max.div_ceil(2) {
-            give_way(runs_of_address);
+            request_yield(runs_of_address);
             "too many commands run for this address"
         } else if !has_room(of_address, one_address_max)
-            || !has_room(runs.held, one_address_max.saturating_mul(2))
+            || !has_room(runs.space, one_address_max.saturating_mul(2))
         {
             "too many outputs wait to be read"
         } else {
             let signals = Arc::default();
             runs.running.push((address, Arc::clone(&signals)));
-            runs.held += bytes;
-            runs.held_by_address.insert(address, of_address + bytes);
+            runs.space += bytes;
+            runs.space_by_address.insert(address, of_address + bytes);
             let running = Running {
-                places: Arc::clone(self),
+                table: Arc::clone(self),
                 signals,
             };
-            let held = Held {
-                places: Arc::clone(self),
+            let space = OutputSpace {
+                table: Arc::clone(self),
                 address,
                 bytes,
             };
-            return Ok((running, held));
+            return Ok((running, space));
         };
-        Err(for_now(ErrorCode::Busy, message))
+        Err(refuse_for_now(ErrorCode::Busy, message))
     }
 }
 
 /// One of the runs there are.
 pub(super) struct Running {
-    places: Arc<RunPlaces>,
+    table: Arc<RunTable>,
     pub(super) signals: Arc<RunSignals>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut runs = lock(&self.places.runs);
+        let mut runs = lock(&self.table.runs);
         runs.running
             .retain(|(_, signals)| !Arc::ptr_eq(signals, &self.signals));
         if runs.running.is_empty() {
-            self.places.none_runs.notify_all();
+            self.table.all_ended.notify_all();
         }
     }
 }
@@ -154,55 +154,55 @@ impl RunSignals {
         let _ = self.peer_ended.set(now);
     }
 
-    pub(super) fn gives_way(&self) -> bool {
-        self.gives_way.load(Ordering::Relaxed)
+    pub(super) fn must_yield(&self) -> bool {
+        self.must_yield.load(Ordering::Relaxed)
     }
 }
 
 /// Ends the run whose peer ended its stream first, if that is a while ago: its place is needed.
-fn give_way<'r>(runs: impl Iterator<Item = &'r (u128, Arc<RunSignals>)>) {
+fn request_yield<'r>(runs: impl Iterator<Item = &'r (u128, Arc<RunSignals>)>) {
     let ended = runs.filter_map(|(_, signals)| Some((signals.peer_ended.get()?, signals)));
     if let Some((since, signals)) = ended
-        .filter(|(_, signals)| !signals.gives_way())
+        .filter(|(_, signals)| !signals.must_yield())
         .min_by_key(|(since, _)| **since)
-        && since.elapsed() >= GIVE_WAY_AFTER
+        && since.elapsed() >= YIELD_AFTER
     {
-        signals.gives_way.store(true, Ordering::Relaxed);
+        signals.must_yield.store(true, Ordering::Relaxed);
     }
 }
 
 /// Room for an output, or what it takes; dropping it gives it back.
-pub(in crate::server) struct Held {
-    places: Arc<RunPlaces>,
+pub(in crate::server) struct OutputSpace {
+    table: Arc<RunTable>,
     address: u128,
     bytes: u64,
 }
 
-impl Held {
+impl OutputSpace {
     /// Gives back what an output of so many bytes does not take.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
         let spare = self.bytes.saturating_sub(bytes);
         self.bytes -= spare;
-        let mut runs = lock(&self.places.runs);
-        runs.held -= spare;
-        if let Some(held) = runs.held_by_address.get_mut(&self.address) {
-            *held -= spare;
-            if *held == 0 {
-                runs.held_by_address.remove(&self.address);
+        let mut runs = lock(&self.table.runs);
+        runs.space -= spare;
+        if let Some(space) = runs.space_by_address.get_mut(&self.address) {
+            *space -= spare;
+            if *space == 0 {
+                runs.space_by_address.remove(&self.address);
             }
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for OutputSpace {
     fn drop(&mut self) {
         self.shrink_to(0);
     }
 }
 
 /// The run was ended since another request needed its place.
-pub(super) fn gave_way() -> Refusal {
-    for_now(
+pub(super) fn displaced() -> Refusal {
+    refuse_for_now(
         ErrorCode::Busy,
         "another request needed the command's place",
     )
@@ -210,11 +210,11 @@ pub(super) fn gave_way() -> Refusal {
 
 /// The run was ended, or was not begun, since the server ends.
 pub(super) fn shutting_down() -> Refusal {
-    for_now(ErrorCode::ShuttingDown, "server is shutting down")
+    refuse_for_now(ErrorCode::ShuttingDown, "server is shutting down")
 }
 
 /// A refusal that another try may not meet.
-fn for_now(code: ErrorCode, message: &str) -> Refusal {
+fn refuse_for_now(code: ErrorCode, message: &str) -> Refusal {
     Refusal {
         retry_after_ms: Some(RETRY_AFTER_MS),
         ..Refusal::new(code, message)
@@ -233,4 +233,4 @@ impl Default for RunLimits {
 
 const RETRY_AFTER_MS: u64 = 1000;
 /// A peer that ends its stream and reads on has this long before its run may be ended.
-pub(super) const GIVE_WAY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const YIELD_AFTER: Duration = Duration::from_secs(1);
