@@ -1,4 +1,4 @@
-//! Takes connections in: one thread that waits on all listeners.
+//! Accepts connections: one thread polls all listeners.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use crate::server::control::{Mode, count};
 use crate::server::engine::Engine;
 use crate::server::handler::ConnectionHandler;
 
-/// Accepts until the engine drains or stops; then the listeners are closed.
+/// Accepts until the engine drains or stops, then closes the listeners.
 pub(super) fn accept_all<H: ConnectionHandler>(engine: &Arc<Engine<H>>, listeners: Vec<Listener>) {
     let mut pause = AcceptPause::None;
     while engine.control.mode() == Mode::Serving {
@@ -26,13 +26,13 @@ pub(super) fn accept_all<H: ConnectionHandler>(engine: &Arc<Engine<H>>, listener
     }
 }
 
-/// Why the listeners are not looked at for a while; the backlog holds what comes.
+/// Why the listeners are not polled for a while. New connections stay in the backlog.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum AcceptPause {
     None,
-    /// Every permit is taken by a connection that is being served.
+    /// Every slot holds a connection that cannot be evicted.
     UntilRoom,
-    /// Descriptors or memory are short, in this process or the whole system.
+    /// Descriptors or memory are short, in this process or in the whole system.
     Resources,
 }
 
@@ -61,7 +61,7 @@ fn wait<'l, H: ConnectionHandler>(
         tv_sec: 0,
         tv_nsec: i64::from(time.subsec_nanos()),
     });
-    // Interrupted or not: what is ready is marked.
+    // An error is EINTR, and then no listener is marked as ready.
     let _ = poll(&mut polled, timeout.as_ref());
     let was_notified = !polled[watched.len()].revents().is_empty();
     if was_notified {
@@ -74,7 +74,7 @@ fn wait<'l, H: ConnectionHandler>(
     ready.map(|(listener, _)| listener).collect()
 }
 
-/// Accepts what one listener has, up to a fair share.
+/// Accepts connections of one listener, up to a fair share.
 fn accept_some<H: ConnectionHandler>(
     engine: &Engine<H>,
     listener: &Listener,
@@ -82,7 +82,7 @@ fn accept_some<H: ConnectionHandler>(
 ) -> AcceptPause {
     for accepted in 0..ACCEPTED_IN_A_ROW_MAX {
         if !engine.slots.has_room() {
-            // Nobody is closed for a peer that may not be there: `poll` has to see it first.
+            // Evict only for a peer that `poll` has reported, since the backlog may be empty now.
             if accepted > 0 {
                 return AcceptPause::None;
             }
@@ -97,7 +97,7 @@ fn accept_some<H: ConnectionHandler>(
                 evict(engine, now, None);
                 return AcceptPause::Resources;
             }
-            // The peer gave up while it waited, or its network did.
+            // The peer or its network gave up while the connection was in the backlog.
             Err(_) => {}
         }
     }
@@ -114,7 +114,7 @@ fn admit<H: ConnectionHandler>(engine: &Engine<H>, stream: Stream, peer: Peer, n
     }
 }
 
-/// Closes the connection that was idle for longest; whether there was one.
+/// Closes the connection that has been evictable for longest. Returns whether there was one.
 fn evict<H: ConnectionHandler>(
     engine: &Engine<H>,
     now: Instant,
@@ -137,8 +137,8 @@ fn lacks_resources(error: &io::Error) -> bool {
     )
 }
 
-/// A connection may become evictable without anybody ringing.
+/// A connection may become evictable without a wakeup.
 const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const RESOURCES_PAUSE: Duration = Duration::from_millis(100);
-/// So many, then the other listeners have their turn.
+/// Then the other listeners have their turn.
 const ACCEPTED_IN_A_ROW_MAX: usize = 64;

@@ -1,35 +1,35 @@
-//! What an engine is told when it is made.
+//! The configuration of an engine.
 
 use std::thread;
 use std::time::Duration;
 
 use crate::net::{Address, DEFAULT_PORT};
 
-/// Where to listen, how much to carry at once, and how long to be patient.
+/// Addresses, limits and timeouts of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Where to listen.
+    /// The addresses to listen on.
     pub listen: Vec<Listen>,
-    /// Connections that the kernel may hold for each listener until they are accepted.
+    /// The backlog of each listener: connections that the kernel queues until they are accepted.
     pub backlog: u32,
-    /// Threads that advance connections.
+    /// Number of worker threads.
     pub workers: usize,
-    /// Connections at once; made smaller where descriptors do not suffice.
+    /// Connections open at once; fewer if descriptors are few.
     pub connections_max: usize,
-    /// Connections of one address at once (IPv4 address, IPv6 /64, user id); `None`: a
-    /// quarter of all.
+    /// Connections open at once per address (IPv4 address, IPv6 /64, user id). `None`: a quarter
+    /// of all.
     pub connections_per_address_max: Option<usize>,
-    /// How long one connection may keep a worker while others wait.
+    /// When a turn ends while other connections wait.
     pub quantum: Quantum,
-    /// The end of answered and of abandoned connections.
+    /// How connections end.
     pub closing: Closing,
 }
 
-/// One place to listen.
+/// One address, or all, to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// All interfaces, IPv6 and IPv4, on the same port; IPv4 alone on a machine without
-    /// IPv6. Port 0: any that is free for both.
+    /// All interfaces, IPv6 and IPv4 on one port, or IPv4 alone on a machine without IPv6. Port 0
+    /// selects a port that is free in both families.
     Everywhere {
         /// The port.
         port: u16,
@@ -38,23 +38,23 @@ pub enum Listen {
     At(Address),
 }
 
-/// How long one connection may keep a worker while others wait.
+/// The longest turn of one connection while others wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Quantum {
-    /// Bytes moved.
+    /// Bytes sent in the turn.
     pub bytes_max: u64,
     /// Time since the turn began.
     pub time_max: Duration,
 }
 
-/// The end of answered and of abandoned connections (`PROTOCOL.md`, "Promises of the server").
+/// How answered and abandoned connections end (`PROTOCOL.md`, "Promises of the server").
 #[derive(Clone, Copy, Debug)]
 pub struct Closing {
-    /// After the last answer, so many bytes of input are read and dropped.
+    /// How many bytes of input are read and dropped after the last answer.
     pub linger_bytes_max: usize,
-    /// After the last answer, how long the peer may take to close.
+    /// How long the peer may take to close after the last answer.
     pub linger_timeout: Duration,
-    /// After an abandoned answer, how long what was written may take to arrive.
+    /// How long the bytes before a reset may take to arrive.
     pub abandon_timeout: Duration,
 }
 

@@ -7,11 +7,11 @@ use crate::net::{Deadline, Peer, Stream, Wait};
 use crate::server::config::Closing;
 use crate::server::handler::{ConnectionHandler, Disposition, Ending, Interest, Parking, Turn};
 
-/// A connection with its handler's memory, or on its way out.
+/// An open connection: the handler's state while it is served, then its ending.
 pub(super) struct Connection<S> {
     pub(super) stream: Stream,
     stage: Stage<S>,
-    /// The parker has added the socket to its epoll.
+    /// The socket has been added to the parker's epoll.
     pub(super) known_to_epoll: bool,
     pub(super) peer_gone: bool,
     pub(super) peer_ended: bool,
@@ -28,13 +28,13 @@ pub(super) enum Step {
 
 enum Stage<S> {
     Serving(S),
-    /// Answered: the peer's unread input is dropped, since closing over it would reset the
-    /// connection and could take the last answer with it.
+    /// Answered. Unread input is read and dropped: closing over it would reset the connection,
+    /// and the peer could lose the last answer.
     Lingering {
         dropped: usize,
         since: Instant,
     },
-    /// Abandoned: what was written is given time to arrive before the reset.
+    /// Abandoned. The bytes already written may arrive before the reset.
     Emptying {
         since: Instant,
     },
@@ -51,19 +51,19 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Closes it. The handler is told of what it was not done with.
+    /// Closes the connection. Notifies the handler if it had not ended the connection itself.
     pub(super) fn close<H>(self, handler: &H)
     where
         H: ConnectionHandler<State = S>,
     {
-        // The socket first: whoever hears of the end finds it ended.
+        // Close the socket first, so that it is closed when the handler reports the end.
         drop(self.stream);
         if let Stage::Serving(state) = self.stage {
             handler.closed(state);
         }
     }
 
-    /// Goes on as far as that is possible without waiting.
+    /// Advances the connection as far as nothing blocks.
     pub(super) fn advance<H>(
         &mut self,
         handler: &H,
@@ -77,7 +77,7 @@ impl<S> Connection<S> {
         if let Stage::Serving(state) = &mut self.stage {
             match handler.advance(&mut self.stream, state, scratch, turn) {
                 Disposition::Again => return Step::Again,
-                // Parked it would be woken at once, for ever.
+                // epoll would wake a parked connection at once, again and again.
                 Disposition::Park(_) if turn.peer_gone => return Step::Close,
                 Disposition::Park(rest) => return Step::Park(rest),
                 Disposition::Close(Ending::Silent) => return Step::Close,
@@ -139,7 +139,7 @@ fn empty(stream: &Stream, since: Instant, closing: &Closing, now: Instant) -> St
     if last.is_over(now) || stream.unsent_bytes().map_or(true, |bytes| bytes == 0) {
         return Step::Reset;
     }
-    // Nothing tells when a send queue has become empty, so it is looked at now and then.
+    // The kernel does not report when a send queue becomes empty, so poll it.
     let until = last.or_sooner(Deadline::after(now, Wait::Emptied, UNSENT_LOOK_INTERVAL));
     Step::Park(Parking {
         interest: Interest::Nothing,
@@ -148,7 +148,7 @@ fn empty(stream: &Stream, since: Instant, closing: &Closing, now: Instant) -> St
     })
 }
 
-/// Seats a connection of this peer; what the acceptor does for each.
+/// A connection for an accepted socket, with the handler's initial state.
 pub(super) fn new_connection<H: ConnectionHandler>(
     handler: &H,
     stream: Stream,

@@ -1,5 +1,5 @@
-//! What the threads of one engine share besides the connections: the queue, the mode, the
-//! bells and the counters.
+//! What the threads of an engine share besides connections: the queue, the mode, the wakeups and
+//! the counters.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +23,7 @@ pub(super) struct Control {
     emptied: Sender<()>,
 }
 
-/// What the engine is about. Only ever goes on to the next one.
+/// The phase of the engine's life. It only ever advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Mode {
@@ -32,11 +32,11 @@ pub(super) enum Mode {
     Stopping,
 }
 
-/// Ends another thread's wait. Rings until it is silenced.
+/// Interrupts another thread's `poll`. It stays readable until it is cleared.
 pub(super) struct Wakeup(OwnedFd);
 
 impl Control {
-    /// Also what hears when the last connection is gone.
+    /// Also returns a receiver that gets a message when the last connection has closed.
     pub(super) fn new(queue: WorkQueue, quantum: Quantum) -> io::Result<(Control, Receiver<()>)> {
         let (emptied, emptied_receiver) = bounded(1);
         let control = Control {
@@ -51,9 +51,9 @@ impl Control {
         Ok((control, emptied_receiver))
     }
 
-    /// The last connection is gone.
+    /// Reports that the last connection has closed.
     pub(super) fn notify_empty(&self) {
-        // One word that nobody has heard yet says as much as two.
+        // One unread message suffices.
         let _ = self.emptied.try_send(());
     }
 
@@ -65,7 +65,7 @@ impl Control {
         }
     }
 
-    /// Goes on to a mode; says whether it is a later one than before.
+    /// Advances to `mode`. Returns whether that is later than the mode before.
     pub(super) fn enter(&self, mode: Mode) -> bool {
         self.mode.fetch_max(mode as u8, Ordering::SeqCst) < mode as u8
     }
@@ -80,7 +80,8 @@ impl Wakeup {
     }
 
     pub(super) fn notify(&self) {
-        // It fails only when its counter is full, and then it rings anyway.
+        // The write fails only if the counter is full, and then the descriptor is readable
+        // anyway.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
@@ -95,12 +96,12 @@ impl AsFd for Wakeup {
     }
 }
 
-/// Locks even after a panic elsewhere: nothing in this floor leaves a half-made change.
+/// Locks even after a panic elsewhere: no code in this floor leaves a change half made.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Adds one to a counter that nothing else depends on.
+/// Increments a counter.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,10 +1,10 @@
-//! How many connections the descriptors of this process can carry.
+//! Computes how many connections this process's descriptors allow.
 
 use crate::process::raise_descriptor_limit;
 
-/// The most connections that so many descriptors carry: each may need one for its socket and one
-/// for its file, and some are for listeners, standard streams, the served root, epoll, logs, the
-/// index, commands and the folders of listings: up to half where there are few.
+/// The most connections for a limit of `descriptors`. Each may need one descriptor for its socket
+/// and one for its file. Some are reserved for listeners, standard streams, the root, epoll,
+/// logs, the index, commands and listings, but at most half.
 pub(super) fn connections_for(descriptors: u64) -> usize {
     let reserved = DESCRIPTORS_RESERVED + kept_of(descriptors);
     let reserved = reserved.min(descriptors / 2);
@@ -13,7 +13,7 @@ pub(super) fn connections_for(descriptors: u64) -> usize {
         .max(1)
 }
 
-/// Open folders that listings may keep while nobody works on them, of all connections.
+/// Open directories that parked listings may keep, over all connections.
 pub(super) fn for_listings() -> usize {
     usize::try_from(kept_of(raise_descriptor_limit())).unwrap_or(0)
 }
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_what_is_left_is_for_connections() {
+    fn half_of_the_unreserved_descriptors_are_for_connections() {
         assert_eq!(connections_for(1024), 416);
         assert_eq!(connections_for(128), 32);
         assert_eq!(connections_for(64), 16);

@@ -1,4 +1,4 @@
-//! What the engine asks of a protocol, and what it offers to it.
+//! The interface between the engine and a protocol.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,22 +7,22 @@ use crate::net::{Deadline, Peer, Stream};
 use crate::server::control::{Control, Mode};
 use crate::server::slots::Key;
 
-/// A protocol, driven by the engine: whenever something may have happened on a connection,
-/// [`ConnectionHandler::advance`] does what can be done without waiting and says what to
-/// wait for. One that is called for nothing does no harm.
+/// A protocol, driven by the engine. Whenever something may have happened on a connection, the
+/// engine calls [`ConnectionHandler::advance`]. The handler does what does not block, and returns
+/// what to wait for. It tolerates a call without a cause.
 pub trait ConnectionHandler: Send + Sync + 'static {
-    /// What one connection remembers while it rests.
+    /// The state of one connection between turns.
     type State: Send;
-    /// What one worker owns, buffers above all; nothing of a connection stays in it.
+    /// The buffers of one worker. Nothing of a connection stays in them after a turn.
     type Scratch;
 
-    /// A new connection's memory.
+    /// The state of a new connection.
     fn accepted(&self, peer: &Peer, now: Instant) -> Self::State;
 
-    /// A new worker's desk.
+    /// The buffers of a new worker.
     fn scratch(&self) -> Self::Scratch;
 
-    /// Goes on with one connection as far as that is possible without waiting.
+    /// Advances one connection as far as nothing blocks.
     fn advance(
         &self,
         stream: &mut Stream,
@@ -31,74 +31,75 @@ pub trait ConnectionHandler: Send + Sync + 'static {
         turn: Turn<'_>,
     ) -> Disposition;
 
-    /// Told when the engine closes a connection that the handler had not ended: to make room for
-    /// another, or since the server stops.
+    /// Called when the engine closes a connection that the handler has not ended: to free its
+    /// slot, or because the server stops.
     fn closed(&self, _state: Self::State) {}
 
-    /// Told once, before connections see [`Turn::draining`].
+    /// Called once, before connections see [`Turn::draining`].
     fn draining(&self) {}
 }
 
-/// What becomes of a connection after [`ConnectionHandler::advance`].
+/// What the engine does with a connection after [`ConnectionHandler::advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// There is more to do: to the back of the queue.
+    /// Queue it again: there is more to do.
     Again,
-    /// Nothing can be done before something happens.
+    /// Park it until something happens.
     Park(Parking),
-    /// The connection is over.
+    /// Close it.
     Close(Ending),
 }
 
-/// What a parked connection waits for, and how long it may rest.
+/// What a parked connection waits for, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parking {
-    /// What of the socket is waited for. That the peer is gone ends every rest.
+    /// The socket event to wait for. An error or hang-up of the socket always wakes the
+    /// connection.
     pub interest: Interest,
-    /// When to go on in any case.
+    /// When to wake the connection in any case.
     pub until: Deadline,
-    /// From when on the connection may be closed to make room for another; of several, the
-    /// one with the earliest such moment goes first. `None`: never.
+    /// From when on the connection may be closed to free its slot; the earliest goes first.
+    /// `None`: never.
     pub evictable_from: Option<Instant>,
 }
 
-/// What of the socket is waited for.
+/// A socket event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Nothing of it; a waker or the deadline.
+    /// None: only a waker or the deadline.
     Nothing,
-    /// The end of the peer's stream, with input before it or not.
+    /// The end of the peer's stream, even if unread input precedes it.
     End,
     /// Bytes to read, or the end of the stream.
     Readable,
-    /// Room to write.
+    /// Space to write.
     Writable,
 }
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Everything was said: end the write side, read and drop a little, close.
+    /// Every answer is written: end the write side, read and drop a little input, close.
     Answered,
-    /// An answer is broken off: let what was written arrive, then reset.
+    /// An answer is broken off: let the written bytes arrive, then reset.
     Abandoned,
     /// The peer is gone or was only idle: close.
     Silent,
 }
 
-/// One call of [`ConnectionHandler::advance`]: when, in which circumstances, for how long.
+/// The time, circumstances and limits of one [`ConnectionHandler::advance`].
 #[derive(Clone, Copy)]
 pub struct Turn<'a> {
     /// When the turn began.
     pub now: Instant,
-    /// The server drains: finish what runs, begin nothing.
+    /// The server drains: finish what has begun, and begin nothing.
     pub draining: bool,
-    /// The kernel said that the peer is gone; nothing can be sent any more.
+    /// The kernel reported that the peer is gone, so nothing can be sent any more.
     pub peer_gone: bool,
     /// The peer has ended its stream while the handler waited for [`Interest::End`]. It may still
     /// read.
     pub peer_ended: bool,
-    /// Connections that may be open at once.
+    /// How many connections may be open at once.
     pub connections_max: usize,
     pub(super) key: Key,
     pub(super) control: &'a Control,
@@ -106,7 +107,7 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// What wakes this connection when it is parked, now or later.
+    /// A handle that wakes this connection, now or later.
     pub fn waker(&self) -> Waker {
         Waker {
             key: self.key,
@@ -114,9 +115,9 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether the handler should return [`Disposition::Again`] after moving so many bytes
-    /// in this turn: its quantum is used up while others wait, or the server drains or
-    /// stops since the turn began.
+    /// Whether the handler should return [`Disposition::Again`] after moving so many bytes in
+    /// this turn. True if its quantum is used up while other connections wait, or if the mode has
+    /// changed since the turn began.
     pub fn is_over(&self, bytes_moved: u64) -> bool {
         let quantum = &self.control.quantum;
         self.control.mode() != self.mode()
@@ -133,8 +134,8 @@ impl Turn<'_> {
     }
 }
 
-/// Wakes one connection. May be used late: a slot's generation tells a connection from
-/// those that had its slot before.
+/// Wakes one connection. It may be used late: the slot's generation excludes later connections of
+/// the same slot.
 #[derive(Clone)]
 pub struct Waker {
     key: Key,
@@ -142,7 +143,7 @@ pub struct Waker {
 }
 
 impl Waker {
-    /// Lets the connection go on, if it rests; if it runs, it will not rest after that.
+    /// Queues the connection if it is parked. If it runs, it will not park after this turn.
     pub fn wake(&self) {
         self.target.wake(self.key);
     }

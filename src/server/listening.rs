@@ -1,4 +1,4 @@
-//! From where a server is told to listen to bound listeners.
+//! Turns configured addresses into bound listeners.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,22 +11,22 @@ use crate::net::{Address, Listener};
 use crate::server::ServerError;
 use crate::server::config::Listen;
 
-/// What is listened on.
+/// The listeners of a server.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
     pub(super) listeners: Vec<Listener>,
-    /// Addresses of names that this machine does not have.
+    /// Addresses of host names that this machine does not have.
     pub(super) absent: Vec<SocketAddr>,
 }
 
-/// Addresses that should have the same port, or the path of a socket.
+/// Addresses that should share one port, or the path of a socket.
 enum Group<'a> {
     Tcp(Vec<SocketAddr>),
     Unix(&'a Path),
 }
 
-/// Binds everything that is asked for, or nothing; each address once, and of a name those that
-/// this machine has.
+/// Binds all addresses, each once, or fails. Of a host name it binds those addresses that this
+/// machine has.
 pub(super) fn bind_all(listen: &[Listen], backlog: u32) -> Result<Bound, ServerError> {
     let groups = listen.iter().map(|place| group(place, backlog));
     let groups = groups.collect::<Result<Vec<Group<'_>>, ServerError>>()?;
@@ -68,8 +68,8 @@ pub(super) fn bind_all(listen: &[Listen], backlog: u32) -> Result<Bound, ServerE
     Ok(bound)
 }
 
-/// Looks for what would keep a server from listening, but for whether the addresses are free.
-/// Nothing can connect meanwhile, and no socket file is made.
+/// Reports what would keep a server from listening, except whether the addresses are in use.
+/// Accepts no connection meanwhile and creates no socket file.
 ///
 /// # Errors
 /// [`ServerError::Bind`].
@@ -106,7 +106,7 @@ fn group(place: &Listen, backlog: u32) -> Result<Group<'_>, ServerError> {
         Listen::Everywhere { port } => {
             let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
             let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port));
-            // A machine without IPv6 is served by IPv4 alone.
+            // Without IPv6 on this machine, IPv4 alone is served.
             Group::Tcp(match lacks_ipv6(v6, backlog) {
                 true => vec![v4],
                 false => vec![v4, v6],
@@ -124,7 +124,7 @@ fn group(place: &Listen, backlog: u32) -> Result<Group<'_>, ServerError> {
     })
 }
 
-/// An IPv4 address that was written as one of IPv6, on which no IPv6 listener can be, as it is.
+/// Turns an IPv4-mapped IPv6 address into IPv4, since listeners are IPv6-only.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
@@ -132,7 +132,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether a listener on all addresses of its family takes its connections too.
+/// Whether a listener on all addresses of its family already covers this address.
 fn is_covered(address: &SocketAddr, everything: &[SocketAddr]) -> bool {
     everything.iter().any(|other| {
         other.ip().is_unspecified()
@@ -147,8 +147,9 @@ fn lacks_ipv6(v6: SocketAddr, backlog: u32) -> bool {
     probe.is_err_and(|error| is_absent(&v6, &error))
 }
 
-/// Binds addresses that should have the same port. With port 0 the first address chooses
-/// it, and if it is taken for another one, chooses again; at last each has a port of its own.
+/// Binds addresses that should share one port. With port 0 the first address chooses the port. If
+/// that is in use for another address, it tries again, and finally gives each address its own
+/// port.
 fn bind_group(group: &[SocketAddr], backlog: u32) -> Result<Bound, ServerError> {
     let mut tries_left = PORT_TRIES_MAX;
     loop {
@@ -165,7 +166,7 @@ fn bind_group(group: &[SocketAddr], backlog: u32) -> Result<Bound, ServerError> 
     }
 }
 
-/// Fails if this machine has none of the addresses, or one cannot be listened on for another
+/// Fails if this machine has none of the addresses, or if listening on one fails for another
 /// reason.
 fn try_group(group: &[SocketAddr], backlog: u32, shares_port: bool) -> Result<Bound, ServerError> {
     let (mut bound, mut first_absent) = (Bound::default(), None);
@@ -198,7 +199,7 @@ fn try_group(group: &[SocketAddr], backlog: u32, shares_port: bool) -> Result<Bo
     }
 }
 
-/// Whether this machine does not have the address: a link-local one has to come with its interface.
+/// Whether this machine lacks the address. A link-local address needs its interface (scope id).
 fn is_absent(address: &SocketAddr, error: &io::Error) -> bool {
     let lacks_scope = matches!(address, SocketAddr::V6(v6)
         if v6.ip().is_unicast_link_local() && v6.scope_id() == 0);
@@ -218,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everywhere_has_one_port_for_both_families() {
+    fn all_interfaces_share_one_port_in_both_families() {
         let bound = bind_all(&[Listen::Everywhere { port: 0 }], 8).unwrap();
         let ports: Vec<u16> = bound
             .listeners
@@ -235,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_several_is_listened_on_once() {
+    fn an_address_given_twice_is_bound_once() {
         let at = |host: &str, port| {
             let host = host.to_owned();
             Listen::At(Address::Tcp { host, port })
         };
-        let folder = tempfile::tempdir().unwrap();
-        let socket = Listen::At(Address::Unix(folder.path().join("s")));
+        let directory = tempfile::tempdir().unwrap();
+        let socket = Listen::At(Address::Unix(directory.path().join("s")));
         for (places, count) in [
             (vec![at("127.0.0.1", 0), at("127.0.0.1", 0)], 1),
             (vec![at("::ffff:127.0.0.1", 0), at("127.0.0.1", 0)], 1),
@@ -262,15 +263,15 @@ mod tests {
             bind_all(&places, 8).map(|bound| bound.listeners.len()).ok()
         };
         for everything_first in [false, true] {
-            // Somebody else may take a port that was free, but hardly sixteen.
+            // Another program may take a port that was free, but hardly sixteen.
             let counts: Vec<_> = (0..16).map(|_| with_all(everything_first)).collect();
             assert!(counts.contains(&Some(1)), "{counts:?}");
         }
     }
 
     #[test]
-    fn an_address_that_this_machine_lacks_is_left_out_of_a_group() {
-        // Of the block that is for documentation (RFC 5737).
+    fn a_group_omits_addresses_that_this_machine_lacks() {
+        // An address reserved for documentation (RFC 5737).
         let [here, elsewhere] =
             ["127.0.0.1:0", "192.0.2.1:0"].map(|text| text.parse::<SocketAddr>().unwrap());
         for group in [[here, elsewhere], [elsewhere, here]] {

@@ -1,5 +1,5 @@
-//! The engine: listeners, a bounded queue, worker threads and one parker drive a
-//! [`ConnectionHandler`]; and the handler that speaks the transfer protocol.
+//! The engine (listeners, a bounded queue, workers and one parker) drives a
+//! [`ConnectionHandler`]. `transfer` holds the handler that speaks the transfer protocol.
 
 mod acceptor;
 mod config;
@@ -51,8 +51,8 @@ use crate::server::parker::Parker;
 use crate::server::queue::WorkQueue;
 use crate::server::slots::Slots;
 
-/// A bound server: its listeners take connections into their backlogs, and
-/// [`Server::start`] serves them.
+/// A bound server. Its listeners queue connections in their backlogs; [`Server::start`] serves
+/// them.
 pub struct Server<H: ConnectionHandler> {
     engine: Arc<Engine<H>>,
     listeners: Vec<Listener>,
@@ -62,7 +62,7 @@ pub struct Server<H: ConnectionHandler> {
     emptied: Receiver<()>,
 }
 
-/// Ends a server and tells what it is doing, from any thread.
+/// Drains, stops and observes a server, from any thread.
 #[derive(Clone)]
 pub struct ServerHandle {
     commands: Sender<Command>,
@@ -80,16 +80,16 @@ pub enum ServerError {
     Bind {
         /// The address.
         address: String,
-        /// What the kernel or the name service said.
+        /// The error of the kernel or of name resolution.
         source: io::Error,
     },
-    /// There is no address to listen on.
+    /// The configuration lists no address.
     #[error("there is no address to listen on")]
     NowhereToListen,
-    /// The kernel does not give descriptors.
+    /// The kernel refuses descriptors that the engine needs.
     #[error("cannot start")]
     Start(#[source] io::Error),
-    /// The kernel does not give threads.
+    /// The kernel refuses a thread.
     #[error("cannot start a thread")]
     NoThread(#[source] io::Error),
 }
@@ -100,10 +100,10 @@ enum Command {
 }
 
 impl<H: ConnectionHandler> Server<H> {
-    /// Binds all listeners. Raises this process's limit of descriptors as far as it may.
+    /// Binds all listeners. Raises this process's soft limit of descriptors to its hard limit.
     ///
     /// # Errors
-    /// [`ServerError`]: an address is taken or not of this machine; descriptors ran out.
+    /// [`ServerError`]: an address is in use or not local, or descriptors ran out.
     pub fn bind(config: ServerConfig, handler: H) -> Result<Server<H>, ServerError> {
         let connections_max = config
             .connections_max
@@ -159,12 +159,12 @@ impl<H: ConnectionHandler> Server<H> {
         })
     }
 
-    /// What ends this server and tells about it.
+    /// A handle that drains, stops and observes this server.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }
 
-    /// Serves until [`ServerHandle::drain`] is done or [`ServerHandle::stop`] is called.
+    /// Serves until [`ServerHandle::drain`] has ended or [`ServerHandle::stop`] is called.
     ///
     /// # Errors
     /// As [`Server::start`].
@@ -172,10 +172,10 @@ impl<H: ConnectionHandler> Server<H> {
         self.start().map(Serving::wait)
     }
 
-    /// Starts the threads: from now on it serves.
+    /// Starts the threads, which serve from now on.
     ///
     /// # Errors
-    /// [`ServerError::NoThread`]: it takes three; with more workers it is faster.
+    /// [`ServerError::NoThread`]: fewer than three threads could be started.
     pub fn start(self) -> Result<Serving<H>, ServerError> {
         let Server {
             engine,
@@ -185,7 +185,7 @@ impl<H: ConnectionHandler> Server<H> {
             commands,
             emptied,
         } = self;
-        // Nothing is ever sent: it is disconnected when the last thread has ended.
+        // Nothing is ever sent: the channel disconnects when the last thread has ended.
         let (alive, all_ended) = bounded::<Infallible>(0);
         let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
             let alive = alive.clone();
@@ -217,7 +217,7 @@ impl<H: ConnectionHandler> Server<H> {
                 "ft-acceptor".into(),
                 Box::new(move || acceptor::accept_all(&accepting, listeners)),
             )?;
-            // The first does all the work if it is the only one.
+            // Further workers are optional: one worker is enough.
             let _ = (1..workers).try_for_each(|number| start_worker(number).map(drop));
             Ok(acceptor)
         })();
@@ -240,12 +240,12 @@ impl<H: ConnectionHandler> Server<H> {
     }
 }
 
-/// A server that serves.
+/// A server whose threads run.
 pub struct Serving<H: ConnectionHandler> {
     engine: Arc<Engine<H>>,
     acceptor: thread::JoinHandle<()>,
     workers: usize,
-    /// Without one nobody could stop it, and it would end.
+    /// Keeps the command channel open. A disconnected channel would stop the server.
     _handle: ServerHandle,
     commands: Receiver<Command>,
     emptied: Receiver<()>,
@@ -253,7 +253,7 @@ pub struct Serving<H: ConnectionHandler> {
 }
 
 impl<H: ConnectionHandler> Serving<H> {
-    /// Waits until [`ServerHandle::drain`] is done or [`ServerHandle::stop`] is called.
+    /// Waits until [`ServerHandle::drain`] has ended or [`ServerHandle::stop`] is called.
     pub fn wait(self) {
         if let Command::Drain(timeout) = self.commands.recv().unwrap_or(Command::Stop) {
             drain(
@@ -269,34 +269,35 @@ impl<H: ConnectionHandler> Serving<H> {
 }
 
 impl ServerHandle {
-    /// Takes no new connections, lets running answers finish, refuses requests that were
-    /// read already, closes idle connections; after `timeout` whatever is left is cut off.
+    /// Starts a drain: accepts no new connections, finishes running answers, refuses requests
+    /// that were already read, and closes idle connections. Cuts off what is left after
+    /// `timeout`.
     pub fn drain(&self, timeout: Duration) {
         let _ = self.commands.try_send(Command::Drain(timeout));
     }
 
-    /// Closes everything at once.
+    /// Closes all connections at once.
     pub fn stop(&self) {
         let _ = self.commands.try_send(Command::Stop);
     }
 
-    /// Where the server listens, with real ports for port 0, in the order of the
-    /// configuration.
+    /// The addresses of all listeners, in the order of the configuration. Port 0 is replaced by
+    /// the real port.
     pub fn local_addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// Addresses of names to listen on that this machine does not have.
+    /// Addresses of configured host names that this machine does not have.
     pub fn absent_addresses(&self) -> &[SocketAddr] {
         &self.absent
     }
 
-    /// Connections that may be open at once, as far as descriptors suffice.
+    /// How many connections may be open at once; fewer than configured if descriptors are few.
     pub fn connections_max(&self) -> usize {
         self.connections_max
     }
 
-    /// What was counted so far.
+    /// The current counts.
     pub fn stats(&self) -> ServerStats {
         (self.stats)()
     }
@@ -311,7 +312,7 @@ fn drain<H: ConnectionHandler>(
 ) {
     engine.control.enter(Mode::Draining);
     engine.control.acceptor_wakeup.notify();
-    // After this nobody comes in any more. A panic in it is as good as its end.
+    // After this no connection is accepted any more, even if the acceptor panicked.
     let _ = acceptor.join();
     engine.handler.draining();
     engine.slots.wake_all();
@@ -342,7 +343,7 @@ fn stop<H: ConnectionHandler>(
     let close = |connection: Box<Connection<_>>| connection.close(&engine.handler);
     engine.slots.close_all(close);
     engine.control.queue.stop(workers);
-    // Turns are short; only a file system that hangs can keep a thread from its end.
+    // Turns are short; only a file system that hangs can delay a thread.
     let _ = all_ended.recv_timeout(THREADS_END_TIMEOUT);
 }
 

@@ -1,4 +1,4 @@
-//! Where connections rest: one thread that waits for all of them.
+//! Parks connections: one thread waits for all of them on one epoll.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use crate::server::control::{Control, Mode};
 use crate::server::handler::Interest;
 use crate::server::slots::{Key, Slots};
 
-/// The kernel's table of what is waited for.
+/// The epoll instance of all parked connections.
 pub(super) struct Parker {
     epoll: OwnedFd,
 }
@@ -31,7 +31,7 @@ impl Parker {
         Ok(Parker { epoll })
     }
 
-    /// Makes the kernel report this connection's socket once. A report may come before this
+    /// Asks the kernel to report this connection's socket once. The report may arrive before this
     /// returns.
     pub(super) fn arm<S>(
         &self,
@@ -39,7 +39,7 @@ impl Parker {
         key: Key,
         interest: Interest,
     ) -> io::Result<()> {
-        // The end of the peer's stream is input to be read; ERR and HUP are always reported.
+        // The end of the peer's stream counts as input. ERR and HUP are always reported.
         let flags = EventFlags::ONESHOT
             | match interest {
                 Interest::Nothing => EventFlags::empty(),
@@ -57,7 +57,7 @@ impl Parker {
         Ok(())
     }
 
-    /// Wakes connections as their sockets or deadlines ask for it, until the engine stops.
+    /// Wakes connections when their sockets or deadlines are due, until the engine stops.
     pub(super) fn run<S>(&self, slots: &Slots<Connection<S>>, control: &Arc<Control>) {
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS_MAX);
         while control.mode() != Mode::Stopping {
@@ -67,7 +67,7 @@ impl Parker {
                 tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: i64::from(rest.subsec_nanos()),
             });
-            // It can only be interrupted: everything else was right when it was made.
+            // The only possible error is EINTR: the descriptor and the arguments are valid.
             let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref());
             for event in events.drain(..) {
                 let (bits, flags) = (event.data.u64(), event.flags);
@@ -86,6 +86,6 @@ impl Parker {
     }
 }
 
-/// No slot has this number.
+/// No slot has this key.
 const WAKEUP: u64 = u64::MAX;
 const EVENTS_MAX: usize = 1024;

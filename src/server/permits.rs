@@ -1,20 +1,20 @@
-//! Permits to have a connection: how many in all, and how many for one address.
+//! Limits the number of connections, in total and per address.
 
 use std::collections::HashMap;
 
-/// Which slots are free, and how many each address has taken.
+/// The free slots, and the number of slots each address uses.
 pub(super) struct Permits {
     free: Vec<u32>,
     per_address: HashMap<u128, usize>,
     per_address_max: usize,
-    /// Somebody waits for a slot.
+    /// The acceptor waits for a slot.
     slot_awaited: bool,
 }
 
 impl Permits {
     pub(super) fn new(slots: u32, per_address_max: usize) -> Permits {
         Permits {
-            // The lowest number is on top: a quiet server keeps to few slots.
+            // The lowest number is popped first, so that a quiet server uses few slots.
             free: (0..slots).rev().collect(),
             per_address: HashMap::new(),
             per_address_max,
@@ -26,7 +26,7 @@ impl Permits {
         self.free.len()
     }
 
-    /// Whether a slot is free; if not, [`Permits::give_back`] will say that one is wanted.
+    /// Whether a slot is free. If not, [`Permits::release_slot`] will return `true` once.
     pub(super) fn has_room(&mut self) -> bool {
         self.slot_awaited = self.free.is_empty();
         !self.slot_awaited
@@ -37,15 +37,15 @@ impl Permits {
         taken.is_none_or(|&taken| taken < self.per_address_max)
     }
 
-    /// Takes a slot for an address; `None` if none is free. Whether the address has room is
-    /// asked before.
+    /// Takes a slot for an address; `None` if none is free. The caller has checked the address's
+    /// limit.
     pub(super) fn take(&mut self, address_key: u128) -> Option<u32> {
         let slot = self.free.pop()?;
         *self.per_address.entry(address_key).or_default() += 1;
         Some(slot)
     }
 
-    /// Whether somebody waits for the slot that comes back.
+    /// Returns whether the acceptor waits for a slot.
     pub(super) fn release_slot(&mut self, slot: u32, address_key: u128) -> bool {
         self.free.push(slot);
         if let Some(taken) = self.per_address.get_mut(&address_key) {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_room_up_to_its_limit_and_again_after_one_is_back() {
+    fn an_address_has_room_up_to_its_limit_and_after_a_release() {
         let mut permits = Permits::new(8, 2);
         let first = permits.take(1).unwrap();
         permits.take(1).unwrap();

@@ -1,4 +1,4 @@
-//! Commands that are published under a name, and their runs.
+//! Published commands and their runs.
 
 mod run;
 mod run_table;
@@ -17,9 +17,9 @@ pub(super) use self::run_table::{OutputSpace, RunSignals};
 use self::run_table::{RunTable, Running, displaced, shutting_down};
 use crate::wire::{ERROR_MESSAGE_BYTES_MAX, ErrorCode, Md5Digest, PATH_PART_BYTES_MAX, Refusal};
 
-/// The commands that a server publishes. Nothing of a peer reaches one but the wish to run it:
-/// a command gets the words it was published with, an empty input, and this process's
-/// environment and folder, with `FTSERVE_RUN_ID` besides, by which its processes are found.
+/// The commands that a server publishes. A client chooses only which one runs. A command gets its
+/// configured arguments, an empty input, and this process's environment and working directory.
+/// `FTSERVE_RUN_ID` is added, by which the server finds its processes.
 pub struct Published {
     commands: BTreeMap<Vec<u8>, Arc<[OsString]>>,
     error_output: ErrorOutputTarget,
@@ -28,49 +28,49 @@ pub struct Published {
 
 /// Where the error output of commands goes.
 pub enum ErrorOutputTarget {
-    /// Into the content, behind the output.
+    /// Into the content, after the output.
     IntoContent,
-    /// Line by line to this observer, when the command has ended; the last lines are part of the
-    /// answer if it failed. The observer is called in the thread that answers, and must not wait.
+    /// Line by line to this observer when the command has ended. If it failed, the answer holds
+    /// the last lines. The observer runs in the answering thread and must not block.
     To(Box<ErrorLine>),
 }
 
-/// Takes the name that a command is published under, and a line of its error output.
+/// Takes the published name of a command, and a line of its error output.
 type ErrorLine = dyn Fn(&[u8], &[u8]) + Send + Sync;
 
-/// Why a name cannot be published.
+/// Why a command cannot be published.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// Not a name that a line of text can ask for.
+    /// A name that a line of text cannot spell.
     #[error("a name consists of letters, digits, dots, dashes and underscores, at most 255")]
     Name,
-    /// Two commands of one name.
+    /// The name is used by another command.
     #[error("the name is published twice")]
     Twice,
-    /// There is nothing to run.
+    /// The command line is empty.
     #[error("there is no program")]
     NoProgram,
 }
 
-/// What a run came to.
+/// The result of a run.
 pub(super) struct CommandOutput {
-    /// The content; without a name in any folder.
+    /// The content, in a file without a name.
     pub(super) file: File,
     pub(super) bytes: u64,
     pub(super) md5: Md5Digest,
     /// 0 to 255; 128 + n for a signal.
     pub(super) exit_status: u8,
-    /// The last lines of its error output, which is no part of the content.
+    /// The last lines of the error output, if it is not part of the content.
     pub(super) last_errors: String,
-    /// To be kept as long as the file.
+    /// The space of the file, released with it.
     pub(super) space: OutputSpace,
 }
 
 impl Published {
-    /// These commands, each a name with a program and its arguments.
+    /// Publishes these commands: names, each with a program and its arguments.
     ///
     /// # Errors
-    /// [`PublishError`], with the name it is about.
+    /// [`PublishError`], with the name concerned.
     pub fn new(
         commands: impl IntoIterator<Item = (Vec<u8>, Vec<OsString>)>,
         limits: RunLimits,
@@ -97,7 +97,7 @@ impl Published {
         })
     }
 
-    /// No command at all.
+    /// Publishes no command.
     pub fn nothing() -> Published {
         Published {
             commands: BTreeMap::new(),
@@ -106,28 +106,28 @@ impl Published {
         }
     }
 
-    /// Whether nothing is published.
+    /// Whether no command is published.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }
 
-    /// Whether a request for this name has a meaning: that of a command, or `""`, which is the list of names.
+    /// Whether this names a command, or is empty, which requests the list of names.
     pub(super) fn has(&self, name: &[u8]) -> bool {
         self.commands.contains_key(name) || name.is_empty() && !self.is_empty()
     }
 
-    /// The names, a line each.
+    /// The names, one per line.
     pub(super) fn names(&self) -> Vec<u8> {
         let lines = self.commands.keys();
         lines.flat_map(|name| [name, &b"\n"[..]].concat()).collect()
     }
 
-    /// Ends every run, now and later, and waits until there is none, or for this long.
+    /// Ends all runs and refuses further ones. Waits until none is left, for at most `within`.
     pub fn end(&self, within: Duration) {
         self.run_table.end(within);
     }
 
-    /// A place for a run that this address asks for, to be taken before it is begun.
+    /// Reserves a run for this address, before a thread starts.
     ///
     /// # Errors
     /// `not_found`, `busy`, `shutting_down`.
@@ -151,7 +151,7 @@ impl Published {
     }
 }
 
-/// A place for a run; dropping it gives it up.
+/// The right to run a command. Dropping it releases the place.
 pub(super) struct RunPermit {
     published: Arc<Published>,
     running: Running,
@@ -161,16 +161,17 @@ pub(super) struct RunPermit {
 }
 
 impl RunPermit {
-    /// What may be said to the run from elsewhere.
+    /// Signals to the run from other threads.
     pub(super) fn signals(&self) -> Arc<RunSignals> {
         Arc::clone(&self.running.signals)
     }
 
-    /// Runs the command to its end, in the calling thread. `is_cancelled` is asked now and then;
-    /// whatever ends a run ends all processes of its group.
+    /// Runs the command to its end, in the calling thread, and polls `is_cancelled`. However a
+    /// run ends, all processes of its group are killed.
     ///
     /// # Errors
-    /// `too_large`, or `internal`: it cannot be started, took too long, or nobody waits any more.
+    /// `too_large`; or `internal`: the command cannot be started, took too long, or was
+    /// cancelled.
     /// `shutting_down`: [`Published::end`] ended it.
     pub(super) fn run(self, is_cancelled: impl Fn() -> bool) -> Result<CommandOutput, Refusal> {
         let RunPermit {
@@ -185,9 +186,9 @@ impl RunPermit {
             Run::start(words).map_err(|error| failed("command cannot be started", &error))?;
         let mut output =
             CapturedOutput::new(published.run_table.limits.output_bytes_max, serves_errors)
-                .map_err(|error| failed("no room for output", &error))?;
+                .map_err(|error| failed("output cannot be stored", &error))?;
         let ended = published.follow(&mut run, &mut output, signals, is_cancelled);
-        // Whatever still writes must not hold up the log.
+        // Ends the run first: processes that still write must not delay the log.
         drop(run);
         let errors = output.take_errors();
         if let ErrorOutputTarget::To(observer) = &published.error_output {
@@ -200,7 +201,7 @@ impl RunPermit {
         })?;
         let (file, bytes, md5) = output
             .finish()
-            .map_err(|error| failed("no room for output", &error))?;
+            .map_err(|error| failed("output cannot be stored", &error))?;
         let mut space = self.space;
         space.shrink_to(bytes);
         Ok(CommandOutput {
@@ -215,7 +216,7 @@ impl RunPermit {
 }
 
 impl Published {
-    /// Takes what a command writes until it ends. Returns how it ended.
+    /// Reads the outputs until the command ends. Returns its exit status.
     fn follow(
         &self,
         run: &mut Run,
@@ -234,7 +235,7 @@ impl Published {
                 return Err(shutting_down());
             }
             if is_cancelled() {
-                return Err(internal("nobody waits for it"));
+                return Err(internal("client no longer waits"));
             }
             if signals.must_yield() {
                 return Err(displaced());
@@ -245,7 +246,7 @@ impl Published {
             let is_over = run.has_ended();
             match run.read(output) {
                 Ok(ReadStatus::Ended) => break,
-                // What its children still hold open is not waited for.
+                // Do not wait for children that still hold the pipes open.
                 Ok(ReadStatus::Empty) if is_over => break,
                 Ok(ReadStatus::Some | ReadStatus::Empty) => {}
                 Ok(ReadStatus::OverLimit) => {
@@ -256,14 +257,14 @@ impl Published {
             }
             must_end()?;
         }
-        // Its outputs may be closed before it ends.
+        // A command may close its outputs before it ends.
         while !run.has_ended() {
             must_end()?;
             std::thread::park_timeout(POLL_INTERVAL);
         }
         let status = run
             .end()
-            .map_err(|error| failed("command is lost", &error))?;
+            .map_err(|error| failed("exit status cannot be read", &error))?;
         let code = status
             .code()
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
@@ -271,7 +272,7 @@ impl Published {
     }
 }
 
-/// A sentence about a command, with the last lines that it wrote to its error output.
+/// Appends the last lines of a command's error output to a sentence about it.
 pub(super) fn with_errors(sentence: &str, last_errors: &str) -> String {
     if last_errors.is_empty() {
         return sentence.to_owned();
@@ -279,7 +280,7 @@ pub(super) fn with_errors(sentence: &str, last_errors: &str) -> String {
     format!("{sentence}: {last_errors}")
 }
 
-/// The system's reason goes with it: nothing else shows it to the operator. It names no path.
+/// Adds the system's reason, which the operator sees nowhere else. It names no path.
 fn failed(what: &str, error: &io::Error) -> Refusal {
     internal(format!("{what}: {error}"))
 }
@@ -320,9 +321,9 @@ mod tests {
     }
 
     #[test]
-    fn error_output_goes_to_the_observer_and_its_end_into_the_answer() {
+    fn error_output_goes_to_the_observer_and_into_the_answer() {
         let (sender, lines) = std::sync::mpsc::channel();
-        let tell = |script: &str, limits: RunLimits| {
+        let run_with_errors = |script: &str, limits: RunLimits| {
             let sender = sender.clone();
             let to = ErrorOutputTarget::To(Box::new(move |name, line| {
                 assert_eq!(name, b"it");
@@ -337,13 +338,13 @@ mod tests {
         };
         let usual = RunLimits::default();
         assert_eq!(
-            tell("printf 'a\r\n\nb' >&2; echo out; exit 3", usual),
+            run_with_errors("printf 'a\r\n\nb' >&2; echo out; exit 3", usual),
             (Ok((4, 3, "a; b".into())), vec!["a".into(), "b".into()])
         );
-        let (ended, lines) = tell("yes 12345678 | head -c 9000000 >&2; echo end >&2", usual);
+        let (ended, lines) = run_with_errors("yes 12345678 | head -c 9000000 >&2; echo end >&2", usual);
         let fits = ["12345678"; 9].join("; ") + "; end";
         assert_eq!(ended, Ok((0, 0, fits)));
-        // The first one may be the end of a line.
+        // The first line may be the end of a longer one.
         assert!(
             lines[1..lines.len() - 1]
                 .iter()
@@ -356,9 +357,9 @@ mod tests {
         };
         let endless = "echo stuck >&2; exec sleep 1000";
         let message = "command took longer than 300ms: stuck".to_owned();
-        assert_eq!(tell(endless, short), (Err(message), vec!["stuck".into()]));
+        assert_eq!(run_with_errors(endless, short), (Err(message), vec!["stuck".into()]));
         let wide = format!("printf '{}' >&2", "ä".repeat(60));
-        assert_eq!(tell(&wide, usual).0, Ok((0, 0, "ä".repeat(50))));
+        assert_eq!(run_with_errors(&wide, usual).0, Ok((0, 0, "ä".repeat(50))));
     }
 
     #[test]
@@ -373,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_children_hold_open_is_not_waited_for_and_they_end_too() {
+    fn ends_children_that_hold_the_output_open() {
         let usual = RunLimits::default();
         let begun = Instant::now();
         let (out, status) = run("sleep 1000 & echo $!", usual).unwrap();
@@ -381,7 +382,7 @@ mod tests {
         assert_eq!(status, 0);
         let pid: i32 = String::from_utf8(out).unwrap().trim().parse().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        // Whoever adopts it takes its end note of.
+        // init, or the reaper that adopted it, collects its exit status.
         let is_there = || {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
             stat.is_ok_and(|stat| !stat.contains(") Z"))
@@ -427,15 +428,15 @@ mod tests {
 
     #[test]
     fn a_command_without_outputs_ends_with_the_server() {
-        let folder = tempfile::tempdir().unwrap();
-        let closed = folder.path().join("closed");
+        let directory = tempfile::tempdir().unwrap();
+        let closed = directory.path().join("closed");
         let script = "exec >&- 2>&-; : > \"$0\"; exec sleep 1000";
         let words = ["sh", "-c", script, closed.to_str().unwrap()];
         let published = published(&words, RunLimits::default());
         let permit = published.reserve(b"it", 0).unwrap();
         let looks = std::cell::Cell::new(0);
         let ended = permit.run(|| {
-            // By the third look the ends of both outputs were read.
+            // By the third check both pipes have ended.
             looks.set(looks.get() + i32::from(closed.exists()));
             if looks.get() == 3 {
                 published.end(Duration::ZERO);
@@ -447,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_cannot_be_started_is_answered_with_the_reason() {
+    fn reports_why_a_command_cannot_be_started() {
         let published = published(&["/no/such/program"], RunLimits::default());
         let permit = published.reserve(b"it", 0).unwrap();
         let message = permit.run(|| false).err().map(|refusal| refusal.message);
@@ -481,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn the_run_whose_peer_left_first_gives_way_to_a_request_without_a_place() {
+    fn a_run_whose_peer_left_first_yields_to_a_new_request() {
         let published = published(&["sleep", "1000"], RunLimits::default());
         let runs = [0, 0, 1, 1].map(|address| published.reserve(b"it", address).unwrap());
         let code = || published.reserve(b"it", 2).err().unwrap().code;
@@ -519,7 +520,7 @@ mod tests {
                 .and_then(|permit| permit.run(|| false))
                 .map_err(|refusal| refusal.code)
         };
-        // Each holds 9 bytes and needs 10 to begin, of 20 for an address and 40 for all.
+        // Each takes 9 bytes and needs 10 to start, of 20 for an address and 40 for all.
         let mut kept: Vec<_> = [0, 0, 1, 1].map(|address| run(address).unwrap()).into();
         assert_eq!(run(0).err(), Some(ErrorCode::Busy));
         assert_eq!(run(2).err(), Some(ErrorCode::Busy));
@@ -530,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_words_and_nothing_is_published_twice() {
+    fn names_are_words_and_unique() {
         let publish = |names: &[&str]| {
             let words = || vec![OsString::from("true")];
             let commands = names.iter().map(|name| (name.as_bytes().to_vec(), words()));

@@ -1,11 +1,11 @@
-//! The connections that a worker should look at next, in order.
+//! The queue of connections that are ready to run.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::server::slots::Key;
 
-/// A bounded queue of connection keys. A connection is in it at most once, so a queue of
-/// as many places as there are connections is never full.
+/// A bounded queue of connection keys. Each connection is queued at most once, so the queue never
+/// overflows.
 pub(super) struct WorkQueue {
     sender: Sender<WorkItem>,
     receiver: Receiver<WorkItem>,
@@ -28,7 +28,7 @@ impl WorkQueue {
         debug_assert!(sent.is_ok(), "a connection was queued twice");
     }
 
-    /// The next connection; `None` when this worker should end. Waits for one of both.
+    /// Waits for the next connection. `None` means that this worker must end.
     pub(super) fn next(&self) -> Option<Key> {
         match self.receiver.recv() {
             Ok(WorkItem::Advance(key)) => Some(key),
@@ -40,7 +40,7 @@ impl WorkQueue {
         self.receiver.is_empty()
     }
 
-    /// Ends so many workers, after what is queued already.
+    /// Ends so many workers once the queued connections have run.
     pub(super) fn stop(&self, workers: usize) {
         for _ in 0..workers {
             let _ = self.sender.try_send(WorkItem::Stop);

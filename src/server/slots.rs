@@ -1,4 +1,4 @@
-//! Every open connection has a slot; what it does at the moment is the state of that slot.
+//! The table of open connections. Each has a slot, whose phase shows what it does now.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,34 +9,34 @@ use crate::server::control::{Control, Mode, lock};
 use crate::server::permits::Permits;
 use crate::server::ticks::{NEVER, Ticks};
 
-/// A slot's number and its generation: names one connection for ever, since a slot's
-/// generation moves on when its connection is gone.
+/// A slot's number and generation. It identifies one connection for ever: the generation changes
+/// when a connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     slot: u32,
     generation: u32,
 }
 
-/// The slots of all connections, the permits to have one, and the deadlines of those that
-/// rest. Its size is fixed when it is made.
+/// The slots of all connections, their permits and their deadlines. The size is fixed.
 ///
-/// A connection's place goes `Queued -> Running -> (Queued | Parked -> Queued | Free)`. It is in the
-/// work queue exactly while it is `Queued`, and no lock is held while it is `Running`.
+/// The phases of a slot are `Queued -> Running -> (Queued | Parked -> Queued | Free)`. A
+/// connection is in the work queue exactly while it is `Queued`. No lock is held while it is
+/// `Running`.
 pub(super) struct Slots<C> {
     slots: Box<[Slot<C>]>,
     permits: Mutex<Permits>,
     control: Arc<Control>,
     pub(super) ticks: Ticks,
-    /// No parked connection's deadline is before this tick.
+    /// No parked connection's deadline is earlier than this tick.
     earliest: AtomicU64,
 }
 
 struct Slot<C> {
     state: Mutex<SlotState<C>>,
-    /// The tick at which a parked connection goes on; `NEVER` if it is not parked. A
-    /// table of these, looked through when the earliest is due, needs no timer entries that could pile up.
+    /// The tick at which a parked connection must wake; `NEVER` if it is not parked. The parker
+    /// scans these numbers when the earliest is due, so no timer entries pile up.
     due: AtomicU64,
-    /// The microsecond from which on a parked connection may be evicted; `NEVER` if it may not.
+    /// The microsecond from which a parked connection may be evicted; `NEVER` if it may not.
     evictable: AtomicU64,
     /// The peer's address key folded to 64 bits, to find an address's connections without a lock.
     address: AtomicU64,
@@ -72,17 +72,17 @@ impl<C> Slots<C> {
         }
     }
 
-    /// Connections that may be open at once.
+    /// How many connections may be open at once.
     pub(super) fn count(&self) -> usize {
         self.slots.len()
     }
 
-    /// Connections open now.
+    /// How many connections are open now.
     pub(super) fn open(&self) -> usize {
         self.slots.len() - lock(&self.permits).free()
     }
 
-    /// Whether a slot is free. If none is, the acceptor's bell rings when one becomes so.
+    /// Whether a slot is free. If not, the next release notifies the acceptor.
     pub(super) fn has_room(&self) -> bool {
         lock(&self.permits).has_room()
     }
@@ -92,7 +92,7 @@ impl<C> Slots<C> {
         lock(&self.permits).has_room_for(address_key)
     }
 
-    /// Seats a new connection and queues it; gives it back if there is no room.
+    /// Queues a new connection in a free slot, or returns it if no slot is free.
     pub(super) fn admit(&self, address_key: u128, connection: Box<C>) -> Result<(), Box<C>> {
         let Some(number) = lock(&self.permits).take(address_key) else {
             return Err(connection);
@@ -111,7 +111,7 @@ impl<C> Slots<C> {
         Ok(())
     }
 
-    /// Takes a queued connection out, to run it. `None` if it was stopped meanwhile.
+    /// Takes a queued connection out to run it. `None` if it was closed meanwhile.
     pub(super) fn take(&self, key: Key) -> Option<Box<C>> {
         let (_, mut state) = self.lock_state(key)?;
         match std::mem::replace(&mut state.phase, Phase::Running { woken: false }) {
@@ -123,10 +123,10 @@ impl<C> Slots<C> {
         }
     }
 
-    /// Puts a connection that ran to the back of the queue.
+    /// Puts a connection that ran at the end of the queue.
     ///
     /// # Errors
-    /// The engine stops, and nobody would take it out again; the connection comes back.
+    /// The engine stops, so no worker would take it again. Returns the connection.
     pub(super) fn queue(&self, key: Key, connection: Box<C>) -> Result<(), Box<C>> {
         let Some((_, state)) = self.lock_state(key) else {
             return Err(connection);
@@ -134,7 +134,7 @@ impl<C> Slots<C> {
         self.queue_in(state, key, connection)
     }
 
-    /// Whoever closes all connections passed this state by if it did so before.
+    /// `close_all` may already have visited this slot, so check the mode again under its lock.
     fn queue_in(
         &self,
         mut state: MutexGuard<'_, SlotState<C>>,
@@ -150,12 +150,12 @@ impl<C> Slots<C> {
         Ok(())
     }
 
-    /// Lets a connection that ran rest until it is woken or `until` has come. It does not
-    /// rest if it was woken, or the mode changed, since it was taken out in mode `seen`.
+    /// Parks a connection that ran until it is woken or `until` has come. Queues it instead if it
+    /// was woken, or if the mode changed, since it was taken out in mode `seen`.
     ///
     /// # Errors
-    /// `arm` failed, which has to make the kernel wake it, or the engine stops; the connection
-    /// comes back.
+    /// `arm` failed, which must make the kernel report the socket; or the engine stops. Returns
+    /// the connection.
     pub(super) fn park(
         &self,
         key: Key,
@@ -168,12 +168,13 @@ impl<C> Slots<C> {
         let Some((slot, mut state)) = self.lock_state(key) else {
             return Err(connection);
         };
-        // Both are looked at under the state's lock: a waker or a sweep that comes after it finds
-        // the connection parked, one that came before has left its mark.
+        // Check both under the slot's lock. A waker or a sweep that comes later finds the
+        // connection parked; one that came earlier has left its mark.
         if matches!(state.phase, Phase::Running { woken: true }) || self.control.mode() != seen {
             return self.queue_in(state, key, connection);
         }
-        // Armed under the lock too: the socket cannot be closed, and its number reused, before.
+        // Arm under the lock too, so that the socket cannot be closed and its number reused
+        // before.
         if arm(&mut connection).is_err() {
             return Err(connection);
         }
@@ -191,8 +192,7 @@ impl<C> Slots<C> {
         Ok(())
     }
 
-    /// Queues a parked connection; lets one that runs not rest. `change` is made to a parked
-    /// one.
+    /// Queues a parked connection after applying `change`. A running connection will not park.
     pub(super) fn wake(&self, key: Key, change: impl FnOnce(&mut C)) {
         let Some((slot, mut state)) = self.lock_state(key) else {
             return;
@@ -210,20 +210,20 @@ impl<C> Slots<C> {
         }
     }
 
-    /// Wakes every parked connection.
+    /// Wakes all parked connections.
     pub(super) fn wake_all(&self) {
         for key in self.keys() {
             self.wake(key, |_| {});
         }
     }
 
-    /// Wakes those whose time has come and says when to look again; `NEVER` if nobody rests.
+    /// Wakes connections that are due. Returns the next due tick; `NEVER` if none is parked.
     pub(super) fn wake_due(&self, now: Instant) -> u64 {
         let now = self.ticks.at_or_before(now);
         if self.earliest.load(Ordering::SeqCst) > now {
             return self.earliest.load(Ordering::SeqCst);
         }
-        // Whoever parks from here on lowers it again; whoever parked before is seen below.
+        // Connections that park from now on lower it again; the scan below sees all earlier ones.
         self.earliest.store(NEVER, Ordering::SeqCst);
         let mut earliest = NEVER;
         for (number, slot) in self.slots.iter().enumerate() {
@@ -246,13 +246,13 @@ impl<C> Slots<C> {
             .min(earliest)
     }
 
-    /// Takes out the connection that could be evicted for longest, of one address or of
-    /// all. The caller closes it and then releases the key.
+    /// Takes out the connection that has been evictable for longest, of one address or of all.
+    /// The caller closes it and then releases the key.
     pub(super) fn evict(&self, now: Instant, address_key: Option<u128>) -> Option<(Key, Box<C>)> {
         let now = self.ticks.exactly(now);
         let address = address_key.map(fold);
         let mut candidates: Vec<(u64, usize)> = Vec::new();
-        // A candidate may run, or rest anew, before its state is locked: so several.
+        // A candidate may run or park anew before its slot is locked, so collect several.
         for (number, slot) in self.slots.iter().enumerate() {
             let evictable = slot.evictable.load(Ordering::Relaxed);
             let fits = evictable <= now
@@ -292,7 +292,7 @@ impl<C> Slots<C> {
         })
     }
 
-    /// Frees the slot of a connection that was taken out and is closed.
+    /// Frees the slot of a closed connection.
     pub(super) fn release(&self, key: Key) {
         let Some((slot, mut state)) = self.lock_state(key) else {
             return;
@@ -314,8 +314,7 @@ impl<C> Slots<C> {
         }
     }
 
-    /// Closes, as `close` does it, every connection that does not run; those that run are closed by
-    /// their workers.
+    /// Calls `close` for every connection that does not run. Workers close those that run.
     pub(super) fn close_all(&self, close: impl Fn(Box<C>)) {
         for key in self.keys() {
             let Some((_, mut state)) = self.lock_state(key) else {
@@ -367,7 +366,7 @@ impl<C> Slot<C> {
 }
 
 impl Key {
-    /// As one number, for the kernel to hand back.
+    /// The key as one number, which epoll returns.
     pub(super) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
@@ -380,7 +379,7 @@ impl Key {
     }
 }
 
-/// An address key as 64 bits: exact for IPv4 and unix, and for IPv6 as good as exact.
+/// Folds an address key to 64 bits: exact for IPv4 and unix, practically unique for IPv6.
 fn fold(address_key: u128) -> u64 {
     (address_key >> 64) as u64 ^ address_key as u64
 }
@@ -411,9 +410,9 @@ mod tests {
     }
 
     impl<C> Slots<C> {
-        /// The next connection of the queue, as a worker takes it.
+        /// Takes the next connection of the queue, as a worker does.
         fn run_next(&self) -> (Key, Box<C>) {
-            let key = self.control.queue.next().expect("nobody stops the queue");
+            let key = self.control.queue.next().expect("the queue is not stopped");
             (
                 key,
                 self.take(key).expect("queued connections can be taken"),
@@ -431,7 +430,7 @@ mod tests {
             assert!(parked.is_ok());
         }
 
-        /// Which parked connections are queued now, by key.
+        /// Empties the queue. Returns how many connections were in it.
         fn queued(&self) -> usize {
             std::iter::from_fn(|| {
                 (!self.control.queue.is_empty()).then(|| self.control.queue.next())
@@ -441,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_while_the_engine_stops_comes_back_to_its_worker() {
+    fn a_running_connection_returns_to_its_worker_on_a_stop() {
         for rests in [true, false] {
             let start = Instant::now();
             let slots = slots(1, start);
@@ -461,14 +460,14 @@ mod tests {
                 false => slots.queue(key, connection),
             };
             assert_eq!(back, Err(Box::new("runs")));
-            assert!(slots.control.queue.is_empty(), "nobody takes it out");
+            assert!(slots.control.queue.is_empty(), "no worker takes it out");
             slots.release(key);
             assert_eq!(slots.open(), 0);
         }
     }
 
     #[test]
-    fn no_wake_is_lost_however_it_meets_parking() {
+    fn loses_no_wake_that_races_with_parking() {
         let start = Instant::now();
         let slots = slots::<()>(1, start);
         slots.admit(1, Box::new(())).unwrap();
@@ -476,14 +475,14 @@ mod tests {
         slots.park_until(key, connection, start + FAR, None);
 
         const ROUNDS: usize = 50_000;
-        let (news, news_receiver) = bounded::<()>(1);
+        let (news_sender, news_receiver) = bounded::<()>(1);
         let (seen, seen_receiver) = bounded::<()>(1);
         let worker = thread::spawn({
             let slots = Arc::clone(&slots);
             move || {
                 loop {
                     let (key, connection) = slots.run_next();
-                    // Between this look and the parking the waker may come at any moment.
+                    // The waker may come at any moment between this check and the parking.
                     match news_receiver.try_recv() {
                         Ok(()) => seen.send(()).unwrap(),
                         Err(TryRecvError::Empty) => {}
@@ -493,21 +492,21 @@ mod tests {
                 }
             }
         });
-        // Where two threads have to share a processor with many, fewer are enough.
+        // Fewer rounds suffice where two threads share a processor with many others.
         let is_time = |_: &usize| start.elapsed() < Duration::from_secs(10);
         for round in (0..ROUNDS).take_while(is_time) {
-            news.send(()).unwrap();
+            news_sender.send(()).unwrap();
             slots.wake(key, |()| {});
             let seen = seen_receiver.recv_timeout(Duration::from_secs(60));
             assert!(seen.is_ok(), "the wake of round {round} was lost");
         }
-        drop(news);
+        drop(news_sender);
         slots.wake(key, |()| {});
         worker.join().unwrap();
     }
 
     #[test]
-    fn no_deadline_is_lost_however_it_meets_the_parker() {
+    fn loses_no_deadline_that_races_with_the_parker() {
         let start = Instant::now();
         let slots = slots::<()>(4, start);
         for _ in 0..4 {
@@ -518,7 +517,7 @@ mod tests {
         let turns = Arc::new(AtomicUsize::new(0));
         let worker = thread::spawn({
             let (slots, turns) = (Arc::clone(&slots), Arc::clone(&turns));
-            // Where two threads have to share a processor with many it is content with fewer.
+            // Fewer rounds suffice where two threads share a processor with many others.
             let enough = start + Duration::from_secs(10);
             move || {
                 for turn in 0..TURNS {
@@ -533,7 +532,7 @@ mod tests {
                 done.send(()).unwrap();
             }
         });
-        // Looks only at what `wake_due` itself says is due, as the parker does.
+        // Wait for what `wake_due` returned, as the parker does.
         let late = start + Duration::from_secs(1);
         let mut progress = (0, Instant::now());
         while done_receiver.try_recv().is_err() {
@@ -593,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn evicts_whoever_could_be_evicted_for_longest_and_nobody_else() {
+    fn evicts_only_the_connections_that_may_be_longest_first() {
         let start = Instant::now();
         let slots = slots::<&str>(5, start);
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -618,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn a_millisecond_of_idleness_tells_two_connections_apart() {
+    fn one_millisecond_of_idleness_decides_an_eviction() {
         let start = Instant::now();
         let slots = slots::<&str>(2, start);
         let at = |ms| start + Duration::from_millis(ms);
@@ -632,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_rests_through_a_change_of_mode() {
+    fn no_connection_stays_parked_through_a_change_of_mode() {
         let start = Instant::now();
         let slots = slots::<()>(1, start);
         slots.admit(1, Box::new(())).unwrap();

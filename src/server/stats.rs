@@ -1,15 +1,15 @@
-//! What a server has counted.
+//! The counters of a server.
 
 use std::sync::atomic::AtomicU64;
 
-/// Counts since the server was bound, and how many connections are open now.
+/// Counts since the server was bound, and the number of open connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerStats {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections open now, those that are being closed included.
+    /// Connections open now, including those that are being closed.
     pub open: u64,
-    /// Connections closed to make room for others.
+    /// Connections closed to free their slots.
     pub evicted: u64,
     /// Connections closed at once because their address has too many.
     pub refused: u64,

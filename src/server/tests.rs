@@ -1,5 +1,5 @@
-//! The engine and the transfer handler over real sockets, with files that live in memory.
-//! The peers write their bytes by hand.
+//! Tests the engine and the transfer handler over real sockets, with files in memory. The peers
+//! write their bytes by hand.
 
 mod answers;
 
@@ -19,14 +19,14 @@ use crate::net::{Deadline, Peer, Stream, Wait};
 use crate::store::{Catalog, CatalogLimits, MemoryIndex, MemoryStore};
 use crate::wire::ErrorCode;
 
-/// A server on a free port, stopped when it is dropped.
-struct Running {
+/// A server on a free port, stopped on drop.
+struct TestServer {
     handle: ServerHandle,
     thread: Option<JoinHandle<Result<(), ServerError>>>,
 }
 
-impl Running {
-    fn start<H: ConnectionHandler>(handler: H, workers: usize) -> Running {
+impl TestServer {
+    fn start<H: ConnectionHandler>(handler: H, workers: usize) -> TestServer {
         let mut config = ServerConfig {
             listen: vec![Listen::At(Address::Tcp {
                 host: "127.0.0.1".into(),
@@ -41,12 +41,12 @@ impl Running {
         let server = Server::bind(config, handler).unwrap();
         let handle = server.handle();
         let thread = Some(thread::spawn(move || server.run()));
-        Running { handle, thread }
+        TestServer { handle, thread }
     }
 
     fn connect(&self) -> TcpStream {
         let peer = TcpStream::connect(self.handle.local_addresses()[0].to_string()).unwrap();
-        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.set_read_timeout(Some(TIME_LIMIT)).unwrap();
         peer
     }
 
@@ -56,7 +56,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.handle.stop();
         if let Some(thread) = self.thread.take() {
@@ -65,15 +65,15 @@ impl Drop for Running {
     }
 }
 
-/// A store in memory, served; and the reports of its requests.
-fn serve(store: MemoryStore, limits: TransferLimits) -> (Running, Receiver<Outcome>) {
+/// A server of files in memory, with the reports of its requests.
+fn serve(store: MemoryStore, limits: TransferLimits) -> (TestServer, Receiver<Outcome>) {
     let pools = Arc::new(Pools::start(2).unwrap());
     let index = Arc::new(MemoryIndex::new());
     let catalog = Catalog::new(store, index, pools, CatalogLimits::for_cores(2));
     let (sender, reports) = unbounded();
     let observer = move |report: &Report<'_>| sender.send(report.outcome).unwrap_or(());
     let handler = TransferHandler::new(catalog, limits).observed_by(Box::new(observer));
-    (Running::start(handler, 2), reports)
+    (TestServer::start(handler, 2), reports)
 }
 
 fn ask(peer: &mut TcpStream, json: &str) {
@@ -90,7 +90,7 @@ fn read_header(peer: &mut TcpStream) -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// Reads the answer to a plain `get` and compares it with what the file was.
+/// Reads the answer to a plain `get` and compares it with the file's content.
 fn expect_file(peer: &mut TcpStream, content: &[u8]) {
     let header = read_header(peer);
     assert_eq!(header["total_size"], content.len(), "{header}");
@@ -104,7 +104,7 @@ fn expect_file(peer: &mut TcpStream, content: &[u8]) {
     assert!(body == content, "the body of {header} differs");
 }
 
-/// Bytes that repeat nowhere near.
+/// Bytes without short repetitions.
 fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ count as u64;
     let next = || {
@@ -116,11 +116,11 @@ fn noise(count: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 const LONG: usize = 3 << 20;
 
-/// Echoes; `!` panics, `w` works until its turn is over and then echoes, `#` waits for a wake that
-/// another thread gives and then echoes.
+/// Echoes its input. `!` panics, `w` works until its turn is over, `#` waits for a wake from
+/// another thread.
 struct Odd;
 
 impl ConnectionHandler for Odd {
@@ -143,7 +143,7 @@ impl ConnectionHandler for Odd {
         if turn.draining {
             return Disposition::Close(Ending::Answered);
         }
-        let until = Deadline::after(turn.now, Wait::NextRequest, PATIENCE);
+        let until = Deadline::after(turn.now, Wait::NextRequest, TIME_LIMIT);
         let rest = |interest| {
             Disposition::Park(Parking {
                 interest,
@@ -171,7 +171,7 @@ impl ConnectionHandler for Odd {
             }
         }
         match state.as_slice() {
-            b"!" => panic!("as the peer wished"),
+            b"!" => panic!("the peer requests it"),
             b"w" => {
                 while !turn.is_over(u64::MAX) {
                     thread::yield_now();
@@ -194,7 +194,7 @@ fn echo(peer: &mut TcpStream, byte: u8) {
 
 #[test]
 fn a_panic_costs_one_connection_and_is_counted() {
-    let server = Running::start(Odd, 1);
+    let server = TestServer::start(Odd, 1);
     let mut beside = server.connect();
     echo(&mut beside, b'a');
     let mut unlucky = server.connect();
@@ -207,18 +207,18 @@ fn a_panic_costs_one_connection_and_is_counted() {
 }
 
 #[test]
-fn a_long_turn_is_over_when_somebody_waits() {
-    let server = Running::start(Odd, 1);
+fn a_long_turn_ends_when_another_connection_waits() {
+    let server = TestServer::start(Odd, 1);
     let mut busy = server.connect();
     busy.write_all(b"w").unwrap();
-    // The only worker is with the first one, which is not over by itself.
+    // The first connection, whose turn has no end of its own, occupies the only worker.
     echo(&mut server.connect(), b'a');
     busy.read_exact(&mut [0]).unwrap();
 }
 
 #[test]
-fn a_wake_from_another_thread_comes_however_soon() {
-    let server = Running::start(Odd, 2);
+fn a_wake_from_another_thread_arrives_however_early() {
+    let server = TestServer::start(Odd, 2);
     let mut peer = server.connect();
     for _ in 0..2000 {
         echo(&mut peer, b'#');
@@ -227,12 +227,12 @@ fn a_wake_from_another_thread_comes_however_soon() {
 
 #[test]
 fn a_drain_ends_when_the_last_connection_does() {
-    let mut server = Running::start(Odd, 2);
+    let mut server = TestServer::start(Odd, 2);
     let mut peers: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
     for peer in &mut peers {
         echo(peer, b'a');
     }
-    server.handle.drain(PATIENCE);
+    server.handle.drain(TIME_LIMIT);
     for peer in &mut peers {
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
         peer.shutdown(Shutdown::Both).unwrap();
@@ -242,7 +242,7 @@ fn a_drain_ends_when_the_last_connection_does() {
 
 #[test]
 fn stopping_needs_nobody_else() {
-    let mut server = Running::start(Odd, 2);
+    let mut server = TestServer::start(Odd, 2);
     let mut idle = server.connect();
     echo(&mut idle, b'a');
     let mut busy = server.connect();
@@ -253,14 +253,14 @@ fn stopping_needs_nobody_else() {
 }
 
 #[test]
-fn a_hash_keeps_no_worker_and_says_how_far_it_is() {
+fn a_hash_blocks_no_worker_and_reports_progress() {
     let store = MemoryStore::new();
     let content = noise(LONG);
     let file = store.insert("long", content.clone()).unwrap();
     store.insert("short", "x").unwrap();
     let hold = file.hold_reads_at(1 << 20);
     let (server, _) = serve(store, TransferLimits::default());
-    // More of them than workers.
+    // More requests than workers.
     let mut peers: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
     for peer in &mut peers {
         ask(peer, r#"{"filename":"long","progress":true}"#);
@@ -270,7 +270,7 @@ fn a_hash_keeps_no_worker_and_says_how_far_it_is() {
     ask(&mut other, r#"{"filename":"short"}"#);
     expect_file(&mut other, b"x");
     for peer in &mut peers {
-        // A slow hash may be reported before it is held.
+        // A slow hash may be reported before it is blocked.
         let mut done = 0;
         while done < 1 << 20 {
             let interim = read_header(peer);
@@ -298,14 +298,14 @@ fn a_hash_keeps_no_worker_and_says_how_far_it_is() {
 }
 
 #[test]
-fn a_request_that_waits_for_a_digest_is_refused_when_the_server_drains() {
+fn a_drain_refuses_a_request_that_waits_for_a_digest() {
     let store = MemoryStore::new();
     let hold = store.insert("long", noise(LONG)).unwrap().hold_reads_at(0);
     let (mut server, reports) = serve(store, TransferLimits::default());
     let mut peer = server.connect();
     ask(&mut peer, r#"{"filename":"long"}"#);
     assert!(hold.wait_until_reached());
-    server.handle.drain(PATIENCE);
+    server.handle.drain(TIME_LIMIT);
     let header = read_header(&mut peer);
     assert_eq!(header["error"]["code"], "shutting_down", "{header}");
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
@@ -313,12 +313,12 @@ fn a_request_that_waits_for_a_digest_is_refused_when_the_server_drains() {
     hold.release();
     server.join();
     assert_eq!(
-        reports.recv_timeout(PATIENCE),
+        reports.recv_timeout(TIME_LIMIT),
         Ok(Outcome::Refused(ErrorCode::ShuttingDown))
     );
 }
 
-/// What a peer gets of a body whose file is changed when half of it is sent.
+/// What a peer receives of a body whose file is changed halfway.
 fn changed_on_the_way(
     change: impl FnOnce(&crate::store::MemoryFile),
 ) -> (io::Result<usize>, Vec<u8>, Outcome) {
@@ -327,10 +327,10 @@ fn changed_on_the_way(
     store.advance(Duration::from_secs(3600));
     let (server, reports) = serve(store, TransferLimits::default());
     let mut peer = server.connect();
-    // The digest is known after this.
+    // From here on the digest is known.
     ask(&mut peer, r#"{"filename":"long"}"#);
     expect_file(&mut peer, &noise(LONG));
-    reports.recv_timeout(PATIENCE).unwrap();
+    reports.recv_timeout(TIME_LIMIT).unwrap();
     let hold = file.hold_reads_at(LONG as u64 / 2);
     ask(&mut peer, r#"{"filename":"long"}"#);
     assert!(hold.wait_until_reached());
@@ -339,11 +339,11 @@ fn changed_on_the_way(
     assert_eq!(read_header(&mut peer)["total_size"], LONG);
     let mut body = vec![0; LONG];
     let read = peer.read_exact(&mut body).map(|()| LONG);
-    (read, body, reports.recv_timeout(PATIENCE).unwrap())
+    (read, body, reports.recv_timeout(TIME_LIMIT).unwrap())
 }
 
 #[test]
-fn a_body_is_abandoned_with_a_reset_when_its_file_is_rewritten_or_cut() {
+fn a_body_is_reset_when_its_file_is_rewritten_or_cut() {
     let rewritten: fn(&crate::store::MemoryFile) = |file| file.rewrite(vec![7; LONG]);
     let cut: fn(&crate::store::MemoryFile) = |file| file.rewrite(vec![7; LONG / 2 + 1]);
     for change in [rewritten, cut] {
@@ -354,7 +354,7 @@ fn a_body_is_abandoned_with_a_reset_when_its_file_is_rewritten_or_cut() {
 }
 
 #[test]
-fn a_body_is_finished_when_its_file_grows_or_has_another_mode() {
+fn a_body_completes_when_its_file_grows_or_changes_mode() {
     let grown: fn(&crate::store::MemoryFile) = |file| file.append(b"more");
     let mode: fn(&crate::store::MemoryFile) = |file| file.set_mode(0o600);
     for change in [grown, mode] {
@@ -371,7 +371,7 @@ fn a_body_is_finished_when_its_file_grows_or_has_another_mode() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_an_internal_error_and_a_panic_is_no_end() {
+fn a_read_error_is_internal_and_a_panic_resets_one_connection() {
     let store = MemoryStore::new();
     store.insert("fails", "x").unwrap().fail_reads_from(0);
     store.insert("panics", "x").unwrap().panic_reads_from(0);
@@ -391,7 +391,7 @@ fn a_file_that_cannot_be_read_is_an_internal_error_and_a_panic_is_no_end() {
 }
 
 #[test]
-fn answers_that_do_not_go_out_are_kept_or_read_again_and_right_in_either_case() {
+fn unsent_answers_are_kept_or_read_again_and_stay_right() {
     for kept_bytes_max in [0, 64 << 20] {
         let store = MemoryStore::new();
         let sizes = [200_000, 0, 5000, 100, 262_144, 262_145];
@@ -410,7 +410,7 @@ fn answers_that_do_not_go_out_are_kept_or_read_again_and_right_in_either_case() 
                 ask(&mut peer, &format!(r#"{{"filename":"{size}"}}"#));
             }
         }
-        // 73 MB of answers are more than any socket holds: the server has had to rest.
+        // 73 MB of answers exceed any socket buffer, so the server must have parked.
         for _ in 0..rounds {
             for size in sizes {
                 expect_file(&mut peer, &noise(size));
@@ -420,18 +420,18 @@ fn answers_that_do_not_go_out_are_kept_or_read_again_and_right_in_either_case() 
 }
 
 #[test]
-fn a_peer_that_reads_nothing_is_given_up() {
+fn gives_up_on_a_peer_that_reads_nothing() {
     let store = MemoryStore::new();
     store.insert("long", noise(32 << 20)).unwrap();
     let limits = TransferLimits {
-        // It is also for the request, of a peer that may be late.
+        // This limit also covers the request of a peer that is late.
         idle_timeout: Duration::from_secs(3),
         ..TransferLimits::default()
     };
     let (server, reports) = serve(store, limits);
     let mut peer = server.connect();
     ask(&mut peer, r#"{"filename":"long"}"#);
-    assert_eq!(reports.recv_timeout(PATIENCE), Ok(Outcome::TooSlow));
+    assert_eq!(reports.recv_timeout(TIME_LIMIT), Ok(Outcome::TooSlow));
     let mut body = Vec::new();
     let ended = peer.read_to_end(&mut body);
     assert!(
@@ -442,13 +442,13 @@ fn a_peer_that_reads_nothing_is_given_up() {
 }
 
 #[test]
-fn a_request_is_reported_when_the_server_closes_its_connection() {
+fn reports_a_request_whose_connection_the_server_closes() {
     for ending in ["stopped", "evicted"] {
         let store = MemoryStore::new();
         store.insert("long", noise(32 << 20)).unwrap();
         store.advance(Duration::from_secs(3600));
         let limits = TransferLimits {
-            // After a tenth of it a slow reader may be closed to make room.
+            // A slow reader may be evicted after a tenth of this time.
             idle_timeout: Duration::from_secs(20),
             ..TransferLimits::default()
         };
@@ -471,7 +471,7 @@ fn a_request_is_reported_when_the_server_closes_its_connection() {
             server.handle.stop();
         }
         assert_eq!(
-            reports.recv_timeout(PATIENCE),
+            reports.recv_timeout(TIME_LIMIT),
             Ok(Outcome::Closed),
             "{ending}"
         );

@@ -1,4 +1,4 @@
-//! Time in steps, so that a moment fits one atomic number.
+//! Time in steps, so that a moment fits into one atomic number.
 
 use std::time::{Duration, Instant};
 
@@ -15,25 +15,25 @@ impl Ticks {
         Ticks { start }
     }
 
-    /// The first tick not before this moment: a deadline is never early.
+    /// The first tick at or after this moment, so that no deadline is early.
     pub(super) fn at_or_after(&self, moment: Instant) -> u64 {
         let passed = moment.saturating_duration_since(self.start);
         u64::try_from(passed.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(NEVER - 1)
     }
 
-    /// The last tick not after this moment.
+    /// The last tick at or before this moment.
     pub(super) fn at_or_before(&self, moment: Instant) -> u64 {
         let passed = moment.saturating_duration_since(self.start);
         u64::try_from(passed.as_nanos() / TICK.as_nanos()).unwrap_or(NEVER - 1)
     }
 
-    /// A moment in microseconds since the start, for what needs an order and no alarm.
+    /// Microseconds from the start to this moment, for ordering.
     pub(super) fn exactly(&self, moment: Instant) -> u64 {
         let passed = moment.saturating_duration_since(self.start);
         u64::try_from(passed.as_micros()).unwrap_or(NEVER - 1)
     }
 
-    /// How long it is from a moment until a tick; `None` for [`NEVER`].
+    /// The time from `now` to a tick; `None` for [`NEVER`].
     pub(super) fn until(&self, tick: u64, now: Instant) -> Option<Duration> {
         if tick == NEVER {
             return None;
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_before_the_start_is_the_start() {
+    fn a_moment_before_the_start_counts_as_the_start() {
         let start = Instant::now() + Duration::from_secs(60);
         assert_eq!(Ticks::since(start).at_or_after(Instant::now()), 0);
         assert_eq!(Ticks::since(start).until(NEVER, start), None);

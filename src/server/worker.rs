@@ -1,4 +1,4 @@
-//! A worker: takes the next connection, lets it go on, and puts it where it belongs.
+//! A worker: advances the next connection, then queues, parks or closes it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
             control: &engine.control,
             target: &target,
         };
-        // A bug that one request brings to light costs that connection, not the server.
+        // A panic costs the connection of its request, not the server.
         let step = catch_unwind(AssertUnwindSafe(|| {
             connection.advance(&engine.handler, &mut scratch, &engine.closing, turn)
         }));
@@ -68,7 +68,7 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
                 count(&engine.control.counters.panicked);
                 scratch = engine.handler.scratch();
                 connection.stream.reset_on_close();
-                // What the handler remembers of it may be half changed.
+                // The handler's state may be half changed.
                 drop(connection);
                 engine.slots.release(key);
             }
@@ -77,7 +77,7 @@ pub(super) fn work<H: ConnectionHandler>(engine: &Arc<Engine<H>>) {
 }
 
 fn close<H: ConnectionHandler>(engine: &Engine<H>, key: Key, connection: Connection<H::State>) {
-    // Closed before its permit is free: connections never outnumber the permits.
+    // Close before the permit is released: connections never outnumber permits.
     connection.close(&engine.handler);
     engine.slots.release(key);
 }

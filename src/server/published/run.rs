@@ -17,24 +17,24 @@ use crate::digest::Md5Stream;
 use crate::process::Child;
 use crate::wire::Md5Digest;
 
-/// A running command; dropping it kills it with all that it started.
+/// A running command. Dropping it kills all its processes.
 pub(super) struct Run {
     child: Child,
-    /// A variable that finds what has left its process group.
+    /// The environment entry that finds processes which left the process group.
     mark: String,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
-    /// It has ended, and is still to be waited for: until then its number is nobody else's.
+    /// The command has ended and is not reaped yet, so its process id cannot be reused.
     is_over: bool,
     is_reaped: bool,
 }
 
-/// What a look at the outputs gave.
+/// The result of one read of the outputs.
 pub(super) enum ReadStatus {
     Some,
-    /// Nothing now.
+    /// Nothing for now.
     Empty,
-    /// Nothing any more.
+    /// Both outputs have ended.
     Ended,
     OverLimit,
 }
@@ -80,14 +80,14 @@ impl Run {
         self.is_over
     }
 
-    /// Ends what it left behind, and says how it ended itself.
+    /// Kills what the command left running. Returns its exit status.
     pub(super) fn end(&mut self) -> io::Result<ExitStatus> {
         self.child.kill(Some(&self.mark));
         self.is_reaped = true;
         self.child.wait()
     }
 
-    /// Reads what is there, or waits a moment for more.
+    /// Reads what is available, or waits a moment for more.
     pub(super) fn read(&mut self, output: &mut CapturedOutput) -> io::Result<ReadStatus> {
         if self.stdout.is_none() && self.stderr.is_none() {
             return Ok(ReadStatus::Ended);
@@ -133,7 +133,7 @@ impl Drop for Run {
     }
 }
 
-/// Reads once; at its end the pipe is closed. Returns whether there was something.
+/// Reads once and drops the pipe at its end. Returns whether bytes were read.
 fn read_some<P: Read>(
     pipe: &mut Option<P>,
     take: impl FnOnce(&[u8]) -> io::Result<()>,
@@ -153,7 +153,7 @@ fn read_some<P: Read>(
     Ok(false)
 }
 
-/// Both outputs, as far as they have come.
+/// The outputs so far.
 pub(super) struct CapturedOutput {
     file: File,
     md5: Md5Stream,
@@ -164,13 +164,13 @@ pub(super) struct CapturedOutput {
 
 /// Where the error output goes.
 enum Errors {
-    /// Its end is kept, for the log.
+    /// Its end is kept for the log.
     Apart(ErrorOutput),
-    /// It becomes part of the content, behind the output.
+    /// It becomes part of the content, after the output.
     Served { file: Option<File>, bytes: u64 },
 }
 
-/// What a command wrote to its error output: the end of it, at most [`ERROR_TAIL_BYTES_MAX`].
+/// The end of a command's error output, at most [`ERROR_TAIL_BYTES_MAX`] bytes.
 #[derive(Default)]
 pub(in crate::server) struct ErrorOutput {
     tail: Vec<u8>,
@@ -184,7 +184,7 @@ impl ErrorOutput {
         self.tail.extend_from_slice(new);
     }
 
-    /// The lines that are not empty, without their ends.
+    /// The non-empty lines, without line ends.
     pub(in crate::server) fn lines(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         let lines = self.tail.split(|byte| *byte == b'\n');
         lines
@@ -192,8 +192,7 @@ impl ErrorOutput {
             .filter(|line| !line.is_empty())
     }
 
-    /// The last lines in one, as many as fit into so many bytes; of a single one that is too
-    /// long, its beginning.
+    /// The last lines, joined, as many as fit into `bytes_max`. A single longer line is cut.
     pub(in crate::server) fn last_lines(&self, bytes_max: usize) -> String {
         let mut last = String::new();
         for line in self.lines().rev() {
@@ -260,7 +259,7 @@ impl CapturedOutput {
         self.bytes + of_errors > self.bytes_max
     }
 
-    /// What was written to the error output and is no part of the content.
+    /// The error output, unless it is part of the content.
     pub(super) fn take_errors(&mut self) -> ErrorOutput {
         match &mut self.errors {
             Errors::Apart(errors) => std::mem::take(errors),
@@ -268,7 +267,7 @@ impl CapturedOutput {
         }
     }
 
-    /// The content: a file, its bytes and its digest.
+    /// The content: its file, its length in bytes and its digest.
     pub(super) fn finish(mut self) -> io::Result<(File, u64, Md5Digest)> {
         if let Errors::Served { file, .. } = &mut self.errors
             && let Some(error) = file.take()
@@ -277,7 +276,7 @@ impl CapturedOutput {
             let mut at = 0;
             while let count @ 1.. = FileExt::read_at(&error, &mut chunk, at)? {
                 self.take(&chunk[..count])?;
-                // Given back at once: no output is in memory twice.
+                // Free the copied bytes at once, so that no output is in memory twice.
                 let gone = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                 let _ = rustix::fs::fallocate(&error, gone, at, count as u64);
                 at += count as u64;
@@ -293,10 +292,10 @@ fn memory_file() -> io::Result<File> {
     Ok(File::from(memory))
 }
 
-/// How often it is looked whether a run is still wanted, when nothing else happens.
+/// How often a run without output is polled for its end and for cancellation.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const CHUNK_BYTES: usize = 1 << 20;
 const ERROR_TAIL_BYTES_MAX: usize = 16 << 10;
-/// A variable in a command's environment, another one for each run.
+/// An environment variable with a different value for each run.
 const RUN_ID: &str = "FTSERVE_RUN_ID";
 static RUNS: AtomicU64 = AtomicU64::new(0);

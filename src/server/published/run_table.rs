@@ -1,4 +1,4 @@
-//! Places for runs: how many there are, of which addresses, and how much their outputs take.
+//! Limits the runs of commands, in total and per address, and the memory of their outputs.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,29 +8,29 @@ use std::time::{Duration, Instant};
 use crate::server::control::lock;
 use crate::wire::{ErrorCode, Refusal};
 
-/// Bounds of runs (`PROTOCOL.md`, "Limits").
+/// Limits of runs (`PROTOCOL.md`, "Limits").
 #[derive(Clone, Copy, Debug)]
 pub struct RunLimits {
     /// Runs at once; half of them, rounded up, for one address.
     pub runs_max: usize,
-    /// Bytes of the content of one run. All outputs together, of runs and those still to be
-    /// sent, are at most twice what `runs_max` runs may write, and half of that for one address.
+    /// Bytes of the content of one run. All outputs together, running or unsent, take at most
+    /// twice what `runs_max` runs may write, and those of one address half of that.
     pub output_bytes_max: u64,
-    /// How long one run may take.
+    /// The longest time of one run.
     pub time_max: Duration,
 }
 
-/// Every run there is, and what all outputs take.
+/// All runs, and the space of all outputs.
 pub(super) struct RunTable {
     pub(super) limits: RunLimits,
     runs: Mutex<Runs>,
     all_ended: Condvar,
 }
 
-/// What the connection that waits for a run, and requests that find no place, say to it.
+/// Signals to a run, from its waiting connection and from requests that need a place.
 #[derive(Default)]
 pub(in crate::server) struct RunSignals {
-    /// Since when the connection's peer has ended its stream. It may be gone, or still read.
+    /// When the connection's peer ended its stream. It may be gone, or still read.
     peer_ended: OnceLock<Instant>,
     /// Another request needs the place.
     must_yield: AtomicBool,
@@ -38,12 +38,12 @@ pub(in crate::server) struct RunSignals {
 
 #[derive(Default)]
 struct Runs {
-    /// Every run there is, with the address that asked for it.
+    /// All runs, each with the address that requested it.
     running: Vec<(u128, Arc<RunSignals>)>,
     has_ended: bool,
-    /// Bytes of outputs, and bytes that running commands may still write.
+    /// Bytes of outputs, plus what running commands may still write.
     space: u64,
-    /// The same by address; no zeros.
+    /// The share of each address in `space`; no zeros.
     space_by_address: HashMap<u128, u64>,
 }
 
@@ -56,7 +56,7 @@ impl RunTable {
         })
     }
 
-    /// Ends every run, now and later, and waits until there is none, or for this long.
+    /// Ends all runs and refuses further ones. Waits until none is left, for at most `within`.
     pub(super) fn end(&self, within: Duration) {
         let mut runs = lock(&self.runs);
         runs.has_ended = true;
@@ -66,18 +66,18 @@ impl RunTable {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Whether every run is to end.
+    /// Whether all runs must end.
     pub(super) fn has_ended(&self) -> bool {
         lock(&self.runs).has_ended
     }
 
-    /// Whether there is a run.
+    /// Whether a command runs.
     #[cfg(test)]
     pub(super) fn has_runs(&self) -> bool {
         !lock(&self.runs).running.is_empty()
     }
 
-    /// Bytes that outputs take, and that running commands may still write.
+    /// Bytes of outputs, plus what running commands may still write.
     #[cfg(test)]
     pub(super) fn space(&self) -> u64 {
         let runs = lock(&self.runs);
@@ -86,7 +86,7 @@ impl RunTable {
         runs.space
     }
 
-    /// A place for a run of this address, and room for all that it may write.
+    /// Reserves a run for this address, with space for the longest output.
     ///
     /// # Errors
     /// `busy`, `shutting_down`.
@@ -130,7 +130,7 @@ impl RunTable {
     }
 }
 
-/// One of the runs there are.
+/// A run in the table until it is dropped.
 pub(super) struct Running {
     table: Arc<RunTable>,
     pub(super) signals: Arc<RunSignals>,
@@ -148,9 +148,9 @@ impl Drop for Running {
 }
 
 impl RunSignals {
-    /// The peer that waits for the run has ended its stream.
+    /// Notes that the waiting peer has ended its stream.
     pub(in crate::server) fn note_peer_ended(&self, now: Instant) {
-        // Only the first time counts.
+        // The first call sets the time.
         let _ = self.peer_ended.set(now);
     }
 
@@ -159,7 +159,7 @@ impl RunSignals {
     }
 }
 
-/// Ends the run whose peer ended its stream first, if that is a while ago: its place is needed.
+/// Ends the run whose peer ended its stream first, if that is long enough ago.
 fn request_yield<'r>(runs: impl Iterator<Item = &'r (u128, Arc<RunSignals>)>) {
     let ended = runs.filter_map(|(_, signals)| Some((signals.peer_ended.get()?, signals)));
     if let Some((since, signals)) = ended
@@ -171,7 +171,7 @@ fn request_yield<'r>(runs: impl Iterator<Item = &'r (u128, Arc<RunSignals>)>) {
     }
 }
 
-/// Room for an output, or what it takes; dropping it gives it back.
+/// Space for an output, released on drop.
 pub(in crate::server) struct OutputSpace {
     table: Arc<RunTable>,
     address: u128,
@@ -179,7 +179,7 @@ pub(in crate::server) struct OutputSpace {
 }
 
 impl OutputSpace {
-    /// Gives back what an output of so many bytes does not take.
+    /// Releases what an output of so many bytes does not need.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
         let spare = self.bytes.saturating_sub(bytes);
         self.bytes -= spare;
@@ -200,7 +200,7 @@ impl Drop for OutputSpace {
     }
 }
 
-/// The run was ended since another request needed its place.
+/// The refusal of a run that was ended for another request.
 pub(super) fn displaced() -> Refusal {
     refuse_for_now(
         ErrorCode::Busy,
@@ -208,12 +208,12 @@ pub(super) fn displaced() -> Refusal {
     )
 }
 
-/// The run was ended, or was not begun, since the server ends.
+/// The refusal of a run that was ended or not started because the server stops.
 pub(super) fn shutting_down() -> Refusal {
     refuse_for_now(ErrorCode::ShuttingDown, "server is shutting down")
 }
 
-/// A refusal that another try may not meet.
+/// A refusal that the client may retry.
 fn refuse_for_now(code: ErrorCode, message: &str) -> Refusal {
     Refusal {
         retry_after_ms: Some(RETRY_AFTER_MS),
@@ -232,5 +232,5 @@ impl Default for RunLimits {
 }
 
 const RETRY_AFTER_MS: u64 = 1000;
-/// A peer that ends its stream and reads on has this long before its run may be ended.
+/// How long a run is safe after its peer has ended its stream, since the peer may still read.
 pub(super) const YIELD_AFTER: Duration = Duration::from_secs(1);

@@ -470,10 +470,10 @@ mod tests {
 
     #[test]
     fn pages_without_cache_space_join_to_the_same_listing() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut expected = Vec::new();
         for part in ["a", "b", "c", "d"] {
-            let inner = folder.path().join(part).join("in");
+            let inner = directory.path().join(part).join("in");
             fs::create_dir_all(&inner).unwrap();
             fs::write(inner.join(".hidden"), "").unwrap();
             expected.extend([part.to_owned(), format!("{part}/in")]);
@@ -487,8 +487,8 @@ mod tests {
                 expected.push(format!("{part}/in/{name}"));
             }
         }
-        fs::write(folder.path().join(".hidden"), "").unwrap();
-        let catalog = catalog(folder.path());
+        fs::write(directory.path().join(".hidden"), "").unwrap();
+        let catalog = catalog(directory.path());
         // No cache at all; the names of one page; everything.
         for bytes_max in [0, 600, 1 << 30] {
             let cache = ListingCache::with_bytes_max(bytes_max);
@@ -504,8 +504,8 @@ mod tests {
 
     #[test]
     fn a_listing_never_continues_in_another_root() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("root");
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
         let make = |text: &str| {
             fs::create_dir(&root).unwrap();
             for name in ["a", "b", "c"] {
@@ -532,7 +532,7 @@ mod tests {
         let (waiting, state) = begin(true, None, None);
         assert!(matches!(state, PageState::Awaits(..)));
 
-        fs::rename(&root, folder.path().join("moved")).unwrap();
+        fs::rename(&root, directory.path().join("moved")).unwrap();
         make("second");
         catalog.look_again();
         let (page, state) = begin(false, after.clone(), open);
