@@ -341,7 +341,8 @@ mod tests {
             run_with_errors("printf 'a\r\n\nb' >&2; echo out; exit 3", usual),
             (Ok((4, 3, "a; b".into())), vec!["a".into(), "b".into()])
         );
-        let (ended, lines) = run_with_errors("yes 12345678 | head -c 9000000 >&2; echo end >&2", usual);
+        let (ended, lines) =
+            run_with_errors("yes 12345678 | head -c 9000000 >&2; echo end >&2", usual);
         let fits = ["12345678"; 9].join("; ") + "; end";
         assert_eq!(ended, Ok((0, 0, fits)));
         // The first line may be the end of a longer one.
@@ -357,7 +358,10 @@ mod tests {
         };
         let endless = "echo stuck >&2; exec sleep 1000";
         let message = "command took longer than 300ms: stuck".to_owned();
-        assert_eq!(run_with_errors(endless, short), (Err(message), vec!["stuck".into()]));
+        assert_eq!(
+            run_with_errors(endless, short),
+            (Err(message), vec!["stuck".into()])
+        );
         let wide = format!("printf '{}' >&2", "ä".repeat(60));
         assert_eq!(run_with_errors(&wide, usual).0, Ok((0, 0, "ä".repeat(50))));
     }

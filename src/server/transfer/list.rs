@@ -8,8 +8,8 @@ use crate::server::transfer::connection_state::{Purpose, Reply, RequestInfo};
 use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::server::transfer::cursor::{cursor_behind, read_cursor};
 use crate::server::transfer::page::{Page, PageState};
-use crate::server::transfer::reply::too_many_unread;
 use crate::server::transfer::pending_body::{PendingBody, Product, Work};
+use crate::server::transfer::reply::too_many_unread;
 use crate::store::Store;
 use crate::wire::{ErrorCode, ListRequest, Refusal, ResponseHeader};
 

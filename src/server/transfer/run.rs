@@ -50,7 +50,10 @@ impl<S: Store> ConnectionTurn<'_, S> {
         let names = self.handler.published.names();
         let md5 = Md5Stream::digest(&names);
         let end = names.len() as u64;
-        let body = self.handler.listing_cache.with_kept_max(self.limits.kept_bytes_max);
+        let body = self
+            .handler
+            .listing_cache
+            .with_kept_max(self.limits.kept_bytes_max);
         let body = body.keep(names).ok_or_else(too_many_unread)?;
         let header = ResponseHeader {
             name: (&info.name).into(),
