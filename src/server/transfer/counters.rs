@@ -1,11 +1,11 @@
-//! Counts the outcomes of requests.
+//! What the handler has counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::server::transfer::Outcome;
 use crate::wire::ErrorCode;
 
-/// The counters, shared by all workers. They start at zero with the handler.
+/// Counts since the handler was made, by every worker.
 #[derive(Default)]
 pub struct TransferCounters {
     answered: AtomicU64,
@@ -16,26 +16,25 @@ pub struct TransferCounters {
     other_protocol: AtomicU64,
 }
 
-/// The counts at one moment.
+/// What was counted up to one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransferStats {
-    /// Requests answered completely.
+    /// Requests answered whole.
     pub answered: u64,
-    /// Bytes of the bodies of those answers.
+    /// Bytes of their bodies.
     pub body_bytes: u64,
-    /// Requests answered with an error, by code; no zeros.
+    /// Requests answered with an error: how many of each code that came up.
     pub refused: Vec<(ErrorCode, u64)>,
-    /// Answers broken off because the file changed or could not be read.
+    /// Answers broken off since the file changed or could not be read.
     pub abandoned: u64,
-    /// Answers that did not end: the peer left or was too slow, or the server closed the
-    /// connection.
+    /// Answers that the peer did not take to their end, or was not given the time to.
     pub cut_off: u64,
     /// Connections that spoke HTTP or TLS.
     pub other_protocol: u64,
 }
 
 impl TransferCounters {
-    /// The current counts.
+    /// What was counted so far.
     pub fn snapshot(&self) -> TransferStats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let refused = ErrorCode::ALL
@@ -70,12 +69,12 @@ impl TransferCounters {
 }
 
 impl TransferStats {
-    /// Requests that ended, with any outcome.
+    /// Requests that came to an end, one way or the other.
     pub fn requests(&self) -> u64 {
         self.answered + self.failures() + self.other_protocol
     }
 
-    /// Requests that failed.
+    /// Requests that were not answered with what they asked for.
     pub fn failures(&self) -> u64 {
         let refused: u64 = self.refused.iter().map(|(_, count)| count).sum();
         refused + self.abandoned + self.cut_off
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_every_outcome_in_its_counter() {
+    fn every_end_of_a_request_is_counted_where_it_belongs() {
         let counters = TransferCounters::default();
         assert_eq!(counters.snapshot(), TransferStats::default());
         let outcomes = [
