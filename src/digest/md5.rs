@@ -1,17 +1,16 @@
 //! The md5 function (RFC 1321).
 //!
-//! Each of the 64 steps of a block needs the result of the one before, so that the time of a
-//! block is the length of that chain, whatever else a processor could do meanwhile. What a step
-//! adds from elsewhere is therefore added before the result of the last one is there, and the
-//! compiler is kept from adding it later.
+//! Each of the 64 steps of a block needs the result of the previous step, so this chain alone
+//! determines the time of a block. All other terms of a step are therefore added before the
+//! previous result is there. A barrier keeps the compiler from adding them later.
 
 use std::hint::black_box;
 
-/// The function on its way through a message.
+/// The state of the function within a message.
 #[derive(Clone)]
 pub(super) struct Md5 {
     state: State,
-    /// The begun block: as many bytes as `length` has beyond whole blocks.
+    /// The incomplete last block: as many bytes as `length` exceeds whole blocks.
     begun: [u8; BLOCK_BYTES],
     length: u64,
 }
@@ -30,7 +29,7 @@ impl Default for Md5 {
 }
 
 impl Md5 {
-    /// Appends bytes to the message. Whole blocks are read where they are.
+    /// Appends bytes to the message. Whole blocks are read in place, without a copy.
     pub(super) fn update(&mut self, mut bytes: &[u8]) {
         let begun = self.begun_bytes();
         self.length = self.length.wrapping_add(bytes.len() as u64);
@@ -49,7 +48,7 @@ impl Md5 {
         self.begun[..tail.len()].copy_from_slice(tail);
     }
 
-    /// The digest of the message.
+    /// Returns the digest of the message.
     pub(super) fn finish(mut self) -> [u8; 16] {
         let bits = self.length.wrapping_mul(8);
         let begun = self.begun_bytes();
@@ -116,11 +115,12 @@ fn compress(state: &mut State, blocks: &[Block]) {
     *state = [a, b, c, d];
 }
 
-/// `a` is of four steps ago, `b` of the last one, and `mixed` of it and of two more.
+/// `a` is the result of four steps ago, `b` of the previous one; `mixed` also uses the two
+/// between.
 #[inline(always)]
 fn step(a: u32, b: u32, mixed: u32, number: usize, word: u32, turn: u32) -> u32 {
-    // Measured: without the barrier a quarter slower, since one instruction then adds the
-    // constant together with what the last step has to be awaited for.
+    // Measured: a quarter slower without the barrier, since one instruction then adds the
+    // constant together with the value that depends on the previous step.
     let early = black_box(a.wrapping_add(word).wrapping_add(SINES[number]));
     early.wrapping_add(mixed).rotate_left(turn).wrapping_add(b)
 }
@@ -130,7 +130,7 @@ fn choose(b: u32, c: u32, d: u32) -> u32 {
     d ^ (b & (c ^ d))
 }
 
-/// The bits do not meet, so that a sum does for an or, and half of it does not wait for `b`.
+/// The bits are disjoint, so a sum replaces the or, and half of it does not wait for `b`.
 #[inline(always)]
 fn choose_by_last(b: u32, c: u32, d: u32) -> u32 {
     (c & !d).wrapping_add(b & d)
@@ -152,7 +152,7 @@ const TURNS_1: [u32; 4] = [7, 12, 17, 22];
 const TURNS_2: [u32; 4] = [5, 9, 14, 20];
 const TURNS_3: [u32; 4] = [4, 11, 16, 23];
 const TURNS_4: [u32; 4] = [6, 10, 15, 21];
-/// `floor(2^32 * |sin(n + 1)|)` of the steps n.
+/// `floor(2^32 * |sin(n + 1)|)` for step n.
 #[rustfmt::skip]
 const SINES: [u32; 64] = [
     0xd76a_a478, 0xe8c7_b756, 0x2420_70db, 0xc1bd_ceee,

@@ -1,4 +1,4 @@
-//! Bytes to digests, and the two pools of threads that make them.
+//! Computes digests, in two pools of threads.
 
 mod md5;
 mod pools;

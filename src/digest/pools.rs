@@ -1,4 +1,4 @@
-//! Two rayon pools: what somebody waits for, and what can wait.
+//! Two rayon pools: one for jobs with a waiting client, one for jobs that can wait.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use crossbeam_channel::{Sender, bounded};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// The foreground pool (`ft-hash-N`, one thread per core and one more) and the background pool
-/// (`ft-background-N`, half as many), never rayon's global one.
+/// (`ft-background-N`, half as many). Rayon's global pool is not used.
 ///
-/// A job that panics is counted and costs only itself. A background job waits while any
-/// foreground job is there: before it starts, and wherever it calls [`Pools::give_way`].
+/// A job that panics is counted and affects no other job. A background job waits while any
+/// foreground job waits or runs: before it starts, and wherever it calls [`Pools::give_way`].
 pub struct Pools {
     foreground: ThreadPool,
     background: ThreadPool,
@@ -20,11 +20,11 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// Starts the threads, or fewer where as many cannot be had. `cores`: how many cores to plan
-    /// for; 0 counts as 1.
+    /// Starts the threads, or fewer if the system refuses some. `cores` is the number of cores to
+    /// plan for; 0 counts as 1.
     ///
     /// # Errors
-    /// The threads cannot be started.
+    /// No thread can be started.
     pub fn start(cores: usize) -> Result<Pools, ThreadPoolBuildError> {
         let panics = Arc::new(AtomicU64::new(0));
         Ok(Pools {
@@ -35,8 +35,8 @@ impl Pools {
         })
     }
 
-    /// How many threads of the foreground pool work of one kind may take, at least 1. There is one
-    /// more, if it could be had: hashing that goes on for hours keeps no page of a listing waiting.
+    /// How many foreground threads jobs of one kind may occupy, at least 1. One more exists, if
+    /// the system allowed it, so that hours of hashing delay no page of a listing.
     pub fn foreground_threads(&self) -> usize {
         self.foreground
             .current_num_threads()
@@ -44,12 +44,12 @@ impl Pools {
             .max(1)
     }
 
-    /// Threads of the background pool, at least 1.
+    /// Number of background threads, at least 1.
     pub fn background_threads(&self) -> usize {
         self.background.current_num_threads()
     }
 
-    /// Runs a job that somebody waits for.
+    /// Runs a job whose result a client waits for.
     pub fn foreground(&self, job: impl FnOnce() + Send + 'static) {
         let counted = CountedJob::begin(&self.in_foreground);
         self.foreground.spawn(move || {
@@ -58,9 +58,9 @@ impl Pools {
         });
     }
 
-    /// Makes something of every item, on the calling thread and as many of the foreground pool as
-    /// are free; in the order of the items, `None` where that panicked. Called from a job of that
-    /// pool it takes up no other job meanwhile, as rayon's own loops do: jobs never nest, and each
+    /// Applies `work` to every item, on the calling thread and on free foreground threads. The
+    /// results are in the order of the items; `None` for an item that panicked. Unlike rayon's
+    /// loops, the calling thread runs no other job meanwhile. So jobs never nest, and the call
     /// takes no longer than its own items.
     pub fn map<T, R>(
         &self,
@@ -74,7 +74,7 @@ impl Pools {
         let count = items.len();
         let (items_in, items_out) = bounded(count);
         for item in items.into_iter().enumerate() {
-            // There is room for each.
+            // The channel has space for every item.
             let _ = items_in.try_send(item);
         }
         let (made_in, made) = bounded(count);
@@ -95,7 +95,7 @@ impl Pools {
         while catch_unwind(AssertUnwindSafe(|| share())).is_err() {
             self.panics.fetch_add(1, Ordering::Relaxed);
         }
-        // Each item was taken by this thread or by one that works on it now.
+        // Every item was taken by this thread, or by one that works on it now.
         let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
         for (at, result) in made.iter().take(count) {
             results[at] = result;
@@ -103,7 +103,7 @@ impl Pools {
         results
     }
 
-    /// Runs a job that can wait: it starts when no foreground job is there.
+    /// Runs a job that can wait. It starts when no foreground job waits or runs.
     pub fn background(&self, job: impl FnOnce() + Send + 'static) {
         let in_foreground = Arc::clone(&self.in_foreground);
         self.background.spawn(move || {
@@ -112,9 +112,9 @@ impl Pools {
         });
     }
 
-    /// Pauses the calling background job until no foreground job is there, for as long as that
-    /// takes: what nobody waits for has no limit to keep. Called between its steps, each at most
-    /// 1 MiB. Never to be called from a foreground job, which would wait for itself.
+    /// Pauses the calling background job until no foreground job waits or runs. The pause has no
+    /// limit, since no client waits for a background job. Call it between steps of at most 1 MiB,
+    /// and never from a foreground job, which would wait for itself.
     pub fn give_way(&self) {
         self.in_foreground.wait_for_none();
     }
@@ -147,14 +147,14 @@ fn pool(
     }
 }
 
-/// Lets every other thread go first.
+/// Gives the calling thread the lowest priority.
 fn step_back() {
-    // On Linux it is for the calling thread alone, and the disk's scheduler goes by it too
-    // (setpriority(2), ioprio_set(2)). To be less urgent is always allowed.
+    // On Linux this affects only the calling thread, and its disk priority as well
+    // (setpriority(2), ioprio_set(2)). Lowering a priority is always permitted.
     let _ = rustix::process::setpriority_process(None, NICEST);
 }
 
-/// What is made of one item; given back even if that panics.
+/// The result for one item. It is sent on drop, even after a panic.
 struct Answer<R> {
     at: usize,
     made: Option<R>,
@@ -163,12 +163,12 @@ struct Answer<R> {
 
 impl<R> Drop for Answer<R> {
     fn drop(&mut self) {
-        // There is room for each.
+        // The channel has space for every result.
         let _ = self.to.try_send((self.at, self.made.take()));
     }
 }
 
-/// Foreground jobs that wait or run.
+/// The number of foreground jobs that wait or run.
 #[derive(Default)]
 struct JobCount {
     jobs: Mutex<usize>,
@@ -177,7 +177,7 @@ struct JobCount {
 
 impl JobCount {
     fn lock(&self) -> MutexGuard<'_, usize> {
-        // Nothing panics while it holds the count.
+        // No code panics while it holds the lock.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,7 +187,7 @@ impl JobCount {
     }
 }
 
-/// One job's place in the count; a panic gives it back too.
+/// Counts one job until it is dropped, even after a panic.
 struct CountedJob(Arc<JobCount>);
 
 impl CountedJob {
@@ -242,7 +242,7 @@ mod tests {
         pools.background(|| panic!("planted"));
         pools.background(move || send.send(()).unwrap());
         receive.recv().unwrap();
-        // That pool has one thread, so the first job is over when the second one runs.
+        // The pool has one thread, so the first job has ended when the second one runs.
         assert_eq!(pools.panics(), 1);
     }
 
@@ -251,7 +251,7 @@ mod tests {
         let pools = Arc::new(Pools::start(1).unwrap());
         let (send, receive) = mpsc::channel();
         let (hold, held) = mpsc::channel::<()>();
-        // One of two threads is busy, so that what comes stays in line.
+        // One of two threads is busy, so that new jobs stay queued.
         pools.foreground(move || held.recv().unwrap_or(()));
         let mapping = Arc::clone(&pools);
         pools.foreground(move || {
@@ -291,7 +291,7 @@ mod tests {
         let (begin, begun) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
 
-        // A background job in the middle, then a foreground job that holds on.
+        // First a background job, then a foreground job that blocks.
         let (job_log, job_pools) = (log.clone(), Arc::clone(&pools));
         pools.background(move || {
             begin.send(()).unwrap();

@@ -1,14 +1,14 @@
-//! One message, hashed as its bytes come.
+//! Computes the digest of a message from its bytes as they come.
 
 use crate::digest::md5::Md5;
 use crate::wire::Md5Digest;
 
-/// The running md5 of one message.
+/// A running md5 computation.
 #[derive(Clone, Default)]
 pub struct Md5Stream(Md5);
 
 impl Md5Stream {
-    /// A message of no bytes yet.
+    /// An empty message.
     pub fn new() -> Md5Stream {
         Md5Stream::default()
     }
@@ -18,12 +18,12 @@ impl Md5Stream {
         self.0.update(bytes);
     }
 
-    /// The digest of the message.
+    /// Returns the digest of the message.
     pub fn finish(self) -> Md5Digest {
         Md5Digest::from_bytes(self.0.finish())
     }
 
-    /// The digest of a message that is there whole.
+    /// The digest of a complete message.
     pub fn digest(bytes: &[u8]) -> Md5Digest {
         let mut stream = Md5Stream::new();
         stream.update(bytes);

@@ -1,5 +1,5 @@
-//! Addresses as people write them: `host:port`, `[v6]:port`, `unix:/path`, `ft://host/path`.
-//! What could mean two things is refused with a sentence that shows how to write it.
+//! Parses addresses as people write them: `host:port`, `[v6]:port`, `unix:/path`,
+//! `ft://host/path`. Ambiguous text is refused with a message that shows the right form.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -8,67 +8,67 @@ use std::net::Ipv6Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// The port of a server that was told none, and of an address without one.
+/// The default port of servers and clients.
 pub const DEFAULT_PORT: u16 = 9521;
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// A host name or number (no brackets) and a port.
+    /// A host name or IP address (without brackets) and a port.
     Tcp {
-        /// Name, IPv4 or IPv6 address.
+        /// Host name, IPv4 or IPv6 address.
         host: String,
-        /// Port.
+        /// Port number.
         port: u16,
     },
-    /// A socket in the file system.
+    /// The path of a unix socket.
     Unix(PathBuf),
 }
 
-/// A server and a path on it: the SOURCE of `ftget`.
+/// A server and a path on it: a SOURCE of `ftget`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     /// The server.
     pub address: Address,
-    /// The path, as bytes, not yet checked; empty is the root. For `ft://` URLs it was
+    /// The path in bytes, not validated; empty is the root. The path of an `ft://` URL is
     /// percent-decoded.
     pub path: Vec<u8>,
 }
 
-/// Why text is not an address.
+/// Why a text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// The text, what is wrong with it, and the right form, in one line.
+    /// The text, what is wrong with it, and the right form, on one line.
     #[error("{0}")]
     Malformed(String),
 }
 
 impl Location {
-    /// Reads `host:path`, `host:port/path`, `[v6]:port/path`, `[v6]:path`,
+    /// Parses `host:path`, `host:port/path`, `[v6]:port/path`, `[v6]:path`,
     /// `ft://host[:port]/path`, `unix:/socket:path`. `host:123` and `host:123/...` mean port 123;
-    /// the default port is [`DEFAULT_PORT`]. Schemes may be in any case. Bytes, since a path need
-    /// not be UTF-8.
+    /// the default is [`DEFAULT_PORT`]. Schemes are case-insensitive. The text is bytes, since a
+    /// path need not be UTF-8.
     ///
     /// # Errors
-    /// [`AddressError`], with a sentence that shows the right form.
+    /// [`AddressError`], with a message that shows the right form.
     pub fn parse(text: &[u8]) -> Result<Location, AddressError> {
         let location = if let Some(rest) = strip_unix(text) {
-            on_socket(rest)
+            parse_unix(rest)
         } else if let Some((scheme, rest)) = split_at_scheme(text) {
-            of_url(scheme, rest)
+            parse_url(scheme, rest)
         } else {
-            on_host(text)
+            parse_host(text)
         };
         location.map_err(|problem| malformed(text, problem))
     }
 }
 
 impl Address {
-    /// Reads an address to listen on: `ADDR`, `ADDR:PORT`, `[v6]`, `[v6]:PORT`, `unix:PATH`.
-    /// Port 0 means any free one.
+    /// Parses an address to listen on: `ADDR`, `ADDR:PORT`, `[v6]`, `[v6]:PORT`, `unix:PATH`.
+    /// Port 0 means any free port.
     ///
     /// # Errors
-    /// [`AddressError`], with a sentence that shows the right form.
+    /// [`AddressError`], with a message that shows the right form.
     pub fn parse_bind(text: &str, default_port: u16) -> Result<Address, AddressError> {
         let address = if let Some(socket) = strip_unix(text.as_bytes()) {
             read_socket(socket)
@@ -79,7 +79,8 @@ impl Address {
     }
 }
 
-/// In the form that is read again: `host:port`, `[v6]:port`, `unix:/path`, the port always.
+/// Writes a form that parses again: `host:port`, `[v6]:port`, `unix:/path`. The port is always
+/// there.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -90,14 +91,14 @@ impl fmt::Display for Address {
     }
 }
 
-/// What is wrong, to be said behind the text.
+/// What is wrong with a text. The message places it after the text.
 type Problem = Cow<'static, str>;
 
 fn malformed(text: &[u8], problem: Problem) -> AddressError {
     AddressError::Malformed(format!("{:?} {problem}", String::from_utf8_lossy(text)))
 }
 
-fn on_socket(rest: &[u8]) -> Result<Location, Problem> {
+fn parse_unix(rest: &[u8]) -> Result<Location, Problem> {
     let (socket, path) = split_at(rest, b':').ok_or("names no file, write unix:/SOCKET:PATH")?;
     Ok(Location {
         address: read_socket(socket)?,
@@ -105,11 +106,11 @@ fn on_socket(rest: &[u8]) -> Result<Location, Problem> {
     })
 }
 
-fn of_url(scheme: &[u8], rest: &[u8]) -> Result<Location, Problem> {
+fn parse_url(scheme: &[u8], rest: &[u8]) -> Result<Location, Problem> {
     match &*scheme.to_ascii_lowercase() {
         b"ft" => {}
-        b"fts" => return Err("wants TLS, which is not built yet, write ft://HOST/PATH".into()),
-        b"http" | b"https" => return Err("wants HTTP, write ft://HOST/PATH for ftserve".into()),
+        b"fts" => return Err("needs TLS, which is not built yet, write ft://HOST/PATH".into()),
+        b"http" | b"https" => return Err("is an HTTP URL, write ft://HOST/PATH for ftserve".into()),
         _ => return Err("has an unknown scheme, write ft://HOST/PATH".into()),
     }
     let (authority, path) = split_at(rest, b'/').unwrap_or((rest, b""));
@@ -123,8 +124,8 @@ fn of_url(scheme: &[u8], rest: &[u8]) -> Result<Location, Problem> {
     })
 }
 
-/// An authority with the `%25` of a URL before the scope of its IPv6 address as the `%` that the
-/// resolver knows (RFC 6874). A `%` alone is taken too, as people write it.
+/// Replaces the `%25` before the scope of an IPv6 address in a URL by `%`, as the resolver
+/// expects (RFC 6874). A plain `%` is accepted too.
 fn with_plain_scope(authority: &[u8]) -> Cow<'_, [u8]> {
     let bracket = authority.iter().position(|&byte| byte == b']');
     let Some((address, port)) = bracket.and_then(|at| authority.split_at_checked(at)) else {
@@ -140,7 +141,7 @@ fn with_plain_scope(authority: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// What no host name begins with.
+/// Whether the text looks like a local path. No host name begins like that.
 fn is_local_path(text: &[u8]) -> bool {
     let is_directory = [&b"."[..], b"..", b"~"].contains(&text);
     is_directory
@@ -149,12 +150,12 @@ fn is_local_path(text: &[u8]) -> bool {
             .any(|start| text.starts_with(start))
 }
 
-fn on_host(text: &[u8]) -> Result<Location, Problem> {
+fn parse_host(text: &[u8]) -> Result<Location, Problem> {
     if is_local_path(text) {
         return Err("is a path on this machine, write HOST:PATH".into());
     }
-    if let Some(meant) = with_colon_for_slash(text) {
-        return Err(format!("has no colon behind the host, write HOST:PATH: {meant}").into());
+    if let Some(suggestion) = suggest_colon(text) {
+        return Err(format!("has no colon after the host, write HOST:PATH: {suggestion}").into());
     }
     let (host, rest) = split_host(text)?;
     let rest = rest.ok_or("names no file, write HOST:PATH or HOST:PORT/PATH")?;
@@ -168,11 +169,11 @@ fn on_host(text: &[u8]) -> Result<Location, Problem> {
             })?;
             (port, after.strip_prefix(b"/").unwrap_or(after))
         }
-        // Digits and then neither the end nor a slash are the beginning of a name.
+        // Digits that neither end the text nor precede a slash begin a name.
         _ => (DEFAULT_PORT, rest),
     };
     if path.starts_with(b"/") {
-        return Err("has a path from /, write it as it is below the served folder".into());
+        return Err("has an absolute path, write it relative to the served directory".into());
     }
     Ok(Location {
         address: Address::Tcp { host, port },
@@ -180,28 +181,28 @@ fn on_host(text: &[u8]) -> Result<Location, Problem> {
     })
 }
 
-/// What `host/path` is meant to be, if a slash comes where a colon should be.
-fn with_colon_for_slash(text: &[u8]) -> Option<String> {
+/// The corrected form of `host/path`, which has a slash in place of the colon.
+fn suggest_colon(text: &[u8]) -> Option<String> {
     let (host, rest) = split_at(text, b'/')?;
     let host = read_host(host).ok().filter(|host| !host.starts_with('.'))?;
     let path = String::from_utf8_lossy(rest);
     let path = path.trim_start_matches('/');
-    let meant = match Location::parse(format!("{host}:{path}").as_bytes()).ok()? {
+    let suggestion = match Location::parse(format!("{host}:{path}").as_bytes()).ok()? {
         location if location.path == path.as_bytes() => format!("{host}:{path}"),
-        // The path begins with what would be a port.
+        // The path begins like a port.
         _ => format!("{host}:{DEFAULT_PORT}/{path}"),
     };
-    Some(meant.escape_debug().to_string())
+    Some(suggestion.escape_debug().to_string())
 }
 
-/// `host`, `host:port`, `[v6]`, `[v6]:port`.
+/// Parses `host`, `host:port`, `[v6]`, `[v6]:port`.
 fn read_authority(text: &[u8], port_min: u16, default_port: u16) -> Result<Address, Problem> {
     let (host, port) = split_host(text)?;
     let port = port.map_or(Ok(default_port), |digits| read_port(digits, port_min))?;
     Ok(Address::Tcp { host, port })
 }
 
-/// The host, without brackets, and what follows the colon behind it if there is one.
+/// Splits off the host, without brackets. Also returns what follows the colon, if there is one.
 fn split_host(text: &[u8]) -> Result<(String, Option<&[u8]>), Problem> {
     if let Some(bracketed) = text.strip_prefix(b"[") {
         let (host, rest) = split_at(bracketed, b']').ok_or("has [ without ]")?;
@@ -209,10 +210,10 @@ fn split_host(text: &[u8]) -> Result<(String, Option<&[u8]>), Problem> {
         return match rest {
             [] => Ok((host, None)),
             [b':', rest @ ..] => Ok((host, Some(rest))),
-            _ => Err("has no colon behind ], write [V6]:PATH or [V6]:PORT/PATH".into()),
+            _ => Err("has no colon after ], write [V6]:PATH or [V6]:PORT/PATH".into()),
         };
     }
-    // `::1:x` could be cut at any of its colons, so any that leaves an address counts.
+    // `::1:x` could be split at any of its colons, so any split that leaves an address counts.
     let mut ends = (0..=text.len()).filter(|&at| text.get(at).is_none_or(|&byte| byte == b':'));
     if ends.any(|end| read_ipv6(&text[..end]).is_some()) {
         return Err("has an IPv6 address without brackets, write [V6]:PATH or [V6]:PORT".into());
@@ -228,9 +229,9 @@ fn read_host(host: &[u8]) -> Result<String, Problem> {
         return Err("has no host before the colon".into());
     }
     if host.contains(&b'@') {
-        return Err("has a user before @, which ftserve does not know".into());
+        return Err("has a user before @, which ftserve does not support".into());
     }
-    // The resolver would make 0.0.37.49 of 9521.
+    // The resolver would read 9521 as 0.0.37.49.
     if host.iter().all(u8::is_ascii_digit) {
         return Err("has a number where the host should be, write HOST:PORT".into());
     }
@@ -243,14 +244,15 @@ fn read_host(host: &[u8]) -> Result<String, Problem> {
     Ok(String::from_utf8_lossy(host).into_owned())
 }
 
-/// An IPv6 address, whose scope (`%eth0`) is the resolver's business.
+/// An IPv6 address. The resolver interprets its scope (`%eth0`).
 fn read_ipv6(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?;
     let (number, scope) = match text.split_once('%') {
         Some((number, scope)) => (number, Some(scope)),
         None => (text, None),
     };
-    // What an interface may be called, less what ends an address here (dev_valid_name in Linux).
+    // The characters of an interface name (dev_valid_name in Linux), except those that end an
+    // address.
     let is_scope = |scope: &str| {
         !scope.is_empty()
             && !scope.contains(|c: char| c.is_whitespace() || c.is_control() || "/:%]".contains(c))
@@ -286,13 +288,13 @@ fn read_socket(path: &[u8]) -> Result<Address, Problem> {
     Ok(Address::Unix(PathBuf::from(OsStr::from_bytes(path))))
 }
 
-/// What follows `unix:`, in any case.
+/// The text after `unix:`, in any case.
 fn strip_unix(text: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = text.split_at_checked(UNIX.len())?;
     scheme.eq_ignore_ascii_case(UNIX).then_some(rest)
 }
 
-/// The scheme of `scheme://rest`, which is letters, digits and `+-.` (RFC 3986, section 3.1).
+/// Splits `scheme://rest`. A scheme is letters, digits and `+-.` (RFC 3986, section 3.1).
 fn split_at_scheme(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (scheme, rest) = split_at(text, b':')?;
     let rest = rest.strip_prefix(b"//")?;
@@ -319,7 +321,7 @@ fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What stands before and after the first `mark`.
+/// The parts before and after the first `mark`.
 fn split_at(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|&byte| byte == mark)?;
     Some((&text[..at], &text[at + 1..]))
@@ -432,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_could_mean_two_things_and_shows_the_right_form() {
+    fn refuses_ambiguous_text_and_shows_the_right_form() {
         for (text, hint) in [
             ("", "no host"),
             ("word", "HOST:PATH"),
@@ -454,9 +456,9 @@ mod tests {
             ("me@host:x", "before @"),
             ("9521:x", "HOST:PORT"),
             ("a b:x", "HOST:PATH"),
-            ("host:/abs", "below the served folder"),
-            ("host:9521//abs", "below the served folder"),
-            ("[::1]:/abs", "below the served folder"),
+            ("host:/abs", "relative to the served directory"),
+            ("host:9521//abs", "relative to the served directory"),
+            ("[::1]:/abs", "relative to the served directory"),
             ("host:0/x", "1 to 65535"),
             ("host:65536/x", "1 to 65535"),
             ("host:65536", "HOST:9521/65536"),
@@ -470,15 +472,15 @@ mod tests {
             ("[host]:x", "IPv6"),
             ("[]:x", "IPv6"),
             ("[::1]", "names no file"),
-            ("[::1]x", "colon behind ]"),
-            ("[::1]/x", "colon behind ]"),
+            ("[::1]x", "colon after ]"),
+            ("[::1]/x", "colon after ]"),
             ("unix:/run/s.sock", "unix:/SOCKET:PATH"),
             ("unix::x", "names no socket"),
             ("unix:", "names no file"),
             ("unix:/a\0b:x", "NUL"),
             ("fts://h/x", "not built"),
-            ("http://h/x", "wants HTTP"),
-            ("HTTPS://h/x", "wants HTTP"),
+            ("http://h/x", "is an HTTP URL"),
+            ("HTTPS://h/x", "is an HTTP URL"),
             ("ftp://h/x", "unknown scheme"),
             ("ft:///x", "no host"),
             ("ft://h:/x", "port"),
@@ -503,13 +505,13 @@ mod tests {
     }
 
     #[test]
-    fn shows_no_control_or_direction_character_raw() {
+    fn escapes_control_and_direction_characters() {
         let problem = problem("\x1b[2J\u{202e}\n");
         assert!(!problem.contains(['\x1b', '\u{202e}', '\n']), "{problem:?}");
     }
 
     #[test]
-    fn holds_socket_paths_to_what_the_system_takes() {
+    fn limits_socket_paths_to_what_the_system_accepts() {
         let socket = "s".repeat(SOCKET_PATH_BYTES_MAX);
         assert!(Location::parse(format!("unix:{socket}:x").as_bytes()).is_ok());
         assert!(Address::parse_bind(&format!("unix:{socket}"), 1).is_ok());
@@ -539,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_addresses_that_nobody_can_listen_on() {
+    fn refuses_addresses_that_cannot_be_listened_on() {
         for (text, hint) in [
             ("", "no host"),
             (":80", "no host"),
@@ -563,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_addresses_in_the_form_that_is_read_again() {
+    fn writes_addresses_in_a_form_that_parses_again() {
         for text in ["host:80", "[::1]:80", "10.0.0.1:9521"] {
             let address = Address::parse_bind(text, 1).unwrap();
             assert_eq!(address.to_string(), text);

@@ -1,43 +1,43 @@
-//! Every wait has a name and a limit. Pure functions of a passed `now`.
+//! Every wait has a name and a limit. The functions are pure: `now` is passed in.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// What is waited for. Both ends name their waits from this list.
+/// The name of a wait, of both the server and the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Wait {
-    /// A connection to be made.
+    /// Until a connection is made.
     Connect,
-    /// The next request, with nothing of it read.
+    /// Until the first byte of the next request.
     NextRequest,
-    /// The rest of a request whose first bytes came.
+    /// Until the rest of a request that has begun.
     RequestHeader,
-    /// The silence that ends a line of text without an end mark.
+    /// Until silence ends a line of text that has no end mark.
     TextSilence,
-    /// A request body that is dropped.
+    /// Until a dropped request body has arrived.
     DroppedBody,
-    /// A digest.
+    /// Until a digest is computed.
     Hashing,
-    /// A page of a listing.
+    /// Until a page of a listing is built.
     Page,
-    /// A published command to end.
+    /// Until a published command ends.
     Command,
-    /// The peer to read what is sent to it.
+    /// Until the peer reads what was sent.
     SendProgress,
-    /// An answer's header.
+    /// Until the header of an answer.
     ResponseHeader,
-    /// The next bytes of a body.
+    /// Until the next bytes of a body.
     ResponseBody,
-    /// An entry of a listing.
+    /// Until the next entry of a listing.
     ListEntry,
-    /// The peer to close after the last answer.
+    /// Until the peer closes after the last answer.
     Linger,
-    /// What was written of an abandoned answer to arrive.
+    /// Until the bytes of an abandoned answer have arrived.
     Emptied,
-    /// The moment that a limited rate allows for.
+    /// Until a rate limit allows more bytes.
     Pace,
-    /// The whole job.
+    /// Until the whole job ends.
     Whole,
 }
 
@@ -64,36 +64,36 @@ impl fmt::Display for Wait {
     }
 }
 
-/// A wait and when it is over.
+/// A named wait and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
-    /// What is waited for.
+    /// The name of the wait.
     pub wait: Wait,
-    /// When that has taken too long.
+    /// When the wait has taken too long.
     pub at: Instant,
 }
 
 impl Deadline {
-    /// `limit` from `now` on.
+    /// A deadline at `now + limit`.
     pub fn after(now: Instant, wait: Wait, limit: Duration) -> Deadline {
-        // A limit beyond the clock's range is as good as a year.
+        // A limit beyond the clock's range becomes one year.
         let at = now
             .checked_add(limit)
             .unwrap_or(now + Duration::from_secs(365 * 86_400));
         Deadline { wait, at }
     }
 
-    /// The one that is over first.
+    /// The earlier of both deadlines.
     pub fn or_sooner(self, other: Deadline) -> Deadline {
         if other.at < self.at { other } else { self }
     }
 
-    /// How long it still is; zero when over.
+    /// The remaining time; zero if the deadline has passed.
     pub fn remaining(&self, now: Instant) -> Duration {
         self.at.saturating_duration_since(now)
     }
 
-    /// Whether it is over.
+    /// Whether the deadline has passed.
     pub fn is_over(&self, now: Instant) -> bool {
         self.at <= now
     }

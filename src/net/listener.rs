@@ -1,4 +1,4 @@
-//! A listening socket: bound, accepting, and gone from the file system when dropped.
+//! A listening socket. A unix socket's file is removed on drop.
 
 use std::fs::{self, FileType};
 use std::io;
@@ -12,14 +12,14 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, netdevice, sockopt};
 
-use crate::net::{Address, Peer, Stream, tcp_facts};
+use crate::net::{Address, Peer, Stream, socket_info};
 
-/// A listening socket. Accepting never blocks.
+/// A listening socket. `accept` never blocks.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
     address: Address,
-    /// The socket's file, to be removed if it is still this one.
+    /// The socket's file, removed on drop unless it was replaced.
     _file: Option<SocketFile>,
 }
 
@@ -30,16 +30,16 @@ struct SocketFile {
 }
 
 impl Listener {
-    /// Listens on a TCP address; port 0 takes a free one. An IPv6 listener takes IPv6
-    /// only, so that one for IPv4 fits beside it. `backlog`: connections that may wait to be
-    /// accepted.
+    /// Listens on a TCP address; port 0 selects a free port. An IPv6 listener accepts IPv6 only,
+    /// so that an IPv4 listener can use the same port. The kernel queues up to `backlog`
+    /// connections.
     ///
     /// # Errors
-    /// What the kernel says: in use, not an address of this machine, not permitted.
+    /// The kernel's error: in use, not a local address, not permitted.
     pub fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
         let socket = tcp_socket(&address)?;
-        // Where the kernel cannot, its own limit holds; accepted connections inherit ours.
-        let _ = tcp_facts::limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX);
+        // Without it the kernel's own limit holds. Accepted connections inherit it.
+        let _ = socket_info::limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX);
         rustix::net::bind(&socket, &address)?;
         rustix::net::listen(&socket, backlog_number(backlog))?;
         let listener = TcpListener::from(socket);
@@ -55,12 +55,11 @@ impl Listener {
         })
     }
 
-    /// Listens on a socket in the file system. A socket file that nobody listens on any
-    /// more is replaced; the file is removed when the listener is dropped.
+    /// Listens on a unix socket. Replaces a socket file on which no process listens.
     ///
     /// # Errors
-    /// What the kernel says; `AddrInUse` if a server listens there, and that of
-    /// [`not_a_socket`] if the path is something else.
+    /// The kernel's error; `AddrInUse` if a server listens there; [`not_a_socket`] if the path is
+    /// another kind of file.
     pub fn bind_unix(path: &Path, backlog: u32) -> io::Result<Listener> {
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
@@ -85,10 +84,10 @@ impl Listener {
         })
     }
 
-    /// Whether [`Listener::bind_tcp`] would do, if the address is free.
+    /// Checks whether [`Listener::bind_tcp`] would succeed on a free address.
     ///
     /// # Errors
-    /// As there, but for `AddrInUse`.
+    /// Those of `bind_tcp`, except `AddrInUse`.
     pub fn check_tcp(address: SocketAddr) -> io::Result<()> {
         match rustix::net::bind(tcp_socket(&address)?, &address) {
             Ok(()) | Err(Errno::ADDRINUSE) => Ok(()),
@@ -96,33 +95,32 @@ impl Listener {
         }
     }
 
-    /// Whether [`Listener::bind_unix`] would do, if no server listens there.
+    /// Checks whether [`Listener::bind_unix`] would succeed if no server listened there.
     ///
     /// # Errors
-    /// As there, but for `AddrInUse`.
+    /// Those of `bind_unix`, except `AddrInUse`.
     pub fn check_unix(path: &Path) -> io::Result<()> {
         SocketAddrUnix::new(path)?;
         match fs::symlink_metadata(path) {
             Ok(found) => not_a_socket(found.file_type()).map_or(Ok(()), Err),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let folder = path.parent().filter(|above| !above.as_os_str().is_empty());
-                let folder = folder.unwrap_or_else(|| Path::new("."));
-                Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+                let directory = path.parent().filter(|above| !above.as_os_str().is_empty());
+                let directory = directory.unwrap_or_else(|| Path::new("."));
+                Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Where it listens, with the port that was taken for port 0.
+    /// The address it listens on, with the real port if port 0 was requested.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Takes one connection out of the backlog, non-blocking and without delay of small
-    /// writes.
+    /// Accepts one connection from the backlog, as non-blocking and with TCP_NODELAY.
     ///
     /// # Errors
-    /// `WouldBlock` if none waits; what the kernel says of descriptors and memory.
+    /// `WouldBlock` if the backlog is empty; errors for too few descriptors or too little memory.
     pub fn accept(&self) -> io::Result<(Stream, Peer)> {
         let (socket, from) = rustix::net::acceptfrom_with(&self.socket, FLAGS)?;
         match self.address {
@@ -131,10 +129,10 @@ impl Listener {
                 let from = from.ok_or(io::ErrorKind::ConnectionAborted)?;
                 let canonical = match from.ip().to_canonical() {
                     ip @ IpAddr::V4(_) => SocketAddr::new(ip, from.port()),
-                    // With the scope that a link-local address means nothing without.
+                    // A link-local address is meaningless without its scope.
                     IpAddr::V6(_) => from,
                 };
-                // A peer that is gone already is noticed by the first read.
+                // If the peer is gone already, the first read fails.
                 let _ = sockopt::set_tcp_nodelay(&socket, true);
                 Ok((Stream::Tcp(TcpStream::from(socket)), Peer::Tcp(canonical)))
             }
@@ -155,9 +153,9 @@ impl AsFd for Listener {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // A later server may have put its own socket there.
-        let still_ours = fs::symlink_metadata(&self.path)
+        let is_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|facts| (facts.dev(), facts.ino()) == self.identity);
-        if still_ours {
+        if is_ours {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -170,7 +168,7 @@ fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
         AddressFamily::INET6
     };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?;
-    // Without it a restart waits for the old connections' TIME_WAIT.
+    // Without it, a restart fails while old connections are in TIME_WAIT.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
@@ -184,7 +182,7 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
     if let Some(error) = not_a_socket(before.file_type()) {
         return Err(error);
     }
-    // Without waiting, which a server with a full backlog would keep up for ever.
+    // Non-blocking, since a server with a full backlog would block the connection for ever.
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
     let connected = rustix::net::connect(&socket, &SocketAddrUnix::new(path)?);
     let stale = connected == Err(Errno::CONNREFUSED);
@@ -195,8 +193,8 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// What has the path of a socket and is none, as an error of the kind `InvalidInput`: connect(2)
-/// and bind(2) say that the connection is refused or the address in use.
+/// An error of kind `InvalidInput` if `found` is not a socket. connect(2) and bind(2) would only
+/// report that the connection is refused or the address is in use.
 pub fn not_a_socket(found: FileType) -> Option<io::Error> {
     let found = match found {
         found if found.is_socket() => return None,
@@ -210,7 +208,7 @@ pub fn not_a_socket(found: FileType) -> Option<io::Error> {
     Some(io::Error::new(io::ErrorKind::InvalidInput, sentence))
 }
 
-/// An address as a host, with the name of the interface that is its scope.
+/// The host part of an address, with its scope as an interface name.
 fn host_of(address: &SocketAddr, socket: &TcpListener) -> String {
     match address {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => {
@@ -226,10 +224,9 @@ fn backlog_number(backlog: u32) -> i32 {
     i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
-/// What the kernel may hold of an answer before it has sent it once. Its own limit grows to
-/// 4 MiB, and 500 peers that ask for a large file and read nothing would then hold as much
-/// as the kernel has for all connections of the machine. No slower than without, since
-/// it is as much as one write.
+/// How many bytes the kernel may buffer of an answer before it has sent them once. Its own limit
+/// grows to 4 MiB. Then 500 peers that request a large file and read nothing would use up the
+/// kernel's memory for all sockets. It costs no speed, since one write has this size.
 const UNSENT_BYTES_MAX: u32 = 256 << 10;
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
@@ -251,13 +248,13 @@ mod tests {
             assert_eq!(*v4.address(), Address::Tcp { host, port });
             io::Result::Ok(())
         };
-        // Somebody else may hold one port for IPv4, but hardly sixteen.
+        // Another program may hold one port for IPv4, but hardly sixteen.
         let outcomes: Vec<io::Result<()>> = (0..16).map(|_| fits()).collect();
         assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
     }
 
     #[test]
-    fn a_peer_that_reads_nothing_holds_little_of_the_kernels_memory() {
+    fn a_peer_that_reads_nothing_takes_little_kernel_memory() {
         let listener = Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), 8).unwrap();
         let Address::Tcp { port, .. } = *listener.address() else {
             unreachable!()
@@ -276,9 +273,9 @@ mod tests {
             }
         };
         assert_eq!(refusal, io::ErrorKind::WouldBlock);
-        // The kernel doubles the window, and finishes the segment it has begun.
-        let held_max = UNSENT_BYTES_MAX as usize + 2 * window + (128 << 10);
-        assert!(written <= held_max, "{written} bytes were taken");
+        // The kernel doubles the window, and completes the segment it has begun.
+        let buffered_max = UNSENT_BYTES_MAX as usize + 2 * window + (128 << 10);
+        assert!(written <= buffered_max, "{written} bytes were taken");
     }
 
     #[test]
@@ -301,11 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn replaces_a_socket_that_nobody_listens_on_and_only_that() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
-        // As a listener leaves it behind; one might live on for a moment, in a child process that
-        // is just being made.
+    fn replaces_only_a_socket_on_which_no_process_listens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        // What a killed server leaves behind. A dropped listener could survive for a moment in a
+        // child process that is just starting.
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         drop(socket);
@@ -326,8 +323,8 @@ mod tests {
 
     #[test]
     fn leaves_a_socket_whose_backlog_is_full_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
         let _listener = Listener::bind_unix(&path, 1).unwrap();
         let name = SocketAddrUnix::new(&path).unwrap();
         let connect = || {
@@ -336,18 +333,18 @@ mod tests {
             let socket = socket.unwrap();
             rustix::net::connect(&socket, &name).map(|()| socket)
         };
-        let held: Vec<_> = std::iter::from_fn(|| connect().ok()).take(100).collect();
-        assert!(held.len() < 100, "a backlog of one takes no end");
+        let connected: Vec<_> = std::iter::from_fn(|| connect().ok()).take(100).collect();
+        assert!(connected.len() < 100, "a backlog of one takes no end");
         let error = Listener::bind_unix(&path, 8).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn leaves_a_socket_alone_that_replaced_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
         let first = Listener::bind_unix(&path, 8).unwrap();
-        fs::rename(&path, folder.path().join("moved")).unwrap();
+        fs::rename(&path, directory.path().join("moved")).unwrap();
         let _second = Listener::bind_unix(&path, 8).unwrap();
         drop(first);
         assert!(path.exists());

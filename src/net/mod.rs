@@ -4,8 +4,8 @@ mod address;
 mod deadline;
 mod listener;
 mod rate;
+mod socket_info;
 mod stream;
-mod tcp_facts;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, Location};
 pub use deadline::{Deadline, Wait};

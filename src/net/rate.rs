@@ -1,30 +1,29 @@
-//! Keeping to a rate: a pure function of a passed `now`.
+//! Limits rates. The functions are pure: `now` is passed in.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// When bytes may go, so that they keep to a rate. Each asker is given its moment, in the order
-/// of asking, and comes back then; who comes late finds what was missed, up to
+/// Assigns moments to portions of bytes so that a rate is kept. Callers receive their moments in
+/// the order of their calls. Time that a late caller missed can be caught up, up to
 /// [`BURST_TIME`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
-    // When everything that was given out is paid for.
+    // When all reserved bytes are paid for.
     free_at: Option<Instant>,
 }
 
 impl Pace {
-    /// Gives out so many bytes, and says when they may go. `rate` is in bytes per second, at
-    /// least 1.
+    /// Reserves bytes. Returns when they may be sent. `rate` is in bytes per second, at least 1.
     pub fn reserve(&mut self, bytes: u64, rate: u64, now: Instant) -> Instant {
         let earliest = now.checked_sub(BURST_TIME).unwrap_or(now);
         let from = self.free_at.map_or(now, |free_at| free_at.max(earliest));
-        // What is beyond the clock is as far as it was.
+        // If the sum exceeds the clock's range, the time stays as it was.
         self.free_at = from.checked_add(time_of(bytes, rate)).or(self.free_at);
         from.max(now)
     }
 }
 
-/// A rate that several keep to together.
+/// A rate limit that several threads share.
 #[derive(Debug)]
 pub struct Rate {
     bytes_per_second: u64,
@@ -32,7 +31,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Nobody has had anything yet.
+    /// A limit of which nothing is used yet.
     pub fn new(bytes_per_second: u64) -> Arc<Rate> {
         Arc::new(Rate {
             bytes_per_second,
@@ -40,12 +39,12 @@ impl Rate {
         })
     }
 
-    /// As [`portion`].
+    /// Like the function [`portion`].
     pub fn portion(&self, bytes_max: u64) -> u64 {
         portion(self.bytes_per_second, bytes_max)
     }
 
-    /// Counts bytes that came, and says when more may be asked for.
+    /// Counts received bytes. Returns when more may be requested.
     pub fn spend(&self, bytes: u64, now: Instant) -> Instant {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         pace.reserve(bytes, self.bytes_per_second, now);
@@ -53,20 +52,20 @@ impl Rate {
     }
 }
 
-/// How long so many bytes take at this rate, which is in bytes per second and counts as at least 1.
+/// How long `bytes` take at `rate`, in bytes per second; 0 counts as 1.
 pub fn time_of(bytes: u64, rate: u64) -> Duration {
     let rate = rate.max(1);
     let rest = u128::from(bytes % rate) * NANOS_PER_SECOND / u128::from(rate);
     Duration::from_secs(bytes / rate) + Duration::from_nanos(u64::try_from(rest).unwrap_or(0))
 }
 
-/// How many bytes to give out at once at this rate: a few portions a second, and never more than
+/// How many bytes to reserve at once: an eighth of a second's worth, at least 1 and at most
 /// `bytes_max`.
 pub fn portion(rate: u64, bytes_max: u64) -> u64 {
     (rate / PORTIONS_PER_SECOND).clamp(1, bytes_max.max(1))
 }
 
-/// For as long the rate may be exceeded, after it was not reached for as long.
+/// How long the rate may be exceeded after it was not reached for as long.
 pub const BURST_TIME: Duration = Duration::from_millis(250);
 const PORTIONS_PER_SECOND: u64 = 8;
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
@@ -77,7 +76,7 @@ mod tests {
 
     const RATE: u64 = 1_000_000;
 
-    /// Bytes that go in ten seconds to so many askers that come back `late` each time.
+    /// Bytes sent in ten seconds by so many callers that are `late` each time.
     fn sent(askers: usize, late: Duration) -> Vec<u64> {
         let start = Instant::now();
         let end = start + Duration::from_secs(10);
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_numbers_are_a_long_time_and_no_panic() {
+    fn the_largest_numbers_cause_no_panic() {
         assert_eq!(time_of(u64::MAX, 0), Duration::from_secs(u64::MAX));
         assert_eq!(time_of(u64::MAX, u64::MAX), Duration::from_secs(1));
         assert_eq!(time_of(u64::MAX - 1, u64::MAX).as_secs(), 0);
@@ -142,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn a_portion_is_never_nothing_and_never_too_much() {
+    fn a_portion_is_never_empty_and_never_too_large() {
         assert_eq!(portion(1, 1000), 1);
         assert_eq!(portion(8_000, 1000), 1000);
         assert_eq!(portion(u64::MAX, 1000), 1000);
     }
 
     #[test]
-    fn those_who_keep_to_one_rate_together_wait_for_each_other() {
+    fn callers_of_a_shared_rate_wait_for_each_other() {
         let rate = Rate::new(1_000);
         let now = Instant::now();
         assert_eq!(rate.spend(500, now), now + Duration::from_millis(500));

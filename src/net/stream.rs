@@ -1,4 +1,4 @@
-//! One connected socket, whatever its family, and who is at its other end.
+//! A connected socket of any family, and the identity of its peer.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use rustix::net::sockopt::{
     set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl,
 };
 
-use crate::net::tcp_facts;
+use crate::net::socket_info;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -21,10 +21,10 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// A TCP peer.
+    /// A TCP peer, by address.
     Tcp(SocketAddr),
     /// A unix peer, by user id.
     Unix {
@@ -34,10 +34,10 @@ pub enum Peer {
 }
 
 impl Stream {
-    /// Makes reads and writes return at once, or wait.
+    /// Makes reads and writes non-blocking, or blocking.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.set_nonblocking(nonblocking),
@@ -45,10 +45,10 @@ impl Stream {
         }
     }
 
-    /// Ends it in both directions: whoever reads or writes meanwhile is told at once.
+    /// Shuts down both directions. Pending reads and writes return at once.
     ///
     /// # Errors
-    /// What the kernel says, mostly that the peer is gone.
+    /// The kernel's error, mostly that the peer is gone.
     pub fn end(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
@@ -56,10 +56,10 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more will be written; the peer may still send.
+    /// Shuts down the write side; the peer may still send.
     ///
     /// # Errors
-    /// What the kernel says, mostly that the peer is gone.
+    /// The kernel's error, mostly that the peer is gone.
     pub fn end_writing(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -67,29 +67,28 @@ impl Stream {
         }
     }
 
-    /// The round trip as the kernel measured it, smoothed; zero for unix sockets and where
-    /// it is not known.
+    /// The kernel's smoothed round trip time; zero for unix sockets and if it is unknown.
     pub fn round_trip(&self) -> Duration {
         match self {
-            Stream::Tcp(stream) => tcp_facts::round_trip(stream.as_fd()).unwrap_or_default(),
+            Stream::Tcp(stream) => socket_info::round_trip(stream.as_fd()).unwrap_or_default(),
             Stream::Unix(_) => Duration::ZERO,
         }
     }
 
-    /// Bytes written here that the peer's kernel has not acknowledged (TCP) or that the
-    /// peer has not read (unix).
+    /// Bytes written that the peer's kernel has not acknowledged (TCP), or that the peer has not
+    /// read (unix).
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn unsent_bytes(&self) -> io::Result<usize> {
-        tcp_facts::unsent_bytes(self.as_fd())
+        socket_info::unsent_bytes(self.as_fd())
     }
 
-    /// Has the kernel ask a TCP peer that is silent whether it is still there, and end the
-    /// connection if it is not: after about a minute. A unix peer's end is always known.
+    /// Enables TCP keep-alive: the kernel probes a silent peer, and ends the connection after
+    /// about a minute without a reply. The end of a unix peer is always known.
     pub fn keep_alive(&self) {
         if let Stream::Tcp(stream) = self {
-            // Where one of them is refused, the kernel's own figures hold.
+            // If an option is refused, the kernel's default holds.
             let _ = set_tcp_keepidle(stream, KEEPALIVE_IDLE);
             let _ = set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL);
             let _ = set_tcp_keepcnt(stream, KEEPALIVE_PROBES);
@@ -97,15 +96,15 @@ impl Stream {
         }
     }
 
-    /// Lets the peer see a reset, and not an end of stream, when this is dropped.
+    /// Makes a drop send a reset instead of an end of stream.
     pub fn reset_on_close(&self) {
-        // A failure leaves an ordinary close, which is all that is left to try.
+        // On failure an ordinary close follows; nothing else is possible.
         let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
     }
 }
 
 impl Peer {
-    /// What limits per address count by: the IPv4 address, the IPv6 /64, the user id.
+    /// The key of per-address limits: the IPv4 address, the IPv6 /64, or the user id.
     pub fn address_key(&self) -> u128 {
         match self {
             Peer::Tcp(address) => match address.ip().to_canonical() {
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn unsent_bytes_are_those_that_nobody_read() {
+    fn unsent_bytes_are_those_that_the_peer_has_not_read() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut stream = Stream::Unix(ours);
         assert_eq!(stream.unsent_bytes().unwrap(), 0);

@@ -1,6 +1,6 @@
-//! Signals that were ignored when this process was started, which of its streams were closed, and how
-//! the programs that it starts get back what it changed for itself. `unsafe`: the Rust runtime ignores SIGPIPE before `main`,
-//! and `rustix` has no sigaction(2); code between fork and exec is unsafe by its nature.
+//! The signal dispositions and closed streams that this process was started with, and their
+//! restoration in child processes. `unsafe`: the Rust runtime ignores SIGPIPE before `main`, and
+//! `rustix` has no sigaction(2). Code between fork and exec is inherently unsafe.
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -14,28 +14,28 @@ use rustix::process::{Resource, setrlimit};
 
 use super::descriptors;
 
-/// Whether this signal was ignored when the process was started: `nohup` ignores SIGHUP, and a
-/// script ignores SIGINT and SIGQUIT for a program with `&`.
+/// Whether this signal was ignored at the start of the process. `nohup` ignores SIGHUP, and a
+/// script ignores SIGINT and SIGQUIT for a program started with `&`.
 pub fn was_ignored(signal: c_int) -> bool {
     IGNORED.load(Ordering::Relaxed) & bit(signal) != 0
 }
 
-/// Whether standard output was closed when the process was started (`>&-`): the Rust runtime opens
-/// /dev/null in its place, which takes everything.
+/// Whether standard output was closed at the start of the process (`>&-`). The Rust runtime
+/// replaces it by /dev/null, which would silently discard all output.
 pub fn output_was_closed() -> bool {
     IS_OUTPUT_CLOSED.load(Ordering::Relaxed)
 }
 
-/// The same for standard input, which is empty then.
+/// Whether standard input was closed at the start of the process. The runtime makes it empty.
 pub fn input_was_closed() -> bool {
     IS_INPUT_CLOSED.load(Ordering::Relaxed)
 }
 
-/// Has a program start with the limit of open files and the ignored signals that this process
-/// was started with.
+/// Makes a program start with this process's original limit of open files and original ignored
+/// signals.
 pub(super) fn restore_in(command: &mut Command) {
     if was_ignored(SIGCHLD) {
-        // Where it is ignored nobody can wait for a child.
+        // A process that ignores SIGCHLD cannot wait for its children.
         set(SIGCHLD, libc::SIG_DFL);
     }
     let ignored = IGNORED.load(Ordering::Relaxed);
@@ -45,7 +45,7 @@ pub(super) fn restore_in(command: &mut Command) {
     }
     let restore = move || {
         if let Some(limit) = limit {
-            // A limit can always be lowered, and the program runs with the higher one too.
+            // Lowering a limit always succeeds; even without it the program runs.
             let _ = setrlimit(Resource::Nofile, limit);
         }
         for signal in NOTED {
@@ -59,9 +59,9 @@ pub(super) fn restore_in(command: &mut Command) {
     unsafe { command.pre_exec(restore) };
 }
 
-/// Has a start wait, between fork and exec, until there is something to read.
+/// Makes a program wait, between fork and exec, until `until` is readable.
 #[cfg(test)]
-pub(super) fn hold_up(command: &mut Command, until: std::io::PipeReader) {
+pub(super) fn delay_start(command: &mut Command, until: std::io::PipeReader) {
     let wait = move || {
         let read = rustix::io::read(&until, &mut [0_u8]);
         read.map(drop).map_err(Into::into)
@@ -70,7 +70,7 @@ pub(super) fn hold_up(command: &mut Command, until: std::io::PipeReader) {
     unsafe { command.pre_exec(wait) };
 }
 
-/// Sets what a signal does, unless it is caught.
+/// Sets the disposition of a signal, unless it is caught.
 fn set(signal: c_int, disposition: libc::sighandler_t) {
     let is_caught =
         current(signal).is_some_and(|current| current != libc::SIG_DFL && current != libc::SIG_IGN);
@@ -81,7 +81,7 @@ fn set(signal: c_int, disposition: libc::sighandler_t) {
     unsafe { libc::signal(signal, disposition) };
 }
 
-/// What a signal does now.
+/// The current disposition of a signal.
 fn current(signal: c_int) -> Option<libc::sighandler_t> {
     // SAFETY: zeroes are a valid `sigaction`, and without a new action the call only writes the
     // current one into it.
@@ -92,7 +92,7 @@ fn current(signal: c_int) -> Option<libc::sighandler_t> {
     }
 }
 
-/// The C library runs it before `main`.
+/// The C library calls it before `main`.
 extern "C" fn note() {
     let is_ignored = |signal: &c_int| current(*signal) == Some(libc::SIG_IGN);
     let ignored = NOTED.into_iter().filter(is_ignored).map(bit);

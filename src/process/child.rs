@@ -1,4 +1,4 @@
-//! Programs that this process starts, and processes that are left to it.
+//! Starts, signals and reaps child processes, and orphans left to this process.
 
 use std::io;
 use std::mem;
@@ -17,32 +17,31 @@ use rustix::process::{
 use super::at_start::restore_in;
 use super::family::{self, Process};
 
-/// A program that runs. It is to be waited for.
+/// A running program. It must be waited for.
 pub struct Child {
     child: process::Child,
     pid: Pid,
 }
 
 impl Child {
-    /// Starts a program as this one was started: with its limit of open files, and the signals
-    /// that were ignored then.
+    /// Starts a program with this process's original limit of open files and ignored signals.
     ///
     /// # Errors
-    /// It cannot be started, or all children are being ended.
+    /// The program cannot be started, or [`end_children`] was called.
     pub fn start(command: &mut Command) -> io::Result<Child> {
         restore_in(command);
         {
             let mut children = lock();
-            if children.have_ended {
-                return Err(io::Error::other("this program ends"));
+            if children.are_ending {
+                return Err(io::Error::other("this program is ending"));
             }
             children.starting += 1;
         }
-        // No lock is held meanwhile: a file system that hangs can hold up the start.
+        // Hold no lock here: a hanging file system can delay the start.
         let spawned = command.spawn();
         let mut children = lock();
         children.starting -= 1;
-        let has_missed_some = children.starting == 0 && mem::take(&mut children.were_not_reaped);
+        let must_reap = children.starting == 0 && mem::take(&mut children.reap_later);
         let started = spawned.map(|child| Child {
             pid: Pid::from_child(&child),
             child,
@@ -51,50 +50,51 @@ impl Child {
             children.running.push(child.pid);
         }
         drop(children);
-        if has_missed_some {
+        if must_reap {
             reap_orphans();
         }
         started
     }
 
-    /// Its standard streams, if they are pipes.
+    /// The child's standard streams, where they are pipes.
     pub fn streams(&mut self) -> &mut process::Child {
         &mut self.child
     }
 
-    /// Its number, for [`signal_child`].
+    /// The process id, for [`signal_child`].
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Waits for its end.
+    /// Waits until the program ends.
     ///
     /// # Errors
-    /// Somebody else has waited for it.
+    /// The child was reaped elsewhere.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         let end = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        let mut looked = waitid(WaitId::Pid(self.pid), end);
-        while matches!(looked, Err(Errno::INTR)) {
-            looked = waitid(WaitId::Pid(self.pid), end);
+        let mut outcome = waitid(WaitId::Pid(self.pid), end);
+        while matches!(outcome, Err(Errno::INTR)) {
+            outcome = waitid(WaitId::Pid(self.pid), end);
         }
-        if looked.is_err() {
-            // Not under the lock, since it may last; the second time it is known.
+        if outcome.is_err() {
+            // Wait without the lock, since it may take long. The wait below then returns at once.
             let _ = self.child.wait();
         }
-        // Until it is waited for under the lock its number is nobody else's.
+        // Until it is reaped, under the lock, its process id cannot be reused.
         let mut children = lock();
         let status = self.child.wait();
         children.running.retain(|pid| *pid != self.pid);
         status
     }
 
-    /// Whether it has ended.
+    /// Whether the program has ended.
     pub fn has_ended(&mut self) -> bool {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match waitid(WaitId::Pid(self.pid), look) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(self.pid), options) {
             Ok(ended) => ended.is_some(),
             Err(Errno::INTR) => false,
-            // No such child, or a container forbids the call: the other call takes its end with it.
+            // There is no such child, or a container forbids waitid(2). `try_wait` also reaps the
+            // child.
             Err(_) => {
                 let mut children = lock();
                 let has_ended = !matches!(self.child.try_wait(), Ok(None));
@@ -106,14 +106,14 @@ impl Child {
         }
     }
 
-    /// Whether it ends before this moment.
+    /// Waits until `until` at most. Returns whether the program has ended.
     pub fn ends_by(&mut self, until: Instant) -> bool {
-        // A container may forbid pidfd_open(2), and a descriptor may be lacking.
-        self.ends_by_its_descriptor(until)
-            .unwrap_or_else(|_| self.ends_by_looking(until))
+        // A container may forbid pidfd_open(2), or no descriptor may be free.
+        self.ends_by_pidfd(until)
+            .unwrap_or_else(|_| self.ends_by_polling(until))
     }
 
-    fn ends_by_its_descriptor(&self, until: Instant) -> io::Result<bool> {
+    fn ends_by_pidfd(&self, until: Instant) -> io::Result<bool> {
         let process = pidfd_open(self.pid, PidfdFlags::empty())?;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -126,7 +126,7 @@ impl Child {
         }
     }
 
-    fn ends_by_looking(&mut self, until: Instant) -> bool {
+    fn ends_by_polling(&mut self, until: Instant) -> bool {
         let mut pause = Duration::from_millis(1);
         while !self.has_ended() {
             let left = until.saturating_duration_since(Instant::now());
@@ -134,22 +134,22 @@ impl Child {
                 return false;
             }
             thread::sleep(pause.min(left));
-            pause = LOOK_INTERVAL_MAX.min(pause * 2);
+            pause = POLL_INTERVAL_MAX.min(pause * 2);
         }
         true
     }
 
-    /// Sends a signal to its process group, which is its own, unless it was waited for.
+    /// Sends a signal to the program's own process group, unless it was reaped.
     pub fn signal_group(&self, signal: Signal) {
         if lock().running.contains(&self.pid) {
-            // It may have ended by itself.
+            // The group may have ended meanwhile.
             let _ = kill_process_group(self.pid, signal);
         }
     }
 
-    /// Kills its process group, which is its own, and all that it started. `mark`: a variable,
-    /// `NAME=VALUE`, that only it was started with; it finds processes that have left the group
-    /// and their parents, if they are left to this process ([`adopt_orphans`]).
+    /// Kills the program's own process group and all its descendants. `mark` is an environment
+    /// entry, `NAME=VALUE`, that only this program was started with. It finds processes that have
+    /// left the group and were adopted by this process ([`adopt_orphans`]).
     pub fn kill(&self, mark: Option<&str>) {
         self.signal_group(Signal::KILL);
         let this = number(getpid());
@@ -161,73 +161,73 @@ impl Child {
     }
 }
 
-/// Sends a signal to a child, if nobody has waited for it yet.
+/// Sends a signal to a child that is not reaped yet.
 pub fn signal_child(pid: Pid, signal: Signal) {
     if lock().running.contains(&pid) {
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Ends all children with all that they started: asks them to end, and kills what still runs
-/// after `grace`. None is started any more.
+/// Ends all children and their descendants: terminates them, and kills what still runs after
+/// `grace`. No further child can be started.
 pub fn end_children(grace: Duration) {
     let until = Instant::now() + grace;
-    lock().have_ended = true;
-    let mut asked: Vec<Process> = Vec::new();
+    lock().are_ending = true;
+    let mut terminated: Vec<Process> = Vec::new();
     loop {
-        // One that is being started is asked as soon as its number is known.
-        let is_one_starting = ask_to_end(&mut asked);
-        if !is_one_starting && !asked.iter().any(Process::is_there) {
+        // A child that is just starting is terminated once its process id is known.
+        let others_start = terminate_new(&mut terminated);
+        if !others_start && !terminated.iter().any(Process::is_running) {
             return;
         }
         if Instant::now() >= until {
-            family::kill(|process| asked.iter().any(|asked| asked.is(process)));
+            family::kill(|process| terminated.iter().any(|terminated| terminated.is(process)));
             return;
         }
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Asks the children that are not among `asked`, with all that they started, to end. Tells whether
-/// others are being started.
-fn ask_to_end(asked: &mut Vec<Process>) -> bool {
-    // Under the lock nobody waits for a child, so its number is nobody else's.
+/// Terminates the children that are not in `terminated`, with their descendants. Returns whether
+/// further children are starting.
+fn terminate_new(terminated: &mut Vec<Process>) -> bool {
+    // Under the lock no child is reaped, so no process id can be reused.
     let children = lock();
-    let is_asked = |pid: i32| asked.iter().any(|asked| asked.pid == pid);
-    let is_new = |pid: &Pid| !is_asked(number(*pid));
+    let is_terminated = |pid: i32| terminated.iter().any(|terminated| terminated.pid == pid);
+    let is_new = |pid: &Pid| !is_terminated(number(*pid));
     if children.running.iter().any(is_new) {
         let this = number(getpid());
         let pids: Vec<i32> = children.running.iter().copied().map(number).collect();
         let is_child = |process: &Process| process.parent == this && pids.contains(&process.pid);
         let mut found = family::below(&family::all(), is_child);
-        found.retain(|process| !is_asked(process.pid));
+        found.retain(|process| !is_terminated(process.pid));
         for process in &found {
             process.signal(Signal::TERM);
         }
-        // Where there is no /proc at least the children are known.
+        // Without /proc at least the children themselves are known.
         if found.is_empty() {
             for pid in children.running.iter().filter(|pid| is_new(pid)) {
                 let _ = kill_process(*pid, Signal::TERM);
             }
         }
-        asked.extend(found);
+        terminated.extend(found);
     }
     children.starting > 0
 }
 
-/// Has orphans of this process's descendants left to it, and not to process 1.
+/// Makes this process, not process 1, adopt the orphans of its descendants.
 pub fn adopt_orphans() {
-    // An old kernel refuses: then they are left to process 1, as ever.
+    // An old kernel refuses. Then process 1 adopts them.
     let _ = set_child_subreaper(Some(getpid()));
 }
 
-/// Waits for every process that has ended and was left to this one, as all orphans of a container
-/// are left to its process 1. Children of this process are left to those that wait for them.
+/// Reaps all ended processes that this process has adopted; process 1 of a container adopts all
+/// orphans. Children started here are reaped by those that wait for them.
 pub fn reap_orphans() {
     let mut children = lock();
-    // A child that is not noted yet looks like an orphan.
+    // A child that is not registered yet looks like an orphan.
     if children.starting > 0 {
-        children.were_not_reaped = true;
+        children.reap_later = true;
         return;
     }
     let this = number(getpid());
@@ -235,20 +235,20 @@ pub fn reap_orphans() {
         let Some(pid) = Pid::from_raw(process.pid) else {
             continue;
         };
-        if process.parent == this && process.is_over && !children.running.contains(&pid) {
+        if process.parent == this && process.is_zombie && !children.running.contains(&pid) {
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
 }
 
-/// The children that nobody has waited for yet.
+/// The children that are not reaped yet.
 struct Children {
     running: Vec<Pid>,
-    /// Some are being started.
+    /// How many are just starting.
     starting: usize,
-    /// Orphans may have ended while one was being started.
-    were_not_reaped: bool,
-    have_ended: bool,
+    /// An orphan may have ended while a child was starting.
+    reap_later: bool,
+    are_ending: bool,
 }
 
 fn lock() -> MutexGuard<'static, Children> {
@@ -262,23 +262,23 @@ fn number(pid: Pid) -> i32 {
 static CHILDREN: Mutex<Children> = Mutex::new(Children {
     running: Vec::new(),
     starting: 0,
-    were_not_reaped: false,
-    have_ended: false,
+    reap_later: false,
+    are_ending: false,
 });
-const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(20);
+const POLL_INTERVAL_MAX: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::at_start::hold_up;
+    use crate::process::at_start::delay_start;
     use std::env;
 
-    /// In a process of its own, since no child is started in one that ends its children.
+    /// Runs in a process of its own, since `end_children` prevents further children.
     #[test]
-    fn a_child_that_is_being_started_ends_with_the_others() {
+    fn ends_a_child_that_is_just_starting() {
         const ALONE: &str = "FT_TEST_ALONE";
         if env::var_os(ALONE).is_none() {
-            let name = "process::child::tests::a_child_that_is_being_started_ends_with_the_others";
+            let name = "process::child::tests::ends_a_child_that_is_just_starting";
             let mut alone = Command::new(env::current_exe().expect("a path"));
             let status = alone.args(["--exact", name]).env(ALONE, "1").status();
             assert!(status.expect("a process").success());
@@ -287,21 +287,21 @@ mod tests {
         let (held, release) = io::pipe().expect("a pipe");
         let mut command = Command::new("sleep");
         command.arg("1000");
-        hold_up(&mut command, held);
+        delay_start(&mut command, held);
         thread::scope(|scope| {
             scope.spawn(|| Child::start(&mut command));
             while lock().starting == 0 {
                 thread::yield_now();
             }
             let ending = scope.spawn(|| end_children(Duration::from_secs(60)));
-            while !lock().have_ended {
+            while !lock().are_ending {
                 thread::yield_now();
             }
             rustix::io::write(&release, b"r").expect("a reader");
             ending.join().expect("no panic");
             let this = number(getpid());
             let left = family::below(&family::all(), |process| process.parent == this);
-            assert!(left.iter().all(|process| process.is_over), "{left:?}");
+            assert!(left.iter().all(|process| process.is_zombie), "{left:?}");
         });
     }
 }

@@ -1,20 +1,20 @@
-//! Processes and their descendants, as `/proc` shows them.
+//! Processes and their descendants, read from `/proc`.
 
 use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A process. Its number and its start together are never another's.
+/// A process. Its id and start time together are unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,
     pub(super) parent: i32,
     started: u64,
-    /// It has ended, and its parent has not waited for it yet.
-    pub(super) is_over: bool,
+    /// The process has ended and is not reaped yet.
+    pub(super) is_zombie: bool,
 }
 
-/// All processes that there are; none where there is no `/proc`.
+/// All processes; empty without `/proc`.
 pub(super) fn all() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -24,29 +24,29 @@ pub(super) fn all() -> Vec<Process> {
     numbers.filter_map(Process::of).collect()
 }
 
-/// The processes that `is_root` selects, and all that they started, parents first.
+/// The processes that `is_root` selects and all their descendants, parents first.
 pub(super) fn below(all: &[Process], is_root: impl Fn(&Process) -> bool) -> Vec<Process> {
     let mut found: Vec<Process> = all.iter().copied().filter(is_root).collect();
-    let mut looked_at = 0;
-    while let Some(parent) = found.get(looked_at).copied() {
+    let mut visited = 0;
+    while let Some(parent) = found.get(visited).copied() {
         for process in all {
             if process.parent == parent.pid && !found.contains(process) {
                 found.push(*process);
             }
         }
-        looked_at += 1;
+        visited += 1;
     }
     found
 }
 
-/// Kills the processes that `is_root` selects with all that they started. They are stopped
-/// first: a stopped process starts no other.
+/// Kills the processes that `is_root` selects and all their descendants. It stops them first,
+/// since a stopped process starts no other.
 pub(super) fn kill(is_root: impl Fn(&Process) -> bool) {
     let mut stopped = Vec::new();
     for _ in 0..ROUNDS_MAX {
         let found = below(&all(), &is_root).into_iter();
         let new: Vec<Process> = found
-            .filter(|process| !process.is_over && !stopped.contains(&process.pid))
+            .filter(|process| !process.is_zombie && !stopped.contains(&process.pid))
             .collect();
         if new.is_empty() {
             break;
@@ -62,13 +62,13 @@ pub(super) fn kill(is_root: impl Fn(&Process) -> bool) {
 }
 
 impl Process {
-    /// The process of this number, if there is one.
+    /// Reads the process with this id.
     pub(super) fn of(pid: i32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         Process::parse(pid, &stat)
     }
 
-    /// proc_pid_stat(5). The name in parentheses may contain anything.
+    /// Parses proc_pid_stat(5). The name in parentheses may contain any character.
     fn parse(pid: i32, stat: &str) -> Option<Process> {
         let (_, fields) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
@@ -76,21 +76,21 @@ impl Process {
             pid,
             parent: fields.get(1)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
-            is_over: matches!(*fields.first()?, "Z" | "X"),
+            is_zombie: matches!(*fields.first()?, "Z" | "X"),
         })
     }
 
-    /// Whether it still runs.
-    pub(super) fn is_there(&self) -> bool {
-        Process::of(self.pid).is_some_and(|now| self.is(&now) && !now.is_over)
+    /// Whether the process still runs.
+    pub(super) fn is_running(&self) -> bool {
+        Process::of(self.pid).is_some_and(|now| self.is(&now) && !now.is_zombie)
     }
 
-    /// Whether the other is the same process, perhaps at another time.
+    /// Whether `other` is the same process, perhaps read at another time.
     pub(super) fn is(&self, other: &Process) -> bool {
         (self.pid, self.started) == (other.pid, other.started)
     }
 
-    /// Whether it was started with this variable, `NAME=VALUE`.
+    /// Whether the process was started with this environment entry, `NAME=VALUE`.
     pub(super) fn has_variable(&self, variable: &str) -> bool {
         let environment = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
         let mut variables = environment.split(|byte| *byte == 0);
@@ -104,12 +104,12 @@ impl Process {
 
 fn signal(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
-        // It may have ended by itself.
+        // The process may have ended meanwhile.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// A process that ran when it was looked at may have started another since; stopped ones do not.
+/// A running process may start another between two rounds; a stopped one cannot.
 const ROUNDS_MAX: usize = 100;
 
 #[cfg(test)]
@@ -123,7 +123,7 @@ mod tests {
             pid: 7,
             parent: 1,
             started: 4242,
-            is_over: false,
+            is_zombie: false,
         };
         assert_eq!(Process::parse(7, stat), Some(expected));
         assert_eq!(Process::parse(7, "7 (a"), None);
@@ -135,7 +135,7 @@ mod tests {
             pid,
             parent,
             started: 0,
-            is_over: false,
+            is_zombie: false,
         };
         let all = [(9, 8), (2, 1), (8, 7), (7, 1), (3, 2)].map(process);
         let found = below(&all, |process| process.pid == 7);

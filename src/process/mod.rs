@@ -1,5 +1,5 @@
-//! The state that this process was started with, what it changes of it, and the programs that it
-//! starts, which get the state from the start.
+//! Process-wide state that this process inherited or changed, and the programs it starts, which
+//! get the inherited state.
 
 mod at_start;
 mod child;

@@ -277,7 +277,7 @@ fn accepts_what_is_odd_but_right() {
             "const V: &str = env!(\"CARGO_PKG_VERSION\"); use std::process;",
         ),
         (
-            "src/net/tcp_facts.rs",
+            "src/net/socket_info.rs",
             "#![allow(unsafe_code)] fn f() { unsafe { g() } }",
         ),
         (
@@ -754,7 +754,7 @@ const COMMANDS: [(&str, &[&str]); 3] = [("get", &[]), ("index", &[]), ("serve", 
 const FILE_LINES_MAX: usize = 400;
 const PROGRAM_LINES_MAX: usize = 40;
 const UNSAFE_FILES: [&str; 4] = [
-    "src/net/tcp_facts.rs",
+    "src/net/socket_info.rs",
     "src/process/at_start.rs",
     "src/store/lease.rs",
     "src/store/staged/closing.rs",

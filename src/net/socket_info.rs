@@ -1,4 +1,4 @@
-//! What the kernel knows of a connection that neither the standard library nor `rustix` tells.
+//! Reads and sets socket properties that neither the standard library nor `rustix` supports.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,7 +6,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// The smoothed round trip of a TCP connection, from `TCP_INFO` (tcp(7)).
+/// The smoothed round trip time of a TCP connection, from `TCP_INFO` (tcp(7)).
 pub(super) fn round_trip(socket: BorrowedFd<'_>) -> io::Result<Duration> {
     // SAFETY: tcp_info is plain integers, for which all zeros is a value.
     let mut facts: libc::tcp_info = unsafe { mem::zeroed() };
@@ -40,8 +40,8 @@ pub(super) fn unsent_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Bounds the bytes that wait in the socket's send queue and were not sent even once:
-/// `TCP_NOTSENT_LOWAT` (tcp(7)). Connections accepted from a listener inherit it.
+/// Limits the bytes in the send queue that were never sent: `TCP_NOTSENT_LOWAT` (tcp(7)).
+/// Connections accepted from a listener inherit the limit.
 pub(super) fn limit_unsent(socket: BorrowedFd<'_>, bytes_max: u32) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `bytes_max`, which outlives the call; the
     // kernel only reads it.
