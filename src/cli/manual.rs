@@ -15,6 +15,8 @@ use super::terminal::standard_output;
 pub(super) struct Manual {
     /// `FTGET`.
     pub(super) prefix: &'static str,
+    /// Each way to start it: the program, and its arguments.
+    pub(super) synopsis: &'static [(&'static str, &'static str)],
     /// Commands, each with a line about it.
     pub(super) examples: &'static [(&'static str, &'static str)],
     /// Files, each with a line about it.
@@ -25,11 +27,25 @@ pub(super) struct Manual {
 
 /// Writes the page, for man(1), to standard output.
 pub(super) fn write_page(command: Command, manual: &Manual) -> io::Result<()> {
+    // The page prints only the long help of an option that `-h` leaves out.
+    let command = command.mut_args(|arg| match arg.get_long_help() {
+        None => {
+            let help = arg.get_help().cloned().unwrap_or_default();
+            arg.long_help(help)
+        }
+        Some(_) => arg,
+    });
     let mut page = Vec::new();
     let man = Man::new(command.clone());
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
+    let mut synopsis = Roff::new();
+    synopsis.control("SH", ["SYNOPSIS"]);
+    for (program, arguments) in manual.synopsis {
+        synopsis.text([bold(*program), roman(format!(" {arguments}"))]);
+        synopsis.control("br", []);
+    }
+    synopsis.to_writer(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
 
@@ -42,8 +58,9 @@ pub(super) fn write_page(command: Command, manual: &Manual) -> io::Result<()> {
     }
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text([roman(
-        "Each option has a variable, which counts where the command line does not say otherwise; \
-         an empty one does not count, and one that does not apply to a command gives way.",
+        "Each option can be set by a variable. The command line has priority. Switches take 1 or 0, \
+         yes or no, true or false. Empty variables are ignored, and so are variables that do not \
+         apply to the other options.",
     )]);
     for arg in command.get_arguments().filter(|arg| is_setting(arg)) {
         roff.control("TP", []);

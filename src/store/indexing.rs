@@ -94,6 +94,7 @@ impl Indexing {
             known: Count::default(),
             unsettled: Count::default(),
             unkept: Count::default(),
+            settling: AtomicU64::new(0),
             failed: Count::default(),
             bytes_done: AtomicU64::new(0),
         });
@@ -125,6 +126,7 @@ impl Indexing {
             known: work.known.get(),
             unsettled: work.unsettled.get(),
             unkept: work.unkept.get(),
+            settling: work.settling.load(Ordering::SeqCst),
             failed: work.failed.get(),
             is_all_found: work.is_all_found.load(Ordering::SeqCst),
             found: work.found.get(),
@@ -161,6 +163,7 @@ struct Work {
     known: Count,
     unsettled: Count,
     unkept: Count,
+    settling: AtomicU64,
     failed: Count,
     bytes_done: AtomicU64,
 }
@@ -222,7 +225,9 @@ impl Work {
         }
         self.is_all_found.store(true, Ordering::SeqCst);
         if !young.is_empty() {
+            self.settling.store(young.len() as u64, Ordering::SeqCst);
             self.wait_for_settling();
+            self.settling.store(0, Ordering::SeqCst);
         }
         for (path, meta) in young {
             if !self.may_go_on() || files.send((path, meta)).is_err() {

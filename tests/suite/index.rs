@@ -19,6 +19,8 @@ fn what_was_indexed_is_known_to_a_server_without_being_read() {
     let first = index_tree(root.path(), &index).wait().expect_code(0);
     assert!(first.stderr.contains("2 files"), "{}", first.stderr);
     assert!(first.stderr.contains("2 hashed"), "{}", first.stderr);
+    let waits = "waiting some seconds for 2 files changed just now";
+    assert!(first.stderr.contains(waits), "{}", first.stderr);
 
     let server = serve(root.path(), &index, &["--no-prehash"]);
     let shown = format!("digests are remembered in {}", index.display());

@@ -355,7 +355,7 @@ fn bad_lines_are_named_by_their_number_and_the_rest_arrives() {
     );
     let looked = fetch(&["-n"]).expect_code(2);
     assert_eq!(looked.text(), "top: is there already, 1 byte\n");
-    let totals = "ftget: note: would fetch 0 files, 0 bytes, 1 already here, 3 failed\n";
+    let totals = "ftget: note: would download 0 files, 0 bytes, 1 already here, 3 failed\n";
     assert_eq!(looked.stderr, ended.stderr.clone() + totals);
     // Many are not all told to people.
     place.here.write("many", "a//b\n".repeat(100));
@@ -468,7 +468,7 @@ fn links_in_a_listing_are_passed_over_and_counted() {
             .run()
             .expect_code(0)
     };
-    let told = "ftget: note: 1 entry passed over: special files, or links that cannot be made (-v names them)\n";
+    let told = "ftget: note: 1 entry left out: special files, or links that cannot be made (-v names them)\n";
     assert_eq!(fetch(&[]).stderr, told);
     assert_eq!(fetch(&["-q"]).stderr, "");
     assert!(!place.here.join("all/link").exists());

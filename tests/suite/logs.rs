@@ -82,8 +82,8 @@ fn every_request_has_one_line_whatever_became_of_it() {
     assert!(lines[0]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
     let summary = server.stderr().text();
     assert!(
-        summary.contains("served 10 requests on 1 connection with ")
-            && summary.contains(", 6 failed, in "),
+        summary.contains("served 10 requests on 1 connection in ")
+            && summary.contains(" in complete responses, 6 refused, 0 broken off"),
         "{summary}"
     );
 }
@@ -192,12 +192,7 @@ fn a_hangup_without_a_log_file_ends_the_server_as_a_closed_terminal_should() {
     let mut server = TestServer::plain(root.path());
     server.signal(Signal::HUP);
     assert_eq!(server.wait_code(), 129);
-    assert!(
-        server
-            .stderr()
-            .text()
-            .contains("stopping: finishing 0 connections")
-    );
+    assert!(server.stderr().text().contains("stopping\n"));
 }
 
 #[test]

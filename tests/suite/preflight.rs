@@ -226,15 +226,15 @@ fn a_dry_run_tells_of_folders_and_of_what_is_passed_over_with_the_places_of_a_ru
     assert_eq!(
         text.text(),
         "d: would be made, a folder\nd/a: would be fetched, 1 byte\n\
-         d/e: would be made, a folder\nd/pipe: would be passed over, a special file\n\
+         d/e: would be made, a folder\nd/pipe: would be left out, a special file\n\
          d/s: would be made, a folder\nd/s/b: would be fetched, 2 bytes\n\
-         d/s/out: would be passed over, a link that cannot be made\n\
+         d/s/out: would be left out, a link that cannot be made\n\
          d/z: would be fetched, 3 bytes\n"
     );
     assert_eq!(
         text.stderr,
         "ftget: note: 1 hidden entry is not shown by the server\n\
-         ftget: note: would fetch 3 files, 6 bytes, 2 skipped (special files or links)\n"
+         ftget: note: would download 3 files, 6 bytes, 2 left out (special files or links)\n"
     );
     assert!(place.here.names().is_empty());
     let run = place.fetch(&["--json"], &["d"]).expect_code(0).json_lines();

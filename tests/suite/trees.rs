@@ -212,7 +212,7 @@ fn links_are_links_and_one_that_leads_out_is_passed_over() {
         let run = place.fetch(&["-v"], &["d/"]).expect_code(0);
         assert_eq!(contents(place.here.path()), within);
         for name in ["absolute", "far", "sibling"] {
-            let line = format!("d/{name}: a link that cannot be made, passed over");
+            let line = format!("d/{name}: a link that cannot be made, left out");
             assert!(run.stderr.contains(&line), "{}", run.stderr);
         }
     }
@@ -338,11 +338,11 @@ fn what_is_neither_file_nor_folder_is_passed_over_and_counted() {
     mkfifoat(CWD, place.root.join("d/fifo"), Mode::from_raw_mode(0o644)).expect("a FIFO");
     let run = place.fetch(&[], &["d"]).expect_code(0);
     assert_eq!(contents(place.here.path()), ["d/", "d/a = 1"]);
-    let line = "ftget: note: 2 entries passed over: special files, or links that cannot be made (-v names them)\n";
+    let line = "ftget: note: 2 entries left out: special files, or links that cannot be made (-v names them)\n";
     assert_eq!(run.stderr, line);
     let named = place.fetch(&["-v"], &["d"]).expect_code(0).stderr;
     assert!(
-        named.contains("d/fifo: a special file, passed over"),
+        named.contains("d/fifo: a special file, left out"),
         "{named}"
     );
     assert!(!named.contains("-v"), "{named}");

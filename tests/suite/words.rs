@@ -49,10 +49,15 @@ fn the_guide_and_the_manual_page_have_the_options_of_the_help() {
         assert_eq!(rows.collect::<Vec<_>>(), in_help, "{program}");
         let page = of(program).arg("--man").run().expect_code(0).text();
         let page = page.replace("\\-", "-");
-        for (option, _) in in_help {
+        let flat = page.replace("\\fR", "").replace("\\*(Aq", "'");
+        for (option, effect) in in_help {
             let (_, name) = option.rsplit_once("--").expect("a long name");
             let name: String = name.chars().take_while(|&at| is_of_name(at)).collect();
             assert!(page.contains(&format!("--{name}")), "{program}: --{name}");
+            assert!(
+                flat.contains(&effect),
+                "{program}: --{name} has no {effect:?}"
+            );
         }
     }
 }

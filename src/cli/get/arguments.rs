@@ -126,8 +126,8 @@ pub(super) struct Typed {
     ///
     /// The names are below the directory that SOURCE is. The first line decides the format: names,
     /// one a line, as --list and find print them; JSON Lines of --list=json; or md5 lines of
-    /// md5sum, BSD, OpenSSL or NAME MD5. Each md5 must match. Lines that begin with # or ; are
-    /// comments, and ./ before a name makes it a name. A signature around the list is not verified.
+    /// md5sum, BSD, OpenSSL or NAME MD5. Each md5 must match. In a list of md5 lines, lines that begin
+    /// with # or ; are comments. A signature around the list is not verified.
     ///
     /// A directory in a list of names is created empty, unless the list also names files in it. A
     /// name that stands twice is downloaded once.
@@ -157,16 +157,17 @@ pub(super) struct Typed {
     )]
     pub(super) resume: bool,
 
-    /// Remember digests in FILE, in memory, or not at all (off)
+    /// Keep digests in FILE, in memory, or not at all (off)
     ///
-    /// A file with a known digest is not read again to be compared. [default: ftserve/index.sqlite3
+    /// The digest of a file is its md5. A file with a known digest is not read again to be compared.
+    /// "memory" keeps digests until ftget ends. [default: ftserve/index.sqlite3
     /// in the user's cache directory, shared with ftserve]
     #[arg(hide_short_help = true, long, value_name = "FILE", value_parser = not_empty(), help_heading = WHERE)]
     pub(super) index: Option<OsString>,
 
     /// Open at most N connections to a server
     ///
-    /// There are never more than 16 to all servers together. [default: as many as help, at most 4]
+    /// There are never more than 16 to all servers together. [default: chosen by ftget, 1 to 4]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = TIME)]
     pub(super) jobs: Option<usize>,
     /// Download one large file over N connections
@@ -180,7 +181,7 @@ pub(super) struct Typed {
     /// Limit the time without progress
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "120", value_parser = parse_limit, help_heading = TIME)]
     pub(super) timeout: Duration,
-    /// Limit the time for everything
+    /// Limit the time of the whole run
     ///
     /// Running commands of --exec are ended. The command of --on-complete then has the same time
     /// once more. If ftget is stuck on a pipe or a list one second later, it is killed, and the
@@ -192,8 +193,8 @@ pub(super) struct Typed {
     pub(super) limit_rate: Option<u64>,
     /// Retry N times after a failure that may pass [default: 3]
     ///
-    /// A download that was cut off, or refused for a while, is retried; progress resets the count.
-    /// If the option is given, a server that cannot be reached is retried too.
+    /// A download that was cut off, or that the server refused for now, is retried. Progress resets
+    /// the count. A connection that fails is retried only if this option is given.
     #[arg(long, value_name = "N", help_heading = TIME)]
     pub(super) retry: Option<u32>,
     /// Wait before the first retry
@@ -223,6 +224,8 @@ pub(super) struct Typed {
     #[arg(hide_short_help = true, long, value_enum, value_name = "WHEN", default_value = "auto", help_heading = SHOW)]
     pub(super) color: ColorChoice,
     /// Print errors only
+    ///
+    /// --list and --check still print their results, and -n prints what would change.
     #[arg(short, long, value_parser = BoolishValueParser::new(), conflicts_with = "verbose", help_heading = SHOW)]
     pub(super) quiet: bool,
     /// Print a line for each change and each retry
@@ -241,7 +244,7 @@ pub(super) struct Typed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum TypedIfExists {
-    /// Keep a file of the same md5, and replace any other in one step
+    /// Keep a file of the same md5, and replace any other atomically
     Update,
     /// Keep the local file
     Skip,
@@ -280,7 +283,7 @@ pub(super) enum ProgressStyle {
     Auto,
     /// A bar
     Bar,
-    /// A line every few seconds
+    /// A line every second
     Plain,
     /// Nothing
     None,

@@ -99,7 +99,7 @@ impl Report {
             }
             Comparison::PassedOver(_) => {
                 self.summary.passed_over += 1;
-                let words = "cannot be transferred, passed over".to_owned();
+                let words = "cannot be transferred, left out".to_owned();
                 ("passed_over", None, words)
             }
             Comparison::Differs(difference) => {

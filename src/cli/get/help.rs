@@ -24,12 +24,19 @@ The same command again continues a download that was cut off.
 --help explains all options. Each is an environment variable too: --retry is
 FTGET_RETRY.";
 const UNITS: &str = "\
-Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m. Rates are per second: 10M is 10 MiB,
-80mbit is 10,000,000 bytes.";
+Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m.
+Rates are per second: 10M is 10 MiB, 80mbit is 10,000,000 bytes.";
 
 /// The manual page besides the options.
 pub(in crate::cli) const MANUAL: Manual = Manual {
     prefix: "FTGET",
+    synopsis: &[
+        ("ftget", "[OPTIONS] SOURCE..."),
+        ("ftget", "[OPTIONS] -r [-d DIR] SOURCE..."),
+        ("ftget", "[OPTIONS] -i FILE [-d DIR] HOST[:PORT][/DIR]"),
+        ("ftget", "--list[=HOW] [-r] SOURCE..."),
+        ("ftget", "--check [-r] [-d DIR] SOURCE..."),
+    ],
     examples: &[
         (
             "ftget host:notes/todo.txt",

@@ -85,7 +85,7 @@ pub(super) struct Manner {
     pub(super) verbose: bool,
     /// Files that are already there are named too.
     pub(super) names_unchanged: bool,
-    /// Symbolic links are passed over because that was asked for.
+    /// Symbolic links are left out because that was asked for.
     pub(super) skips_links: bool,
     /// Trees are fetched that might be mirrors: --delete could help.
     pub(super) may_delete: bool,

@@ -198,7 +198,7 @@ impl Report<'_> {
                     filename_b64: filename_b64(path),
                     reason,
                 });
-                self.write(&name, &format!("would be passed over, {reason}"));
+                self.write(&name, &format!("would be left out, {reason}"));
             }
         }
     }

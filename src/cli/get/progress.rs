@@ -143,13 +143,17 @@ impl Progress {
 
     /// Shows how far a file here is read.
     pub(super) fn read(&mut self, name: &str, done: u64, total_size: u64) {
-        self.hash(name, "reading what is here,", done, total_size);
+        self.hash(name, "hashing the local file", done, total_size);
     }
 
     fn hash(&mut self, name: &str, what: &str, done: u64, total_size: u64) {
         if let Shown::Bars(bars) = &self.shown {
             bars.show();
             bars.hash(done, total_size);
+            // The bar has the percentage.
+            if self.is_one_file {
+                return bars.say(&format!("{name}: {what}"));
+            }
         }
         let percent = percent(done, total_size);
         self.say(&format!("{name}: {what} {percent}%"));

@@ -221,7 +221,7 @@ impl<'a> Reporter<'a> {
                 " (-v names them)"
             };
             self.note(&format!(
-                "{entries} passed over: special files, or links that cannot be made{names}"
+                "{entries} left out: special files, or links that cannot be made{names}"
             ));
         }
         for sentence in self.repeats.others() {

@@ -24,6 +24,9 @@ pub(super) struct Summary {
     pub(super) hidden: u64,
     #[serde(flatten)]
     pub(super) unkept: UnkeptCounts,
+    /// With -n and --preflight: nothing was transferred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dry_run: Option<bool>,
     /// With --delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<u64>,
@@ -111,14 +114,13 @@ impl Summary {
         let rate = size((self.bytes as f64 / self.secs.max(0.001)) as u64);
         let came = self.actions.fetched + self.actions.resumed;
         let (files, bytes) = (counted(came, "file"), size(self.bytes));
-        let mut line = format!("{files}, {bytes} in {:.1} s ({rate}/s)", self.secs);
-        for (count, what) in [
-            (self.actions.linked, "copied here"),
-            (self.actions.link, "symbolic links"),
-            (self.deleted.unwrap_or_default(), "deleted"),
-        ] {
-            add(&mut line, count, what);
-        }
+        let mut line = match came {
+            0 => "nothing to download".to_owned(),
+            _ => format!("{files}, {bytes} in {:.1} s ({rate}/s)", self.secs),
+        };
+        add(&mut line, self.actions.linked, "copied here");
+        add(&mut line, self.actions.link, links(self.actions.link));
+        add(&mut line, self.deleted.unwrap_or_default(), "deleted");
         self.add_others(&mut line);
         line
     }
@@ -127,14 +129,10 @@ impl Summary {
     pub(super) fn planned(&self, deletions: u64) -> String {
         let come = self.actions.fetched + self.actions.resumed;
         let (files, bytes) = (counted(come, "file"), size(self.bytes));
-        let mut line = format!("would fetch {files}, {bytes}");
-        for (count, what) in [
-            (self.actions.linked, "to copy here"),
-            (self.actions.link, "symbolic links to create"),
-            (deletions, "to delete"),
-        ] {
-            add(&mut line, count, what);
-        }
+        let mut line = format!("would download {files}, {bytes}");
+        add(&mut line, self.actions.linked, "to copy here");
+        add(&mut line, self.actions.link, links(self.actions.link));
+        add(&mut line, deletions, "to delete");
         self.add_others(&mut line);
         line
     }
@@ -143,7 +141,7 @@ impl Summary {
         for (count, what) in [
             (self.actions.identical, "already here"),
             (self.actions.skipped, "skipped (--if-exists or --links)"),
-            (self.passed_over, "skipped (special files or links)"),
+            (self.passed_over, "left out (special files or links)"),
             (self.failed, "failed"),
         ] {
             add(line, count, what);
@@ -161,6 +159,13 @@ impl Summary {
         numbers
             .map(|(key, value)| (format!("FTGET_{}", key.to_uppercase()), value.to_string()))
             .collect()
+    }
+}
+
+fn links(count: u64) -> &'static str {
+    match count {
+        1 => "symbolic link",
+        _ => "symbolic links",
     }
 }
 

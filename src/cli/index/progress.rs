@@ -1,11 +1,13 @@
 //! Progress on standard error: a bar on a terminal, elsewhere a line now and then.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::terminal::tell;
+use crate::cli::terminal::{counted, tell};
 use crate::store::IndexingProgress;
 
 /// Shows progress, and keeps it out of the way of lines. Clones share one place.
@@ -14,6 +16,8 @@ pub(super) struct Progress {
     bar: Option<ProgressBar>,
     is_quiet: bool,
     started: Instant,
+    /// The wait for files to settle is printed once.
+    reports_settling: Arc<AtomicBool>,
 }
 
 impl Progress {
@@ -26,11 +30,18 @@ impl Progress {
             bar,
             is_quiet,
             started: Instant::now(),
+            reports_settling: Arc::new(AtomicBool::new(!is_quiet)),
         }
     }
 
     /// Shows how far it is. `next_line` is when the next line is due, where lines are shown.
     pub(super) fn show(&self, progress: &IndexingProgress, next_line: &mut Instant) {
+        if progress.settling > 0 && self.reports_settling.swap(false, Ordering::Relaxed) {
+            let files = counted(progress.settling, "file");
+            self.line(&format!(
+                "waiting some seconds for {files} changed just now, to be sure that no change is missed"
+            ));
+        }
         if let Some(bar) = &self.bar {
             bar.set_length(progress.found.bytes);
             bar.set_position(progress.bytes_done);

@@ -3,10 +3,10 @@
 use crate::cli::digests::IndexChoice;
 use crate::cli::serve::args::Setup;
 use crate::cli::serve::running::Running;
-use crate::cli::terminal::{counted, shown, tell};
+use crate::cli::terminal::{counted, shown, size, tell};
 use crate::cli::visible;
 use crate::net::Address;
-use crate::server::Listen;
+use crate::server::{Listen, ServerConfig};
 
 /// Says where it listens, what it serves and what to try.
 pub(super) fn announce(setup: &Setup, running: &Running) {
@@ -33,24 +33,24 @@ pub(super) fn announce(setup: &Setup, running: &Running) {
     let root = shown(&setup.root);
     let connections = handle.connections_max();
     text += &format!(
-        "root {root}, read-only (at most {}",
+        "serving {root}, read-only and unencrypted, over at most {}",
         counted(connections as u64, "connection")
     );
-    if connections < setup.server.connections_max {
-        text += &format!(
-            " instead of {}: open files are limited",
-            setup.server.connections_max
-        );
-    }
     for (rate, whose) in [
-        (setup.limits.rate, "in all"),
-        (setup.limits.rate_per_connection, "each"),
+        (setup.limits.rate, "in total"),
+        (setup.limits.rate_per_connection, "for each"),
     ] {
         if let Some(rate) = rate {
-            text += &format!(", {rate} bytes/s {whose}");
+            text += &format!(", at {}/s {whose}", size(rate));
         }
     }
-    text += ")\n";
+    text.push('\n');
+    let wanted = setup.server.connections_max;
+    if connections < wanted && wanted != ServerConfig::default().connections_max {
+        text += &format!(
+            "warning: --max-connections {wanted} needs a higher limit of open files (ulimit -n)\n"
+        );
+    }
     if running.has_index() {
         text += &format!("digests are remembered in {}\n", setup.index);
     } else if matches!(setup.index, IndexChoice::NoPlace(_)) {

@@ -76,17 +76,18 @@ pub(super) struct Args {
     #[arg(hide_short_help = true, long, value_enum, value_name = "WHICH", default_value_t = Links::Inside, help_heading = "Files")]
     follow_symlinks: Links,
 
-    /// Remember digests in FILE, in memory, or not at all (off)
+    /// Keep digests in FILE, in memory, or not at all (off)
     ///
-    /// [default: ftserve/index.sqlite3 in the user's cache directory]
+    /// The digest of a file is its md5. A file with a known digest is not read again before it is
+    /// served. "memory" keeps digests until the server stops. [default: ftserve/index.sqlite3 in the user's cache directory]
     #[arg(long, value_name = "FILE", value_parser = not_empty(), help_heading = "Files")]
     index: Option<OsString>,
 
-    /// Hash a file only when it is requested
+    /// Hash each file when it is requested, none while idle
     #[arg(hide_short_help = true, long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
     no_prehash: bool,
 
-    /// Hash all files in advance, and again after changes
+    /// Hash files again as soon as they change
     #[arg(long, value_parser = BoolishValueParser::new(), help_heading = "Files")]
     watch: bool,
 
@@ -133,7 +134,7 @@ pub(super) struct Args {
     idle_timeout: Duration,
 
     /// Close clients that read slower than this (0: never)
-    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = "1K", value_parser = parse_size, help_heading = "Limits")]
+    #[arg(hide_short_help = true, long, value_name = "RATE", default_value = "1K", value_parser = parse_size, help_heading = "Limits")]
     min_rate: u64,
 
     /// Limit the rate of all transfers together

@@ -21,16 +21,21 @@ There is no encryption and no authentication yet: everybody who reaches the
 port can read all files. --help explains all options. Each is an environment
 variable (--port is FTSERVE_PORT) and a key in the file of --config.";
 const UNITS: &str = "\
-SIGTERM and SIGINT let running transfers finish; a second signal ends the server at once. SIGHUP reloads
---config and opens --access-log again; without either it is like SIGTERM. Signals that were ignored at
-the start stay ignored.
+SIGTERM and SIGINT let running transfers finish; a second signal ends the server at once.
+SIGHUP reloads --config and opens --access-log again. A server that has neither stops.
+Signals that were ignored at the start stay ignored.
 
-Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m. Sizes are bytes, or have a unit: 512, 10M
-(10 MiB), 10MB (10,000,000). Rates are per second: 10M, or 80mbit (10,000,000 bytes).";
+Durations are seconds, or have a unit: 0.2, 200ms, 5s, 2m.
+Sizes are bytes, or have a unit: 512, 10M (10 MiB), 10MB (10,000,000).
+Rates are per second: 10M, or 80mbit (10,000,000 bytes).";
 
 /// The manual page besides the options.
 pub(super) const MANUAL: Manual = Manual {
     prefix: "FTSERVE",
+    synopsis: &[
+        ("ftserve", "[OPTIONS] [PATH] [-- COMMAND [ARGUMENT]...]"),
+        ("ftserve index", "[OPTIONS] PATH"),
+    ],
     examples: &[
         (
             "ftserve photos",

@@ -120,11 +120,14 @@ impl Running {
     /// Says so, and lets running transfers finish.
     pub(super) fn drain(&self) {
         if !self.quiet {
-            let open = counted(self.handle.stats().open, "connection");
-            let timeout = self.drain_timeout;
-            tell(&format!(
-                "stopping: finishing {open} within {timeout:?}; once more to stop at once"
-            ));
+            tell(&match self.handle.stats().open {
+                0 => "stopping".to_owned(),
+                open => format!(
+                    "stopping: waiting at most {:?} for {}; a second signal stops at once",
+                    self.drain_timeout,
+                    counted(open, "connection"),
+                ),
+            });
         }
         self.stop();
     }
@@ -146,12 +149,13 @@ impl Running {
         if !self.quiet {
             let (server, transfers) = (self.handle.stats(), self.counters.snapshot());
             tell(&format!(
-                "served {} on {} with {}, {} failed, in {:.1} s",
+                "served {} on {} in {:.1} s: {} in complete responses, {} refused, {} broken off",
                 counted(transfers.requests(), "request"),
                 counted(server.accepted, "connection"),
-                size(transfers.body_bytes),
-                transfers.failures(),
                 self.started.elapsed().as_secs_f64(),
+                size(transfers.body_bytes),
+                transfers.refusals(),
+                transfers.abandoned + transfers.cut_off,
             ));
         }
     }

@@ -177,7 +177,7 @@ fn every_answer_about_a_file_has_its_keys_and_no_others() {
         );
         assert_eq!(header_of_file(&mut peer)["body_size"], 0);
         let stats = served.counters.snapshot();
-        assert_eq!(stats.failures(), 2);
+        assert_eq!(stats.refusals(), 2);
         assert!(stats.answered >= 10 && stats.body_bytes >= 2 * size as u64);
     }
 }

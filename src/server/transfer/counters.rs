@@ -71,13 +71,13 @@ impl TransferCounters {
 impl TransferStats {
     /// Requests that came to an end, one way or the other.
     pub fn requests(&self) -> u64 {
-        self.answered + self.failures() + self.other_protocol
+        let broken_off = self.abandoned + self.cut_off;
+        self.answered + self.refusals() + broken_off + self.other_protocol
     }
 
-    /// Requests that were not answered with what they asked for.
-    pub fn failures(&self) -> u64 {
-        let refused: u64 = self.refused.iter().map(|(_, count)| count).sum();
-        refused + self.abandoned + self.cut_off
+    /// Requests answered with an error.
+    pub fn refusals(&self) -> u64 {
+        self.refused.iter().map(|(_, count)| count).sum()
     }
 }
 
@@ -115,6 +115,6 @@ mod tests {
             other_protocol: 7,
         };
         assert_eq!(stats, expected);
-        assert_eq!((stats.failures(), stats.requests()), (9, 21));
+        assert_eq!((stats.refusals(), stats.requests()), (4, 21));
     }
 }

@@ -15,6 +15,8 @@ pub struct IndexingProgress {
     pub known: FilesAndBytes,
     /// Still being written, or stamped with times in the future: not kept.
     pub unsettled: FilesAndBytes,
+    /// Files that wait now until their last change is a few seconds old, which is never long.
+    pub settling: u64,
     /// On file systems of which no digest is kept ([`crate::store::Identity`]): not read.
     pub unkept: FilesAndBytes,
     /// Could not be read. Folders that could not be read count as one file each.

@@ -227,7 +227,7 @@ fn a_million_entries_pass_through_in_bounded_memory() {
     assert!(
         output
             .stderr
-            .starts_with("ftget: note: 1000000 entries passed over"),
+            .starts_with("ftget: note: 1000000 entries left out"),
         "{}",
         output.stderr
     );

@@ -70,15 +70,24 @@ impl Bars {
         };
         self.total.set_length(length);
         self.total.set_position(position);
-        self.total.set_message(totals.files());
+        let files = totals.files();
+        let files = match self.columns {
+            ..WIDE_COLUMNS => files.trim_end_matches(" files"),
+            _ => &files,
+        };
+        let fits = files.len() <= self.room();
+        self.total.set_message(if fits {
+            files.to_owned()
+        } else {
+            String::new()
+        });
     }
 
     /// A large file begins; perhaps not for the first time.
     pub(super) fn begin(&mut self, index: usize, name: &str, total_size: u64, bytes: u64) {
         if self.is_one_file {
             self.total.set_length(total_size);
-            self.total.set_position(bytes);
-            self.total.reset_eta();
+            start_at(&self.total, bytes);
             return self.total.set_message(self.shortened(name));
         }
         self.end(index);
@@ -87,8 +96,7 @@ impl Bars {
             let bar = self
                 .all
                 .insert_before(&self.total, bar(total_size, template));
-            bar.set_position(bytes);
-            bar.reset_eta();
+            start_at(&bar, bytes);
             bar.set_message(self.shortened(name));
             self.large.push((index, bar));
         }
@@ -125,12 +133,20 @@ impl Bars {
 
     /// Text that leaves room for the numbers behind it.
     fn shortened(&self, text: &str) -> String {
-        let room = self.columns.saturating_sub(NUMBERS_COLUMNS).max(8);
+        let room = self.room();
         if text.chars().count() <= room {
             return text.to_owned();
         }
         let end: Vec<char> = text.chars().rev().take(room - 1).collect();
         std::iter::once('…').chain(end.into_iter().rev()).collect()
+    }
+
+    fn room(&self) -> usize {
+        let numbers = match self.columns {
+            ..WIDE_COLUMNS => MEDIUM_NUMBERS_COLUMNS,
+            _ => NUMBERS_COLUMNS,
+        };
+        self.columns.saturating_sub(numbers).max(ROOM_MIN)
     }
 
     /// Does something while no bar is in the way.
@@ -150,6 +166,14 @@ impl Bars {
 fn bar(length: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
     bar.with_style(style(template))
+}
+
+/// Continues at so many bytes, which say nothing about the rate.
+fn start_at(bar: &ProgressBar, bytes: u64) {
+    bar.set_position(bytes);
+    // The rate counts from the position that was drawn last.
+    bar.tick();
+    bar.reset_eta();
 }
 
 /// The template, or one that fits into so many columns.
@@ -178,8 +202,8 @@ const ALL_BYTES: &str =
 const BYTES_SO_FAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes}+ {bytes_per_sec} ETA {eta}+";
 const ALL_FILES: &str = "{msg} {percent}% {wide_bar} {per_sec} ETA {eta}";
 const FILES_SO_FAR: &str = "{spinner} {wide_msg} {per_sec} {elapsed}";
-const MEDIUM: &str = "{percent}% {bytes} {bytes_per_sec}";
-const MEDIUM_FILES: &str = "{pos} files {elapsed}";
+const MEDIUM: &str = "{msg} {percent}% {bytes} {bytes_per_sec}";
+const MEDIUM_FILES: &str = "{msg} {elapsed}";
 const NARROW: &str = "{percent}% {bytes}";
 const NARROW_FILES: &str = "{pos} files";
 const WIDE_COLUMNS: usize = 70;
@@ -187,6 +211,9 @@ const NARROW_COLUMNS: usize = 34;
 const COLUMNS_DEFAULT: usize = 80;
 /// Columns for the bytes, the total, the rate, the time left and a part of the bar.
 const NUMBERS_COLUMNS: usize = 62;
+/// Columns for the percentage, the bytes and the rate.
+const MEDIUM_NUMBERS_COLUMNS: usize = 31;
+const ROOM_MIN: usize = 8;
 /// A smaller file is over before anybody has read its name.
 const OWN_BAR_BYTES_MIN: u64 = 8 * 1024 * 1024;
 const OWN_BARS_MAX: usize = 8;

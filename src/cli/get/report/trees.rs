@@ -112,7 +112,7 @@ impl Reporter<'_> {
         };
         if self.manner.verbose {
             let name = source(item, self.poured.as_ref()).name();
-            self.line(&format!("{name}: {what}, passed over"));
+            self.line(&format!("{name}: {what}, left out"));
         }
         self.json(&PassedOver {
             v: 1,
