@@ -97,6 +97,7 @@ pub(super) fn show(order: Order) -> ExitCode {
             Err(error) => report.fail_whole(classify(&error), &sentence(&error)),
         }
     }
+    report.summary.dry_run = Some(true);
     if let Some(room) = outlook.rooms.first() {
         report.summary.needed_bytes = Some(room.needed_bytes);
         report.summary.free_bytes = room.free_bytes;
