@@ -1,4 +1,4 @@
-//! Where digests are remembered: what `--index` means, and what is said about the file.
+//! Where digests are kept: the values of `--index`, and the messages about the file.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -9,29 +9,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::failure::sentence;
-use crate::cli::terminal::{shown, tell};
+use crate::cli::terminal::{print_line, shown};
 use crate::store::{DigestIndex, FileIndex, IndexEvent, MemoryIndex, NoIndex};
 
-/// What `--index` means.
+/// The value of `--index`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum IndexChoice {
     /// In this file.
     File(PathBuf),
-    /// In this file of the user's cache directory, since nothing was typed.
+    /// In this file of the user's cache directory, the default.
     Default(PathBuf),
-    /// As long as the program runs.
+    /// In memory, until the program ends.
     Memory,
-    /// In memory, since the cache directory is not this user's alone; the reason.
-    NoPlace(String),
-    /// Not at all.
+    /// In memory, because the cache directory may belong to other users. Holds the reason.
+    MemoryInstead(String),
+    /// Nowhere.
     Off,
 }
 
 impl IndexChoice {
-    /// The typed choice; by default a file in the user's cache directory. Without a home, or in
-    /// one of another user, as sudo leaves it, memory serves: nothing is made there.
-    pub(super) fn from_typed(typed: Option<OsString>) -> IndexChoice {
-        match typed {
+    /// Reads the option; the default is a file in the user's cache directory. Without a home
+    /// directory, or in that of another user (as under sudo), digests stay in memory: nothing is
+    /// created there.
+    pub(super) fn from_arg(choice: Option<OsString>) -> IndexChoice {
+        match choice {
             Some(word) if word == "memory" => IndexChoice::Memory,
             Some(word) if word == "off" => IndexChoice::Off,
             Some(path) => IndexChoice::File(path.into()),
@@ -40,44 +41,44 @@ impl IndexChoice {
                 match default_file(cache, home) {
                     Ok(None) => IndexChoice::Memory,
                     Ok(Some(path)) => IndexChoice::Default(path),
-                    Err(reason) => IndexChoice::NoPlace(reason),
+                    Err(reason) => IndexChoice::MemoryInstead(reason),
                 }
             }
         }
     }
 
-    /// The file that digests are kept in.
+    /// The index file, if there is one.
     pub(super) fn file(&self) -> Option<&Path> {
         match self {
             IndexChoice::File(path) | IndexChoice::Default(path) => Some(path),
-            IndexChoice::Memory | IndexChoice::NoPlace(_) | IndexChoice::Off => None,
+            IndexChoice::Memory | IndexChoice::MemoryInstead(_) | IndexChoice::Off => None,
         }
     }
 
-    /// The files that there are of it while it is open.
+    /// All files that SQLite has beside the index while it is open, and the index itself.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let files = self.file().map(FileIndex::files);
         files.map_or_else(Vec::new, Vec::from)
     }
 
-    /// Opens what was chosen. Memory does instead of a file that cannot be used, and a warning in
-    /// the name of `program` says so; if it is `quiet`, only of a file that was typed.
-    pub(super) fn open(&self, program: &'static str, quiet: bool) -> Opened {
-        let in_memory = || Opened::Other(Arc::new(MemoryIndex::new()));
+    /// Opens the index. If the file cannot be used, digests stay in memory, with a warning that
+    /// begins with `program`. `quiet` suppresses the warning unless the file was set by the option.
+    pub(super) fn open(&self, program: &'static str, quiet: bool) -> OpenedIndex {
+        let in_memory = || OpenedIndex::Other(Arc::new(MemoryIndex::new()));
         let (path, is_told) = match self {
             IndexChoice::File(path) => (path, true),
             IndexChoice::Default(path) => (path, !quiet),
-            IndexChoice::Memory | IndexChoice::NoPlace(_) => return in_memory(),
-            IndexChoice::Off => return Opened::Other(Arc::new(NoIndex)),
+            IndexChoice::Memory | IndexChoice::MemoryInstead(_) => return in_memory(),
+            IndexChoice::Off => return OpenedIndex::Other(Arc::new(NoIndex)),
         };
         let warn = move |text: &str| {
             if is_told {
-                tell(&format!("{program}: warning: {text}"));
+                print_line(&format!("{program}: warning: {text}"));
             }
         };
         let reported = path.clone();
-        match FileIndex::open(path, move |event| warn(&told(&reported, &event))) {
-            Ok(index) => Opened::File(Arc::new(index)),
+        match FileIndex::open(path, move |event| warn(&describe(&reported, &event))) {
+            Ok(index) => OpenedIndex::File(Arc::new(index)),
             Err(error) => {
                 let index = shown(path);
                 let reason = sentence(&error);
@@ -95,32 +96,31 @@ impl fmt::Display for IndexChoice {
         match self {
             IndexChoice::File(path) | IndexChoice::Default(path) => f.write_str(&shown(path)),
             IndexChoice::Memory => f.write_str("memory"),
-            IndexChoice::NoPlace(reason) => write!(f, "memory, since {reason}"),
+            IndexChoice::MemoryInstead(reason) => write!(f, "memory, since {reason}"),
             IndexChoice::Off => f.write_str("off"),
         }
     }
 }
 
-/// An index, and whether it outlives the program.
-pub(super) enum Opened {
-    /// It does.
+/// An open index.
+pub(super) enum OpenedIndex {
+    /// Outlives the program.
     File(Arc<FileIndex>),
-    /// It does not.
+    /// Lives in memory, or nowhere.
     Other(Arc<dyn DigestIndex>),
 }
 
-impl Opened {
-    /// As those see it who look up and remember.
+impl OpenedIndex {
     pub(super) fn index(&self) -> Arc<dyn DigestIndex> {
         match self {
-            Opened::File(index) => Arc::clone(index) as Arc<dyn DigestIndex>,
-            Opened::Other(index) => Arc::clone(index),
+            OpenedIndex::File(index) => Arc::clone(index) as Arc<dyn DigestIndex>,
+            OpenedIndex::Other(index) => Arc::clone(index),
         }
     }
 }
 
-/// What happened to the file of an index, in one line.
-pub(super) fn told(path: &Path, event: &IndexEvent) -> String {
+/// One line about an event of the index file.
+pub(super) fn describe(path: &Path, event: &IndexEvent) -> String {
     let index = shown(path);
     match event {
         IndexEvent::SetAside { reason, to } => format!(
@@ -143,7 +143,10 @@ pub(super) fn told(path: &Path, event: &IndexEvent) -> String {
     }
 }
 
-/// The index in the user's cache directory if there is a home, or why it is not used.
+/// The index file in the user's cache directory, `None` without a home directory.
+///
+/// # Errors
+/// The reason why that directory must not be used.
 fn default_file(
     cache: Option<OsString>,
     home: Option<OsString>,
@@ -152,7 +155,7 @@ fn default_file(
         return Ok(None);
     };
     if top != cache && fs::metadata(&top).is_err() {
-        // No program makes a home.
+        // A missing home directory is never created.
         return Err(format!("the home {} cannot be used", shown(&top)));
     }
     let path = cache.join(FILE_BELOW_CACHE);
@@ -168,14 +171,14 @@ fn default_file(
     Ok(Some(path))
 }
 
-/// Nothing is made in directories of others, or where others could replace it.
+/// Refuses a directory that belongs to another user, or in which others can replace the index.
 fn check_owner(at: &Path, facts: &Metadata) -> Result<(), String> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     if facts.uid() != uid.as_raw() {
         return Err(format!("{} belongs to another user", shown(at)));
     }
-    // In a sticky directory, such as /tmp, only owners replace what is theirs. A group of the
-    // same number as the program's is mostly the user's own.
+    // In a sticky directory such as /tmp only the owner can replace a file. A group with the
+    // program's own number is usually the user's private group.
     let writers = match facts.gid() == gid.as_raw() {
         true => WRITABLE_BY_OTHERS,
         false => WRITABLE_BY_OTHERS | WRITABLE_BY_GROUP,
@@ -186,8 +189,8 @@ fn check_owner(at: &Path, facts: &Metadata) -> Result<(), String> {
     Ok(())
 }
 
-/// The directory that must be there or, for `XDG_CACHE_HOME`, may be made; and the one for caches.
-/// The XDG base directory specification: a variable counts if it is an absolute path.
+/// The directory that must exist (`XDG_CACHE_HOME` may also be created), and the cache directory.
+/// The XDG base directory specification ignores a variable that is not an absolute path.
 fn cache_directory(cache: Option<OsString>, home: Option<OsString>) -> Option<(PathBuf, PathBuf)> {
     let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
     if let Some(cache) = cache.and_then(absolute) {
@@ -208,25 +211,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_files_are_told_apart() {
-        let typed = |word: &str| IndexChoice::from_typed(Some(word.into()));
-        assert_eq!(typed("memory"), IndexChoice::Memory);
-        assert_eq!(typed("off"), IndexChoice::Off);
-        assert_eq!(typed("./off"), IndexChoice::File("./off".into()));
+    fn words_and_files_are_distinguished() {
+        let parsed = |word: &str| IndexChoice::from_arg(Some(word.into()));
+        assert_eq!(parsed("memory"), IndexChoice::Memory);
+        assert_eq!(parsed("off"), IndexChoice::Off);
+        assert_eq!(parsed("./off"), IndexChoice::File("./off".into()));
     }
 
     #[test]
-    fn the_cache_folder_is_where_the_specification_says() {
-        let folder = |cache: Option<&str>, home: Option<&str>| {
+    fn the_cache_directory_follows_the_xdg_specification() {
+        let directory = |cache: Option<&str>, home: Option<&str>| {
             let found = cache_directory(cache.map(OsString::from), home.map(OsString::from));
             found.map(|(_, cache)| cache)
         };
         let below_home = Some(PathBuf::from("/home/u/.cache"));
-        assert_eq!(folder(Some("/c"), Some("/home/u")), Some("/c".into()));
-        assert_eq!(folder(None, Some("/home/u")), below_home);
-        assert_eq!(folder(Some(""), Some("/home/u")), below_home);
-        assert_eq!(folder(Some("relative"), Some("/home/u")), below_home);
-        assert_eq!(folder(None, Some("")), None);
-        assert_eq!(folder(None, None), None);
+        assert_eq!(directory(Some("/c"), Some("/home/u")), Some("/c".into()));
+        assert_eq!(directory(None, Some("/home/u")), below_home);
+        assert_eq!(directory(Some(""), Some("/home/u")), below_home);
+        assert_eq!(directory(Some("relative"), Some("/home/u")), below_home);
+        assert_eq!(directory(None, Some("")), None);
+        assert_eq!(directory(None, None), None);
     }
 }

@@ -23,7 +23,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// Ends the process by its signal; gives its exit code.
+    /// Returns the exit code, or ends the process by the signal.
     pub(super) fn take(self) -> std::process::ExitCode {
         match self {
             End::Code(code) => code.into(),
@@ -32,12 +32,12 @@ impl End {
     }
 }
 
-/// Ends the process by a signal. Its parent sees that, where an exit code would hide it: a shell's
-/// loop ends with Ctrl-C, and for a service manager an end by SIGTERM is no failure.
+/// Ends the process by a signal, so that its parent sees the signal. An exit code would hide it: a
+/// shell loop ends with Ctrl-C, and a service manager takes an end by SIGTERM for a clean one.
 pub(super) fn end_by(signal: i32) -> ! {
-    // The kernel lets no signal of its own end process 1, whose parent sees an exit code only.
+    // The kernel does not let process 1 end by its own signal. Its parent sees only an exit code.
     if !getpid().is_init() {
-        // If another program ended so, its memory is of interest, and not that of this one.
+        // No core dump for a signal that another program sent.
         let none = Rlimit {
             current: Some(0),
             maximum: Some(0),
@@ -48,16 +48,16 @@ pub(super) fn end_by(signal: i32) -> ! {
     exit(128 + signal)
 }
 
-/// Makes a write beyond the limit for the size of files an error and not the end of the process.
-/// Programs that it starts get the signal back as it was.
+/// Turns a write beyond the file size limit (SIGXFSZ) into an error. Child processes get the signal
+/// back as it was.
 pub(super) fn survive_file_size_limit() {
     if !was_ignored(SIGXFSZ) {
-        // Without it the signal ends the process, as it always did.
+        // If the handler cannot be installed, the signal ends the process, which is its default.
         let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     }
 }
 
-/// Ends the process at once, with what its threads do.
+/// Ends the process at once, with all its threads.
 #[expect(
     clippy::exit,
     reason = "threads that wait for the network cannot be asked to end"
@@ -66,8 +66,8 @@ pub(super) fn exit(code: i32) -> ! {
     std::process::exit(code)
 }
 
-/// Does something in a thread of its own, which is waited for only so long: nothing that may be
-/// held up holds up the end.
+/// Runs `act` in a thread and waits for it at most `limit`, so that a blocked call cannot delay the
+/// end.
 pub(super) fn within(limit: Duration, act: impl FnOnce() + Send + 'static) {
     let (acting, has_acted) = bounded::<Infallible>(0);
     let act = move || {
@@ -79,8 +79,8 @@ pub(super) fn within(limit: Duration, act: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Held by a thread without which signals would be caught and not acted on: a panic there ends
-/// the process.
+/// Ends the process if its thread panics. Without that thread, signals would be caught and never
+/// handled.
 pub(super) struct EndOnPanic;
 
 impl Drop for EndOnPanic {

@@ -1,6 +1,6 @@
-//! The one table of exit codes.
+//! The table of exit codes.
 
-/// How a program ends; the numbers are a promise (README, "Exit codes").
+/// The exit code of a program. The numbers are stable (README, "Exit codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {

@@ -1,14 +1,14 @@
-//! Why `ftserve` does not run: an exit code, the reasons in one line, and what may help.
+//! Errors that end a program: the exit code, the line with the reasons, and the hint.
 
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process;
 
-use crate::cli::terminal::{standard_output, tell};
+use crate::cli::terminal::{print_line, standard_output};
 use crate::cli::{ExitCode, visible};
 
-/// Why it does not run.
+/// Why `ftserve` does not run.
 pub(super) struct Failure {
     pub(super) code: ExitCode,
     pub(super) error: Box<dyn Error>,
@@ -16,13 +16,13 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// Says so in one line with the whole chain of reasons, and a hint where there is one.
-    pub(super) fn complain(&self) -> process::ExitCode {
+    /// Prints the error with its chain of reasons in one line, and the hint. Returns the exit code.
+    pub(super) fn print(&self) -> process::ExitCode {
         let mut text = format!("ftserve: {}", sentence(&*self.error));
         if let Some(hint) = self.hint {
             text += &format!("\nhint: {hint}");
         }
-        tell(&text);
+        print_line(&text);
         self.code.into()
     }
 }
@@ -36,18 +36,18 @@ pub(super) fn failure<E: Into<Box<dyn Error>>>(code: ExitCode) -> impl FnOnce(E)
     }
 }
 
-/// This machine starts no thread more.
+/// The failure when this machine cannot start another thread.
 pub(super) fn no_thread(error: impl Display) -> Failure {
     failure(ExitCode::LocalFile)(format!("cannot start a thread: {error}"))
 }
 
-/// An error and its reasons in one line that is safe to show.
+/// An error with its chain of reasons in one line, escaped for a terminal.
 pub(super) fn sentence(error: &dyn Error) -> String {
-    visible(reasons(error).as_bytes()).into_owned()
+    visible(error_chain(error).as_bytes()).into_owned()
 }
 
-/// An error and its reasons, as they come.
-pub(super) fn reasons(error: &dyn Error) -> String {
+/// An error with its chain of reasons, not escaped.
+pub(super) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(reason) = source {
@@ -57,33 +57,28 @@ pub(super) fn reasons(error: &dyn Error) -> String {
     text
 }
 
-/// How it ends when this was written to standard output.
-pub(super) fn written(result: io::Result<()>) -> process::ExitCode {
-    ended("ftserve", result).into()
-}
-
-/// The same, of either program.
-pub(super) fn ended(program: &str, written: io::Result<()>) -> ExitCode {
+/// Flushes standard output after a write with this result, and returns the exit code.
+pub(super) fn finish_output(program: &str, written: io::Result<()>) -> ExitCode {
     match written.and_then(|()| standard_output().flush()) {
         Ok(()) => ExitCode::Success,
-        Err(error) => unwritten(program, &error),
+        Err(error) => report_unwritable(program, &error),
     }
 }
 
-/// How it ends when standard output cannot be written. A reader that has seen enough, such as
-/// a pager that was left, is no failure, and nothing is said of it.
-pub(super) fn unwritten(program: &str, error: &io::Error) -> ExitCode {
+/// Prints that standard output cannot be written, and returns the exit code. A reader that ended
+/// early, such as a pager, is not a failure: nothing is printed.
+pub(super) fn report_unwritable(program: &str, error: &io::Error) -> ExitCode {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return ExitCode::Success;
     }
-    tell(&format!(
+    print_line(&format!(
         "{program}: cannot write to standard output: {error}"
     ));
-    code_of(error)
+    write_error_code(error)
 }
 
-/// The exit code where a local file cannot be written, or standard output.
-pub(super) fn code_of(error: &io::Error) -> ExitCode {
+/// The exit code if a local file or standard output cannot be written.
+pub(super) fn write_error_code(error: &io::Error) -> ExitCode {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             ExitCode::NoSpace
@@ -101,7 +96,7 @@ mod tests {
     struct Outer(#[source] io::Error);
 
     #[test]
-    fn what_a_full_disk_does_not_take_has_a_code_of_its_own() {
+    fn a_full_disk_has_its_own_exit_code() {
         use rustix::io::Errno;
         for (errno, code) in [
             (Errno::NOSPC, ExitCode::NoSpace),
@@ -110,12 +105,12 @@ mod tests {
             (Errno::IO, ExitCode::LocalFile),
             (Errno::PIPE, ExitCode::LocalFile),
         ] {
-            assert_eq!(code_of(&errno.into()), code, "{errno}");
+            assert_eq!(write_error_code(&errno.into()), code, "{errno}");
         }
     }
 
     #[test]
-    fn a_sentence_has_every_reason_and_nothing_that_acts_on_a_terminal() {
+    fn a_sentence_has_every_reason_and_is_escaped() {
         let error = Outer(io::Error::other("in\nner"));
         assert_eq!(sentence(&error), r"outer \x1b[2J: in\x0aner");
     }

@@ -1,23 +1,21 @@
-//! `ftget`: from what was typed to files, lines and an exit code.
+//! `ftget`: from the command line to files, lines and an exit code.
 
-mod arguments;
-mod behaviour;
+mod args;
+mod command;
 mod compare;
+mod config;
 mod destination;
 mod exec;
 mod failure;
 mod filter;
-mod fitting;
 mod help;
+mod inapplicable;
 mod input;
 mod json_event;
-mod last_resort;
 mod list;
 mod listed;
 mod local;
-mod meaning;
 mod mirror;
-mod no_order;
 mod output;
 mod preflight;
 mod preview;
@@ -30,7 +28,9 @@ mod room;
 mod signals;
 mod source;
 mod summary;
-mod wish;
+mod target;
+mod usage_error;
+mod watchdog;
 mod wording;
 
 use std::ffi::OsString;
@@ -38,17 +38,17 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use self::command::{GetCommand, Transfer};
 use self::destination::{Destination, Sink};
-use self::meaning::{Meaning, Order};
-use self::no_order::NoOrder;
 use self::receipts::Receipts;
 use self::report::Reporter;
-use self::wish::Wish;
+use self::target::Target;
+use self::usage_error::UsageError;
 use clap::CommandFactory;
 
-use self::arguments::Typed;
-use crate::cli::failure::ended;
-use crate::cli::outside::{self, Outside};
+use self::args::GetArgs;
+use crate::cli::blocking::{self, BlockingStream};
+use crate::cli::failure::finish_output;
 use crate::cli::terminal::shown;
 use crate::cli::{ExitCode, manual};
 use crate::client::{self, ClientError, Event, MirrorNotes};
@@ -56,81 +56,87 @@ use crate::process::output_was_closed;
 
 /// Runs `ftget` with these arguments, the program's name first.
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let meaning = match Meaning::of(arguments) {
-        Ok(meaning) if output::is_standard_needed(&meaning) && output_was_closed() => {
+    let command = match GetCommand::parse(arguments) {
+        Ok(command) if output::is_standard_needed(&command) && output_was_closed() => {
             let sentence = "standard output is closed, and something is to be written there";
-            return NoOrder::Unusable(sentence.to_owned()).show();
+            return UsageError::UnusableFile(sentence.to_owned()).show();
         }
-        meaning => meaning,
+        command => command,
     };
-    let order = match meaning {
-        Ok(Meaning::Fetch(order)) => order,
-        Ok(Meaning::Compare {
-            order,
-            tells_extras,
+    let transfer = match command {
+        Ok(GetCommand::Fetch(transfer)) => transfer,
+        Ok(GetCommand::Compare {
+            transfer,
+            reports_extras,
         }) => {
-            signals::end_on_signals(order.manner.quiet);
-            return compare::show(order, tells_extras);
+            signals::end_on_signals(transfer.style.quiet);
+            return compare::show(transfer, reports_extras);
         }
-        Ok(Meaning::Preview(order)) => {
+        Ok(GetCommand::Preview(transfer)) => {
             signals::end_on_signals(true);
-            return preview::show(order);
+            return preview::show(transfer);
         }
-        Ok(Meaning::Manual) => {
-            return ended("ftget", manual::write_page(Typed::command(), &help::MANUAL));
+        Ok(GetCommand::Manual) => {
+            return finish_output(
+                "ftget",
+                manual::write_page(GetArgs::command(), &help::MANUAL),
+            );
         }
-        Ok(Meaning::Completions(shell)) => {
-            return ended("ftget", manual::write_completions(Typed::command(), shell));
+        Ok(GetCommand::Completions(shell)) => {
+            return finish_output(
+                "ftget",
+                manual::write_completions(GetArgs::command(), shell),
+            );
         }
-        Ok(Meaning::List(order)) => {
+        Ok(GetCommand::List(transfer)) => {
             signals::end_on_signals(true);
-            return list::list(&order);
+            return list::list(&transfer);
         }
-        Ok(Meaning::Check(order)) => {
+        Ok(GetCommand::Check(transfer)) => {
             signals::end_on_signals(true);
-            return receipts::check(&order);
+            return receipts::check(&transfer);
         }
-        Err(no_order) => return no_order.show(),
+        Err(error) => return error.show(),
     };
-    signals::end_on_signals(order.manner.quiet);
-    let Order {
+    signals::end_on_signals(transfer.style.quiet);
+    let Transfer {
         destination,
         preflight,
         deletion,
         mut config,
-        manner,
-    } = order;
-    let mut reporter = Reporter::new(&destination, &manner);
-    if let Some(wishes) = preflight
-        && !preflight::passes(wishes, deletion, &mut config, &mut reporter)
+        style,
+    } = transfer;
+    let mut reporter = Reporter::new(&destination, &style);
+    if let Some(targets) = preflight
+        && !preflight::passes(targets, deletion, &mut config, &mut reporter)
     {
         return reporter.end();
     }
-    let receipts = match manner.receipts.as_deref().map(Receipts::open).transpose() {
+    let receipts = match style.receipts.as_deref().map(Receipts::open).transpose() {
         Ok(receipts) => receipts,
         Err(error) => {
-            let receipts = manner.receipts.as_deref().unwrap_or(Path::new(""));
+            let receipts = style.receipts.as_deref().unwrap_or(Path::new(""));
             let receipts = shown(receipts.as_os_str());
             let mut sentence = format!("cannot open the receipts {receipts}: {error}");
             if error.kind() == io::ErrorKind::NotFound {
-                // They are opened before a folder of files is made.
-                sentence += "; the folder that they go into must be there";
+                // The receipts are opened before the directory of `--dir` is created.
+                sentence += "; the directory that they go into must be there";
             }
-            return NoOrder::Unusable(sentence).show();
+            return UsageError::UnusableFile(sentence).show();
         }
     };
-    reporter.keep(receipts);
+    reporter.write_receipts_to(receipts);
     match destination {
-        Destination::Files(wishes) => {
-            let trees = deletion.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
+        Destination::Files(targets) => {
+            let trees = deletion.map(|_| mirror::trees(&targets, &style.own_files));
             if deletion.is_some() {
                 reporter.hold_back(MirrorNotes::new(&config));
             }
-            let list = wishes.iter().find_map(|wish| match wish {
-                Wish::List(list) => Some(list.emptiness()),
-                Wish::File(_) | Wish::Tree(..) => None,
+            let list = targets.iter().find_map(|target| match target {
+                Target::List(list) => Some(list.emptiness()),
+                Target::File(_) | Target::Tree(..) => None,
             });
-            let (batch, sources) = wish::batch(wishes);
+            let (batch, sources) = target::batch(targets);
             let has_begun = exec::batch(batch, &config, &mut reporter);
             if !has_begun {
                 return reporter.end();
@@ -138,30 +144,30 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if let Some((name, is_empty)) = list
                 && is_empty.load(Ordering::SeqCst)
             {
-                reporter.tell_empty(&name);
+                reporter.report_empty_list(&name);
             }
             sources
                 .iter()
-                .filter(|source| source.is_nothing())
-                .for_each(|source| reporter.tell_nothing(&source.source));
+                .filter(|source| source.is_unmatched())
+                .for_each(|source| reporter.report_unmatched(&source.source));
             if let (Some(trees), Some(deletion)) = (trees, deletion)
                 && let Some((rest, config)) = reporter.delete(&trees, deletion, &config)
             {
                 exec::batch(rest, &config, &mut reporter);
             }
         }
-        Destination::Stream(pour, Sink::File(folder, name)) => {
-            published::fetch(&pour, &folder, &name, &config, &mut reporter);
+        Destination::Stream(pour, Sink::File(directory, name)) => {
+            published::fetch(&pour, &directory, &name, &config, &mut reporter);
         }
         Destination::Stream(pour, Sink::Stream(stream)) => {
             let on_event = &mut |event: Event<'_>| drop(reporter.take(event));
-            // A file of its own: the standard library's looks for ends of lines in every write.
+            // Not `io::stdout()`: it searches each write for ends of lines.
             let unread = stream.unread();
-            let output = outside::wait(unread, || stream.open());
-            let output = output.map(|output| Outside::new(output, unread));
+            let output = blocking::run(unread, || stream.open());
+            let output = output.map(|output| BlockingStream::new(output, unread));
             match output {
                 Ok(mut output) => drop(client::pour(&pour, &config, &mut output, on_event)),
-                Err(error) => reporter.tell_unpoured(&pour, &ClientError::Output(error.into())),
+                Err(error) => reporter.report_unopened(&pour, &ClientError::Output(error.into())),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `ftserve index`: hashes a tree into the index, while somebody watches.
+//! `ftserve index`: hashes a tree into the index, with progress on standard error.
 
 mod args;
 mod progress;
@@ -14,12 +14,12 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use self::args::Args;
-use self::progress::{Progress, first_line};
-use crate::cli::digests::{IndexChoice, told};
+use self::args::IndexArgs;
+use self::progress::{IndexProgress, first_line};
+use crate::cli::blocking::Snapshot;
+use crate::cli::digests::{IndexChoice, describe};
 use crate::cli::ending::{End, EndOnPanic, end_by, survive_file_size_limit};
 use crate::cli::failure::{Failure, failure, no_thread, sentence};
-use crate::cli::outside::Snapshot;
 use crate::cli::settings::{self, Settings, SettingsError};
 use crate::cli::terminal::shown;
 use crate::cli::usage;
@@ -35,38 +35,38 @@ use crate::wire::ResourcePath;
 
 /// Runs `ftserve index` with these arguments, the program's name and `index` first.
 pub(super) fn index(args: &[OsString]) -> process::ExitCode {
-    let args = match settings::read::<Args>(&args[1..], "FTSERVE", None) {
-        Ok(Settings { typed, .. }) => typed,
-        Err(SettingsError::Elsewhere(sentence)) => {
-            return failure(ExitCode::Usage)(sentence).complain();
+    let args = match settings::read::<IndexArgs>(&args[1..], "FTSERVE", None) {
+        Ok(Settings { args, .. }) => args,
+        Err(SettingsError::EnvironmentOrFile(sentence)) => {
+            return failure(ExitCode::Usage)(sentence).print();
         }
-        Err(SettingsError::Typed(error)) => {
+        Err(SettingsError::CommandLine(error)) => {
             return usage::show(&error, "ftserve index", &[]).into();
         }
     };
     match index_tree(args) {
         Ok(end) => end.take(),
-        Err(failure) => failure.complain(),
+        Err(failure) => failure.print(),
     }
 }
 
-fn index_tree(args: Args) -> Result<End, Failure> {
+fn index_tree(args: IndexArgs) -> Result<End, Failure> {
     survive_file_size_limit();
-    // One that was ignored at the start stays so.
+    // A signal that was ignored at the start stays ignored.
     let caught = [SIGTERM, SIGINT]
         .into_iter()
         .filter(|signal| !was_ignored(*signal));
     let signals = Signals::new(caught).map_err(failure(ExitCode::Unclassified))?;
-    let choice = IndexChoice::from_typed(args.index);
+    let choice = IndexChoice::from_arg(args.index);
     let Some(path) = choice.file().map(Path::to_owned) else {
         let reason = match choice {
-            IndexChoice::NoPlace(reason) => {
-                format!("there is no file to keep digests in: {reason}")
+            IndexChoice::MemoryInstead(reason) => {
+                format!("no file for digests: {reason}")
             }
-            _ => "there is no file to keep digests in".to_owned(),
+            _ => "no file for digests".to_owned(),
         };
         let mut usage = failure(ExitCode::Usage)(reason);
-        usage.hint = Some("name one: --index FILE");
+        usage.hint = Some("--index FILE sets the file");
         return Err(usage);
     };
     let options = DirectoryOptions {
@@ -76,11 +76,14 @@ fn index_tree(args: Args) -> Result<End, Failure> {
     let tree = DirectoryStore::open_root(&args.path, options).map_err(|error| {
         failure(ExitCode::LocalFile)(format!("cannot read {}: {error}", shown(&args.path)))
     })?;
-    let progress = Progress::new(args.quiet);
-    let (trouble, lines) = (Arc::new(Trouble::default()), progress.clone());
-    let (reporting, reported) = (Arc::clone(&trouble), path.clone());
+    let progress = IndexProgress::new(args.quiet);
+    let (index_failure, lines) = (Arc::new(IndexFailure::default()), progress.clone());
+    let (reporting, reported) = (Arc::clone(&index_failure), path.clone());
     let index = FileIndex::open(&path, move |event| {
-        lines.line(&format!("ftserve: warning: {}", told(&reported, &event)));
+        lines.line(&format!(
+            "ftserve: warning: {}",
+            describe(&reported, &event)
+        ));
         reporting.take(&event);
     });
     let index = Arc::new(index.map_err(|error| {
@@ -92,7 +95,7 @@ fn index_tree(args: Args) -> Result<End, Failure> {
         failure(exit_code(&error))(text)
     })?);
     let indexing = Arc::new(start(tree, &index, &progress)?);
-    let caught = Arc::new(Caught::default());
+    let caught = Arc::new(CaughtSignals::default());
     let (acting, stopped) = (Arc::clone(&caught), Arc::clone(&indexing));
     thread::Builder::new()
         .name("ft-signals".to_owned())
@@ -100,7 +103,7 @@ fn index_tree(args: Args) -> Result<End, Failure> {
         .map_err(no_thread)?;
     watch(&indexing, &progress, &caught);
     if !index.close(CLOSE_TIMEOUT) {
-        trouble.set(ExitCode::LocalFile);
+        index_failure.set(ExitCode::LocalFile);
     }
     let outcome = indexing.progress();
     progress.end(&outcome);
@@ -111,7 +114,7 @@ fn index_tree(args: Args) -> Result<End, Failure> {
                 true => ExitCode::Success,
                 false => ExitCode::LocalFile,
             };
-            End::Code(trouble.get().unwrap_or(whole) as u8)
+            End::Code(index_failure.get().unwrap_or(whole) as u8)
         }
     })
 }
@@ -119,7 +122,7 @@ fn index_tree(args: Args) -> Result<End, Failure> {
 fn start(
     tree: DirectoryStore,
     index: &Arc<FileIndex>,
-    progress: &Progress,
+    progress: &IndexProgress,
 ) -> Result<Indexing, Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let pools = Pools::start(cores).map_err(no_thread)?;
@@ -142,24 +145,24 @@ fn start(
     .map_err(no_thread)
 }
 
-/// Shows progress until the end, or until a signal has ended it.
-fn watch(indexing: &Indexing, progress: &Progress, caught: &Caught) {
+/// Shows progress until all files are hashed, or a signal has stopped the hashing.
+fn watch(indexing: &Indexing, progress: &IndexProgress, caught: &CaughtSignals) {
     let mut next_line = first_line();
-    // The second one does not wait for a file that cannot be read.
+    // The first signal waits for files that are being read. The second does not: a read may hang.
     while !indexing.wait(LOOK_INTERVAL) && caught.count.load(Ordering::SeqCst) < 2 {
         progress.show(&indexing.progress(), &mut next_line);
     }
 }
 
-/// The signals that came.
+/// The signals that arrived.
 #[derive(Default)]
-struct Caught {
+struct CaughtSignals {
     first: OnceLock<i32>,
     count: AtomicUsize,
 }
 
-impl Caught {
-    /// Acts on signals: the first ends the indexing, and what is hashed is kept.
+impl CaughtSignals {
+    /// Handles signals. The first stops the hashing, and the digests so far are kept.
     fn act_on(&self, mut signals: Signals, indexing: &Indexing) {
         let _guard = EndOnPanic;
         for signal in signals.forever() {
@@ -174,7 +177,7 @@ impl Caught {
     }
 }
 
-/// Has the process end by this signal where it waits for the reader of its messages.
+/// Starts a thread that ends the process by this signal if nobody reads its messages.
 fn end_if_unread(signal: i32) {
     let named = thread::Builder::new().name("ft-end".to_owned());
     let watch = move || {
@@ -186,20 +189,20 @@ fn end_if_unread(signal: i32) {
             }
         }
     };
-    // Without the thread another signal ends it.
+    // If there is no thread, the next signals end the process.
     let _ = named.spawn(watch);
 }
 
-/// Whether every file that was found is in the index now.
+/// Whether the walk is complete and no file failed.
 fn is_whole(progress: &IndexingProgress) -> bool {
     progress.is_all_found && progress.failed.files == 0
 }
 
-/// Why, if so, not everything that was hashed is in the file.
+/// The exit code if the index file lacks some of the new digests.
 #[derive(Default)]
-struct Trouble(Mutex<Option<ExitCode>>);
+struct IndexFailure(Mutex<Option<ExitCode>>);
 
-impl Trouble {
+impl IndexFailure {
     fn take(&self, event: &IndexEvent) {
         match event {
             IndexEvent::SetAside { .. } => {}
@@ -235,7 +238,7 @@ fn exit_code(error: &IndexError) -> ExitCode {
     }
 }
 
-/// How long a message may wait for its reader once the end has come.
+/// How long a message may wait for its reader after a signal.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Manual pages and completions, from the definitions of the options.
+//! Manual pages and completions, made from the definitions of the options.
 
 use std::io::{self, Write};
 
@@ -11,21 +11,21 @@ use super::ExitCode;
 use super::settings::{is_setting, variable};
 use super::terminal::standard_output;
 
-/// What a program's page says besides its options.
+/// The parts of a manual page that clap does not know.
 pub(super) struct Manual {
-    /// `FTGET`.
+    /// The prefix of environment variables, such as `FTGET`.
     pub(super) prefix: &'static str,
-    /// Each way to start it: the program, and its arguments.
+    /// Each way to start the program: its name and its arguments.
     pub(super) synopsis: &'static [(&'static str, &'static str)],
-    /// Commands, each with a line about it.
+    /// Commands, each with its explanation.
     pub(super) examples: &'static [(&'static str, &'static str)],
-    /// Files, each with a line about it.
+    /// Files, each with its explanation.
     pub(super) files: &'static [(&'static str, &'static str)],
-    /// Other pages.
+    /// Related manual pages.
     pub(super) see_also: &'static str,
 }
 
-/// Writes the page, for man(1), to standard output.
+/// Writes the page, as roff for man(1), to standard output.
 pub(super) fn write_page(command: Command, manual: &Manual) -> io::Result<()> {
     // The page prints only the long help of an option that `-h` leaves out.
     let command = command.mut_args(|arg| match arg.get_long_help() {
@@ -88,7 +88,7 @@ pub(super) fn write_page(command: Command, manual: &Manual) -> io::Result<()> {
     standard_output().write_all(&page)
 }
 
-/// Writes a script that completes options in this shell to standard output.
+/// Writes the completion script for a shell to standard output.
 pub(super) fn write_completions(mut command: Command, shell: Shell) -> io::Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -96,7 +96,7 @@ pub(super) fn write_completions(mut command: Command, shell: Shell) -> io::Resul
     standard_output().write_all(&script)
 }
 
-/// The table of exit codes, a line each.
+/// The table of exit codes, one per line.
 pub(super) fn exit_codes() -> String {
     let lines = ExitCode::TABLE
         .iter()

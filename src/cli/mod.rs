@@ -1,6 +1,7 @@
-//! Command lines: what was typed, what it means, and what is shown. The only floor that
-//! prints, reads the environment or picks an exit code.
+//! Command lines: parsing, output and exit codes. Only this floor prints, reads the environment or
+//! picks an exit code.
 
+mod blocking;
 mod digests;
 mod ending;
 mod exit_code;
@@ -9,7 +10,6 @@ mod get;
 mod index;
 mod manual;
 mod messages;
-mod outside;
 mod serve;
 mod settings;
 mod streams;

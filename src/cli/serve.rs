@@ -1,13 +1,13 @@
-//! `ftserve`: serves a folder or a file until it is told to stop.
+//! `ftserve`: serves a directory or a file until a signal or its command ends it.
 
 mod announce;
 mod args;
-mod beside;
 mod command;
+mod hashing;
 mod help;
 mod log;
+mod options;
 mod publish;
-mod reading;
 mod reload;
 mod root;
 mod running;
@@ -23,17 +23,17 @@ use std::time::Duration;
 use clap::CommandFactory;
 
 use crate::cli::ending::End;
-use crate::cli::failure::{Failure, failure, no_thread, written};
+use crate::cli::failure::{Failure, failure, finish_output, no_thread};
 use crate::cli::index::index;
 use crate::cli::serve::announce::{announce, reachable};
-use crate::cli::serve::args::{Args, Setup};
-use crate::cli::serve::beside::Beside;
-use crate::cli::serve::command::Command;
+use crate::cli::serve::args::{ServeArgs, Setup};
+use crate::cli::serve::command::ChildCommand;
+use crate::cli::serve::hashing::BackgroundHashing;
 use crate::cli::serve::log::AccessLog;
-use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
+use crate::cli::serve::options::{OptionReader, OptionsError, ServeCommand, Words};
 use crate::cli::serve::reload::Reload;
 use crate::cli::serve::root::RootWatch;
-use crate::cli::serve::running::{Parts, Running};
+use crate::cli::serve::running::{RunningServer, ServerParts};
 use crate::cli::serve::signals::SignalThread;
 use crate::cli::terminal::{shown, standard_output};
 use crate::cli::usage;
@@ -43,27 +43,37 @@ use crate::process::adopt_orphans;
 use crate::server::{Server, ServerError, Serving, TransferHandler, check_listening};
 use crate::store::{Catalog, CatalogLimits, DirectoryStore};
 
-/// Runs `ftserve` with these arguments, the program's name first, and says how it ended.
+/// Runs `ftserve` with these arguments, the program's name first. Returns the exit code.
 pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if args.get(1).is_some_and(|word| word == "index") {
         return index(&args);
     }
-    let reading = Reading::of(args);
+    let reading = OptionReader::of(args);
     let (setup, words) = match reading.read() {
-        Ok(Wanted::Serve(setup, words)) => (*setup, words),
-        Ok(Wanted::Check(setup)) => {
+        Ok(ServeCommand::Serve(setup, words)) => (*setup, words),
+        Ok(ServeCommand::Check(setup)) => {
             return match check(&setup) {
-                Ok(()) => told("the options are right"),
-                Err(failure) => failure.complain(),
+                Ok(()) => print("the options are right"),
+                Err(failure) => failure.print(),
             };
         }
-        Ok(Wanted::Manual) => return written(manual::write_page(Args::command(), &help::MANUAL)),
-        Ok(Wanted::Completions(shell)) => {
-            return written(manual::write_completions(Args::command(), shell));
+        Ok(ServeCommand::Manual) => {
+            return finish_output(
+                "ftserve",
+                manual::write_page(ServeArgs::command(), &help::MANUAL),
+            )
+            .into();
         }
-        Err(NotRead::Failed(failure)) => return failure.complain(),
-        Err(NotRead::Typed(error)) => {
+        Ok(ServeCommand::Completions(shell)) => {
+            return finish_output(
+                "ftserve",
+                manual::write_completions(ServeArgs::command(), shell),
+            )
+            .into();
+        }
+        Err(OptionsError::Failed(failure)) => return failure.print(),
+        Err(OptionsError::CommandLine(error)) => {
             return usage::show(&error, "ftserve", help::HABITS).into();
         }
     };
@@ -73,26 +83,26 @@ pub fn serve(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
             end.take()
         }
         Err(failure) => {
-            let code = failure.complain();
+            let code = failure.print();
             messages::flush(MESSAGES_TIMEOUT);
             code
         }
     }
 }
 
-fn told(sentence: &str) -> process::ExitCode {
-    written(writeln!(standard_output(), "{sentence}"))
+fn print(sentence: &str) -> process::ExitCode {
+    finish_output("ftserve", writeln!(standard_output(), "{sentence}")).into()
 }
 
 type Handler = TransferHandler<Arc<DirectoryStore>>;
 
-fn start_and_wait(setup: Setup, reading: Reading, words: Words) -> Result<End, Failure> {
+fn start_and_wait(setup: Setup, reading: OptionReader, words: Words) -> Result<End, Failure> {
     messages::start().map_err(no_thread)?;
     if !setup.publish.is_empty() {
-        // So that commands end with all that they started.
+        // Orphans of published commands become children of this process, which can then end them.
         adopt_orphans();
     }
-    // Before anything listens: a signal that comes early must not be lost.
+    // Before the server listens, so that no early signal is lost.
     let signals = SignalThread::start(&setup, &words)?;
     let (server, running) = bind(&setup, reading, words)?;
     running.reload_on_request().map_err(no_thread)?;
@@ -111,8 +121,7 @@ fn start_and_wait(setup: Setup, reading: Reading, words: Words) -> Result<End, F
     ended
 }
 
-/// Looks for what would keep it from serving, as far as that can be known without doing so:
-/// not whether the addresses are free.
+/// Checks the options without serving. It does not check whether the addresses are free.
 fn check(setup: &Setup) -> Result<(), Failure> {
     open_root(setup)?;
     publish::read(setup)?;
@@ -121,7 +130,7 @@ fn check(setup: &Setup) -> Result<(), Failure> {
     }
     check_listening(&setup.server.listen).map_err(not_bound)?;
     match &setup.command {
-        Some(words) => Command::check(words).map_err(|error| not_run(words, &error)),
+        Some(words) => ChildCommand::check(words).map_err(|error| not_run(words, &error)),
         None => Ok(()),
     }
 }
@@ -134,9 +143,9 @@ fn open_root(setup: &Setup) -> Result<DirectoryStore, Failure> {
 
 fn bind(
     setup: &Setup,
-    reading: Reading,
+    reading: OptionReader,
     words: Words,
-) -> Result<(Server<Handler>, Arc<Running>), Failure> {
+) -> Result<(Server<Handler>, Arc<RunningServer>), Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let store = open_root(setup)?;
     let published = publish::read(setup)?;
@@ -164,34 +173,39 @@ fn bind(
     }
     let (counters, limits) = (handler.counters(), handler.limits());
     let server = Server::bind(setup.server.clone(), handler).map_err(not_bound)?;
-    let beside = Arc::new(Beside::start(&index, &store, &pools, setup.hash_ahead));
-    let root = RootWatch::start(&setup.root, &store, &beside, setup.quiet).map_err(no_thread)?;
+    let hashing = Arc::new(BackgroundHashing::start(
+        &index,
+        &store,
+        &pools,
+        setup.hash_ahead,
+    ));
+    let root = RootWatch::start(&setup.root, &store, &hashing, setup.quiet).map_err(no_thread)?;
     let reload = Reload::new(reading, words, limits);
-    let parts = Parts {
+    let parts = ServerParts {
         counters,
-        beside,
+        hashing,
         root,
         published,
         log,
         reload,
     };
-    let running = Running::new(setup, server.handle(), parts);
+    let running = RunningServer::new(setup, server.handle(), parts);
     Ok((server, Arc::new(running)))
 }
 
-/// Serves until SIGTERM or SIGINT, then finishes what runs; a second one ends it at once.
+/// Serves until SIGTERM or SIGINT, then drains. A second signal stops at once.
 fn until_signalled(serving: Serving<Handler>, signals: SignalThread) -> Result<End, Failure> {
     serving.wait();
-    let nobodys = End::Code(ExitCode::Unclassified as u8);
-    Ok(signals.end().map_or(nobodys, End::Signal))
+    let without_signal = End::Code(ExitCode::Unclassified as u8);
+    Ok(signals.end().map_or(without_signal, End::Signal))
 }
 
-/// Serves as long as a command runs, to which signals are passed on; its end is ours.
+/// Serves while a command runs, forwards signals to it, and ends as it ends.
 fn while_it_runs(
     serving: Serving<Handler>,
     signals: SignalThread,
     words: &[OsString],
-    running: &Arc<Running>,
+    running: &Arc<RunningServer>,
 ) -> Result<End, Failure> {
     let address = running
         .handle
@@ -201,9 +215,9 @@ fn while_it_runs(
         .unwrap_or_default();
     let named = Builder::new().name("ft-serve".to_owned());
     let serving = named.spawn(move || serving.wait()).map_err(no_thread)?;
-    // The command may write there too: first comes the line with the address.
+    // The command may write to standard error too: print the line with the address first.
     messages::flush(MESSAGES_TIMEOUT);
-    let outcome = Command::start(words, &address).map(|command| {
+    let outcome = ChildCommand::start(words, &address).map(|command| {
         signals.has_command(command.pid());
         command.wait()
     });
@@ -255,5 +269,5 @@ fn hint(error: &ServerError) -> Option<&'static str> {
     }
 }
 
-/// How long the last lines may take.
+/// How long the last messages may take.
 const MESSAGES_TIMEOUT: Duration = Duration::from_secs(1);

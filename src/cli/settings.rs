@@ -1,5 +1,5 @@
-//! Where options come from: the command line, else the environment, else a file, else the
-//! default. One mechanism for all options, from their definitions alone.
+//! Options from the command line, the environment and a configuration file, in this order, and then
+//! the defaults. One mechanism for all options, driven by their clap definitions.
 
 mod file;
 
@@ -14,44 +14,44 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 pub(super) use self::file::ConfigFile;
 use super::visible;
 
-/// Options as they are to be used.
+/// The effective options of a command.
 pub(super) struct Settings<T> {
-    /// What they mean.
-    pub(super) typed: T,
-    /// Each option's name and its words, to be compared with those of another reading.
+    /// The parsed options.
+    pub(super) args: T,
+    /// The words of each option by its name, to compare with those of another reading.
     pub(super) words: BTreeMap<String, Vec<OsString>>,
-    /// Those that were not typed.
-    pub(super) elsewhere: Places,
-    /// Variables that are called like an option and are none, each in a sentence.
+    /// Where the options outside the command line were set.
+    pub(super) sources: SettingSources,
+    /// A sentence for each variable that is named like an option and holds something else.
     pub(super) ignored: Vec<String>,
 }
 
-/// Why there are none.
+/// Why the options cannot be used.
 pub(super) enum SettingsError {
-    /// Help, the version, or not what the options allow.
-    Typed(Box<clap::Error>),
-    /// An option outside the command line is not what it may be; a whole sentence.
-    Elsewhere(String),
+    /// An error of the command line; help and the version are errors of clap too.
+    CommandLine(Box<clap::Error>),
+    /// A value in the environment or the file is wrong. Holds the whole sentence.
+    EnvironmentOrFile(String),
 }
 
 impl From<clap::Error> for SettingsError {
     fn from(error: clap::Error) -> SettingsError {
-        SettingsError::Typed(Box::new(error))
+        SettingsError::CommandLine(Box::new(error))
     }
 }
 
-/// Where options stand that were not typed, by name: a variable, or a line of a file.
+/// Where each option outside the command line was set, by its name: a variable, or `FILE:LINE`.
 #[derive(Default)]
-pub(super) struct Places(BTreeMap<String, String>);
+pub(super) struct SettingSources(BTreeMap<String, String>);
 
-impl Places {
-    /// Whether an option counts as it was set elsewhere.
-    pub(super) fn has(&self, name: &str) -> bool {
+impl SettingSources {
+    /// Whether an option was set outside the command line.
+    pub(super) fn sets(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// An option as who set it will know it: `--dir`, or `dir (FTGET_DIR)`.
-    pub(super) fn called(&self, name: &str) -> String {
+    /// How an error names an option: `--dir`, or `dir (FTGET_DIR)`.
+    pub(super) fn spelling(&self, name: &str) -> String {
         match self.0.get(name) {
             Some(place) => format!("{name} ({place})"),
             None => format!("--{name}"),
@@ -59,16 +59,16 @@ impl Places {
     }
 }
 
-/// An option's words outside the command line, and where they stand.
-struct Elsewhere {
+/// The value of an option outside the command line.
+struct Setting {
     words: Vec<OsString>,
     place: String,
     is_in_file: bool,
 }
 
-/// Reads the arguments, the program's name first. Variables are called `PREFIX_LONG_NAME`;
-/// empty ones count as unset. An option of the environment or the file that does not go with
-/// one of the command line gives way to it, and one of the file to one of the environment.
+/// Reads the arguments, the program's name first, and the variables `PREFIX_LONG_NAME`. An empty
+/// variable counts as unset. If two options conflict, the command line wins over the environment,
+/// and the environment over the file.
 pub(super) fn read<T: CommandFactory + FromArgMatches>(
     arguments: &[OsString],
     prefix: &str,
@@ -76,24 +76,24 @@ pub(super) fn read<T: CommandFactory + FromArgMatches>(
 ) -> Result<Settings<T>, SettingsError> {
     let mut command = T::command();
     command.build();
-    let typed = T::command().try_get_matches_from(arguments)?;
-    let (mut elsewhere, mut ignored) = (BTreeMap::new(), Vec::new());
+    let args = T::command().try_get_matches_from(arguments)?;
+    let (mut settings, mut ignored) = (BTreeMap::new(), Vec::new());
     for arg in command.get_arguments().filter(|arg| is_setting(arg)) {
         ignored.extend(of_service(&variable(prefix, arg)));
         if let Some(found) = find(arg, prefix, file)
-            && !is_given(&typed, arg)
+            && !is_given(&args, arg)
         {
-            elsewhere.insert(arg.get_id().to_string(), found);
+            settings.insert(arg.get_id().to_string(), found);
         }
     }
-    settle_conflicts(&command, &typed, &mut elsewhere)?;
-    let layered = T::command().mut_args(|arg| match elsewhere.get(arg.get_id().as_str()) {
+    settle_conflicts(&command, &args, &mut settings)?;
+    let layered = T::command().mut_args(|arg| match settings.get(arg.get_id().as_str()) {
         Some(found) => arg.default_values(found.words.clone()),
         None => arg,
     });
     let matches = layered
         .try_get_matches_from(arguments)
-        .map_err(|error| explain(error, &command, &elsewhere))?;
+        .map_err(|error| explain(error, &command, &settings))?;
     let words = command
         .get_arguments()
         .filter(|arg| is_setting(arg))
@@ -103,18 +103,18 @@ pub(super) fn read<T: CommandFactory + FromArgMatches>(
             (name_of(arg), words.unwrap_or_default())
         });
     let places = command.get_arguments().filter_map(|arg| {
-        let found = elsewhere.get(arg.get_id().as_str())?;
+        let found = settings.get(arg.get_id().as_str())?;
         Some((name_of(arg), found.place.clone()))
     });
     Ok(Settings {
         words: words.collect(),
-        elsewhere: Places(places.collect()),
+        sources: SettingSources(places.collect()),
         ignored,
-        typed: T::from_arg_matches(&matches)?,
+        args: T::from_arg_matches(&matches)?,
     })
 }
 
-/// Whether an option can be set elsewhere: not those that only show something.
+/// Whether an option can be set outside the command line. Those that only print something cannot.
 pub(super) fn is_setting(arg: &Arg) -> bool {
     let name = name_of(arg);
     (arg.get_long().is_some() || name == "path")
@@ -122,12 +122,12 @@ pub(super) fn is_setting(arg: &Arg) -> bool {
         && !["help", "version", "man", "completions", "check-config"].contains(&name.as_str())
 }
 
-/// The variable that sets an option.
+/// The name of the variable for an option.
 pub(super) fn variable(prefix: &str, arg: &Arg) -> String {
     format!("{prefix}_{}", name_of(arg).to_uppercase().replace('-', "_"))
 }
 
-/// The name of an option, without dashes; of PATH, `path`.
+/// The name of an option without dashes, and `path` for PATH.
 pub(super) fn name_of(arg: &Arg) -> String {
     arg.get_long().unwrap_or(arg.get_id().as_str()).to_owned()
 }
@@ -136,27 +136,27 @@ fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
     matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
-/// What the environment, else the file, says of an option.
-fn find(arg: &Arg, prefix: &str, file: Option<&ConfigFile>) -> Option<Elsewhere> {
+/// The value of an option in the environment, otherwise in the file.
+fn find(arg: &Arg, prefix: &str, file: Option<&ConfigFile>) -> Option<Setting> {
     let variable = variable(prefix, arg);
     let value = env::var_os(&variable).filter(|value| !value.is_empty());
     if let Some(value) = value.filter(|_| of_service(&variable).is_none()) {
-        return Some(Elsewhere {
+        return Some(Setting {
             words: vec![value],
             place: variable,
             is_in_file: false,
         });
     }
     let entry = file?.find(&name_of(arg))?;
-    Some(Elsewhere {
+    Some(Setting {
         words: entry.words.iter().map(OsString::from).collect(),
         place: entry.place.clone(),
         is_in_file: true,
     })
 }
 
-/// Why a variable is no option: Kubernetes and Docker set `NAME_PORT` to an address such as
-/// `tcp://10.0.0.1:9521` in each container beside a service of that name.
+/// Why a variable is ignored: Kubernetes and Docker set `NAME_PORT` to an address such as
+/// `tcp://10.0.0.1:9521` in each container beside a service called NAME.
 fn of_service(variable: &str) -> Option<String> {
     let value = env::var(variable).ok()?;
     let (protocol, _) = value.split_once("://")?;
@@ -169,11 +169,11 @@ fn of_service(variable: &str) -> Option<String> {
     })
 }
 
-/// Takes out what does not go with an option that was typed, or with one of the environment.
+/// Removes settings that conflict with an option of the command line, or with the environment.
 fn settle_conflicts(
     command: &Command,
-    typed: &ArgMatches,
-    elsewhere: &mut BTreeMap<String, Elsewhere>,
+    args: &ArgMatches,
+    settings: &mut BTreeMap<String, Setting>,
 ) -> Result<(), SettingsError> {
     let pairs = command.get_arguments().flat_map(|arg| {
         let others = command.get_arg_conflicts_with(arg);
@@ -181,22 +181,22 @@ fn settle_conflicts(
     });
     for (one, other) in pairs {
         for (arg, other) in [(one, other), (other, one)] {
-            if is_given(typed, other) {
-                elsewhere.remove(arg.get_id().as_str());
+            if is_given(args, other) {
+                settings.remove(arg.get_id().as_str());
             }
         }
         let is_on = |arg: &Arg| {
-            let found = elsewhere.get(arg.get_id().as_str());
+            let found = settings.get(arg.get_id().as_str());
             found.filter(|found| !is_switched_off(arg, found))
         };
         let (Some(first), Some(second)) = (is_on(one), is_on(other)) else {
             continue;
         };
         match (first.is_in_file, second.is_in_file) {
-            (true, false) => elsewhere.remove(one.get_id().as_str()),
-            (false, true) => elsewhere.remove(other.get_id().as_str()),
+            (true, false) => settings.remove(one.get_id().as_str()),
+            (false, true) => settings.remove(other.get_id().as_str()),
             _ => {
-                return Err(SettingsError::Elsewhere(format!(
+                return Err(SettingsError::EnvironmentOrFile(format!(
                     "{}: {} does not go with {} ({})",
                     first.place,
                     name_of(one),
@@ -209,9 +209,9 @@ fn settle_conflicts(
     Ok(())
 }
 
-/// Whether this is a switch, and is not thrown.
-fn is_switched_off(arg: &Arg, found: &Elsewhere) -> bool {
-    // The words that clap's BoolishValueParser takes for no.
+/// Whether this is a switch that is set to no.
+fn is_switched_off(arg: &Arg, found: &Setting) -> bool {
+    // As clap's BoolishValueParser reads them.
     let is_no = |word: &OsString| {
         ["n", "no", "f", "false", "off", "0"]
             .iter()
@@ -221,11 +221,11 @@ fn is_switched_off(arg: &Arg, found: &Elsewhere) -> bool {
         && found.words.iter().all(is_no)
 }
 
-/// Says where a wrong value stands, unless that is the command line.
+/// Names the variable or the line that holds a wrong value.
 fn explain(
     error: clap::Error,
     command: &Command,
-    elsewhere: &BTreeMap<String, Elsewhere>,
+    settings: &BTreeMap<String, Setting>,
 ) -> SettingsError {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -233,7 +233,7 @@ fn explain(
     };
     let shown = text(ContextKind::InvalidArg);
     let arg = command.get_arguments().find(|arg| arg.to_string() == shown);
-    let found = arg.and_then(|arg| elsewhere.get(arg.get_id().as_str()));
+    let found = arg.and_then(|arg| settings.get(arg.get_id().as_str()));
     let (Some(arg), Some(found)) = (arg, found) else {
         return error.into();
     };
@@ -247,5 +247,5 @@ fn explain(
         (..) => "it may not be that".to_owned(),
     };
     let name = name_of(arg);
-    SettingsError::Elsewhere(format!("{}: {name} is {value:?}: {reason}", found.place))
+    SettingsError::EnvironmentOrFile(format!("{}: {name} is {value:?}: {reason}", found.place))
 }

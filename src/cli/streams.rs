@@ -1,4 +1,4 @@
-//! Names of what is written to as it is, and never replaced: an open descriptor, a device, a FIFO.
+//! Paths that are written to directly and never replaced: an open descriptor, a device, a FIFO.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::outside;
+use super::blocking;
 use super::terminal::UNREAD;
 
-/// Something that is written to as it is.
+/// An output that is written to directly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stream {
     /// Standard output.
     Standard,
-    /// A descriptor of this process, by its name in /proc.
+    /// A descriptor of this process, and its path in /proc.
     Own(i32, PathBuf),
     /// A FIFO, a socket, a device, or a descriptor of another process.
     Named(PathBuf),
 }
 
 impl Stream {
-    /// What a name leads to, through any links; `None` if that is a regular file, a directory, or
-    /// nothing yet.
+    /// Follows links from a path. Returns `None` for a regular file, a directory, or a missing
+    /// file.
     pub(super) fn at(path: &Path) -> Option<Stream> {
         let mut path = path.to_owned();
         for _ in 0..LINKS_MAX {
@@ -36,12 +36,12 @@ impl Stream {
                 return None;
             }
             let name = path.file_name()?.to_owned();
-            let folder = match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder,
+            let directory = match path.parent() {
+                Some(directory) if !directory.as_os_str().is_empty() => directory,
                 Some(_) | None => Path::new("."),
             };
-            let folder = folder.canonicalize().ok()?;
-            path = folder.join(&name);
+            let directory = directory.canonicalize().ok()?;
+            path = directory.join(&name);
             let kind = fs::symlink_metadata(&path).ok()?.file_type();
             if !kind.is_symlink() {
                 let is_stream = kind.is_fifo()
@@ -50,18 +50,18 @@ impl Stream {
                     || kind.is_block_device();
                 return is_stream.then_some(Stream::Named(path));
             }
-            // What is written in a link of a descriptor is no path, whatever it looks like.
-            if is_of_proc(&folder) {
-                return Some(Stream::of_descriptor(&folder, &name, path));
+            // The target of a link in /proc/PID/fd is a description, not a path.
+            if is_of_proc(&directory) {
+                return Some(Stream::of_descriptor(&directory, &name, path));
             }
-            path = folder.join(fs::read_link(&path).ok()?);
+            path = directory.join(fs::read_link(&path).ok()?);
         }
         None
     }
 
-    fn of_descriptor(folder: &Path, name: &OsStr, path: PathBuf) -> Stream {
+    fn of_descriptor(directory: &Path, name: &OsStr, path: PathBuf) -> Stream {
         let own = Path::new("/proc/self").canonicalize();
-        let is_own = own.is_ok_and(|own| folder.starts_with(own)) && folder.ends_with("fd");
+        let is_own = own.is_ok_and(|own| directory.starts_with(own)) && directory.ends_with("fd");
         match name.to_str().and_then(|name| name.parse().ok()) {
             Some(number) if is_own => Stream::own(number, path),
             _ => Stream::Named(path),
@@ -75,7 +75,7 @@ impl Stream {
         }
     }
 
-    /// Why it does not go on, if it does not.
+    /// Why a write to it does not return, for the message of the watchdog.
     pub(super) fn unread(&self) -> &'static str {
         match self {
             Stream::Standard => UNREAD,
@@ -83,16 +83,16 @@ impl Stream {
         }
     }
 
-    /// Opens it for writing. A FIFO waits for its reader; a file that an open descriptor leads to
-    /// is continued.
+    /// Opens it for writing, and waits for the reader of a FIFO. If a descriptor leads to a file,
+    /// writes append to it.
     ///
     /// # Errors
     /// Those of the file system.
     pub(super) fn open(&self) -> io::Result<File> {
         let path = match self {
-            // Not by its name: that would begin a file anew, and fail for a socket.
-            Stream::Standard => return outside::copy(1),
-            Stream::Own(number, path) => match outside::copy(*number) {
+            // To open the path would truncate a file, and fail for a socket.
+            Stream::Standard => return blocking::copy_descriptor(1),
+            Stream::Own(number, path) => match blocking::copy_descriptor(*number) {
                 Ok(own) => return Ok(own),
                 Err(_) => path,
             },
@@ -106,31 +106,32 @@ impl Stream {
     }
 }
 
-/// Opens a path that names an open descriptor of this process: a copy of it, since to open the path
-/// fails for a socket and for the terminal of another user. `None` if the path is no such name, if
-/// nothing is open there, or if it is a regular file, which is opened by its path as any other.
+/// Duplicates the open descriptor that a path names: to open the path would fail for a socket and
+/// for the terminal of another user. Returns `None` for any other path, for a closed descriptor,
+/// and for a regular file, which is opened by its path.
 pub(super) fn descriptor(path: &Path) -> Option<File> {
     let number = match Stream::at(path)? {
         Stream::Standard => 1,
         Stream::Own(number, _) => number,
         Stream::Named(_) => return None,
     };
-    let stream = outside::copy(number).ok()?;
+    let stream = blocking::copy_descriptor(number).ok()?;
     let is_file = stream.metadata().is_ok_and(|facts| facts.is_file());
     (!is_file).then_some(stream)
 }
 
-/// The descriptor that a path names as it is written: where /proc is not mounted, it leads nowhere.
+/// The descriptor number in the spelling of a path. Without a mounted /proc the path leads nowhere.
 fn spelled_descriptor(path: &Path) -> Option<i32> {
     let digits = match path.as_os_str().as_bytes() {
         b"/dev/stdin" => b"0",
         b"/dev/stdout" => b"1",
         b"/dev/stderr" => b"2",
         path => {
-            let folders: [&[u8]; 3] = [b"/dev/fd/", b"/proc/self/fd/", b"/proc/thread-self/fd/"];
-            folders
+            let directories: [&[u8]; 3] =
+                [b"/dev/fd/", b"/proc/self/fd/", b"/proc/thread-self/fd/"];
+            directories
                 .iter()
-                .find_map(|folder| path.strip_prefix(*folder))?
+                .find_map(|directory| path.strip_prefix(*directory))?
         }
     };
     let is_number = digits.iter().all(u8::is_ascii_digit);
@@ -141,11 +142,11 @@ fn spelled_descriptor(path: &Path) -> Option<i32> {
         .ok()
 }
 
-fn is_of_proc(folder: &Path) -> bool {
-    rustix::fs::statfs(folder).is_ok_and(|facts| facts.f_type == rustix::fs::PROC_SUPER_MAGIC)
+fn is_of_proc(directory: &Path) -> bool {
+    rustix::fs::statfs(directory).is_ok_and(|facts| facts.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
-/// As many as the kernel follows (path_resolution(7)).
+/// The limit of the kernel (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
 #[cfg(test)]
@@ -165,9 +166,9 @@ mod tests {
 
     #[test]
     fn a_descriptor_is_found_by_every_name_and_through_any_links() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let link = |name: &str, target: &str| {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             symlink(target, &path).unwrap();
             path
         };
@@ -185,16 +186,16 @@ mod tests {
         let first = link("first", "/dev/stdout");
         link("second", "first");
         assert_eq!(at(first), Some(Stream::Standard));
-        assert_eq!(at(folder.path().join("second")), Some(Stream::Standard));
+        assert_eq!(at(directory.path().join("second")), Some(Stream::Standard));
         assert!(matches!(at("/dev/stderr"), Some(Stream::Own(2, _))));
         let other = format!("/proc/{}/fd/1", std::os::unix::process::parent_id());
         assert!(matches!(at(other), None | Some(Stream::Named(_))));
     }
 
     #[test]
-    fn a_device_a_fifo_and_a_socket_are_written_to_and_a_file_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
+    fn devices_fifos_and_sockets_are_streams_and_files_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
         mknodat(
             CWD,
             path("fifo"),
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_file_is_continued_where_it_is() {
+    fn writes_to_an_open_file_append() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"before ").unwrap();
         let name = format!("/dev/fd/{}", file.as_raw_fd());

@@ -1,4 +1,4 @@
-//! The one writer that escapes what peers send before a person sees it.
+//! Escaping of text from peers, and printing to the standard streams.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -12,14 +12,13 @@ use clap::ValueEnum;
 use indicatif::HumanBytes;
 use rustix::event::PollFlags;
 
+use crate::cli::blocking::{BlockingStream, is_ready};
 use crate::cli::messages;
-use crate::cli::outside::{Outside, is_ready};
 
-/// Bytes from a peer, a path or an argument as text that is safe on a terminal and in a log
-/// line: control, direction and other invisible characters and bytes that are not UTF-8
-/// become `\xNN` or `\u{NNNN}`, so that one name is one visible line. Borrowed when
-/// there is nothing to escape. For the eye only: a backslash stays as it is, hence
-/// different names may look the same.
+/// Escapes bytes from a peer, a path or an argument for a terminal and a log line. Control
+/// characters, direction marks, other invisible characters and bytes that are not UTF-8 become
+/// `\xNN` or `\u{NNNN}`, so one name is one visible line. Returns the input if there is nothing to
+/// escape. The text is for people only: a backslash stays as it is, so two names may look alike.
 pub fn visible(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(is_deceptive) => Cow::Borrowed(text),
@@ -27,12 +26,12 @@ pub fn visible(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// A path or an argument as a person may see it.
+/// A path or an argument, escaped for a terminal.
 pub(super) fn shown(path: impl AsRef<OsStr>) -> String {
     visible(path.as_ref().as_encoded_bytes()).into_owned()
 }
 
-/// Whether what is said is coloured.
+/// When lines are coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ColorChoice {
     /// On a terminal, unless NO_COLOR is set
@@ -55,57 +54,58 @@ impl ColorChoice {
     }
 }
 
-/// Prints lines on standard error, in one write, so that no other program's words come between.
-/// A server never waits for them to be read.
-pub(super) fn tell(text: &str) {
+/// Prints lines on standard error, in one write, so that no other program writes between them. A
+/// server queues them and does not wait.
+pub(super) fn print_line(text: &str) {
     if !messages::queue(text) {
         write_line(text);
     }
 }
 
-/// Writes lines on standard error, as soon as they are taken.
+/// Writes lines to standard error, and waits for its reader.
 pub(super) fn write_line(text: &str) {
-    // A stream that took nothing for a moment is not waited for again before it takes something.
+    // A non-blocking stream that took nothing for a moment gets no further wait until it takes
+    // something.
     let patience = match IS_STUCK.load(Ordering::Relaxed) {
         false => PATIENCE,
         true => Duration::ZERO,
     };
     let mut stderr = standard_error().until(Instant::now() + patience);
-    // If it cannot be shown, nobody is left to tell.
+    // There is no other place to report a failure of standard error.
     let written = stderr.write_all(format!("{text}\n").as_bytes());
     let is_stuck = written.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
     IS_STUCK.store(is_stuck, Ordering::Relaxed);
 }
 
-/// The same, unless it would have to be waited for.
-pub(super) fn tell_if_read(text: &str) {
+/// Prints lines on standard error, unless it would block.
+pub(super) fn print_line_if_ready(text: &str) {
     let now = Instant::now();
     let stderr = io::stderr();
     if is_ready(stderr.as_fd(), PollFlags::OUT, Some(now)).is_ok_and(|is_ready| is_ready) {
-        // Lines are short: where a few bytes fit, they nearly always do too.
+        // Lines are short: where a few bytes fit, a line nearly always fits too.
         let _ = standard_error()
             .until(now)
             .write_all(format!("{text}\n").as_bytes());
     }
 }
 
-/// Standard error, as data that somebody waits for.
-pub(super) fn standard_error() -> Outside<Stderr> {
-    Outside::new(io::stderr(), "standard error is not read")
+/// Standard error. A write waits for its reader.
+pub(super) fn standard_error() -> BlockingStream<Stderr> {
+    BlockingStream::new(io::stderr(), "standard error is not read")
 }
 
-/// Standard output, of whole lines.
-pub(super) fn standard_output() -> Outside<StdoutLock<'static>> {
-    Outside::new(io::stdout().lock(), UNREAD)
+/// Standard output, line-buffered.
+pub(super) fn standard_output() -> BlockingStream<StdoutLock<'static>> {
+    BlockingStream::new(io::stdout().lock(), UNREAD)
 }
 
-/// A number with the word for what is counted: `1 byte`, `2 bytes`.
+/// A count with its noun: `1 byte`, `2 bytes`.
 pub(super) fn counted(count: u64, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
 }
 
-/// So many bytes, for people: `14 bytes`, `1.50 KiB`.
+/// A size for people: `14 bytes`, `1.50 KiB`.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => counted(bytes, "byte"),
@@ -113,8 +113,8 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// A line of JSON in which no character acts on a terminal or hides: outside of ASCII these
-/// stand in strings only, where `\uXXXX` means the same.
+/// Escapes deceptive characters in a line of JSON. Outside of ASCII they occur in strings only,
+/// where `\uXXXX` has the same meaning.
 pub(super) fn visible_json(line: &str) -> Cow<'_, str> {
     if !line.contains(is_deceptive) {
         return Cow::Borrowed(line);
@@ -151,8 +151,8 @@ fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// Characters that move the cursor, end the line, turn the direction of what follows, or
-/// cannot be seen (Unicode's Cc, Zl, Zp, and those of Cf that hide or reorder text).
+/// Characters that move the cursor, end the line, change the text direction, or are invisible
+/// (Unicode's Cc, Zl, Zp, and those of Cf that hide or reorder text).
 fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -165,7 +165,7 @@ fn is_deceptive(character: char) -> bool {
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
 /// How long a line waits for a standard error that is non-blocking.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Why standard output does not go on.
+/// Why a write to standard output does not return.
 pub(super) const UNREAD: &str = "standard output is not read";
 
 #[cfg(test)]
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn borrows_what_is_clean() {
+    fn borrows_clean_text() {
         for clean in [
             "",
             "hello.txt",
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_controls_directions_and_bytes_that_are_not_text() {
+    fn escapes_controls_direction_marks_and_invalid_utf8() {
         for (bytes, shown) in [
             (&b"a\nb"[..], r"a\x0ab"),
             (b"\x1b[31mred", r"\x1b[31mred"),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_json_without_deceptive_characters() {
+    fn escaped_json_has_the_same_value() {
         let value = "del \u{7f} c1 \u{9b} bidi \u{202e} tag \u{e0041} plain ü🦀";
         let line = serde_json::to_string(value).unwrap();
         assert!(line.contains(is_deceptive));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_nothing_deceptive_of_any_single_character() {
+    fn escapes_every_deceptive_character() {
         for character in '\0'..=char::MAX {
             let text = character.to_string();
             assert!(

@@ -1,45 +1,45 @@
 //! Errors of a command line, each with a hint.
 //!
-//! The option parser's own tips are not used: it points to the opposite of an option, or to `--`,
-//! behind which `ftserve` takes a command.
+//! The tips of clap are not used: they point to the opposite of an option, or to `--`, after which
+//! `ftserve` takes a command.
 
 use std::io::Write as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::failure::ended;
-use super::terminal::{standard_output, tell};
+use super::failure::finish_output;
+use super::terminal::{print_line, standard_output};
 use super::{ExitCode, visible};
 
 /// Spellings of other programs, and a hint for each.
 pub(super) type Habit = (&'static [&'static str], &'static str);
 
-/// In a [`Habit`], any number without an option.
+/// Stands in a [`Habit`] for any number without an option.
 pub(super) const NUMBER: &str = "NUMBER";
 
-/// One line about the error, and a hint.
-struct UsageError {
+/// The two lines of an error.
+struct UsageMessage {
     line: String,
     hint: String,
 }
 
-/// Shows help or the version, which end well, or what is wrong with the command line. `command`: the
-/// program, or `ftserve index`.
+/// Prints help or the version and succeeds, or prints the error of a command line. `command` is
+/// `ftget`, `ftserve` or `ftserve index`.
 pub(super) fn show(error: &clap::Error, command: &str, habits: &[Habit]) -> ExitCode {
     let program = command.split(' ').next().unwrap_or(command);
     if error.use_stderr() {
-        let UsageError { line, hint } = UsageError::of(error, command, habits);
-        tell(&format!("{program}: {line}\nhint: {hint}"));
+        let UsageMessage { line, hint } = UsageMessage::of(error, command, habits);
+        print_line(&format!("{program}: {line}\nhint: {hint}"));
         return ExitCode::Usage;
     }
-    // Not by clap: for it a stream that is not ready is an error.
+    // Not printed by clap, which fails if standard output is non-blocking.
     let text = error.render().to_string();
-    ended(program, standard_output().write_all(text.as_bytes()))
+    finish_output(program, standard_output().write_all(text.as_bytes()))
 }
 
-impl UsageError {
+impl UsageMessage {
     /// `habits`: options of other programs.
-    fn of(error: &clap::Error, command: &str, habits: &[Habit]) -> UsageError {
+    fn of(error: &clap::Error, command: &str, habits: &[Habit]) -> UsageMessage {
         let text = |kind| context(error, kind);
         let invalid = text(ContextKind::InvalidArg);
         let option = bare(&invalid);
@@ -88,14 +88,15 @@ impl UsageError {
             (None, Some(similar)) => format!("did you mean {similar}?"),
             (None, None) => format!("{command} --help lists the options"),
         };
-        UsageError {
+        UsageMessage {
             line: visible(line.as_bytes()).into_owned(),
             hint: visible(hint.as_bytes()).into_owned(),
         }
     }
 }
 
-/// An option whose first half is that of the unknown one. `--resume` is not like `--no-resume`.
+/// The option that clap suggests, if its first half is the same. `--no-resume` is not suggested for
+/// `--resume`.
 fn similar(error: &clap::Error, option: &str) -> Option<String> {
     let similar = context(error, ContextKind::SuggestedArg);
     let similar = bare(&similar);
@@ -125,7 +126,7 @@ fn bare(option: &str) -> &str {
     &option[..end]
 }
 
-/// What the parser says, without its label.
+/// The first line of the message of clap, without its label.
 fn first_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let line = text.lines().next().unwrap_or_default();
@@ -154,12 +155,12 @@ mod tests {
         let words = std::iter::once("p").chain(words.iter().copied());
         let error = command.try_get_matches_from(words).unwrap_err();
         let habits: [Habit; 1] = [(&["-O", "--output-document"], "use -o")];
-        let UsageError { line, hint } = UsageError::of(&error, "p", &habits);
+        let UsageMessage { line, hint } = UsageMessage::of(&error, "p", &habits);
         (line, hint)
     }
 
     #[test]
-    fn says_what_is_wrong_and_what_was_meant() {
+    fn errors_have_a_line_and_a_hint() {
         let general = "p --help lists the options";
         for (words, line, hint) in [
             (&["-O", "x", "s"][..], "unknown option -O", "use -o"),

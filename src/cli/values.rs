@@ -1,5 +1,5 @@
-//! Durations and sizes as people write them: `0.2`, `200ms`, `5s`, `2m`; `512`, `10M`. And what
-//! options of several commands may be.
+//! Values of options: durations (`0.2`, `200ms`, `5s`, `2m`), sizes (`512`, `10M`), rates and
+//! counts.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-/// What becomes of names that begin with a dot.
+/// Whether names that begin with a dot are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Hidden {
     /// Do not serve them
@@ -16,39 +16,39 @@ pub(super) enum Hidden {
     Show,
 }
 
-/// Why text is not a duration or a size; says what would be.
+/// Why text is not a duration, a size or a rate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// Not a number with one of the units of durations.
+    /// Not a number with a unit of durations.
     #[error(
         "not a duration: write seconds (0.2) or a number with ms, s, m, h or d (200ms, 5s, 2m)"
     )]
     NotADuration,
-    /// Not a number with one of the units of sizes.
+    /// Not a number with a unit of sizes.
     #[error(
         "not a size: write bytes (512) or a number with K, M, G or T (10M is 10 MiB, 10MB is 10,000,000)"
     )]
     NotASize,
-    /// Not a number with one of the units of rates, or less than a byte per second.
+    /// Not a number with a unit of rates, or less than a byte per second.
     #[error(
         "not a rate above 0: write bytes per second (10M is 10 MiB) or bits (80mbit are 10,000,000 bytes)"
     )]
     NotARate,
-    /// A number too large to mean anything.
+    /// A number above the limit.
     #[error("{text} is too large, the limit is {limit}")]
     TooLarge {
-        /// What was written.
+        /// The text.
         text: String,
-        /// The largest that is read, with its unit.
+        /// The limit, with its unit.
         limit: &'static str,
     },
 }
 
-/// Reads a duration: seconds, with a fraction if need be, or a number with `ms`, `s`, `m`,
-/// `h` or `d`. At most 3,650 days.
+/// Reads a duration: seconds with an optional fraction, or a number with `ms`, `s`, `m`, `h` or
+/// `d`. At most 3,650 days.
 ///
 /// # Errors
-/// [`ValueError`], for the person who wrote it.
+/// [`ValueError`] names the expected form.
 pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     let (number, unit) = split_unit(text).ok_or(ValueError::NotADuration)?;
     let seconds = number
@@ -69,12 +69,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Reads a size in bytes: a number, with a fraction if need be, alone or with `K`, `M`, `G`,
-/// `T` (powers of 1,024, also written `KiB`, ...) or `KB`, `MB`, `GB`, `TB` (powers of 1,000).
-/// At most 2^53, which is 8 PiB.
+/// Reads a size in bytes: a number with an optional fraction, alone or with `K`, `M`, `G`, `T`
+/// (powers of 1,024, also written `KiB`, ...) or `KB`, `MB`, `GB`, `TB` (powers of 1,000). At most
+/// 2^53, which is 8 PiB.
 ///
 /// # Errors
-/// [`ValueError`], for the person who wrote it.
+/// [`ValueError`] names the expected form.
 pub fn parse_size(text: &str) -> Result<u64, ValueError> {
     let (number, unit) = split_unit(text).ok_or(ValueError::NotASize)?;
     let bytes = number
@@ -100,10 +100,10 @@ pub fn parse_size(text: &str) -> Result<u64, ValueError> {
 }
 
 /// Reads a rate in bytes per second: a size, or a number with `kbit`, `mbit`, `gbit` (powers of
-/// 1,000 of bits); `/s` may follow. At least 1.
+/// 1,000 of bits), with an optional `/s`. At least 1.
 ///
 /// # Errors
-/// [`ValueError`], for the person who wrote it.
+/// [`ValueError`] names the expected form.
 pub fn parse_rate(text: &str) -> Result<u64, ValueError> {
     let plain = text.strip_suffix("/s").unwrap_or(text);
     let (number, unit) = split_unit(plain).ok_or(ValueError::NotARate)?;
@@ -132,7 +132,7 @@ pub fn parse_rate(text: &str) -> Result<u64, ValueError> {
     }
 }
 
-/// A duration that something may take: not nothing.
+/// Reads a duration above 0.
 pub(super) fn parse_limit(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be more than 0".to_owned()),
@@ -141,7 +141,7 @@ pub(super) fn parse_limit(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Words that say something.
+/// Accepts any word but the empty one.
 pub(super) fn not_empty() -> impl TypedValueParser<Value = OsString> {
     OsStringValueParser::new().try_map(|word| match word.is_empty() {
         true => Err("must not be empty"),
@@ -149,7 +149,7 @@ pub(super) fn not_empty() -> impl TypedValueParser<Value = OsString> {
     })
 }
 
-/// A plain decimal number (no sign, no exponent) and what follows it.
+/// Splits a plain decimal number (no sign, no exponent) from its unit.
 fn split_unit(text: &str) -> Option<(f64, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -167,7 +167,7 @@ const DURATION_SECONDS_MAX: f64 = 3_650.0 * 86_400.0;
 // Every whole number up to here is exact in an f64.
 const SIZE_BYTES_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// A count that is not 0.
+/// Reads a count above 0.
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("not a whole number above 0".into()),

@@ -132,7 +132,7 @@ fn a_root_that_cannot_be_written_is_served_and_hashed() {
         same again
         [ ! -e missing ] || fail "it makes a home"
         env -u XDG_CACHE_HOME HOME="$PWD/missing" "$ftserve" index m >out 2>&1 && fail "no reason"
-        grep -q 'hint: name one: --index FILE' out || fail "no hint: $(cat out)"
+        grep -q 'hint: --index FILE sets the file' out || fail "no hint: $(cat out)"
     "#;
     mounted(&place, mount, script);
 }

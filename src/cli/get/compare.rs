@@ -1,4 +1,4 @@
-//! `ftget --check`: what differs from what the servers have, told.
+//! `ftget --check`: reports what differs from the servers.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -6,38 +6,38 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::command::Transfer;
 use super::destination::Destination;
 use super::failure::{Failures, classify, sentence};
-use super::json_event::Failed;
-use super::meaning::Order;
+use super::json_event::FailedEvent;
 use super::progress::{Progress, locked, on_reading};
 use super::repeats::Repeats;
 use super::room;
-use super::wish::batch;
+use super::target::batch;
 use super::wording::{self, Message, filename_b64};
-use crate::cli::failure::unwritten;
-use crate::cli::terminal::{counted, standard_output, tell, visible_json};
+use crate::cli::failure::report_unwritable;
+use crate::cli::terminal::{counted, print_line, standard_output, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{self, ClientError, Comparison, Difference, Item};
 use crate::wire::ObjectKind;
 
-/// Compares, tells what differs, and says so with the exit code. `tells_extras`: what is here
-/// alone is a difference.
-pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
-    let Destination::Files(wishes) = order.destination else {
+/// Compares the targets and reports the differences. Returns 1 if there are any. `reports_extras`:
+/// a local entry that the server lacks is a difference.
+pub(super) fn show(transfer: Transfer, reports_extras: bool) -> ExitCode {
+    let Destination::Files(targets) = transfer.destination else {
         return ExitCode::Usage;
     };
-    let (batch, sources) = batch(wishes);
-    let reading = Progress::of_reading(&order.manner);
-    let batch = batch.on_retry(wording::on_retry(&order.manner));
+    let (batch, sources) = batch(targets);
+    let reading = Progress::of_reading(&transfer.style);
+    let batch = batch.on_retry(wording::on_retry(&transfer.style));
     let batch = batch.on_reading(on_reading(&reading));
-    let mut report = Report {
-        json: order.manner.json,
-        verbose: order.manner.verbose,
-        is_coloured: order.manner.is_coloured,
+    let mut report = CompareReport {
+        json: transfer.style.json,
+        verbose: transfer.style.verbose,
+        is_coloured: transfer.style.is_coloured,
         failures: Failures::default(),
-        repeats: Repeats::new(order.manner.verbose),
-        summary: Summary {
+        repeats: Repeats::new(transfer.style.verbose),
+        summary: CompareSummary {
             v: 1,
             event: "summary",
             same: 0,
@@ -51,17 +51,21 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
         started: Instant::now(),
         unwritable: None,
     };
-    let outlook = client::compare(batch, &order.config, &mut |item, outcome| match outcome {
-        Ok(Comparison::Differs(Difference::Extra)) if !tells_extras => {}
-        Ok(comparison) => locked(&reading).above(|| report.take(item, comparison)),
-        Err(error) => locked(&reading).above(|| report.take_failure(item, &error)),
-    });
+    let outlook = client::compare(
+        batch,
+        &transfer.config,
+        &mut |item, outcome| match outcome {
+            Ok(Comparison::Differs(Difference::Extra)) if !reports_extras => {}
+            Ok(comparison) => locked(&reading).above(|| report.take(item, comparison)),
+            Err(error) => locked(&reading).above(|| report.take_failure(item, &error)),
+        },
+    );
     locked(&reading).finish();
     let outlook = match outlook {
         Ok(outlook) => outlook,
         Err(error) => {
             report.fail_whole(classify(&error), &sentence(&error));
-            return report.end(order.manner.quiet);
+            return report.end(transfer.style.quiet);
         }
     };
     report.summary.hidden = outlook.hidden;
@@ -71,26 +75,26 @@ pub(super) fn show(order: Order, tells_extras: bool) -> ExitCode {
             report.fail_whole((ExitCode::NoSpace, "no_space"), &sentence);
         }
     }
-    for source in sources.iter().filter(|source| source.is_nothing()) {
+    for source in sources.iter().filter(|source| source.is_unmatched()) {
         let sentence = format!("{}: nothing matches", source.source);
         report.fail_whole((ExitCode::NotFound, "not_found"), &sentence);
     }
-    report.end(order.manner.quiet)
+    report.end(transfer.style.quiet)
 }
 
-/// Tells what was found, and counts.
-struct Report {
+/// Prints and counts the results.
+struct CompareReport {
     json: bool,
     verbose: bool,
     is_coloured: bool,
     failures: Failures,
     repeats: Repeats,
-    summary: Summary,
+    summary: CompareSummary,
     started: Instant,
     unwritable: Option<io::Error>,
 }
 
-impl Report {
+impl CompareReport {
     fn take(&mut self, item: Item<'_>, comparison: Comparison) {
         let (event, reason, words) = match comparison {
             Comparison::Same => {
@@ -104,14 +108,14 @@ impl Report {
             }
             Comparison::Differs(difference) => {
                 self.summary.differs += 1;
-                let (reason, words) = told(difference);
+                let (reason, words) = describe(difference);
                 ("differs", Some(reason), words)
             }
         };
         let name = item.path.as_bytes();
         if self.json {
             let (file, file_b64) = wording::file_here(item);
-            self.write_json(&Compared {
+            self.write_json(&ComparedEvent {
                 v: 1,
                 event,
                 n: item.index,
@@ -129,16 +133,16 @@ impl Report {
 
     fn take_failure(&mut self, item: Item<'_>, error: &ClientError) {
         let cause = classify(error);
-        if self.repeats.is_told(item.address, error) {
+        if self.repeats.is_printed(item.address, error) {
             let message = Message::of_item(item, false, error);
-            tell(&message.text(self.is_coloured));
+            print_line(&message.text(self.is_coloured));
         }
         self.fail(Some(item), cause, &sentence(error));
     }
 
-    /// A failure that is about no file.
+    /// Reports a failure that is not about one file.
     fn fail_whole(&mut self, cause: (ExitCode, &str), sentence: &str) {
-        tell(&wording::line(sentence, self.is_coloured));
+        print_line(&wording::line(sentence, self.is_coloured));
         self.fail(None, cause, sentence);
     }
 
@@ -147,7 +151,7 @@ impl Report {
         self.failures.add(code);
         let name = item.map_or(&b""[..], |item| item.path.as_bytes());
         let (file, file_b64) = item.map(wording::file_here).unwrap_or_default();
-        self.write_json(&Failed {
+        self.write_json(&FailedEvent {
             v: 1,
             event: "error",
             n: item.map(|item| item.index),
@@ -162,27 +166,27 @@ impl Report {
     }
 
     fn end(mut self, is_quiet: bool) -> ExitCode {
-        for sentence in self.repeats.others() {
-            tell(&wording::failure(&sentence, self.is_coloured));
+        for sentence in self.repeats.omitted() {
+            print_line(&wording::failure(&sentence, self.is_coloured));
         }
         if self.summary.hidden > 0 && !is_quiet {
             let entries = counted(self.summary.hidden, "name");
             let sentence = format!("{entries} hidden by the server, and not compared");
-            tell(&wording::note(&sentence, self.is_coloured));
+            print_line(&wording::note(&sentence, self.is_coloured));
         }
-        // Who could not compare everything says that, whatever else differs.
+        // An incomplete comparison keeps the code of its failures, even if something differs.
         let code = match self.failures.code() {
             ExitCode::Success if self.summary.differs > 0 => ExitCode::Unclassified,
             code => code,
         };
-        let summary = Summary {
+        let summary = CompareSummary {
             secs: self.started.elapsed().as_secs_f64(),
             code: code as u8,
             ..self.summary
         };
         self.write_json(&summary);
         match &self.unwritable {
-            Some(error) => match unwritten("ftget", error) {
+            Some(error) => match report_unwritable("ftget", error) {
                 ExitCode::Success => code,
                 unwritten => unwritten,
             },
@@ -191,7 +195,7 @@ impl Report {
     }
 
     fn write_json(&mut self, event: &impl Serialize) {
-        // These are structs of strings and numbers, which cannot fail.
+        // Structs of strings and numbers always serialize.
         if self.json
             && let Ok(line) = serde_json::to_string(event)
         {
@@ -207,8 +211,8 @@ impl Report {
     }
 }
 
-/// The word for a difference for programs, and the words for people.
-fn told(difference: Difference) -> (&'static str, String) {
+/// The word for programs and the words for people.
+fn describe(difference: Difference) -> (&'static str, String) {
     match difference {
         Difference::Missing => ("missing", "missing here".to_owned()),
         Difference::Extra => ("extra", "only here".to_owned()),
@@ -237,16 +241,16 @@ fn kind(kind: ObjectKind) -> &'static str {
     }
 }
 
-/// What was found at one place.
+/// The result for one entry.
 #[derive(Serialize)]
-struct Compared<'a> {
+struct ComparedEvent<'a> {
     v: u8,
     event: &'static str,
     n: usize,
     filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename_b64: Option<String>,
-    /// Its path here.
+    /// The local path.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -255,9 +259,9 @@ struct Compared<'a> {
     reason: Option<&'static str>,
 }
 
-/// How it all ended.
+/// The last line of `--json`.
 #[derive(Serialize)]
-struct Summary {
+struct CompareSummary {
     v: u8,
     event: &'static str,
     same: u64,

@@ -1,16 +1,16 @@
-//! Where the bytes of a command line go.
+//! Where the bytes of the sources go.
 
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::arguments::Typed;
+use super::args::GetArgs;
 use super::filter::Filter;
 use super::output::{split_output, stream};
 use super::source::{is_url, read_source};
-use super::wish::Wish;
-use crate::cli::settings::Places;
+use super::target::Target;
+use crate::cli::settings::SettingSources;
 use crate::cli::streams::Stream;
 use crate::cli::terminal::shown;
 use crate::client::{Download, Pour};
@@ -20,15 +20,15 @@ use crate::wire::ResourcePath;
 
 /// Where the bytes go.
 pub(super) enum Destination {
-    Files(Vec<Wish>),
-    /// Bytes that go on as they come.
+    Files(Vec<Target>),
+    /// The bytes of one source are passed on as they arrive.
     Stream(Pour, Sink),
 }
 
-/// The place of the bytes of one source, as they come.
+/// Where the streamed bytes of one source go.
 pub(super) enum Sink {
     Stream(Stream),
-    /// A file that appears when all of them are verified.
+    /// A file that appears when all bytes are verified.
     File(PathBuf, FileName),
 }
 
@@ -39,24 +39,24 @@ impl Sink {
 }
 
 impl Destination {
-    /// How many files there are, if that is known.
+    /// The number of files, if it is known in advance.
     pub(super) fn len(&self) -> Option<usize> {
         match self {
             Destination::Stream(..) => Some(1),
-            Destination::Files(wishes) => {
-                let is_file = |wish: &Wish| matches!(wish, Wish::File(_));
-                wishes.iter().all(is_file).then_some(wishes.len())
+            Destination::Files(targets) => {
+                let is_file = |target: &Target| matches!(target, Target::File(_));
+                targets.iter().all(is_file).then_some(targets.len())
             }
         }
     }
 }
 
-impl Typed {
+impl GetArgs {
     /// Interprets the sources and `--output`.
     pub(super) fn destination(
         &self,
         filter: Filter,
-        elsewhere: &Places,
+        settings: &SettingSources,
     ) -> Result<Destination, String> {
         if let Some(_several) = self.sources.get(1) {
             for (name, given) in [
@@ -66,20 +66,20 @@ impl Typed {
                 if given {
                     return Err(format!(
                         "{} is for one SOURCE, there are {}",
-                        elsewhere.called(name),
+                        settings.spelling(name),
                         self.sources.len()
                     ));
                 }
             }
         }
-        if let Some(pour) = self.command_to_run(elsewhere)? {
+        if let Some(pour) = self.command_to_run(settings)? {
             let output = match &self.output {
                 None => Sink::Stream(Stream::Standard),
                 Some(output) => match stream(output) {
                     Some(stream) => Sink::Stream(stream),
                     None => {
-                        let (folder, name) = self.split_output(output, elsewhere)?;
-                        Sink::File(folder, name)
+                        let (directory, name) = self.split_output(output, settings)?;
+                        Sink::File(directory, name)
                     }
                 },
             };
@@ -93,7 +93,7 @@ impl Typed {
             let (location, path) = read_source(&self.sources[0])?;
             if let Some(stream) = streamed {
                 if self.dir.is_some() {
-                    let dir = elsewhere.called("dir");
+                    let dir = settings.spelling("dir");
                     return Err(format!("{dir} is for files, and {} is none", shown(output)));
                 }
                 let pour = Pour {
@@ -107,46 +107,46 @@ impl Typed {
             }
             if self.recursive {
                 let (output, recursive) =
-                    (elsewhere.called("output"), elsewhere.called("recursive"));
+                    (settings.spelling("output"), settings.spelling("recursive"));
                 return Err(format!(
                     "{output} is for one file, with {recursive} use --dir"
                 ));
             }
-            let (folder, name) = self.split_output(output, elsewhere)?;
+            let (directory, name) = self.split_output(output, settings)?;
             let download = Download {
                 want_md5: self.md5,
-                ..Download::new(location.address, path, folder, name)
+                ..Download::new(location.address, path, directory, name)
             };
-            return Ok(Destination::Files(vec![Wish::File(download)]));
+            return Ok(Destination::Files(vec![Target::File(download)]));
         }
-        Ok(Destination::Files(self.wishes(filter, elsewhere)?))
+        Ok(Destination::Files(self.targets(filter, settings)?))
     }
 
-    /// The directory and the name of `--output`, below `--dir`.
+    /// Splits `--output` into its directory, below `--dir`, and its name.
     fn split_output(
         &self,
         output: &OsStr,
-        elsewhere: &Places,
+        settings: &SettingSources,
     ) -> Result<(PathBuf, FileName), String> {
-        let (folder, name) = split_output(output)?;
-        let folder = match &self.dir {
-            None => folder,
-            Some(_) if folder.is_absolute() => {
+        let (directory, name) = split_output(output)?;
+        let directory = match &self.dir {
+            None => directory,
+            Some(_) if directory.is_absolute() => {
                 return Err(format!(
-                    "{} is below no other folder, leave out {}",
+                    "{} is below no other directory, leave out {}",
                     shown(output),
-                    elsewhere.called("dir")
+                    settings.spelling("dir")
                 ));
             }
-            Some(dir) if folder == Path::new(".") => dir.clone(),
-            Some(dir) => dir.join(folder),
+            Some(dir) if directory == Path::new(".") => dir.clone(),
+            Some(dir) => dir.join(directory),
         };
-        Ok((folder, name))
+        Ok((directory, name))
     }
 
-    /// The command to run, if the one source is one: `@NAME` in every form but the URL, where
-    /// it is the file of that name.
-    fn command_to_run(&self, elsewhere: &Places) -> Result<Option<Pour>, String> {
+    /// The published command, if the one source names one with `@NAME`. In a URL, `@NAME` is a
+    /// file.
+    fn command_to_run(&self, settings: &SettingSources) -> Result<Option<Pour>, String> {
         for source in self.sources.iter().filter(|source| !is_url(source)) {
             let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
             let Some(name) = location.path.strip_prefix(b"@") else {
@@ -159,7 +159,7 @@ impl Typed {
                 return Err(format!(
                     "{} goes to standard output; name a file with -o besides {}",
                     shown(source),
-                    elsewhere.called("dir")
+                    settings.spelling("dir")
                 ));
             }
             let path =

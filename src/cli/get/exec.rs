@@ -1,4 +1,4 @@
-//! Commands of `--exec` and `--on-complete`: words, without a shell, and not beyond their time.
+//! Commands of `--exec` and `--on-complete`: run without a shell, and within a time limit.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,24 +20,24 @@ use crate::net::Address;
 use crate::process::{Child, end_children, reap_orphans};
 use crate::wire::ResourcePath;
 
-/// A verified file that the command of `--exec` is to run on.
+/// A verified file for the command of `--exec`.
 pub(super) struct Run {
     pub(super) index: usize,
     pub(super) address: Address,
     pub(super) path: ResourcePath,
     pub(super) download: Download,
     pub(super) downloaded: Downloaded,
-    /// The file here.
+    /// The path of the local file.
     pub(super) file: PathBuf,
 }
 
 /// How a command ended.
-pub(super) enum Ended {
-    /// By itself: its exit code, or 128 and the signal that ended it.
+pub(super) enum CommandOutcome {
+    /// It exited: its exit code, or 128 plus the signal that killed it.
     Status(i32),
-    /// Time was over: it was ended with its process group, or not begun.
+    /// The time limit passed: its process group was killed, or it was not started.
     OutOfTime,
-    /// It cannot be run.
+    /// It cannot be started.
     NotRun(io::Error),
 }
 
@@ -52,12 +52,12 @@ impl Run {
     }
 }
 
-/// Runs a batch, and beside it the commands of `--exec`, one after the other in the order in
-/// which files are finished: the batch waits for them only if very many are left to run. Returns
-/// whether it could begin; whatever else there is was told.
+/// Runs a batch, and the commands of `--exec` in a thread beside it, in the order in which files
+/// finish. The batch waits for the commands only if [`RUNS_MAX`] are queued. Returns `false` if the
+/// batch could not start; failures are reported either way.
 pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Reporter<'_>) -> bool {
     let reporter = Mutex::new(reporter);
-    let until = config.whole_timeout.and_then(moment_after);
+    let until = config.whole_timeout.and_then(deadline_after);
     let (runs_in, runs) = bounded(RUNS_MAX);
     let mut idle = Some(runs);
     let run_all = &|runs: Receiver<Run>| {
@@ -72,7 +72,7 @@ pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Repo
                 return;
             };
             if let Some(runs) = idle.take() {
-                // Without the thread what is sent comes back, and is run here.
+                // If the thread cannot start, sending fails, and the command runs in this thread.
                 let named = Builder::new().name("ft-exec".to_owned());
                 let _thread = named.spawn_scoped(scope, move || run_all(runs));
             }
@@ -83,15 +83,15 @@ pub(super) fn batch(batch: Batch<'_>, config: &ClientConfig, reporter: &mut Repo
         drop(runs_in);
         match &ran {
             Ok(summary) if summary.is_complete => {}
-            Ok(_) => lock(&reporter).tell_whole(&ClientError::OutOfTime),
-            Err(error) => lock(&reporter).tell_whole(error),
+            Ok(_) => lock(&reporter).report_whole(&ClientError::OutOfTime),
+            Err(error) => lock(&reporter).report_whole(error),
         }
         ran.is_ok()
     })
 }
 
-/// Ends the command that runs, if one does, with all that it started: this program ends next.
-/// The thread that waits for the command does not go on.
+/// Kills the running command and its children before this program ends. The thread that waits for
+/// the command then blocks for good.
 pub(super) fn end_running() {
     IS_ENDING.store(true, Ordering::SeqCst);
     end_children(GRACE);
@@ -100,41 +100,42 @@ pub(super) fn end_running() {
 fn run_one(reporter: &Mutex<&mut Reporter<'_>>, run: &Run, until: Option<Instant>) {
     let (words, to_stderr) = {
         let reporter = lock(reporter);
-        let manner = reporter.manner();
-        (manner.exec.as_deref().unwrap_or_default(), manner.json)
+        let style = reporter.style();
+        (style.exec.as_deref().unwrap_or_default(), style.json)
     };
     let ended = match command(words, to_stderr) {
         Ok(mut command) => {
             command.arg(&run.file);
-            end_of(command, until)
+            run_to_end(command, until)
         }
-        Err(error) => Ended::NotRun(error),
+        Err(error) => CommandOutcome::NotRun(error),
     };
-    lock(reporter).tell_run(run, ended);
+    lock(reporter).report_command(run, ended);
 }
 
-/// Runs the command of `--on-complete`, which has so much time.
+/// Runs the command of `--on-complete` for at most `time_max`.
 pub(super) fn complete<V: AsRef<OsStr>>(
     words: &[String],
     to_stderr: bool,
     variables: impl IntoIterator<Item = (String, V)>,
     time_max: Option<Duration>,
-) -> Ended {
+) -> CommandOutcome {
     match command(words, to_stderr) {
         Ok(mut command) => {
             command.envs(variables);
-            end_of(command, time_max.and_then(moment_after))
+            run_to_end(command, time_max.and_then(deadline_after))
         }
-        Err(error) => Ended::NotRun(error),
+        Err(error) => CommandOutcome::NotRun(error),
     }
 }
 
-/// Its input is empty; its output goes to standard error where ours is for programs.
+/// Prepares a command with empty input. With `to_stderr` its output goes to standard error, because
+/// standard output carries data.
 fn command(words: &[String], to_stderr: bool) -> io::Result<Command> {
     let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
-    // One that calls ftget would call itself without end.
+    // Otherwise a command that calls ftget would start itself again and again.
     command
         .env_remove("FTGET_EXEC")
         .env_remove("FTGET_ON_COMPLETE");
@@ -144,21 +145,21 @@ fn command(words: &[String], to_stderr: bool) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Runs it and waits for its end. Only one that has a time is a process group of its own: all
-/// others end as this program does, when somebody presses Ctrl-C.
-fn end_of(mut command: Command, until: Option<Instant>) -> Ended {
+/// Runs a command and waits for its end. Only a command with a time limit gets its own process
+/// group: without one, Ctrl-C in a terminal reaches it too.
+fn run_to_end(mut command: Command, until: Option<Instant>) -> CommandOutcome {
     if until.is_some_and(|until| until <= Instant::now()) {
-        return Ended::OutOfTime;
+        return CommandOutcome::OutOfTime;
     }
     if until.is_some() {
         command.process_group(0);
     }
     let ended = Child::start(&mut command).and_then(|mut child| match until {
         None => child.wait().map(Some),
-        Some(until) => end_in_time(child, until),
+        Some(until) => wait_until(child, until),
     });
     while IS_ENDING.load(Ordering::SeqCst) {
-        // Its end is that of the whole program, which another thread sees to.
+        // Another thread ends the whole program.
         thread::park();
     }
     if getpid().is_init() {
@@ -167,16 +168,16 @@ fn end_of(mut command: Command, until: Option<Instant>) -> Ended {
     match ended {
         Ok(Some(status)) => {
             let signalled = || 128 + status.signal().unwrap_or(0);
-            Ended::Status(status.code().unwrap_or_else(signalled))
+            CommandOutcome::Status(status.code().unwrap_or_else(signalled))
         }
-        Ok(None) => Ended::OutOfTime,
-        Err(error) => Ended::NotRun(error),
+        Ok(None) => CommandOutcome::OutOfTime,
+        Err(error) => CommandOutcome::NotRun(error),
     }
 }
 
-/// Waits for the end of a child that has a process group of its own; `None` if time was over
-/// first, and it was ended with all that it started.
-fn end_in_time(mut child: Child, until: Instant) -> io::Result<Option<ExitStatus>> {
+/// Waits for a child that has its own process group. At the time limit, kills the group and returns
+/// `None`.
+fn wait_until(mut child: Child, until: Instant) -> io::Result<Option<ExitStatus>> {
     let is_over = child.ends_by(until);
     if !is_over {
         child.signal_group(Signal::TERM);
@@ -187,8 +188,8 @@ fn end_in_time(mut child: Child, until: Instant) -> io::Result<Option<ExitStatus
     Ok(is_over.then_some(status))
 }
 
-/// None if it never comes.
-fn moment_after(time: Duration) -> Option<Instant> {
+/// `None` if the time lies beyond what the clock can express.
+fn deadline_after(time: Duration) -> Option<Instant> {
     Instant::now().checked_add(time)
 }
 
@@ -198,7 +199,7 @@ fn lock<'m, 'r, 'a>(
     reporter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The words of a command, as a shell would split them.
+/// Splits a command into words, as a shell would.
 pub(super) fn words(command: &str, option: &str) -> Result<Vec<String>, String> {
     match shlex::split(command) {
         Some(words) if !words.is_empty() => Ok(words),
@@ -208,7 +209,7 @@ pub(super) fn words(command: &str, option: &str) -> Result<Vec<String>, String> 
 }
 
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
-/// From being asked to end to being ended.
+/// The time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
-/// Files that wait for their command.
+/// The most verified files that wait for their command.
 const RUNS_MAX: usize = 4_096;

@@ -1,17 +1,17 @@
-//! What a failure is called, which exit code it has, and what may help.
+//! The exit code, the reason and the hint of each error.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use super::listed;
-use crate::cli::failure::{code_of, reasons};
+use crate::cli::failure::{error_chain, write_error_code};
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, ConnectError, ProtocolError, SessionError};
 use crate::net::{Address, Wait};
 use crate::store::{NOT_REGULAR, StageError};
 use crate::wire::ErrorCode;
 
-/// The exit code and the word for programs: the one place where errors become codes.
+/// The exit code of an error, and its reason for `--json`. Only this table maps errors to codes.
 pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
     match error {
         ClientError::Connect(error) => match error {
@@ -51,7 +51,7 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
                 (ExitCode::LocalFile, "local_file")
             }
         },
-        ClientError::Output(error) => match code_of(error) {
+        ClientError::Output(error) => match write_error_code(error) {
             ExitCode::NoSpace => (ExitCode::NoSpace, "no_space"),
             code => (code, "local_file"),
         },
@@ -87,10 +87,10 @@ fn refused(code: ErrorCode) -> ExitCode {
     }
 }
 
-/// What may help, where something may.
+/// A hint for an error, if there is one.
 pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
     match error {
-        // The path names something that is not a socket.
+        // The path of a unix socket names something else.
         ClientError::Connect(ConnectError::Failed { source, address })
             if source.kind() == io::ErrorKind::InvalidInput =>
         {
@@ -164,10 +164,10 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
     }
 }
 
-/// The whole error in one line that is safe to show: what went wrong, and why.
+/// The error and its causes in one line, escaped for a terminal.
 pub(super) fn sentence(error: &ClientError) -> String {
-    let mut sentence = reasons(error);
-    // It may quote a peer: a whole frame of it helps nobody.
+    let mut sentence = error_chain(error);
+    // It may quote a whole frame of a peer, which nobody reads.
     if let Some((end, _)) = sentence.char_indices().nth(SENTENCE_CHARS_MAX) {
         sentence.truncate(end);
         sentence.push('…');
@@ -175,18 +175,18 @@ pub(super) fn sentence(error: &ClientError) -> String {
     visible(sentence.as_bytes()).into_owned()
 }
 
-/// The exit code of many: the cause that all failures have, or that they have several.
+/// Counts failures by exit code, and derives the exit code of the run.
 #[derive(Default)]
 pub(super) struct Failures {
     code: Option<ExitCode>,
-    /// What counts, whatever else there is.
+    /// A code that wins over all others.
     foremost: Option<ExitCode>,
-    /// How many have which code.
+    /// The number of failures by exit code.
     causes: BTreeMap<u8, u64>,
 }
 
 impl Failures {
-    /// Counts an end, which may be no failure.
+    /// Counts a result. [`ExitCode::Success`] is not a failure.
     pub(super) fn add(&mut self, code: ExitCode) {
         if code != ExitCode::Success {
             *self.causes.entry(code as u8).or_default() += 1;
@@ -198,17 +198,17 @@ impl Failures {
         };
     }
 
-    /// This code is that of them all.
+    /// Makes this the exit code of the run, whatever else fails.
     pub(super) fn lead_with(&mut self, code: ExitCode) {
         self.foremost = Some(code);
     }
 
-    /// How many have which code.
+    /// The number of failures by exit code.
     pub(super) fn causes(&self) -> &BTreeMap<u8, u64> {
         &self.causes
     }
 
-    /// The code of them all.
+    /// The exit code of the run: the common one of all failures, or [`ExitCode::SomeFailed`].
     pub(super) fn code(&self) -> ExitCode {
         self.foremost.or(self.code).unwrap_or(ExitCode::Success)
     }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn one_cause_is_the_code_and_several_are_their_own() {
+    fn one_cause_is_the_exit_code_and_several_have_their_own() {
         let code = |codes: &[ExitCode]| {
             let mut failures = Failures::default();
             codes.iter().for_each(|code| failures.add(*code));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_has_the_cause_and_nothing_that_acts_on_a_terminal() {
+    fn a_sentence_has_the_cause_and_is_escaped() {
         let source = Arc::new(io::Error::other("the cause"));
         let error = ClientError::Stage(Arc::new(StageError::DiskFull(io::Error::other("full"))));
         assert_eq!(sentence(&error), "no space: full");

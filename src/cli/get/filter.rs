@@ -1,14 +1,14 @@
-//! Which entries of a tree are meant: `--include`, `--exclude`, and patterns in a source.
+//! Which entries of a tree are selected: `--include`, `--exclude`, and patterns in a source.
 
+mod args;
 mod pattern;
-mod typed;
 
+pub(super) use self::args::FilterArgs;
 pub(super) use self::pattern::{Pattern, PatternError};
-pub(super) use self::typed::TypedRules;
 
-/// Rules in their order, of which the first that matches decides. What is in an excluded folder
-/// is excluded; what is in an included one is included unless a rule excludes it. Where no rule
-/// matches everything is included, unless there are only rules that include.
+/// Rules in their order; the first that matches decides. The contents of an excluded directory are
+/// excluded. The contents of an included one are included unless a rule excludes them. Without a
+/// matching rule an entry is included, unless all rules are includes.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     rules: Vec<Rule>,
@@ -21,22 +21,22 @@ struct Rule {
 }
 
 impl Filter {
-    /// Adds a rule behind all others.
+    /// Appends a rule.
     pub(super) fn push(&mut self, includes: bool, pattern: Pattern) {
         self.rules.push(Rule { includes, pattern });
     }
 
-    /// Whether there are any rules.
+    /// Whether there are no rules.
     pub(super) fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether what has this path below the source is included.
-    pub(super) fn admits(&self, path: &[u8], is_folder: bool) -> bool {
+    /// Whether the entry with this path below the source is included.
+    pub(super) fn admits(&self, path: &[u8], is_directory: bool) -> bool {
         let mut is_included = self.rules.is_empty() || self.rules.iter().any(|rule| !rule.includes);
-        for (path, is_folder) in upwards_down(path, is_folder) {
+        for (path, is_directory) in ancestors_and_self(path, is_directory) {
             let mut rules = self.rules.iter();
-            match rules.find(|rule| rule.pattern.matches(path, is_folder)) {
+            match rules.find(|rule| rule.pattern.matches(path, is_directory)) {
                 Some(rule) if rule.includes => is_included = true,
                 Some(_) => return false,
                 None => {}
@@ -46,29 +46,29 @@ impl Filter {
     }
 }
 
-/// What of one source is meant.
+/// The pattern in a source.
 #[derive(Debug)]
 pub(super) struct Selection {
-    /// The pattern in the source, if it has one.
+    /// `None` if the source has no pattern.
     pattern: Option<Pattern>,
-    /// How it was written.
+    /// The pattern as it was typed.
     written: Vec<u8>,
-    /// Whether what is in a folder that matches is meant, too.
+    /// Whether the contents of a matching directory are selected too.
     is_recursive: bool,
 }
 
-/// A source's path: the longest part in front that has no pattern, and what is meant below it.
+/// A source's path, split before the first part with a wildcard.
 #[derive(Debug)]
 pub(super) struct SplitSource<'a> {
-    /// The folder; with no pattern, whatever was named.
+    /// The directory, or the whole path if there is no pattern.
     pub(super) path: &'a [u8],
     pub(super) selection: Selection,
-    /// Whether what is meant may lie deeper than in the folder itself.
+    /// Whether selected entries may lie deeper than in the directory itself.
     pub(super) is_deep: bool,
 }
 
 impl Selection {
-    /// Takes a source's path as it is.
+    /// Takes a source's path literally.
     pub(super) fn everything(path: &[u8], is_recursive: bool) -> SplitSource<'_> {
         SplitSource {
             path,
@@ -81,22 +81,22 @@ impl Selection {
         }
     }
 
-    /// Splits a source's path at the first part that has one of `*`, `?` and `[`.
+    /// Splits a source's path before the first part that has one of `*`, `?` and `[`.
     ///
     /// # Errors
-    /// What is wrong with the pattern.
+    /// The pattern is malformed.
     pub(super) fn split(path: &[u8], is_recursive: bool) -> Result<SplitSource<'_>, PatternError> {
         let Some(first) = path.iter().position(|byte| b"*?[".contains(byte)) else {
             return Ok(Selection::everything(path, is_recursive));
         };
         let slash = path[..first].iter().rposition(|&byte| byte == b'/');
-        let (folder, written) = match slash {
+        let (directory, written) = match slash {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&b""[..], path),
         };
         let pattern = Pattern::parse(&[b"/", written].concat())?;
         Ok(SplitSource {
-            path: folder,
+            path: directory,
             is_deep: is_recursive || pattern.reaches_below(),
             selection: Selection {
                 pattern: Some(pattern),
@@ -106,29 +106,28 @@ impl Selection {
         })
     }
 
-    /// The pattern in the source, as it was written, if it has one.
+    /// The pattern as it was typed, if there is one.
     pub(super) fn written(&self) -> Option<&[u8]> {
         self.pattern.as_ref().map(|_| &*self.written)
     }
 
-    /// Whether what has this path below the folder is meant.
-    pub(super) fn admits(&self, path: &[u8], is_folder: bool) -> bool {
+    /// Whether the entry with this path below the directory is selected.
+    pub(super) fn admits(&self, path: &[u8], is_directory: bool) -> bool {
         match &self.pattern {
             None => true,
-            Some(pattern) if self.is_recursive => {
-                upwards_down(path, is_folder).any(|(path, folder)| pattern.matches(path, folder))
-            }
-            Some(pattern) => pattern.matches(path, is_folder),
+            Some(pattern) if self.is_recursive => ancestors_and_self(path, is_directory)
+                .any(|(path, directory)| pattern.matches(path, directory)),
+            Some(pattern) => pattern.matches(path, is_directory),
         }
     }
 }
 
-/// The folders that a path leads through, the highest first, and then what it leads to; with
-/// each whether it is a folder.
-fn upwards_down(path: &[u8], is_folder: bool) -> impl Iterator<Item = (&[u8], bool)> {
+/// The ancestors of a path, the topmost first, and then the path itself. Each comes with whether it
+/// is a directory.
+fn ancestors_and_self(path: &[u8], is_directory: bool) -> impl Iterator<Item = (&[u8], bool)> {
     let ends = (0..path.len()).filter(|&at| path[at] == b'/');
     ends.map(|end| (&path[..end], true))
-        .chain([(path, is_folder)])
+        .chain([(path, is_directory)])
 }
 
 #[cfg(test)]
@@ -144,10 +143,10 @@ mod tests {
         filter
     }
 
-    /// What is left of a tree; its folders end with a slash.
+    /// The entries of a tree that a filter admits. Names of directories end with a slash.
     fn left<'a>(admits: impl Fn(&[u8], bool) -> bool, tree: &[&'a str]) -> Vec<&'a str> {
         let admits = |name: &&&str| match name.strip_suffix('/') {
-            Some(folder) => admits(folder.as_bytes(), true),
+            Some(directory) => admits(directory.as_bytes(), true),
             None => admits(name.as_bytes(), false),
         };
         tree.iter().filter(admits).copied().collect()
@@ -204,7 +203,7 @@ mod tests {
                     "x/tmp/",
                 ],
             ),
-            // What is in an excluded folder is excluded, whatever includes it.
+            // The contents of an excluded directory are excluded, even if an include matches them.
             (
                 &["-old", "+d.log"],
                 &[
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn with_only_includes_everything_else_is_out() {
+    fn with_only_includes_everything_else_is_excluded() {
         for (rules, expected) in [
             (
                 &["+*.log"][..],
@@ -298,8 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_listed_as_far_as_it_has_no_pattern() {
-        for (source, folder, written, deep) in [
+    fn a_source_is_split_before_its_pattern() {
+        for (source, directory, written, deep) in [
             ("", "", "", false),
             ("a/b", "a/b", "", false),
             ("a\\b", "a\\b", "", false),
@@ -318,7 +317,7 @@ mod tests {
                     split.selection.written().unwrap_or(b""),
                     split.is_deep
                 ),
-                (folder.as_bytes(), written.as_bytes(), deep),
+                (directory.as_bytes(), written.as_bytes(), deep),
                 "{source}"
             );
         }
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_in_a_source_selects_below_the_folder() {
+    fn a_pattern_in_a_source_selects_below_its_directory() {
         for (source, recursive, expected) in [
             ("*.log", false, &["a.log"][..]),
             ("*.log", true, &["a.log"]),

@@ -1,14 +1,14 @@
-//! What `ftget` says of itself besides its options.
+//! The texts around the options: examples, units, the manual page, and hints.
 
 use crate::cli::manual::{Manual, exit_codes};
 use crate::cli::usage::Habit;
 
-/// Below the long help.
+/// The text below the long help.
 pub(super) fn long_ending() -> String {
     format!("{ENDING}\n\n{UNITS}\n\n{}", exit_codes())
 }
 
-/// Below the short help.
+/// The text below the short help.
 pub(super) const ENDING: &str = "\
 Examples:
   ftget host:notes/todo.txt                  Download one file

@@ -1,12 +1,12 @@
-//! `ftget -i`: the lines of a list, one after the other, whatever its length.
+//! `ftget -i`: reads the lines of a list of any length.
 //!
-//! A list is names, JSON Lines or what md5sum(1) and its kin write. Its first line tells which, and
-//! the others must be alike: a damaged line of a list of checksums is never taken for a name.
+//! A list has names, JSON Lines, or lines of md5sum(1) and its kin. The first line decides the
+//! format, and all lines must have it: a damaged line of a checksum list must not pass for a name.
 
 mod checksum;
-mod held;
 mod line;
 mod lines;
+mod rereadable;
 mod signed;
 
 use std::collections::VecDeque;
@@ -20,163 +20,176 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use self::checksum::crc32_of;
-pub(super) use self::held::Held;
 pub(super) use self::line::LineError;
 use self::line::{Format, PLAIN_NAME};
 pub(super) use self::lines::Lines;
 use self::lines::{ENDLESS_BYTES_MIN, LINE_BYTES_MAX, NumberedLine};
+pub(super) use self::rereadable::RereadableList;
 use self::signed::Signed;
-use crate::cli::outside::{self, is_ready};
+use crate::cli::blocking::{self, is_ready};
 use crate::cli::streams;
 use crate::client::ListedFolder;
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
-/// What one line of a list names.
+/// The entry that one line of a list names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct ListItem {
     /// The whole path on the server.
     pub(super) path: ResourcePath,
-    /// What it is said to be; a file where nothing is said.
+    /// The type in the list; a file if the list has none.
     pub(super) kind: ObjectKind,
-    /// Only this content will do.
+    /// The content must have this md5.
     pub(super) md5: Option<Md5Digest>,
-    /// Bytes it is said to have.
+    /// The size in the list, in bytes.
     pub(super) total_size: Option<u64>,
-    /// Mode and time from the list, used if it is a directory.
-    pub(super) folder: Option<ListedFolder>,
+    /// Mode and time in the list, if the entry is a directory.
+    pub(super) directory: Option<ListedFolder>,
 }
 
-/// Why a line, or all that is left of a list, names nothing; to be said right behind the list's
-/// name and a colon.
+/// Why a line, or the rest of a list, is not used. The message follows the name of the list and a
+/// colon.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InputError {
-    /// One line; the next ones are read all the same.
+pub(super) enum ListReadError {
+    /// A bad line. Reading continues with the next one.
     #[error("{number}: {problem}")]
     Line {
         /// Counted from 1.
         number: u64,
-        /// What is wrong with it.
+        /// The error in the line.
         problem: LineError,
     },
     /// The list cannot be read any further.
     #[error(" cannot be read: {0}")]
     Read(io::Error),
-    /// A line of it goes on and on.
+    /// A line has no end within [`ENDLESS_BYTES_MIN`].
     #[error("{0}: line is over {ENDLESS_BYTES_MIN} bytes; nothing behind it is read")]
     Endless(u64),
-    /// It is not in an encoding that has bytes for names.
+    /// The text is UTF-16, which has no bytes for names.
     #[error("1: text is UTF-16, a list must be UTF-8 or the plain bytes of names")]
     Utf16,
-    /// Its first line has a NUL: it is no text, or its names end with one.
+    /// The first line has a NUL: this is not text, or its names end with a NUL.
     #[error("1: line has a NUL byte; names that end with one go with -0")]
     Nul,
-    /// It is a list of digests of another algorithm.
+    /// The list has digests of another algorithm.
     #[error(
         "{number}: list has digests of {algorithm}, only those of MD5 can be verified; {PLAIN_NAME}"
     )]
     OtherAlgorithm {
-        /// Of its first line.
+        /// The number of its first line.
         number: u64,
-        /// Safe to show.
+        /// The name of the algorithm, escaped for a terminal.
         algorithm: String,
     },
-    /// It is armoured, and its text is not in the clear.
+    /// The list is PGP armour around something other than clear text.
     #[error("{0}: list is PGP data, of which only text signed in the clear can be read")]
     NotClear(u64),
 }
 
-/// A list that is being read: an iterator over what its lines name. It holds one line, or before
-/// it knows the format at most [`HELD_LINES_MAX`].
-pub(super) struct Input<R> {
+/// An iterator over the entries of a list. It holds one line, or at most [`HELD_LINES_MAX`] until
+/// the format is known.
+pub(super) struct ListReader<R> {
     lines: Lines<R>,
-    folder: ResourcePath,
+    directory: ResourcePath,
     /// Names end with a NUL.
     ends_with_nul: bool,
-    /// Not known before a line tells.
+    /// Unknown until a line decides it.
     format: Option<Format>,
     signed: Signed,
-    /// All lines so far may be SFV's.
+    /// Set while all lines so far may be SFV lines.
     sfv: Option<Sfv>,
-    /// Lines that were read to find out the format.
-    held: VecDeque<Result<NumberedLine, InputError>>,
+    /// Lines that were read to find the format.
+    held: VecDeque<Result<NumberedLine, ListReadError>>,
 }
 
-/// Lines of a name and eight hexadecimal digits. They are names if all of these could be dates, or
-/// there is only one and no comment of SFV.
+/// Lines with a name and eight hexadecimal digits. They count as names if all digits could be
+/// dates, or if there is only one such line and no SFV comment.
 struct Sfv {
     first_number: u64,
     lines: usize,
     has_letters: bool,
 }
 
-impl Input<Box<dyn BufRead + Send>> {
+impl ListReader<Box<dyn BufRead + Send>> {
     /// Opens the list of this name, `-` for standard input.
     ///
     /// # Errors
     /// Those of opening the file.
     pub(super) fn open(
         list: &OsStr,
-        folder: ResourcePath,
+        directory: ResourcePath,
         ends_with_nul: bool,
         time_max: Option<Duration>,
-    ) -> io::Result<Input<Box<dyn BufRead + Send>>> {
-        let reader = InTime::new(open(list)?, time_max);
-        Ok(Input::of(reader, folder, ends_with_nul))
+    ) -> io::Result<ListReader<Box<dyn BufRead + Send>>> {
+        let reader = TimedReader::new(open(list)?, time_max);
+        Ok(ListReader::of(reader, directory, ends_with_nul))
     }
 
-    /// Reads a list that is held, from its beginning.
-    pub(super) fn again(held: &Held, folder: ResourcePath, ends_with_nul: bool) -> Self {
-        Input::of(held.reader(), folder, ends_with_nul)
+    /// Reads a rereadable list from its beginning.
+    pub(super) fn reread(
+        held: &RereadableList,
+        directory: ResourcePath,
+        ends_with_nul: bool,
+    ) -> Self {
+        ListReader::of(held.reader(), directory, ends_with_nul)
     }
 
-    fn of(reader: impl Read + Send + 'static, folder: ResourcePath, ends_with_nul: bool) -> Self {
+    fn of(
+        reader: impl Read + Send + 'static,
+        directory: ResourcePath,
+        ends_with_nul: bool,
+    ) -> Self {
         let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
-        Input::new(Box::new(reader), folder, ends_with_nul)
+        ListReader::new(Box::new(reader), directory, ends_with_nul)
     }
 }
 
-/// Opens the list of this name, `-` for standard input, to be read more than once. Waits for the
-/// end of what is no file.
+/// Opens the list of this name, `-` for standard input, to read it more than once. Reads a pipe to
+/// its end.
 ///
 /// # Errors
-/// Those of opening the file, and of copying what is none.
-pub(super) fn hold(list: &OsStr, time_max: Option<Duration>) -> io::Result<Held> {
-    Held::of(open(list)?, |file| Box::new(InTime::new(file, time_max)))
+/// Those of opening the file, and of copying a pipe.
+pub(super) fn open_rereadable(
+    list: &OsStr,
+    time_max: Option<Duration>,
+) -> io::Result<RereadableList> {
+    RereadableList::of(open(list)?, |file| {
+        Box::new(TimedReader::new(file, time_max))
+    })
 }
 
 fn open(list: &OsStr) -> io::Result<File> {
     if list == "-" {
-        // The standard library's has a lock that cannot go to another thread.
-        return outside::copy(0);
+        // Not `io::stdin()`: its lock cannot move to another thread.
+        return blocking::copy_descriptor(0);
     }
     match streams::descriptor(Path::new(list)) {
         Some(stream) => Ok(stream),
-        None => outside::wait(UNWRITTEN, || File::open(list)),
+        None => blocking::run(UNWRITTEN, || File::open(list)),
     }
 }
 
-/// A file, a pipe or a terminal that is waited for until the time for everything is over.
-struct InTime {
+/// A file, pipe or terminal that is read until the time limit.
+struct TimedReader {
     file: File,
     until: Option<Instant>,
 }
 
-impl InTime {
-    fn new(file: File, time_max: Option<Duration>) -> InTime {
-        // Whoever keeps the time is the first to say that it is over.
+impl TimedReader {
+    fn new(file: File, time_max: Option<Duration>) -> TimedReader {
+        // Leaves the client time to report the time limit first.
         let until = time_max.and_then(|time| Instant::now().checked_add(time + GRACE));
-        InTime { file, until }
+        TimedReader { file, until }
     }
 }
 
-impl Read for InTime {
+impl Read for TimedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.until.is_some() && !is_ready(self.file.as_fd(), PollFlags::IN, self.until)? {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             match self.file.read(buffer) {
-                // Another program has made it non-blocking.
+                // Another program made the stream non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     is_ready(self.file.as_fd(), PollFlags::IN, self.until)?;
                 }
@@ -186,13 +199,13 @@ impl Read for InTime {
     }
 }
 
-impl<R: BufRead> Input<R> {
-    /// Reads names below `folder`: lines, of which the first one tells the format. With
-    /// `ends_with_nul` they end with a NUL, and are names unless md5sum(1) writes them so.
-    pub(super) fn new(reader: R, folder: ResourcePath, ends_with_nul: bool) -> Input<R> {
-        Input {
+impl<R: BufRead> ListReader<R> {
+    /// Reads names below `directory`; the first line decides the format. With `ends_with_nul`,
+    /// lines end with a NUL, and are names unless they have the form of md5sum(1).
+    pub(super) fn new(reader: R, directory: ResourcePath, ends_with_nul: bool) -> ListReader<R> {
+        ListReader {
             lines: Lines::new(reader, if ends_with_nul { 0 } else { b'\n' }),
-            folder,
+            directory,
             ends_with_nul,
             format: None,
             signed: Signed::default(),
@@ -201,14 +214,14 @@ impl<R: BufRead> Input<R> {
         }
     }
 
-    fn next_line(&mut self) -> Option<Result<NumberedLine, InputError>> {
+    fn next_line(&mut self) -> Option<Result<NumberedLine, ListReadError>> {
         while self.format.is_none() {
             let line = self.next_read();
             let is_sfv_comment = |line: &NumberedLine| line.bytes.starts_with(b";");
             let may_wait = self.held.len() < HELD_LINES_MAX && !self.ends_with_nul;
             let may_be_comment = |line: &[u8]| line.starts_with(b"#") || line.starts_with(b";");
             self.format = match &line {
-                // A comment of a list of checksums, or a name: what follows tells.
+                // A comment of a checksum list, or a name: the next lines decide.
                 Some(Ok(line)) if may_be_comment(&line.bytes) && may_wait => None,
                 Some(Ok(line)) => match Format::of(&line.bytes, self.ends_with_nul) {
                     Ok(Format::Names) if self.may_be_sfv(line) => {
@@ -217,7 +230,7 @@ impl<R: BufRead> Input<R> {
                     Ok(format) => Some(self.sfv.take().map_or(format, |_| Format::Names)),
                     Err(algorithm) => return Some(Err(self.refuse(line.number, algorithm))),
                 },
-                Some(Err(InputError::Line { .. })) if may_wait => None,
+                Some(Err(ListReadError::Line { .. })) if may_wait => None,
                 Some(Err(_)) | None => Some(Format::Names),
             };
             if self.format.is_some()
@@ -232,7 +245,7 @@ impl<R: BufRead> Input<R> {
         self.held.pop_front().or_else(|| self.next_read())
     }
 
-    /// Whether a line may be one of SFV, which is noted.
+    /// Whether a line may be an SFV line; counts it if so.
     fn may_be_sfv(&mut self, line: &NumberedLine) -> bool {
         let Some(digits) = crc32_of(&line.bytes) else {
             return false;
@@ -247,19 +260,19 @@ impl<R: BufRead> Input<R> {
         true
     }
 
-    fn refuse(&mut self, number: u64, algorithm: String) -> InputError {
-        self.end(InputError::OtherAlgorithm { number, algorithm })
+    fn refuse(&mut self, number: u64, algorithm: String) -> ListReadError {
+        self.end(ListReadError::OtherAlgorithm { number, algorithm })
     }
 
-    /// The next line without what a signature has around it.
-    fn next_read(&mut self) -> Option<Result<NumberedLine, InputError>> {
+    /// The next line, without the armour of a signature.
+    fn next_read(&mut self) -> Option<Result<NumberedLine, ListReadError>> {
         loop {
             let line = match self.lines.next() {
                 Some(Ok(line)) if !self.ends_with_nul => line,
                 None => return self.signed.end(self.lines.number()).err().map(Err),
                 other => return other,
             };
-            match self.signed.take_off(line) {
+            match self.signed.strip(line) {
                 Ok(None) => {}
                 Ok(Some(line)) => return Some(Ok(line)),
                 Err(error) => return Some(Err(self.end(error))),
@@ -267,8 +280,8 @@ impl<R: BufRead> Input<R> {
         }
     }
 
-    /// Nothing else is read, for this reason.
-    fn end(&mut self, reason: InputError) -> InputError {
+    /// Stops reading for this reason.
+    fn end(&mut self, reason: ListReadError) -> ListReadError {
         self.held.clear();
         self.lines.stop();
         self.format = Some(Format::Names);
@@ -277,36 +290,36 @@ impl<R: BufRead> Input<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Input<R> {
-    type Item = Result<Wanted, InputError>;
+impl<R: BufRead> Iterator for ListReader<R> {
+    type Item = Result<ListItem, ListReadError>;
 
-    fn next(&mut self) -> Option<Result<Wanted, InputError>> {
+    fn next(&mut self) -> Option<Result<ListItem, ListReadError>> {
         loop {
             let line = match self.next_line()? {
                 Ok(line) => line,
                 Err(error) => return Some(Err(error)),
             };
-            // It is known once there is a line.
+            // The first line sets it.
             let format = self.format.unwrap_or(Format::Names);
             let read = match format {
                 Format::ExactMd5sum if !line.is_ended => Err(LineError::NoNul),
-                _ => format.read(&line.bytes, &self.folder),
+                _ => format.read(&line.bytes, &self.directory),
             };
             match read {
                 Ok(None) => {}
-                Ok(Some(wanted)) => return Some(Ok(wanted)),
+                Ok(Some(item)) => return Some(Ok(item)),
                 Err(problem) => {
                     let number = line.number;
-                    return Some(Err(InputError::Line { number, problem }));
+                    return Some(Err(ListReadError::Line { number, problem }));
                 }
             }
         }
     }
 }
 
-/// Why a list that is no file does not go on.
+/// Why reading a list from a pipe does not return.
 pub(super) const UNWRITTEN: &str = "a list is not written";
-/// Lines that may begin with `#` before one tells the format.
+/// The most lines that may begin with `#` before one decides the format.
 const HELD_LINES_MAX: usize = 100;
 const GRACE: Duration = Duration::from_millis(200);
 const BUFFER_BYTES: usize = 64 * 1024;

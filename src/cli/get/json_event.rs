@@ -1,4 +1,4 @@
-//! What programs are told: an object a line, whose keys are a promise.
+//! The lines of `--json`: one object per line, with stable keys.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::wire::ObjectKind;
 
 /// A file or link is present.
 #[derive(Serialize)]
-pub(super) struct Done<'a> {
+pub(super) struct DoneEvent<'a> {
     pub(super) v: u8,
     pub(super) event: &'static str,
     pub(super) n: usize,
@@ -34,15 +34,15 @@ pub(super) struct Done<'a> {
     pub(super) exec_status: Option<i32>,
 }
 
-/// Something was deleted.
+/// A local entry was deleted.
 #[derive(Serialize)]
-pub(super) struct Deleted<'a> {
+pub(super) struct DeletedEvent<'a> {
     pub(super) v: u8,
     pub(super) event: &'static str,
     pub(super) filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) filename_b64: Option<String>,
-    /// Its path here.
+    /// The local path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,11 +51,11 @@ pub(super) struct Deleted<'a> {
     pub(super) kind: &'static str,
 }
 
-impl Deleted<'_> {
-    /// What was there, and is not here any more.
-    pub(super) fn of(item: Item<'_>, kind: ObjectKind) -> Deleted<'_> {
+impl DeletedEvent<'_> {
+    /// The event for a deleted entry.
+    pub(super) fn of(item: Item<'_>, kind: ObjectKind) -> DeletedEvent<'_> {
         let (file, file_b64) = file_here(item);
-        Deleted {
+        DeletedEvent {
             v: 1,
             event: "deleted",
             filename: String::from_utf8_lossy(item.path.as_bytes()),
@@ -72,9 +72,9 @@ impl Deleted<'_> {
     }
 }
 
-/// Something failed.
+/// A failure.
 #[derive(Serialize)]
-pub(super) struct Failed<'a> {
+pub(super) struct FailedEvent<'a> {
     pub(super) v: u8,
     pub(super) event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +82,7 @@ pub(super) struct Failed<'a> {
     pub(super) filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) filename_b64: Option<String>,
-    /// Its path here, where the message is about that.
+    /// The local path, if the message is about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,9 +92,9 @@ pub(super) struct Failed<'a> {
     pub(super) message: &'a str,
 }
 
-/// Something cannot be transferred.
+/// An entry cannot be transferred.
 #[derive(Serialize)]
-pub(super) struct PassedOver<'a> {
+pub(super) struct PassedOverEvent<'a> {
     pub(super) v: u8,
     pub(super) event: &'static str,
     pub(super) n: usize,

@@ -1,38 +1,38 @@
-//! `ftget --list`: what is there, shown instead of fetched.
+//! `ftget --list`: prints the entries of directories instead of downloading them.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-use super::arguments::ListStyle;
+use super::args::ListStyle;
+use super::command::ListOptions;
 use super::failure::{Failures, classify, sentence};
 use super::filter::{Filter, Selection};
-use super::meaning::ListOrder;
 use super::wording::{self, Message, Source};
-use crate::cli::failure::unwritten;
-use crate::cli::terminal::{standard_output, tell, visible_json};
+use crate::cli::failure::report_unwritable;
+use crate::cli::terminal::{print_line, standard_output, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, Pour, ServerRefusal, pour};
 use crate::wire::{ErrorCode, ErrorReply, ListEntry, ObjectKind, ResourcePath, Timestamp};
 
-/// Shows every listing, one after the other, and says how it all ended.
-pub(super) fn list(order: &ListOrder) -> ExitCode {
+/// Prints the listings one after the other. Returns the exit code of all.
+pub(super) fn list(options: &ListOptions) -> ExitCode {
     let mut lister = Lister {
-        style: order.style,
+        style: options.style,
         is_terminal: io::stdout().is_terminal(),
         output: BufWriter::with_capacity(OUTPUT_BYTES, standard_output()),
-        verbose: order.verbose,
-        quiet: order.quiet,
-        filter: &order.filter,
+        verbose: options.verbose,
+        quiet: options.quiet,
+        filter: &options.filter,
         failures: Failures::default(),
     };
-    for (folder, selection) in &order.folders {
-        match lister.show(folder, selection, &order.config) {
+    for (directory, selection) in &options.directories {
+        match lister.show(directory, selection, &options.config) {
             Ok(()) => {}
             Err(ClientError::Output(error)) => {
-                // What comes next could not be shown either.
-                lister.failures.add(unwritten("ftget", &error));
+                // Standard output is gone, so the other listings cannot be printed either.
+                lister.failures.add(report_unwritable("ftget", &error));
                 break;
             }
-            Err(error) => lister.fail(folder, &folder.path, &error),
+            Err(error) => lister.fail(directory, &directory.path, &error),
         }
     }
     lister.failures.code()
@@ -40,7 +40,7 @@ pub(super) fn list(order: &ListOrder) -> ExitCode {
 
 struct Lister<'a, W: Write> {
     style: ListStyle,
-    /// A person reads it, and nothing may act on what shows it.
+    /// Names are escaped: no byte of a peer may control the terminal.
     is_terminal: bool,
     output: W,
     verbose: bool,
@@ -52,18 +52,18 @@ struct Lister<'a, W: Write> {
 impl<W: Write> Lister<'_, W> {
     fn show(
         &mut self,
-        folder: &Folder,
+        directory: &Folder,
         selection: &Selection,
         config: &ClientConfig,
     ) -> Result<(), ClientError> {
-        let mut listing = Listing::new(folder.clone(), config);
+        let mut listing = Listing::new(directory.clone(), config);
         let (verbose, quiet) = (self.verbose, self.quiet);
         let mut on_event = |event: Event<'_>| {
             if let Event::Retrying { error, pause, .. } = event
-                && (verbose || pause >= wording::TOLD_PAUSE_MIN && !quiet)
+                && (verbose || pause >= wording::REPORTED_PAUSE_MIN && !quiet)
             {
                 let seconds = pause.as_secs_f64();
-                tell(&format!(
+                print_line(&format!(
                     "ftget: note: {}; retrying in {seconds:.1} s",
                     sentence(error)
                 ));
@@ -73,45 +73,49 @@ impl<W: Write> Lister<'_, W> {
         while let Some(page) = listing.next_page(&mut on_event)? {
             hidden = hidden.saturating_add(page.hidden);
             for entry in &page.entries {
-                let name = name_below(&folder.path, &entry.path);
-                let is_folder = entry.kind == ObjectKind::Directory;
-                if !selection.admits(name, is_folder) {
+                let name = name_below(&directory.path, &entry.path);
+                let is_directory = entry.kind == ObjectKind::Directory;
+                if !selection.admits(name, is_directory) {
                     continue;
                 }
                 is_found = true;
-                if !self.filter.admits(name, is_folder) {
+                if !self.filter.admits(name, is_directory) {
                     continue;
                 }
-                self.write(folder, entry).map_err(output_error)?;
+                self.write(directory, entry).map_err(output_error)?;
                 if let Some(error) = &entry.error {
-                    self.take_failure(folder, entry, error);
+                    self.take_failure(directory, entry, error);
                 }
             }
-            // Whoever reads along sees a page when it is there.
+            // A reader of the pipe gets each page as soon as it arrives.
             self.output.flush().map_err(output_error)?;
         }
         if let Some(pattern) = selection.written().filter(|_| !is_found) {
-            let (source, pattern) = (source(folder, &folder.path), visible(pattern));
+            let (source, pattern) = (source(directory, &directory.path), visible(pattern));
             let sentence = format!("{source}: nothing matches {pattern}");
-            tell(&wording::failure(&sentence, false));
+            print_line(&wording::failure(&sentence, false));
             self.failures.add(ExitCode::NotFound);
         }
-        let is_root = folder.path.as_bytes().is_empty() && !folder.recursive;
+        let is_root = directory.path.as_bytes().is_empty() && !directory.recursive;
         if is_root && selection.written().is_none() && self.style != ListStyle::Md5sum {
-            self.show_commands(folder, config)?;
+            self.show_commands(directory, config)?;
         }
         if hidden > 0 && !self.quiet {
-            tell(&wording::note(&wording::hidden(hidden), false));
+            print_line(&wording::note(&wording::hidden(hidden), false));
         }
         Ok(())
     }
 
-    /// Prints the names of the published commands. A server that publishes none, or that knows
-    /// no list of them, refuses the request, and that is no failure of the listing.
-    fn show_commands(&mut self, folder: &Folder, config: &ClientConfig) -> Result<(), ClientError> {
+    /// Prints the names of the published commands. A server without commands, or without a list of
+    /// them, refuses the request. That is not a failure of the listing.
+    fn show_commands(
+        &mut self,
+        directory: &Folder,
+        config: &ClientConfig,
+    ) -> Result<(), ClientError> {
         let names = Pour {
-            address: folder.address.clone(),
-            path: folder.path.clone(),
+            address: directory.address.clone(),
+            path: directory.path.clone(),
             is_command: true,
             want_md5: None,
             spool: None,
@@ -150,8 +154,8 @@ impl<W: Write> Lister<'_, W> {
         self.output.write_all(b"\n")
     }
 
-    fn write(&mut self, folder: &Folder, entry: &ListEntry<'_>) -> io::Result<()> {
-        let name = name_below(&folder.path, &entry.path);
+    fn write(&mut self, directory: &Folder, entry: &ListEntry<'_>) -> io::Result<()> {
+        let name = name_below(&directory.path, &entry.path);
         match self.style {
             ListStyle::Json => {
                 let mut line = Vec::new();
@@ -184,8 +188,8 @@ impl<W: Write> Lister<'_, W> {
         self.output.write_all(b"\n")
     }
 
-    /// Different names are written differently, and each in one line. On a terminal none needs
-    /// the mark that tells programs that it is escaped.
+    /// Writes each name in one line, and different names differently. The mark of an escaped name
+    /// is for programs, so a terminal does not get it.
     fn write_name(&mut self, name: &[u8], ending: &str) -> io::Result<()> {
         let (mark, name) = escaped(name);
         if !self.is_terminal {
@@ -202,7 +206,7 @@ impl<W: Write> Lister<'_, W> {
         self.output.write_all(escaped)
     }
 
-    fn take_failure(&mut self, folder: &Folder, entry: &ListEntry<'_>, error: &ErrorReply<'_>) {
+    fn take_failure(&mut self, directory: &Folder, entry: &ListEntry<'_>, error: &ErrorReply<'_>) {
         let refusal = ServerRefusal {
             code: ErrorCode::parse(&error.code),
             spelling: error.code.to_string(),
@@ -210,37 +214,37 @@ impl<W: Write> Lister<'_, W> {
             retry_after: None,
         };
         let error = ClientError::from(refusal);
-        // A page may be waiting in the buffer: lines and complaints come in their order.
+        // Part of a page may be in the buffer: print it before the error, to keep their order.
         let _ = self.output.flush();
-        self.fail(folder, &entry.path, &error);
+        self.fail(directory, &entry.path, &error);
     }
 
-    fn fail(&mut self, folder: &Folder, path: &ResourcePath, error: &ClientError) {
+    fn fail(&mut self, directory: &Folder, path: &ResourcePath, error: &ClientError) {
         self.failures.add(classify(error).0);
-        tell(&Message::of(source(folder, path), error).text(false));
+        print_line(&Message::of(source(directory, path), error).text(false));
     }
 }
 
-fn source<'a>(folder: &'a Folder, path: &'a ResourcePath) -> Source<'a> {
+fn source<'a>(directory: &'a Folder, path: &'a ResourcePath) -> Source<'a> {
     Source {
-        address: &folder.address,
+        address: &directory.address,
         path,
         is_command: false,
     }
 }
 
-/// The name as a program in the folder would use it; the last part for a file by itself.
-pub(super) fn name_below<'a>(folder: &ResourcePath, path: &'a ResourcePath) -> &'a [u8] {
+/// The path of an entry below the listed directory. If the source is a file, its last part.
+pub(super) fn name_below<'a>(directory: &ResourcePath, path: &'a ResourcePath) -> &'a [u8] {
     let bytes = path.as_bytes();
-    if path == folder {
+    if path == directory {
         return path.file_name().unwrap_or(bytes);
     }
-    let below = bytes.strip_prefix(folder.as_bytes()).unwrap_or(bytes);
+    let below = bytes.strip_prefix(directory.as_bytes()).unwrap_or(bytes);
     below.strip_prefix(b"/").unwrap_or(below)
 }
 
-/// A name in a line, as md5sum(1) writes and reads it: with a mark before the line if it
-/// holds a line feed, a carriage return or a backslash, which are written as two characters.
+/// The mark and the name as md5sum(1) writes them. A line feed, a carriage return or a backslash
+/// becomes two characters, and then the mark is a backslash before the line.
 fn escaped(name: &[u8]) -> (&'static str, Vec<u8>) {
     let mut written = Vec::with_capacity(name.len());
     for &byte in name {
@@ -255,7 +259,7 @@ fn escaped(name: &[u8]) -> (&'static str, Vec<u8>) {
     (mark, written)
 }
 
-/// As `ls -l` begins a line.
+/// Kind and permissions, as at the start of a line of `ls -l`.
 fn letters(entry: &ListEntry<'_>) -> String {
     let kind = match entry.kind {
         ObjectKind::File => '-',
@@ -278,7 +282,7 @@ fn mark(kind: ObjectKind) -> &'static str {
     }
 }
 
-/// A time without its fraction.
+/// The date and the time, without fraction and zone.
 fn seconds_of(text: &[u8; 30]) -> &str {
     std::str::from_utf8(&text[..19]).unwrap_or("-")
 }
@@ -298,14 +302,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_below_the_folder() {
-        for (folder, name, below) in [
+    fn names_are_relative_to_the_listed_directory() {
+        for (directory, name, below) in [
             (&b""[..], &b"a/b"[..], &b"a/b"[..]),
             (b"a", b"a/b", b"b"),
             (b"a/b", b"a/b/c/d", b"c/d"),
             (b"a/b.txt", b"a/b.txt", b"b.txt"),
         ] {
-            assert_eq!(name_below(&path(folder), &path(name)), below);
+            assert_eq!(name_below(&path(directory), &path(name)), below);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `ftget -i`: from the lines of a list to downloads, one by one.
+//! `ftget -i`: turns the lines of a list into downloads, one by one.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::arguments::Typed;
+use super::args::GetArgs;
 use super::destination::Destination;
 use super::filter::Filter;
-use super::input::{Held, Input, InputError, Wanted, hold};
+use super::input::{ListItem, ListReadError, ListReader, RereadableList, open_rereadable};
 use super::list::name_below;
-use super::no_order::NoOrder;
-use super::wish::Wish;
+use super::target::Target;
+use super::usage_error::UsageError;
 use crate::cli::terminal::shown;
 use crate::cli::{ExitCode, visible};
 use crate::client::{ClientError, Download, Entry, ListedFile};
@@ -23,33 +23,33 @@ use crate::net::{Address, Location};
 use crate::store::FileName;
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// A list that is being read: what its lines name, for the engine.
+/// The entries of a list, as downloads for the client.
 pub(super) struct List {
-    lines: Input<Box<dyn BufRead + Send>>,
-    /// What it is read from again.
-    held: Option<Held>,
-    /// Its names end with a NUL.
+    lines: ListReader<Box<dyn BufRead + Send>>,
+    /// Set if the list can be read again.
+    held: Option<RereadableList>,
+    /// Names end with a NUL.
     is_null: bool,
-    /// What it is called in a sentence.
+    /// The name of the list for messages.
     name: String,
-    /// It has no line so far.
+    /// True until the first line.
     is_empty: Arc<AtomicBool>,
     address: Address,
-    /// The folder of the source.
+    /// The directory that SOURCE names.
     root: ResourcePath,
-    /// The filter of the names in the list.
+    /// Filters the names of the list.
     filter: Arc<Filter>,
-    /// The folder here that all goes below.
-    folder: PathBuf,
+    /// The local directory for all files.
+    directory: PathBuf,
 }
 
-/// Why a line of a list, or what is left of it, names nothing.
+/// Why a line, or the rest of a list, is not used.
 #[derive(Debug, thiserror::Error)]
 #[error("{list}:{error}")]
 pub(super) struct ListError {
-    /// What the list is called, safe to show.
+    /// The name of the list, escaped for a terminal.
     pub(super) list: String,
-    pub(super) error: InputError,
+    pub(super) error: ListReadError,
 }
 
 impl From<ListError> for ClientError {
@@ -58,43 +58,44 @@ impl From<ListError> for ClientError {
     }
 }
 
-/// Opens a list, `-` for standard input. Its files go below the folder that was typed, in the
-/// folders that they are in below the source.
+/// Opens a list, `-` for standard input. Its files go below `--dir`, with the directories that they
+/// have below the source.
 ///
 /// # Errors
-/// The options make no sense with a list, or it cannot be opened.
-pub(super) fn read(list: &OsStr, typed: &Typed) -> Result<Destination, NoOrder> {
-    let [source] = &typed.sources[..] else {
-        return Err(NoOrder::Meaningless(format!(
+/// The options cannot be used with a list, or the list cannot be opened.
+pub(super) fn read(list: &OsStr, args: &GetArgs) -> Result<Destination, UsageError> {
+    let [source] = &args.sources[..] else {
+        return Err(UsageError::Invalid(format!(
             "--input-file is for one SOURCE, there are {}",
-            typed.sources.len()
+            args.sources.len()
         )));
     };
     let location = Location::parse(source.as_bytes())
-        .map_err(|error| NoOrder::Meaningless(error.to_string()))?;
+        .map_err(|error| UsageError::Invalid(error.to_string()))?;
     let meaningless =
-        |error: &dyn Display| NoOrder::Meaningless(format!("{}: {error}", shown(source)));
-    // A folder may be named with the slash that it is shown with.
+        |error: &dyn Display| UsageError::Invalid(format!("{}: {error}", shown(source)));
+    // `--list` prints directories with a slash, so a source may end with one.
     let path = location.path.strip_suffix(b"/").unwrap_or(&location.path);
     let root = ResourcePath::parse(path).map_err(|error| meaningless(&error))?;
-    let unusable =
-        |error: io::Error| NoOrder::Unusable(format!("cannot open {}: {error}", name_of(list)));
-    let held = typed.preflight.then(|| hold(list, typed.max_time));
+    let unusable = |error: io::Error| {
+        UsageError::UnusableFile(format!("cannot open {}: {error}", name_of(list)))
+    };
+    let held = args.preflight.then(|| open_rereadable(list, args.max_time));
     let held = held.transpose().map_err(unusable)?;
     let lines = match &held {
-        Some(held) => Input::again(held, root.clone(), typed.null),
-        None => Input::open(list, root.clone(), typed.null, typed.max_time).map_err(unusable)?,
+        Some(held) => ListReader::reread(held, root.clone(), args.null),
+        None => ListReader::open(list, root.clone(), args.null, args.max_time).map_err(unusable)?,
     };
-    Ok(Destination::Files(vec![Wish::List(List {
+    Ok(Destination::Files(vec![Target::List(List {
         lines,
         held,
-        is_null: typed.null,
+        is_null: args.null,
         name: name_of(list),
         is_empty: Arc::new(AtomicBool::new(true)),
         address: location.address,
         root,
-        filter: Arc::new(typed.rules.read()?),
-        folder: typed.dir.clone().unwrap_or_else(|| Path::new(".").into()),
+        filter: Arc::new(args.rules.read()?),
+        directory: args.dir.clone().unwrap_or_else(|| Path::new(".").into()),
     })]))
 }
 
@@ -106,14 +107,14 @@ impl Iterator for List {
             let line = self.lines.next()?;
             self.is_empty.store(false, Ordering::SeqCst);
             let entry = match line {
-                // The folder of the source is here.
-                Ok(Wanted {
+                // The directory of the source exists already.
+                Ok(ListItem {
                     kind: ObjectKind::Directory,
                     path,
                     ..
                 }) if path == self.root => continue,
-                Ok(wanted) if !self.admits(&wanted) => continue,
-                Ok(wanted) => self.entry(wanted),
+                Ok(item) if !self.admits(&item) => continue,
+                Ok(item) => self.entry(item),
                 Err(error) => self.failed(ResourcePath::root(), self.bad_line(error)),
             };
             return Some(entry);
@@ -122,16 +123,16 @@ impl Iterator for List {
 }
 
 impl List {
-    /// What it is called, and whether no line of it has come so far.
+    /// The name of the list, and a flag that is true until the first line.
     pub(super) fn emptiness(&self) -> (String, Arc<AtomicBool>) {
         (self.name.clone(), Arc::clone(&self.is_empty))
     }
 
-    /// The same list from its beginning, which was opened to be held; otherwise nothing.
-    pub(super) fn again(&self) -> Option<List> {
+    /// The list from its beginning, if it was opened to be read again.
+    pub(super) fn reread(&self) -> Option<List> {
         let held = self.held.as_ref()?;
         Some(List {
-            lines: Input::again(held, self.root.clone(), self.is_null),
+            lines: ListReader::reread(held, self.root.clone(), self.is_null),
             held: Some(held.clone()),
             is_null: self.is_null,
             name: self.name.clone(),
@@ -139,21 +140,21 @@ impl List {
             address: self.address.clone(),
             root: self.root.clone(),
             filter: Arc::clone(&self.filter),
-            folder: self.folder.clone(),
+            directory: self.directory.clone(),
         })
     }
 
-    fn admits(&self, wanted: &Wanted) -> bool {
-        let is_folder = wanted.kind == ObjectKind::Directory;
+    fn admits(&self, item: &ListItem) -> bool {
+        let is_directory = item.kind == ObjectKind::Directory;
         self.filter
-            .admits(name_below(&self.root, &wanted.path), is_folder)
+            .admits(name_below(&self.root, &item.path), is_directory)
     }
 
-    fn entry(&self, wanted: Wanted) -> Entry {
-        let (address, path) = (self.address.clone(), wanted.path);
-        // Names alone, as find(1) writes them, do not say what they are of.
-        let is_bare = wanted.md5.is_none() && wanted.total_size.is_none();
-        let or_folder = match wanted.kind {
+    fn entry(&self, item: ListItem) -> Entry {
+        let (address, path) = (self.address.clone(), item.path);
+        // Bare names, as from find(1), do not tell files from directories.
+        let is_bare = item.md5.is_none() && item.total_size.is_none();
+        let or_folder = match item.kind {
             ObjectKind::Directory => true,
             ObjectKind::File => is_bare,
             kind @ (ObjectKind::Symlink | ObjectKind::Other) => {
@@ -167,19 +168,19 @@ impl List {
         match place(name_below(&self.root, &path)) {
             Ok((below, name)) => Entry::File(Download {
                 below,
-                want_md5: wanted.md5,
+                want_md5: item.md5,
                 or_folder,
-                listed_folder: wanted.folder,
-                // A hint of how much there is to do; what it is now only the server knows.
-                listed: wanted
+                listed_folder: item.directory,
+                // Only for the progress bar: the file on the server may have changed since.
+                listed: item
                     .md5
-                    .zip(wanted.total_size)
+                    .zip(item.total_size)
                     .map(|(md5, total_size)| ListedFile {
                         total_size,
                         md5: Some(md5),
                         ..ListedFile::default()
                     }),
-                ..Download::new(address, path, self.folder.clone(), name)
+                ..Download::new(address, path, self.directory.clone(), name)
             }),
             Err(error) => self.failed(path, ClientError::LocalName(error.to_string())),
         }
@@ -194,29 +195,29 @@ impl List {
         }
     }
 
-    fn bad_line(&self, error: InputError) -> ClientError {
+    fn bad_line(&self, error: ListReadError) -> ClientError {
         let list = self.name.clone();
         ListError { list, error }.into()
     }
 }
 
-/// The exit code of what is wrong with a list, and the word for programs.
+/// The exit code of an error in a list, and its reason for `--json`.
 pub(super) fn classify(error: &(dyn Error + Send + Sync + 'static)) -> (ExitCode, &'static str) {
     match error.downcast_ref().map(|ListError { error, .. }| error) {
-        Some(InputError::Line { .. }) => (ExitCode::Usage, "bad_line"),
+        Some(ListReadError::Line { .. }) => (ExitCode::Usage, "bad_line"),
         Some(
-            InputError::Endless(_)
-            | InputError::Utf16
-            | InputError::Nul
-            | InputError::OtherAlgorithm { .. }
-            | InputError::NotClear(_),
+            ListReadError::Endless(_)
+            | ListReadError::Utf16
+            | ListReadError::Nul
+            | ListReadError::OtherAlgorithm { .. }
+            | ListReadError::NotClear(_),
         ) => (ExitCode::Usage, "bad_list"),
-        Some(InputError::Read(_)) => (ExitCode::LocalFile, "local_file"),
+        Some(ListReadError::Read(_)) => (ExitCode::LocalFile, "local_file"),
         None => (ExitCode::Unclassified, "internal"),
     }
 }
 
-/// What a list is called in a sentence.
+/// The name of a list for messages.
 fn name_of(list: &OsStr) -> String {
     if list == "-" {
         "standard input".to_owned()
@@ -225,7 +226,7 @@ fn name_of(list: &OsStr) -> String {
     }
 }
 
-/// The folders above a file, and its own name.
+/// Splits a path into its directories and its last part.
 fn place(path: &[u8]) -> Result<(ResourcePath, FileName), Box<dyn Error>> {
     let (above, name) = match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),

@@ -1,4 +1,4 @@
-//! `ftget --delete`: which trees become mirrors, and what deleting is held to.
+//! `ftget --delete`: which trees become mirrors, and the limits of deletion.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::arguments::{MaxDelete, Typed, TypedIfExists};
+use super::args::{GetArgs, IfExistsArg, MaxDelete};
 use super::destination::Destination;
-use super::wish::Wish;
+use super::target::Target;
 use super::wording::Source;
-use crate::cli::settings::Places;
+use crate::cli::settings::SettingSources;
 use crate::cli::terminal::{counted, shown};
 use crate::client::{
     ClientConfig, ClientError, DeleteLimit, Deleted, Event, MirrorNotes, Tree, delete_extras,
 };
 
-impl Typed {
-    /// How far deleting may go; `None` without `--delete`.
+impl GetArgs {
+    /// The limit of `--delete`; `None` without the option.
     pub(super) fn deletion(
         &self,
         destination: &Destination,
-        elsewhere: &Places,
+        settings: &SettingSources,
     ) -> Result<Option<DeleteLimit>, String> {
-        let delete = elsewhere.called("delete");
+        let delete = settings.spelling("delete");
         let limit = DeleteLimit {
             deleted_max: match self.max_delete {
                 Some(MaxDelete::Number(max)) => max,
@@ -37,7 +37,7 @@ impl Typed {
             return match self.max_delete {
                 Some(_) => Err(format!(
                     "{} goes with --delete",
-                    elsewhere.called("max-delete")
+                    settings.spelling("max-delete")
                 )),
                 None => Ok(None),
             };
@@ -45,20 +45,22 @@ impl Typed {
         if !self.recursive {
             return Err(format!("{delete} goes with --recursive"));
         }
-        let Destination::Files(wishes) = destination else {
+        let Destination::Files(targets) = destination else {
             return Err(format!("{delete} is for files, not for standard output"));
         };
-        if self.if_exists == TypedIfExists::Rename {
-            let if_exists = elsewhere.called("if-exists");
-            // The new names are none of the server's.
+        if self.if_exists == IfExistsArg::Rename {
+            let if_exists = settings.spelling("if-exists");
+            // The server has none of the new names, so they would be deleted.
             return Err(format!("{delete} does not go with {if_exists} rename"));
         }
-        for wish in wishes {
-            let Wish::Tree(tree, found) = wish else {
-                return Err(format!("{delete} is for folders"));
+        for target in targets {
+            let Target::Tree(tree, matches) = target else {
+                return Err(format!("{delete} is for directories"));
             };
-            if found.has_pattern() {
-                return Err(format!("{delete} is for whole folders, not for a pattern"));
+            if matches.has_pattern() {
+                return Err(format!(
+                    "{delete} is for whole directories, not for a pattern"
+                ));
             }
             if tree.name.is_none() && self.dir.is_none() {
                 return Err(format!(
@@ -66,8 +68,8 @@ impl Typed {
                 ));
             }
         }
-        if shares_folder(wishes) {
-            // What comes from one would be deleted for the other.
+        if shares_directory(targets) {
+            // The files of one source would be deleted as extras of the other.
             return Err(format!(
                 "{delete} is for sources that do not share a folder"
             ));
@@ -76,33 +78,34 @@ impl Typed {
     }
 }
 
-/// Whole trees are wished for, and nothing else, each for a folder that has nothing else in it.
+/// Whether all targets are whole trees, each with a directory of its own.
 pub(super) fn are_mirrors(destination: &Destination) -> bool {
-    let is_tree = |wish: &Wish| matches!(wish, Wish::Tree(_, found) if !found.has_pattern());
-    matches!(destination, Destination::Files(wishes)
-        if wishes.iter().all(is_tree) && !shares_folder(wishes))
+    let is_tree =
+        |target: &Target| matches!(target, Target::Tree(_, matches) if !matches.has_pattern());
+    matches!(destination, Destination::Files(targets)
+        if targets.iter().all(is_tree) && !shares_directory(targets))
 }
 
-/// Whether something else goes into the folder of one of these trees.
-fn shares_folder(wishes: &[Wish]) -> bool {
+/// Whether two targets write to the directory of one of these trees.
+fn shares_directory(targets: &[Target]) -> bool {
     let mut names = HashSet::new();
-    wishes.iter().any(|wish| match wish {
-        Wish::Tree(tree, _) if tree.name.is_none() => wishes.len() > 1,
-        Wish::Tree(tree, _) => !names.insert(&tree.name),
-        Wish::File(_) | Wish::List(_) => false,
+    targets.iter().any(|target| match target {
+        Target::Tree(tree, _) if tree.name.is_none() => targets.len() > 1,
+        Target::Tree(tree, _) => !names.insert(&tree.name),
+        Target::File(_) | Target::List(_) => false,
     })
 }
 
-/// The trees of all wishes, without the files of ours that are in one of them.
-pub(super) fn trees(wishes: &[Wish], ours: &[PathBuf]) -> Vec<Tree> {
-    let tree = |wish: &Wish| match wish {
-        Wish::Tree(tree, _) => Some(without(tree.clone(), ours)),
-        Wish::File(_) | Wish::List(_) => None,
+/// The trees of all targets, without the files that this program itself writes.
+pub(super) fn trees(targets: &[Target], ours: &[PathBuf]) -> Vec<Tree> {
+    let tree = |target: &Target| match target {
+        Target::Tree(tree, _) => Some(without(tree.clone(), ours)),
+        Target::File(_) | Target::List(_) => None,
     };
-    wishes.iter().filter_map(tree).collect()
+    targets.iter().filter_map(tree).collect()
 }
 
-/// A tree without these files.
+/// Excludes files from a tree.
 fn without(tree: Tree, files: &[PathBuf]) -> Tree {
     let top = match &tree.name {
         Some(name) => tree.folder.join(OsStr::from_bytes(name.as_bytes())),
@@ -115,14 +118,14 @@ fn without(tree: Tree, files: &[PathBuf]) -> Tree {
         let below = file.strip_prefix(&top).ok()?;
         Some(below.as_os_str().as_bytes().to_vec())
     };
-    // It may be a link, and it may have yet to be made.
+    // A file may be a symbolic link, or may not exist yet.
     let found = files.iter().filter_map(|file| file.canonicalize().ok());
     let named = files.iter().filter_map(|file| {
-        let folder = match file.parent()? {
+        let directory = match file.parent()? {
             here if here.as_os_str().is_empty() => Path::new("."),
-            folder => folder,
+            directory => directory,
         };
-        Some(folder.canonicalize().ok()?.join(file.file_name()?))
+        Some(directory.canonicalize().ok()?.join(file.file_name()?))
     });
     let spared: Vec<Vec<u8>> = found.chain(named).filter_map(below).collect();
     if spared.is_empty() {
@@ -136,7 +139,7 @@ fn without(tree: Tree, files: &[PathBuf]) -> Tree {
     }
 }
 
-/// What became of all mirrors.
+/// The result of all mirrors.
 pub(super) struct Mirrored {
     pub(super) total: Deleted,
     /// Sources that are files.
@@ -144,7 +147,7 @@ pub(super) struct Mirrored {
 }
 
 impl Mirrored {
-    /// What is said of how it ended, for people.
+    /// Lines about the result, for people.
     pub(super) fn sentences(&self, quiet: bool) -> Vec<String> {
         let Deleted {
             deleted,
@@ -155,18 +158,18 @@ impl Mirrored {
             ref crossed,
             ..
         } = self.total;
-        let mut said = Vec::new();
+        let mut lines = Vec::new();
         if reached_limit {
-            said.push(format!(
+            lines.push(format!(
                 "--max-delete is reached after {deleted}; what is left to delete stays"
             ));
         }
         if quiet {
-            return said;
+            return lines;
         }
         if let Some(first) = crossed.first() {
             let first = shown(first.as_os_str());
-            said.push(match crossed.len() - 1 {
+            lines.push(match crossed.len() - 1 {
                 0 => format!("{first} is on another file system, and nothing is deleted in it"),
                 more => format!(
                     "{first} and {more} more are on another file system, and nothing is deleted in them"
@@ -174,30 +177,32 @@ impl Mirrored {
             });
         }
         if not_fetched > 0 {
-            said.push(format!(
+            lines.push(format!(
                 "nothing is deleted, since {not_fetched} could not be fetched"
             ));
         }
         if kept_hidden > 0 {
-            said.push(format!(
+            lines.push(format!(
                 "{kept_hidden} with a dot before the name stay: the server hides such names"
             ));
         }
         if kept_aliases > 0 {
             let names = counted(kept_aliases, "local name");
-            said.push(match kept_aliases {
+            lines.push(match kept_aliases {
                 1 => format!("{names} stays: its file system takes it for a name on the server"),
                 _ => format!("{names} stay: their file system takes them for names on the server"),
             });
         }
         let files = self.files.iter();
-        said.extend(files.map(|file| format!("{file} is a file: --delete deletes nothing for it")));
-        said
+        lines
+            .extend(files.map(|file| format!("{file} is a file: --delete deletes nothing for it")));
+        lines
     }
 }
 
-/// Deletes what the servers do not have, or tells what would be deleted, `deleted_max` things in
-/// all; `notes` give way, or why they do not is told. `spent`: of the time for everything.
+/// Deletes local entries that the servers do not have, or only reports them in a dry run. At most
+/// `limit.deleted_max` in all. Resolves the type conflicts in `notes`, or reports why they stay.
+/// `spent` is subtracted from the time limit of the run.
 pub(super) fn delete(
     trees: &[Tree],
     limit: DeleteLimit,
@@ -209,7 +214,7 @@ pub(super) fn delete(
     let begun = Instant::now();
     let (mut total, mut files) = (Deleted::default(), Vec::new());
     for tree in trees {
-        // One tree after the other has what is left.
+        // Each tree gets what the trees before it left of the limits.
         let config = after(spent + begun.elapsed(), config);
         let limit = DeleteLimit {
             deleted_max: limit.deleted_max - total.deleted,
@@ -240,7 +245,7 @@ pub(super) fn delete(
     Mirrored { total, files }
 }
 
-/// With the time for everything that is left.
+/// The configuration with what is left of the time limit.
 pub(super) fn after(spent: Duration, config: &ClientConfig) -> ClientConfig {
     ClientConfig {
         whole_timeout: config
@@ -250,7 +255,7 @@ pub(super) fn after(spent: Duration, config: &ClientConfig) -> ClientConfig {
     }
 }
 
-/// What would help if something is in the way of a tree.
+/// A hint for local entries that block a tree.
 pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
     let hint = "--delete removes what the server has something else for, and what it does not have";
     error.is_in_the_way().then_some(hint)

@@ -1,29 +1,29 @@
-//! `ftget --preflight`: nothing is done unless, as far as can be seen, all of it can be.
+//! `ftget --preflight`: checks all targets, and transfers nothing if one of them would fail.
 
 use std::time::Instant;
 
 use super::mirror;
 use super::progress::{Progress, locked, on_reading};
 use super::report::Reporter;
-use super::wish::{self, Wish};
+use super::target::{self, Target};
 use super::wording;
 use crate::client::{
     self, ClientConfig, ClientError, DeleteLimit, Event, Item, MirrorNotes, Prospect,
 };
 
-/// Looks at everything that is wished for, and tells what would fail. Returns whether nothing
-/// would. The time it takes is taken from that for everything.
+/// Checks all targets and reports what would fail. Returns whether nothing would. The time that
+/// this takes is subtracted from the time limit of the run.
 pub(super) fn passes(
-    wishes: Vec<Wish>,
+    targets: Vec<Target>,
     deletion: Option<DeleteLimit>,
     config: &mut ClientConfig,
     reporter: &mut Reporter<'_>,
 ) -> bool {
     let started = Instant::now();
-    let trees = mirror::trees(&wishes, &reporter.manner().files_of_ours);
-    let (batch, sources) = wish::batch(wishes);
-    let reading = Progress::of_reading(reporter.manner());
-    let batch = batch.on_retry(wording::on_retry(reporter.manner()));
+    let trees = mirror::trees(&targets, &reporter.style().own_files);
+    let (batch, sources) = target::batch(targets);
+    let reading = Progress::of_reading(reporter.style());
+    let batch = batch.on_retry(wording::on_retry(reporter.style()));
     let batch = batch.on_reading(on_reading(&reading));
     let (mut entries, mut bytes) = (0_u64, 0_u64);
     let mut notes = MirrorNotes::new(config);
@@ -44,12 +44,12 @@ pub(super) fn passes(
     let mut outlook = match looked {
         Ok(outlook) => outlook,
         Err(error) => {
-            reporter.tell_whole(&error);
+            reporter.report_whole(&error);
             return false;
         }
     };
-    for source in sources.iter().filter(|source| source.is_nothing()) {
-        reporter.tell_nothing(&source.source);
+    for source in sources.iter().filter(|source| source.is_unmatched()) {
+        reporter.report_unmatched(&source.source);
     }
     if let Some(limit) = deletion {
         let limit = DeleteLimit {
@@ -65,23 +65,23 @@ pub(super) fn passes(
         let mut mirrored = mirror::delete(&trees, limit, &mut notes, config, spent, on_event);
         outlook.locked.append(&mut mirrored.total.locked);
         if mirrored.total.reached_limit {
-            reporter.tell_too_many_extras(limit.deleted_max);
+            reporter.report_delete_limit(limit.deleted_max);
         }
     }
     if let Some(rest) = notes.into_batch() {
         let config = mirror::after(started.elapsed(), config);
-        let rest = rest.on_retry(wording::on_retry(reporter.manner()));
+        let rest = rest.on_retry(wording::on_retry(reporter.style()));
         let rest = client::preview(rest, &config, &mut |item, prospect| match prospect {
             Ok(prospect) => take(prospect),
             Err(error) => fail(reporter, item, &error),
         });
         match rest {
             Ok(rest) => outlook.add_rest(rest),
-            Err(error) => reporter.tell_whole(&error),
+            Err(error) => reporter.report_whole(&error),
         }
     }
-    reporter.tell_locked(&outlook.locked);
-    reporter.tell_rooms(&outlook.rooms);
+    reporter.report_locked(&outlook.locked);
+    reporter.report_space(&outlook.rooms);
     reporter.expect(entries, bytes);
     config.whole_timeout = config
         .whole_timeout

@@ -1,4 +1,4 @@
-//! `ftget --dry-run`: what would be done, told.
+//! `ftget --dry-run`: reports what a transfer would do.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -6,42 +6,43 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::command::{OutputStyle, Transfer};
 use super::destination::Destination;
 use super::failure::{Failures, classify, sentence};
-use super::json_event::{Failed, PassedOver};
-use super::meaning::{Manner, Order};
+use super::json_event::{FailedEvent, PassedOverEvent};
 use super::mirror;
 use super::progress::{Progress, locked, on_reading};
 use super::repeats::Repeats;
 use super::room;
 use super::summary::Summary;
-use super::wish::batch;
+use super::target::batch;
 use super::wording::{self, Message, filename_b64, special};
-use crate::cli::failure::unwritten;
-use crate::cli::outside::Outside;
-use crate::cli::terminal::{size, standard_output, tell, visible_json};
+use crate::cli::blocking::BlockingStream;
+use crate::cli::failure::report_unwritable;
+use crate::cli::terminal::{print_line, size, standard_output, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::{self, Action, ClientError, Event, Item, MirrorNotes, Prospect};
 
-/// Tells what each download would do, and ends as the downloads would as far as is known.
-pub(super) fn show(order: Order) -> ExitCode {
-    let Order {
+/// Reports what each download would do. Returns the exit code of the downloads, as far as it is
+/// known.
+pub(super) fn show(transfer: Transfer) -> ExitCode {
+    let Transfer {
         destination,
         deletion,
         config,
-        manner,
+        style,
         ..
-    } = order;
-    let Destination::Files(wishes) = destination else {
+    } = transfer;
+    let Destination::Files(targets) = destination else {
         return ExitCode::Usage;
     };
     let started = Instant::now();
-    let trees = deletion.map(|_| mirror::trees(&wishes, &manner.files_of_ours));
-    let (batch, sources) = batch(wishes);
-    let reading = Progress::of_reading(&manner);
-    let batch = batch.on_retry(wording::on_retry(&manner));
+    let trees = deletion.map(|_| mirror::trees(&targets, &style.own_files));
+    let (batch, sources) = batch(targets);
+    let reading = Progress::of_reading(&style);
+    let batch = batch.on_retry(wording::on_retry(&style));
     let batch = batch.on_reading(on_reading(&reading));
-    let mut report = Report::new(&manner);
+    let mut report = PreviewReport::new(&style);
     let mut notes = MirrorNotes::new(&config);
     let is_mirror = deletion.is_some();
     let looked = client::preview(batch, &config, &mut |item, prospect| {
@@ -61,19 +62,19 @@ pub(super) fn show(order: Order) -> ExitCode {
         }
     };
     report.summary.hidden = outlook.hidden;
-    for source in sources.iter().filter(|source| source.is_nothing()) {
+    for source in sources.iter().filter(|source| source.is_unmatched()) {
         let source = &source.source;
         let sentence = format!("{source}: nothing matches; ft:// takes a name as it is");
         report.fail_whole((ExitCode::NotFound, "not_found"), &sentence);
     }
-    let mut said = Vec::new();
+    let mut lines = Vec::new();
     if let (Some(trees), Some(limit)) = (trees, deletion) {
         let spent = started.elapsed();
         let on_event = &mut |event: Event<'_>| match event {
             Event::Deleted { item, .. } => report.take_deleted(item),
             Event::Failed { item, error } => report.take_failure(item, error),
             Event::Retrying { error, pause, .. } | Event::Relisting { error, pause } => {
-                wording::on_retry(&manner)(error, pause);
+                wording::on_retry(&style)(error, pause);
             }
             _ => {}
         };
@@ -83,11 +84,11 @@ pub(super) fn show(order: Order) -> ExitCode {
             report.failures.add(ExitCode::DeleteLimit);
         }
         outlook.locked.append(&mut mirrored.total.locked);
-        said.extend(mirrored.sentences(manner.quiet));
+        lines.extend(mirrored.sentences(style.quiet));
     }
     if let Some(rest) = notes.into_batch() {
         let config = mirror::after(started.elapsed(), &config);
-        let rest = rest.on_retry(wording::on_retry(&manner));
+        let rest = rest.on_retry(wording::on_retry(&style));
         let rest = client::preview(rest, &config, &mut |item, prospect| match prospect {
             Ok(prospect) => report.take(item, prospect),
             Err(error) => report.take_failure(item, &error),
@@ -105,35 +106,35 @@ pub(super) fn show(order: Order) -> ExitCode {
     for shortage in outlook.rooms.iter().filter_map(room::shortage) {
         match shortage.is_certain {
             true => report.fail_whole((ExitCode::NoSpace, "no_space"), &shortage.sentence),
-            false if manner.quiet => {}
-            false => said.push(wording::warning(&shortage.sentence, manner.is_coloured)),
+            false if style.quiet => {}
+            false => lines.push(wording::warning(&shortage.sentence, style.is_coloured)),
         }
     }
-    if manner.verbose {
+    if style.verbose {
         let needs = outlook.rooms.iter().map(room::needs);
-        said.extend(needs.map(|needs| wording::note(&needs, manner.is_coloured)));
+        lines.extend(needs.map(|needs| wording::note(&needs, style.is_coloured)));
     }
-    if outlook.hidden > 0 && !manner.quiet {
-        said.push(wording::note(
+    if outlook.hidden > 0 && !style.quiet {
+        lines.push(wording::note(
             &wording::hidden(outlook.hidden),
-            manner.is_coloured,
+            style.is_coloured,
         ));
     }
     if let Some(sentence) = wording::locked(&outlook.locked) {
         report.summary.locked = Some(outlook.locked.len() as u64);
-        if !manner.quiet {
-            said.push(wording::note(&sentence, manner.is_coloured));
+        if !style.quiet {
+            lines.push(wording::note(&sentence, style.is_coloured));
         }
     }
-    report.end(said, started)
+    report.end(lines, started)
 }
 
-type Output = BufWriter<Outside<StdoutLock<'static>>>;
+type BufferedOutput = BufWriter<BlockingStream<StdoutLock<'static>>>;
 
-/// Tells, and counts.
-struct Report<'a> {
-    manner: &'a Manner,
-    output: Output,
+/// Prints and counts the results.
+struct PreviewReport<'a> {
+    style: &'a OutputStyle,
+    output: BufferedOutput,
     failures: Failures,
     repeats: Repeats,
     summary: Summary,
@@ -141,13 +142,13 @@ struct Report<'a> {
     unwritable: Option<io::Error>,
 }
 
-impl Report<'_> {
-    fn new(manner: &Manner) -> Report<'_> {
-        Report {
-            manner,
+impl PreviewReport<'_> {
+    fn new(style: &OutputStyle) -> PreviewReport<'_> {
+        PreviewReport {
+            style,
             output: BufWriter::new(standard_output()),
             failures: Failures::default(),
-            repeats: Repeats::new(manner.verbose),
+            repeats: Repeats::new(style.verbose),
             summary: Summary {
                 v: 1,
                 event: "summary",
@@ -171,27 +172,27 @@ impl Report<'_> {
                 self.summary.bytes += action.transferred(total_size);
                 self.summary.actions.add(action);
                 let (action_name, resumed_from) = wording::action(action);
-                self.write_json(&Would {
+                self.write_json(&WouldEvent {
                     n: Some(item.index),
                     total_size,
                     resumed_from,
                     replaces,
-                    ..Would::of(item, action_name)
+                    ..WouldEvent::of(item, action_name)
                 });
                 let size = size(total_size);
                 self.write(&name, &format!("{}, {size}", word(action, replaces)));
             }
             Prospect::Folder => {
-                self.write_json(&Would {
+                self.write_json(&WouldEvent {
                     n: Some(item.index),
-                    ..Would::of(item, "folder")
+                    ..WouldEvent::of(item, "folder")
                 });
                 self.write(&name, "would be made, a folder");
             }
             Prospect::PassedOver(kind) => {
                 self.summary.passed_over += 1;
                 let reason = special(kind);
-                self.write_json(&PassedOver {
+                self.write_json(&PassedOverEvent {
                     v: 1,
                     event: "passed_over",
                     n: item.index,
@@ -205,25 +206,25 @@ impl Report<'_> {
     }
 
     fn take_deleted(&mut self, item: Item<'_>) {
-        self.write_json(&Would::of(item, "deleted"));
+        self.write_json(&WouldEvent::of(item, "deleted"));
         self.deleted += 1;
         self.write(&wording::name_here(item), "would be deleted");
     }
 
     fn take_failure(&mut self, item: Item<'_>, error: &ClientError) {
-        if self.repeats.is_told(item.address, error) {
+        if self.repeats.is_printed(item.address, error) {
             let mut message = Message::of_item(item, false, error);
-            if self.manner.may_delete {
+            if self.style.may_delete {
                 message.hint = mirror::hint(error).map(Cow::Borrowed).or(message.hint);
             }
-            self.tell(&message.text(self.manner.is_coloured));
+            self.print_line(&message.text(self.style.is_coloured));
         }
         self.fail(Some(item), classify(error), &sentence(error));
     }
 
-    /// A failure that is about no file.
+    /// Reports a failure that is not about one file.
     fn fail_whole(&mut self, cause: (ExitCode, &str), sentence: &str) {
-        self.tell(&wording::failure(sentence, self.manner.is_coloured));
+        self.print_line(&wording::failure(sentence, self.style.is_coloured));
         self.fail(None, cause, sentence);
     }
 
@@ -232,7 +233,7 @@ impl Report<'_> {
         self.failures.add(code);
         let name = item.map_or(&b""[..], |item| item.path.as_bytes());
         let (file, file_b64) = item.map(wording::file_here).unwrap_or_default();
-        self.write_json(&Failed {
+        self.write_json(&FailedEvent {
             v: 1,
             event: "error",
             n: item.map(|item| item.index),
@@ -246,14 +247,14 @@ impl Report<'_> {
         });
     }
 
-    fn end(mut self, said: Vec<String>, started: Instant) -> ExitCode {
-        let is_coloured = self.manner.is_coloured;
+    fn end(mut self, lines: Vec<String>, started: Instant) -> ExitCode {
+        let is_coloured = self.style.is_coloured;
         let others = self
             .repeats
-            .others()
+            .omitted()
             .map(|sentence| wording::failure(&sentence, is_coloured));
-        for line in others.chain(said).collect::<Vec<_>>() {
-            self.tell(&line);
+        for line in others.chain(lines).collect::<Vec<_>>() {
+            self.print_line(&line);
         }
         self.summary.secs = started.elapsed().as_secs_f64();
         self.summary.causes = self.failures.causes().clone();
@@ -263,38 +264,38 @@ impl Report<'_> {
         let planned = summary.planned(self.deleted);
         let flushed = self.output.flush();
         if let Some(error) = self.unwritable.take().or(flushed.err()) {
-            self.failures.add(unwritten("ftget", &error));
-        } else if !self.manner.quiet && !self.manner.json {
-            tell(&wording::note(&planned, is_coloured));
+            self.failures.add(report_unwritable("ftget", &error));
+        } else if !self.style.quiet && !self.style.json {
+            print_line(&wording::note(&planned, is_coloured));
         }
         self.failures.code()
     }
 
-    /// On standard error, behind what was said before on standard output.
-    fn tell(&mut self, text: &str) {
+    /// Prints a line on standard error, after everything so far on standard output.
+    fn print_line(&mut self, text: &str) {
         self.note(|output| output.flush());
-        tell(text);
+        print_line(text);
     }
 
-    /// A line about a path here, for people.
+    /// Prints a line about a local path, for people.
     fn write(&mut self, name: &[u8], words: &str) {
-        if !self.manner.json {
+        if !self.style.json {
             let name = visible(name);
             self.note(|output| writeln!(output, "{name}: {words}"));
         }
     }
 
     fn write_json(&mut self, event: &impl Serialize) {
-        // These are structs of strings and numbers, which cannot fail.
-        if self.manner.json
+        // Structs of strings and numbers always serialize.
+        if self.style.json
             && let Ok(line) = serde_json::to_string(event)
         {
             self.note(|output| writeln!(output, "{}", visible_json(&line)));
         }
     }
 
-    /// What comes behind a failure could not be shown either.
-    fn note(&mut self, write: impl FnOnce(&mut Output) -> io::Result<()>) {
+    /// After a failed write nothing else is written.
+    fn note(&mut self, write: impl FnOnce(&mut BufferedOutput) -> io::Result<()>) {
         if self.unwritable.is_none() {
             self.unwritable = write(&mut self.output).err();
         }
@@ -313,9 +314,9 @@ fn word(action: Action, replaces: bool) -> &'static str {
     }
 }
 
-/// What would be done at one place.
+/// The planned action for one entry.
 #[derive(Serialize)]
-struct Would<'a> {
+struct WouldEvent<'a> {
     v: u8,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -323,7 +324,7 @@ struct Would<'a> {
     filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename_b64: Option<String>,
-    /// Its path here.
+    /// The local path.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -335,12 +336,12 @@ struct Would<'a> {
     replaces: bool,
 }
 
-impl Would<'_> {
-    /// Of nothing that is known.
-    fn of<'a>(item: Item<'a>, action: &'static str) -> Would<'a> {
+impl WouldEvent<'_> {
+    /// An event without size and source.
+    fn of<'a>(item: Item<'a>, action: &'static str) -> WouldEvent<'a> {
         let name = item.path.as_bytes();
         let (file, file_b64) = wording::file_here(item);
-        Would {
+        WouldEvent {
             v: 1,
             event: "would",
             n: None,

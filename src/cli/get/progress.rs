@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use self::bars::Bars;
 use self::totals::{Totals, percent};
-use super::arguments::ProgressStyle;
-use super::meaning::Manner;
-use crate::cli::terminal::tell;
+use super::args::ProgressStyle;
+use super::command::OutputStyle;
+use crate::cli::terminal::print_line;
 use crate::cli::visible;
 use crate::client::{Event, Item};
 use crate::wire::ResourcePath;
 
-/// Shows progress, and keeps it out of the way of lines.
+/// Shows progress, and prints lines above it.
 pub(super) struct Progress {
     shown: Shown,
-    /// There is one file, and nothing else will come.
+    /// The run has exactly one file.
     is_one_file: bool,
     totals: Totals,
     begun: Instant,
@@ -32,7 +32,7 @@ enum Shown {
 }
 
 impl Progress {
-    /// `files`: how many there are, if that is known.
+    /// `files`: the number of files, if it is known.
     pub(super) fn new(style: ProgressStyle, quiet: bool, files: Option<usize>) -> Progress {
         let is_one_file = files == Some(1);
         let shown = match style {
@@ -54,24 +54,25 @@ impl Progress {
         }
     }
 
-    /// Whether a person watches it on a terminal.
+    /// Whether a person watches the progress on a terminal.
     pub(super) fn is_watched(&self) -> bool {
         !matches!(self.shown, Shown::Nothing) && io::stderr().is_terminal()
     }
 
-    /// So much is wanted, and nothing else.
+    /// Sets the totals of the run; nothing else will be found.
     pub(super) fn expect(&mut self, entries: u64, bytes: u64) {
         self.totals.expect(entries, bytes);
     }
 
-    /// For a batch that is only looked at: how far files here are read, for
-    /// [`crate::client::Batch::on_reading`]; and the bars, which what is told goes above.
-    pub(super) fn of_reading(manner: &Manner) -> Arc<Mutex<Progress>> {
-        let progress = Progress::new(manner.progress, manner.quiet, Some(1));
+    /// The progress of a comparison or preview: shows how far local files are read (see
+    /// [`crate::client::Batch::on_reading`]). Lines go above it.
+    pub(super) fn of_reading(style: &OutputStyle) -> Arc<Mutex<Progress>> {
+        let progress = Progress::new(style.progress, style.quiet, Some(1));
         Arc::new(Mutex::new(progress))
     }
 
-    /// Takes one event. `name` gives the name of a download, safe to show.
+    /// Updates the progress from one event. `name` returns the name of a download, escaped for a
+    /// terminal.
     pub(super) fn take(&mut self, event: &Event<'_>, name: impl Fn(Item<'_>) -> String) {
         let bars = match &mut self.shown {
             Shown::Nothing => return,
@@ -120,20 +121,20 @@ impl Progress {
                     bars.update(&self.totals);
                 } else if let Some(large) = large.filter(|_| self.is_one_file) {
                     let line = large.line();
-                    self.say(&line);
+                    self.show_text(&line);
                 } else {
-                    self.say_all();
+                    self.print_totals();
                 }
             }
             Event::Done {
                 item, downloaded, ..
             } => self.end(item.index, downloaded.total_size, true),
             Event::PassedOver { item, .. } => self.end(item.index, 0, true),
-            // Not before there is progress: a bar of nothing around an error helps nobody.
+            // A failure does not show the bar: an empty bar around an error is only noise.
             Event::Failed { item, .. } => self.end(item.index, 0, false),
             Event::Deleted { .. } | Event::Hidden { .. } | Event::Unkept(_) => {}
             Event::Retrying { pause, .. } | Event::Relisting { pause, .. } => {
-                self.say(&format!(
+                self.show_text(&format!(
                     "interrupted, again in {:.1} s",
                     pause.as_secs_f64()
                 ));
@@ -141,7 +142,7 @@ impl Progress {
         }
     }
 
-    /// Shows how far a file here is read.
+    /// Shows how far a local file is read.
     pub(super) fn read(&mut self, name: &str, done: u64, total_size: u64) {
         self.hash(name, "hashing the local file", done, total_size);
     }
@@ -152,14 +153,14 @@ impl Progress {
             bars.hash(done, total_size);
             // The bar has the percentage.
             if self.is_one_file {
-                return bars.say(&format!("{name}: {what}"));
+                return bars.show_text(&format!("{name}: {what}"));
             }
         }
         let percent = percent(done, total_size);
-        self.say(&format!("{name}: {what} {percent}%"));
+        self.show_text(&format!("{name}: {what} {percent}%"));
     }
 
-    /// Does something while no bar is in the way.
+    /// Runs `act` while the bars are hidden.
     pub(super) fn above(&self, act: impl FnOnce()) {
         match &self.shown {
             Shown::Bars(bars) => bars.suspend(act),
@@ -167,12 +168,12 @@ impl Progress {
         }
     }
 
-    /// Shows a line, above the bars if there are some.
+    /// Prints a line, above the bars if there are any.
     pub(super) fn line(&self, text: &str) {
-        self.above(|| tell(text));
+        self.above(|| print_line(text));
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub(super) fn finish(&mut self) {
         if let Shown::Bars(bars) = &mut self.shown {
             bars.finish();
@@ -188,34 +189,34 @@ impl Progress {
             bars.end(index);
             bars.update(&self.totals);
         } else if !self.is_one_file {
-            self.say_all();
+            self.print_totals();
         }
     }
 
-    /// In the bar, or as a line if the last one was long enough ago.
-    fn say(&mut self, text: &str) {
+    /// Shows a text in the bar. Without a bar, prints it if the last line was long enough ago.
+    fn show_text(&mut self, text: &str) {
         match &mut self.shown {
             Shown::Nothing => {}
-            Shown::Bars(bars) => bars.say(text),
+            Shown::Bars(bars) => bars.show_text(text),
             Shown::Lines { next } => {
                 if is_due(next) {
-                    tell(text);
+                    print_line(text);
                 }
             }
         }
     }
 
-    /// All of it as a line, if the last one was long enough ago.
-    fn say_all(&mut self) {
+    /// Prints the totals, if the last line was long enough ago.
+    fn print_totals(&mut self) {
         if let Shown::Lines { next } = &mut self.shown
             && is_due(next)
         {
-            tell(&self.totals.line(self.begun.elapsed().as_secs_f64()));
+            print_line(&self.totals.line(self.begun.elapsed().as_secs_f64()));
         }
     }
 }
 
-/// Has reading shown.
+/// Shows how far local files are read.
 pub(super) fn on_reading(
     progress: &Arc<Mutex<Progress>>,
 ) -> impl Fn(&ResourcePath, u64, u64) + Send + Sync + use<> {

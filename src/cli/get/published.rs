@@ -1,4 +1,4 @@
-//! The output of a published command as a file: verified before it appears under its name.
+//! Writes the output of a published command to a file, which appears after it is verified.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,10 +9,10 @@ use crate::client::{
 };
 use crate::store::{Attributes, FileName, StageError, StagedFile, StagingFolder};
 
-/// Runs the command, and places what it wrote unless it failed.
+/// Runs the command, and places its output unless it failed.
 pub(super) fn fetch(
     pour: &Pour,
-    folder: &Path,
+    directory: &Path,
     name: &FileName,
     config: &ClientConfig,
     reporter: &mut Reporter<'_>,
@@ -23,7 +23,7 @@ pub(super) fn fetch(
         path: &pour.path,
         here: None,
     };
-    match place(pour, folder, name, config, reporter) {
+    match place(pour, directory, name, config, reporter) {
         Ok(downloaded) => drop(reporter.take(Event::Done {
             item,
             download: None,
@@ -38,21 +38,21 @@ pub(super) fn fetch(
 
 fn place(
     pour: &Pour,
-    folder: &Path,
+    directory: &Path,
     name: &FileName,
     config: &ClientConfig,
     reporter: &mut Reporter<'_>,
 ) -> Result<Downloaded, ClientError> {
     if config.make_folders {
-        StagingFolder::make(folder)?;
+        StagingFolder::make(directory)?;
     }
-    let folder = StagingFolder::open(folder)?;
+    let directory = StagingFolder::open(directory)?;
     let attributes = Attributes {
         mode: None,
         mtime: None,
     };
-    let mut output = Staging(folder.stage_whole(name, b"", &attributes)?);
-    // How it ended is not known before the file is in place.
+    let mut output = Staging(directory.stage_whole(name, b"", &attributes)?);
+    // The result is not known before the file is in place.
     let downloaded = client::pour(pour, config, &mut output, &mut |event| match event {
         Event::Done { .. } | Event::Failed { .. } => {}
         event => drop(reporter.take(event)),
@@ -75,14 +75,14 @@ fn place(
         }
         Err(error) => return Err(error.into()),
     };
-    folder.sync()?;
+    directory.sync()?;
     Ok(Downloaded {
         name: Some(placed),
         ..downloaded
     })
 }
 
-/// A partial file, as something that bytes are written to.
+/// A partial file as a writer.
 struct Staging(StagedFile);
 
 impl Write for Staging {

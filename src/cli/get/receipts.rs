@@ -1,5 +1,5 @@
-//! `--receipts`: one line of JSON for each verified file, appended when it is in place. The lines
-//! are a list that `-i` reads, too, and `--check` proves that the files are still the same.
+//! `--receipts`: appends a line of JSON for each verified file that is in place. `-i` reads the
+//! lines as a list, and `--check` verifies the files again.
 
 mod check;
 mod line;
@@ -14,65 +14,65 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-pub(super) use self::check::{CheckOrder, check};
+pub(super) use self::check::{CheckOptions, check};
 use super::wording::filename_b64;
-use crate::cli::outside::{self, Outside};
+use crate::cli::blocking::{self, BlockingStream};
 use crate::cli::streams::Stream;
 use crate::net::Address;
 use crate::store::InUse;
 use crate::wire::{Md5Digest, ResourcePath, Timestamp};
 
-/// A file of receipts, to which several programs may append at once.
+/// A file of receipts. Several programs may append to it at the same time.
 #[derive(Debug)]
 pub(super) struct Receipts {
     file: File,
-    /// No file that is fetched takes its place.
+    /// Keeps a download from replacing the file.
     _in_use: InUse,
 }
 
-/// What is said of one file.
+/// The facts about one verified file.
 pub(super) struct Receipt<'a> {
     pub(super) server: &'a Address,
     pub(super) path: &'a ResourcePath,
-    /// The file that is verified and in place.
+    /// The local file.
     pub(super) file: PathBuf,
     pub(super) total_size: u64,
     pub(super) md5: Md5Digest,
 }
 
 impl Receipts {
-    /// Opens the file, and makes it if it is missing.
+    /// Opens the file, and creates it if it is missing.
     ///
     /// # Errors
     /// Those of the file system.
     pub(super) fn open(path: &Path) -> io::Result<Receipts> {
         if let Some(stream) = Stream::at(path) {
-            let file = outside::wait(UNREAD, || stream.open())?;
+            let file = blocking::run(UNREAD, || stream.open())?;
             let _in_use = InUse::file(&file)?;
             return Ok(Receipts { file, _in_use });
         }
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
-        let file = outside::wait(UNREAD, || options.open(path))?;
+        let file = blocking::run(UNREAD, || options.open(path))?;
         let facts = file.metadata()?;
         let mut last = [b'\n'];
         if facts.is_file() && facts.len() > 0 {
             file.read_exact_at(&mut last, facts.len() - 1)?;
         }
         if last != *b"\n" {
-            // A line that was cut off stays alone, and is the only one that cannot be read.
+            // Ends a line that was cut off, so that only this line is unreadable.
             (&file).write_all(b"\n")?;
         }
         let _in_use = InUse::file(&file)?;
         Ok(Receipts { file, _in_use })
     }
 
-    /// Appends a line, in one write, so that lines of several programs do not mix.
+    /// Appends a line in one write, so that lines of several programs do not mix.
     ///
     /// # Errors
     /// Those of the file system.
     pub(super) fn append(&mut self, receipt: &Receipt<'_>, now: SystemTime) -> io::Result<()> {
-        // Right wherever it is read, whatever folder that is.
+        // An absolute path is right in every working directory.
         let file = absolute(&receipt.file)?;
         let time = now.duration_since(UNIX_EPOCH).ok().and_then(|since| {
             let time = Timestamp {
@@ -81,7 +81,7 @@ impl Receipts {
             };
             time.to_text()
         });
-        let line = Line {
+        let line = ReceiptLine {
             filename: String::from_utf8_lossy(receipt.path.as_bytes()),
             filename_b64: filename_b64(receipt.path.as_bytes()),
             total_size: receipt.total_size,
@@ -93,15 +93,15 @@ impl Receipts {
         };
         let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
-        Outside::new(&self.file, UNREAD).write_all(&line)
+        BlockingStream::new(&self.file, UNREAD).write_all(&line)
     }
 }
 
-/// Why a pipe for receipts does not go on.
+/// Why a write to a pipe for receipts does not return.
 const UNREAD: &str = "receipts are not read";
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct ReceiptLine<'a> {
     filename: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename_b64: Option<String>,
@@ -122,7 +122,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cli::get::input::Input;
+    use crate::cli::get::input::ListReader;
 
     fn append(receipts: &mut Receipts, path: &[u8], file: &[u8]) {
         let server = Address::Tcp {
@@ -141,9 +141,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_was_verified_where_and_when() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("receipts");
+    fn a_receipt_has_the_file_the_digest_and_the_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("receipts");
         append(&mut Receipts::open(&path).unwrap(), b"a/b", b"/x/b");
         append(&mut Receipts::open(&path).unwrap(), b"\xff", b"/x/\xff");
         let text = fs::read_to_string(&path).unwrap();
@@ -158,7 +158,7 @@ mod tests {
             "{}",
             lines[1]
         );
-        // Relative is made absolute.
+        // A relative path becomes absolute.
         append(&mut Receipts::open(&path).unwrap(), b"c", b"./d/c");
         let here = std::env::current_dir().unwrap().join("d/c");
         let text = fs::read_to_string(&path).unwrap();
@@ -169,15 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn receipts_are_a_list_of_which_a_line_cut_off_is_the_only_bad_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("receipts");
+    fn a_cut_off_receipt_is_the_only_bad_line_of_the_list() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("receipts");
         append(&mut Receipts::open(&path).unwrap(), b"a", b"/a");
         let whole = fs::read(&path).unwrap();
         fs::write(&path, [&whole[..], &whole[..20]].concat()).unwrap();
         append(&mut Receipts::open(&path).unwrap(), b"b", b"/b");
         let text = fs::read(&path).unwrap();
-        let read: Vec<_> = Input::new(&text[..], ResourcePath::root(), false)
+        let read: Vec<_> = ListReader::new(&text[..], ResourcePath::root(), false)
             .map(|line| line.map(|wanted| (wanted.path.as_bytes().to_vec(), wanted.md5)))
             .collect();
         let md5 = Some(Md5Digest::from_bytes([7; 16]));

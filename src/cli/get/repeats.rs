@@ -1,4 +1,4 @@
-//! Failures that are alike: what many have failed of must not bury everything else for people.
+//! Limits repeated errors, so that they do not bury the others.
 
 use super::failure::sentence;
 use crate::cli::terminal::counted;
@@ -7,32 +7,32 @@ use crate::client::ClientError;
 use crate::net::Address;
 use crate::store::StageError;
 
-/// Counts failures whose cause is none of one file, but of its server, of the time or the space
-/// there is, or of a list that is none: 10 of each cause are told. What fails for a reason of its
-/// own is always told, since names are what people look for.
+/// Counts failures with a shared cause: the server, the time limit, the disk, or a list of the
+/// wrong kind. Ten of each cause are printed. A failure with a cause of its own is always printed,
+/// because people need its name.
 #[derive(Default)]
 pub(super) struct Repeats {
-    /// Only lines of lists are counted.
-    tells_all: bool,
+    /// Limit only the lines of lists.
+    prints_all: bool,
     bad_lines: u64,
-    /// Of each other cause, as it is said.
+    /// The count of each other cause, by its message.
     shared: Vec<(String, u64)>,
 }
 
 impl Repeats {
-    /// `tells_all`: only the lines of a list that is none can be too many.
-    pub(super) fn new(tells_all: bool) -> Repeats {
+    /// `prints_all`: limit only the bad lines of a list.
+    pub(super) fn new(prints_all: bool) -> Repeats {
         Repeats {
-            tells_all,
+            prints_all,
             ..Repeats::default()
         }
     }
 
-    /// Whether people are to be told of this failure, of something that this server has.
-    pub(super) fn is_told(&mut self, address: &Address, error: &ClientError) -> bool {
-        let said = match error {
-            ClientError::BadEntry(_) => return self.is_line_told(),
-            _ if self.tells_all => return true,
+    /// Counts a failure. Returns whether it is printed.
+    pub(super) fn is_printed(&mut self, address: &Address, error: &ClientError) -> bool {
+        let message = match error {
+            ClientError::BadEntry(_) => return self.is_line_printed(),
+            _ if self.prints_all => return true,
             ClientError::OutOfTime => sentence(error),
             ClientError::Session(_) | ClientError::Protocol(_) => {
                 let address = address.to_string();
@@ -43,40 +43,44 @@ impl Repeats {
             }
             _ => return true,
         };
-        let known = self.shared.iter_mut().find(|(cause, _)| *cause == said);
+        let known = self.shared.iter_mut().find(|(cause, _)| *cause == message);
         if let Some((_, count)) = known {
             *count += 1;
-            return *count <= TOLD_MAX;
+            return *count <= PRINTED_MAX;
         }
         if self.shared.len() < CAUSES_MAX {
-            self.shared.push((said, 1));
+            self.shared.push((message, 1));
         }
         true
     }
 
-    /// The same of a line of a list.
-    pub(super) fn is_line_told(&mut self) -> bool {
+    /// Counts a bad line of a list. Returns whether it is printed.
+    pub(super) fn is_line_printed(&mut self) -> bool {
         self.bad_lines += 1;
-        self.bad_lines <= TOLD_MAX
+        self.bad_lines <= PRINTED_MAX
     }
 
-    /// What is said in the end of those they were not told of.
-    pub(super) fn others(&self) -> impl Iterator<Item = String> {
-        let untold = |count: u64| count.checked_sub(TOLD_MAX).filter(|&untold| untold > 0);
-        let lines = untold(self.bad_lines).map(|untold| {
-            let lines = counted(untold, "more line");
+    /// The lines at the end about failures that were not printed.
+    pub(super) fn omitted(&self) -> impl Iterator<Item = String> {
+        let omitted = |count: u64| {
+            count
+                .checked_sub(PRINTED_MAX)
+                .filter(|&omitted| omitted > 0)
+        };
+        let lines = omitted(self.bad_lines).map(|omitted| {
+            let lines = counted(omitted, "more line");
             format!("{lines} of the list cannot be read")
         });
         let shared = self.shared.iter().filter_map(move |(cause, count)| {
-            let more = untold(*count)?;
+            let more = omitted(*count)?;
             Some(format!("and {more} more: {cause} (-v names them)"))
         });
         lines.into_iter().chain(shared)
     }
 }
 
-const TOLD_MAX: u64 = 10;
-/// Causes that are counted; those of servers that say something else each time are all told.
+const PRINTED_MAX: u64 = 10;
+/// The most causes that are counted. All failures of further causes are printed.
 const CAUSES_MAX: usize = 32;
 
 #[cfg(test)]
@@ -88,14 +92,14 @@ mod tests {
     use crate::client::SessionError;
     use crate::net::Wait;
 
-    fn told(repeats: &mut Repeats, server: &str, error: &ClientError, times: u64) -> usize {
+    fn printed(repeats: &mut Repeats, server: &str, error: &ClientError, times: u64) -> usize {
         let address = Address::parse_bind(server, 1).unwrap();
-        let told = (0..times).filter(|_| repeats.is_told(&address, error));
-        told.count()
+        let printed = (0..times).filter(|_| repeats.is_printed(&address, error));
+        printed.count()
     }
 
     #[test]
-    fn ten_of_each_shared_cause_are_told_and_the_rest_is_counted() {
+    fn ten_of_each_shared_cause_are_printed_and_the_rest_is_counted() {
         let cut_off = ClientError::Session(SessionError::CutOff(Wait::RequestHeader));
         let full = StageError::DiskFull(io::Error::other("it is full")).into();
         let own = ClientError::ReadBack(Arc::new(io::Error::other("of one")));
@@ -105,17 +109,17 @@ mod tests {
             ("h:2", &cut_off, 10, 10),
             ("h:1", &ClientError::OutOfTime, 11, 10),
             ("h:1", &full, 6, 6),
-            // The disk is the same for all servers.
+            // All servers share the disk.
             ("h:2", &full, 6, 4),
             ("h:1", &own, 20, 20),
         ] {
             assert_eq!(
-                told(&mut repeats, server, error, times),
+                printed(&mut repeats, server, error, times),
                 expected,
                 "{error}"
             );
         }
-        let others: Vec<String> = repeats.others().collect();
+        let others: Vec<String> = repeats.omitted().collect();
         assert_eq!(others.len(), 3, "{others:?}");
         for (other, begin) in others.iter().zip([
             "and 2 more: h:1: server closed",
@@ -125,7 +129,7 @@ mod tests {
             assert!(other.starts_with(begin), "{other}");
         }
         let mut all = Repeats::new(true);
-        assert_eq!(told(&mut all, "h:1", &cut_off, 12), 12);
-        assert_eq!(all.others().count(), 0);
+        assert_eq!(printed(&mut all, "h:1", &cut_off, 12), 12);
+        assert_eq!(all.omitted().count(), 0);
     }
 }

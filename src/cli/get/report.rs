@@ -1,5 +1,5 @@
-//! What `ftget` tells: lines for people on standard error, JSON Lines for programs, and in the
-//! end one exit code for all.
+//! The output of a transfer: lines for people on standard error, JSON Lines for programs, and the
+//! exit code of the run.
 
 mod done;
 mod trees;
@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::command::OutputStyle;
 use super::destination::Destination;
 use super::exec::Run;
 use super::failure::{Failures, classify, sentence};
-use super::json_event::Failed;
-use super::meaning::Manner;
+use super::json_event::FailedEvent;
 use super::mirror;
 use super::progress::Progress;
 use super::receipts::Receipts;
@@ -25,53 +25,53 @@ use super::repeats::Repeats;
 use super::summary::Summary;
 use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
-use crate::cli::failure::code_of;
+use crate::cli::failure::write_error_code;
 use crate::cli::terminal::{counted, standard_error, standard_output, visible_json};
 use crate::client::{ClientError, Event, Item, MirrorNotes, Pour};
 
-/// Hears of everything and tells those who want to know.
+/// Takes the events of a transfer, prints them, and derives the exit code.
 pub(super) struct Reporter<'a> {
-    manner: &'a Manner,
-    /// What goes on as it comes, if that is it.
-    poured: Option<Poured>,
+    style: &'a OutputStyle,
+    /// Set if one source is streamed.
+    streamed: Option<StreamedOutput>,
     progress: Progress,
     started: Instant,
     summary: Summary,
-    // Many files fail alike if there is no connection: it is said once.
+    // If there is no connection, many files fail with one message: it is printed once.
     last_message: Option<Message>,
-    /// What may help is said once.
+    /// Each hint is printed once.
     hints: HashSet<Cow<'static, str>>,
-    /// Bytes that are not verified may have gone out.
-    is_pouring: bool,
+    /// The output may have received bytes that are not verified.
+    sends_unverified: bool,
     json_failed: Option<io::Error>,
     receipts: Option<Receipts>,
     failures: Failures,
     repeats: Repeats,
-    /// Of a mirror, until it is made.
+    /// Type conflicts of a mirror, until it deletes.
     notes: Option<MirrorNotes>,
 }
 
-/// What goes on as it comes.
-struct Poured {
-    /// To standard output.
+/// The source that is streamed.
+struct StreamedOutput {
+    /// The output is standard output.
     is_standard: bool,
     is_command: bool,
     is_spooled: bool,
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(destination: &Destination, manner: &'a Manner) -> Reporter<'a> {
+    pub(super) fn new(destination: &Destination, style: &'a OutputStyle) -> Reporter<'a> {
         Reporter {
-            manner,
-            poured: match destination {
-                Destination::Stream(pour, output) => Some(Poured {
+            style,
+            streamed: match destination {
+                Destination::Stream(pour, output) => Some(StreamedOutput {
                     is_standard: output.is_standard(),
                     is_command: pour.is_command,
                     is_spooled: pour.spool.is_some(),
                 }),
                 Destination::Files(_) => None,
             },
-            progress: Progress::new(manner.progress, manner.quiet, destination.len()),
+            progress: Progress::new(style.progress, style.quiet, destination.len()),
             started: Instant::now(),
             summary: Summary {
                 v: 1,
@@ -80,59 +80,58 @@ impl<'a> Reporter<'a> {
             },
             last_message: None,
             hints: HashSet::new(),
-            is_pouring: false,
+            sends_unverified: false,
             json_failed: None,
             receipts: None,
             failures: Failures::default(),
-            repeats: Repeats::new(manner.verbose),
+            repeats: Repeats::new(style.verbose),
             notes: None,
         }
     }
 
     /// Writes receipts from now on.
-    pub(super) fn keep(&mut self, receipts: Option<Receipts>) {
+    pub(super) fn write_receipts_to(&mut self, receipts: Option<Receipts>) {
         self.receipts = receipts;
     }
 
-    /// Tells that there is nothing where something was meant to be.
-    pub(super) fn tell_nothing(&mut self, source: &str) {
+    /// Reports a pattern that nothing matches.
+    pub(super) fn report_unmatched(&mut self, source: &str) {
         let sentence = format!("{source}: nothing matches; ft:// takes a name as it is");
         self.failure(&sentence);
         self.fail(ExitCode::NotFound, "not_found", &sentence);
     }
 
-    /// Tells that a list has no lines: no failure, and perhaps no wish.
-    pub(super) fn tell_empty(&mut self, list: &str) {
-        if !self.manner.quiet {
+    /// Reports a list without lines. That is not a failure.
+    pub(super) fn report_empty_list(&mut self, list: &str) {
+        if !self.style.quiet {
             self.note(&format!("{list} names nothing"));
         }
     }
 
-    /// Tells a failure that is about everything, such as that time was over before everything was
-    /// taken up.
-    pub(super) fn tell_whole(&mut self, error: &ClientError) {
+    /// Reports a failure of the whole run, such as the time limit.
+    pub(super) fn report_whole(&mut self, error: &ClientError) {
         let (code, reason) = classify(error);
         let sentence = sentence(error);
         self.failure(&sentence);
         self.fail(code, reason, &sentence);
     }
 
-    /// Tells why nothing can be poured out.
-    pub(super) fn tell_unpoured(&mut self, pour: &Pour, error: &ClientError) {
+    /// Reports that the output cannot be opened.
+    pub(super) fn report_unopened(&mut self, pour: &Pour, error: &ClientError) {
         let item = Item {
             index: 0,
             address: &pour.address,
             path: &pour.path,
             here: None,
         };
-        self.tell_failed(item, error);
+        self.report_failed(item, error);
     }
 
-    /// A failure that is about no file, and was said.
+    /// Counts a failure that is not about one file, and that was printed.
     fn fail(&mut self, code: ExitCode, reason: &str, sentence: &str) {
         self.summary.failed += 1;
         self.failures.add(code);
-        self.json(&Failed {
+        self.json(&FailedEvent {
             v: 1,
             event: "error",
             n: None,
@@ -146,34 +145,34 @@ impl<'a> Reporter<'a> {
         });
     }
 
-    /// Takes one event; says whether a command is to be run for it.
+    /// Takes one event. Returns the command to run for it, if there is one.
     pub(super) fn take(&mut self, event: Event<'_>) -> Option<Run> {
         if let Some(notes) = &mut self.notes
             && notes.holds_back(&event)
         {
             return None;
         }
-        let poured = &self.poured;
+        let streamed = &self.streamed;
         self.progress
-            .take(&event, |item| source(item, poured.as_ref()).name());
+            .take(&event, |item| source(item, streamed.as_ref()).name());
         match event {
             Event::Done {
                 item,
                 download,
                 downloaded,
-            } => return self.tell_done(item, download, downloaded),
-            Event::Failed { item, error } => self.tell_failed(item, error),
-            Event::PassedOver { item, kind } => self.tell_passed_over(item, kind),
+            } => return self.report_done(item, download, downloaded),
+            Event::Failed { item, error } => self.report_failed(item, error),
+            Event::PassedOver { item, kind } => self.report_passed_over(item, kind),
             Event::Hidden { entries } => {
                 self.summary.hidden = self.summary.hidden.saturating_add(entries);
             }
             Event::Unkept(unkept) => self.summary.unkept.add(unkept),
-            Event::Deleted { item, kind } => self.tell_deleted(item, kind),
+            Event::Deleted { item, kind } => self.report_deleted(item, kind),
             Event::Retrying {
                 error,
                 pause,
                 unfinished,
-            } if self.tells_pause(pause) => {
+            } if self.reports_pause(pause) => {
                 let files = if unfinished == 1 { "file" } else { "files" };
                 let seconds = pause.as_secs_f64();
                 self.note(&format!(
@@ -181,7 +180,7 @@ impl<'a> Reporter<'a> {
                     sentence(error)
                 ));
             }
-            Event::Relisting { error, pause } if self.tells_pause(pause) => {
+            Event::Relisting { error, pause } if self.reports_pause(pause) => {
                 let seconds = pause.as_secs_f64();
                 self.note(&format!(
                     "{}; retrying the listing in {seconds:.1} s",
@@ -189,10 +188,10 @@ impl<'a> Reporter<'a> {
                 ));
             }
             Event::Began { .. } => {
-                self.is_pouring = self
-                    .poured
+                self.sends_unverified = self
+                    .streamed
                     .as_ref()
-                    .is_some_and(|poured| !poured.is_spooled);
+                    .is_some_and(|streamed| !streamed.is_spooled);
             }
             Event::Found { .. }
             | Event::ServerHashing { .. }
@@ -204,18 +203,17 @@ impl<'a> Reporter<'a> {
         None
     }
 
-    /// How everything is told.
-    pub(super) fn manner(&self) -> &'a Manner {
-        self.manner
+    pub(super) fn style(&self) -> &'a OutputStyle {
+        self.style
     }
 
-    /// Ends the report and says how it all ended.
+    /// Prints the summary, and returns the exit code.
     pub(super) fn end(mut self) -> ExitCode {
         self.progress.finish();
-        if self.summary.passed_over > 0 && !self.manner.quiet {
+        if self.summary.passed_over > 0 && !self.style.quiet {
             let entries = counted(self.summary.passed_over, "entry");
             let entries = entries.replace("entrys", "entries");
-            let names = if self.manner.verbose {
+            let names = if self.style.verbose {
                 ""
             } else {
                 " (-v names them)"
@@ -224,25 +222,20 @@ impl<'a> Reporter<'a> {
                 "{entries} left out: special files, or links that cannot be made{names}"
             ));
         }
-        for sentence in self.repeats.others() {
+        for sentence in self.repeats.omitted() {
             self.failure(&sentence);
         }
-        if self.summary.hidden > 0 && !self.manner.quiet {
+        if self.summary.hidden > 0 && !self.style.quiet {
             self.note(&wording::hidden(self.summary.hidden));
         }
-        if let Some(sentence) = self
-            .summary
-            .unkept
-            .sentence()
-            .filter(|_| !self.manner.quiet)
-        {
-            self.show(&wording::warning(&sentence, self.manner.is_coloured));
+        if let Some(sentence) = self.summary.unkept.sentence().filter(|_| !self.style.quiet) {
+            self.show(&wording::warning(&sentence, self.style.is_coloured));
         }
         self.sum_up();
-        if self.progress.is_watched() && !self.manner.json {
+        if self.progress.is_watched() && !self.style.json {
             self.line(&self.summary.finished());
         }
-        if let Some(words) = &self.manner.on_complete {
+        if let Some(words) = &self.style.on_complete {
             self.complete(words);
             self.sum_up();
         }
@@ -255,7 +248,7 @@ impl<'a> Reporter<'a> {
                 _ => format!("cannot write to standard output: {error}"),
             });
             if code == ExitCode::Success {
-                return code_of(&error);
+                return write_error_code(&error);
             }
         }
         code
@@ -267,24 +260,24 @@ impl<'a> Reporter<'a> {
         self.summary.code = self.failures.code() as u8;
     }
 
-    fn tell_failed(&mut self, item: Item<'_>, error: &ClientError) {
+    fn report_failed(&mut self, item: Item<'_>, error: &ClientError) {
         let path = item.path;
         let (code, reason) = classify(error);
         self.summary.failed += 1;
         self.failures.add(code);
         let message = sentence(error);
-        let told = self.message(item, error);
-        if self.repeats.is_told(item.address, error)
+        let printed = self.message(item, error);
+        if self.repeats.is_printed(item.address, error)
             && !self.json_on_stderr()
-            && self.last_message.as_ref() != Some(&told)
+            && self.last_message.as_ref() != Some(&printed)
         {
-            let mut text = told.clone();
+            let mut text = printed.clone();
             text.hint = text.hint.filter(|hint| self.hints.insert(hint.clone()));
-            self.progress.line(&text.text(self.manner.is_coloured));
-            self.last_message = Some(told);
+            self.progress.line(&text.text(self.style.is_coloured));
+            self.last_message = Some(printed);
         }
         let (file, file_b64) = wording::file_here(item);
-        self.json(&Failed {
+        self.json(&FailedEvent {
             v: 1,
             event: "error",
             n: Some(item.index),
@@ -299,23 +292,26 @@ impl<'a> Reporter<'a> {
     }
 
     fn message(&self, item: Item<'_>, error: &ClientError) -> Message {
-        let is_command = self.poured.as_ref().is_some_and(|poured| poured.is_command);
+        let is_command = self
+            .streamed
+            .as_ref()
+            .is_some_and(|streamed| streamed.is_command);
         let mut message = Message::of_item(item, is_command, error);
         if let ClientError::Output(source) = error
             && source.kind() == io::ErrorKind::BrokenPipe
         {
-            // Its reader has seen enough, and uses what it has.
-            message.line = match &self.poured {
-                Some(poured) if !poured.is_standard => "the output was closed".to_owned(),
+            // The reader ended early, and may use what it has.
+            message.line = match &self.streamed {
+                Some(streamed) if !streamed.is_standard => "the output was closed".to_owned(),
                 _ => CLOSED.to_owned(),
             };
             return message;
         }
-        if self.manner.may_delete {
+        if self.style.may_delete {
             message.hint = mirror::hint(error).map(Cow::Borrowed).or(message.hint);
         }
-        if self.poured.is_some() {
-            if self.is_pouring {
+        if self.streamed.is_some() {
+            if self.sends_unverified {
                 message.line += "; the output must not be used";
             }
             if let ClientError::Stage(_) = error {
@@ -325,21 +321,21 @@ impl<'a> Reporter<'a> {
         message
     }
 
-    fn tells_pause(&self, pause: Duration) -> bool {
-        self.manner.verbose || pause >= wording::TOLD_PAUSE_MIN && !self.manner.quiet
+    fn reports_pause(&self, pause: Duration) -> bool {
+        self.style.verbose || pause >= wording::REPORTED_PAUSE_MIN && !self.style.quiet
     }
 
-    /// What was done.
+    /// Prints a line about something that was done.
     fn line(&self, text: &str) {
-        self.show(&wording::line(text, self.manner.is_coloured));
+        self.show(&wording::line(text, self.style.is_coloured));
     }
 
     fn note(&self, text: &str) {
-        self.show(&wording::note(text, self.manner.is_coloured));
+        self.show(&wording::note(text, self.style.is_coloured));
     }
 
     fn failure(&self, text: &str) {
-        self.show(&wording::failure(text, self.manner.is_coloured));
+        self.show(&wording::failure(text, self.style.is_coloured));
     }
 
     fn show(&self, line: &str) {
@@ -348,17 +344,17 @@ impl<'a> Reporter<'a> {
 
     fn json_on_stderr(&self) -> bool {
         let is_standard = self
-            .poured
+            .streamed
             .as_ref()
-            .is_some_and(|poured| poured.is_standard);
-        self.manner.json && is_standard
+            .is_some_and(|streamed| streamed.is_standard);
+        self.style.json && is_standard
     }
 
     fn json(&mut self, event: &impl Serialize) {
-        if !self.manner.json {
+        if !self.style.json {
             return;
         }
-        // These are structs of strings and numbers, which cannot fail.
+        // Structs of strings and numbers always serialize.
         let Ok(line) = serde_json::to_string(event) else {
             return;
         };
@@ -372,15 +368,16 @@ impl<'a> Reporter<'a> {
     }
 }
 
-fn source<'i>(item: Item<'i>, poured: Option<&Poured>) -> Source<'i> {
+fn source<'i>(item: Item<'i>, streamed: Option<&StreamedOutput>) -> Source<'i> {
     Source {
         address: item.address,
         path: item.path,
-        is_command: poured.is_some_and(|poured| poured.is_command),
+        is_command: streamed.is_some_and(|streamed| streamed.is_command),
     }
 }
 
-/// What is written goes nowhere.
+/// The reader of standard output is gone.
 const CLOSED: &str = "standard output was closed";
-/// What is poured out goes by way of a folder of this machine.
-const SPOOL_HINT: &str = "it is kept until verified in the folder that TMPDIR names; name another";
+/// A streamed download that is verified first is kept in TMPDIR.
+const SPOOL_HINT: &str =
+    "it is kept until verified in the directory that TMPDIR names; name another";

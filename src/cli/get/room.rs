@@ -1,4 +1,4 @@
-//! What is said of the room on file systems.
+//! Messages about free space.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -8,30 +8,33 @@ use crate::cli::terminal::counted;
 use crate::cli::visible;
 use crate::client::Room;
 
-/// What everything needs there.
+/// The space that the whole run needs.
 pub(super) fn needs(room: &Room) -> String {
     let needed = HumanBytes(room.needed_bytes);
-    let folder = folder(room);
+    let directory = directory(room);
     match room.free_bytes {
-        Some(free) => format!("{needed} needed in {folder}, {} are free", HumanBytes(free)),
-        None => format!("{needed} needed in {folder}"),
+        Some(free) => format!(
+            "{needed} needed in {directory}, {} are free",
+            HumanBytes(free)
+        ),
+        None => format!("{needed} needed in {directory}"),
     }
 }
 
-/// Why that does not fit, or perhaps not.
+/// A file system on which the run does not fit.
 pub(super) struct Shortage {
     pub(super) sentence: String,
-    /// It does not fit, whatever the bytes are.
+    /// Whether it certainly does not fit. On some file systems the free space is an estimate.
     pub(super) is_certain: bool,
 }
 
-/// What is lacking, if anything is.
+/// Why the run does not fit, or may not fit; `None` if it fits.
 pub(super) fn shortage(room: &Room) -> Option<Shortage> {
     let is_certain = room.is_too_small();
-    let folder = folder(room);
+    let directory = directory(room);
     let problem = match is_certain {
-        true => format!("no space in {folder}"),
-        false => format!("perhaps no space in {folder}"),
+        true => format!("no space in {directory}"),
+        false => format!("perhaps no space in {directory}"),
     };
     let sentence = if let Some(free) = room.free_bytes.filter(|_| room.lacks_bytes()) {
         let (needed, free) = (HumanBytes(room.needed_bytes), HumanBytes(free));
@@ -39,7 +42,9 @@ pub(super) fn shortage(room: &Room) -> Option<Shortage> {
     } else {
         let free = room.free_files.filter(|_| room.lacks_files())?;
         let needed = counted(room.needed_files, "file");
-        format!("{problem}: needs {needed}, folders and links included; {free} more can be made")
+        format!(
+            "{problem}: needs {needed}, directories and links included; {free} more can be made"
+        )
     };
     Some(Shortage {
         sentence,
@@ -47,6 +52,6 @@ pub(super) fn shortage(room: &Room) -> Option<Shortage> {
     })
 }
 
-fn folder(room: &Room) -> String {
+fn directory(room: &Room) -> String {
     visible(room.folder.as_os_str().as_bytes()).into_owned()
 }

@@ -1,5 +1,5 @@
-//! The end by SIGINT, SIGTERM and SIGHUP: at once, since nothing half done is ever visible. What was
-//! received stays in the partial file, for the next run.
+//! SIGINT, SIGTERM and SIGHUP end the program at once: nothing unverified is ever visible. Received
+//! bytes stay in the partial file for the next run.
 
 use std::thread::Builder;
 
@@ -9,11 +9,11 @@ use signal_hook::iterator::Signals;
 
 use super::exec;
 use crate::cli::ending::{EndOnPanic, LAST_LINE_TIMEOUT, end_by, survive_file_size_limit, within};
-use crate::cli::terminal::tell_if_read;
+use crate::cli::terminal::print_line_if_ready;
 use crate::process::was_ignored;
 
-/// Starts the thread that ends the process by the signal that it gets. A signal that was ignored
-/// at the start stays so.
+/// Starts the thread that ends the process on a signal. A signal that was ignored at the start
+/// stays ignored.
 pub(super) fn end_on_signals(quiet: bool) {
     survive_file_size_limit();
     let (caught_in, caught) = bounded::<Signals>(1);
@@ -24,7 +24,9 @@ pub(super) fn end_on_signals(quiet: bool) {
             if let Some(signal) = signals.forever().next() {
                 if !quiet {
                     within(LAST_LINE_TIMEOUT, || {
-                        tell_if_read("\nftget: stopped; the same command goes on where it stopped");
+                        print_line_if_ready(
+                            "\nftget: stopped; the same command goes on where it stopped",
+                        );
                     });
                 }
                 exec::end_running();
@@ -32,7 +34,7 @@ pub(super) fn end_on_signals(quiet: bool) {
             }
         }
     });
-    // Without the thread the signals end the process by themselves.
+    // If the thread cannot start, the signals have their default effect.
     if started.is_ok()
         && let Ok(signals) = Signals::new(
             [SIGINT, SIGTERM, SIGHUP]

@@ -1,4 +1,4 @@
-//! What a SOURCE names.
+//! Parsing of SOURCE.
 
 use std::ffi::OsStr;
 use std::ops::RangeInclusive;
@@ -8,7 +8,7 @@ use crate::cli::terminal::shown;
 use crate::net::{Address, DEFAULT_PORT, Location};
 use crate::wire::ResourcePath;
 
-/// Where a file is, or why this names none.
+/// Parses a source that names one file.
 pub(super) fn read_source(source: &OsStr) -> Result<(Location, ResourcePath), String> {
     let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
     let path = ResourcePath::parse(&location.path)
@@ -16,20 +16,20 @@ pub(super) fn read_source(source: &OsStr) -> Result<(Location, ResourcePath), St
     Ok((location, path))
 }
 
-/// Whether a source is a published command, should it be one at all.
+/// Whether a source has the form of a published command.
 pub(super) fn is_command(source: &OsStr) -> bool {
     let names_one = |location: Location| location.path.starts_with(b"@");
     !is_url(source) && Location::parse(source.as_bytes()).is_ok_and(names_one)
 }
 
-/// Whether it has the form in which `@` means nothing.
+/// Whether a source is a URL, in which `@` has no meaning.
 pub(super) fn is_url(source: &OsStr) -> bool {
     let scheme = source.as_bytes().get(..URL.len());
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(URL))
 }
 
-/// How a name of digits is written that was taken for a port, such as the 2024 of `HOST:2024`.
-/// `None` where it most likely is a port: it has a path behind it and is no year.
+/// How to write a name of digits that was parsed as the port, such as the 2024 of `HOST:2024`.
+/// Returns `None` if it most likely is a port: it has a path and is not a year.
 pub(super) fn taken_for_port(address: &Address, path: &ResourcePath) -> Option<String> {
     let Address::Tcp { host, port } = address else {
         return None;

@@ -1,4 +1,5 @@
-//! The numbers of a run: for `--json`, for the command of `--on-complete`, and in one line for people.
+//! The numbers of a run: for `--json`, for the command of `--on-complete`, and in one line for
+//! people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use crate::cli::terminal::{counted, size};
 use crate::client::Action;
 use crate::store::Unkept;
 
-/// How it all ended.
+/// The last line of `--json`.
 #[derive(Default, Serialize)]
 pub(super) struct Summary {
     pub(super) v: u8,
@@ -30,24 +31,25 @@ pub(super) struct Summary {
     /// With --delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<u64>,
-    /// What all of it takes, with -n and --preflight, and what is free.
+    /// With -n and --preflight: the bytes that the run needs, and the bytes that are free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) needed_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) free_bytes: Option<u64>,
-    /// With -n: folders that could not be looked into, and that a run opens up.
+    /// With -n: the number of directories that cannot be read. A run changes their mode for a
+    /// while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) locked: Option<u64>,
     pub(super) secs: f64,
-    /// How many failed with which exit code.
+    /// The number of failures by exit code.
     pub(super) causes: BTreeMap<u8, u64>,
-    /// How the command of --on-complete ended.
+    /// The exit code of the command of --on-complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) complete_status: Option<i32>,
     pub(super) code: u8,
 }
 
-/// How many are present by which action.
+/// The number of entries by action.
 #[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct Actions {
     fetched: u64,
@@ -72,7 +74,7 @@ impl Actions {
     }
 }
 
-/// Attributes and syncs that the local file systems refused.
+/// Attributes and syncs that local file systems refused.
 #[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct UnkeptCounts {
     unkept_permissions: u64,
@@ -82,7 +84,7 @@ pub(super) struct UnkeptCounts {
 }
 
 impl UnkeptCounts {
-    /// Adds those of a batch.
+    /// Adds the counts of a batch.
     pub(super) fn add(&mut self, unkept: Unkept) {
         self.unkept_permissions += unkept.permissions;
         self.unkept_times += unkept.times;
@@ -90,7 +92,7 @@ impl UnkeptCounts {
         self.unkept_syncs += unkept.syncs;
     }
 
-    /// All of it in one line; `None` if everything was kept.
+    /// One line about all of them; `None` if nothing was refused.
     pub(super) fn sentence(&self) -> Option<String> {
         let counts = [
             (self.unkept_permissions, "permissions"),
@@ -109,7 +111,7 @@ impl UnkeptCounts {
 }
 
 impl Summary {
-    /// The totals of a run, in one line for people.
+    /// One line with the totals of a run, for people.
     pub(super) fn finished(&self) -> String {
         let rate = size((self.bytes as f64 / self.secs.max(0.001)) as u64);
         let came = self.actions.fetched + self.actions.resumed;
@@ -125,7 +127,7 @@ impl Summary {
         line
     }
 
-    /// The plan of a dry run, in one line for people.
+    /// One line with the plan of a dry run, for people.
     pub(super) fn planned(&self, deletions: u64) -> String {
         let come = self.actions.fetched + self.actions.resumed;
         let (files, bytes) = (counted(come, "file"), size(self.bytes));
@@ -148,7 +150,7 @@ impl Summary {
         }
     }
 
-    /// Its numbers as variables of the environment: `FTGET_DONE`, `FTGET_CODE` and so on.
+    /// The numbers as environment variables: `FTGET_DONE`, `FTGET_CODE` and so on.
     pub(super) fn variables(&self) -> Vec<(String, String)> {
         let Ok(Value::Object(summary)) = serde_json::to_value(self) else {
             return Vec::new();
@@ -181,11 +183,11 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::cli::get::arguments::Typed;
+    use crate::cli::get::args::GetArgs;
     use crate::cli::settings::variable;
 
     #[test]
-    fn no_variable_of_the_summary_is_one_that_sets_an_option() {
+    fn summary_variables_never_set_an_option() {
         let summary = Summary {
             deleted: Some(1),
             complete_status: Some(1),
@@ -193,7 +195,7 @@ mod tests {
         };
         let variables = summary.variables();
         assert!(variables.contains(&("FTGET_CODE".to_owned(), "0".to_owned())));
-        for arg in Typed::command().get_arguments() {
+        for arg in GetArgs::command().get_arguments() {
             let option = variable("FTGET", arg);
             assert!(
                 variables.iter().all(|(name, _)| *name != option),

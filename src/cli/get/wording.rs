@@ -1,4 +1,4 @@
-//! The words for sources, actions and failures: the same wherever they are told.
+//! The wording of sources, actions and failures, for all reports.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -7,33 +7,33 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::command::OutputStyle;
 use super::failure::{hint, sentence};
-use super::meaning::Manner;
 use super::source::taken_for_port;
-use crate::cli::terminal::tell;
+use crate::cli::terminal::print_line;
 use crate::cli::visible;
 use crate::client::{Action, ClientError, ConnectError, Item, ProtocolError};
 use crate::net::{Address, DEFAULT_PORT};
 use crate::wire::{ErrorCode, ObjectKind, ResourcePath};
 
-/// Where something comes from. Shown as it is asked for, and safe to show.
+/// The place on a server. Its text has the form of SOURCE, escaped for a terminal.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) address: &'a Address,
-    /// The path of a file or a folder, or the name of a command.
+    /// The path of a file or directory, or the name of a command.
     pub(super) path: &'a ResourcePath,
     pub(super) is_command: bool,
 }
 
 impl Source<'_> {
-    /// What is asked for there; `@NAME` for a command.
+    /// The path, or `@NAME` for a command.
     pub(super) fn name(self) -> String {
         let mark = if self.is_command { "@" } else { "" };
         format!("{mark}{}", visible(self.path.as_bytes()))
     }
 
-    /// How a name is written that was taken for a port, such as the 2024 of `HOST:2024`, where the
-    /// error lets one think so: ftserve does not answer there.
+    /// How to write a name of digits that was parsed as the port, such as the 2024 of `HOST:2024`.
+    /// Only if the error fits: no ftserve answered at that port.
     fn named_like_its_port(self, error: &ClientError) -> Option<String> {
         let is_no_server = matches!(
             error,
@@ -43,9 +43,9 @@ impl Source<'_> {
         taken_for_port(self.address, self.path).filter(|_| is_no_server)
     }
 
-    /// A source in the form of another program, rewritten: `host::module/x` of rsync, and
-    /// `host:9521:x`. A file may have such a name, so only if it was not found, and only if the
-    /// source names no port.
+    /// The source rewritten from the form of another program: `host::module/x` of rsync, or
+    /// `host:9521:x`. A file may have such a name, so only if it was not found, and only without a
+    /// port.
     fn in_another_form(self, error: &ClientError) -> Option<String> {
         let is_not_found = match error {
             ClientError::Connect(_) => true,
@@ -76,16 +76,16 @@ impl Source<'_> {
         Some(format!("did you mean {}?", visible(&form)))
     }
 
-    /// The URL of the file whose name is what runs the command.
+    /// The URL of the file that has the name of the command.
     fn url_of_namesake(self) -> Option<String> {
         let Address::Tcp { .. } = self.address else {
             return None;
         };
-        // The scope of an IPv6 address is after %25 there (RFC 6874).
+        // The zone of an IPv6 address follows %25 in a URL (RFC 6874).
         let address = self.address.to_string().replace('%', "%25");
         let mut url = format!("ft://{address}/@");
         for &byte in self.path.as_bytes() {
-            // Unreserved (RFC 3986, 2.3), and the slash between parts.
+            // Unreserved characters (RFC 3986, 2.3), and the slash between parts.
             if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
                 url.push(byte.into());
             } else {
@@ -109,15 +109,15 @@ impl fmt::Display for Source<'_> {
     }
 }
 
-/// What is said of a failure: one line, and a hint where one helps.
+/// A failure for people: one line, and a hint if there is one.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) line: String,
     pub(super) hint: Option<Cow<'static, str>>,
 }
 
-/// The name that a message about something here gives it: its path here, without a needless
-/// `./`, or that on the server, where it has none.
+/// How a message names an entry: its local path without a needless `./`. Without a local path, the
+/// path on the server.
 pub(super) fn name_here(item: Item<'_>) -> Vec<u8> {
     let name = match item.here {
         Some(here) => here
@@ -130,7 +130,7 @@ pub(super) fn name_here(item: Item<'_>) -> Vec<u8> {
     if name.is_empty() { b"." } else { name }.to_vec()
 }
 
-/// The path here, for programs, and its bytes if it is no UTF-8.
+/// The local path for programs, and its bytes in base64 if it is not UTF-8.
 pub(super) fn file_here(item: Item<'_>) -> (Option<Cow<'_, str>>, Option<String>) {
     let bytes = item.here.map(|here| here.as_os_str().as_bytes());
     (
@@ -140,7 +140,7 @@ pub(super) fn file_here(item: Item<'_>) -> (Option<Cow<'_, str>>, Option<String>
 }
 
 impl Message {
-    /// About something of a batch.
+    /// The message about an entry of a batch.
     pub(super) fn of_item(item: Item<'_>, is_command: bool, error: &ClientError) -> Message {
         let source = Source {
             address: item.address,
@@ -159,12 +159,12 @@ impl Message {
         message
     }
 
-    /// About this source.
+    /// The message about a source.
     pub(super) fn of(source: Source<'_>, error: &ClientError) -> Message {
         let line = match error {
-            // It names the server, and all that is wanted from there fails alike.
+            // The error names the server, and all files of the server fail with it.
             ClientError::Connect(_) => sentence(error),
-            // It names the list and its line.
+            // The error names the list and its line.
             ClientError::BadEntry(_) => sentence(error),
             _ => format!("{source}: {}", sentence(error)),
         };
@@ -189,7 +189,7 @@ impl Message {
         Message { line, hint }
     }
 
-    /// Its lines, without the end of the last.
+    /// The lines of the message, without a line feed at the end.
     pub(super) fn text(&self, is_coloured: bool) -> String {
         let mut text = labelled("ftget:", RED, &self.line, is_coloured);
         if let Some(hint) = &self.hint {
@@ -200,39 +200,41 @@ impl Message {
     }
 }
 
-/// A line that says who says it.
+/// A plain line.
 pub(super) fn line(text: &str, is_coloured: bool) -> String {
     labelled("ftget:", BOLD, text, is_coloured)
 }
 
-/// About something that is no failure.
+/// A line about something that is not a failure.
 pub(super) fn note(text: &str, is_coloured: bool) -> String {
     labelled("ftget: note:", BOLD, text, is_coloured)
 }
 
-/// About something that may matter, where all went well.
+/// A line about something that may matter, in a run that succeeds.
 pub(super) fn warning(text: &str, is_coloured: bool) -> String {
     labelled("ftget: warning:", YELLOW, text, is_coloured)
 }
 
-/// About a failure that is no file's.
+/// A line about a failure that is not about one file.
 pub(super) fn failure(text: &str, is_coloured: bool) -> String {
     labelled("ftget:", RED, text, is_coloured)
 }
 
-/// Tells of what is tried again after a pause, where nothing else is told meanwhile.
-pub(super) fn on_retry(manner: &Manner) -> impl Fn(&ClientError, Duration) + Send + Sync + use<> {
-    let (verbose, quiet, is_coloured) = (manner.verbose, manner.quiet, manner.is_coloured);
+/// Prints retries, for a comparison or preview.
+pub(super) fn on_retry(
+    style: &OutputStyle,
+) -> impl Fn(&ClientError, Duration) + Send + Sync + use<> {
+    let (verbose, quiet, is_coloured) = (style.verbose, style.quiet, style.is_coloured);
     move |error, pause| {
-        if verbose || pause >= TOLD_PAUSE_MIN && !quiet {
+        if verbose || pause >= REPORTED_PAUSE_MIN && !quiet {
             let seconds = pause.as_secs_f64();
             let text = format!("{}; retrying in {seconds:.1} s", sentence(error));
-            tell(&note(&text, is_coloured));
+            print_line(&note(&text, is_coloured));
         }
     }
 }
 
-/// The word for what is done, for people and for programs; and where a resumed file goes on.
+/// The word for an action, for people and programs, and the offset of a resumed file.
 pub(super) fn action(action: Action) -> (&'static str, Option<u64>) {
     match action {
         Action::Fetched => ("fetched", None),
@@ -244,7 +246,7 @@ pub(super) fn action(action: Action) -> (&'static str, Option<u64>) {
     }
 }
 
-/// What cannot be transferred, in words.
+/// The words for an entry that cannot be transferred.
 pub(super) fn special(kind: ObjectKind) -> &'static str {
     if kind == ObjectKind::Symlink {
         "a link that cannot be made"
@@ -253,7 +255,7 @@ pub(super) fn special(kind: ObjectKind) -> &'static str {
     }
 }
 
-/// What is said of entries that a server does not show.
+/// The words for entries that the server hides.
 pub(super) fn hidden(entries: u64) -> String {
     let are = if entries == 1 {
         "entry is"
@@ -263,20 +265,20 @@ pub(super) fn hidden(entries: u64) -> String {
     format!("{entries} hidden {are} not shown by the server")
 }
 
-/// What is said of folders of the user that he cannot look into; `None` if there are none.
-pub(super) fn locked(folders: &BTreeSet<PathBuf>) -> Option<String> {
-    let first = visible(folders.first()?.as_os_str().as_bytes());
-    let folders = match folders.len() {
+/// The words for local directories that cannot be read; `None` if there are none.
+pub(super) fn locked(directories: &BTreeSet<PathBuf>) -> Option<String> {
+    let first = visible(directories.first()?.as_os_str().as_bytes());
+    let directories = match directories.len() {
         1 => first.into_owned(),
         count => format!("{first} and {} more", count - 1),
     };
     Some(format!(
-        "cannot look into {folders}: a run opens up folders of yours; \
+        "cannot look into {directories}: a run opens up directories of yours; \
          what is in there is taken for missing"
     ))
 }
 
-/// A name's bytes for programs, where they are not UTF-8.
+/// A name in base64, if it is not UTF-8.
 pub(super) fn filename_b64(name: &[u8]) -> Option<String> {
     use base64::Engine;
     let base64 = base64::engine::general_purpose::STANDARD;
@@ -298,8 +300,8 @@ fn labelled(label: &str, style: &str, text: &str, is_coloured: bool) -> String {
     }
 }
 
-/// A pause from which on it is told whoever waits, unless nothing is to be told.
-pub(super) const TOLD_PAUSE_MIN: Duration = Duration::from_secs(5);
+/// Shorter pauses are printed only with -v.
+pub(super) const REPORTED_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// Select Graphic Rendition (ECMA-48, 8.3.117).
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -327,8 +329,8 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_told_as_it_is_asked_for() {
-        for (address, name, is_command, told) in [
+    fn a_source_is_printed_as_it_is_typed() {
+        for (address, name, is_command, printed) in [
             ("h:1", "a/b", false, "h:1/a/b: "),
             ("h:1", "@a", false, "h:1/@a: "),
             ("h:1", "a\nb", true, "h:1/@a\\x0ab: "),
@@ -337,7 +339,7 @@ mod tests {
             ("unix:/x/y", "a", true, "unix:/x/y:@a: "),
         ] {
             let line = message(address, name, is_command).line;
-            assert_eq!(line, format!("{told}server says not_found: no"));
+            assert_eq!(line, format!("{printed}server says not_found: no"));
         }
     }
 
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_a_file_whose_name_is_that_of_a_command_is_told_how() {
+    fn the_hint_has_the_url_of_a_file_named_like_a_command() {
         let hint = |address, is_command| message(address, "a b/50%?\n", is_command).hint;
         let hinted = hint("h:1", true).unwrap();
         let url = hinted.split(' ').next_back().unwrap();

@@ -1,4 +1,4 @@
-//! What was typed after `ftserve index`.
+//! The arguments of `ftserve index`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,11 +16,11 @@ use crate::cli::values::{Hidden, not_empty};
     bin_name = "ftserve index",
     version,
     max_term_width = 100,
-    after_help = "To serve a folder of the name index: ftserve ./index\n\n\
+    after_help = "To serve a directory named index: ftserve ./index\n\n\
         Exit codes: 0 all files are in the index, 2 usage, 3 a file cannot be read or the index \
-        cannot be written, 9 no space, 130 and 143 on signals; what was hashed is kept."
+        cannot be written, 9 no space, 130 and 143 on signals; digests so far are kept."
 )]
-pub(super) struct Args {
+pub(super) struct IndexArgs {
     /// Hash this directory or file
     #[arg(value_name = "PATH")]
     pub(super) path: PathBuf,
@@ -45,8 +45,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn clap_accepts_the_options() {
         use clap::CommandFactory;
-        Args::command().debug_assert();
+        IndexArgs::command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, elsewhere a line now and then.
+//! Progress on standard error: a bar on a terminal, otherwise a line every few seconds.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::terminal::{counted, tell};
+use crate::cli::terminal::{counted, print_line};
 use crate::store::IndexingProgress;
 
-/// Shows progress, and keeps it out of the way of lines. Clones share one place.
+/// Shows progress, and prints lines above it. Clones share one bar.
 #[derive(Clone)]
-pub(super) struct Progress {
+pub(super) struct IndexProgress {
     bar: Option<ProgressBar>,
     is_quiet: bool,
     started: Instant,
@@ -20,13 +20,13 @@ pub(super) struct Progress {
     reports_settling: Arc<AtomicBool>,
 }
 
-impl Progress {
-    pub(super) fn new(is_quiet: bool) -> Progress {
+impl IndexProgress {
+    pub(super) fn new(is_quiet: bool) -> IndexProgress {
         let bar = (!is_quiet && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
             bar.with_style(style(FINDING))
         });
-        Progress {
+        IndexProgress {
             bar,
             is_quiet,
             started: Instant::now(),
@@ -34,7 +34,7 @@ impl Progress {
         }
     }
 
-    /// Shows how far it is. `next_line` is when the next line is due, where lines are shown.
+    /// Updates the bar. Without a bar, prints a line if `next_line` is due, and moves it on.
     pub(super) fn show(&self, progress: &IndexingProgress, next_line: &mut Instant) {
         if progress.settling > 0 && self.reports_settling.swap(false, Ordering::Relaxed) {
             let files = counted(progress.settling, "file");
@@ -61,16 +61,16 @@ impl Progress {
         }
     }
 
-    /// Shows a line, above the bar if there is one.
+    /// Prints a line, above the bar if there is one.
     pub(super) fn line(&self, text: &str) {
-        let write = || tell(text);
+        let write = || print_line(text);
         match &self.bar {
             Some(bar) => bar.suspend(write),
             None => write(),
         }
     }
 
-    /// Takes the bar away, and says what was done.
+    /// Removes the bar and prints the summary.
     pub(super) fn end(&self, progress: &IndexingProgress) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -138,11 +138,11 @@ fn summary(progress: &IndexingProgress, elapsed: Duration) -> String {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // The templates are constants that a test reads.
+    // A test checks these constants.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// While files are still being found nobody knows how long it will take.
+/// Without the time left: the total is not known while files are still being found.
 const FINDING: &str = "{bytes}/{total_bytes}+ {wide_bar} {bytes_per_sec} {msg}";
 const HASHING: &str = "{bytes}/{total_bytes} {wide_bar} {bytes_per_sec} ETA {eta} {msg}";
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -153,14 +153,14 @@ mod tests {
     use crate::store::FilesAndBytes;
 
     #[test]
-    fn the_templates_of_the_bar_can_be_read() {
+    fn the_templates_of_the_bar_are_valid() {
         for template in [FINDING, HASHING] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }
 
     #[test]
-    fn the_summary_says_what_was_done() {
+    fn the_summary_counts_files_and_bytes() {
         let of = |files, bytes| FilesAndBytes { files, bytes };
         let mut progress = IndexingProgress {
             found: of(52_143, 3 << 20),

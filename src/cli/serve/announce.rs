@@ -1,15 +1,15 @@
-//! The lines at the start.
+//! The lines that a server prints at its start.
 
 use crate::cli::digests::IndexChoice;
 use crate::cli::serve::args::Setup;
-use crate::cli::serve::running::Running;
-use crate::cli::terminal::{counted, shown, size, tell};
+use crate::cli::serve::running::RunningServer;
+use crate::cli::terminal::{counted, print_line, shown, size};
 use crate::cli::visible;
 use crate::net::Address;
 use crate::server::{Listen, ServerConfig};
 
-/// Says where it listens, what it serves and what to try.
-pub(super) fn announce(setup: &Setup, running: &Running) {
+/// Prints the addresses, the root, the limits, and a command to try.
+pub(super) fn announce(setup: &Setup, running: &RunningServer) {
     let handle = &running.handle;
     let mut text = String::new();
     for address in handle.local_addresses() {
@@ -53,7 +53,7 @@ pub(super) fn announce(setup: &Setup, running: &Running) {
     }
     if running.has_index() {
         text += &format!("digests are remembered in {}\n", setup.index);
-    } else if matches!(setup.index, IndexChoice::NoPlace(_)) {
+    } else if matches!(setup.index, IndexChoice::MemoryInstead(_)) {
         text += &format!("digests are kept in {}\n", setup.index);
     }
     if !setup.publish.is_empty() {
@@ -75,12 +75,12 @@ pub(super) fn announce(setup: &Setup, running: &Running) {
         let name = name.map_or("NAME".into(), |name| visible(name.as_encoded_bytes()));
         text += &format!("try: ftget {}{separator}{name}\n", reachable(address));
     }
-    // One write: whoever waits for a line finds all of them. A server whose standard error is gone
-    // serves all the same.
-    tell(text.trim_end());
+    // One write: a script that waits for one of the lines gets them all. A server without a
+    // standard error still serves.
+    print_line(text.trim_end());
 }
 
-/// An address as a program on this machine reaches it.
+/// An address as a client on this machine uses it.
 pub(super) fn reachable(address: &Address) -> String {
     match address {
         Address::Tcp { host, port } if host == "0.0.0.0" => format!("127.0.0.1:{port}"),

@@ -1,4 +1,4 @@
-//! What was typed, and what it means.
+//! The options of `ftserve`, and the settings that they make.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,9 +9,9 @@ use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
 
 use crate::cli::digests::IndexChoice;
-use crate::cli::serve::beside::HashAhead;
+use crate::cli::serve::hashing::HashAhead;
 use crate::cli::serve::help;
-use crate::cli::serve::log::{LogFormat, LogPlace};
+use crate::cli::serve::log::{LogDestination, LogFormat};
 use crate::cli::values::{Hidden, at_least_one, not_empty, parse_limit};
 use crate::cli::{parse_duration, parse_rate, parse_size};
 use crate::net::{Address, AddressError, DEFAULT_PORT};
@@ -27,7 +27,7 @@ use crate::store::DirectoryOptions;
     after_help = help::ENDING,
     after_long_help = help::long_ending()
 )]
-pub(super) struct Args {
+pub(super) struct ServeArgs {
     /// Serve this directory or file, read-only
     #[arg(value_name = "PATH", default_value = ".")]
     pub(super) path: PathBuf,
@@ -208,7 +208,7 @@ enum Links {
     Never,
 }
 
-/// What the arguments mean.
+/// The settings of a server.
 pub(super) struct Setup {
     pub(super) root: PathBuf,
     pub(super) directory: DirectoryOptions,
@@ -221,15 +221,15 @@ pub(super) struct Setup {
     pub(super) publish_stderr: bool,
     pub(super) drain_timeout: Duration,
     pub(super) command: Option<Vec<OsString>>,
-    pub(super) log: Option<LogPlace>,
+    pub(super) log: Option<LogDestination>,
     pub(super) log_format: LogFormat,
     pub(super) quiet: bool,
-    /// What is said at the start besides.
+    /// More lines for the start.
     pub(super) notes: Vec<String>,
 }
 
 impl Setup {
-    pub(super) fn from_args(args: Args) -> Result<Setup, AddressError> {
+    pub(super) fn from_args(args: ServeArgs) -> Result<Setup, AddressError> {
         let places = args
             .bind
             .iter()
@@ -245,7 +245,7 @@ impl Setup {
                 show_hidden: args.hidden == Hidden::Show,
                 follow_links_inside: args.follow_symlinks == Links::Inside,
             },
-            index: IndexChoice::from_typed(args.index),
+            index: IndexChoice::from_arg(args.index),
             hash_ahead: match (args.watch, args.no_prehash) {
                 (true, _) => HashAhead::Always,
                 (false, false) => HashAhead::Once,
@@ -273,9 +273,9 @@ impl Setup {
             drain_timeout: args.drain_timeout,
             command: (!args.command.is_empty()).then_some(args.command),
             log: match args.access_log {
-                Some(path) if path.as_os_str() == "-" => Some(LogPlace::StandardOutput),
-                Some(path) => Some(LogPlace::File(path)),
-                None => args.verbose.then_some(LogPlace::StandardError),
+                Some(path) if path.as_os_str() == "-" => Some(LogDestination::StandardOutput),
+                Some(path) => Some(LogDestination::File(path)),
+                None => args.verbose.then_some(LogDestination::StandardError),
             },
             log_format: args.log_format,
             quiet: args.quiet,
@@ -291,7 +291,7 @@ fn worker_count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Far more than any machine has cores for, and far fewer than the threads it can have.
+/// More than any machine has cores for, and fewer than the threads that it can have.
 const WORKERS_MAX: usize = 4_096;
 
 #[cfg(test)]
@@ -299,18 +299,18 @@ mod tests {
     use super::*;
 
     fn setup(words: &[&str]) -> Setup {
-        let args = Args::try_parse_from([&["ftserve"], words].concat()).unwrap();
+        let args = ServeArgs::try_parse_from([&["ftserve"], words].concat()).unwrap();
         Setup::from_args(args).unwrap()
     }
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn clap_accepts_the_options() {
         use clap::CommandFactory;
-        Args::command().debug_assert();
+        ServeArgs::command().debug_assert();
     }
 
     #[test]
-    fn serves_the_current_folder_everywhere_if_told_nothing() {
+    fn serves_the_current_directory_everywhere_by_default() {
         let setup = setup(&[]);
         assert_eq!(setup.root, PathBuf::from("."));
         assert_eq!(
@@ -362,13 +362,13 @@ mod tests {
 
     #[test]
     fn workers_have_a_limit() {
-        let typed = |count: usize| {
+        let workers = |count: usize| {
             let count = count.to_string();
-            Args::try_parse_from(["ftserve", "--workers", &count]).map(|args| args.workers)
+            ServeArgs::try_parse_from(["ftserve", "--workers", &count]).map(|args| args.workers)
         };
-        assert_eq!(typed(WORKERS_MAX - 1).unwrap(), Some(WORKERS_MAX - 1));
-        assert_eq!(typed(WORKERS_MAX).unwrap(), Some(WORKERS_MAX));
-        assert!(typed(WORKERS_MAX + 1).is_err());
-        assert!(typed(0).is_err());
+        assert_eq!(workers(WORKERS_MAX - 1).unwrap(), Some(WORKERS_MAX - 1));
+        assert_eq!(workers(WORKERS_MAX).unwrap(), Some(WORKERS_MAX));
+        assert!(workers(WORKERS_MAX + 1).is_err());
+        assert!(workers(0).is_err());
     }
 }

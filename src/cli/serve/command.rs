@@ -1,4 +1,4 @@
-//! The command that a server serves for.
+//! The command of `ftserve PATH -- COMMAND`.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -14,18 +14,18 @@ use crate::cli::ending::End;
 use crate::cli::serve::publish;
 use crate::process::{Child, signal_child};
 
-/// A running command.
-pub(super) struct Command(Child);
+/// The running command.
+pub(super) struct ChildCommand(Child);
 
-impl Command {
-    /// Starts it, with the server's address in its environment.
-    pub(super) fn start(words: &[OsString], address: &str) -> io::Result<Command> {
+impl ChildCommand {
+    /// Starts the command, with the address of the server in its environment.
+    pub(super) fn start(words: &[OsString], address: &str) -> io::Result<ChildCommand> {
         let mut command = process::Command::new(&words[0]);
         command.args(&words[1..]).env("FTSERVE_ADDR", address);
-        Ok(Command(Child::start(&mut command)?))
+        Ok(ChildCommand(Child::start(&mut command)?))
     }
 
-    /// What its start would find, without starting it.
+    /// The error that a start would return, without a start.
     pub(super) fn check(words: &[OsString]) -> io::Result<()> {
         match publish::find(&words[0]) {
             Ok(_) => Ok(()),
@@ -38,7 +38,7 @@ impl Command {
         self.0.pid()
     }
 
-    /// Waits for its end, which is how the server ends.
+    /// Waits for the command to end. The server ends in the same way.
     pub(super) fn wait(mut self) -> End {
         let Ok(status) = self.0.wait() else {
             return End::Code(1);
@@ -51,7 +51,7 @@ impl Command {
     }
 }
 
-/// As shells say that a command cannot be run: 127 if it is not there, 126 otherwise.
+/// The exit codes of shells: 127 if the command does not exist, otherwise 126.
 pub(super) fn code_of_failure(error: &io::Error) -> ExitCode {
     match error.kind() {
         io::ErrorKind::NotFound => ExitCode::CommandNotFound,
@@ -59,9 +59,9 @@ pub(super) fn code_of_failure(error: &io::Error) -> ExitCode {
     }
 }
 
-/// Passes a signal on to the command.
+/// Forwards a signal to the command.
 pub(super) fn pass_on(pid: Pid, signal: i32) {
-    // A terminal sends SIGINT to the command itself; twice would mean more than once.
+    // A terminal sends SIGINT to the command too, and a second one has another meaning.
     if signal == SIGINT && io::stdin().is_terminal() {
         return;
     }

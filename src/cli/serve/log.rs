@@ -1,5 +1,4 @@
-//! The access log: a line for each request, written by a thread of its own, for which no
-//! transfer ever waits.
+//! The access log: a line for each request. A thread writes them, so no transfer waits for the log.
 
 mod line;
 mod output;
@@ -15,12 +14,12 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use self::line::Entry;
-use self::output::Output;
-use crate::cli::terminal::{shown, tell};
+use self::line::LogEntry;
+use self::output::LogOutput;
+use crate::cli::terminal::{print_line, shown};
 use crate::server::Observer;
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum LogFormat {
     /// Fields with spaces between them, and the quoted name at the end
@@ -29,81 +28,88 @@ pub(in crate::cli) enum LogFormat {
     Json,
 }
 
-/// Where lines go.
+/// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum LogPlace {
+pub(super) enum LogDestination {
     File(PathBuf),
     StandardOutput,
     StandardError,
 }
 
-impl LogPlace {
-    /// Says what is wrong with it as a place for lines, if that can be known without making it.
+impl LogDestination {
+    /// Checks the destination without creating it.
     ///
     /// # Errors
     /// [`LogError`]
     pub(super) fn check(&self) -> Result<(), LogError> {
-        Output::check(self).map_err(|error| LogError::of(self, error))
+        LogOutput::check(self).map_err(|error| LogError::of(self, error))
     }
 
     /// Whether it is a file, which can be renamed.
     pub(super) fn is_file(&self) -> bool {
-        matches!(self, LogPlace::File(_))
+        matches!(self, LogDestination::File(_))
     }
 }
 
-impl fmt::Display for LogPlace {
+impl fmt::Display for LogDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LogPlace::File(path) => f.write_str(&shown(path)),
-            LogPlace::StandardOutput => f.write_str("standard output"),
-            LogPlace::StandardError => f.write_str("standard error"),
+            LogDestination::File(path) => f.write_str(&shown(path)),
+            LogDestination::StandardOutput => f.write_str("standard output"),
+            LogDestination::StandardError => f.write_str("standard error"),
         }
     }
 }
 
-/// Why lines cannot go to a place.
+/// Why a destination cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("access log {place} cannot be opened")]
+#[error("access log {destination} cannot be opened")]
 pub(super) struct LogError {
-    place: LogPlace,
+    destination: LogDestination,
     source: io::Error,
 }
 
 impl LogError {
-    fn of(place: &LogPlace, source: io::Error) -> LogError {
-        let place = place.clone();
-        LogError { place, source }
+    fn of(destination: &LogDestination, source: io::Error) -> LogError {
+        let destination = destination.clone();
+        LogError {
+            destination,
+            source,
+        }
     }
 }
 
-/// A log that is being written.
+/// An open access log.
 pub(super) struct AccessLog {
-    entries: Sender<Message>,
+    entries: Sender<LogMessage>,
     lost: Arc<AtomicU64>,
     writer: JoinHandle<()>,
-    place: LogPlace,
+    destination: LogDestination,
     format: LogFormat,
 }
 
-enum Message {
-    Entry(Box<Entry>),
-    /// Go on in a place, opened anew; and tell how that went whoever still waits for it.
-    GoOn(LogPlace, LogFormat, Sender<io::Result<()>>),
+enum LogMessage {
+    LogEntry(Box<LogEntry>),
+    /// Open this destination and continue there. The result goes to the sender, if it still waits.
+    SwitchTo(LogDestination, LogFormat, Sender<io::Result<()>>),
     End,
 }
 
 impl AccessLog {
-    /// Opens the place and starts the thread.
+    /// Opens the destination and starts the thread.
     ///
     /// # Errors
-    /// The file cannot be opened; later trouble is said on standard error, once each time.
-    pub(super) fn start(place: LogPlace, format: LogFormat) -> Result<AccessLog, LogError> {
-        let wrong = |error| LogError::of(&place, error);
-        let output = Output::open(&place).map_err(wrong)?;
+    /// The destination cannot be opened. Later errors are printed on standard error, once each
+    /// time.
+    pub(super) fn start(
+        destination: LogDestination,
+        format: LogFormat,
+    ) -> Result<AccessLog, LogError> {
+        let wrong = |error| LogError::of(&destination, error);
+        let output = LogOutput::open(&destination).map_err(wrong)?;
         let lost = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
-            place: place.clone(),
+            destination: destination.clone(),
             format,
             output: Some(output),
             lost: Arc::clone(&lost),
@@ -120,17 +126,17 @@ impl AccessLog {
             entries,
             lost,
             writer,
-            place,
+            destination,
             format,
         })
     }
 
-    /// What gives the log a line for each request, and never waits: lines that it is too slow
-    /// for are counted.
+    /// The callback that logs a request. It never waits: if the queue is full, the line is counted
+    /// as lost.
     pub(super) fn observer(&self) -> Observer {
         let (entries, lost) = (self.entries.clone(), Arc::clone(&self.lost));
         Box::new(move |report| {
-            let entry = Message::Entry(Box::new(Entry::of(report)));
+            let entry = LogMessage::LogEntry(Box::new(LogEntry::of(report)));
             if entries.try_send(entry).is_err() {
                 lost.fetch_add(1, Ordering::Relaxed);
             }
@@ -139,42 +145,50 @@ impl AccessLog {
 
     /// Whether it is a file, which can be renamed.
     pub(super) fn is_file(&self) -> bool {
-        self.place.is_file()
+        self.destination.is_file()
     }
 
-    /// Opens the place anew: a file was renamed perhaps.
+    /// Opens the destination again, because the file may have been renamed.
     ///
     /// # Errors
-    /// It cannot be opened; lines go on where they went.
+    /// It cannot be opened. Lines continue to go to the open file.
     pub(super) fn reopen(&mut self) -> Result<(), LogError> {
-        self.go_on(self.place.clone(), self.format)
+        self.switch_to(self.destination.clone(), self.format)
     }
 
-    /// Goes on in a place, opened anew, in this format.
+    /// Opens a destination and continues there, in this format.
     ///
     /// # Errors
-    /// It cannot be opened; lines go on where they went.
-    pub(super) fn go_on(&mut self, place: LogPlace, format: LogFormat) -> Result<(), LogError> {
-        let wrong = |error| LogError::of(&place, error);
-        // Without room, so that it is told exactly if it is heard.
-        let (told, heard) = bounded(0);
-        let message = Message::GoOn(place.clone(), format, told);
+    /// It cannot be opened. Lines continue to go to the open destination.
+    pub(super) fn switch_to(
+        &mut self,
+        destination: LogDestination,
+        format: LogFormat,
+    ) -> Result<(), LogError> {
+        let wrong = |error| LogError::of(&destination, error);
+        // Without a buffer the reply succeeds only if this thread still waits for it.
+        let (reply_in, reply) = bounded(0);
+        let message = LogMessage::SwitchTo(destination.clone(), format, reply_in);
         let stuck = || io::Error::other("the one that is open takes no line");
         self.entries
             .send_timeout(message, END_TIMEOUT)
             .map_err(|_| wrong(stuck()))?;
-        heard
+        reply
             .recv_timeout(END_TIMEOUT)
             .map_err(|_| wrong(stuck()))?
             .map_err(wrong)?;
-        (self.place, self.format) = (place, format);
+        (self.destination, self.format) = (destination, format);
         Ok(())
     }
 
-    /// Writes what was reported before and ends, unless the disk hangs.
+    /// Writes all queued lines and ends, unless the disk hangs.
     pub(super) fn end(self) {
         let deadline = Instant::now() + END_TIMEOUT;
-        if self.entries.send_deadline(Message::End, deadline).is_ok() {
+        if self
+            .entries
+            .send_deadline(LogMessage::End, deadline)
+            .is_ok()
+        {
             while !self.writer.is_finished() && Instant::now() < deadline {
                 thread::park_timeout(Duration::from_millis(5));
             }
@@ -182,32 +196,32 @@ impl AccessLog {
     }
 }
 
-/// The thread's belongings.
+/// The state of the writing thread.
 struct Writer {
-    place: LogPlace,
+    destination: LogDestination,
     format: LogFormat,
-    /// `None` after a failure, until it is tried again.
-    output: Option<Output>,
+    /// `None` after a failure, until the next try.
+    output: Option<LogOutput>,
     lost: Arc<AtomicU64>,
     /// The last line was written in part.
     is_torn: bool,
     retry_at: Instant,
-    /// Trouble was said, and has not ended since.
+    /// A warning was printed, and no write succeeded since.
     has_warned: bool,
 }
 
 impl Writer {
-    fn run(&mut self, messages: &Receiver<Message>) {
+    fn run(&mut self, messages: &Receiver<LogMessage>) {
         let mut lines = Vec::new();
         let mut count = 0;
         loop {
-            // What has come together goes out with one write, as soon as nothing more is there.
+            // All queued lines go out in one write, as soon as the queue is empty.
             let next = messages.recv_timeout(match count {
                 0 => IDLE,
                 _ => Duration::ZERO,
             });
             match next {
-                Ok(Message::Entry(entry)) => {
+                Ok(LogMessage::LogEntry(entry)) => {
                     entry.write(self.format, &mut lines);
                     count += 1;
                     if lines.len() < BATCH_BYTES {
@@ -215,11 +229,11 @@ impl Writer {
                     }
                     self.write(&mut lines, &mut count);
                 }
-                Ok(Message::GoOn(place, format, told)) => {
+                Ok(LogMessage::SwitchTo(destination, format, reply_in)) => {
                     self.write(&mut lines, &mut count);
-                    self.go_on(place, format, &told);
+                    self.switch_to(destination, format, &reply_in);
                 }
-                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => {
+                Ok(LogMessage::End) | Err(RecvTimeoutError::Disconnected) => {
                     self.write(&mut lines, &mut count);
                     return;
                 }
@@ -228,10 +242,10 @@ impl Writer {
         }
     }
 
-    /// Writes these lines, or counts them as lost.
+    /// Writes the lines, or counts them as lost.
     fn write(&mut self, lines: &mut Vec<u8>, count: &mut u64) {
         if self.output.is_none() && Instant::now() >= self.retry_at {
-            self.output = Output::open(&self.place).ok();
+            self.output = LogOutput::open(&self.destination).ok();
             self.retry_at = Instant::now() + RETRY_INTERVAL;
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
@@ -279,14 +293,19 @@ impl Writer {
         }
     }
 
-    fn go_on(&mut self, place: LogPlace, format: LogFormat, told: &Sender<io::Result<()>>) {
-        let (output, result) = match Output::open(&place) {
+    fn switch_to(
+        &mut self,
+        destination: LogDestination,
+        format: LogFormat,
+        reply_in: &Sender<io::Result<()>>,
+    ) {
+        let (output, result) = match LogOutput::open(&destination) {
             Ok(output) => (Some(output), Ok(())),
             Err(error) => (None, Err(error)),
         };
-        if told.send(result).is_ok() && output.is_some() {
+        if reply_in.send(result).is_ok() && output.is_some() {
             (self.output, self.is_torn, self.has_warned) = (output, false, false);
-            (self.place, self.format) = (place, format);
+            (self.destination, self.format) = (destination, format);
         }
     }
 
@@ -294,20 +313,20 @@ impl Writer {
         if std::mem::replace(&mut self.has_warned, true) {
             return;
         }
-        let place = &self.place;
-        if *place == LogPlace::StandardError {
-            // There is nobody to tell.
+        let destination = &self.destination;
+        if *destination == LogDestination::StandardError {
+            // There is no other place for the warning.
             return;
         }
-        tell(&format!(
-            "ftserve: access log {place} cannot be written: {error}; transfers go on, lines are lost"
+        print_line(&format!(
+            "ftserve: access log {destination} cannot be written: {error}; transfers go on, lines are lost"
         ));
     }
 }
 
 const ENTRIES_MAX: usize = 8_192;
 const BATCH_BYTES: usize = 64 * 1024;
-/// How soon a log that failed is tried again.
+/// How soon a failed log is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
 const END_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What `--publish` means: commands, found before anything is served.
+//! Parses `--publish`, and finds the programs before the server starts.
 
 use std::env;
 use std::error::Error;
@@ -9,11 +9,11 @@ use rustix::fs::Access;
 
 use crate::cli::failure::{Failure, failure};
 use crate::cli::serve::args::Setup;
-use crate::cli::terminal::{shown, tell};
+use crate::cli::terminal::{print_line, shown};
 use crate::cli::{ExitCode, visible};
 use crate::server::{ErrorOutputTarget, Published, RunLimits};
 
-/// Reads each `NAME=PROGRAM ARGS`.
+/// Parses each `NAME=PROGRAM ARGS`.
 pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
     let mut commands = Vec::with_capacity(setup.publish.len());
     for text in &setup.publish {
@@ -46,7 +46,7 @@ pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
         ErrorOutputTarget::IntoContent
     } else {
         ErrorOutputTarget::To(Box::new(|name, line| {
-            tell(&format!("@{}: {}", visible(name), visible(line)));
+            print_line(&format!("@{}: {}", visible(name), visible(line)));
         }))
     };
     Published::new(commands, limits, error_output).map_err(|(name, error)| {
@@ -55,7 +55,10 @@ pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
     })
 }
 
-/// The path of a program, as a shell would find it; or what is wrong with it, and what may help.
+/// Finds a program as a shell does.
+///
+/// # Errors
+/// The reason, and a hint.
 pub(super) fn find(program: &OsStr) -> Result<OsString, (&'static str, Option<&'static str>)> {
     let may_be_run = |path: &Path| rustix::fs::access(path, Access::EXEC_OK).is_ok();
     if program.as_encoded_bytes().contains(&b'/') {
@@ -67,9 +70,9 @@ pub(super) fn find(program: &OsStr) -> Result<OsString, (&'static str, Option<&'
             Err(_) => Err((NO_PROGRAM, None)),
         };
     }
-    let folders = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    env::split_paths(&folders)
-        .map(|folder| folder.join(program))
+    let directories = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    env::split_paths(&directories)
+        .map(|directory| directory.join(program))
         .find(|path| path.is_file() && may_be_run(path))
         .map(PathBuf::into_os_string)
         .ok_or((NO_PROGRAM, Some("name it with its path, or look at PATH")))
@@ -82,5 +85,5 @@ fn usage(text: String, hint: Option<&'static str>) -> Failure {
     }
 }
 
-/// Nothing has that name.
+/// The reason for a program that does not exist.
 pub(super) const NO_PROGRAM: &str = "there is no program";

@@ -1,4 +1,4 @@
-//! SIGHUP: reading the options anew, and what of them can change while the server runs.
+//! SIGHUP: reads the options again, and applies those that can change at run time.
 
 use std::ffi::OsString;
 use std::fs;
@@ -6,24 +6,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cli::failure::sentence;
 use crate::cli::serve::log::{AccessLog, LogError};
-use crate::cli::serve::reading::{NotRead, Reading, Wanted, Words};
-use crate::cli::terminal::{shown, tell};
+use crate::cli::serve::options::{OptionReader, OptionsError, ServeCommand, Words};
+use crate::cli::terminal::{print_line, shown};
 use crate::server::LiveLimits;
 
-/// What it takes to read the options anew.
+/// Everything that a reload needs.
 pub(super) struct Reload {
-    reading: Reading,
+    reading: OptionReader,
     has_file: bool,
-    /// What the server goes by; what needs a restart stays as it was at the start.
+    /// The current options. An option that needs a restart keeps its value from the start.
     words: Mutex<Words>,
     limits: Arc<LiveLimits>,
 }
 
 impl Reload {
-    pub(super) fn new(reading: Reading, words: Words, limits: Arc<LiveLimits>) -> Reload {
+    pub(super) fn new(reading: OptionReader, words: Words, limits: Arc<LiveLimits>) -> Reload {
         let file = words.get("config").and_then(|config| config.first());
         let has_file = file.is_some_and(|file| {
-            // One that is gone is still there to be named.
+            // A file that is missing now can come back.
             fs::metadata(file).map_or(true, |found| found.is_file())
         });
         Reload {
@@ -34,43 +34,43 @@ impl Reload {
         }
     }
 
-    /// Whether there is a file that may have changed: a pipe was read to its end.
+    /// Whether there is a file to read again. A pipe was read to its end.
     pub(super) fn has_file(&self) -> bool {
         self.has_file
     }
 
-    /// Reads the options, applies those that can change, and says which did and which cannot.
-    /// What is wrong changes nothing. The log is opened anew in any case.
+    /// Reads the options, applies those that can change, and reports which changed. An error
+    /// changes nothing. The log is opened again in any case.
     pub(super) fn apply(&self, log: &Mutex<Option<AccessLog>>) {
         let read = match self.reading.read() {
-            Ok(Wanted::Serve(setup, words)) => Ok((setup, words)),
+            Ok(ServeCommand::Serve(setup, words)) => Ok((setup, words)),
             Ok(_) => Err("nothing is to be served".to_owned()),
-            Err(NotRead::Failed(failure)) => Err(sentence(&*failure.error)),
-            Err(NotRead::Typed(error)) => Err(error.to_string()),
+            Err(OptionsError::Failed(failure)) => Err(sentence(&*failure.error)),
+            Err(OptionsError::CommandLine(error)) => Err(error.to_string()),
         };
-        // Only now, since a file can hold up the reading, and the end of the server needs the log.
+        // Lock late: reading a file may block, and the end of the server needs the log.
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         let log = log.as_mut();
         let (setup, new) = match read {
             Ok(read) => read,
             Err(reason) => {
-                tell(&format!("nothing changes: {reason}"));
+                print_line(&format!("nothing changes: {reason}"));
                 return warn(log.map_or(Ok(()), AccessLog::reopen));
             }
         };
         self.limits.set(setup.limits);
         let log = match (log, setup.log) {
-            (Some(log), Some(place)) => match log.go_on(place, setup.log_format) {
-                Ok(()) => Fate::Applied,
+            (Some(log), Some(destination)) => match log.switch_to(destination, setup.log_format) {
+                Ok(()) => ChangeResult::Applied,
                 Err(error) => {
                     warn(Err(error));
-                    Fate::Failed
+                    ChangeResult::Failed
                 }
             },
-            // A log begins and ends with the server.
+            // A log cannot be added or removed at run time.
             (log, _) => {
                 warn(log.map_or(Ok(()), AccessLog::reopen));
-                Fate::NeedsRestart
+                ChangeResult::NeedsRestart
             }
         };
         let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,36 +79,38 @@ impl Reload {
                 continue;
             }
             let fate = match name.as_str() {
-                limit if LIMIT_OPTIONS.contains(&limit) => Fate::Applied,
+                limit if LIMIT_OPTIONS.contains(&limit) => ChangeResult::Applied,
                 of_log if LOG_OPTIONS.contains(&of_log) => log,
-                _ => Fate::NeedsRestart,
+                _ => ChangeResult::NeedsRestart,
             };
             match fate {
-                Fate::Applied => {
-                    tell(&format!("{name} is {} now", in_a_line(&new)));
+                ChangeResult::Applied => {
+                    print_line(&format!("{name} is {} now", in_a_line(&new)));
                     words.insert(name, new);
                 }
-                Fate::NeedsRestart => tell(&format!("{name} has changed, which needs a restart")),
-                Fate::Failed => {}
+                ChangeResult::NeedsRestart => {
+                    print_line(&format!("{name} has changed, which needs a restart"))
+                }
+                ChangeResult::Failed => {}
             }
         }
     }
 }
 
-/// What became of an option that has changed.
+/// What happened to a changed option.
 #[derive(Clone, Copy)]
-enum Fate {
+enum ChangeResult {
     Applied,
     NeedsRestart,
-    /// It was said why.
+    /// The reason was printed.
     Failed,
 }
 
-/// Says why a log was not opened anew.
+/// Warns that the log could not be opened again.
 pub(super) fn warn(opened: Result<(), LogError>) {
     if let Err(error) = opened {
         let reason = sentence(&error);
-        tell(&format!(
+        print_line(&format!(
             "ftserve: warning: {reason}; lines go on where they went"
         ));
     }

@@ -1,5 +1,5 @@
-//! The root of a server that runs: reporting that its name leads elsewhere, and hashing what is
-//! there.
+//! Watches the root of a running server: reports that its name leads to another directory, and
+//! hashes the files there.
 
 use std::io;
 use std::path::Path;
@@ -9,69 +9,68 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::cli::serve::beside::Beside;
-use crate::cli::terminal::{shown, tell};
+use crate::cli::serve::hashing::BackgroundHashing;
+use crate::cli::terminal::{print_line, shown};
 use crate::store::{DirectoryStore, RootChange};
 
-/// Has a thread look where the root's name leads. To look may take as long as a file system
-/// likes, and to report as long as the reader of the report: neither a signal nor a request waits
-/// for it.
+/// Checks in a thread where the root's name leads. A check can hang on a file system, and a report
+/// on its reader, so neither may run in the threads of signals and requests.
 pub(super) struct RootWatch {
-    events: Sender<Event>,
+    events: Sender<RootEvent>,
 }
 
-enum Event {
+enum RootEvent {
     Look,
     Changed(RootChange),
 }
 
 impl RootWatch {
-    /// Begins to report what becomes of the root; quietly only that it is away.
+    /// Starts to report changes of the root. With `quiet`, only that it is missing.
     ///
     /// # Errors
-    /// A thread cannot be started.
+    /// The thread cannot be started.
     pub(super) fn start(
         root: &Path,
         store: &Arc<DirectoryStore>,
-        beside: &Arc<Beside>,
+        hashing: &Arc<BackgroundHashing>,
         quiet: bool,
     ) -> io::Result<RootWatch> {
         let (events, received) = bounded(EVENTS_MAX);
         let changes = events.clone();
-        // A report that has no room is one of many that nobody reads.
-        store.on_root_change(move |change| drop(changes.try_send(Event::Changed(change))));
-        let (root, store, beside) = (shown(root), Arc::clone(store), Arc::clone(beside));
+        // If the queue is full, nobody reads the reports.
+        store.on_root_change(move |change| drop(changes.try_send(RootEvent::Changed(change))));
+        let (root, store, hashing) = (shown(root), Arc::clone(store), Arc::clone(hashing));
         thread::Builder::new()
             .name("ft-root".to_owned())
-            .spawn(move || watch(&root, &store, &beside, quiet, &received))?;
+            .spawn(move || watch(&root, &store, &hashing, quiet, &received))?;
         Ok(RootWatch { events })
     }
 
-    /// Looks where the root's name leads, soon.
+    /// Asks the thread to check where the root's name leads.
     pub(super) fn look(&self) {
-        let _ = self.events.try_send(Event::Look);
+        let _ = self.events.try_send(RootEvent::Look);
     }
 }
 
 fn watch(
     root: &str,
     store: &DirectoryStore,
-    beside: &Beside,
+    hashing: &BackgroundHashing,
     quiet: bool,
-    received: &Receiver<Event>,
+    received: &Receiver<RootEvent>,
 ) {
     loop {
-        // Requests look by themselves; where there are none, only what is hashed ahead goes by it.
-        let event = match beside.hashes_ahead() {
+        // Each request checks the root itself. Without requests only the hashing needs a check.
+        let event = match hashing.hashes_ahead() {
             true => received.recv_timeout(LOOK_INTERVAL),
             false => received.recv().map_err(RecvTimeoutError::from),
         };
         match event {
-            Ok(Event::Changed(change)) => {
-                beside.follow_root();
+            Ok(RootEvent::Changed(change)) => {
+                hashing.follow_root();
                 report(root, &change, quiet);
             }
-            Ok(Event::Look) | Err(RecvTimeoutError::Timeout) => store.look_again(),
+            Ok(RootEvent::Look) | Err(RecvTimeoutError::Timeout) => store.look_again(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -79,14 +78,14 @@ fn watch(
 
 fn report(root: &str, change: &RootChange, quiet: bool) {
     match change {
-        RootChange::Away(error) => tell(&format!(
+        RootChange::Away(error) => print_line(&format!(
             "ftserve: warning: root {root} cannot be served: {error}; requests are answered \
              with not_found until it is back"
         )),
-        RootChange::Replaced if !quiet => tell(&format!(
+        RootChange::Replaced if !quiet => print_line(&format!(
             "root {root} is another one now; requests from here on are answered from it"
         )),
-        RootChange::Back if !quiet => tell(&format!("root {root} is back")),
+        RootChange::Back if !quiet => print_line(&format!("root {root} is back")),
         RootChange::Replaced | RootChange::Back => {}
     }
 }

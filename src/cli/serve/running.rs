@@ -1,4 +1,4 @@
-//! A server that runs, as signals see it.
+//! A running server, for the threads that handle signals.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -9,18 +9,18 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::cli::ending::EndOnPanic;
 use crate::cli::serve::args::Setup;
-use crate::cli::serve::beside::Beside;
+use crate::cli::serve::hashing::BackgroundHashing;
 use crate::cli::serve::log::AccessLog;
 use crate::cli::serve::reload::{self, Reload};
 use crate::cli::serve::root::RootWatch;
-use crate::cli::terminal::{counted, size, tell};
+use crate::cli::terminal::{counted, print_line, size};
 use crate::server::{Published, ServerHandle, TransferCounters};
 
-/// A server that runs, with all that belongs to it.
-pub(super) struct Running {
+/// A running server and its parts.
+pub(super) struct RunningServer {
     pub(super) handle: ServerHandle,
     counters: Arc<TransferCounters>,
-    beside: Arc<Beside>,
+    hashing: Arc<BackgroundHashing>,
     root: RootWatch,
     published: Arc<Published>,
     log: Mutex<Option<AccessLog>>,
@@ -31,30 +31,30 @@ pub(super) struct Running {
     quiet: bool,
 }
 
-/// What belongs to a server.
-pub(super) struct Parts {
+/// The parts of a server.
+pub(super) struct ServerParts {
     pub(super) counters: Arc<TransferCounters>,
-    pub(super) beside: Arc<Beside>,
+    pub(super) hashing: Arc<BackgroundHashing>,
     pub(super) root: RootWatch,
     pub(super) published: Arc<Published>,
     pub(super) log: Option<AccessLog>,
     pub(super) reload: Reload,
 }
 
-impl Running {
-    pub(super) fn new(setup: &Setup, handle: ServerHandle, parts: Parts) -> Running {
-        let Parts {
+impl RunningServer {
+    pub(super) fn new(setup: &Setup, handle: ServerHandle, parts: ServerParts) -> RunningServer {
+        let ServerParts {
             counters,
-            beside,
+            hashing,
             root,
             published,
             log,
             reload,
         } = parts;
-        Running {
+        RunningServer {
             handle,
             counters,
-            beside,
+            hashing,
             root,
             published,
             log: Mutex::new(log),
@@ -68,25 +68,24 @@ impl Running {
 
     /// Whether digests outlive the server.
     pub(super) fn has_index(&self) -> bool {
-        self.beside.has_index()
+        self.hashing.has_index()
     }
 
-    /// SIGHUP: asks the thread of [`Running::reload_on_request`], and the one that looks where the
-    /// root's name leads. `false` if there is nothing to
-    /// read anew; then the signal means the end, as when a terminal is closed.
+    /// Handles SIGHUP: asks the reload thread to read the options, and the root thread to check the
+    /// root. Returns `false` if there is nothing to reload; then the signal ends the server.
     pub(super) fn reload(&self) -> bool {
         self.root.look();
         let Some(requests) = self.reload_requests.get() else {
             return false;
         };
-        // If one waits already, it reads what there is now too.
+        // A pending request will read the current files too.
         let _ = requests.try_send(());
         true
     }
 
-    /// Starts the thread that reads the options and opens the log anew, where there is a file of
-    /// either: what holds it up holds up no other signal.
-    pub(super) fn reload_on_request(self: &Arc<Running>) -> io::Result<()> {
+    /// Starts the reload thread, if a configuration file or a log file is used. A thread of its
+    /// own, because a blocked file must not block other signals.
+    pub(super) fn reload_on_request(self: &Arc<RunningServer>) -> io::Result<()> {
         let has_log_file = self.log().as_ref().is_some_and(AccessLog::is_file);
         if !has_log_file && !self.reload.has_file() {
             return Ok(());
@@ -117,10 +116,10 @@ impl Running {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says so, and lets running transfers finish.
+    /// Announces the end, and lets running transfers finish.
     pub(super) fn drain(&self) {
         if !self.quiet {
-            tell(&match self.handle.stats().open {
+            print_line(&match self.handle.stats().open {
                 0 => "stopping".to_owned(),
                 open => format!(
                     "stopping: waiting at most {:?} for {}; a second signal stops at once",
@@ -134,21 +133,21 @@ impl Running {
 
     /// Lets running transfers finish.
     pub(super) fn stop(&self) {
-        self.beside.stop();
+        self.hashing.stop();
         self.handle.drain(self.drain_timeout);
     }
 
-    /// Keeps what was learnt and said, and sums it up.
+    /// Ends all parts, and prints the summary.
     pub(super) fn end(&self) {
         self.published.end(RUNS_END_TIMEOUT);
-        self.beside.end();
+        self.hashing.end();
         let log = self.log().take();
         if let Some(log) = log {
             log.end();
         }
         if !self.quiet {
             let (server, transfers) = (self.handle.stats(), self.counters.snapshot());
-            tell(&format!(
+            print_line(&format!(
                 "served {} on {} in {:.1} s: {} in complete responses, {} refused, {} broken off",
                 counted(transfers.requests(), "request"),
                 counted(server.accepted, "connection"),
@@ -161,5 +160,5 @@ impl Running {
     }
 }
 
-/// Commands that still run are killed; this long is waited for that.
+/// How long to wait for the death of published commands that were killed.
 const RUNS_END_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! What signals do to a server.
+//! The signals of a server.
 
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
@@ -12,21 +12,21 @@ use crate::cli::ending::{EndOnPanic, end_by, survive_file_size_limit};
 use crate::cli::failure::{Failure, failure, no_thread};
 use crate::cli::serve::args::Setup;
 use crate::cli::serve::command;
-use crate::cli::serve::log::LogPlace;
-use crate::cli::serve::reading::Words;
-use crate::cli::serve::running::Running;
+use crate::cli::serve::log::LogDestination;
+use crate::cli::serve::options::Words;
+use crate::cli::serve::running::RunningServer;
 use crate::process::{reap_orphans, was_ignored};
 
-/// The thread that acts on signals. It waits for nothing else.
+/// The thread that handles signals. It waits for nothing else.
 pub(super) struct SignalThread {
     signals: Handle,
     thread: JoinHandle<Option<i32>>,
-    server: Arc<OnceLock<Arc<Running>>>,
+    server: Arc<OnceLock<Arc<RunningServer>>>,
     command: Arc<OnceLock<Pid>>,
 }
 
 impl SignalThread {
-    /// Starts it. A signal ends the process until there is a server to end.
+    /// Starts the thread. Until there is a server, a signal ends the process.
     pub(super) fn start(setup: &Setup, words: &Words) -> Result<SignalThread, Failure> {
         survive_file_size_limit();
         let caught = caught(setup, words);
@@ -34,7 +34,7 @@ impl SignalThread {
         let mut signals = Signals::new(caught).map_err(failure(ExitCode::Unclassified))?;
         let handle = signals.handle();
         let (server, command) = (Arc::default(), Arc::default());
-        let watched = Watched {
+        let watched = SignalActions {
             reaps,
             server: Arc::clone(&server),
             has_command: setup.command.is_some(),
@@ -52,27 +52,27 @@ impl SignalThread {
         })
     }
 
-    /// From now on signals are for this server.
-    pub(super) fn has_server(&self, running: &Arc<Running>) {
+    /// Directs signals to this server from now on.
+    pub(super) fn has_server(&self, running: &Arc<RunningServer>) {
         let _ = self.server.set(Arc::clone(running));
     }
 
-    /// From now on signals are passed on to this command.
+    /// Forwards signals to this command from now on.
     pub(super) fn has_command(&self, pid: Pid) {
         let _ = self.command.set(pid);
     }
 
-    /// Ends it. Returns the first signal that meant the end.
+    /// Ends the thread. Returns the first signal that ended the server.
     pub(super) fn end(self) -> Option<i32> {
         self.signals.close();
         self.thread.join().ok().flatten()
     }
 }
 
-/// The signals that are acted on. One that was ignored at the start stays so, but for a SIGHUP
-/// that has something to read anew and would not end the server.
+/// The signals to handle. A signal that was ignored at the start stays ignored, except a SIGHUP
+/// that can reload something.
 fn caught(setup: &Setup, words: &Words) -> Vec<i32> {
-    let has_log_file = setup.log.as_ref().is_some_and(LogPlace::is_file);
+    let has_log_file = setup.log.as_ref().is_some_and(LogDestination::is_file);
     let has_config = words.get("config").is_some_and(|words| !words.is_empty());
     let reloads = has_log_file || has_config;
     let is_caught = |signal: &i32| match *signal {
@@ -84,18 +84,18 @@ fn caught(setup: &Setup, words: &Words) -> Vec<i32> {
     signals.into_iter().filter(is_caught).collect()
 }
 
-struct Watched {
+struct SignalActions {
     reaps: bool,
-    server: Arc<OnceLock<Arc<Running>>>,
+    server: Arc<OnceLock<Arc<RunningServer>>>,
     has_command: bool,
     command: Arc<OnceLock<Pid>>,
 }
 
-impl Watched {
+impl SignalActions {
     fn act_on(&self, signals: &mut Signals) -> Option<i32> {
         let _guard = EndOnPanic;
         if self.reaps {
-            // Their parent became this program: what ended before was not signalled to it.
+            // Orphans that died before the handler was installed sent no signal.
             reap_orphans();
         }
         let mut first = None;

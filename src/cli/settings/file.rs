@@ -1,4 +1,4 @@
-//! A configuration file: TOML, whose keys are the names of options.
+//! A configuration file: TOML with the names of options as keys.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -15,18 +15,18 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{is_setting, name_of};
-use crate::cli::outside::is_ready;
+use crate::cli::blocking::is_ready;
 use crate::cli::streams::descriptor;
 use crate::cli::terminal::shown;
 use crate::cli::visible;
 
-/// A configuration file that was read.
+/// The content of a configuration file.
 pub(in crate::cli) struct ConfigFile {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, ConfigEntry>,
 }
 
-/// One key.
-pub(super) struct Entry {
+/// The value of one key.
+pub(super) struct ConfigEntry {
     pub(super) words: Vec<String>,
     /// `FILE:LINE`.
     pub(super) place: String,
@@ -35,10 +35,10 @@ pub(super) struct Entry {
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ConfigError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("configuration {} cannot be read", shown(.path))]
     Unreadable { path: PathBuf, source: io::Error },
-    /// It is not what it may be; with the line.
+    /// The file has an error in this line.
     #[error("{place}: {reason}")]
     Wrong { place: String, reason: String },
 }
@@ -94,21 +94,21 @@ impl ConfigFile {
             let ConfigError::Wrong { place, .. } = place else {
                 continue;
             };
-            entries.insert(key, Entry { words, place });
+            entries.insert(key, ConfigEntry { words, place });
         }
         Ok(ConfigFile { entries })
     }
 
-    /// What is said of an option.
-    pub(super) fn find(&self, name: &str) -> Option<&Entry> {
+    /// The value of an option, by its name.
+    pub(super) fn find(&self, name: &str) -> Option<&ConfigEntry> {
         self.entries.get(name)
     }
 }
 
-/// Reads a file, or what a program writes into a pipe.
+/// Reads a file, or a pipe to its end.
 fn read_all(path: &Path) -> io::Result<Vec<u8>> {
     let mut options = OpenOptions::new();
-    // A FIFO into which nobody writes would never open.
+    // To open a FIFO without a writer would block for ever.
     options
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
@@ -134,7 +134,7 @@ fn read_all(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Waits until there is something to read, or the end.
+/// Waits until the file has bytes or is at its end.
 fn wait_for(file: &File, deadline: Instant) -> io::Result<()> {
     if is_ready(file.as_fd(), PollFlags::IN, Some(deadline))? {
         return Ok(());
@@ -143,7 +143,7 @@ fn wait_for(file: &File, deadline: Instant) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::TimedOut, reason))
 }
 
-/// The words of a value, if it is of the right type.
+/// The words of a value, or `None` if its type is wrong.
 fn words_of(value: &Spanned<DeValue<'_>>, is_switch: bool, is_list: bool) -> Option<Vec<String>> {
     let word = |value: &DeValue<'_>| match value {
         DeValue::String(text) => Some(text.to_string()),
@@ -187,7 +187,7 @@ fn unknown(key: &str, command: &Command) -> String {
     }
 }
 
-/// How many letters must change to make one word of the other.
+/// The edit distance of two words, in letters.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -203,5 +203,5 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// From the first byte of a pipe to its last.
+/// For the whole content of a pipe.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,35 +1,36 @@
-//! Patterns of paths, over bytes: `*`, `**`, `?` and `[...]`, as rsync(1) and gitignore(5) agree
-//! on them.
+//! Patterns of paths, over bytes: `*`, `**`, `?` and `[...]`, with the common meaning of rsync(1)
+//! and gitignore(5).
 
-/// A pattern. `*` is any number of characters and `?` is one, neither of them `/`; `[a-z]` is
-/// one of a class, `[!a-z]` one of none; `**` as a whole part is any number of folders; `\`
-/// takes the meaning of what follows. A character is one of UTF-8, or a byte that is none.
-/// Without a `/` in front it may begin in any folder; with one behind it is for folders only.
+/// A pattern. `*` matches any number of characters and `?` one, but never a `/`. `[a-z]` matches
+/// one character of a class, `[!a-z]` one outside of it. `**` as a whole part matches any number of
+/// directories. `\` quotes the next character. A character is one of UTF-8, or a single byte that
+/// is not UTF-8. Without a leading `/` the pattern may match in any directory. With a trailing one
+/// it matches only directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli::get) struct Pattern {
-    parts: Vec<Part>,
-    only_folders: bool,
+    parts: Vec<PatternPart>,
+    only_directories: bool,
 }
 
-/// Why text is no pattern.
+/// Why text is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cli::get) enum PatternError {
-    /// Nothing between the slashes.
+    /// There is nothing between two slashes.
     #[error("pattern has an empty part")]
     EmptyPart,
-    /// `.` or `..`, which no path has.
+    /// A part is `.` or `..`, which no path has.
     #[error("pattern has a part that is . or ..")]
     DotPart,
-    /// A class that does not end in its part.
+    /// A class does not end in its part.
     #[error("pattern has [ without ]; [[] stands for the bracket itself")]
     OpenClass,
     /// `[z-a]`, or a class of POSIX such as `[[:alpha:]]`.
     #[error("pattern has a class that is none; write [a-z] or [!a-z]")]
     BadClass,
-    /// A backslash at the end.
+    /// There is a backslash at the end.
     #[error("pattern has \\ before nothing; \\\\ stands for the backslash itself")]
     OpenEscape,
-    /// `!` in front, which means the opposite elsewhere.
+    /// It begins with `!`, which negates patterns in other programs.
     #[error(
         "pattern begins with !; what is to be kept goes with --include, and \\! is the mark itself"
     )]
@@ -37,9 +38,9 @@ pub(in crate::cli::get) enum PatternError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    /// `**`: any number of folders, or none.
-    Folders,
+enum PatternPart {
+    /// `**`: any number of directories, or none.
+    Directories,
     Name(Vec<Token>),
 }
 
@@ -50,26 +51,26 @@ enum Token {
     /// `?`.
     One,
     Exactly(Character),
-    /// The ends of each range, both within.
+    /// The first and the last character of each range.
     Class {
         negated: bool,
         ranges: Vec<(Character, Character)>,
     },
 }
 
-/// A character of UTF-8, or a byte that belongs to none, which is more than all of these.
+/// A character of UTF-8, or a byte that is not UTF-8, which is greater than all characters.
 type Character = u32;
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first error in the text.
     pub(in crate::cli::get) fn parse(text: &[u8]) -> Result<Pattern, PatternError> {
         if text.starts_with(b"!") {
             return Err(PatternError::Negated);
         }
-        let (text, only_folders) = match text.strip_suffix(b"/") {
+        let (text, only_directories) = match text.strip_suffix(b"/") {
             Some(text) => (text, true),
             None => (text, false),
         };
@@ -77,7 +78,7 @@ impl Pattern {
         let text = match text.strip_prefix(b"/") {
             Some(text) => text,
             None => {
-                parts.push(Part::Folders);
+                parts.push(PatternPart::Directories);
                 text
             }
         };
@@ -85,44 +86,43 @@ impl Pattern {
             parts.push(match part {
                 b"" => return Err(PatternError::EmptyPart),
                 b"." | b".." => return Err(PatternError::DotPart),
-                b"**" => Part::Folders,
-                name => Part::Name(read_name(name)?),
+                b"**" => PatternPart::Directories,
+                name => PatternPart::Name(read_name(name)?),
             });
         }
-        if parts.last() == Some(&Part::Folders) {
-            // What is in a folder, and not the folder itself.
-            parts.push(Part::Name(vec![Token::Any]));
+        if parts.last() == Some(&PatternPart::Directories) {
+            // `dir/**` matches the contents of a directory, not the directory itself.
+            parts.push(PatternPart::Name(vec![Token::Any]));
         }
         Ok(Pattern {
             parts,
-            only_folders,
+            only_directories,
         })
     }
 
-    /// Whether a path, parts between slashes, is one of those that are meant.
-    pub(in crate::cli::get) fn matches(&self, path: &[u8], is_folder: bool) -> bool {
-        (is_folder || !self.only_folders)
+    /// Whether the pattern matches a path of parts between slashes.
+    pub(in crate::cli::get) fn matches(&self, path: &[u8], is_directory: bool) -> bool {
+        (is_directory || !self.only_directories)
             && fits(
                 &self.parts,
                 path.split(|&byte| byte == b'/'),
-                |part| matches!(part, Part::Folders),
+                |part| matches!(part, PatternPart::Directories),
                 |part, name| match part {
-                    Part::Folders => false,
-                    Part::Name(tokens) => name_fits(tokens, name),
+                    PatternPart::Directories => false,
+                    PatternPart::Name(tokens) => name_fits(tokens, name),
                 },
             )
     }
 
-    /// Whether paths of more than one part may match.
+    /// Whether paths of several parts may match.
     pub(in crate::cli::get) fn reaches_below(&self) -> bool {
         self.parts.len() > 1
     }
 }
 
-/// Whether the items are those of a pattern, some elements of which stand for any number of
-/// items. Only the last of these is ever tried anew, since those before it have found the
-/// earliest place, and nothing is won by a later one: the time is at most the product of both
-/// lengths.
+/// Matches items with pattern elements, some of which stand for any number of items. Only the last
+/// of those is tried again: the earlier ones found their earliest place, and a later place cannot
+/// help. So the time is at most the product of both lengths.
 fn fits<P, I: Iterator + Clone>(
     pattern: &[P],
     mut items: I,
@@ -179,7 +179,7 @@ fn read_name(name: &[u8]) -> Result<Vec<Token>, PatternError> {
     let mut characters = Characters(name);
     while let Some(character) = characters.next() {
         tokens.push(match ascii(character) {
-            // Several are one.
+            // Several `*` are one.
             b'*' if tokens.last() == Some(&Token::Any) => continue,
             b'*' => Token::Any,
             b'?' => Token::One,
@@ -191,7 +191,7 @@ fn read_name(name: &[u8]) -> Result<Vec<Token>, PatternError> {
     Ok(tokens)
 }
 
-/// Reads a class behind its bracket.
+/// Reads a class after its opening bracket.
 fn read_class(characters: &mut Characters<'_>) -> Result<Token, PatternError> {
     let negated = matches!(characters.0.first(), Some(b'!' | b'^'));
     if negated {
@@ -201,7 +201,7 @@ fn read_class(characters: &mut Characters<'_>) -> Result<Token, PatternError> {
     loop {
         let low = characters.next().ok_or(PatternError::OpenClass)?;
         let low = match ascii(low) {
-            // In front it is one of the class.
+            // A `]` right after the opening bracket is part of the class.
             b']' if !ranges.is_empty() => return Ok(Token::Class { negated, ranges }),
             b'[' if matches!(characters.0.first(), Some(b':' | b'.' | b'=')) => {
                 return Err(PatternError::BadClass);
@@ -228,7 +228,7 @@ fn read_class(characters: &mut Characters<'_>) -> Result<Token, PatternError> {
     }
 }
 
-/// A character as a byte if it is one of ASCII, else 0, which has no meaning.
+/// The byte of an ASCII character, else 0, which has no special meaning.
 fn ascii(character: Character) -> u8 {
     u8::try_from(character)
         .ok()
@@ -236,7 +236,7 @@ fn ascii(character: Character) -> u8 {
         .unwrap_or(0)
 }
 
-/// The characters of bytes.
+/// The characters of a byte string.
 #[derive(Clone)]
 struct Characters<'a>(&'a [u8]);
 
@@ -264,7 +264,7 @@ impl Iterator for Characters<'_> {
     }
 }
 
-/// The first number that is no character.
+/// The first number that is not a character.
 const BYTES: Character = char::MAX as Character + 1;
 
 #[cfg(test)]
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_match_what_their_signs_say() {
+    fn patterns_match_by_their_wildcards() {
         for (pattern, yes, no) in [
             ("a", &["a", "x/a", "x/y/a"][..], &["ab", "a/b", "A", ""][..]),
             ("/a", &["a"], &["x/a", "a/b"]),
@@ -336,26 +336,26 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_characters_each() {
+    fn each_invalid_utf8_byte_is_a_character() {
         assert!(matches("latin-?", b"latin-\xe9"));
         assert!(!matches("latin-?", b"latin-\xe9\xe9"));
         assert!(matches("*\u{fffd}*", "a\u{fffd}b".as_bytes()));
         assert!(!matches("*\u{fffd}*", b"a\xe9b"));
         let pattern = Pattern::parse(b"[\xe0-\xe9]\xff").unwrap();
         assert!(pattern.matches(b"\xe5\xff", false) && !pattern.matches(b"\xea\xff", false));
-        // A character cut short, and the longest kind.
+        // A character that is cut short, and one of the longest kind.
         assert!(matches("??", b"\xe6\x96") && matches("?", "\u{10ffff}".as_bytes()));
     }
 
     #[test]
-    fn a_slash_behind_is_for_folders() {
+    fn a_trailing_slash_matches_directories() {
         let pattern = Pattern::parse(b"a/").unwrap();
         assert!(pattern.matches(b"a", true) && pattern.matches(b"x/a", true));
         assert!(!pattern.matches(b"a", false));
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn malformed_patterns_are_refused() {
         use PatternError::{BadClass, DotPart, EmptyPart, Negated, OpenClass, OpenEscape};
         for (text, error) in [
             ("", EmptyPart),
@@ -391,7 +391,7 @@ mod tests {
         assert!(!matches(&pattern, &b"a/".repeat(255)[..509]));
     }
 
-    /// The same, in the plainest way there is.
+    /// A plain reference implementation.
     fn plainly(pattern: &[u8], name: &[u8]) -> bool {
         match (pattern, name) {
             ([], []) => true,
@@ -406,7 +406,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_match_as_in_the_plainest_way(pattern in "[ab*?]{1,8}", name in "[ab]{0,8}") {
+        fn names_match_as_in_the_reference(pattern in "[ab*?]{1,8}", name in "[ab]{0,8}") {
             let found = Pattern::parse(format!("/{pattern}").as_bytes());
             prop_assert_eq!(
                 found.unwrap().matches(name.as_bytes(), false),
@@ -415,7 +415,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_is_typed_panics(text in proptest::collection::vec(any::<u8>(), 0..20), path in proptest::collection::vec(any::<u8>(), 0..20)) {
+        fn no_input_panics(text in proptest::collection::vec(any::<u8>(), 0..20), path in proptest::collection::vec(any::<u8>(), 0..20)) {
             if let Ok(pattern) = Pattern::parse(&text) {
                 pattern.matches(&path, true);
             }

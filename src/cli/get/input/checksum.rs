@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::wire::Md5Digest;
 
-/// A line of a list that holds a checksum.
+/// The checksum in a line of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Checksum<'a> {
     /// The md5 of a file.
@@ -22,9 +22,9 @@ pub(super) enum Checksum<'a> {
     },
     /// A digest of this algorithm.
     Other(String),
-    /// A digest stands by itself in it, in a form that is none of those above.
+    /// The line has a digest, in none of the forms above.
     Unclear,
-    /// Nothing that looks like a digest.
+    /// The line has nothing that looks like a digest.
     None,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Checksum<'a> {
             })
     }
 
-    /// Reads a line that may be any name: only forms that md5sum(1) and cksum(1) write count as
+    /// Reads a line that may be any name. Only the forms of md5sum(1) and cksum(1) count as
     /// checksums.
     pub(super) fn strict(line: &'a [u8]) -> Option<Checksum<'a>> {
         let (line, is_escaped) = match line.strip_prefix(b"\\") {
@@ -54,7 +54,7 @@ impl<'a> Checksum<'a> {
 
 /// `MD5 (NAME) = DIGITS` and `MD5(NAME)= DIGITS`.
 fn tagged(line: &[u8], is_escaped: bool) -> Option<Checksum<'_>> {
-    // The name may have anything in it, the rest has neither of these.
+    // The name may contain any byte, the rest contains neither of these.
     let open = line.iter().position(|&byte| byte == b'(')?;
     let space = line.iter().rposition(|&byte| byte == b' ')?;
     let value = &line[space + 1..];
@@ -81,9 +81,9 @@ fn tagged(line: &[u8], is_escaped: bool) -> Option<Checksum<'_>> {
     is_digest.then(|| Checksum::Other(String::from_utf8_lossy(tag).into_owned()))
 }
 
-/// `DIGITS  NAME` and `DIGITS *NAME`, and what cksum(1) writes without options.
+/// `DIGITS  NAME` and `DIGITS *NAME`, and the default form of cksum(1).
 fn before_name(line: &[u8], is_escaped: bool) -> Option<Checksum<'_>> {
-    // As md5sum(1) reads it.
+    // md5sum(1) skips leading space too.
     let line = line.trim_ascii_start();
     let end = line.iter().position(|byte| b" \t".contains(byte))?;
     let (digits, rest) = line.split_at(end);
@@ -123,7 +123,7 @@ fn behind_name(line: &[u8]) -> Option<Checksum<'_>> {
     }
     let md5 = read_md5(digits)?;
     let name = line[..space].trim_ascii_end();
-    // A separator at the end shows that the name was cut wrongly.
+    // A separator at the end shows that the name was cut in the wrong place.
     let is_clear = !name.is_empty() && !name.ends_with(b":") && !name.ends_with(b"=");
     is_clear.then_some(Checksum::Md5 {
         md5,
@@ -132,7 +132,7 @@ fn behind_name(line: &[u8]) -> Option<Checksum<'_>> {
     })
 }
 
-/// The digits of a line that may be one of SFV, `NAME CRC32`. A name can end like that, too.
+/// The digits of a line that may be an SFV line, `NAME CRC32`. A plain name may end like that too.
 pub(super) fn crc32_of(line: &[u8]) -> Option<&[u8]> {
     let line = line.trim_ascii_end();
     let (name, digits) = line.split_at_checked(line.len().checked_sub(CRC32_DIGITS)?)?;
@@ -140,7 +140,7 @@ pub(super) fn crc32_of(line: &[u8]) -> Option<&[u8]> {
     (is_name && is_hex(digits)).then_some(digits)
 }
 
-/// Whether a digest stands by itself somewhere behind or before something else.
+/// Whether a line has a digest as one of several words.
 fn has_digest(line: &[u8]) -> bool {
     let is_edge = |byte: &u8| b" \t,;:=|\"'".contains(byte);
     let mut words = line.split(is_edge).filter(|word| !word.is_empty());
@@ -148,11 +148,11 @@ fn has_digest(line: &[u8]) -> bool {
         let word = word.strip_prefix(b"*").unwrap_or(word);
         read_md5(word).is_some() || algorithm_of(word).is_some()
     };
-    // Alone it is a name.
+    // A digest alone is a name.
     line.iter().any(is_edge) && words.any(is_digest)
 }
 
-/// The algorithm whose digests have so many digits; `None` for md5's.
+/// The algorithm that has digests of this length; `None` for MD5.
 fn algorithm_of(digits: &[u8]) -> Option<&'static str> {
     let algorithm = match digits.len() {
         40 => "SHA-1",
@@ -182,11 +182,11 @@ fn is_hex(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Of the shortest digest that is written in hexadecimal.
+/// The shortest digest in hexadecimal.
 const CRC32_DIGITS: usize = 8;
-/// With its padding.
+/// The length with padding.
 const BASE64_OF_MD5: usize = 24;
-/// Decimal digits of a CRC of 32 bits. One of 43 has fewer; those are left to names such as
-/// `20261128 1 report`.
+/// The decimal digits of a 32-bit CRC. One CRC of 43 has fewer digits; such a line counts as a
+/// name, as in `20261128 1 report`.
 const CKSUM_DIGITS_MIN: usize = 9;
 const CKSUM_DIGITS_MAX: usize = 10;

@@ -1,4 +1,4 @@
-//! One line of a list: a name, an object of JSON, or a checksum.
+//! One line of a list: a name, a JSON object, or a checksum.
 
 use std::borrow::Cow;
 
@@ -8,49 +8,49 @@ use serde::Deserialize;
 
 use super::checksum::{Checksum, read_md5};
 use super::lines::BYTE_ORDER_MARK;
-use super::{LINE_BYTES_MAX, Wanted};
+use super::{LINE_BYTES_MAX, ListItem};
 use crate::cli::visible;
 use crate::client::ListedFolder;
 use crate::store::{FileName, FileNameError};
 use crate::wire::{Md5Digest, ObjectKind, PathError, ResourcePath, Timestamp};
 
-/// What the lines of a list are.
+/// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Names below the folder, as they are, that end with a NUL.
+    /// Literal names below the directory that end with a NUL.
     Exact,
-    /// Lines as `md5sum -z` and `cksum -z` write them: names below the folder, as they are.
+    /// Lines of `md5sum -z` and `cksum -z`, with literal names below the directory.
     ExactMd5sum,
-    /// Names below the folder as `ftget --list` writes them: as they are, or escaped as in
-    /// lines of md5sum(1) with a backslash before them.
+    /// Names below the directory as `ftget --list` prints them: literal, or escaped after a
+    /// backslash as in lines of md5sum(1).
     Names,
-    /// Objects with `filename` or `filename_b64`, which is the whole path on the server, and
-    /// perhaps `md5`, `total_size` and `type`: entries of a listing, receipts. `#` begins a comment.
+    /// Objects with `filename` or `filename_b64` (the whole path on the server), and optional
+    /// `md5`, `total_size` and `type`: entries of a listing, or receipts. `#` begins a comment.
     Json,
-    /// Digests and names below the folder ([`Checksum`]). `#` and `;` begin a comment, as they do
-    /// for the programs that read such lists.
+    /// Digests with names below the directory ([`Checksum`]). `#` and `;` begin a comment, as for
+    /// the programs that read such lists.
     Md5sum,
 }
 
-/// What is wrong with a line.
+/// The error in a line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cli::get) enum LineError {
-    /// Over [`LINE_BYTES_MAX`].
+    /// Longer than [`LINE_BYTES_MAX`].
     #[error("line is over {LINE_BYTES_MAX} bytes")]
     TooLong,
-    /// Not an object, a key twice, a value of the wrong type.
+    /// Not an object, a key twice, or a value of the wrong type.
     #[error("line is not a JSON object with a filename: {0}")]
     NotJson(String),
     /// Neither `filename` nor `filename_b64`.
     #[error("object has no filename")]
     NoFilename,
-    /// `filename_b64` is something else.
+    /// `filename_b64` is not base64.
     #[error("filename_b64 is not padded base64")]
     NotBase64,
-    /// `md5` is something else.
+    /// `md5` is not an md5.
     #[error("md5 is {0:?}, it must be 32 hex digits")]
     NotMd5(String),
-    /// No line of md5sum(1), nor of any of its kin.
+    /// Not a line of md5sum(1) or its kin.
     #[error(
         "line is none of md5sum's, which are 32 hex digits, two spaces and a name, or MD5 (NAME) = and the digits"
     )]
@@ -60,48 +60,49 @@ pub(in crate::cli::get) enum LineError {
         "line does not end with a NUL, as those of md5sum -z do; without -0 they end with a line feed"
     )]
     NoNul,
-    /// A digest that nothing here is verified by.
+    /// A digest of another algorithm cannot be verified.
     #[error("line has a digest of {0}, only those of MD5 can be verified")]
     OtherAlgorithm(String),
-    /// Among names.
+    /// A digest in a list of names.
     #[error("line has a digest, the first line of the list is a name; {PLAIN_NAME}")]
     DigestAmongNames,
-    /// Among names.
+    /// An object in a list of names.
     #[error("line is a JSON object, the first line of the list is a name; {PLAIN_NAME}")]
     ObjectAmongNames,
     /// Clear-signed text is cut off.
     #[error("signed text does not end")]
     SignedWithoutEnd,
-    /// A backslash before something that needs none.
+    /// A backslash before a character that needs none.
     #[error("name has a backslash before neither \\, n nor r")]
     BadEscape,
-    /// From the root of a file system.
+    /// A path from the root of a file system.
     #[error("name begins with /, write it as it is below the served folder")]
     Absolute,
-    /// Read as a receipt.
+    /// Not a receipt, where one is expected.
     #[error("line is not a receipt: {0}")]
     NotReceipt(String),
-    /// No path on a server.
+    /// Not a path on a server.
     #[error("{0}")]
     BadName(#[from] PathError),
-    /// No name for a file here.
+    /// Not a name for a local file.
     #[error("{0}")]
     BadFileName(#[from] FileNameError),
-    /// `filename` lies elsewhere.
-    #[error("{path} is not below the folder {folder} of the source")]
+    /// `filename` lies outside the directory of the source.
+    #[error("{path} is not below the directory {directory} of the source")]
     Outside {
-        /// What the line names, safe to show.
+        /// The path in the line, escaped for a terminal.
         path: String,
-        /// The folder that names must be below, safe to show.
-        folder: String,
+        /// The directory of the source, escaped for a terminal.
+        directory: String,
     },
 }
 
 impl Format {
-    /// The format of a list with this first line, whose lines end with a NUL or a line feed.
+    /// The format of a list with this first line. `ends_with_nul`: lines end with a NUL instead of
+    /// a line feed.
     ///
     /// # Errors
-    /// The algorithm, if it is a list of digests of another one.
+    /// The name of the algorithm, if the line has a digest other than MD5.
     pub(super) fn of(line: &[u8], ends_with_nul: bool) -> Result<Format, String> {
         if ends_with_nul {
             return match Checksum::strict(line) {
@@ -120,42 +121,45 @@ impl Format {
         }
     }
 
-    /// What a line names; `None` if it is a comment.
+    /// The entry of a line; `None` for a comment.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error in the line.
     pub(super) fn read(
         self,
         line: &[u8],
-        folder: &ResourcePath,
-    ) -> Result<Option<Wanted>, LineError> {
+        directory: &ResourcePath,
+    ) -> Result<Option<ListItem>, LineError> {
         let is_comment = line.starts_with(b"#") || line.starts_with(b";");
-        let wanted = match self {
+        let item = match self {
             Format::Json | Format::Md5sum if is_comment => return Ok(None),
-            Format::Exact => read_name(line, folder, None)?,
-            Format::Names => read_listed_name(line, folder)?,
-            Format::Json => read_json(line, folder)?,
+            Format::Exact => read_name(line, directory, None)?,
+            Format::Names => read_listed_name(line, directory)?,
+            Format::Json => read_json(line, directory)?,
             Format::Md5sum => {
-                // Lists that were put together have marks in the middle.
-                read_checksum(line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line), folder)?
+                // Concatenated lists have byte order marks in the middle.
+                read_checksum(
+                    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
+                    directory,
+                )?
             }
             Format::ExactMd5sum => match Checksum::strict(line) {
-                Some(Checksum::Md5 { md5, name, .. }) => read_name(name, folder, Some(md5))?,
+                Some(Checksum::Md5 { md5, name, .. }) => read_name(name, directory, Some(md5))?,
                 Some(Checksum::Other(algorithm)) => {
                     return Err(LineError::OtherAlgorithm(algorithm));
                 }
                 _ => return Err(LineError::NotMd5sum),
             },
         };
-        if wanted.kind == ObjectKind::File {
-            FileName::parse(wanted.path.file_name().unwrap_or_default())?;
+        if item.kind == ObjectKind::File {
+            FileName::parse(item.path.file_name().unwrap_or_default())?;
         }
-        Ok(Some(wanted))
+        Ok(Some(item))
     }
 }
 
-/// A name among others. What is clearly something else is never taken for one.
-fn read_listed_name(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
+/// Reads a line of a list of names. A line of another format is an error, never a name.
+fn read_listed_name(line: &[u8], directory: &ResourcePath) -> Result<ListItem, LineError> {
     if line.starts_with(b"{\"") {
         return Err(LineError::ObjectAmongNames);
     }
@@ -163,14 +167,14 @@ fn read_listed_name(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineEr
         return Err(LineError::DigestAmongNames);
     }
     match line.strip_prefix(b"\\") {
-        Some(escaped) => read_name(&unescape(escaped)?, folder, None),
-        None => read_name(line, folder, None),
+        Some(escaped) => read_name(&unescape(escaped)?, directory, None),
+        None => read_name(line, directory, None),
     }
 }
 
-/// The keys that mean something here; all others are ignored.
+/// The keys that are used; all others are ignored.
 #[derive(Deserialize)]
-struct Object {
+struct ListObject {
     filename: Option<String>,
     filename_b64: Option<String>,
     md5: Option<String>,
@@ -181,9 +185,9 @@ struct Object {
     mtime: Option<String>,
 }
 
-fn read_json(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
-    let object: Object = serde_json::from_slice(line).map_err(|error| {
-        // Its lines are none of ours: they count from 1 in each of them.
+fn read_json(line: &[u8], directory: &ResourcePath) -> Result<ListItem, LineError> {
+    let object: ListObject = serde_json::from_slice(line).map_err(|error| {
+        // serde_json counts lines from 1 in each line of the list.
         let sentence = error.to_string().replace(" at line 1 column", " at column");
         LineError::NotJson(visible(sentence.as_bytes()).into_owned())
     })?;
@@ -195,10 +199,10 @@ fn read_json(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
         (None, None) => return Err(LineError::NoFilename),
     };
     let path = ResourcePath::parse(&name)?;
-    if path != *folder && !path.is_below(folder) {
+    if path != *directory && !path.is_below(directory) {
         let shown = |path: &ResourcePath| visible(path.as_bytes()).into_owned();
-        let (path, folder) = (shown(&path), shown(folder));
-        return Err(LineError::Outside { path, folder });
+        let (path, directory) = (shown(&path), shown(directory));
+        return Err(LineError::Outside { path, directory });
     }
     let md5 = match object.md5.as_deref() {
         None | Some("") => None,
@@ -213,34 +217,34 @@ fn read_json(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
         Some("symlink") => ObjectKind::Symlink,
         Some(_) => ObjectKind::Other,
     };
-    Ok(Wanted {
+    Ok(ListItem {
         path,
         kind,
         md5,
         total_size: object.total_size,
-        folder: (kind == ObjectKind::Directory).then(|| ListedFolder {
-            // What cannot be read is as good as not said.
+        directory: (kind == ObjectKind::Directory).then(|| ListedFolder {
+            // An unreadable mode or time counts as missing.
             mode: object.mode.as_deref().and_then(read_mode),
             mtime: object.mtime.as_deref().and_then(Timestamp::parse),
         }),
     })
 }
 
-/// `0755`, as listings have it.
+/// Reads `0755`, the form of listings.
 fn read_mode(text: &str) -> Option<u32> {
     let is_octal = text.len() == 4 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal)?;
     Some(mode & 0o777)
 }
 
-fn read_checksum(line: &[u8], folder: &ResourcePath) -> Result<Wanted, LineError> {
+fn read_checksum(line: &[u8], directory: &ResourcePath) -> Result<ListItem, LineError> {
     match Checksum::of(line) {
         Checksum::Md5 {
             md5,
             name,
             is_escaped: true,
-        } => read_name(&unescape(name)?, folder, Some(md5)),
-        Checksum::Md5 { md5, name, .. } => read_name(name, folder, Some(md5)),
+        } => read_name(&unescape(name)?, directory, Some(md5)),
+        Checksum::Md5 { md5, name, .. } => read_name(name, directory, Some(md5)),
         Checksum::Other(algorithm) => Err(LineError::OtherAlgorithm(algorithm)),
         Checksum::Unclear | Checksum::None => Err(LineError::NotMd5sum),
     }
@@ -263,12 +267,12 @@ fn unescape(name: &[u8]) -> Result<Cow<'_, [u8]>, LineError> {
     Ok(Cow::Owned(plain))
 }
 
-/// A name below the folder: as `find .` writes it, too, and a folder's with its slash.
+/// Reads a name below the directory. Accepts `./name` of `find .`, and a slash after a directory.
 fn read_name(
     name: &[u8],
-    folder: &ResourcePath,
+    directory: &ResourcePath,
     md5: Option<Md5Digest>,
-) -> Result<Wanted, LineError> {
+) -> Result<ListItem, LineError> {
     let mut name = name;
     while let Some(rest) = name.strip_prefix(b"./") {
         name = rest;
@@ -281,23 +285,23 @@ fn read_name(
         None if name.is_empty() || name == b"." => (&b""[..], ObjectKind::Directory),
         None => (name, ObjectKind::File),
     };
-    // Checked alone first, so that what is said is about what is written.
+    // Parsed alone first, so that the error is about the text in the line.
     let below = ResourcePath::parse(name)?;
-    let path = match (folder.is_root(), below.is_root()) {
+    let path = match (directory.is_root(), below.is_root()) {
         (true, _) => below,
-        (false, true) => folder.clone(),
-        (false, false) => ResourcePath::parse(&[folder.as_bytes(), b"/", name].concat())?,
+        (false, true) => directory.clone(),
+        (false, false) => ResourcePath::parse(&[directory.as_bytes(), b"/", name].concat())?,
     };
-    Ok(Wanted {
+    Ok(ListItem {
         path,
         kind,
         md5,
         total_size: None,
-        folder: None,
+        directory: None,
     })
 }
 
-/// How any name can be written.
+/// How to write a name that looks like another format.
 pub(super) const PLAIN_NAME: &str = "a name that looks like this is written with ./ before it";
-/// Characters of a wrong value that are repeated.
+/// The most characters of a wrong value in a message.
 const SHOWN_CHARS_MAX: usize = 64;

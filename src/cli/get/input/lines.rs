@@ -2,30 +2,29 @@
 
 use std::io::{self, BufRead};
 
-use super::InputError;
+use super::ListReadError;
 use super::line::LineError;
 
-/// An iterator over the lines that are not empty, without their ends. It holds one.
+/// An iterator over the lines that are not empty, without their separators. It holds one line.
 pub(in crate::cli::get) struct Lines<R> {
     reader: R,
     separator: u8,
-    /// Of the last line that was read.
+    /// The number of the last line that was read.
     number: u64,
     is_over: bool,
 }
 
-/// One line.
+/// A line with its number.
 pub(in crate::cli::get) struct NumberedLine {
     /// Counted from 1.
     pub(in crate::cli::get) number: u64,
     pub(in crate::cli::get) bytes: Vec<u8>,
-    /// Its separator is there; the last line may lack it.
+    /// Whether the separator is there; the last line may lack it.
     pub(super) is_ended: bool,
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Lines that end with this byte: a line feed, which may have a carriage return before it,
-    /// or a NUL.
+    /// Splits at this byte: a line feed, which may follow a carriage return, or a NUL.
     pub(in crate::cli::get) fn new(reader: R, separator: u8) -> Lines<R> {
         Lines {
             reader,
@@ -35,25 +34,25 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// That of the last line that was read.
+    /// The number of the last line that was read.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// There is nothing else.
+    /// Ends the iteration.
     pub(super) fn stop(&mut self) {
         self.is_over = true;
     }
 
-    /// The bytes up to the next separator or the end; `None` if there are none. Of a line that
-    /// is too long nothing is kept.
-    fn read_to_separator(&mut self) -> Result<Option<(Vec<u8>, bool)>, InputError> {
+    /// Reads up to the next separator or the end; `None` at the end. Drops the bytes of a line that
+    /// is too long.
+    fn read_to_separator(&mut self) -> Result<Option<(Vec<u8>, bool)>, ListReadError> {
         let (mut line, mut length, mut has_begun) = (Vec::new(), 0_usize, false);
         let mut is_ended = false;
         loop {
             let available = match self.reader.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read.map_err(InputError::Read)?,
+                read => read.map_err(ListReadError::Read)?,
             };
             if available.is_empty() {
                 break;
@@ -69,7 +68,7 @@ impl<R: BufRead> Lines<R> {
             self.reader.consume(consumed);
             if length > ENDLESS_BYTES_MIN {
                 self.number += 1;
-                return Err(InputError::Endless(self.number));
+                return Err(ListReadError::Endless(self.number));
             }
             if end.is_some() {
                 is_ended = true;
@@ -81,7 +80,7 @@ impl<R: BufRead> Lines<R> {
         }
         self.number += 1;
         if length > LINE_BYTES_MAX {
-            return Err(InputError::Line {
+            return Err(ListReadError::Line {
                 number: self.number,
                 problem: LineError::TooLong,
             });
@@ -91,27 +90,27 @@ impl<R: BufRead> Lines<R> {
 }
 
 impl<R: BufRead> Iterator for Lines<R> {
-    type Item = Result<NumberedLine, InputError>;
+    type Item = Result<NumberedLine, ListReadError>;
 
-    fn next(&mut self) -> Option<Result<NumberedLine, InputError>> {
+    fn next(&mut self) -> Option<Result<NumberedLine, ListReadError>> {
         while !self.is_over {
             let (number, is_text) = (self.number + 1, self.separator == b'\n');
             let (mut bytes, is_ended) = match self.read_to_separator() {
                 Ok(Some(read)) => read,
                 Ok(None) => break,
                 Err(error) => {
-                    self.is_over = !matches!(error, InputError::Line { .. });
+                    self.is_over = !matches!(error, ListReadError::Line { .. });
                     return Some(Err(error));
                 }
             };
             if is_text && number == 1 {
                 if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
                     self.is_over = true;
-                    return Some(Err(InputError::Utf16));
+                    return Some(Err(ListReadError::Utf16));
                 }
                 if bytes.contains(&0) {
                     self.is_over = true;
-                    return Some(Err(InputError::Nul));
+                    return Some(Err(ListReadError::Nul));
                 }
                 if bytes.starts_with(BYTE_ORDER_MARK) {
                     bytes.drain(..BYTE_ORDER_MARK.len());
@@ -133,8 +132,8 @@ impl<R: BufRead> Iterator for Lines<R> {
     }
 }
 
-/// The longest line. A path of 4,096 bytes has six times that in JSON at most.
+/// The longest line. A path of 4,096 bytes has at most six times that in JSON.
 pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Who has so many bytes without an end of a line has no lines.
+/// A line of this length means that the file has no lines, so reading stops.
 pub(super) const ENDLESS_BYTES_MIN: usize = 1024 * 1024;
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

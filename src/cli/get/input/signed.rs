@@ -1,68 +1,77 @@
-//! Text that is signed in the clear (RFC 9580, section 7), around a list or a part of it.
+//! Clear-signed text (RFC 9580, section 7) around a list or a part of it.
 
-use super::InputError;
+use super::ListReadError;
 use super::line::LineError;
 use super::lines::NumberedLine;
 
-/// Takes the armour off. The signature is not verified.
+/// Removes the armour. The signature is not verified.
 #[derive(Default)]
 pub(super) struct Signed {
-    at: Part,
+    at: SignedPart,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Part {
+enum SignedPart {
     #[default]
     Outside,
-    /// Headers, which an empty line ends; so far up to this line.
+    /// Headers up to this line; an empty line ends them.
     Headers(u64),
     Text,
     Signature,
 }
 
 impl Signed {
-    /// The line without its armour; `None` if all of it is armour.
+    /// The line without armour; `None` if it is armour only.
     ///
     /// # Errors
-    /// It begins something else than signed text.
-    pub(super) fn take_off(
+    /// The line begins other PGP data.
+    pub(super) fn strip(
         &mut self,
         mut line: NumberedLine,
-    ) -> Result<Option<NumberedLine>, InputError> {
+    ) -> Result<Option<NumberedLine>, ListReadError> {
         let bytes = line.bytes.trim_ascii_end();
         match self.at {
-            Part::Outside if bytes == BEGIN_TEXT => self.at = Part::Headers(line.number),
-            Part::Outside if bytes.starts_with(BEGIN_ANY) => {
-                return Err(InputError::NotClear(line.number));
+            SignedPart::Outside if bytes == BEGIN_TEXT => {
+                self.at = SignedPart::Headers(line.number)
             }
-            Part::Outside => return Ok(Some(line)),
-            // Empty lines are counted and not seen.
-            Part::Headers(last) if line.number == last + 1 => self.at = Part::Headers(line.number),
-            Part::Headers(_) | Part::Text if bytes == BEGIN_SIGNATURE => self.at = Part::Signature,
-            Part::Headers(_) | Part::Text => {
-                self.at = Part::Text;
+            SignedPart::Outside if bytes.starts_with(BEGIN_ANY) => {
+                return Err(ListReadError::NotClear(line.number));
+            }
+            SignedPart::Outside => return Ok(Some(line)),
+            // The reader counts empty lines and skips them, so a gap in the numbers is an empty
+            // line.
+            SignedPart::Headers(last) if line.number == last + 1 => {
+                self.at = SignedPart::Headers(line.number)
+            }
+            SignedPart::Headers(_) | SignedPart::Text if bytes == BEGIN_SIGNATURE => {
+                self.at = SignedPart::Signature
+            }
+            SignedPart::Headers(_) | SignedPart::Text => {
+                self.at = SignedPart::Text;
                 if line.bytes.starts_with(b"- ") {
                     line.bytes.drain(..2);
                 }
                 return Ok(Some(line));
             }
-            Part::Signature if bytes == END_SIGNATURE => self.at = Part::Outside,
-            Part::Signature => {}
+            SignedPart::Signature if bytes == END_SIGNATURE => self.at = SignedPart::Outside,
+            SignedPart::Signature => {}
         }
         Ok(None)
     }
 
-    /// There are no more lines, of which the last one has this number.
+    /// Checks the state after the last line, which has this number.
     ///
     /// # Errors
-    /// The armour is not closed, so that part of the list may be missing.
-    pub(super) fn end(&mut self, number: u64) -> Result<(), InputError> {
+    /// The armour is not closed, so part of the list may be missing.
+    pub(super) fn end(&mut self, number: u64) -> Result<(), ListReadError> {
         match std::mem::take(&mut self.at) {
-            Part::Outside => Ok(()),
-            Part::Headers(_) | Part::Text | Part::Signature => Err(InputError::Line {
-                number,
-                problem: LineError::SignedWithoutEnd,
-            }),
+            SignedPart::Outside => Ok(()),
+            SignedPart::Headers(_) | SignedPart::Text | SignedPart::Signature => {
+                Err(ListReadError::Line {
+                    number,
+                    problem: LineError::SignedWithoutEnd,
+                })
+            }
         }
     }
 }

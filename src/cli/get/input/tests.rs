@@ -6,30 +6,30 @@ fn path(name: &[u8]) -> ResourcePath {
     ResourcePath::parse(name).unwrap()
 }
 
-fn file(name: &[u8], md5: Option<&str>) -> Wanted {
-    Wanted {
+fn file(name: &[u8], md5: Option<&str>) -> ListItem {
+    ListItem {
         path: path(name),
         kind: ObjectKind::File,
         total_size: None,
-        folder: None,
+        directory: None,
         md5: md5.map(|digits| Md5Digest::parse(digits).unwrap()),
     }
 }
 
-/// What the lines name, or the number and the sentence of a bad one.
-fn read_below(folder: &str, text: &[u8], nul: bool) -> Vec<Result<Wanted, (u64, String)>> {
-    let input = Input::new(text, path(folder.as_bytes()), nul);
+/// The paths that the lines name, or the number and the message of a bad line.
+fn read_below(directory: &str, text: &[u8], nul: bool) -> Vec<Result<ListItem, (u64, String)>> {
+    let input = ListReader::new(text, path(directory.as_bytes()), nul);
     input
         .map(|read| {
             read.map_err(|error| match error {
-                InputError::Line { number, problem } => (number, problem.to_string()),
+                ListReadError::Line { number, problem } => (number, problem.to_string()),
                 other => (0, other.to_string()),
             })
         })
         .collect()
 }
 
-fn read(text: &[u8]) -> Vec<Result<Wanted, (u64, String)>> {
+fn read(text: &[u8]) -> Vec<Result<ListItem, (u64, String)>> {
     read_below("", text, false)
 }
 
@@ -53,7 +53,7 @@ fn assert_bad(text: &[u8], number: u64, words: &str) {
 }
 
 #[test]
-fn names_come_one_a_line_whatever_its_end() {
+fn names_are_read_one_per_line_with_any_line_ending() {
     assert_eq!(names(b""), [""; 0]);
     assert_eq!(names(b"\n\n\r\n"), [""; 0]);
     assert_eq!(names(b"a\nb/c\n"), ["a", "b/c"]);
@@ -61,17 +61,17 @@ fn names_come_one_a_line_whatever_its_end() {
     assert_eq!(names(b"a\r\n\r\nb c\r\n"), ["a", "b c"]);
     assert_eq!(names(b"\xef\xbb\xbfa\nb\n"), ["a", "b"]);
     assert_eq!(names(b"./a\n././b\n"), ["a", "b"]);
-    // Spaces, marks and later lines that look like something else belong to the name.
+    // Spaces, marks and later lines that look like another format belong to the name.
     assert_eq!(names(b" a \n#b\n{}\n"), [" a ", "#b", "{}"]);
     assert_eq!(names(b"#b\na\n"), ["#b", "a"]);
     assert_eq!(names(b"#b\n"), ["#b"]);
-    // A backslash before a name says that it is escaped, and means nothing elsewhere.
+    // A backslash before a name marks it as escaped; elsewhere it has no meaning.
     assert_eq!(
         names(b"\\a\\nb\\\\c\\r\na\\nb\n./\\n\n"),
         ["a\nb\\c\r", r"a\nb", r"\n"]
     );
     assert_bad(b"a\n\\b\\x\n", 2, "backslash");
-    // Digests are names as well, alone, in a name, or if that is said.
+    // A digest is a name if it stands alone, inside a name, or after ./
     let lines = b"a\nd41d8cd98f00b204e9800998ecf8427e\nx/d41d8cd98f00b204e9800998ecf8427e.bin\n";
     assert_eq!(names(lines).len(), 3);
     assert_eq!(names(&lines[2..]).len(), 2);
@@ -90,12 +90,12 @@ fn names_come_one_a_line_whatever_its_end() {
 }
 
 #[test]
-fn names_need_not_be_text() {
+fn names_may_be_any_bytes() {
     assert_eq!(read(b"latin-\xe9\n"), [Ok(file(b"latin-\xe9", None))]);
 }
 
 #[test]
-fn with_nul_everything_else_is_part_of_a_name() {
+fn with_nul_all_other_bytes_are_part_of_a_name() {
     let nul = |text: &[u8]| read_below("", text, true);
     let expected: [&[u8]; 6] = [
         b"a\nb",
@@ -114,26 +114,31 @@ fn with_nul_everything_else_is_part_of_a_name() {
 }
 
 #[test]
-fn names_lie_below_the_folder_of_the_source() {
+fn names_are_below_the_directory_of_the_source() {
     let expected = [Ok(file(b"x/y/a/b", None)), Ok(file(b"x/y/c", None))];
     assert_eq!(read_below("x/y", b"a/b\n./c\n", false), expected);
 }
 
 #[test]
-fn a_slash_at_the_end_and_a_dot_are_folders() {
+fn a_trailing_slash_and_a_dot_are_directories() {
     let kinds = |text: &[u8]| -> Vec<_> {
         let wanted = read_below("x", text, false).into_iter().map(Result::unwrap);
         wanted.map(|it| (it.path, it.kind)).collect()
     };
-    let folder = |name: &[u8]| (path(name), ObjectKind::Directory);
+    let directory = |name: &[u8]| (path(name), ObjectKind::Directory);
     assert_eq!(
         kinds(b".\n./\na/\n./a/b/\n"),
-        [folder(b"x"), folder(b"x"), folder(b"x/a"), folder(b"x/a/b")]
+        [
+            directory(b"x"),
+            directory(b"x"),
+            directory(b"x/a"),
+            directory(b"x/a/b")
+        ]
     );
 }
 
 #[test]
-fn every_way_of_md5sum_is_read() {
+fn reads_every_form_of_md5sum() {
     let digits = "d41d8cd98f00b204e9800998ecf8427e";
     for (line, name) in [
         (format!("{digits}  a b"), "a b"),
@@ -162,7 +167,7 @@ fn every_way_of_md5sum_is_read() {
         assert_eq!(read(format!("{line}\n").as_bytes()), expected, "{line}");
         assert_eq!(read(format!("{line}\r\n").as_bytes()), expected, "{line}");
     }
-    // Both ways in one list, and comments, as md5sum has it.
+    // Both forms in one list, and comments, as md5sum accepts them.
     let text = format!("# sums\n#\n{digits}  a\n# more\nMD5 (b) = {digits}\n");
     let expected = [b"a", b"b"].map(|name| Ok(file(name, Some(digits))));
     assert_eq!(read(text.as_bytes()), expected);
@@ -214,7 +219,7 @@ fn a_damaged_line_of_checksums_is_never_a_name() {
 }
 
 #[test]
-fn what_is_no_name_among_names_is_named_by_its_line() {
+fn a_bad_line_among_names_has_its_number_in_the_error() {
     let digits = "d41d8cd98f00b204e9800998ecf8427e";
     for (line, words) in [
         (format!("{digits}  b"), "line has a digest, the first line"),
@@ -232,7 +237,7 @@ fn what_is_no_name_among_names_is_named_by_its_line() {
 }
 
 #[test]
-fn lists_of_other_digests_are_refused_as_a_whole_by_their_names() {
+fn lists_of_other_digests_are_refused_with_their_algorithm() {
     let hex = |digits: usize| "0123456789abcdef".repeat(8)[..digits].to_owned();
     for (line, algorithm) in [
         (format!("{}  a", hex(40)), "SHA-1"),
@@ -267,7 +272,7 @@ fn lists_of_other_digests_are_refused_as_a_whole_by_their_names() {
 }
 
 #[test]
-fn a_list_of_names_with_crc32_digits_is_refused_by_its_name() {
+fn sfv_lists_are_refused_with_their_algorithm() {
     let many = "a name.bin 0123ABCD\n".repeat(1000);
     for list in [
         "a.bin 1234abcd\nb.bin 12345678",
@@ -325,7 +330,7 @@ fn lines_of_md5sum_may_end_with_a_nul() {
             "{refused:?}"
         );
     }
-    // Where every name is possible only what md5sum writes is no name.
+    // With NUL, only the form of md5sum is not a name.
     let name = format!("a {digits}");
     assert_eq!(
         read_below("", format!("{name}\0").as_bytes(), true),
@@ -334,7 +339,7 @@ fn lines_of_md5sum_may_end_with_a_nul() {
 }
 
 #[test]
-fn comments_begin_with_a_semicolon_too_and_marks_may_come_again() {
+fn semicolon_comments_and_later_byte_order_marks_are_skipped() {
     let digits = "d41d8cd98f00b204e9800998ecf8427e";
     let text = format!("; by a tool\r\n;\r\n{digits} *a\r\n; end\r\n\u{feff}{digits} *b\r\n");
     let expected = [b"a", b"b"].map(|name| Ok(file(name, Some(digits))));
@@ -343,7 +348,7 @@ fn comments_begin_with_a_semicolon_too_and_marks_may_come_again() {
 }
 
 #[test]
-fn a_signature_around_a_list_is_taken_off() {
+fn the_signature_around_a_list_is_removed() {
     let digits = "d41d8cd98f00b204e9800998ecf8427e";
     let signed = |text: &str| {
         format!(
@@ -367,7 +372,7 @@ fn a_signature_around_a_list_is_taken_off() {
     assert_eq!(read(twice.as_bytes()), md5s(&["a", "-----x", "b"]));
     assert_eq!(names(signed("a\n- -b\n").as_bytes()), ["a", "-b"]);
     assert_eq!(names(signed("").as_bytes()), [""; 0]);
-    // No header at all.
+    // Without any header.
     let bare = signed("a\n").replace("Hash: SHA256\nComment: x\n", "");
     assert_eq!(names(bare.as_bytes()), ["a"]);
 
@@ -407,7 +412,7 @@ fn objects_name_the_whole_path() {
             None,
         ),
     ] {
-        // After another one, since a space does not begin a list of objects.
+        // As a later line: a list of objects cannot begin with a space.
         let text = format!("{{\"filename\":\"x/0\"}}\n{line}\r\n");
         let read = read_below("x", text.as_bytes(), false);
         assert_eq!(read[1], Ok(file(name, md5)), "{line}");
@@ -421,7 +426,7 @@ fn objects_name_the_whole_path() {
 }
 
 #[test]
-fn objects_that_name_nothing_are_named_by_their_line() {
+fn bad_objects_have_their_line_number_in_the_error() {
     for (line, words) in [
         ("{", "EOF while parsing an object at column 1"),
         ("[]", "not a JSON object"),
@@ -444,12 +449,12 @@ fn objects_that_name_nothing_are_named_by_their_line() {
         assert_eq!(read(text.as_bytes()).len(), 3, "the rest is read");
     }
     let outside = read_below("x", b"{\"filename\":\"xy/a\\u001b\"}", false);
-    let sentence = "xy/a\\x1b is not below the folder x of the source";
+    let sentence = "xy/a\\x1b is not below the directory x of the source";
     assert_eq!(outside, [Err((1, sentence.to_owned()))]);
 }
 
 #[test]
-fn names_that_are_none_are_named_by_their_line() {
+fn bad_names_have_their_line_number_in_the_error() {
     for (line, words) in [
         (&b"/etc/passwd"[..], "begins with /"),
         (b"..", ". or .."),
@@ -476,7 +481,7 @@ fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
         let text = format!("a\n{}\nb\n", "x".repeat(length));
         assert_bad(text.as_bytes(), 2, words);
         assert_eq!(read(text.as_bytes()).len(), 3);
-        // Also where it comes first and last.
+        // As the first and as the last line too.
         let alone = "x".repeat(length);
         assert_bad(alone.as_bytes(), 1, words);
     }
@@ -487,13 +492,13 @@ fn many_comments_do_not_pile_up() {
     let digits = "d41d8cd98f00b204e9800998ecf8427e";
     let list = |comments: usize| format!("{}{digits}  a\n", "# x\n".repeat(comments));
     assert_eq!(read(list(HELD_LINES_MAX).as_bytes()).len(), 1);
-    // One more, and it is taken for names.
+    // With one comment more, the comments are taken for names.
     let too_many = read(list(HELD_LINES_MAX + 1).as_bytes());
     assert_eq!(too_many.len(), HELD_LINES_MAX + 2);
 }
 
 #[test]
-fn what_is_no_text_is_said_once() {
+fn binary_input_is_reported_once() {
     for (text, words) in [
         (&b"\xff\xfea\0\n\0b\0\n\0"[..], "UTF-16"),
         (b"\xfe\xff\0a\0\n\0b", "UTF-16"),
@@ -517,27 +522,27 @@ fn a_list_that_cannot_be_read_any_further_ends() {
         }
     }
     let reader = BufReader::new((&b"a\nb"[..]).chain(Broken));
-    let read: Vec<_> = Input::new(reader, path(b""), false).collect();
+    let read: Vec<_> = ListReader::new(reader, path(b""), false).collect();
     assert!(
-        matches!(&read[..], [Ok(_), Err(InputError::Read(error))] if error.to_string() == "broken"),
+        matches!(&read[..], [Ok(_), Err(ListReadError::Read(error))] if error.to_string() == "broken"),
         "{read:?}"
     );
 }
 
 #[test]
 fn a_million_lines_are_read_as_they_come() {
-    /// Writes lines as they are asked for, and counts them.
+    /// Produces lines on demand, and counts them.
     struct Endless<'a>(&'a std::cell::Cell<u64>);
     impl Read for Endless<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.0.set(self.0.get() + 1);
-            let line = format!("folder/{}\n", self.0.get());
+            let line = format!("directory/{}\n", self.0.get());
             buffer[..line.len()].copy_from_slice(line.as_bytes());
             Ok(line.len())
         }
     }
     let written = std::cell::Cell::new(0);
-    let input = Input::new(BufReader::new(Endless(&written)), path(b""), false);
+    let input = ListReader::new(BufReader::new(Endless(&written)), path(b""), false);
     for (number, wanted) in input.take(1_000_000).enumerate() {
         assert!(wanted.is_ok());
         assert_eq!(written.get(), number as u64 + 1, "not a line ahead");

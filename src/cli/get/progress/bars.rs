@@ -1,4 +1,5 @@
-//! Bars on a terminal: one for everything, and above it one for each large file on its way.
+//! Bars on a terminal: one for the run, and above it one for each large file that is being
+//! received.
 
 use std::io;
 
@@ -6,7 +7,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as
 
 use super::totals::Totals;
 
-/// The bars.
 pub(super) struct Bars {
     all: MultiProgress,
     total: ProgressBar,
@@ -17,11 +17,11 @@ pub(super) struct Bars {
 }
 
 impl Bars {
-    /// Nothing is shown yet.
+    /// Hidden bars.
     pub(super) fn new(is_one_file: bool) -> Bars {
         let size = rustix::termios::tcgetwinsize(io::stderr());
         let columns = size.map_or(0, |size| usize::from(size.ws_col));
-        // A terminal that does not know its size.
+        // Some terminals do not know their size.
         let columns = if columns == 0 {
             COLUMNS_DEFAULT
         } else {
@@ -41,7 +41,7 @@ impl Bars {
         }
     }
 
-    /// Shows them from now on.
+    /// Shows the bars from now on.
     pub(super) fn show(&self) {
         if self.all.is_hidden() {
             self.all.set_draw_target(ProgressDrawTarget::stderr());
@@ -83,7 +83,7 @@ impl Bars {
         });
     }
 
-    /// A large file begins; perhaps not for the first time.
+    /// A large file begins, or begins again.
     pub(super) fn begin(&mut self, index: usize, name: &str, total_size: u64, bytes: u64) {
         if self.is_one_file {
             self.total.set_length(total_size);
@@ -119,7 +119,7 @@ impl Bars {
         }
     }
 
-    /// The server hashes a file first.
+    /// The server hashes the file before it sends it.
     pub(super) fn hash(&self, done: u64, total_size: u64) {
         if self.is_one_file {
             self.total.set_length(total_size);
@@ -127,11 +127,11 @@ impl Bars {
         }
     }
 
-    pub(super) fn say(&self, text: &str) {
+    pub(super) fn show_text(&self, text: &str) {
         self.total.set_message(self.shortened(text));
     }
 
-    /// Text that leaves room for the numbers behind it.
+    /// Cuts a text at its beginning, to leave space for the numbers after it.
     fn shortened(&self, text: &str) -> String {
         let room = self.room();
         if text.chars().count() <= room {
@@ -149,12 +149,12 @@ impl Bars {
         self.columns.saturating_sub(numbers).max(ROOM_MIN)
     }
 
-    /// Does something while no bar is in the way.
+    /// Runs `act` while the bars are hidden.
     pub(super) fn suspend(&self, act: impl FnOnce()) {
         self.all.suspend(act);
     }
 
-    /// Takes all bars away.
+    /// Removes all bars.
     pub(super) fn finish(&mut self) {
         for (_, bar) in self.large.drain(..) {
             bar.finish_and_clear();
@@ -176,7 +176,7 @@ fn start_at(bar: &ProgressBar, bytes: u64) {
     bar.reset_eta();
 }
 
-/// The template, or one that fits into so many columns.
+/// The template, or a shorter one that fits into this many columns.
 fn fitting(template: &'static str, columns: usize) -> &'static str {
     let counts_files = [ALL_FILES, FILES_SO_FAR].contains(&template);
     match columns {
@@ -189,7 +189,7 @@ fn fitting(template: &'static str, columns: usize) -> &'static str {
 }
 
 fn style(template: &str) -> BarStyle {
-    // The templates are constants that a test reads.
+    // A test checks these constants.
     BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar())
 }
 
@@ -198,7 +198,7 @@ const ONE_FILE: &str =
 const LARGE_FILE: &str = "  {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
 const ALL_BYTES: &str =
     "{msg} {percent}% {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
-/// More may come: it takes at least as long as what is known so far.
+/// More files may be found, so the time left is a minimum.
 const BYTES_SO_FAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes}+ {bytes_per_sec} ETA {eta}+";
 const ALL_FILES: &str = "{msg} {percent}% {wide_bar} {per_sec} ETA {eta}";
 const FILES_SO_FAR: &str = "{spinner} {wide_msg} {per_sec} {elapsed}";
@@ -209,12 +209,12 @@ const NARROW_FILES: &str = "{pos} files";
 const WIDE_COLUMNS: usize = 70;
 const NARROW_COLUMNS: usize = 34;
 const COLUMNS_DEFAULT: usize = 80;
-/// Columns for the bytes, the total, the rate, the time left and a part of the bar.
+/// The columns of the bytes, the total, the rate, the time left and a part of the bar.
 const NUMBERS_COLUMNS: usize = 62;
 /// Columns for the percentage, the bytes and the rate.
 const MEDIUM_NUMBERS_COLUMNS: usize = 31;
 const ROOM_MIN: usize = 8;
-/// A smaller file is over before anybody has read its name.
+/// A smaller file ends before anybody can read its name.
 const OWN_BAR_BYTES_MIN: u64 = 8 * 1024 * 1024;
 const OWN_BARS_MAX: usize = 8;
 
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_templates_of_the_bars_can_be_read() {
+    fn the_templates_of_the_bars_are_valid() {
         let templates = [
             ONE_FILE,
             LARGE_FILE,

@@ -1,24 +1,24 @@
-//! How far everything together is, and every large file.
+//! The progress of the whole run, and of each large file.
 
 use std::time::Instant;
 
 use indicatif::HumanBytes;
 
-/// How far everything is.
+/// The progress of the run.
 #[derive(Default)]
 pub(super) struct Totals {
-    /// Known so far, as is how many bytes they have.
+    /// The files and bytes that were found so far.
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Nothing else will come, as far as is known.
+    /// All files were found.
     pub(super) is_all: bool,
     is_foreseen: bool,
     pub(super) files_done: u64,
-    /// Of files that are finished.
+    /// The bytes of finished files.
     bytes_done: u64,
-    /// Of files that have begun, where nothing says how many there will be in all.
+    /// The bytes of files that have begun, for runs that do not know the sizes in advance.
     bytes_begun: u64,
-    /// Those that are being received.
+    /// The large files that are being received.
     large: Vec<Large>,
 }
 
@@ -33,20 +33,20 @@ pub(super) struct Large {
 }
 
 impl Totals {
-    /// So much will come.
+    /// Sets the totals of the run in advance.
     pub(super) fn expect(&mut self, files: u64, bytes: u64) {
         (self.files, self.bytes) = (files, bytes);
         (self.is_all, self.is_foreseen) = (true, true);
     }
 
-    /// So much has been found.
+    /// Updates the totals that were found so far.
     pub(super) fn find(&mut self, files: u64, bytes: u64, is_all: bool) {
         if !self.is_foreseen {
             (self.files, self.bytes, self.is_all) = (files, bytes, is_all);
         }
     }
 
-    /// A large file begins; perhaps not for the first time.
+    /// A large file begins, or begins again.
     pub(super) fn begin(&mut self, index: usize, name: String, total_size: u64, bytes: u64) {
         if self.take_out(index).is_none() {
             self.bytes_begun = self.bytes_begun.saturating_add(total_size);
@@ -61,14 +61,14 @@ impl Totals {
         });
     }
 
-    /// So much of a large file is here.
+    /// Updates the received bytes of a large file.
     pub(super) fn receive(&mut self, index: usize, bytes: u64) -> Option<&Large> {
         let large = self.large.iter_mut().find(|large| large.index == index)?;
         large.bytes = bytes;
         Some(large)
     }
 
-    /// One is finished, or has failed.
+    /// A file is finished or has failed.
     pub(super) fn end(&mut self, index: usize, total_size: u64) {
         if self.take_out(index).is_none() {
             self.bytes_begun = self.bytes_begun.saturating_add(total_size);
@@ -77,18 +77,18 @@ impl Totals {
         self.bytes_done = self.bytes_done.saturating_add(total_size);
     }
 
-    /// Bytes that are here, of all files.
+    /// The bytes of all files that are here.
     pub(super) fn bytes_here(&self) -> u64 {
         let under_way = self.large.iter().map(|large| large.bytes);
         under_way.fold(self.bytes_done, u64::saturating_add)
     }
 
-    /// Whether bytes say how far it is; otherwise files do.
+    /// Whether progress is measured in bytes, and not in files.
     pub(super) fn counts_bytes(&self) -> bool {
         self.bytes_known() > 0
     }
 
-    /// Bytes of all files, as far as they are known.
+    /// The bytes of all files, as far as they are known.
     pub(super) fn bytes_known(&self) -> u64 {
         self.bytes.max(self.bytes_begun)
     }
@@ -98,7 +98,7 @@ impl Totals {
         self.is_all && self.bytes >= self.bytes_begun
     }
 
-    /// `2/10 files`, and while more may come `2/10+ files`.
+    /// `2/10 files`, and `2/10+ files` while more may be found.
     pub(super) fn files(&self) -> String {
         let more = if self.is_all { "" } else { "+" };
         format!(
@@ -108,7 +108,7 @@ impl Totals {
         )
     }
 
-    /// All of it in one line.
+    /// One line about the run.
     pub(super) fn line(&self, seconds: f64) -> String {
         let here = self.bytes_here();
         let rate = here as f64 / seconds.max(0.001);
@@ -138,7 +138,7 @@ impl Totals {
 }
 
 impl Large {
-    /// How far it is, in one line.
+    /// One line about the file.
     pub(super) fn line(&self) -> String {
         let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
         let rate = self.bytes.saturating_sub(self.resumed_from) as f64 / seconds;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn several_large_files_count_with_what_is_here_of_them() {
+    fn large_files_count_with_their_received_bytes() {
         let mut totals = Totals {
             files: 3,
             bytes: 4096,
@@ -183,7 +183,7 @@ mod tests {
         assert!(totals.receive(0, 1024).is_some() && totals.receive(2, 1).is_none());
         let line = "0/3+ files, 1.50 KiB of 4.00 KiB, 1.50 KiB/s; a 50%; b 50%";
         assert_eq!(totals.line(1.0), line);
-        // Cut off, it begins again, and is still one file.
+        // A file that begins again is still one file.
         totals.begin(0, "a".to_owned(), 2048, 512);
         totals.end(1, 1024);
         totals.is_all = true;
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_foreseen_is_not_forgotten_when_it_is_found_bit_by_bit() {
+    fn expected_totals_outlive_partial_findings() {
         let mut totals = Totals::default();
         totals.find(1, 10, false);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `ftget --check --receipts FILE`: whether the files here are still what was received.
+//! `ftget --check --receipts FILE`: checks that local files still have the received content.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,40 +17,41 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::line::Received;
-use crate::cli::failure::unwritten;
+use crate::cli::failure::report_unwritable;
 use crate::cli::get::failure::{Failures, classify, sentence};
-use crate::cli::get::input::{InputError, Lines};
-use crate::cli::get::json_event::Failed;
+use crate::cli::get::input::{Lines, ListReadError};
+use crate::cli::get::json_event::FailedEvent;
 use crate::cli::get::listed::ListError;
-use crate::cli::get::no_order::NoOrder;
 use crate::cli::get::repeats::Repeats;
+use crate::cli::get::usage_error::UsageError;
 use crate::cli::get::wording::{self, filename_b64};
-use crate::cli::terminal::{counted, shown, standard_output, tell, visible_json};
+use crate::cli::terminal::{counted, print_line, shown, standard_output, visible_json};
 use crate::cli::{ExitCode, visible};
 use crate::client::ClientError;
 use crate::digest::Md5Stream;
 use crate::wire::Md5Digest;
 
-/// What is to be checked, and how it is told.
-pub(in crate::cli::get) struct CheckOrder {
+/// The options of the check.
+pub(in crate::cli::get) struct CheckOptions {
     pub(in crate::cli::get) receipts: PathBuf,
-    /// Files at once; otherwise one for each core.
+    /// Files that are read at the same time; by default one for each core.
     pub(in crate::cli::get) jobs: Option<usize>,
     pub(in crate::cli::get) json: bool,
     pub(in crate::cli::get) is_coloured: bool,
     pub(in crate::cli::get) verbose: bool,
 }
 
-/// Reads every file that there is a receipt for, tells which are not what they were, and says
-/// so with the exit code. Of several receipts for one file the last counts.
-pub(in crate::cli::get) fn check(order: &CheckOrder) -> ExitCode {
-    let opened = newest(&order.receipts).and_then(|newest| Ok((newest, open(&order.receipts)?)));
+/// Reads each file that has a receipt, and reports those that changed. The last of several receipts
+/// for one file counts. Returns 1 if a file differs.
+pub(in crate::cli::get) fn check(options: &CheckOptions) -> ExitCode {
+    let opened =
+        newest(&options.receipts).and_then(|newest| Ok((newest, open(&options.receipts)?)));
     let (newest, lines) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            let receipts = shown(order.receipts.as_os_str());
+            let receipts = shown(options.receipts.as_os_str());
             let sentence = format!("cannot read the receipts {receipts}: {error}");
-            return NoOrder::Unusable(sentence).show();
+            return UsageError::UnusableFile(sentence).show();
         }
     };
     let receipts = receipts(lines).filter(|(number, receipt)| match receipt {
@@ -59,7 +60,7 @@ pub(in crate::cli::get) fn check(order: &CheckOrder) -> ExitCode {
     });
     let receipts = &Mutex::new(receipts);
     let next = || receipts.lock().ok()?.next();
-    let mut report = Report::new(order);
+    let mut report = CheckReport::new(options);
     let (found_in, found) = bounded(FOUND_AHEAD_MAX);
     thread::scope(|scope| {
         let start = || {
@@ -68,12 +69,9 @@ pub(in crate::cli::get) fn check(order: &CheckOrder) -> ExitCode {
             named.spawn_scoped(scope, move || {
                 let mut buffer = vec![0; BUFFER_BYTES];
                 for (number, receipt) in std::iter::from_fn(next) {
-                    let looked = receipt.map(|receipt| {
-                        let found = look(&receipt, &mut buffer);
-                        (receipt, found)
-                    });
+                    let looked = receipt.map(|receipt| (look(&receipt, &mut buffer), receipt));
                     if found_in.send((number, looked)).is_err() {
-                        // Nobody wants to hear of the others.
+                        // The receiver stopped: the output cannot be written.
                         return;
                     }
                 }
@@ -84,13 +82,13 @@ pub(in crate::cli::get) fn check(order: &CheckOrder) -> ExitCode {
             return report.fail_whole(&error);
         }
         let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-        // The first reads everything if it is the only one.
-        let _ = (1..order.jobs.unwrap_or_else(cores)).try_for_each(|_| start().map(drop));
+        // If no other thread starts, the first reads all files.
+        let _ = (1..options.jobs.unwrap_or_else(cores)).try_for_each(|_| start().map(drop));
         drop(found_in);
         for (number, looked) in found {
             match looked {
-                Ok((receipt, found)) => report.tell(number, &receipt, &found),
-                Err(error) => report.tell_bad(number, error),
+                Ok((found, receipt)) => report.take(number, &receipt, &found),
+                Err(error) => report.report_bad_line(number, error),
             }
             if report.unwritable.is_some() {
                 return;
@@ -100,42 +98,44 @@ pub(in crate::cli::get) fn check(order: &CheckOrder) -> ExitCode {
     report.end()
 }
 
-/// What a receipt's file is now.
-enum Found {
+/// The state of a local file.
+enum State {
     Same,
     Missing,
-    /// Something else has its name.
+    /// The name is taken by something that is not a file.
     NotAFile,
     OtherSize(u64),
     OtherContent(Md5Digest),
     Unreadable(io::Error),
 }
 
-/// Reads the file, unless its size tells enough.
-fn look(receipt: &Received, buffer: &mut [u8]) -> Found {
+/// Reads the file, unless its size already differs.
+fn look(receipt: &Received, buffer: &mut [u8]) -> State {
     let flags =
         OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = match rustix::fs::open(&receipt.file, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Found::Missing,
-        // A link; a socket or a device without a driver.
-        Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Found::NotAFile,
-        Err(error) => return Found::Unreadable(error.into()),
+        Err(Errno::NOENT | Errno::NOTDIR) => return State::Missing,
+        // A symbolic link; a socket or a device without a driver.
+        Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return State::NotAFile,
+        Err(error) => return State::Unreadable(error.into()),
     };
     match file.metadata() {
-        Ok(facts) if !facts.is_file() => return Found::NotAFile,
-        Ok(facts) if facts.len() != receipt.total_size => return Found::OtherSize(facts.len()),
+        Ok(facts) if !facts.is_file() => return State::NotAFile,
+        Ok(facts) if facts.len() != receipt.total_size => {
+            return State::OtherSize(facts.len());
+        }
         Ok(_) => {}
-        Err(error) => return Found::Unreadable(error),
+        Err(error) => return State::Unreadable(error),
     }
     for advice in [Advice::Sequential, Advice::NoReuse] {
-        // Read once and not again: what others have in the cache is to stay there.
+        // The file is read once: do not evict cached files of other programs for it.
         let _ = fadvise(&file, 0, None, advice);
     }
     match digest(file, buffer) {
-        Ok(md5) if md5 == receipt.md5 => Found::Same,
-        Ok(md5) => Found::OtherContent(md5),
-        Err(error) => Found::Unreadable(error),
+        Ok(md5) if md5 == receipt.md5 => State::Same,
+        Ok(md5) => State::OtherContent(md5),
+        Err(error) => State::Unreadable(error),
     }
 }
 
@@ -151,7 +151,7 @@ fn digest(mut file: File, buffer: &mut [u8]) -> io::Result<Md5Digest> {
     }
 }
 
-/// The line of the last receipt for each file; the files by what stands for their names.
+/// The line of the last receipt for each file. The keys are digests of the paths.
 fn newest(path: &Path) -> io::Result<HashMap<Md5Digest, u64>> {
     let mut newest = HashMap::new();
     for (number, receipt) in receipts(open(path)?) {
@@ -162,56 +162,56 @@ fn newest(path: &Path) -> io::Result<HashMap<Md5Digest, u64>> {
     Ok(newest)
 }
 
-/// A million names would be much to remember.
+/// Digests of paths need less memory than a million paths.
 fn key(file: &Path) -> Md5Digest {
     Md5Stream::digest(file.as_os_str().as_bytes())
 }
 
 fn open(path: &Path) -> io::Result<Lines<BufReader<File>>> {
-    // It is read twice.
+    // The file is read twice.
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     Ok(Lines::new(BufReader::new(File::open(path)?), b'\n'))
 }
 
-/// Each line's number and what it says.
+/// The receipts with their line numbers.
 fn receipts<R: BufRead>(
     lines: Lines<R>,
-) -> impl Iterator<Item = (u64, Result<Received, InputError>)> {
+) -> impl Iterator<Item = (u64, Result<Received, ListReadError>)> {
     let mut last = 0;
     lines.map(move |line| {
         let receipt = line.and_then(|line| {
             last = line.number;
-            Received::parse(&line.bytes).map_err(|problem| InputError::Line {
+            Received::parse(&line.bytes).map_err(|problem| ListReadError::Line {
                 number: line.number,
                 problem,
             })
         });
-        if let Err(InputError::Line { number, .. }) = &receipt {
+        if let Err(ListReadError::Line { number, .. }) = &receipt {
             last = *number;
         }
         (last, receipt)
     })
 }
 
-/// Tells what was found, and counts.
-struct Report<'o> {
-    order: &'o CheckOrder,
+/// Prints and counts the results.
+struct CheckReport<'o> {
+    options: &'o CheckOptions,
     failures: Failures,
     repeats: Repeats,
-    summary: Summary,
+    summary: CheckSummary,
     started: Instant,
     unwritable: Option<io::Error>,
 }
 
-impl<'o> Report<'o> {
-    fn new(order: &'o CheckOrder) -> Report<'o> {
-        Report {
-            order,
+impl<'o> CheckReport<'o> {
+    fn new(options: &'o CheckOptions) -> CheckReport<'o> {
+        CheckReport {
+            options,
             failures: Failures::default(),
             repeats: Repeats::default(),
-            summary: Summary {
+            summary: CheckSummary {
                 v: 1,
                 event: "summary",
                 same: 0,
@@ -226,31 +226,31 @@ impl<'o> Report<'o> {
         }
     }
 
-    fn tell(&mut self, number: u64, receipt: &Received, found: &Found) {
+    fn take(&mut self, number: u64, receipt: &Received, found: &State) {
         let file = visible(receipt.file.as_os_str().as_bytes());
-        if let Found::Same | Found::OtherContent(_) = found {
+        if let State::Same | State::OtherContent(_) = found {
             self.summary.bytes += receipt.total_size;
         }
         let (mut found_size, mut found_md5) = (None, None);
         let (reason, words) = match found {
-            Found::Same => {
+            State::Same => {
                 self.summary.same += 1;
                 (None, "same".to_owned())
             }
-            Found::Unreadable(error) => {
+            State::Unreadable(error) => {
                 let message = format!("{file}: cannot be read: {error}");
                 let cause = (ExitCode::LocalFile, "local_file");
                 self.fail(Some(number), &receipt.filename, cause, &message);
-                return tell(&wording::failure(&message, self.order.is_coloured));
+                return print_line(&wording::failure(&message, self.options.is_coloured));
             }
-            Found::Missing => (Some("missing"), "missing".to_owned()),
-            Found::NotAFile => (Some("not_a_file"), "not a regular file any more".to_owned()),
-            Found::OtherSize(size) => {
+            State::Missing => (Some("missing"), "missing".to_owned()),
+            State::NotAFile => (Some("not_a_file"), "not a regular file any more".to_owned()),
+            State::OtherSize(size) => {
                 found_size = Some(*size);
                 let (is, was) = (counted(*size, "byte"), receipt.total_size);
                 (Some("size"), format!("{is}, not {was}"))
             }
-            Found::OtherContent(md5) => {
+            State::OtherContent(md5) => {
                 found_md5 = Some(md5.to_string());
                 (Some("content"), format!("md5 {md5}, not {}", receipt.md5))
             }
@@ -258,8 +258,8 @@ impl<'o> Report<'o> {
         if reason.is_some() {
             self.summary.differs += 1;
         }
-        if self.order.json {
-            self.json(&Looked {
+        if self.options.json {
+            self.json(&CheckedEvent {
                 v: 1,
                 event: if reason.is_some() { "differs" } else { "same" },
                 n: number - 1,
@@ -273,28 +273,28 @@ impl<'o> Report<'o> {
                 found_size,
                 found_md5,
             });
-        } else if reason.is_some() || self.order.verbose {
+        } else if reason.is_some() || self.options.verbose {
             self.line(&format!("{file}: {words}"));
         }
     }
 
-    fn tell_bad(&mut self, number: u64, error: InputError) {
-        let list = shown(&self.order.receipts);
+    fn report_bad_line(&mut self, number: u64, error: ListReadError) {
+        let list = shown(&self.options.receipts);
         let error = ClientError::from(ListError { list, error });
         let (code, reason) = classify(&error);
         let message = sentence(&error);
-        let is_told = self.repeats.is_line_told();
+        let is_printed = self.repeats.is_line_printed();
         self.fail(Some(number), b"", (code, reason), &message);
-        if is_told {
-            tell(&wording::failure(&message, self.order.is_coloured));
+        if is_printed {
+            print_line(&wording::failure(&message, self.options.is_coloured));
         }
     }
 
-    /// A failure that is about no file.
+    /// Reports a failure that is not about one file.
     fn fail_whole(&mut self, error: &ClientError) {
         let message = sentence(error);
         self.fail(None, b"", classify(error), &message);
-        tell(&wording::failure(&message, self.order.is_coloured));
+        print_line(&wording::failure(&message, self.options.is_coloured));
     }
 
     fn fail(
@@ -306,10 +306,10 @@ impl<'o> Report<'o> {
     ) {
         self.summary.failed += 1;
         self.failures.add(code);
-        self.json(&Failed {
+        self.json(&FailedEvent {
             v: 1,
             event: "error",
-            // Lines are at most as many as bytes in a file that was read.
+            // A file has no more lines than bytes, so the number fits.
             n: number.and_then(|number| usize::try_from(number.saturating_sub(1)).ok()),
             filename: String::from_utf8_lossy(filename),
             filename_b64: filename_b64(filename),
@@ -322,29 +322,30 @@ impl<'o> Report<'o> {
     }
 
     fn end(mut self) -> ExitCode {
-        for sentence in self.repeats.others() {
-            tell(&wording::failure(&sentence, self.order.is_coloured));
+        for sentence in self.repeats.omitted() {
+            print_line(&wording::failure(&sentence, self.options.is_coloured));
         }
-        // What could not be read may be the same or not: that leads, whatever else differs.
+        // Unreadable files keep their exit code, even if others differ.
         if self.summary.differs > 0 && self.failures.code() != ExitCode::LocalFile {
             self.failures.add(ExitCode::Unclassified);
         }
         let code = self.failures.code();
-        let summary = Summary {
+        let summary = CheckSummary {
             secs: self.started.elapsed().as_secs_f64(),
             code: code as u8,
             ..self.summary
         };
         self.json(&summary);
-        match &self.unwritable {
-            Some(error) if unwritten("ftget", error) != ExitCode::Success => ExitCode::LocalFile,
-            _ => code,
+        let unwritable = self.unwritable.as_ref();
+        match unwritable.map(|error| report_unwritable("ftget", error)) {
+            None | Some(ExitCode::Success) => code,
+            Some(_) => ExitCode::LocalFile,
         }
     }
 
     fn json(&mut self, event: &impl Serialize) {
-        // These are structs of strings and numbers, which cannot fail.
-        if self.order.json
+        // Structs of strings and numbers always serialize.
+        if self.options.json
             && let Ok(line) = serde_json::to_string(event)
         {
             self.line(&visible_json(&line));
@@ -359,9 +360,9 @@ impl<'o> Report<'o> {
     }
 }
 
-/// A file was looked at.
+/// The result for one file.
 #[derive(Serialize)]
-struct Looked<'a> {
+struct CheckedEvent<'a> {
     v: u8,
     event: &'static str,
     n: u64,
@@ -381,9 +382,9 @@ struct Looked<'a> {
     found_md5: Option<String>,
 }
 
-/// How it all ended.
+/// The last line of `--json`.
 #[derive(Serialize)]
-struct Summary {
+struct CheckSummary {
     v: u8,
     event: &'static str,
     same: u64,
@@ -394,6 +395,6 @@ struct Summary {
     code: u8,
 }
 
-/// What was found and is not yet told.
+/// The most results that wait to be printed.
 const FOUND_AHEAD_MAX: usize = 256;
 const BUFFER_BYTES: usize = 256 * 1024;

@@ -1,4 +1,4 @@
-//! A receipt that is read back.
+//! Parsing of receipts.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -12,29 +12,29 @@ use crate::cli::get::input::LineError;
 use crate::cli::visible;
 use crate::wire::Md5Digest;
 
-/// What a receipt says.
+/// The content of a receipt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Received {
-    /// Its path on the server.
+    /// The path on the server.
     pub(super) filename: Vec<u8>,
-    /// The file here.
+    /// The local file.
     pub(super) file: PathBuf,
     pub(super) total_size: u64,
     pub(super) md5: Md5Digest,
 }
 
 impl Received {
-    /// Reads a line.
+    /// Parses a line.
     ///
     /// # Errors
-    /// [`LineError::NotReceipt`].
+    /// [`LineError::NotReceipt`] names the error in the line.
     pub(super) fn parse(line: &[u8]) -> Result<Received, LineError> {
         let bad = |reason: String| LineError::NotReceipt(visible(reason.as_bytes()).into_owned());
         if !line.starts_with(b"{") {
             return Err(bad("it is no JSON object".to_owned()));
         }
-        let object: Object = serde_json::from_slice(line).map_err(|error| {
-            // Its lines are none of ours: they count from 1 in each of them.
+        let object: ReceiptObject = serde_json::from_slice(line).map_err(|error| {
+            // serde_json counts lines from 1 in each line of the file.
             bad(error.to_string().replace(" at line 1 column", " at column"))
         })?;
         let bytes = |text: String, base64: Option<String>| match base64 {
@@ -55,7 +55,7 @@ impl Received {
 }
 
 #[derive(Deserialize)]
-struct Object {
+struct ReceiptObject {
     filename: String,
     filename_b64: Option<String>,
     total_size: u64,
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_receipt_is_read_as_it_was_written_and_nothing_else_is() {
+    fn reads_receipts_and_refuses_everything_else() {
         let line = br#"{"filename":"a","total_size":5,"md5":"07070707070707070707070707070707","file":"?","file_b64":"L3gv/w==","server":"h:1"}"#;
         let received = Received {
             filename: b"a".to_vec(),

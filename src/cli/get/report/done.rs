@@ -1,4 +1,4 @@
-//! What is told and done when a file is present, and when everything is.
+//! Reports about finished files, and about the commands that run on them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::{Reporter, source};
-use crate::cli::failure::code_of;
-use crate::cli::get::exec::{self, Ended, Run};
-use crate::cli::get::json_event::Done;
+use crate::cli::failure::write_error_code;
+use crate::cli::get::exec::{self, CommandOutcome, Run};
+use crate::cli::get::json_event::DoneEvent;
 use crate::cli::get::receipts::Receipt;
 use crate::cli::get::wording::{self, filename_b64};
 use crate::cli::terminal::size;
@@ -17,8 +17,8 @@ use crate::client::{Action, Download, Downloaded, Item};
 use crate::wire::Md5Digest;
 
 impl Reporter<'_> {
-    /// Tells of a file that is present; says whether a command is to be run on it.
-    pub(super) fn tell_done(
+    /// Reports a file that is present. Returns the command to run on it, if there is one.
+    pub(super) fn report_done(
         &mut self,
         item: Item<'_>,
         download: Option<&Download>,
@@ -28,8 +28,8 @@ impl Reporter<'_> {
         self.summary.bytes += downloaded.transferred();
         self.summary.actions.add(downloaded.action);
         let is_unchanged = matches!(downloaded.action, Action::Identical | Action::Skipped);
-        if self.manner.verbose && (!is_unchanged || self.manner.names_unchanged) {
-            let source = source(item, self.poured.as_ref()).name();
+        if self.style.verbose && (!is_unchanged || self.style.names_unchanged) {
+            let source = source(item, self.streamed.as_ref()).name();
             let placed = placed(download, downloaded);
             let name = visible(placed.as_deref().unwrap_or(b"-"));
             let (action, _) = wording::action(downloaded.action);
@@ -42,7 +42,7 @@ impl Reporter<'_> {
         self.write_receipt(item, download, downloaded);
         let command = downloaded.command.as_ref();
         if let Some(end) = command.filter(|end| end.exit_status != 0) {
-            let name = source(item, self.poured.as_ref()).name().to_owned();
+            let name = source(item, self.streamed.as_ref()).name().to_owned();
             let mut line = format!("{name}: command ended with {}", end.exit_status);
             if let Some(errors) = &end.error_output {
                 line = format!("{line}: {}", visible(errors.as_bytes()));
@@ -51,7 +51,7 @@ impl Reporter<'_> {
             self.failures.add(ExitCode::Unclassified);
         }
         let file = download.and_then(|download| Some((download, file(download, downloaded)?)));
-        if let (Some(_), Some((download, file))) = (&self.manner.exec, file) {
+        if let (Some(_), Some((download, file))) = (&self.style.exec, file) {
             return Some(Run {
                 index: item.index,
                 address: item.address.clone(),
@@ -65,11 +65,11 @@ impl Reporter<'_> {
         None
     }
 
-    /// Tells how a command of `--exec` ended.
-    pub(in crate::cli::get) fn tell_run(&mut self, run: &Run, ended: Ended) {
+    /// Reports how a command of `--exec` ended.
+    pub(in crate::cli::get) fn report_command(&mut self, run: &Run, ended: CommandOutcome) {
         let name = placed(Some(&run.download), &run.downloaded).unwrap_or_default();
         let name = visible(&name).into_owned();
-        let status = self.judge(&format!("{name}: --exec"), &ended);
+        let status = self.record_outcome(&format!("{name}: --exec"), &ended);
         self.json_done(
             run.item(),
             Some(&run.download),
@@ -80,26 +80,26 @@ impl Reporter<'_> {
 
     /// Runs the command of `--on-complete`.
     pub(super) fn complete(&mut self, words: &[String]) {
-        let to_stderr = self.manner.json || self.poured.is_some();
-        let time_max = self.manner.complete_time_max;
+        let to_stderr = self.style.json || self.streamed.is_some();
+        let time_max = self.style.complete_time_max;
         let ended = exec::complete(words, to_stderr, self.summary.variables(), time_max);
-        self.summary.complete_status = Some(self.judge("--on-complete", &ended));
+        self.summary.complete_status = Some(self.record_outcome("--on-complete", &ended));
     }
 
-    /// Anything but 0 is a failure; what cannot be run ends with 127, as in a shell, and what has
-    /// no time left with 124, as with timeout(1).
-    fn judge(&mut self, what: &str, ended: &Ended) -> i32 {
+    /// Counts any status but 0 as a failure. A command that cannot run has 127, as in a shell. A
+    /// command without time left has 124, as with timeout(1).
+    fn record_outcome(&mut self, what: &str, ended: &CommandOutcome) -> i32 {
         let (status, code) = match ended {
-            Ended::Status(0) => return 0,
-            Ended::Status(status) => {
+            CommandOutcome::Status(0) => return 0,
+            CommandOutcome::Status(status) => {
                 self.failure(&format!("{what} ended with {status}"));
                 (*status, ExitCode::Unclassified)
             }
-            Ended::OutOfTime => {
+            CommandOutcome::OutOfTime => {
                 self.failure(&format!("{what} has no time left (--max-time)"));
                 (124, ExitCode::TimedOut)
             }
-            Ended::NotRun(error) => {
+            CommandOutcome::NotRun(error) => {
                 self.failure(&format!("{what} cannot be run: {error}"));
                 (127, ExitCode::Unclassified)
             }
@@ -115,12 +115,12 @@ impl Reporter<'_> {
         downloaded: &Downloaded,
         exec_status: Option<i32>,
     ) {
-        if !self.manner.json {
+        if !self.style.json {
             return;
         }
         let (action, resumed_from) = wording::action(downloaded.action);
         let placed = placed(download, downloaded);
-        self.json(&Done {
+        self.json(&DoneEvent {
             v: 1,
             event: "done",
             n: item.index,
@@ -144,7 +144,7 @@ impl Reporter<'_> {
         });
     }
 
-    /// Appends a receipt, if there are to be any and the file was verified.
+    /// Appends a receipt, if `--receipts` is used and the file was verified.
     fn write_receipt(
         &mut self,
         item: Item<'_>,
@@ -165,14 +165,14 @@ impl Reporter<'_> {
         };
         if let Err(error) = receipts.append(&receipt, SystemTime::now()) {
             self.failure(&format!("cannot write receipts: {error}"));
-            self.failures.add(code_of(&error));
-            // Said once; a list with a hole in it helps nobody.
+            self.failures.add(write_error_code(&error));
+            // Stop after the first error: a list with gaps is of no use.
             self.receipts = None;
         }
     }
 }
 
-/// The name it has below the folder, which may not be the one that was asked for.
+/// The path below the target directory. With `rename` its name is not the requested one.
 fn placed(download: Option<&Download>, downloaded: &Downloaded) -> Option<Vec<u8>> {
     let name = downloaded.name.as_ref()?;
     Some(match download {
@@ -181,7 +181,7 @@ fn placed(download: Option<&Download>, downloaded: &Downloaded) -> Option<Vec<u8
     })
 }
 
-/// Where a file is that was verified; `None` if it was skipped, or poured out.
+/// The path of a verified file; `None` if it was skipped or is a link.
 fn file(download: &Download, downloaded: &Downloaded) -> Option<PathBuf> {
     let below = download.beside(downloaded.name.as_ref()?);
     let is_there = !matches!(downloaded.action, Action::Skipped | Action::Link);

@@ -13,8 +13,8 @@ use crate::net::Peer;
 use crate::server::{Outcome, Report};
 use crate::wire::{Md5Digest, Timestamp};
 
-/// What a line says.
-pub(super) struct Entry {
+/// The fields of a line.
+pub(super) struct LogEntry {
     time: SystemTime,
     peer: Peer,
     op: &'static str,
@@ -25,9 +25,9 @@ pub(super) struct Entry {
     took: Duration,
 }
 
-impl Entry {
-    pub(super) fn of(report: &Report<'_>) -> Entry {
-        Entry {
+impl LogEntry {
+    pub(super) fn of(report: &Report<'_>) -> LogEntry {
+        LogEntry {
             time: SystemTime::now(),
             peer: report.peer,
             op: report.op,
@@ -39,8 +39,8 @@ impl Entry {
         }
     }
 
-    /// Appends the line. Everything that a peer chose stands in a JSON string without control
-    /// and direction characters, so that no name can forge a line or steer a terminal.
+    /// Appends the line. All text from a peer is a JSON string without control characters and
+    /// direction marks, so no name can forge a line or control a terminal.
     pub(super) fn write(&self, format: LogFormat, lines: &mut Vec<u8>) {
         let (result, reason, bytes) = match self.outcome {
             Outcome::Answered { body_bytes } => ("ok", "", body_bytes),
@@ -97,7 +97,7 @@ impl Entry {
     }
 }
 
-/// Appends a line that says how many others are missing before it.
+/// Appends a line with the number of lines lost before it.
 pub(super) fn lost(count: u64, format: LogFormat, lines: &mut Vec<u8>) {
     let time = time_text(SystemTime::now());
     let written = match format {
@@ -128,7 +128,7 @@ struct JsonLine<'a> {
     exit_status: Option<u8>,
 }
 
-/// In UTC, to the millisecond.
+/// UTC, to the millisecond.
 fn time_text(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let timestamp = Timestamp {
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn line(format: LogFormat, name: &[u8], outcome: Outcome) -> String {
-        let entry = Entry {
+        let entry = LogEntry {
             time: UNIX_EPOCH + Duration::from_millis(1_795_169_472_123),
             peer: Peer::Unix { uid: 7 },
             op: "get",

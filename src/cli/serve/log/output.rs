@@ -1,4 +1,4 @@
-//! Where lines of the access log go, once it is open.
+//! The open destination of the access log.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,36 +9,39 @@ use std::path::Path;
 use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
-use super::LogPlace;
-use crate::cli::outside::{self, Outside};
+use super::LogDestination;
+use crate::cli::blocking::{self, BlockingStream};
 use crate::cli::streams;
 
-/// An open place.
-pub(super) struct Output(Outside<File>);
+/// An open destination.
+pub(super) struct LogOutput(BlockingStream<File>);
 
-impl Output {
-    /// Opens a place; a file that is not there is made.
+impl LogOutput {
+    /// Opens a destination, and creates a missing file.
     ///
     /// # Errors
-    /// It is no place for lines, or this program may not write there.
-    pub(super) fn open(place: &LogPlace) -> io::Result<Output> {
-        let file = match place {
-            LogPlace::File(path) => match streams::descriptor(path) {
+    /// It cannot hold lines, or is not writable.
+    pub(super) fn open(destination: &LogDestination) -> io::Result<LogOutput> {
+        let file = match destination {
+            LogDestination::File(path) => match streams::descriptor(path) {
                 Some(stream) => stream,
                 None => open(path)?,
             },
-            LogPlace::StandardOutput => outside::copy(1)?,
-            LogPlace::StandardError => io::stderr().as_fd().try_clone_to_owned()?.into(),
+            LogDestination::StandardOutput => blocking::copy_descriptor(1)?,
+            LogDestination::StandardError => io::stderr().as_fd().try_clone_to_owned()?.into(),
         };
-        Ok(Output(Outside::new(file, "the access log is not read")))
+        Ok(LogOutput(BlockingStream::new(
+            file,
+            "the access log is not read",
+        )))
     }
 
-    /// What [`Output::open`] would find, without making anything.
-    pub(super) fn check(place: &LogPlace) -> io::Result<()> {
-        let path = match place {
-            LogPlace::File(path) => path,
-            LogPlace::StandardOutput => return outside::copy(1).map(drop),
-            LogPlace::StandardError => return Ok(()),
+    /// The error that [`LogOutput::open`] would return, without creating anything.
+    pub(super) fn check(destination: &LogDestination) -> io::Result<()> {
+        let path = match destination {
+            LogDestination::File(path) => path,
+            LogDestination::StandardOutput => return blocking::copy_descriptor(1).map(drop),
+            LogDestination::StandardError => return Ok(()),
         };
         if streams::descriptor(path).is_some() {
             return Ok(());
@@ -46,14 +49,14 @@ impl Output {
         if path.exists() {
             return open_with(path, OpenOptions::new().append(true)).map(drop);
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
+        let directory = match path.parent() {
+            Some(directory) if !directory.as_os_str().is_empty() => directory,
             Some(_) | None => Path::new("."),
         };
-        Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+        Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
     }
 
-    /// Writes some of these bytes, and says how many.
+    /// Writes some of the bytes, and returns their number.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -63,9 +66,9 @@ fn open(path: &Path) -> io::Result<File> {
     open_with(path, OpenOptions::new().append(true).create(true))
 }
 
-/// Opens a file, a character device, or a FIFO that somebody reads.
+/// Opens a file, a character device, or a FIFO that has a reader.
 fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // A FIFO that nobody reads would hold up the start, or whoever sent SIGHUP, for ever.
+    // A FIFO without a reader would block the start or the reload for ever.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = options
         .custom_flags(flags.bits().cast_signed())
@@ -75,13 +78,13 @@ fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if !(kind.is_file() || kind.is_char_device() || kind.is_fifo()) {
         return Err(io::Error::other("not a file"));
     }
-    // From here on only the thread that writes waits, and a reader that is slow loses no line
-    // as long as the queue has room.
+    // From here on only the log thread waits. A slow reader loses no line while the queue has
+    // space.
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)
 }
 
-/// "No such device or address" is what open(2) calls a FIFO without a reader, and a socket.
+/// open(2) fails with "No such device or address" for a FIFO without a reader, and for a socket.
 fn named(path: &Path, error: io::Error) -> io::Error {
     if error.raw_os_error() != Some(Errno::NXIO.raw_os_error()) {
         return error;

@@ -1,13 +1,12 @@
-//! What goes on beside the server: an index in a file, and the hashing of what nobody has
-//! asked for yet.
+//! Hashing in the background: keeps the index file, and hashes files before clients request them.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::cli::digests::Opened;
-use crate::cli::terminal::tell;
+use crate::cli::digests::OpenedIndex;
+use crate::cli::terminal::print_line;
 use crate::digest::Pools;
 use crate::store::{
     DigestIndex, DirectoryStore, FileIndex, Indexing, IndexingError, InotifyLimit, Priority,
@@ -15,48 +14,48 @@ use crate::store::{
 };
 use crate::wire::ResourcePath;
 
-/// An index that outlives the server, and the hashing that fills it; neither, where digests
-/// are kept in memory only and nothing is to be watched.
-pub(super) struct Beside {
+/// The index file and the hashing that fills it. Both are absent if digests are kept in memory and
+/// the directory is not watched.
+pub(super) struct BackgroundHashing {
     file: Option<Arc<FileIndex>>,
     index: Arc<dyn DigestIndex>,
     tree: Arc<DirectoryStore>,
     pools: Arc<Pools>,
-    /// `None`: nothing is hashed ahead, or there are no threads for it.
+    /// `None` if nothing is hashed in advance, or no thread could start.
     ahead: Mutex<Option<Ahead>>,
     is_stopped: AtomicBool,
 }
 
-/// What is hashed before anybody asks.
+/// What is hashed before clients request it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HashAhead {
-    /// Nothing.
+    /// No files.
     Nothing,
-    /// What is there at the start, if its digests outlive the server.
+    /// The files at the start, if their digests outlive the server.
     Once,
-    /// That, and what changes.
+    /// The files at the start, and each file that changes.
     Always,
 }
 
-/// Hashing that is under way.
+/// Hashing in progress.
 enum Ahead {
     Once(Indexing),
     Always(Watching),
 }
 
-impl Beside {
-    /// Begins to hash, if there is a place for it, once nobody waits for a digest.
+impl BackgroundHashing {
+    /// Starts the hashing. It runs while no client waits for a digest.
     pub(super) fn start(
-        index: &Opened,
+        index: &OpenedIndex,
         tree: &Arc<DirectoryStore>,
         pools: &Arc<Pools>,
         what: HashAhead,
-    ) -> Beside {
+    ) -> BackgroundHashing {
         let file = match index {
-            Opened::File(file) => Some(Arc::clone(file)),
-            Opened::Other(_) => None,
+            OpenedIndex::File(file) => Some(Arc::clone(file)),
+            OpenedIndex::Other(_) => None,
         };
-        let beside = Beside {
+        let hashing = BackgroundHashing {
             index: index.index(),
             tree: Arc::clone(tree),
             pools: Arc::clone(pools),
@@ -65,33 +64,33 @@ impl Beside {
             file,
         };
         let ahead = match what {
-            HashAhead::Always => beside.watch().or_else(|error| {
+            HashAhead::Always => hashing.watch().or_else(|error| {
                 warn(
                     &error,
                     "no directory can be watched",
                     "files are hashed now, and what changes when it is asked for",
                 );
-                beside.hash_once()
+                hashing.hash_once()
             }),
-            HashAhead::Once if beside.has_index() => beside.hash_once(),
-            HashAhead::Once | HashAhead::Nothing => return beside,
+            HashAhead::Once if hashing.has_index() => hashing.hash_once(),
+            HashAhead::Once | HashAhead::Nothing => return hashing,
         };
         match ahead {
-            Ok(ahead) => *beside.ahead() = Some(ahead),
+            Ok(ahead) => *hashing.ahead() = Some(ahead),
             Err(error) => warn_of_no_thread(&error),
         }
-        beside
+        hashing
     }
 
     fn watch(&self) -> io::Result<Ahead> {
         let (tree, index, pools) = self.parts();
-        let watching = Watching::start(tree, index, pools, unheard, warn_of_part);
+        let watching = Watching::start(tree, index, pools, ignore_failure, warn_of_part);
         watching.map(Ahead::Always)
     }
 
     fn hash_once(&self) -> io::Result<Ahead> {
         let (tree, index, pools) = self.parts();
-        Indexing::start(tree, index, pools, Priority::Background, unheard).map(Ahead::Once)
+        Indexing::start(tree, index, pools, Priority::Background, ignore_failure).map(Ahead::Once)
     }
 
     fn parts(&self) -> (Arc<DirectoryStore>, Arc<dyn DigestIndex>, Arc<Pools>) {
@@ -104,16 +103,16 @@ impl Beside {
         self.file.is_some()
     }
 
-    /// Whether anything is hashed before somebody asks for it.
+    /// Whether files are hashed in advance.
     pub(super) fn hashes_ahead(&self) -> bool {
         self.ahead().is_some()
     }
 
-    /// Goes on with what the tree's root is now.
+    /// Continues with the directory that the root's name leads to now.
     pub(super) fn follow_root(&self) {
         let mut ahead = self.ahead();
         match &*ahead {
-            // Stopped: the server ends.
+            // The server ends.
             _ if self.is_stopped.load(Ordering::SeqCst) => {}
             Some(Ahead::Once(indexing)) => {
                 indexing.stop();
@@ -127,7 +126,7 @@ impl Beside {
         }
     }
 
-    /// Lets the server end.
+    /// Stops the hashing, so that the server can end.
     pub(super) fn stop(&self) {
         let ahead = self.ahead();
         self.is_stopped.store(true, Ordering::SeqCst);
@@ -138,7 +137,7 @@ impl Beside {
         }
     }
 
-    /// Keeps what was learnt.
+    /// Stops the hashing, and writes the digests to the index.
     pub(super) fn end(&self) {
         self.stop();
         match &*self.ahead() {
@@ -156,8 +155,8 @@ impl Beside {
     }
 }
 
-/// Who asks for a file that cannot be read is told so then.
-fn unheard(_: &ResourcePath, _: &IndexingError) {}
+/// The client that requests an unreadable file gets the error then.
+fn ignore_failure(_: &ResourcePath, _: &IndexingError) {}
 
 fn warn_of_no_thread(error: &io::Error) {
     warn(
@@ -187,8 +186,8 @@ fn warn(error: &io::Error, what: &str, consequence: &str) {
     if let Some(limit) = InotifyLimit::of(error) {
         text.push_str(&format!("\nhint: sysctl -w {}=N raises it", limit.sysctl()));
     }
-    tell(&text);
+    print_line(&text);
 }
 
-/// Long enough for what is on its way; what a disk that hangs loses can be made anew.
+/// Enough for writes in progress. A hanging disk loses digests, which can be computed again.
 const END_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! What was typed: the options of `ftget`.
+//! The options of `ftget`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, ValueEnum};
 use clap_complete::Shell;
 
-use super::filter::TypedRules;
+use super::filter::FilterArgs;
 use super::help;
 use crate::cli::terminal::ColorChoice;
 use crate::cli::values::{at_least_one, not_empty, parse_limit};
@@ -18,7 +18,7 @@ use crate::wire::Md5Digest;
 /// Download files from an ftserve server and verify them.
 #[derive(Parser, Debug)]
 #[command(name = "ftget", version, max_term_width = 100, after_help = help::ENDING, after_long_help = help::long_ending())]
-pub(super) struct Typed {
+pub(super) struct GetArgs {
     // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
         required_unless_present_all = ["check", "receipts"],
@@ -65,18 +65,18 @@ pub(super) struct Typed {
     pub(super) receipts: Option<PathBuf>,
     /// Choose what happens if the name is taken
     #[arg(long, value_enum, value_name = "WHAT", default_value = "update", help_heading = WHERE)]
-    pub(super) if_exists: TypedIfExists,
+    pub(super) if_exists: IfExistsArg,
     /// Choose which attributes are kept
     ///
     /// With --check these are compared besides the content. [default: mtime,mode; with --check:
     /// none]
     #[arg(hide_short_help = true, long, value_enum, value_name = "LIST", value_delimiter = ',', help_heading = WHERE)]
-    pub(super) preserve: Option<Vec<Preserved>>,
+    pub(super) preserve: Option<Vec<PreserveArg>>,
     /// Choose when files are flushed to disk
     ///
     /// auto syncs many small files at once, always each by itself, never none.
     #[arg(hide_short_help = true, long, value_enum, value_name = "WHEN", default_value = "auto", help_heading = WHERE)]
-    pub(super) sync: TypedSync,
+    pub(super) sync: SyncArg,
 
     /// Print what is there instead of downloading it
     ///
@@ -92,7 +92,7 @@ pub(super) struct Typed {
     #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) recursive: bool,
     #[command(flatten, next_help_heading = WHAT)]
-    pub(super) rules: TypedRules,
+    pub(super) rules: FilterArgs,
     /// Delete local files that the server no longer has
     ///
     /// Nothing is deleted if any download failed or before the listing is complete. Directories
@@ -143,7 +143,7 @@ pub(super) struct Typed {
     pub(super) md5: Option<Md5Digest>,
     /// Choose whether symbolic links of a tree are created
     #[arg(hide_short_help = true, long, value_enum, value_name = "WHAT", default_value = "keep", help_heading = WHAT)]
-    pub(super) links: TypedLinks,
+    pub(super) links: LinksArg,
     /// Start over instead of continuing a partial file
     #[arg(hide_short_help = true, long, value_parser = BoolishValueParser::new(), help_heading = WHAT)]
     pub(super) no_resume: bool,
@@ -243,7 +243,7 @@ pub(super) struct Typed {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum TypedIfExists {
+pub(super) enum IfExistsArg {
     /// Keep a file of the same md5, and replace any other atomically
     Update,
     /// Keep the local file
@@ -257,26 +257,26 @@ pub(super) enum TypedIfExists {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum TypedLinks {
+pub(super) enum LinksArg {
     Keep,
     Skip,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum TypedSync {
+pub(super) enum SyncArg {
     Auto,
     Always,
     Never,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Preserved {
+pub(super) enum PreserveArg {
     Mtime,
     Mode,
     None,
 }
 
-/// How progress is shown.
+/// The values of `--progress`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ProgressStyle {
     /// A bar on a terminal, else nothing
@@ -289,7 +289,7 @@ pub(super) enum ProgressStyle {
     None,
 }
 
-/// How a listing is shown.
+/// The values of `--list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ListStyle {
     /// One name a line
@@ -302,11 +302,11 @@ pub(super) enum ListStyle {
     Md5sum,
 }
 
-/// How much `--delete` may delete.
+/// The value of `--max-delete`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MaxDelete {
     Number(u64),
-    /// Everything, even if the source is empty.
+    /// No limit, and an empty source deletes too.
     All,
 }
 
@@ -318,7 +318,7 @@ fn parse_max_delete(text: &str) -> Result<MaxDelete, String> {
     number.map_err(|_| "not a whole number, nor \"all\"".to_owned())
 }
 
-/// How often `-v` stands; in a variable also whether.
+/// Reads the count of `-v`; a variable may also hold yes or no.
 fn parse_verbosity(text: &str) -> Result<u8, String> {
     match text.to_ascii_lowercase().as_str() {
         "n" | "no" | "f" | "false" | "off" => Ok(0),

@@ -1,4 +1,5 @@
-//! Calls that somebody else can hold up for ever: the writer of a list, the reader of an output.
+//! Calls that another program can block for ever: reads from its pipe, and writes to one that it
+//! does not read.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,35 +13,36 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 
 use crate::process::{input_was_closed, output_was_closed};
 
-/// A stream whose other end is somebody else's. It waits for that end even where another program
-/// has made the stream non-blocking: the flag belongs to all that share an open pipe or terminal.
-pub(super) struct Outside<T> {
+/// A stream with another program at its other end. A call waits for that program even if the stream
+/// is non-blocking: the flag belongs to all that share an open pipe or terminal, and any of them
+/// may have set it.
+pub(super) struct BlockingStream<T> {
     stream: T,
     reason: &'static str,
     until: Option<Instant>,
 }
 
-impl<T> Outside<T> {
-    /// `reason`: why it does not go on, if it does not.
-    pub(super) fn new(stream: T, reason: &'static str) -> Outside<T> {
-        Outside {
+impl<T> BlockingStream<T> {
+    /// `reason` says why a call does not return, for the message of the watchdog.
+    pub(super) fn new(stream: T, reason: &'static str) -> BlockingStream<T> {
+        BlockingStream {
             stream,
             reason,
             until: None,
         }
     }
 
-    /// Gives up at this time with [`io::ErrorKind::WouldBlock`], if the stream is non-blocking.
-    pub(super) fn until(self, until: Instant) -> Outside<T> {
-        Outside {
+    /// Makes a call on a non-blocking stream fail with [`io::ErrorKind::WouldBlock`] at this time.
+    pub(super) fn until(self, until: Instant) -> BlockingStream<T> {
+        BlockingStream {
             until: Some(until),
             ..self
         }
     }
 }
 
-impl<T: AsFd> Outside<T> {
-    /// Does `call`, again as soon as the stream is ready if it was not.
+impl<T: AsFd> BlockingStream<T> {
+    /// Makes `call`, and repeats it when the stream is ready after [`io::ErrorKind::WouldBlock`].
     fn wait<R>(
         &mut self,
         ready: PollFlags,
@@ -60,13 +62,13 @@ impl<T: AsFd> Outside<T> {
     }
 }
 
-impl<T: Read + AsFd> Read for Outside<T> {
+impl<T: Read + AsFd> Read for BlockingStream<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.wait(PollFlags::IN, |stream| stream.read(buffer))
     }
 }
 
-impl<T: Write + AsFd> Write for Outside<T> {
+impl<T: Write + AsFd> Write for BlockingStream<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.wait(PollFlags::OUT, |stream| stream.write(bytes))
     }
@@ -76,7 +78,7 @@ impl<T: Write + AsFd> Write for Outside<T> {
     }
 }
 
-/// Waits until a stream can be read or written, or has failed; `false` if it is not by then.
+/// Waits until a stream can be read or written, or has failed. Returns `false` at the deadline.
 pub(super) fn is_ready(
     stream: BorrowedFd<'_>,
     ready: PollFlags,
@@ -93,9 +95,10 @@ pub(super) fn is_ready(
     }
 }
 
-/// A copy of an open descriptor of this process: since Linux 5.6, unless a sandbox forbids it.
-pub(super) fn copy(number: i32) -> io::Result<File> {
-    // In place of a stream that was closed at the start there is /dev/null.
+/// Duplicates an open descriptor of this process. Above 2 it needs Linux 5.6, and no sandbox that
+/// forbids `pidfd_getfd`.
+pub(super) fn copy_descriptor(number: i32) -> io::Result<File> {
+    // A stream that was closed at the start is open on /dev/null now.
     if number == 0 && input_was_closed() || number == 1 && output_was_closed() {
         return Err(io::Error::other("it is closed"));
     }
@@ -110,26 +113,25 @@ pub(super) fn copy(number: i32) -> io::Result<File> {
     copy.map(File::from)
 }
 
-/// Does what may wait for somebody else. `reason`: why it does not go on, if it does not.
-pub(super) fn wait<T>(reason: &'static str, call: impl FnOnce() -> T) -> T {
+/// Makes a call that may block for ever. `reason` says why it does not return, if it does not.
+pub(super) fn run<T>(reason: &'static str, call: impl FnOnce() -> T) -> T {
     let _ended_on_drop = Wait::begin(reason);
     call()
 }
 
-/// The waits that are under way, as of now.
+/// The calls that are blocked at one moment.
 pub(super) struct Snapshot {
     begun: u64,
 }
 
 impl Snapshot {
-    /// Takes it.
     pub(super) fn take() -> Snapshot {
         Snapshot {
             begun: lock().begun,
         }
     }
 
-    /// Why one that was under way then does not go on: it still is.
+    /// The reason of a call that was blocked at that moment and still is.
     pub(super) fn held_up(&self) -> Option<&'static str> {
         let waits = lock();
         let old = waits.under_way.iter().find(|wait| wait.0 <= self.begun);
@@ -137,7 +139,7 @@ impl Snapshot {
     }
 }
 
-/// One that is under way.
+/// A call that has not returned yet. Dropping it ends the wait.
 struct Wait(u64);
 
 impl Wait {
@@ -156,7 +158,7 @@ impl Drop for Wait {
     }
 }
 
-/// Those of all threads, and how many there ever were.
+/// The calls of all threads, and how many there were since the start.
 struct Waits {
     begun: u64,
     under_way: Vec<(u64, &'static str)>,
@@ -176,13 +178,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_wait_that_has_not_ended_since_is_held_up() {
+    fn only_a_call_that_is_still_blocked_is_held_up() {
         let before = Snapshot::take();
-        let during = wait("a test", || {
+        let during = run("a test", || {
             assert_eq!(before.held_up(), None, "it has begun since");
             let during = Snapshot::take();
             assert_eq!(during.held_up(), Some("a test"));
-            wait("another", || assert_eq!(during.held_up(), Some("a test")));
+            run("another", || assert_eq!(during.held_up(), Some("a test")));
             during
         });
         assert_eq!(during.held_up(), None);

@@ -1,4 +1,4 @@
-//! What a command line means, or why it means nothing.
+//! From the arguments of `ftget` to the command that they mean.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -7,47 +7,47 @@ use std::time::Duration;
 
 use clap_complete::Shell;
 
-use super::arguments::{ListStyle, ProgressStyle, Typed, TypedLinks};
+use super::args::{GetArgs, LinksArg, ListStyle, ProgressStyle};
 use super::destination::Destination;
 use super::exec;
 use super::filter::{Filter, Selection};
 use super::help;
-use super::last_resort;
 use super::listed;
 use super::mirror;
-use super::no_order::NoOrder;
-use super::receipts::CheckOrder;
+use super::receipts::CheckOptions;
 use super::source::is_url;
-use super::wish::{self, Wish};
+use super::target::{self, Target};
+use super::usage_error::UsageError;
+use super::watchdog;
 use crate::cli::digests::IndexChoice;
-use crate::cli::settings::{self, Places, Settings};
+use crate::cli::settings::{self, SettingSources, Settings};
 use crate::cli::terminal::shown;
 use crate::client::{ClientConfig, DeleteLimit, Folder};
 use crate::net::Location;
 use crate::wire::ResourcePath;
 
-/// What a command line means.
-pub(super) enum Meaning {
-    Fetch(Order),
-    /// Only compare.
+/// What `ftget` does.
+pub(super) enum GetCommand {
+    Fetch(Transfer),
+    /// Compare the targets with the servers.
     Compare {
-        order: Order,
-        /// What is here alone is a difference.
-        tells_extras: bool,
+        transfer: Transfer,
+        /// Local entries that the server lacks count as differences.
+        reports_extras: bool,
     },
-    /// Only say what would be done.
-    Preview(Order),
-    List(ListOrder),
+    /// Print what a transfer would do.
+    Preview(Transfer),
+    List(ListOptions),
     /// Compare files with their receipts.
-    Check(CheckOrder),
+    Check(CheckOptions),
     Manual,
     Completions(Shell),
 }
 
-/// Listings to show.
-pub(super) struct ListOrder {
-    /// Each folder, with what of it is meant.
-    pub(super) folders: Vec<(Folder, Selection)>,
+/// The options of `--list`.
+pub(super) struct ListOptions {
+    /// Each directory to list, and its pattern.
+    pub(super) directories: Vec<(Folder, Selection)>,
     pub(super) filter: Filter,
     pub(super) style: ListStyle,
     pub(super) config: ClientConfig,
@@ -55,82 +55,84 @@ pub(super) struct ListOrder {
     pub(super) verbose: bool,
 }
 
-/// What the command line means.
-pub(super) struct Order {
+/// A download, comparison or preview.
+pub(super) struct Transfer {
     pub(super) destination: Destination,
-    /// The same wishes, to be looked at before anything is done.
-    pub(super) preflight: Option<Vec<Wish>>,
-    /// What the servers do not have is deleted, so far.
+    /// The targets once more, to check before the transfer.
+    pub(super) preflight: Option<Vec<Target>>,
+    /// How much `--delete` may delete; `None` without the option.
     pub(super) deletion: Option<DeleteLimit>,
     pub(super) config: ClientConfig,
-    pub(super) manner: Manner,
+    pub(super) style: OutputStyle,
 }
 
-/// How what happens is told, and what else is done about it.
-pub(super) struct Manner {
+/// How progress and results are reported, and the commands that run on them.
+pub(super) struct OutputStyle {
     pub(super) json: bool,
     pub(super) progress: ProgressStyle,
-    /// The words of a command that is run on each file.
+    /// The words of the command that runs on each file.
     pub(super) exec: Option<Vec<String>>,
-    /// Those of one that is run when everything is over.
+    /// The words of the command that runs at the end.
     pub(super) on_complete: Option<Vec<String>>,
-    /// How long that may take.
+    /// How long the command at the end may run.
     pub(super) complete_time_max: Option<Duration>,
-    /// Where a line for each verified file goes.
+    /// The file that gets a line for each verified file.
     pub(super) receipts: Option<PathBuf>,
-    /// What this program itself writes: no mirror deletes it.
-    pub(super) files_of_ours: Vec<PathBuf>,
+    /// Files that this program itself writes. A mirror never deletes them.
+    pub(super) own_files: Vec<PathBuf>,
     pub(super) is_coloured: bool,
     pub(super) quiet: bool,
     pub(super) verbose: bool,
-    /// Files that are already there are named too.
+    /// Report files that are already there too.
     pub(super) names_unchanged: bool,
-    /// Symbolic links are left out because that was asked for.
+    /// The user chose to skip symbolic links.
     pub(super) skips_links: bool,
-    /// Trees are fetched that might be mirrors: --delete could help.
+    /// The targets could be mirrors, so a hint may suggest --delete.
     pub(super) may_delete: bool,
 }
 
-impl Meaning {
-    /// What these arguments mean, the program's name first, and the environment.
-    pub(super) fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Meaning, NoOrder> {
+impl GetCommand {
+    /// Reads the arguments, the program's name first, and the environment.
+    pub(super) fn parse(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<GetCommand, UsageError> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let Settings {
-            mut typed,
-            elsewhere,
+            mut args,
+            sources: settings,
             ..
-        } = settings::read::<Typed>(&arguments, help::MANUAL.prefix, None)?;
-        typed.forget_what_does_not_apply(&elsewhere);
-        if let Some(time_max) = typed.max_time {
-            last_resort::end_in_time(time_max);
+        } = settings::read::<GetArgs>(&arguments, help::MANUAL.prefix, None)?;
+        args.drop_inapplicable(&settings);
+        if let Some(time_max) = args.max_time {
+            watchdog::start(time_max);
         }
-        typed.interpret(&elsewhere)
+        args.interpret(&settings)
     }
 }
 
-impl Typed {
-    /// Finds out what is meant, or why it means nothing.
-    fn interpret(self, elsewhere: &Places) -> Result<Meaning, NoOrder> {
+impl GetArgs {
+    /// Checks the options and turns them into a command.
+    fn interpret(self, settings: &SettingSources) -> Result<GetCommand, UsageError> {
         if self.man {
-            return Ok(Meaning::Manual);
+            return Ok(GetCommand::Manual);
         }
         if let Some(shell) = self.completions {
-            return Ok(Meaning::Completions(shell));
+            return Ok(GetCommand::Completions(shell));
         }
         if let Some(directory) = self.misplaced_directory() {
-            return Err(NoOrder::Hinted(
+            return Err(UsageError::InvalidWithHint(
                 format!("{} is no source", shown(directory)),
                 format!("-d {} downloads into it", shown(directory)),
             ));
         }
         if let Some(style) = self.list {
             let filter = self.rules.read()?;
-            let order = self.list_order(style, filter);
-            return Ok(Meaning::List(order.map_err(NoOrder::Meaningless)?));
+            let options = self.list_options(style, filter);
+            return Ok(GetCommand::List(options.map_err(UsageError::Invalid)?));
         }
         if self.check && (self.sources.is_empty() || self.receipts.is_some()) {
             return match self.receipts {
-                Some(receipts) if self.sources.is_empty() => Ok(Meaning::Check(CheckOrder {
+                Some(receipts) if self.sources.is_empty() => Ok(GetCommand::Check(CheckOptions {
                     receipts,
                     jobs: self.jobs,
                     json: self.json,
@@ -139,34 +141,34 @@ impl Typed {
                 })),
                 _ => {
                     let sentence = "--check goes with SOURCE, or with --receipts FILE";
-                    Err(NoOrder::Meaningless(sentence.to_owned()))
+                    Err(UsageError::Invalid(sentence.to_owned()))
                 }
             };
         }
         let destination = match &self.input_file {
             Some(_) if self.recursive => {
                 let (list, recursive) = (
-                    elsewhere.called("input-file"),
-                    elsewhere.called("recursive"),
+                    settings.spelling("input-file"),
+                    settings.spelling("recursive"),
                 );
-                return Err(NoOrder::Meaningless(format!(
+                return Err(UsageError::Invalid(format!(
                     "{recursive} does not go with {list}, whose lines name what is fetched"
                 )));
             }
             Some(list) => listed::read(list, &self)?,
             None if self.null => {
                 let sentence = "--null goes with --input-file";
-                return Err(NoOrder::Meaningless(sentence.to_owned()));
+                return Err(UsageError::Invalid(sentence.to_owned()));
             }
             None => self
-                .destination(self.rules.read()?, elsewhere)
-                .map_err(NoOrder::Meaningless)?,
+                .destination(self.rules.read()?, settings)
+                .map_err(UsageError::Invalid)?,
         };
         let words = |name, command: &Option<String>| {
             let words = command
                 .as_deref()
-                .map(|command| exec::words(command, &elsewhere.called(name)));
-            words.transpose().map_err(NoOrder::Meaningless)
+                .map(|command| exec::words(command, &settings.spelling(name)));
+            words.transpose().map_err(UsageError::Invalid)
         };
         let (exec, on_complete) = (
             words("exec", &self.exec)?,
@@ -174,77 +176,76 @@ impl Typed {
         );
         if exec.is_some() && matches!(destination, Destination::Stream(..)) {
             let sentence = "--exec is for files, not for standard output";
-            return Err(NoOrder::Meaningless(sentence.to_owned()));
+            return Err(UsageError::Invalid(sentence.to_owned()));
         }
         if self.receipts.is_some() && matches!(destination, Destination::Stream(..)) {
             let sentence = "--receipts is for files, not for standard output";
-            return Err(NoOrder::Meaningless(sentence.to_owned()));
+            return Err(UsageError::Invalid(sentence.to_owned()));
         }
-        let preflight =
-            match &destination {
-                _ if !self.preflight => None,
-                Destination::Files(wishes) => Some(wish::again(wishes).ok_or_else(|| {
-                    NoOrder::Unusable("the list can be read only once".to_owned())
-                })?),
-                Destination::Stream(..) => {
-                    let preflight = elsewhere.called("preflight");
-                    let sentence = format!("{preflight} is for files, not for standard output");
-                    return Err(NoOrder::Meaningless(sentence));
-                }
-            };
+        let preflight = match &destination {
+            _ if !self.preflight => None,
+            Destination::Files(targets) => Some(target::duplicate(targets).ok_or_else(|| {
+                UsageError::UnusableFile("the list can be read only once".to_owned())
+            })?),
+            Destination::Stream(..) => {
+                let preflight = settings.spelling("preflight");
+                let sentence = format!("{preflight} is for files, not for standard output");
+                return Err(UsageError::Invalid(sentence));
+            }
+        };
         let deletion = self
-            .deletion(&destination, elsewhere)
-            .map_err(NoOrder::Meaningless)?;
+            .deletion(&destination, settings)
+            .map_err(UsageError::Invalid)?;
         let config = self.config();
         let is_mirror = self.recursive && mirror::are_mirrors(&destination);
-        let index = IndexChoice::from_typed(self.index.clone()).files();
-        let files_of_ours = self.receipts.iter().cloned().chain(index).collect();
-        let order = Order {
+        let index = IndexChoice::from_arg(self.index.clone()).files();
+        let own_files = self.receipts.iter().cloned().chain(index).collect();
+        let transfer = Transfer {
             destination,
             preflight,
             deletion,
             config,
-            manner: Manner {
+            style: OutputStyle {
                 json: self.json,
                 progress: self.progress,
                 exec,
                 on_complete,
                 complete_time_max: self.max_time,
                 receipts: self.receipts,
-                files_of_ours,
+                own_files,
                 is_coloured: self.color.applies(),
                 quiet: self.quiet,
                 verbose: self.verbose > 0,
                 names_unchanged: self.verbose > 1,
-                skips_links: matches!(self.links, TypedLinks::Skip),
+                skips_links: matches!(self.links, LinksArg::Skip),
                 may_delete: is_mirror && !self.delete,
             },
         };
         if self.check {
-            return match order.destination {
-                Destination::Files(_) => Ok(Meaning::Compare {
-                    order,
-                    tells_extras: is_mirror,
+            return match transfer.destination {
+                Destination::Files(_) => Ok(GetCommand::Compare {
+                    transfer,
+                    reports_extras: is_mirror,
                 }),
                 Destination::Stream(..) => {
-                    let check = elsewhere.called("check");
+                    let check = settings.spelling("check");
                     let sentence = format!("{check} is for files, not for standard output");
-                    Err(NoOrder::Meaningless(sentence))
+                    Err(UsageError::Invalid(sentence))
                 }
             };
         }
-        match (self.dry_run, &order.destination) {
-            (false, _) => Ok(Meaning::Fetch(order)),
-            (true, Destination::Files(_)) => Ok(Meaning::Preview(order)),
+        match (self.dry_run, &transfer.destination) {
+            (false, _) => Ok(GetCommand::Fetch(transfer)),
+            (true, Destination::Files(_)) => Ok(GetCommand::Preview(transfer)),
             (true, Destination::Stream(..)) => {
-                let dry_run = elsewhere.called("dry-run");
+                let dry_run = settings.spelling("dry-run");
                 let sentence = format!("{dry_run} is for files, not for standard output");
-                Err(NoOrder::Meaningless(sentence))
+                Err(UsageError::Invalid(sentence))
             }
         }
     }
 
-    /// The last argument, if it is a destination as `cp` and `rsync` take it.
+    /// The last argument, if it is a local directory as for `cp` and `rsync`.
     fn misplaced_directory(&self) -> Option<&OsString> {
         let (last, sources) = self.sources.split_last()?;
         let is_source = |source: &OsString| Location::parse(source.as_bytes()).is_ok();
@@ -252,7 +253,7 @@ impl Typed {
         (is_misplaced && self.dir.is_none()).then_some(last)
     }
 
-    fn list_order(&self, style: ListStyle, filter: Filter) -> Result<ListOrder, String> {
+    fn list_options(&self, style: ListStyle, filter: Filter) -> Result<ListOptions, String> {
         for (flag, given) in [
             ("--output", self.output.is_some()),
             ("--dir", self.dir.is_some()),
@@ -268,30 +269,30 @@ impl Typed {
             ListStyle::Short if self.json => ListStyle::Json,
             style => style,
         };
-        let folders = self.sources.iter().map(|source| {
+        let directories = self.sources.iter().map(|source| {
             let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
             let shown = || shown(source);
-            // In a URL every name can be written without a sign.
+            // In a URL, every name can be percent-encoded: it has no patterns.
             let split = if is_url(source) {
                 Selection::everything(&location.path, self.recursive)
             } else {
                 Selection::split(&location.path, self.recursive)
                     .map_err(|error| format!("{}: {error}", shown()))?
             };
-            // A folder may be named with the slash that it is shown with.
+            // `--list` prints directories with a slash, so a source may end with one.
             let path = split.path.strip_suffix(b"/").unwrap_or(split.path);
             let path =
                 ResourcePath::parse(path).map_err(|error| format!("{}: {error}", shown()))?;
-            let folder = Folder {
+            let directory = Folder {
                 address: location.address,
                 path,
                 recursive: split.is_deep,
                 digests: style == ListStyle::Md5sum,
             };
-            Ok((folder, split.selection))
+            Ok((directory, split.selection))
         });
-        Ok(ListOrder {
-            folders: folders.collect::<Result<_, String>>()?,
+        Ok(ListOptions {
+            directories: directories.collect::<Result<_, String>>()?,
             filter,
             style,
             config: self.config(),
@@ -309,30 +310,30 @@ mod tests {
     use super::*;
     use crate::client::{AddressFamily, IfExists};
 
-    fn order(arguments: &[&str]) -> Result<Order, String> {
+    fn transfer(arguments: &[&str]) -> Result<Transfer, String> {
         let arguments = std::iter::once("ftget").chain(arguments.iter().copied());
-        let shown = |no_order| match no_order {
-            NoOrder::Typed(error) => error.to_string(),
-            NoOrder::Meaningless(sentence) | NoOrder::Unusable(sentence) => sentence,
-            NoOrder::Hinted(sentence, hint) => format!("{sentence}; {hint}"),
+        let shown = |error| match error {
+            UsageError::CommandLine(error) => error.to_string(),
+            UsageError::Invalid(sentence) | UsageError::UnusableFile(sentence) => sentence,
+            UsageError::InvalidWithHint(sentence, hint) => format!("{sentence}; {hint}"),
         };
-        Meaning::of(arguments.map(OsString::from))
-            .map(|meaning| match meaning {
-                Meaning::Fetch(order) => order,
+        GetCommand::parse(arguments.map(OsString::from))
+            .map(|command| match command {
+                GetCommand::Fetch(transfer) => transfer,
                 _ => panic!("no download"),
             })
             .map_err(shown)
     }
 
     fn downloads(arguments: &[&str]) -> Vec<(String, String, PathBuf)> {
-        let Destination::Files(downloads) = order(arguments).unwrap().destination else {
+        let Destination::Files(downloads) = transfer(arguments).unwrap().destination else {
             panic!("{arguments:?} is not for files")
         };
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         downloads
             .into_iter()
-            .map(|wish| {
-                let Wish::File(it) = wish else {
+            .map(|target| {
+                let Target::File(it) = target else {
                     panic!("{arguments:?} is for a tree")
                 };
                 (
@@ -345,14 +346,14 @@ mod tests {
     }
 
     #[test]
-    fn the_options_are_what_clap_takes_for_well_made() {
+    fn clap_accepts_the_options() {
         use clap::CommandFactory;
-        Typed::command().debug_assert();
+        GetArgs::command().debug_assert();
     }
 
     #[test]
-    fn a_file_is_named_by_the_last_part_of_its_path_or_by_the_user() {
-        for (arguments, name, folder) in [
+    fn a_file_gets_the_last_part_of_its_path_or_the_name_of_output() {
+        for (arguments, name, directory) in [
             (&["h:a/b.txt"][..], "b.txt", "."),
             (&["-d", "x/y", "h:a/b.txt"], "b.txt", "x/y"),
             (&["-o", "n", "h:a/b.txt"], "n", "."),
@@ -362,7 +363,11 @@ mod tests {
             (&["-d", "d", "-o", "x/n", "h:a/b.txt"], "n", "d/x"),
             (&["-d", "d", "-o", "n", "h:a/b.txt"], "n", "d"),
         ] {
-            let expected = ("a/b.txt".to_owned(), name.to_owned(), PathBuf::from(folder));
+            let expected = (
+                "a/b.txt".to_owned(),
+                name.to_owned(),
+                PathBuf::from(directory),
+            );
             assert_eq!(downloads(arguments), [expected], "{arguments:?}");
         }
         assert_eq!(downloads(&["h:a/x", "h:b/y", "other:c/z"]).len(), 3);
@@ -371,16 +376,16 @@ mod tests {
     #[test]
     fn a_dash_is_standard_output() {
         for dash in ["-", "/dev/stdout"] {
-            let order = order(&["-o", dash, "h:f"]).unwrap();
+            let transfer = transfer(&["-o", dash, "h:f"]).unwrap();
             assert!(
-                matches!(order.destination, Destination::Stream(..)),
+                matches!(transfer.destination, Destination::Stream(..)),
                 "{dash}"
             );
         }
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_a_sentence_of_one_line() {
+    fn bad_options_are_refused_with_one_line() {
         for (arguments, word) in [
             (&["h:a/x", "h:b/x"][..], "two sources"),
             (
@@ -402,7 +407,7 @@ mod tests {
             (&["http://h/a"], "http"),
             (&["h:a\u{1b}[31m/../b"], "\\x1b"),
         ] {
-            let Err(sentence) = order(arguments) else {
+            let Err(sentence) = transfer(arguments) else {
                 panic!("{arguments:?} is taken")
             };
             assert!(
@@ -428,13 +433,13 @@ mod tests {
             &["h:a", "x"],
             &["-c", "--no-resume", "h:a"],
         ] {
-            assert!(order(arguments).is_err(), "{arguments:?}");
+            assert!(transfer(arguments).is_err(), "{arguments:?}");
         }
     }
 
     #[test]
     fn options_become_the_config_they_name() {
-        let config = order(&[
+        let config = transfer(&[
             "--retry",
             "7",
             "--timeout",
@@ -454,7 +459,7 @@ mod tests {
         assert_eq!(config.progress_timeout, Duration::from_millis(200));
         assert_eq!(config.family, AddressFamily::V6);
         assert!(!config.resume && config.preserve_mode && !config.preserve_mtime);
-        let config = order(&["h:a"]).unwrap().config;
+        let config = transfer(&["h:a"]).unwrap().config;
         assert!(config.resume && config.preserve_mode && config.preserve_mtime);
         assert!(!config.retry.before_contact && !config.make_folders);
         assert_eq!(config.if_exists, IfExists::Update);

@@ -1,18 +1,19 @@
-//! What `--max-time` does about those who hold everything up: a list that nobody writes, or an
-//! output that nobody reads. All else sees to its time by itself, and ends in order.
+//! The watchdog of `--max-time`: ends the program if another program blocks it, by not writing a
+//! list or not reading an output. Everything else keeps its time limit by itself, and ends in
+//! order.
 
 use std::thread;
 use std::time::Duration;
 
 use super::exec;
 use crate::cli::ExitCode;
+use crate::cli::blocking::Snapshot;
 use crate::cli::ending::{LAST_LINE_TIMEOUT, exit, within};
-use crate::cli::outside::Snapshot;
-use crate::cli::terminal::tell_if_read;
+use crate::cli::terminal::print_line_if_ready;
 
-/// Starts the thread that ends the process with 14 where it waits for somebody else, and for
-/// nothing else, when time is over and [`GRACE`] too. Files are then as they are after a signal.
-pub(super) fn end_in_time(time_max: Duration) {
+/// Starts the watchdog thread. It ends the process with 14 if a call on another program still
+/// blocks [`GRACE`] after the time limit. Files are then in the state that a signal would leave.
+pub(super) fn start(time_max: Duration) {
     let waits = move || {
         thread::sleep(time_max);
         loop {
@@ -20,7 +21,7 @@ pub(super) fn end_in_time(time_max: Duration) {
             thread::sleep(GRACE);
             if let Some(reason) = snapshot.held_up() {
                 within(LAST_LINE_TIMEOUT, move || {
-                    tell_if_read(&format!(
+                    print_line_if_ready(&format!(
                         "ftget: not finished within the time for everything: {reason}"
                     ));
                 });
@@ -29,7 +30,7 @@ pub(super) fn end_in_time(time_max: Duration) {
             }
         }
     };
-    // Without the thread it is as it is without a limit.
+    // If the thread cannot start, a blocked call has no limit.
     drop(
         thread::Builder::new()
             .name("ft-time".to_owned())
@@ -37,5 +38,5 @@ pub(super) fn end_in_time(time_max: Duration) {
     );
 }
 
-/// As long as somebody else may hold up the end when time is over.
+/// How long a call may stay blocked after the time limit.
 const GRACE: Duration = Duration::from_secs(1);

@@ -1,13 +1,12 @@
-//! How the client is to behave, as the options say.
+//! The configuration of the client, from the options.
 
 use std::sync::Arc;
 
-use super::arguments::{Preserved, Typed, TypedIfExists, TypedSync};
+use super::args::{GetArgs, IfExistsArg, PreserveArg, SyncArg};
 use super::local::open_files_max;
 use crate::client::{AddressFamily, ClientConfig, IfExists, RetryPolicy, SyncPolicy};
 
-impl Typed {
-    /// What the options say of it.
+impl GetArgs {
     pub(super) fn config(&self) -> ClientConfig {
         let defaults = RetryPolicy::default();
         ClientConfig {
@@ -29,20 +28,20 @@ impl Typed {
                 before_contact: self.retry.is_some(),
             },
             if_exists: match self.if_exists {
-                TypedIfExists::Update => IfExists::Update,
-                TypedIfExists::Skip => IfExists::Skip,
-                TypedIfExists::Overwrite => IfExists::Overwrite,
-                TypedIfExists::Rename => IfExists::Rename,
-                TypedIfExists::Error => IfExists::Error,
+                IfExistsArg::Update => IfExists::Update,
+                IfExistsArg::Skip => IfExists::Skip,
+                IfExistsArg::Overwrite => IfExists::Overwrite,
+                IfExistsArg::Rename => IfExists::Rename,
+                IfExistsArg::Error => IfExists::Error,
             },
             resume: !self.no_resume,
             sync: match self.sync {
-                TypedSync::Auto => SyncPolicy::Auto,
-                TypedSync::Always => SyncPolicy::Always,
-                TypedSync::Never => SyncPolicy::Never,
+                SyncArg::Auto => SyncPolicy::Auto,
+                SyncArg::Always => SyncPolicy::Always,
+                SyncArg::Never => SyncPolicy::Never,
             },
-            preserve_mode: self.keeps(Preserved::Mode),
-            preserve_mtime: self.keeps(Preserved::Mtime),
+            preserve_mode: self.keeps(PreserveArg::Mode),
+            preserve_mtime: self.keeps(PreserveArg::Mtime),
             umask: umask(),
             make_folders: self.dir.is_some() || self.input_file.is_some(),
             local_digests: Arc::new(self.local_digests()),
@@ -50,9 +49,9 @@ impl Typed {
         }
     }
 
-    /// Whether files keep this; compared is only what was asked for, since files whose content
-    /// is right are left as they are.
-    fn keeps(&self, attribute: Preserved) -> bool {
+    /// Whether an attribute is kept. With `--check` only the named attributes are compared: a run
+    /// does not touch files whose content is right.
+    fn keeps(&self, attribute: PreserveArg) -> bool {
         match &self.preserve {
             Some(preserved) => preserved.contains(&attribute),
             None => !self.check,
@@ -60,7 +59,7 @@ impl Typed {
     }
 }
 
-/// The umask, which can only be read by setting it; no thread runs yet.
+/// The umask. The system can only read it by setting it, so no thread may run yet.
 fn umask() -> u32 {
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     rustix::process::umask(umask);

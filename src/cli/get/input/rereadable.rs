@@ -8,39 +8,41 @@ use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
-/// A list that can be read from its beginning again: a file, or a copy without a name of what
-/// is none.
+/// A list that can be read from its beginning again: a regular file, or an unnamed copy of a pipe.
 #[derive(Clone)]
-pub(in crate::cli::get) struct Held {
+pub(in crate::cli::get) struct RereadableList {
     file: Arc<File>,
     begin: u64,
 }
 
-impl Held {
-    /// Of an open list. `read` reads it, if it is no regular file.
+impl RereadableList {
+    /// From an open list. `read` wraps a file that is not regular, and is read to its end.
     ///
     /// # Errors
-    /// What the file system says.
-    pub(super) fn of(mut file: File, read: impl FnOnce(File) -> Box<dyn Read>) -> io::Result<Held> {
+    /// Those of the file system.
+    pub(super) fn of(
+        mut file: File,
+        read: impl FnOnce(File) -> Box<dyn Read>,
+    ) -> io::Result<RereadableList> {
         if file.metadata()?.is_file() {
-            return Ok(Held {
+            return Ok(RereadableList {
                 begin: file.stream_position()?,
                 file: Arc::new(file),
             });
         }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        // Some file systems have no files without a name, and some folders are not ours.
+        // Some file systems have no unnamed files, and the directory may not be writable.
         let copy = rustix::fs::open(env::temp_dir(), flags, Mode::RUSR | Mode::WUSR)
             .or_else(|_| rustix::fs::memfd_create("ft-list", MemfdFlags::CLOEXEC))?;
         let mut copy = File::from(copy);
         io::copy(&mut read(file), &mut copy)?;
-        Ok(Held {
+        Ok(RereadableList {
             begin: 0,
             file: Arc::new(copy),
         })
     }
 
-    /// From its beginning.
+    /// A reader from the beginning.
     pub(super) fn reader(&self) -> Reader {
         Reader {
             file: Arc::clone(&self.file),
@@ -49,7 +51,7 @@ impl Held {
     }
 }
 
-/// Has a place of its own in the file.
+/// A reader with its own position in the shared file.
 pub(super) struct Reader {
     file: Arc<File>,
     at: u64,
