@@ -4,7 +4,7 @@
 //! cargo bench --bench digests -- [function|tree|large|restart|all] [--runs N]
 //! ```
 //!
-//! `function` is one message of 512 MiB; `tree` is a real tree, the folder of the Rust toolchain; `large` 64 files of 32 MiB; `restart` a
+//! `function` is one message of 512 MiB, and many shorter ones at once; `tree` is a real tree, the folder of the Rust toolchain; `large` 64 files of 32 MiB; `restart` a
 //! server over 50,000 files, from its start to its first answer and to the digests of all.
 //! Everything is in memory. The contenders take turns; only the ratios within one run mean
 //! something. A contender that is not installed is named and left out.
@@ -25,8 +25,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use rustix::time::{ClockId, clock_gettime};
 
-use ftserve::digest::Md5Stream;
+use ftserve::digest::{Kernel, Md5Stream};
 use harness::{Program, Scratch, noise};
 use md5::{Digest, Md5};
 use measure::median;
@@ -36,6 +37,7 @@ fn main() {
     let wants = |choice| args.workload == choice || args.workload == Choice::All;
     if wants(Choice::Function) {
         compare_functions(args.runs);
+        compare_kernels(args.runs);
     }
     if wants(Choice::Tree) {
         let root = Scratch::in_memory();
@@ -99,6 +101,82 @@ fn compare_functions(runs: usize) {
             "  {name:32} median {median:7.3} s, least {least:7.3} s, {ratio:6.2} of this crate"
         );
     }
+}
+
+/// Many messages of one length on one core, by all ways to hash them; in GB (10^9 bytes) per second
+/// of the processor, since others may run beside.
+fn compare_kernels(runs: usize) {
+    let noise = noise(1, 32 << 20);
+    println!("\nmessages of one length, {runs} runs, median GB/s");
+    println!(
+        "  {:32} {:>8} {:>8} {:>8} {:>8}",
+        "", "1 KiB", "8 KiB", "64 KiB", "1 MiB"
+    );
+    let messages_of = |bytes: usize| -> Vec<&[u8]> {
+        let count = (1 << 20) / bytes;
+        noise.chunks_exact(bytes).take(count.max(32)).collect()
+    };
+    let row = |name: &str, rate: &dyn Fn(usize) -> f64| {
+        let rates = LENGTHS.map(|bytes| format!("{:8.2}", rate(bytes)));
+        println!("  {name:32} {}", rates.join(" "));
+    };
+    for kernel in Kernel::available() {
+        let name = format!("{}, {} lanes", kernel.name(), kernel.lanes());
+        row(&name, &|bytes| {
+            let messages = messages_of(bytes);
+            rate(runs, bytes * messages.len(), || {
+                _ = black_box(kernel.hash_all(&messages))
+            })
+        });
+    }
+    row("one by one, in this crate", &|bytes| {
+        rate(runs, bytes, || {
+            _ = black_box(Md5Stream::digest(&noise[..bytes]))
+        })
+    });
+    row("one by one, crate md-5", &|bytes| {
+        rate(runs, bytes, || _ = black_box(Md5::digest(&noise[..bytes])))
+    });
+    row("openssl speed -evp md5", &|bytes| {
+        let openssl = Program::system("openssl", "openssl")
+            .args([
+                "speed",
+                "-mr",
+                "-seconds",
+                "1",
+                "-bytes",
+                &bytes.to_string(),
+                "-evp",
+                "md5",
+            ])
+            .run();
+        // "+F:25:md5:546129317.65", in bytes per second of the processor.
+        let text = String::from_utf8_lossy(&openssl.stdout).into_owned();
+        let rate = text.trim().rsplit(':').next().unwrap_or_default().parse();
+        rate.map_or(f64::NAN, |rate: f64| rate / 1e9)
+    });
+}
+
+/// The median rate of something that takes so many bytes, in GB per second of this thread.
+fn rate(runs: usize, bytes: usize, mut hash: impl FnMut()) -> f64 {
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(
+            time.tv_sec.unsigned_abs(),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
+    };
+    let times: Vec<Duration> = (0..runs)
+        .map(|_| {
+            let (started, mut count) = (now(), 0);
+            while now() - started < RUN_MIN {
+                hash();
+                count += 1;
+            }
+            (now() - started) / count
+        })
+        .collect();
+    bytes as f64 / median(&times) / 1e9
 }
 
 /// A name and a command, in which `ROOT` is the tree, `KNOWN` an index that knows it, and `FRESH`
@@ -234,6 +312,8 @@ enum Choice {
     All,
 }
 
+const LENGTHS: [usize; 4] = [1 << 10, 8 << 10, 64 << 10, 1 << 20];
+const RUN_MIN: Duration = Duration::from_millis(50);
 const MD5SUM: &str = "find | xargs -P4 md5sum";
 const STAMPS_SETTLE: Duration = Duration::from_millis(3_200);
 const DEADLINE: Duration = Duration::from_secs(180);

@@ -1,11 +1,11 @@
 //! Computes the digest of a message from its bytes as they come.
 
-use crate::digest::md5::Md5;
+use crate::digest::lanes::Message;
 use crate::wire::Md5Digest;
 
 /// A running md5 computation.
 #[derive(Clone, Default)]
-pub struct Md5Stream(Md5);
+pub struct Md5Stream(Message);
 
 impl Md5Stream {
     /// An empty message.
@@ -28,5 +28,9 @@ impl Md5Stream {
         let mut stream = Md5Stream::new();
         stream.update(bytes);
         stream.finish()
+    }
+
+    pub(super) fn message(&mut self) -> &mut Message {
+        &mut self.0
     }
 }
