@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn says_once_that_a_slot_is_wanted() {
+    fn reports_once_that_a_slot_is_awaited() {
         let mut permits = Permits::new(2, 2);
         let slots = [permits.take(1).unwrap(), permits.take(2).unwrap()];
         assert!(!permits.has_room());

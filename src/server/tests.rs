@@ -241,7 +241,7 @@ fn a_drain_ends_when_the_last_connection_does() {
 }
 
 #[test]
-fn stopping_needs_nobody_else() {
+fn a_stop_ends_busy_and_idle_connections() {
     let mut server = Running::start(Odd, 2);
     let mut idle = server.connect();
     echo(&mut idle, b'a');

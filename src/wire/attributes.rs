@@ -1,11 +1,11 @@
-//! What headers and entries of listings say of an object, read and written alike.
+//! The attributes of an object, in headers and in entries of listings.
 
 use serde::ser::SerializeMap;
 
 use crate::wire::json_reader::Value;
 use crate::wire::{Md5Digest, ObjectKind, Timestamp};
 
-/// The keys that an answer and an entry of a listing write alike.
+/// The keys that a header and an entry of a listing have in common.
 pub(super) fn write_attributes<M: SerializeMap>(
     map: &mut M,
     mtime: Option<Timestamp>,
@@ -21,7 +21,7 @@ pub(super) fn write_attributes<M: SerializeMap>(
     Ok(())
 }
 
-// Outer: whether the value is a digest field at all. Inner: whether the digest is known.
+// Outer `None`: not a digest field. Inner `None`: the digest is not known.
 pub(super) fn read_md5(value: Value<'_>) -> Option<Option<Md5Digest>> {
     match &*value.into_text()? {
         "" => Some(None),

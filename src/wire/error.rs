@@ -1,4 +1,4 @@
-//! What can be wrong with bytes, and the codes that say so on the wire.
+//! Errors in received bytes, and the error codes of the wire.
 
 /// The codes of an error reply (`PROTOCOL.md`, "Errors").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ impl ErrorCode {
         ErrorCode::Internal,
     ];
 
-    /// The code as the wire spells it.
+    /// The code as spelled on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             ErrorCode::NotFound => "not_found",
@@ -80,7 +80,7 @@ impl ErrorCode {
         }
     }
 
-    /// The code with this spelling; `None` for one of a later version.
+    /// Parses a code; `None` for one of a later version.
     pub fn parse(text: &str) -> Option<ErrorCode> {
         ErrorCode::ALL
             .into_iter()
@@ -96,15 +96,15 @@ impl ErrorCode {
     }
 }
 
-/// Why a request is not carried out: what an error reply says.
+/// Why the server refuses a request; the content of an error reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The code for programs.
     pub code: ErrorCode,
-    /// The sentence for people, cut to [`crate::wire::ERROR_MESSAGE_BYTES_MAX`] when
-    /// written. Never holds a path of the host.
+    /// The message for people, cut to [`crate::wire::ERROR_MESSAGE_BYTES_MAX`] when written. It
+    /// never holds a path of the host.
     pub message: String,
-    /// With `busy` and `shutting_down`: when to try again.
+    /// With `busy` and `shutting_down`: how long the client should wait before it tries again.
     pub retry_after_ms: Option<u64>,
 }
 
@@ -119,7 +119,7 @@ impl Refusal {
     }
 }
 
-/// What is wrong with bytes that a peer sent.
+/// Why received bytes are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// The length before the JSON text is outside 2 to 65,536.
@@ -128,21 +128,21 @@ pub enum WireError {
     /// The text of a frame is not one strict JSON object.
     #[error("frame is not a JSON object: {0}")]
     Json(String),
-    /// A key that is needed is absent.
+    /// A required key is absent.
     #[error("{0} is missing")]
     MissingKey(&'static str),
-    /// A known key has a value of the wrong type or outside its range.
+    /// A known key has a value of the wrong type or out of range.
     #[error("{key} must be {expected}")]
     WrongType {
         /// The key.
         key: &'static str,
-        /// What its value must be.
+        /// The valid values.
         expected: &'static str,
     },
-    /// A name in a listing that no file can be asked for by.
+    /// An entry of a listing has an invalid name.
     #[error("listed {0}")]
     BadName(String),
-    /// The answer needs a key that this version does not know.
+    /// The answer requires a key that this version does not know.
     #[error("answer needs {0}, which this version does not know")]
     UnknownNeed(String),
 }

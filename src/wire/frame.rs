@@ -2,21 +2,21 @@
 
 use crate::wire::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, LENGTH_BYTES, WireError};
 
-/// One complete frame at the start of a buffer.
+/// A complete frame at the start of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// The JSON text, not yet parsed.
     pub json: &'a [u8],
-    /// Bytes of the buffer that the frame takes: the length and the text.
+    /// Length of the frame in the buffer: four bytes and the text.
     pub bytes: usize,
 }
 
-/// Finds the first frame of `buffer`. `Ok(None)` means: a legal start, more bytes are
-/// needed. Nothing is reserved from the length.
+/// Finds the first frame of `buffer`. `Ok(None)` means that the start is valid and more bytes are
+/// needed. No memory is reserved from the length.
 ///
 /// # Errors
-/// [`WireError::FrameLength`], as soon as the four bytes are there;
-/// [`WireError::Json`] as soon as the fifth byte is not `{`.
+/// [`WireError::FrameLength`], once the four bytes are there; [`WireError::Json`], once the fifth
+/// byte is not `{`.
 pub fn split_frame(buffer: &[u8]) -> Result<Option<Frame<'_>>, WireError> {
     let Some((length, rest)) = buffer.split_first_chunk::<LENGTH_BYTES>() else {
         return Ok(None);
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_more_at_every_strict_prefix() {
+    fn needs_more_bytes_at_every_strict_prefix() {
         let frame = framed(r#"{"filename":"a/b.txt"}"#);
         for cut in 0..frame.len() {
             assert_eq!(
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_the_length_to_its_limits_as_soon_as_it_is_there() {
+    fn checks_the_length_as_soon_as_it_is_there() {
         for length in [
             0,
             1,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_longest_frame_whole() {
+    fn accepts_the_longest_frame() {
         let json = format!("{{{:65534}}}", "");
         let frame = framed(&json);
         assert_eq!(split_frame(&frame[..frame.len() - 1]), Ok(None));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_by_the_fifth_byte_that_no_object_follows() {
+    fn detects_by_the_fifth_byte_that_no_object_follows() {
         for fifth in (0..=u8::MAX).filter(|&byte| byte != b'{') {
             let bytes = [9, 0, 0, 0, fifth];
             assert!(

@@ -1,4 +1,4 @@
-//! Everything that reads bytes from a peer, run on arbitrary bytes.
+//! Runs every parser of peers' bytes on arbitrary input.
 
 use crate::wire::{
     Call, ERROR_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, LENGTH_BYTES, ListEntry, Md5Digest,
@@ -6,12 +6,12 @@ use crate::wire::{
     split_frame,
 };
 
-/// Runs every parser of this floor on `bytes` and asserts what must hold for any input: no
-/// panic, nothing read beyond the end, the same meaning however the bytes were cut into reads,
-/// and the same value again after it was written and read. For property tests and fuzzers.
+/// Runs every parser of this floor on `bytes` and asserts what must hold for any input: no panic,
+/// no read beyond the end, the same result for any division into reads, and the same value after
+/// writing and reading again. For property tests and fuzzers.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If an assertion fails.
 pub fn fuzz(bytes: &[u8]) {
     if let Ok(Some(frame)) = split_frame(bytes) {
         assert_eq!(frame.bytes, LENGTH_BYTES + frame.json.len());
@@ -71,7 +71,7 @@ fn reads_its_own_header(json: &[u8]) {
     let Ok(mut header) = ResponseHeader::parse(json) else {
         return;
     };
-    // Beyond this it is cut when written, which is no round trip.
+    // A longer message is cut when written, so it does not come back.
     let sentence = header.error.as_ref().map_or(0, |error| error.message.len());
     if sentence > ERROR_MESSAGE_BYTES_MAX / 6 {
         header.error = None;
@@ -82,7 +82,7 @@ fn reads_its_own_header(json: &[u8]) {
         ResponseHeader::parse(&out[LENGTH_BYTES..]).as_ref(),
         Ok(&header)
     );
-    // A peer may fill its 64 KiB with characters that take twice as much when escaped.
+    // Escapes may double the length of 64 KiB from a peer.
     if out.len() <= LENGTH_BYTES + FRAME_BYTES_MAX {
         assert_eq!(
             split_frame(&out).map(|frame| frame.map(|frame| frame.bytes)),
@@ -95,7 +95,7 @@ fn reads_its_own_entry(json: &[u8]) {
     let Ok(mut entry) = ListEntry::parse(json) else {
         return;
     };
-    // Beyond this it is cut when written, which is no round trip.
+    // A longer message is cut when written, so it does not come back.
     let sentence = entry.error.as_ref().map_or(0, |error| error.message.len());
     if sentence > ERROR_MESSAGE_BYTES_MAX / 6 {
         entry.error = None;
@@ -127,13 +127,13 @@ fn decides_once(bytes: &[u8]) {
 
 fn reads_lines_alike_however_they_are_cut(bytes: &[u8]) {
     let whole = lines(bytes, bytes.len().max(1));
-    // Single bytes, but not so many reads that a long input takes quadratic time.
+    // Cut into single bytes too, but limit the reads so that long inputs take no quadratic time.
     for step in [1, 7].map(|step| step + bytes.len() / 512) {
         assert_eq!(lines(bytes, step), whole, "{step} bytes at a time");
     }
 }
 
-/// What a [`TextReader`] makes of `bytes` that come `step` at a time and then end.
+/// The events of a [`TextReader`] for `bytes` that arrive in pieces of `step` bytes.
 fn lines(bytes: &[u8], step: usize) -> Vec<TextEvent> {
     let mut reader = TextReader::default();
     let mut events = Vec::new();

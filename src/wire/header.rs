@@ -1,4 +1,4 @@
-//! Response headers: the three keys first, then whatever else is due.
+//! Response headers: three mandatory keys, then optional ones.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::wire::{
     ERROR_MESSAGE_BYTES_MAX, Md5Digest, PATH_BYTES_MAX, RequestId, Timestamp, WireError,
 };
 
-/// `type`.
+/// The kind of an object (`type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectKind {
     /// A regular file.
@@ -24,12 +24,12 @@ pub enum ObjectKind {
     Directory,
     /// A symbolic link.
     Symlink,
-    /// Anything else: a FIFO, a socket, a device.
+    /// Anything else: a FIFO, a socket or a device.
     Other,
 }
 
 impl ObjectKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [ObjectKind; 4] = [
         ObjectKind::File,
         ObjectKind::Directory,
@@ -37,7 +37,7 @@ impl ObjectKind {
         ObjectKind::Other,
     ];
 
-    /// The kind as the wire spells it.
+    /// The kind as spelled on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             ObjectKind::File => "file",
@@ -47,7 +47,7 @@ impl ObjectKind {
         }
     }
 
-    /// The kind with this spelling.
+    /// Parses a kind.
     pub fn parse(text: &str) -> Option<ObjectKind> {
         ObjectKind::ALL
             .into_iter()
@@ -55,75 +55,75 @@ impl ObjectKind {
     }
 }
 
-/// `error`.
+/// An error reply (`error`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorReply<'a> {
-    /// The code as the wire spells it; one that this version does not know is possible.
+    /// The code as spelled on the wire; it may be unknown to this version.
     pub code: Cow<'a, str>,
-    /// The sentence for people.
+    /// The message for people.
     pub message: Cow<'a, str>,
-    /// When to try again.
+    /// How long to wait before the next try.
     pub retry_after_ms: Option<u64>,
 }
 
-/// `status`: an interim header; the real one follows.
+/// Marks an interim header (`status`); the final one follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interim<'a> {
-    /// `hashing` or `running`; unknown values are skipped by the reader.
+    /// `hashing` or `running`. Readers skip unknown values.
     pub status: Cow<'a, str>,
-    /// Bytes hashed so far; 0 where `total_size` is 0 and nothing is measured.
+    /// Bytes hashed so far; 0 if `total_size` is 0 and progress is not measured.
     pub done: u64,
 }
 
-/// The keys that only `hello` answers with.
+/// The keys of an answer to `hello`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// The version of the protocol.
+    /// The protocol version.
     pub ft: u64,
-    /// The operations the server knows.
+    /// The supported operations.
     pub ops: Vec<Cow<'a, str>>,
-    /// The digests it makes.
+    /// The supported digests.
     pub digests: Vec<Cow<'a, str>>,
-    /// Whether it takes uploads.
+    /// Whether the server accepts uploads.
     pub writable: bool,
 }
 
-/// One response header, to be written or as read. Absent keys are `None`.
+/// A response header, to write or as read. Absent keys are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseHeader<'a> {
-    /// The name asked for, as bytes (`filename`, and `filename_b64` if not UTF-8).
+    /// The requested name, as bytes (`filename`, and `filename_b64` if it is not UTF-8).
     pub name: Cow<'a, [u8]>,
-    /// The size of the whole file, in bytes.
+    /// Size of the whole file, in bytes.
     pub total_size: u64,
-    /// The digest of the whole file; `None` is written `""`.
+    /// Digest of the whole file; `None` is written as `""`.
     pub md5: Option<Md5Digest>,
-    /// Bytes that follow, where that is not `total_size`.
+    /// Bytes that follow, if not `total_size`.
     pub body_size: Option<u64>,
-    /// Where in the file the body begins.
+    /// Offset of the body in the file.
     pub offset: Option<u64>,
-    /// What the name stands for.
+    /// The kind of the object.
     pub kind: Option<ObjectKind>,
-    /// When the file was last written.
+    /// Modification time of the file.
     pub mtime: Option<Timestamp>,
     /// The permission bits, at most `0o777`.
     pub mode: Option<u32>,
     /// The request's id.
     pub id: Option<RequestId>,
-    /// Why there is no file.
+    /// Why the request failed.
     pub error: Option<ErrorReply<'a>>,
-    /// An interim header.
+    /// Marks an interim header.
     pub interim: Option<Interim<'a>>,
-    /// The client has this content; nothing follows.
+    /// The client already has this content; no body follows.
     pub matched: bool,
-    /// `list`: where the next page begins; `None` on the last.
+    /// `list`: the cursor of the next page; `None` on the last page.
     pub next: Option<Cow<'a, str>>,
-    /// `list`: it is the last page.
+    /// `list`: this is the last page.
     pub last: bool,
-    /// `list`: what is in the folders below is listed, too.
+    /// `list`: the listing includes subdirectories.
     pub recursive: bool,
-    /// `list`: entries that are not shown; there, be it 0, if no name that begins with a dot is.
+    /// `list`: the number of hidden entries. Present, even if 0, if the server hides dotfiles.
     pub hidden: Option<u64>,
-    /// `run`: how the command ended, 0 to 255; 128 + n for a signal.
+    /// `run`: exit status of the command, 0 to 255; 128 + n for a signal.
     pub exit_status: Option<u8>,
     /// `run`: the last lines of the error output of a command that failed.
     pub error_output: Option<Cow<'a, str>>,
@@ -132,24 +132,24 @@ pub struct ResponseHeader<'a> {
 }
 
 impl ResponseHeader<'_> {
-    /// Appends the whole frame: length and JSON text, with control and direction
-    /// characters as `\uXXXX` and the error message cut to its limit. Never fails: a name of
-    /// [`crate::wire::PATH_BYTES_MAX`] bytes fits, whatever they are, beside all other keys.
+    /// Appends the frame: length and JSON text. Control and direction characters become `\uXXXX`,
+    /// and the error message is cut to its limit. It never fails: a name of
+    /// [`crate::wire::PATH_BYTES_MAX`] arbitrary bytes fits, together with all other keys.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        write_frame(out, &Written(self));
+        write_frame(out, &HeaderJson(self));
     }
 
-    /// How many bytes follow the header.
+    /// Number of bytes that follow the header.
     pub fn bytes_that_follow(&self) -> u64 {
         self.body_size.unwrap_or(self.total_size)
     }
 
-    /// Reads the JSON text of one frame. Unknown keys are ignored.
+    /// Parses the JSON text of one frame. Unknown keys are ignored.
     ///
     /// # Errors
-    /// [`WireError`]: not a strict object, one of the three keys missing, a known key
-    /// of the wrong type, a name longer than a path may be, an `error` beside a size or a
-    /// digest, a `status` that bytes follow, a `need` that this version does not know.
+    /// [`WireError`]: not a strict object, a mandatory key missing, a known key of the wrong
+    /// type, a name longer than a path may be, an `error` with a size or a digest, a `status`
+    /// with a body, or a `need` that this version does not know.
     pub fn parse(json: &[u8]) -> Result<ResponseHeader<'static>, WireError> {
         let mut fields = RESPONSE_KEYS.map(Field::absent);
         read_object(json, &mut fields)?;
@@ -221,14 +221,14 @@ impl ResponseHeader<'_> {
     }
 }
 
-// A name that is longer than any request may have is no echo of one.
+// A longer name cannot be the echo of any request.
 fn read_echo(
     filename: Field<'_>,
     filename_b64: Field<'_>,
 ) -> Result<Cow<'static, [u8]>, WireError> {
     let name = required("filename", read_name(filename, filename_b64)?)?;
     if name.len() > PATH_BYTES_MAX {
-        let expected = "the name that was asked for, at most 4096 bytes";
+        let expected = "the requested name, at most 4096 bytes";
         return Err(WireError::WrongType {
             key: "filename",
             expected,
@@ -285,10 +285,10 @@ fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
     Cow::Owned(text.into_owned())
 }
 
-/// A header as the object that goes on the wire.
-struct Written<'a>(&'a ResponseHeader<'a>);
+/// Serializes a header as it goes on the wire.
+struct HeaderJson<'a>(&'a ResponseHeader<'a>);
 
-impl Serialize for Written<'_> {
+impl Serialize for HeaderJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let header = self.0;
         let mut map = serializer.serialize_map(None)?;
@@ -299,7 +299,7 @@ impl Serialize for Written<'_> {
             Some(hex) => map.serialize_entry("md5", ascii(&hex))?,
             None => map.serialize_entry("md5", "")?,
         }
-        // Owned is what it is after bytes were replaced, thus not UTF-8.
+        // The name is owned only after invalid bytes were replaced, so it is not UTF-8.
         if let Cow::Owned(_) = name {
             map.serialize_entry("filename_b64", &Base64(&header.name))?;
         }
@@ -317,7 +317,7 @@ impl Serialize for Written<'_> {
             map.serialize_entry("id", id)?;
         }
         if let Some(error) = &header.error {
-            map.serialize_entry("error", &WrittenError(error))?;
+            map.serialize_entry("error", &ErrorJson(error))?;
         }
         if let Some(interim) = &header.interim {
             map.serialize_entry("status", &interim.status)?;
@@ -354,9 +354,9 @@ impl Serialize for Written<'_> {
     }
 }
 
-pub(super) struct WrittenError<'a>(pub(super) &'a ErrorReply<'a>);
+pub(super) struct ErrorJson<'a>(pub(super) &'a ErrorReply<'a>);
 
-impl Serialize for WrittenError<'_> {
+impl Serialize for ErrorJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("code", &self.0.code)?;

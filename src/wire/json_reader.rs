@@ -1,6 +1,5 @@
-//! The strict reading of a frame's text: one object, every key once at every depth,
-//! valid strings everywhere, at most [`JSON_DEPTH_MAX`] levels. Values of keys nobody
-//! asked about are checked as strictly and never built.
+//! Parses a frame's text strictly: one object, unique keys at every depth, valid strings, at most
+//! [`JSON_DEPTH_MAX`] levels. Values of unknown keys are checked as strictly, but not stored.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,17 +10,17 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use crate::wire::{JSON_DEPTH_MAX, Md5Digest, SIZE_MAX, WireError};
 
-/// Reads one object, and into `fields` what it has under their keys.
+/// Parses one object and stores the values of the keys of `fields`.
 ///
 /// # Errors
-/// [`WireError::Json`] for anything but one strict object from the first byte to the last.
+/// [`WireError::Json`] if the text is not exactly one strict object.
 pub(super) fn read_object<'a>(json: &'a [u8], fields: &mut [Field<'a>]) -> Result<(), WireError> {
     if json.first() != Some(&b'{') || json.last() != Some(&b'}') {
         return Err(WireError::Json(
             "text must begin with { and end with }".to_owned(),
         ));
     }
-    // Once here rather than in every string: serde_json would skip it in ignored ones.
+    // Check UTF-8 once for the whole text: serde_json does not check it in ignored strings.
     let text = std::str::from_utf8(json).map_err(|error| WireError::Json(error.to_string()))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer
@@ -30,7 +29,7 @@ pub(super) fn read_object<'a>(json: &'a [u8], fields: &mut [Field<'a>]) -> Resul
         .map_err(|error| WireError::Json(error.to_string()))
 }
 
-/// One key of an object with its value, if it had any.
+/// A key of an object with its value, if present.
 #[derive(Debug)]
 pub(super) struct Field<'a> {
     key: &'static str,
@@ -38,12 +37,12 @@ pub(super) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// A key that has not been seen.
+    /// A key without a value yet.
     pub(super) const fn absent(key: &'static str) -> Field<'a> {
         Field { key, value: None }
     }
 
-    /// The value turned into `T`; `None` if the key is absent.
+    /// Converts the value to `T`; `None` if the key is absent.
     ///
     /// # Errors
     /// [`WireError::WrongType`] if `convert` refuses the value.
@@ -99,7 +98,7 @@ impl<'a> Field<'a> {
         })
     }
 
-    /// The fields of an object that `keys` names, in that order.
+    /// The fields named by `keys`, in that order.
     pub(super) fn object<const N: usize>(
         self,
         keys: [&'static str; N],
@@ -117,21 +116,21 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What was read of a key that must be there.
+/// Requires the value of a mandatory key.
 pub(super) fn required<T>(key: &'static str, read: Option<T>) -> Result<T, WireError> {
     read.ok_or(WireError::MissingKey(key))
 }
 
-/// A JSON value, as far as any key of the protocol needs to look at it.
+/// A JSON value, in the detail that the protocol's keys need.
 #[derive(Debug)]
 pub(super) enum Value<'a> {
     Null,
     Bool(bool),
-    /// Digits only.
+    /// An integer of digits only.
     Unsigned(u64),
-    /// A minus sign and digits, below 0.
+    /// A negative integer.
     Negative(i64),
-    /// Every other number: `1.0`, `1e3`, `-0`, and integers of more than 64 bits.
+    /// Any other number: `1.0`, `1e3`, `-0`, and integers of more than 64 bits.
     OtherNumber,
     Text(Cow<'a, str>),
     Array(Vec<Value<'a>>),
@@ -182,12 +181,12 @@ impl<'de> Visitor<'de> for TopVisitor<'_, 'de> {
     }
 }
 
-/// Any value below the top.
+/// A value below the top level.
 #[derive(Clone, Copy)]
 struct ValueSeed {
-    /// The level that this value is on if it is an object or an array; the frame is 1.
+    /// The depth of this value if it is an object or an array; that of the frame is 1.
     depth: usize,
-    /// Whether somebody will look at the value; otherwise it is only checked.
+    /// Whether to store the value; otherwise it is only checked.
     keep: bool,
 }
 
@@ -209,7 +208,7 @@ impl<'de> DeserializeSeed<'de> for ValueSeed {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
-        // Never `deserialize_ignored_any`: it lets lone surrogates pass.
+        // Never `deserialize_ignored_any`: it accepts lone surrogates.
         deserializer.deserialize_any(self)
     }
 }
@@ -307,8 +306,8 @@ impl<'de> Visitor<'de> for KeySeed {
     }
 }
 
-// Sorted, since a frame has room for ten thousand keys and a peer's choice of them must
-// not cost quadratic time.
+// Sorted, since a frame has space for ten thousand keys, and a peer must not be able to cause
+// quadratic time.
 fn refuse_equal_keys<E: Error>(keys: &mut [Cow<'_, str>]) -> Result<(), E> {
     keys.sort_unstable();
     match keys.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -1,4 +1,4 @@
-//! The writing of a frame's text, so that no byte of it can steer a terminal.
+//! Writes a frame's text. No byte of it can control a terminal.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use serde_json::ser::{CharEscape, Formatter, Serializer};
 
 use crate::wire::{LENGTH_BYTES, frame_length};
 
-/// Appends `object` as a whole frame, length and text.
+/// Appends `object` as a complete frame.
 pub(super) fn write_frame(out: &mut Vec<u8>, object: &impl Serialize) {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
@@ -26,7 +26,7 @@ pub(super) fn write_line(out: &mut Vec<u8>, object: &impl Serialize) {
     out.push(b'\n');
 }
 
-/// The longest beginning of `text` that takes at most `bytes_max` when written.
+/// The longest prefix of `text` that takes at most `bytes_max` when written.
 pub(super) fn cut_to_written(text: &str, bytes_max: usize) -> &str {
     let mut bytes = 0;
     for (at, char) in text.char_indices() {
@@ -42,7 +42,7 @@ pub(super) fn cut_to_written(text: &str, bytes_max: usize) -> &str {
     text
 }
 
-/// Plain JSON, but with every control and direction character as `\uXXXX`.
+/// A JSON formatter that writes every control and direction character as `\uXXXX`.
 struct Escaping;
 
 impl Formatter for Escaping {
@@ -80,8 +80,8 @@ impl Formatter for Escaping {
     }
 }
 
-/// Whether a character has no sign of its own and changes how others are shown: controls
-/// (C0, DEL, C1), line and paragraph separators, marks of direction, the byte order mark.
+/// Whether a character is invisible and changes how others are displayed: controls (C0, DEL, C1),
+/// line and paragraph separators, direction marks, the byte order mark.
 fn is_hidden(char: char) -> bool {
     matches!(
         char,

@@ -1,4 +1,4 @@
-//! The entries of a listing: one line of JSON each.
+//! The entries of a listing: one JSON object per line.
 
 use std::borrow::Cow;
 
@@ -8,44 +8,44 @@ use crate::wire::attributes::{
     EXPECTED_KIND, EXPECTED_MD5, EXPECTED_MODE, EXPECTED_MTIME, ascii, read_kind, read_md5,
     read_mode, read_mtime, write_attributes,
 };
-use crate::wire::header::{WrittenError, read_error};
+use crate::wire::header::{ErrorJson, read_error};
 use crate::wire::json_reader::{Field, read_object, required};
 use crate::wire::json_writer::write_line;
 use crate::wire::name::{Base64, read_name};
 use crate::wire::{ErrorReply, Md5Digest, ObjectKind, ResourcePath, Timestamp, WireError};
 
-/// One entry of a listing, to be written or as read.
+/// An entry of a listing, to write or as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListEntry<'a> {
-    /// The whole path, as it is asked for.
+    /// The full path, usable in a request.
     pub path: ResourcePath,
-    /// What it is; a link is not followed.
+    /// The kind of the object; links are not followed.
     pub kind: ObjectKind,
-    /// Bytes of a file; 0 for everything else.
+    /// Size of a file in bytes; 0 for everything else.
     pub total_size: u64,
-    /// The digest of a file, if it is known.
+    /// Digest of a file, if known.
     pub md5: Option<Md5Digest>,
-    /// When it was last written.
+    /// Modification time.
     pub mtime: Option<Timestamp>,
     /// The permission bits, at most `0o777`.
     pub mode: Option<u32>,
-    /// Where a link leads, if that is relative and inside.
+    /// Target of a link, if it is relative and inside the root.
     pub target: Option<Cow<'a, [u8]>>,
-    /// Why it could not be looked at or entered.
+    /// Why the object could not be examined or entered.
     pub error: Option<ErrorReply<'a>>,
 }
 
 impl ListEntry<'_> {
-    /// Appends the line, its end included.
+    /// Appends the line, with its line feed.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        write_line(out, &Written(self));
+        write_line(out, &EntryJson(self));
     }
 
-    /// Reads one line, without its end. Unknown keys are ignored.
+    /// Parses one line, without its line feed. Unknown keys are ignored.
     ///
     /// # Errors
     /// [`WireError`]: not a strict object, `filename`, `total_size`, `md5` or `type` missing, a
-    /// known key of the wrong type, a name that no file can be asked for by.
+    /// known key of the wrong type, or an invalid name.
     pub fn parse(json: &[u8]) -> Result<ListEntry<'static>, WireError> {
         let mut fields = ENTRY_KEYS.map(Field::absent);
         read_object(json, &mut fields)?;
@@ -77,9 +77,9 @@ impl ListEntry<'_> {
     }
 }
 
-struct Written<'a>(&'a ListEntry<'a>);
+struct EntryJson<'a>(&'a ListEntry<'a>);
 
-impl Serialize for Written<'_> {
+impl Serialize for EntryJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entry = self.0;
         let mut map = serializer.serialize_map(None)?;
@@ -92,7 +92,7 @@ impl Serialize for Written<'_> {
         }
         write_attributes(&mut map, entry.mtime, entry.mode)?;
         map.serialize_entry("type", entry.kind.as_str())?;
-        // Owned is what it is after bytes were replaced, thus not UTF-8.
+        // The name is owned only after invalid bytes were replaced, so it is not UTF-8.
         if let Cow::Owned(_) = name {
             map.serialize_entry("filename_b64", &Base64(entry.path.as_bytes()))?;
         }
@@ -104,7 +104,7 @@ impl Serialize for Written<'_> {
             }
         }
         if let Some(error) = &entry.error {
-            map.serialize_entry("error", &WrittenError(error))?;
+            map.serialize_entry("error", &ErrorJson(error))?;
         }
         map.end()
     }

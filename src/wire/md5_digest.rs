@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// An md5 digest. Written as 32 lowercase hex digits, read in no other form.
+/// An md5 digest. Its only text form is 32 lowercase hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Md5Digest([u8; 16]);
 
 impl Md5Digest {
-    /// The digest with these bytes.
+    /// Creates a digest from its bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Md5Digest {
         Md5Digest(bytes)
     }
@@ -17,7 +17,7 @@ impl Md5Digest {
         &self.0
     }
 
-    /// Reads exactly 32 lowercase hex digits; `None` for anything else.
+    /// Parses exactly 32 lowercase hex digits; `None` for anything else.
     pub fn parse(text: &str) -> Option<Md5Digest> {
         let text: &[u8; 32] = text.as_bytes().try_into().ok()?;
         let mut bytes = [0; 16];

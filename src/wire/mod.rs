@@ -1,4 +1,4 @@
-//! Values and bytes of the protocol: no socket, no file, no clock.
+//! Values and bytes of the protocol. This floor uses no socket, no file and no clock.
 //!
 //! The rest of this page is the contract itself, `PROTOCOL.md`.
 //!

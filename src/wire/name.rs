@@ -1,4 +1,4 @@
-//! Names of files in JSON: `filename`, and `filename_b64` where the bytes are not UTF-8.
+//! File names in JSON: `filename`, and `filename_b64` if the bytes are not UTF-8.
 
 use base64::display::Base64Display;
 use base64::prelude::BASE64_STANDARD;
@@ -7,8 +7,7 @@ use serde::ser::{Serialize, Serializer};
 use crate::wire::WireError;
 use crate::wire::json_reader::Field;
 
-/// The bytes of the name that the two fields give, of which the second wins; `None` if both
-/// are absent.
+/// The bytes of a name. `filename_b64` takes precedence; `None` if both fields are absent.
 pub(super) fn read_name(
     filename: Field<'_>,
     filename_b64: Field<'_>,
@@ -20,7 +19,7 @@ pub(super) fn read_name(
     })
 }
 
-/// Bytes that are written as a string of padded base64.
+/// Bytes that are serialized as padded base64.
 pub(super) struct Base64<'a>(pub(super) &'a [u8]);
 
 impl Serialize for Base64<'_> {

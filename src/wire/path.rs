@@ -1,27 +1,26 @@
-//! The one type for a path inside a served root.
+//! The type of all paths inside a served root.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use crate::wire::{PATH_BYTES_MAX, PATH_PART_BYTES_MAX, PATH_PARTS_MAX};
 
-/// A relative path whose bytes were checked: parts between single `/`, none of them
-/// empty, `.` or `..`, no NUL, within the limits. The empty path is the root.
-/// The bytes need not be UTF-8. Paths are ordered part by part, each part as bytes, so that
-/// a folder comes right before its contents.
+/// A validated relative path: parts between single `/`, none of them empty, `.` or `..`, no NUL,
+/// within the limits. The empty path is the root. The bytes need not be UTF-8. Paths are ordered
+/// part by part, each part as bytes, so a directory comes right before its contents.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ResourcePath(Box<[u8]>);
 
-/// Why bytes are not a [`ResourcePath`].
+/// Why bytes are not a valid [`ResourcePath`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// Over [`PATH_BYTES_MAX`].
+    /// Longer than [`PATH_BYTES_MAX`].
     #[error("name is {0} bytes, the limit is {PATH_BYTES_MAX}")]
     TooLong(usize),
-    /// Over [`PATH_PARTS_MAX`].
+    /// More parts than [`PATH_PARTS_MAX`].
     #[error("name has {0} parts, the limit is {PATH_PARTS_MAX}")]
     TooManyParts(usize),
-    /// A part over [`PATH_PART_BYTES_MAX`].
+    /// A part longer than [`PATH_PART_BYTES_MAX`].
     #[error("part of the name is {0} bytes, the limit is {PATH_PART_BYTES_MAX}")]
     PartTooLong(usize),
     /// `//`, or a slash at either end.
@@ -36,15 +35,15 @@ pub enum PathError {
 }
 
 impl ResourcePath {
-    /// The root itself, written `""`.
+    /// The root, written as `""`.
     pub fn root() -> ResourcePath {
         ResourcePath(Box::default())
     }
 
-    /// Checks the bytes of a name.
+    /// Validates the bytes of a name.
     ///
     /// # Errors
-    /// The first rule that the name breaks.
+    /// The first rule that the name violates.
     pub fn parse(bytes: &[u8]) -> Result<ResourcePath, PathError> {
         if bytes.len() > PATH_BYTES_MAX {
             return Err(PathError::TooLong(bytes.len()));
@@ -88,24 +87,24 @@ impl ResourcePath {
             .filter(|part| !part.is_empty())
     }
 
-    /// Whether this lies below `folder`, at whatever depth.
-    pub fn is_below(&self, folder: &ResourcePath) -> bool {
-        folder.is_root() && !self.is_root()
+    /// Whether this path lies below `directory`, at any depth.
+    pub fn is_below(&self, directory: &ResourcePath) -> bool {
+        directory.is_root() && !self.is_root()
             || self
                 .0
-                .strip_prefix(&*folder.0)
+                .strip_prefix(&*directory.0)
                 .is_some_and(|rest| rest.starts_with(b"/"))
     }
 
-    /// Whether this lies in `folder` itself, not deeper.
-    pub fn is_child_of(&self, folder: &ResourcePath) -> bool {
+    /// Whether this path lies directly in `directory`.
+    pub fn is_child_of(&self, directory: &ResourcePath) -> bool {
         match self.0.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => self.0[..slash] == *folder.0,
-            None => folder.is_root() && !self.is_root(),
+            Some(slash) => self.0[..slash] == *directory.0,
+            None => directory.is_root() && !self.is_root(),
         }
     }
 
-    /// The folder that this is in; `None` for the root.
+    /// The directory that contains this path; `None` for the root.
     pub fn parent(&self) -> Option<ResourcePath> {
         let name = self.file_name()?;
         let above = &self.0[..self.0.len() - name.len()];

@@ -1,22 +1,22 @@
-//! The part of a file that a request asks for.
+//! The requested part of a file.
 
 use crate::wire::{ErrorCode, Refusal};
 
-/// `offset` and `length` of a `get`, not yet compared with a file.
+/// `offset` and `length` of a `get`, not yet checked against a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByteRange {
-    /// The first byte wanted.
+    /// Offset of the first byte.
     pub offset: u64,
-    /// At most so many bytes; `None` means to the end.
+    /// Maximum number of bytes; `None` means up to the end.
     pub length: Option<u64>,
 }
 
 impl ByteRange {
-    /// The end (exclusive) of the range in a file of `total_size` bytes, cut at its end.
-    /// `offset` = `total_size` is legal and empty.
+    /// The end (exclusive) of the range in a file of `total_size` bytes, cut at the file's end.
+    /// `offset` = `total_size` is valid and empty.
     ///
     /// # Errors
-    /// `bad_range` for an offset beyond the end.
+    /// `bad_range` if the offset is beyond the end.
     pub fn end(self, total_size: u64) -> Result<u64, Refusal> {
         let Some(available) = total_size.checked_sub(self.offset) else {
             return Err(Refusal::new(

@@ -1,4 +1,4 @@
-//! Requests as a server reads them.
+//! Requests as the server parses them.
 
 use std::borrow::Cow;
 
@@ -11,31 +11,31 @@ use crate::wire::{
     WireError,
 };
 
-/// A request as a server read it. What is wrong with the framing is an error of
-/// [`ReceivedRequest::parse`]; what is wrong with the request itself is its `action`,
-/// since such a request still gets an answer and its body is still dropped.
+/// A received request. A framing error is an error of [`ReceivedRequest::parse`]. An invalid
+/// request is an error in its `action`, since it still gets an answer and its body is still
+/// dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedRequest {
-    /// The name asked for, as sent, to be echoed; empty if none could be read or it is
-    /// longer than a path may be.
+    /// The requested name as sent, to be echoed. Empty if none could be read or it is longer than
+    /// a path may be.
     pub name: Vec<u8>,
     /// The request's `id`.
     pub id: Option<RequestId>,
-    /// Bytes that follow the request.
+    /// Number of bytes that follow the request.
     pub body_size: u64,
-    /// The operation, of a request that is refused too; empty if it is none of this version.
+    /// The operation, also of a refused request; empty if this version does not know it.
     pub op: &'static str,
-    /// What to do.
+    /// The parsed operation, or why it is refused.
     pub action: Result<Action, Refusal>,
 }
 
 impl ReceivedRequest {
-    /// Reads the JSON text of one frame. Keys that this version does not act on are
-    /// ignored; those it does act on must have their type, whatever the operation.
+    /// Parses the JSON text of one frame. Unknown keys are ignored. Known keys must have their
+    /// type, even if the operation does not use them.
     ///
     /// # Errors
-    /// [`WireError::Json`] if it is not one strict object; [`WireError::WrongType`] if
-    /// `body_size` is not a size. Both are answered `bad_frame`.
+    /// [`WireError::Json`] if the text is not one strict object; [`WireError::WrongType`] if
+    /// `body_size` is not a size. Both are answered with `bad_frame`.
     pub fn parse(json: &[u8]) -> Result<ReceivedRequest, WireError> {
         let mut fields = REQUEST_KEYS.map(Field::absent);
         read_object(json, &mut fields)?;
@@ -75,7 +75,7 @@ impl ReceivedRequest {
         })
     }
 
-    /// A request to run the command that is published under this name.
+    /// A request to run the command published under this name.
     pub fn to_run(name: &[u8]) -> ReceivedRequest {
         let run = RunRequest {
             name: name.to_vec(),
@@ -90,7 +90,7 @@ impl ReceivedRequest {
         }
     }
 
-    /// The request that a line of text means: a plain `get` of that name.
+    /// The request that a line of text stands for: a plain `get` of that name.
     pub fn from_text(name: &[u8]) -> ReceivedRequest {
         ReceivedRequest {
             name: if name.len() <= PATH_BYTES_MAX {
@@ -139,7 +139,7 @@ fn read_operation(op: Field<'_>) -> Result<Operation, Refusal> {
 }
 
 impl Operation {
-    /// As the wire spells it.
+    /// The operation as spelled on the wire.
     const fn name(&self) -> &'static str {
         match self {
             Operation::Get => "get",
@@ -172,7 +172,7 @@ impl Operation {
     }
 }
 
-/// The keys that only some operations look at.
+/// The keys that only some operations use.
 struct Options<'a> {
     range: Option<ByteRange>,
     have_md5: Option<Md5Digest>,
@@ -230,7 +230,7 @@ impl<'a> Options<'a> {
         } = self;
         if have_md5.is_some() && range.is_some() {
             return Err(refused_request(
-                "have_md5 does not go with offset or length",
+                "have_md5 cannot be combined with offset or length",
             ));
         }
         Ok(GetRequest {
@@ -259,7 +259,7 @@ impl<'a> Options<'a> {
             .as_ref()
             .is_some_and(|after| after.len() > LIST_CURSOR_BYTES_MAX)
         {
-            return Err(refused_request("after is no next of this server"));
+            return Err(refused_request("after is not a cursor of this server"));
         }
         let limit = match self.limit {
             None => LIST_ENTRIES_MAX,
@@ -281,7 +281,7 @@ impl<'a> Options<'a> {
     fn waits_for_digest(&self) -> Result<bool, Refusal> {
         match self.digests.iter().find(|algorithm| **algorithm != DIGEST) {
             Some(other) => Err(unsupported(format!(
-                "digest {other:?} is not made here, only md5"
+                "digest {other:?} is not supported, only md5"
             ))),
             None => Ok(!self.digests.is_empty()),
         }
@@ -304,7 +304,7 @@ fn unsupported(message: String) -> Refusal {
     Refusal::new(ErrorCode::Unsupported, message)
 }
 
-/// Every key that this version acts on; `need` may name these.
+/// Every key that this version supports; `need` may name these.
 const REQUEST_KEYS: [&str; 16] = [
     "op",
     "need",

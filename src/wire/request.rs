@@ -1,4 +1,4 @@
-//! Requests: what they ask for, and how a client writes them.
+//! Requests, and how a client writes them.
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -8,7 +8,7 @@ use crate::wire::json_writer::write_frame;
 use crate::wire::name::Base64;
 use crate::wire::{ByteRange, LIST_ENTRIES_MAX, Md5Digest, REQUEST_ID_BYTES_MAX, ResourcePath};
 
-/// `id`, echoed in the answer.
+/// The `id` of a request, echoed in its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum RequestId {
@@ -33,40 +33,40 @@ impl RequestId {
     }
 }
 
-/// What a request asks for, checked.
+/// A validated request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A file or a range of it.
+    /// Fetch a file or a range of it.
     Get(GetRequest),
-    /// What is known about one name.
+    /// Get the metadata of one name.
     Stat(StatRequest),
-    /// One page of what is in a folder.
+    /// List one page of a directory.
     List(ListRequest),
-    /// The output of a published command.
+    /// Run a published command.
     Run(RunRequest),
-    /// What the server can do; also the ping.
+    /// Get the server's capabilities; also a ping.
     Hello,
 }
 
-/// `get`.
+/// The arguments of `get`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetRequest {
     /// The file.
     pub path: ResourcePath,
-    /// The part of it; `None` when neither `offset` nor `length` was given.
+    /// The range; `None` if neither `offset` nor `length` was given.
     pub range: Option<ByteRange>,
-    /// The client has this content already.
+    /// The content that the client already has.
     pub have_md5: Option<Md5Digest>,
-    /// Only this content will do.
+    /// The content that is required.
     pub want_md5: Option<Md5Digest>,
-    /// Make the digest anew.
+    /// Recompute the digest.
     pub fresh: bool,
-    /// Send `hashing` headers while the client waits.
+    /// Send interim headers while the client waits.
     pub progress: bool,
 }
 
 impl GetRequest {
-    /// Asks for all of a file and nothing else.
+    /// A plain request for the whole file.
     pub fn whole(path: ResourcePath) -> GetRequest {
         GetRequest {
             path,
@@ -79,38 +79,38 @@ impl GetRequest {
     }
 }
 
-/// `stat`.
+/// The arguments of `stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatRequest {
-    /// The name; may be the root.
+    /// The name; it may be the root.
     pub path: ResourcePath,
-    /// Wait for the md5; otherwise it is given only if it is known.
+    /// Wait for the md5; otherwise the answer has it only if it is known.
     pub digest: bool,
-    /// Make the digest anew.
+    /// Recompute the digest.
     pub fresh: bool,
-    /// Send `hashing` headers while the client waits.
+    /// Send interim headers while the client waits.
     pub progress: bool,
 }
 
-/// `list`.
+/// The arguments of `list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListRequest {
-    /// The folder; may be the root.
+    /// The directory; it may be the root.
     pub path: ResourcePath,
-    /// What is in the folders below, too.
+    /// Include subdirectories.
     pub recursive: bool,
-    /// `next` of the page before this one; `None` for the first.
+    /// The cursor of the previous page (`next`); `None` for the first page.
     pub after: Option<String>,
-    /// Entries of the page, 1 to [`LIST_ENTRIES_MAX`].
+    /// Maximum number of entries, 1 to [`LIST_ENTRIES_MAX`].
     pub limit: usize,
-    /// Wait for the md5 of every file; otherwise they are given where they are known.
+    /// Wait for the md5 of every file; otherwise entries have it only if it is known.
     pub digest: bool,
-    /// Send `hashing` headers while the client waits.
+    /// Send interim headers while the client waits.
     pub progress: bool,
 }
 
 impl ListRequest {
-    /// Asks for the first page of a folder, as large as pages get.
+    /// A request for the first page of a directory, of maximum size.
     pub fn first(path: ResourcePath) -> ListRequest {
         ListRequest {
             path,
@@ -123,35 +123,35 @@ impl ListRequest {
     }
 }
 
-/// `run`.
+/// The arguments of `run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRequest {
-    /// The name that the command is published under.
+    /// The published name of the command.
     pub name: Vec<u8>,
-    /// Send `hashing` headers while the client waits.
+    /// Send interim headers while the client waits.
     pub progress: bool,
 }
 
 /// A request as a client sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// What to ask.
+    /// The operation.
     pub action: Action,
-    /// What to recognise the answer by.
+    /// The id that the answer must echo.
     pub id: Option<RequestId>,
 }
 
 impl Call {
-    /// Appends the whole frame: length and JSON text. Names that are not UTF-8 go as
-    /// `filename_b64`; defaults are left out.
+    /// Appends the frame: length and JSON text. Names that are not UTF-8 are written as
+    /// `filename_b64`; defaults are omitted.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        write_frame(out, &Written(self));
+        write_frame(out, &CallJson(self));
     }
 }
 
-struct Written<'a>(&'a Call);
+struct CallJson<'a>(&'a Call);
 
-impl Serialize for Written<'_> {
+impl Serialize for CallJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match &self.0.action {
@@ -225,5 +225,5 @@ fn write_flags<M: SerializeMap>(map: &mut M, fresh: bool, progress: bool) -> Res
     Ok(())
 }
 
-/// The one algorithm of `digests`.
+/// The only value of `digests`.
 pub(super) const DIGEST: &str = "md5";

@@ -1,9 +1,9 @@
-//! Which of the spellings a connection speaks, from its first bytes.
+//! Detects from the first bytes how a connection spells its requests.
 
 /// How the requests of a connection are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
-    /// Length and JSON.
+    /// Frames of JSON.
     Framed,
     /// Lines of text.
     Text,
@@ -11,20 +11,21 @@ pub enum Spelling {
     Http,
     /// A TLS ClientHello; answered with an alert.
     Tls,
-    /// Nothing that this server speaks.
+    /// No supported protocol.
     Bad,
 }
 
-/// Classifies the first bytes of a connection (`PROTOCOL.md`, "Requests"). `ended` says that
-/// no more bytes come soon: end of stream, or the silence that makes fewer than three
-/// bytes text. `None` means that more bytes are needed, at most 12 in all, and never with
-/// `ended`. A line that ends in ` HTTP/1.1` is found by the text reader.
+/// Classifies the first bytes of a connection (`PROTOCOL.md`, "Requests"). `ended` means that no
+/// more bytes come soon: the stream has ended, or silence makes fewer than three bytes text.
+/// `None` means that more bytes are needed, at most 12 in total; with `ended` it is never
+/// returned. The text reader finds lines that end in ` HTTP/1.1`.
 pub fn classify(first_bytes: &[u8], ended: bool) -> Option<Spelling> {
     match first_bytes {
-        // A frame of at most 65,535 bytes has a third byte of 0, one of 65,536 is 00 00 01 00.
+        // The third byte of a frame up to 65,535 bytes is 0; a frame of 65,536 begins with 00 00
+        // 01 00.
         [_, _, 0, ..] | [0, 0, 1, ..] => return Some(Spelling::Framed),
         [0x16, 0x03, 0x01..=0x04, ..] => return Some(Spelling::Tls),
-        // A telnet command; its third byte is an option's number, not a control byte.
+        // A telnet command. Its third byte is the number of an option, not a control byte.
         [0xFF, 0xFA..=0xFE, _, ..] => return Some(Spelling::Text),
         [_, _, _, ..] => {}
         _ if !ended => return None,
@@ -64,6 +65,6 @@ const HTTP_METHODS: [&[u8]; 10] = [
     b"PRI ",
 ];
 
-/// What a proxy writes before the client's bytes (haproxy's proxy-protocol.txt), in its two
-/// versions.
+/// What a proxy sends before the client's bytes, in both versions of haproxy's
+/// proxy-protocol.txt.
 const PROXY_HEADERS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];

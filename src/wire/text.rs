@@ -1,19 +1,19 @@
-//! Requests as lines of text: a name and an end mark, or a name and silence.
+//! Splits lines of text into names. Silence may take the place of a line end.
 
 use crate::wire::PATH_BYTES_MAX;
 
-/// What the front of the input is.
+/// What the input begins with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TextEvent {
-    /// A request for this name (never empty). A copy: telnet commands were taken out.
+    /// A request for this name, which is never empty. It is a copy without telnet commands.
     Name(Vec<u8>),
-    /// A name longer than a path may be; its rest is dropped as it comes.
+    /// A name longer than a path may be. The rest of its line is dropped.
     TooLong,
-    /// An HTTP request line: the connection speaks HTTP.
+    /// An HTTP request line: the peer speaks HTTP.
     Http,
 }
 
-/// Splits input into names. Holds no input: the caller's buffer does, and needs room for
+/// Splits input into names. It stores no input; the caller's buffer must have space for
 /// [`TEXT_LINE_BYTES_MAX`].
 #[derive(Debug, Default)]
 pub struct TextReader {
@@ -22,16 +22,15 @@ pub struct TextReader {
 }
 
 impl TextReader {
-    /// Whether a telnet command came: a telnet client ends each of its lines, so that its
-    /// silence means nothing.
+    /// Whether a telnet command has come. A telnet client ends each of its lines, so its silence
+    /// has no meaning.
     pub fn speaks_telnet(&self) -> bool {
         self.speaks_telnet
     }
 
-    /// Looks at the front of `input` and says how many of its bytes are done with and what
-    /// they were, if they were anything. `ended`: end of stream or silence, so that
-    /// what is there is the whole line. `(n, None)` means that more bytes are needed after
-    /// dropping n.
+    /// Parses the front of `input`. Returns how many bytes are consumed, and what they were.
+    /// `ended` means that the stream has ended or that silence completes the line. `(n, None)`
+    /// means that more bytes are needed after dropping n.
     pub fn next(&mut self, input: &[u8], ended: bool) -> (usize, Option<TextEvent>) {
         let mut name = Vec::new();
         let mut dropped = 0;
@@ -68,17 +67,17 @@ fn line(name: Vec<u8>) -> TextEvent {
 }
 
 enum Token {
-    /// One byte of a name.
+    /// A byte of a name.
     Byte(u8),
-    /// LF, CR LF, CR NUL, or a CR that is the last byte of all.
+    /// LF, CR LF, CR NUL, or a CR that is the very last byte.
     End,
-    /// Part of no name.
+    /// Not part of a name.
     TelnetCommand,
 }
 
-/// The first token of `rest` and its bytes; `None` if it is not all there, which cannot be
-/// once the input has ended. Telnet commands are those of RFC 854 and 855. A 0xFF that
-/// begins none of them belongs to the name, as it does in Latin-1.
+/// The first token of `rest` and its length; `None` if it is incomplete, which is impossible once
+/// the input has ended. Telnet commands are those of RFC 854 and 855. A 0xFF that begins none of
+/// them belongs to the name, as in Latin-1.
 fn next_token(rest: &[u8], ended: bool) -> Option<(Token, usize)> {
     match rest {
         [] => None,
@@ -98,7 +97,7 @@ fn next_token(rest: &[u8], ended: bool) -> Option<(Token, usize)> {
     }
 }
 
-/// Bytes of the parameters up to and with the `IAC SE` that ends them.
+/// Length of the parameters, including the `IAC SE` that ends them.
 fn subnegotiation_bytes(parameters: &[u8]) -> Option<usize> {
     let parameters = &parameters[..parameters.len().min(SUBNEGOTIATION_BYTES_MAX)];
     let mut at = 0;
@@ -112,11 +111,11 @@ fn subnegotiation_bytes(parameters: &[u8]) -> Option<usize> {
     None
 }
 
-/// The longest line of text, in bytes as sent: a name of [`PATH_BYTES_MAX`] bytes with room
-/// for every one of them doubled and for telnet commands among them.
+/// The longest line of text, in bytes as sent: a name of [`PATH_BYTES_MAX`] bytes, with space to
+/// double each of them and for telnet commands.
 pub const TEXT_LINE_BYTES_MAX: usize = 4 * PATH_BYTES_MAX;
 
-/// The longest telnet parameters that are waited for; terminals send fewer than 100 bytes.
+/// The longest telnet parameters to wait for; terminals send fewer than 100 bytes.
 const SUBNEGOTIATION_BYTES_MAX: usize = 512;
 
 const SE: u8 = 240;

@@ -1,22 +1,21 @@
-//! `mtime` on the wire: `2026-11-20T10:11:12.123456789Z`, UTC, always so long.
+//! `mtime` on the wire: `2026-11-20T10:11:12.123456789Z`, UTC, of fixed length.
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 
-/// A moment in UTC with nanoseconds, as a file's mtime has it.
+/// A moment in UTC with nanoseconds, such as a file's mtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp {
-    /// Seconds since 1970, may be negative.
+    /// Seconds since 1970; may be negative.
     pub seconds: i64,
-    /// Nanoseconds of the second, below 1,000,000,000.
+    /// Nanoseconds within the second, below 1,000,000,000.
     pub nanoseconds: u32,
 }
 
 impl Timestamp {
-    /// The text of the wire, ASCII, without an allocation; `None` outside the years 0001 to
-    /// 9999.
+    /// The text form, in ASCII, without an allocation; `None` outside the years 0001 to 9999.
     pub fn to_text(self) -> Option<[u8; TIMESTAMP_BYTES]> {
-        // Civil time, because jiff's own timestamps end a day before the year 9999 does.
+        // Civil time, since jiff's timestamps end a day before the end of 9999.
         let since = SignedDuration::new(self.seconds, i32::try_from(self.nanoseconds).ok()?);
         let moment = EPOCH
             .checked_add(since)
@@ -33,8 +32,8 @@ impl Timestamp {
         Some(text)
     }
 
-    /// Reads exactly the text of the wire; `None` for any other form, a date that no
-    /// calendar has, a leap second, or the year 0000.
+    /// Parses exactly the text form. `None` for any other form, an impossible date, a leap
+    /// second, or the year 0000.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let text: &[u8; TIMESTAMP_BYTES] = text.as_bytes().try_into().ok()?;
         let fits = |(byte, pattern): (&u8, &u8)| match pattern {
@@ -70,7 +69,7 @@ fn read_digits(digits: &[u8]) -> u32 {
         .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
 }
 
-/// Bytes of a timestamp's text.
+/// Length of a timestamp's text.
 const TIMESTAMP_BYTES: usize = 30;
 const PATTERN: &[u8; TIMESTAMP_BYTES] = b"0000-00-00T00:00:00.000000000Z";
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
@@ -100,7 +99,7 @@ mod tests {
     ];
 
     #[test]
-    fn writes_and_reads_moments_that_others_computed() {
+    fn writes_and_reads_independently_computed_moments() {
         for (seconds, nanoseconds, text) in TABLE {
             let time = Timestamp {
                 seconds,

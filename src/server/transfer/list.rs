@@ -20,8 +20,12 @@ impl<S: Store> ConnectionTurn<'_, S> {
             Some(cursor) => {
                 let after = read_cursor(cursor, request.recursive)
                     .filter(|(after, _)| after.is_below(&request.path));
-                let no_cursor =
-                    || Refusal::new(ErrorCode::BadRequest, "after is no next of this directory");
+                let no_cursor = || {
+                    Refusal::new(
+                        ErrorCode::BadRequest,
+                        "after is not a cursor of this directory",
+                    )
+                };
                 Some(after.ok_or_else(no_cursor)?)
             }
         };

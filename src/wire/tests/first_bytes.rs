@@ -1,12 +1,12 @@
 use crate::wire::{Spelling, classify, split_frame};
 
-/// What a connection is after it gave `bytes` and no more.
+/// The spelling of a connection that sent `bytes` and nothing else.
 fn at_the_end(bytes: &[u8]) -> Spelling {
     classify(bytes, true).expect("the end decides")
 }
 
 #[test]
-fn takes_frames_of_every_length_for_frames_wherever_they_are_cut() {
+fn takes_frames_of_every_length_for_frames_however_cut() {
     for length in 2..=65_536_u32 {
         let [a, b, c, d] = length.to_le_bytes();
         let opening = [a, b, c, d, b'{'];
@@ -43,7 +43,7 @@ fn takes_clienthellos_of_every_length_and_version_for_tls() {
             }
         }
     }
-    // The record version before these is a frame of 790 bytes, the one after them is nothing.
+    // One version below is a frame of 790 bytes; one version above is no protocol.
     assert_eq!(
         classify(&[0x16, 3, 0, 0, b'{'], false),
         Some(Spelling::Framed)
@@ -52,7 +52,7 @@ fn takes_clienthellos_of_every_length_and_version_for_tls() {
 }
 
 #[test]
-fn takes_every_three_bytes_for_what_the_table_says() {
+fn classifies_every_three_bytes_as_the_table_does() {
     let plain = |byte: u8| byte >= b' ' && byte != 0x7f || matches!(byte, b'\t' | b'\n' | b'\r');
     for bytes in 0..1_u32 << 24 {
         let [a, b, c, _] = bytes.to_le_bytes();
@@ -84,7 +84,7 @@ fn takes_every_three_bytes_for_what_the_table_says() {
 }
 
 #[test]
-fn needs_the_space_behind_a_method_to_call_it_http() {
+fn needs_the_space_after_a_method_to_detect_http() {
     for method in [
         "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI",
     ] {
@@ -139,7 +139,7 @@ fn refuses_the_header_of_a_proxy() {
 }
 
 #[test]
-fn takes_the_shortest_names_for_text_when_nothing_follows() {
+fn takes_the_shortest_names_for_text_if_nothing_follows() {
     for name in [
         &b""[..],
         b"a",
@@ -172,7 +172,7 @@ fn takes_the_shortest_names_for_text_when_nothing_follows() {
 }
 
 #[test]
-fn takes_the_beginnings_of_other_protocols_for_what_they_are() {
+fn recognizes_the_beginnings_of_other_protocols() {
     for (bytes, spelling) in [
         (&b"SSH-2.0-OpenSSH_9.6\r\n"[..], Spelling::Text),
         (b"\x05\x01\x02", Spelling::Bad),

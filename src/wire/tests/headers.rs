@@ -64,7 +64,7 @@ fn full(name: &[u8]) -> ResponseHeader<'_> {
 }
 
 #[test]
-fn writes_the_three_keys_first_and_nothing_that_is_not_due() {
+fn writes_the_three_keys_first_and_omits_absent_ones() {
     assert_eq!(
         text(&named(b"")),
         r#"{"filename":"","total_size":0,"md5":""}"#
@@ -150,7 +150,7 @@ fn writes_the_mode_as_four_digits() {
 }
 
 #[test]
-fn leaves_out_an_mtime_that_no_calendar_year_has() {
+fn omits_an_mtime_outside_the_calendar_years() {
     let mtime = Some(Timestamp {
         seconds: i64::MAX,
         nanoseconds: 0,
@@ -165,7 +165,7 @@ fn leaves_out_an_mtime_that_no_calendar_year_has() {
 }
 
 #[test]
-fn writes_how_many_are_hidden_if_that_is_known() {
+fn writes_the_number_of_hidden_entries_if_known() {
     for hidden in [None, Some(0), Some(1), Some(2)] {
         let page = ResponseHeader {
             hidden,
@@ -177,7 +177,7 @@ fn writes_how_many_are_hidden_if_that_is_known() {
 }
 
 #[test]
-fn writes_no_control_or_direction_character_raw() {
+fn escapes_every_control_and_direction_character() {
     let hidden = (0..0x20)
         .chain(0x7f..=0x9f)
         .chain([0x61c, 0x200e, 0x200f, 0x2028, 0x2029, 0xfeff])
@@ -211,7 +211,7 @@ fn writes_plain_characters_as_they_are() {
 }
 
 #[test]
-fn gives_the_bytes_of_a_name_that_is_not_utf8_beside_one_for_the_eye() {
+fn writes_base64_for_a_name_that_is_not_utf8() {
     assert_eq!(
         value(&named(b"caf\xe9")),
         json!({"filename": "caf\u{fffd}", "total_size": 0, "md5": "", "filename_b64": "Y2Fm6Q=="})
@@ -219,7 +219,7 @@ fn gives_the_bytes_of_a_name_that_is_not_utf8_beside_one_for_the_eye() {
 }
 
 #[test]
-fn fits_the_frame_with_the_worst_names() {
+fn the_worst_names_fit_into_a_frame() {
     for name in [
         [0x1b; PATH_BYTES_MAX],
         [0xff; PATH_BYTES_MAX],
@@ -244,7 +244,7 @@ fn fits_the_frame_with_the_worst_names() {
 }
 
 #[test]
-fn cuts_the_sentence_of_an_error_at_200_written_bytes_and_never_in_a_character() {
+fn cuts_an_error_message_at_200_bytes_between_characters() {
     for (message, kept) in [
         ("m".repeat(199), 199),
         ("m".repeat(200), 200),
@@ -270,7 +270,7 @@ fn cuts_the_sentence_of_an_error_at_200_written_bytes_and_never_in_a_character()
     }
 }
 
-/// A plain header with some keys replaced, added or (`null`) taken away.
+/// A plain header with some keys replaced, added, or removed (`null`).
 fn with(changes: Value) -> String {
     let mut object = json!({"filename": "a", "total_size": 5, "md5": MD5});
     for (key, value) in changes.as_object().unwrap() {
@@ -300,7 +300,7 @@ fn needs_the_three_keys() {
 }
 
 #[test]
-fn takes_no_name_that_is_longer_than_a_path_may_be() {
+fn refuses_a_name_longer_than_a_path_may_be() {
     for length in [PATH_BYTES_MAX - 1, PATH_BYTES_MAX] {
         let header = read(&with(json!({"filename": "n".repeat(length)}))).unwrap();
         assert_eq!(header.name.len(), length);
@@ -319,13 +319,13 @@ fn takes_no_name_that_is_longer_than_a_path_may_be() {
         );
         assert!(error.to_string().len() < 100, "{error}");
     }
-    // What is for the eye only may be longer than the name itself.
+    // The display form may be longer than the name itself.
     let name = [0xff; PATH_BYTES_MAX];
     assert_eq!(read(&text(&named(&name))), Ok(named(&name)));
 }
 
 #[test]
-fn holds_every_key_it_knows_to_its_type() {
+fn checks_the_type_of_every_known_key() {
     for (key, bad) in [
         ("filename", json!(1)),
         ("filename_b64", json!("Y2Fm6Q")),
@@ -380,7 +380,7 @@ fn holds_every_key_it_knows_to_its_type() {
 }
 
 #[test]
-fn takes_numbers_for_sizes_only_as_digits() {
+fn accepts_only_digits_as_sizes() {
     for bad in ["-0", "1.0", "1e3", "18446744073709551616"] {
         let json = format!(r#"{{"filename":"a","total_size":{bad},"md5":""}}"#);
         let expected = "an integer between 0 and 2^63-1";
@@ -403,7 +403,7 @@ fn takes_numbers_for_sizes_only_as_digits() {
 }
 
 #[test]
-fn never_takes_an_error_for_a_file() {
+fn never_mistakes_an_error_for_a_file() {
     let error = json!({"code": "not_found", "message": "no such file"});
     let json = with(json!({"error": error, "total_size": 0, "md5": ""}));
     let read_error = read(&json).unwrap().error.unwrap();
@@ -434,7 +434,7 @@ fn never_takes_an_error_for_a_file() {
 }
 
 #[test]
-fn takes_an_interim_header_only_without_a_body() {
+fn accepts_an_interim_header_only_without_a_body() {
     for body_size in [json!(null), json!(5)] {
         let json = with(json!({"status": "hashing", "done": 1, "body_size": body_size}));
         assert!(
@@ -460,7 +460,7 @@ fn takes_an_interim_header_only_without_a_body() {
 }
 
 #[test]
-fn reads_the_answer_to_hello_whole_or_not_at_all() {
+fn reads_the_answer_to_hello_completely_or_fails() {
     let hello = json!({"ft": 1, "ops": ["get", "later"], "digests": ["md5"], "writable": true});
     let header = read(&with(hello.clone())).unwrap().hello.unwrap();
     assert_eq!((header.ft, header.writable, header.ops.len()), (1, true, 2));
@@ -473,14 +473,14 @@ fn reads_the_answer_to_hello_whole_or_not_at_all() {
 }
 
 #[test]
-fn fails_when_an_answer_needs_what_it_does_not_know() {
+fn fails_if_an_answer_needs_an_unknown_key() {
     let result = read(&with(json!({"need": ["offset", "colour"]})));
     assert_eq!(result, Err(WireError::UnknownNeed("colour".to_owned())));
     assert!(read(&with(json!({"need": ["offset", "filename_b64"]}))).is_ok());
 }
 
 #[test]
-fn ignores_keys_that_it_does_not_know_and_their_order() {
+fn ignores_unknown_keys_and_the_order_of_keys() {
     let json = format!(
         r#" {{ "x" : [ {{}} ], "md5" : "{MD5}" , "sha256":1, "total_size":5,"match":false,"filename":"a" }} "#
     );
@@ -493,7 +493,7 @@ fn ignores_keys_that_it_does_not_know_and_their_order() {
 }
 
 #[test]
-fn says_how_many_bytes_follow() {
+fn returns_how_many_bytes_follow() {
     assert_eq!(read(&with(json!({}))).unwrap().bytes_that_follow(), 5);
     assert_eq!(
         read(&with(json!({"body_size": 0})))

@@ -1,7 +1,6 @@
 use crate::wire::{ReceivedRequest, ResponseHeader, WireError};
 
-/// Texts with one hole for a value, which both kinds of reader must judge alike: it
-/// belongs to a key that nobody knows.
+/// Texts with one hole for a value of an unknown key. Both kinds of reader must judge them alike.
 fn in_an_unknown_key(value: &str) -> [String; 2] {
     [
         format!(r#"{{"filename":"a","x":{value}}}"#),
@@ -64,7 +63,7 @@ fn refuses_what_is_not_one_object() {
 }
 
 #[test]
-fn refuses_bad_values_in_keys_that_nobody_knows() {
+fn refuses_bad_values_of_unknown_keys() {
     for value in [
         "NaN",
         "Infinity",
@@ -110,7 +109,7 @@ fn refuses_bad_values_in_keys_that_nobody_knows() {
 }
 
 #[test]
-fn takes_odd_but_legal_values_in_keys_that_nobody_knows() {
+fn accepts_odd_but_legal_values_of_unknown_keys() {
     for value in [
         "null",
         "-0",
@@ -147,7 +146,7 @@ fn takes_odd_but_legal_values_in_keys_that_nobody_knows() {
 }
 
 #[test]
-fn refuses_bytes_that_are_not_utf8_wherever_they_are() {
+fn refuses_bytes_that_are_not_utf8_anywhere() {
     for bad in [
         &b"\xff"[..],
         b"\xc0\x80",
@@ -182,7 +181,7 @@ fn refuses_a_key_that_is_there_twice() {
 }
 
 #[test]
-fn limits_nesting_to_16_levels_in_keys_known_and_unknown() {
+fn limits_nesting_to_16_levels_in_all_keys() {
     for key in ["x", "need", "digests", "error", "filename"] {
         for value in [nested(16), nested(125), nested(10_000)] {
             assert_bad(format!(r#"{{"{key}":{value}}}"#).as_bytes());
@@ -205,7 +204,7 @@ fn limits_nesting_to_16_levels_in_keys_known_and_unknown() {
 }
 
 #[test]
-fn finds_a_key_twice_among_ten_thousand_without_comparing_all_with_all() {
+fn finds_a_duplicate_among_ten_thousand_keys_quickly() {
     let keys = |count: usize| {
         (0..count)
             .map(|key| format!(r#""{key:x}":0"#))

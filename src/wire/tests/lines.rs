@@ -7,7 +7,7 @@ fn name(bytes: impl AsRef<[u8]>) -> TextEvent {
     TextEvent::Name(bytes.as_ref().to_vec())
 }
 
-/// Everything that is in `input` if nothing follows soon; `ended` says whether that counts.
+/// All events in `input` if nothing follows soon. `ended` tells whether that completes a line.
 fn read(input: &[u8], ended: bool) -> (Vec<TextEvent>, usize) {
     let mut reader = TextReader::default();
     let mut events = Vec::new();
@@ -44,7 +44,7 @@ fn ends_names_at_every_end_mark() {
 }
 
 #[test]
-fn waits_for_the_end_of_a_name_and_takes_silence_for_one() {
+fn waits_for_the_end_of_a_name_or_for_silence() {
     for (input, ended) in [
         (&b"a"[..], vec![name("a")]),
         (b"a\r", vec![name("a")]),
@@ -65,7 +65,7 @@ fn waits_for_the_end_of_a_name_and_takes_silence_for_one() {
 }
 
 #[test]
-fn takes_telnet_commands_out_of_names() {
+fn removes_telnet_commands_from_names() {
     for (input, expected) in [
         (&b"\xff\xfb\x1fa\n"[..], &b"a"[..]),
         (b"\xff\xfd\x03\xff\xfe\x0a\xff\xfc\x0da\n", b"a"),
@@ -93,7 +93,7 @@ fn takes_telnet_commands_out_of_names() {
 }
 
 #[test]
-fn knows_a_telnet_client_by_its_first_command() {
+fn detects_a_telnet_client_by_its_first_command() {
     let mut reader = TextReader::default();
     for (input, speaks) in [
         (&b"a\xff\xffb\xffc\n"[..], false),
@@ -130,12 +130,12 @@ fn waits_for_the_rest_of_a_telnet_command() {
             input.escape_ascii()
         );
     }
-    // What came before a name is dropped at once, so that it never fills a buffer.
+    // Bytes before a name are dropped at once, so they never fill a buffer.
     assert_eq!(read(b"\xff\xf1\xff\xfb\x1f\n\xff", false), (vec![], 1));
 }
 
 #[test]
-fn holds_names_to_their_limit() {
+fn limits_the_length_of_names() {
     for end in ["\n", "\r\n", "\r\0"] {
         for length in [PATH_BYTES_MAX - 1, PATH_BYTES_MAX] {
             let input = "n".repeat(length) + end;
@@ -153,7 +153,7 @@ fn holds_names_to_their_limit() {
 }
 
 #[test]
-fn drops_the_rest_of_a_long_line_as_it_comes() {
+fn drops_the_rest_of_a_long_line() {
     let mut reader = TextReader::default();
     let long = "n".repeat(PATH_BYTES_MAX + 1);
     let event = reader.next(long.as_bytes(), false);
@@ -175,7 +175,7 @@ fn drops_the_rest_of_a_long_line_as_it_comes() {
 }
 
 #[test]
-fn never_waits_for_more_than_a_line_may_take() {
+fn never_waits_for_more_than_the_longest_line() {
     let commands = [b"a".as_slice(), &b"\xff\xf1".repeat(TEXT_LINE_BYTES_MAX)].concat();
     let (events, left) = read(&commands, false);
     assert_eq!((events, left), (vec![TextEvent::TooLong], 0));
@@ -225,7 +225,7 @@ fn makes_a_plain_get_of_a_line() {
 }
 
 #[test]
-fn refuses_a_line_that_is_no_name_and_echoes_it_if_it_is_short_enough() {
+fn refuses_an_invalid_line_and_echoes_it_if_short_enough() {
     for (line, echoed) in [
         (b"../x".to_vec(), b"../x".to_vec()),
         (b"a\0b".to_vec(), b"a\0b".to_vec()),
@@ -240,7 +240,7 @@ fn refuses_a_line_that_is_no_name_and_echoes_it_if_it_is_short_enough() {
 }
 
 #[test]
-fn finds_the_end_of_telnet_parameters_wherever_it_is() {
+fn finds_the_end_of_telnet_parameters_anywhere() {
     for (parameters, is_whole) in [
         (&b""[..], true),
         (b"\x01", true),
@@ -265,7 +265,7 @@ fn finds_the_end_of_telnet_parameters_wherever_it_is() {
             command.escape_ascii()
         );
     }
-    // So many that no end of them is waited for any more.
+    // Parameters this long are not waited for any more.
     for (count, is_waited_for) in [(511, true), (512, false)] {
         let input = [&b"\xff\xfa"[..], &vec![1; count]].concat();
         let mut reader = TextReader::default();
@@ -275,7 +275,7 @@ fn finds_the_end_of_telnet_parameters_wherever_it_is() {
         assert_eq!(event.is_none(), count < 511, "{count}");
         assert!(is_waited_for || event.is_some());
     }
-    // The rest of a command is waited for in the middle of a name, too.
+    // A partial command is waited for within a name, too.
     for cut in [&b"a\xff"[..], b"a\xff\xfb", b"a\xff\xfe"] {
         assert_eq!(read(cut, false), (vec![], cut.len()));
     }

@@ -5,7 +5,7 @@ fn path(name: &str) -> ResourcePath {
 }
 
 #[test]
-fn knows_the_parts_of_a_path_and_what_is_above_it() {
+fn a_path_has_parts_a_parent_and_a_name() {
     for (name, parts, above) in [
         ("a", vec!["a"], ""),
         ("abc/d", vec!["abc", "d"], "abc"),
@@ -24,9 +24,9 @@ fn knows_the_parts_of_a_path_and_what_is_above_it() {
     assert_eq!((root.file_name(), root.parent()), (None, None));
 }
 
-/// Each pair of these, compared with what their parts say.
+/// Compares each pair of paths as their parts compare.
 #[test]
-fn lies_below_what_its_parts_begin_with_and_directly_in_it_with_one_more() {
+fn a_path_lies_below_every_prefix_of_its_parts() {
     let names = ["", "a", "aa", "a/b", "a/bb", "a/b/c", "aa/b", "b", "b/a"];
     for (one, other) in names.iter().flat_map(|a| names.iter().map(move |b| (a, b))) {
         let (inner, outer) = (path(one), path(other));

@@ -101,7 +101,7 @@ fn actions() -> impl Strategy<Value = Action> {
 }
 
 fn texts() -> impl Strategy<Value = Cow<'static, str>> {
-    // So short that no escape makes it longer than an error's sentence may be.
+    // Short enough that no escape exceeds the limit of an error message.
     any::<String>().prop_map(|text| text.chars().take(33).collect::<String>().into())
 }
 
@@ -214,7 +214,7 @@ fn headers() -> impl Strategy<Value = ResponseHeader<'static>> {
     })
 }
 
-/// JSON of every shape, with the protocol's keys among its keys.
+/// JSON of every shape, including the protocol's keys.
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -264,7 +264,7 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The messages whose neighbourhood is looked at bit by bit.
+/// Valid messages, whose bits are flipped one by one.
 fn valid_frames() -> Vec<Vec<u8>> {
     [
         r#"{"filename":"a/b.txt"}"#,
@@ -279,7 +279,7 @@ fn valid_frames() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn asks_for_more_at_every_strict_prefix_of_a_valid_message() {
+fn needs_more_bytes_at_every_strict_prefix_of_a_message() {
     for frame in valid_frames() {
         for cut in 0..frame.len() {
             assert_eq!(
@@ -295,7 +295,7 @@ fn asks_for_more_at_every_strict_prefix_of_a_valid_message() {
 }
 
 #[test]
-fn answers_every_change_of_a_single_byte_without_panic() {
+fn survives_every_change_of_a_single_byte() {
     for frame in valid_frames() {
         for at in 0..frame.len() {
             for byte in 0..=u8::MAX {
@@ -311,7 +311,7 @@ fn answers_every_change_of_a_single_byte_without_panic() {
 }
 
 proptest! {
-    // A case that fails is shown; files of them would lie beside Cargo.toml.
+    // A failing case is printed; files of them would appear next to Cargo.toml.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -354,7 +354,7 @@ proptest! {
     }
 
     #[test]
-    fn orders_a_folder_before_its_contents(
+    fn orders_a_directory_before_its_contents(
         one in paths(),
         other in paths(),
     ) {
@@ -363,7 +363,7 @@ proptest! {
     }
 
     #[test]
-    fn says_of_its_headers_what_another_reader_reads(header in headers()) {
+    fn another_reader_agrees_about_its_headers(header in headers()) {
         let mut out = Vec::new();
         header.encode(&mut out);
         let value: Value = serde_json::from_slice(&out[4..]).unwrap();
@@ -382,26 +382,26 @@ proptest! {
     }
 
     #[test]
-    fn stands_arbitrary_bytes(bytes in vec(any::<u8>(), 0..600)) {
+    fn survives_arbitrary_bytes(bytes in vec(any::<u8>(), 0..600)) {
         fuzz(&bytes);
     }
 
     #[test]
-    fn stands_arbitrary_bytes_of_the_kinds_that_mean_something(
+    fn survives_arbitrary_bytes_of_meaningful_kinds(
         bytes in vec(proptest::sample::select(&b"\n\r\0\xff\xfa\xf0\xfb\xf4ab/. HTP1GE{}\"\x16\x03\x01"[..]), 0..200),
     ) {
         fuzz(&bytes);
     }
 
     #[test]
-    fn stands_arbitrary_objects(value in values()) {
+    fn survives_arbitrary_objects(value in values()) {
         let json = value.to_string();
         fuzz(json.as_bytes());
         fuzz(&[&(json.len() as u32).to_le_bytes(), json.as_bytes()].concat());
     }
 
     #[test]
-    fn stands_long_lines(
+    fn survives_long_lines(
         bytes in vec(proptest::sample::select(&b"nnnnnnnnnnnnnnnn\xff\xf1"[..]), 4_000..5_000),
         end in proptest::sample::select(vec![&b""[..], b"\n", b"\r\0next", b"\r"]),
     ) {

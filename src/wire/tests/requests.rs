@@ -60,7 +60,7 @@ fn reads_every_key_of_a_get() {
 }
 
 #[test]
-fn takes_either_half_of_a_range_for_a_range() {
+fn accepts_either_half_of_a_range() {
     assert_eq!(get(&with("x", "1")).range, None);
     let range = |offset, length| Some(ByteRange { offset, length });
     assert_eq!(get(&with("offset", "0")).range, range(0, None));
@@ -106,7 +106,7 @@ fn reads_stat_and_hello() {
 }
 
 #[test]
-fn holds_integers_to_digits_and_to_63_bits() {
+fn accepts_only_integers_of_digits_and_63_bits() {
     for key in ["offset", "length"] {
         for good in ["0", "9007199254740993", "9223372036854775807"] {
             get(&with(key, good));
@@ -134,7 +134,7 @@ fn holds_integers_to_digits_and_to_63_bits() {
 }
 
 #[test]
-fn takes_a_body_size_that_is_none_for_a_bad_frame() {
+fn refuses_an_invalid_body_size_as_a_bad_frame() {
     for bad in [
         "-1",
         "-0",
@@ -163,7 +163,7 @@ fn takes_a_body_size_that_is_none_for_a_bad_frame() {
 }
 
 #[test]
-fn says_how_many_bytes_follow_a_request_that_may_have_none() {
+fn returns_the_body_size_of_a_refused_request() {
     for (op, code) in [
         ("get", ErrorCode::BadRequest),
         ("stat", ErrorCode::BadRequest),
@@ -182,7 +182,7 @@ fn says_how_many_bytes_follow_a_request_that_may_have_none() {
 }
 
 #[test]
-fn refuses_operations_that_are_not_built_or_not_known() {
+fn refuses_operations_that_are_not_supported() {
     for op in [
         "offer", "put", "pieces", "tree", "delete", "GET", "", "get ", "\\u0000",
     ] {
@@ -204,7 +204,7 @@ fn refuses_operations_that_are_not_built_or_not_known() {
 }
 
 #[test]
-fn does_nothing_without_every_key_that_is_needed() {
+fn refuses_a_request_that_needs_an_unknown_key() {
     for need in [
         r#"["colour"]"#,
         r#"["offset","accept"]"#,
@@ -229,7 +229,7 @@ fn does_nothing_without_every_key_that_is_needed() {
 }
 
 #[test]
-fn reads_md5_only_as_32_lowercase_digits() {
+fn accepts_md5_only_as_32_lowercase_digits() {
     for key in ["have_md5", "want_md5"] {
         get(&with(key, &format!(r#""{MD5}""#)));
         get(&with(key, &format!(r#""\u0064{}""#, &MD5[1..])));
@@ -265,7 +265,7 @@ fn refuses_have_md5_beside_a_range() {
 }
 
 #[test]
-fn holds_every_known_key_to_its_type_whatever_the_operation() {
+fn checks_the_type_of_known_keys_for_every_operation() {
     for (key, bad) in [
         ("filename", "1"),
         ("filename", "null"),
@@ -367,7 +367,7 @@ fn refuses_bad_names_and_echoes_them() {
 }
 
 #[test]
-fn takes_odd_but_legal_names() {
+fn accepts_odd_but_legal_names() {
     let part_255 = "p".repeat(255);
     let parts_256 = ["p"; 256].join("/");
     let bytes_4096 = [&*"p".repeat(127); 32].join("/") + "x";
@@ -407,7 +407,7 @@ fn takes_odd_but_legal_names() {
 }
 
 #[test]
-fn takes_the_bytes_of_a_name_from_its_base64() {
+fn decodes_a_name_from_base64() {
     let request = read(r#"{"filename":"caf?","filename_b64":"Y2Fm6Q=="}"#);
     assert_eq!(request.name, b"caf\xe9");
     assert_eq!(get(r#"{"filename_b64":"Y2Fm6Q=="}"#).path, path(b"caf\xe9"));
@@ -432,13 +432,13 @@ fn takes_the_bytes_of_a_name_from_its_base64() {
 }
 
 #[test]
-fn needs_a_name_for_everything_but_hello() {
+fn requires_a_name_for_everything_but_hello() {
     assert_eq!(code("{}"), ErrorCode::BadRequest);
     assert_eq!(code(r#"{"op":"stat"}"#), ErrorCode::BadRequest);
     assert_eq!(read(r#"{"op":"hello"}"#).name, b"");
 }
 
-/// The text of a frame that `call` encodes, read by somebody else.
+/// The text of the frame that `call` encodes, parsed by serde_json.
 fn encoded(call: &Call) -> Value {
     let mut out = b"before".to_vec();
     call.encode(&mut out);
@@ -452,7 +452,7 @@ fn encoded(call: &Call) -> Value {
 }
 
 #[test]
-fn writes_what_was_asked_and_no_defaults() {
+fn writes_the_given_arguments_and_omits_defaults() {
     let call = |action| Call { action, id: None };
     let plain = |name: &[u8]| GetRequest::whole(path(name));
     let md5 = Md5Digest::parse(MD5);
@@ -511,7 +511,7 @@ fn writes_what_was_asked_and_no_defaults() {
 }
 
 #[test]
-fn takes_a_cursor_and_a_limit_up_to_what_the_server_gives() {
+fn accepts_a_cursor_and_a_limit_up_to_the_maximum() {
     for (bytes, is_taken) in [(8_191, true), (8_192, true), (8_193, false), (8_194, false)] {
         let json = format!(
             r#"{{"op":"list","filename":"","after":"{}"}}"#,
@@ -535,7 +535,7 @@ fn takes_a_cursor_and_a_limit_up_to_what_the_server_gives() {
 }
 
 #[test]
-fn names_the_operation_of_whatever_was_read() {
+fn returns_the_operation_of_every_request() {
     for op in ["get", "stat", "list", "run", "hello"] {
         let json = format!(r#"{{"op":"{op}","filename":"a"}}"#);
         assert_eq!(read(&json).op, op);

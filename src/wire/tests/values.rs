@@ -1,7 +1,7 @@
 use crate::wire::{ByteRange, ErrorCode, Md5Digest, SIZE_MAX};
 
 #[test]
-fn a_digest_is_its_bytes_in_whatever_way_it_came() {
+fn a_digest_is_its_bytes_however_it_was_created() {
     let bytes: [u8; 16] = std::array::from_fn(|at| 0x0f + 0x10 * at as u8);
     let text = "0f1f2f3f4f5f6f7f8f9fafbfcfdfefff";
     let digest = Md5Digest::from_bytes(bytes);
@@ -15,7 +15,7 @@ fn a_digest_is_its_bytes_in_whatever_way_it_came() {
 }
 
 #[test]
-fn a_range_ends_where_it_says_or_where_the_file_does() {
+fn a_range_ends_at_its_length_or_at_the_end_of_the_file() {
     for (offset, length, total_size, end) in [
         (0, None, 0, Ok(0)),
         (0, None, 9, Ok(9)),
@@ -36,7 +36,7 @@ fn a_range_ends_where_it_says_or_where_the_file_does() {
 }
 
 #[test]
-fn only_what_leaves_no_next_request_closes() {
+fn only_codes_that_allow_no_next_request_close() {
     let closes: Vec<_> = ErrorCode::ALL
         .into_iter()
         .filter(|code| code.closes())
