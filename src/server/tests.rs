@@ -20,13 +20,13 @@ use crate::store::{Catalog, CatalogLimits, MemoryIndex, MemoryStore};
 use crate::wire::ErrorCode;
 
 /// A server on a free port, stopped on drop.
-struct Running {
+struct TestServer {
     handle: ServerHandle,
     thread: Option<JoinHandle<Result<(), ServerError>>>,
 }
 
-impl Running {
-    fn start<H: ConnectionHandler>(handler: H, workers: usize) -> Running {
+impl TestServer {
+    fn start<H: ConnectionHandler>(handler: H, workers: usize) -> TestServer {
         let mut config = ServerConfig {
             listen: vec![Listen::At(Address::Tcp {
                 host: "127.0.0.1".into(),
@@ -41,12 +41,12 @@ impl Running {
         let server = Server::bind(config, handler).unwrap();
         let handle = server.handle();
         let thread = Some(thread::spawn(move || server.run()));
-        Running { handle, thread }
+        TestServer { handle, thread }
     }
 
     fn connect(&self) -> TcpStream {
         let peer = TcpStream::connect(self.handle.local_addresses()[0].to_string()).unwrap();
-        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.set_read_timeout(Some(TIME_LIMIT)).unwrap();
         peer
     }
 
@@ -56,7 +56,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.handle.stop();
         if let Some(thread) = self.thread.take() {
@@ -66,14 +66,14 @@ impl Drop for Running {
 }
 
 /// A server of files in memory, with the reports of its requests.
-fn serve(store: MemoryStore, limits: TransferLimits) -> (Running, Receiver<Outcome>) {
+fn serve(store: MemoryStore, limits: TransferLimits) -> (TestServer, Receiver<Outcome>) {
     let pools = Arc::new(Pools::start(2).unwrap());
     let index = Arc::new(MemoryIndex::new());
     let catalog = Catalog::new(store, index, pools, CatalogLimits::for_cores(2));
     let (sender, reports) = unbounded();
     let observer = move |report: &Report<'_>| sender.send(report.outcome).unwrap_or(());
     let handler = TransferHandler::new(catalog, limits).observed_by(Box::new(observer));
-    (Running::start(handler, 2), reports)
+    (TestServer::start(handler, 2), reports)
 }
 
 fn ask(peer: &mut TcpStream, json: &str) {
@@ -116,7 +116,7 @@ fn noise(count: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 const LONG: usize = 3 << 20;
 
 /// Echoes its input. `!` panics, `w` works until its turn is over, `#` waits for a wake from
@@ -143,7 +143,7 @@ impl ConnectionHandler for Odd {
         if turn.draining {
             return Disposition::Close(Ending::Answered);
         }
-        let until = Deadline::after(turn.now, Wait::NextRequest, PATIENCE);
+        let until = Deadline::after(turn.now, Wait::NextRequest, TIME_LIMIT);
         let rest = |interest| {
             Disposition::Park(Parking {
                 interest,
@@ -194,7 +194,7 @@ fn echo(peer: &mut TcpStream, byte: u8) {
 
 #[test]
 fn a_panic_costs_one_connection_and_is_counted() {
-    let server = Running::start(Odd, 1);
+    let server = TestServer::start(Odd, 1);
     let mut beside = server.connect();
     echo(&mut beside, b'a');
     let mut unlucky = server.connect();
@@ -208,7 +208,7 @@ fn a_panic_costs_one_connection_and_is_counted() {
 
 #[test]
 fn a_long_turn_ends_when_another_connection_waits() {
-    let server = Running::start(Odd, 1);
+    let server = TestServer::start(Odd, 1);
     let mut busy = server.connect();
     busy.write_all(b"w").unwrap();
     // The first connection, whose turn has no end of its own, occupies the only worker.
@@ -218,7 +218,7 @@ fn a_long_turn_ends_when_another_connection_waits() {
 
 #[test]
 fn a_wake_from_another_thread_arrives_however_early() {
-    let server = Running::start(Odd, 2);
+    let server = TestServer::start(Odd, 2);
     let mut peer = server.connect();
     for _ in 0..2000 {
         echo(&mut peer, b'#');
@@ -227,12 +227,12 @@ fn a_wake_from_another_thread_arrives_however_early() {
 
 #[test]
 fn a_drain_ends_when_the_last_connection_does() {
-    let mut server = Running::start(Odd, 2);
+    let mut server = TestServer::start(Odd, 2);
     let mut peers: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
     for peer in &mut peers {
         echo(peer, b'a');
     }
-    server.handle.drain(PATIENCE);
+    server.handle.drain(TIME_LIMIT);
     for peer in &mut peers {
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
         peer.shutdown(Shutdown::Both).unwrap();
@@ -242,7 +242,7 @@ fn a_drain_ends_when_the_last_connection_does() {
 
 #[test]
 fn a_stop_ends_busy_and_idle_connections() {
-    let mut server = Running::start(Odd, 2);
+    let mut server = TestServer::start(Odd, 2);
     let mut idle = server.connect();
     echo(&mut idle, b'a');
     let mut busy = server.connect();
@@ -305,7 +305,7 @@ fn a_drain_refuses_a_request_that_waits_for_a_digest() {
     let mut peer = server.connect();
     ask(&mut peer, r#"{"filename":"long"}"#);
     assert!(hold.wait_until_reached());
-    server.handle.drain(PATIENCE);
+    server.handle.drain(TIME_LIMIT);
     let header = read_header(&mut peer);
     assert_eq!(header["error"]["code"], "shutting_down", "{header}");
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
@@ -313,7 +313,7 @@ fn a_drain_refuses_a_request_that_waits_for_a_digest() {
     hold.release();
     server.join();
     assert_eq!(
-        reports.recv_timeout(PATIENCE),
+        reports.recv_timeout(TIME_LIMIT),
         Ok(Outcome::Refused(ErrorCode::ShuttingDown))
     );
 }
@@ -330,7 +330,7 @@ fn changed_on_the_way(
     // From here on the digest is known.
     ask(&mut peer, r#"{"filename":"long"}"#);
     expect_file(&mut peer, &noise(LONG));
-    reports.recv_timeout(PATIENCE).unwrap();
+    reports.recv_timeout(TIME_LIMIT).unwrap();
     let hold = file.hold_reads_at(LONG as u64 / 2);
     ask(&mut peer, r#"{"filename":"long"}"#);
     assert!(hold.wait_until_reached());
@@ -339,7 +339,7 @@ fn changed_on_the_way(
     assert_eq!(read_header(&mut peer)["total_size"], LONG);
     let mut body = vec![0; LONG];
     let read = peer.read_exact(&mut body).map(|()| LONG);
-    (read, body, reports.recv_timeout(PATIENCE).unwrap())
+    (read, body, reports.recv_timeout(TIME_LIMIT).unwrap())
 }
 
 #[test]
@@ -431,7 +431,7 @@ fn gives_up_on_a_peer_that_reads_nothing() {
     let (server, reports) = serve(store, limits);
     let mut peer = server.connect();
     ask(&mut peer, r#"{"filename":"long"}"#);
-    assert_eq!(reports.recv_timeout(PATIENCE), Ok(Outcome::TooSlow));
+    assert_eq!(reports.recv_timeout(TIME_LIMIT), Ok(Outcome::TooSlow));
     let mut body = Vec::new();
     let ended = peer.read_to_end(&mut body);
     assert!(
@@ -471,7 +471,7 @@ fn reports_a_request_whose_connection_the_server_closes() {
             server.handle.stop();
         }
         assert_eq!(
-            reports.recv_timeout(PATIENCE),
+            reports.recv_timeout(TIME_LIMIT),
             Ok(Outcome::Closed),
             "{ending}"
         );

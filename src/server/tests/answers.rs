@@ -1,10 +1,10 @@
-//! The whole answer to every kind of request, and what is reported of it.
+//! The complete answer to every kind of request, and its report.
 
 use serde_json::json;
 
 use super::*;
 
-/// What an observer is given of a request, but its time.
+/// The report of a request, without its time.
 #[derive(Debug, PartialEq, Eq)]
 struct Reported {
     op: &'static str,
@@ -14,7 +14,7 @@ struct Reported {
 }
 
 struct Served {
-    server: Running,
+    server: TestServer,
     reports: Receiver<Reported>,
     counters: Arc<TransferCounters>,
 }
@@ -36,14 +36,14 @@ fn serve_reporting(store: MemoryStore, limits: TransferLimits) -> Served {
     let handler = TransferHandler::new(catalog, limits).observed_by(Box::new(observer));
     let counters = handler.counters();
     Served {
-        server: Running::start(handler, 2),
+        server: TestServer::start(handler, 2),
         reports,
         counters,
     }
 }
 
 impl Served {
-    /// The next report, which has to be this one.
+    /// Expects this report next.
     fn expect(&self, op: &'static str, name: &str, has_md5: bool, outcome: Outcome) {
         let reported = Reported {
             op,
@@ -51,7 +51,7 @@ impl Served {
             has_md5,
             outcome,
         };
-        assert_eq!(self.reports.recv_timeout(PATIENCE), Ok(reported));
+        assert_eq!(self.reports.recv_timeout(TIME_LIMIT), Ok(reported));
     }
 }
 
@@ -66,7 +66,7 @@ fn body_of(peer: &mut TcpStream, bytes: usize) -> Vec<u8> {
     body
 }
 
-/// A header without the key `mtime`, which has to be there.
+/// Reads a header and removes the key `mtime`, which must be present.
 fn header_of_file(peer: &mut TcpStream) -> Value {
     let mut header = read_header(peer);
     let keys = header.as_object_mut().unwrap();
@@ -80,7 +80,7 @@ fn answered(body_bytes: u64) -> Outcome {
 
 #[test]
 fn every_answer_about_a_file_has_its_keys_and_no_others() {
-    // With and without steps, and with a digest that is made, kept, or made each time.
+    // With and without steps, and with a digest that is computed, cached, or computed each time.
     for size in [1, 4_096, 4_097, 262_144, 262_145] {
         let store = MemoryStore::new();
         let content = noise(size);
@@ -119,7 +119,7 @@ fn every_answer_about_a_file_has_its_keys_and_no_others() {
             );
             assert!(body_of(&mut peer, sent) == content[offset..offset + sent]);
             served.expect("get", "d/f", true, answered(sent as u64));
-            // What is short is cheaper hashed than looked up. More than this may be read twice.
+            // A short file is cheaper to hash than to look up. A longer one may be read twice.
             let read = if size > 4_096 { sent } else { size };
             if read <= 4_097 {
                 assert_eq!(file.bytes_read() - read_before, read as u64, "{size}");
@@ -275,7 +275,7 @@ fn every_other_answer_has_its_keys_and_no_others() {
 }
 
 #[test]
-fn a_body_that_nobody_wants_is_dropped_and_what_follows_it_is_answered() {
+fn drops_an_unexpected_body_and_answers_what_follows() {
     let store = MemoryStore::new();
     store.insert("f", "content").unwrap();
     let served = serve_reporting(store, TransferLimits::default());
@@ -303,7 +303,7 @@ fn a_body_that_nobody_wants_is_dropped_and_what_follows_it_is_answered() {
 }
 
 #[test]
-fn a_line_of_text_is_a_request_and_other_protocols_are_said_to_be_none() {
+fn answers_a_line_of_text_and_refuses_other_protocols() {
     let store = MemoryStore::new();
     store.insert("name", "content").unwrap();
     let served = serve_reporting(store, TransferLimits::default());
@@ -362,7 +362,7 @@ fn a_line_of_text_is_a_request_and_other_protocols_are_said_to_be_none() {
 }
 
 #[test]
-fn requests_that_come_in_parts_are_waited_for_and_given_up_in_time() {
+fn waits_for_requests_in_parts_and_gives_up_in_time() {
     let frame = [&19_u32.to_le_bytes()[..], br#"{"filename":"name"}"#].concat();
     let serve_within = |header_timeout| {
         let store = MemoryStore::new();
@@ -373,7 +373,7 @@ fn requests_that_come_in_parts_are_waited_for_and_given_up_in_time() {
         };
         serve_reporting(store, limits)
     };
-    let served = serve_within(PATIENCE);
+    let served = serve_within(TIME_LIMIT);
     let mut peer = served.server.connect();
     for _ in 0..3 {
         for byte in &frame {
@@ -391,7 +391,7 @@ fn requests_that_come_in_parts_are_waited_for_and_given_up_in_time() {
 }
 
 #[test]
-fn a_connection_that_asks_nothing_for_long_is_closed_without_a_word() {
+fn closes_an_idle_connection_without_an_answer() {
     let limits = TransferLimits {
         idle_timeout: Duration::from_millis(300),
         ..TransferLimits::default()
@@ -403,7 +403,7 @@ fn a_connection_that_asks_nothing_for_long_is_closed_without_a_word() {
 }
 
 #[test]
-fn limits_that_are_changed_hold_for_what_comes_then() {
+fn changed_limits_apply_to_later_requests() {
     let store = MemoryStore::new();
     store.insert("f", noise(300_000)).unwrap();
     let pools = Arc::new(Pools::start(2).unwrap());
@@ -411,7 +411,7 @@ fn limits_that_are_changed_hold_for_what_comes_then() {
     let catalog = Catalog::new(store, Arc::new(MemoryIndex::new()), pools, catalog_limits);
     let handler = TransferHandler::new(catalog, TransferLimits::default());
     let limits = handler.limits();
-    let server = Running::start(handler, 2);
+    let server = TestServer::start(handler, 2);
     let mut peer = server.connect();
     let mut fetch = || {
         let begun = Instant::now();
@@ -430,7 +430,7 @@ fn limits_that_are_changed_hold_for_what_comes_then() {
             (limits.get().rate, limits.get().rate_per_connection),
             (rate, rate_per_connection)
         );
-        // What is sent before the first pause is not paced.
+        // The bytes before the first pause are not paced.
         let took = fetch();
         assert!(took > Duration::from_millis(200), "{took:?}");
     }

@@ -1,11 +1,11 @@
-//! What the handler has counted.
+//! Counts the outcomes of requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::server::transfer::Outcome;
 use crate::wire::ErrorCode;
 
-/// Counts since the handler was made, by every worker.
+/// The counters, shared by all workers. They start at zero with the handler.
 #[derive(Default)]
 pub struct TransferCounters {
     answered: AtomicU64,
@@ -16,25 +16,26 @@ pub struct TransferCounters {
     other_protocol: AtomicU64,
 }
 
-/// What was counted up to one moment.
+/// The counts at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransferStats {
-    /// Requests answered whole.
+    /// Requests answered completely.
     pub answered: u64,
-    /// Bytes of their bodies.
+    /// Bytes of the bodies of those answers.
     pub body_bytes: u64,
-    /// Requests answered with an error: how many of each code that came up.
+    /// Requests answered with an error, by code; no zeros.
     pub refused: Vec<(ErrorCode, u64)>,
-    /// Answers broken off since the file changed or could not be read.
+    /// Answers broken off because the file changed or could not be read.
     pub abandoned: u64,
-    /// Answers that the peer did not take to their end, or was not given the time to.
+    /// Answers that did not end: the peer left or was too slow, or the server closed the
+    /// connection.
     pub cut_off: u64,
     /// Connections that spoke HTTP or TLS.
     pub other_protocol: u64,
 }
 
 impl TransferCounters {
-    /// What was counted so far.
+    /// The current counts.
     pub fn snapshot(&self) -> TransferStats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let refused = ErrorCode::ALL
@@ -69,7 +70,7 @@ impl TransferCounters {
 }
 
 impl TransferStats {
-    /// Requests that came to an end, one way or the other.
+    /// Requests that ended, with any outcome.
     pub fn requests(&self) -> u64 {
         let broken_off = self.abandoned + self.cut_off;
         self.answered + self.refusals() + broken_off + self.other_protocol
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_end_of_a_request_is_counted_where_it_belongs() {
+    fn counts_every_outcome_in_its_counter() {
         let counters = TransferCounters::default();
         assert_eq!(counters.snapshot(), TransferStats::default());
         let outcomes = [

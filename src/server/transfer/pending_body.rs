@@ -38,8 +38,8 @@ pub(super) struct PendingBody<O> {
 pub(super) enum Work {
     /// A page of a listing.
     Page,
-    /// The output of a command. It completes even while the server drains, as transfers do:
-    /// nobody could know how far a killed command had come.
+    /// The output of a command. It completes even while the server drains, as transfers do: the
+    /// client could not know how far a killed command had come.
     Output,
 }
 
