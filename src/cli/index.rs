@@ -224,7 +224,7 @@ impl IndexFailure {
 fn exit_code(error: &IndexError) -> ExitCode {
     match error {
         IndexError::Full => ExitCode::NoSpace,
-        IndexError::Folder(_)
+        IndexError::Directory(_)
         | IndexError::NotAFile
         | IndexError::NotOurs { .. }
         | IndexError::NetworkFileSystem(_)

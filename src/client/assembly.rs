@@ -183,14 +183,14 @@ mod tests {
     use crate::client::batch::budget::Budget;
     use crate::client::follow::{HASH_BUFFER_BYTES, Track};
     use crate::digest::Md5Stream;
-    use crate::store::{FileName, StagingFolder};
+    use crate::store::{FileName, StagingDirectory};
 
     const CONTENT: &[u8] = b"0123456789abcdef";
 
     /// Nothing of it there yet, or a beginning.
     fn assembly(folder: &Path, there: usize) -> (Assembly, Arc<Track<(StagedFile, Share)>>) {
         let md5 = Md5Stream::digest(CONTENT);
-        let folder = StagingFolder::open(folder).unwrap();
+        let folder = StagingDirectory::open(folder).unwrap();
         let name = FileName::parse(b"f").unwrap();
         let mut staged = folder.stage(&name, md5).unwrap();
         staged.append(&CONTENT[..there]).unwrap();
@@ -285,7 +285,7 @@ mod tests {
         early.end().unwrap();
         take(&assembly, 3, 5).end().unwrap();
         assert_eq!(held(temp.path()), CONTENT[..3]);
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let folder = StagingDirectory::open(temp.path()).unwrap();
         let next = folder.resume(&FileName::parse(b"f").unwrap(), None);
         assert_eq!(next.unwrap().bytes(), 3);
     }

@@ -261,9 +261,9 @@ impl<'t> Beside<'t> {
 
     fn advance_here(&mut self) -> Result<(), ClientError> {
         if let Here::Open(_, Some(listing)) = &mut self.here {
-            self.next_here = listing.next().map_err(|error| StageError::Folder {
-                doing: "read a folder below",
-                folder: self.tree.folder.clone(),
+            self.next_here = listing.next().map_err(|error| StageError::Directory {
+                doing: "read a directory below",
+                directory: self.tree.folder.clone(),
                 source: unreadable(error),
             })?;
         }
@@ -294,5 +294,5 @@ pub(super) fn unreadable(error: StoreError) -> std::io::Error {
 }
 
 fn is_missing(error: &StageError) -> bool {
-    matches!(error, StageError::Folder { source, .. } if source.kind() == ErrorKind::NotFound)
+    matches!(error, StageError::Directory { source, .. } if source.kind() == ErrorKind::NotFound)
 }

@@ -151,8 +151,8 @@ impl ClientConfig {
             } else {
                 0o666
             },
-            folders: match self.preserve_mode && finishes_folders {
-                true => private.folders,
+            directories: match self.preserve_mode && finishes_folders {
+                true => private.directories,
                 false => 0o777,
             },
         }

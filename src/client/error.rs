@@ -114,7 +114,7 @@ impl ClientError {
         };
         matches!(
             **error,
-            StageError::NotAFolder { .. } | StageError::NotReplaceable(_)
+            StageError::NotADirectory { .. } | StageError::NotReplaceable(_)
         ) && !matches!(
             **error,
             // No deletion makes way for what this program writes.

@@ -25,7 +25,7 @@ use crate::client::beside::View;
 use crate::client::in_time::{in_time, last_sync};
 use crate::client::question::refusal;
 use crate::client::{ClientConfig, ClientError, Event, Item, ServerRefusal, SyncPolicy, Tree};
-use crate::store::{DestinationTree, Occupant};
+use crate::store::{DestinationTree, EntryKind};
 use crate::wire::{ErrorCode, ObjectKind, ResourcePath, StatRequest};
 
 /// How far deleting may go.
@@ -310,10 +310,10 @@ impl Deletion<'_, '_> {
             let Some((path, attributes)) = extras.folders.get(place) else {
                 continue;
             };
-            if let Ok(None) = destination.existing_folder(place) {
+            if let Ok(None) = destination.existing_directory(place) {
                 continue;
             }
-            if let Err(error) = destination.finish_folder(place, attributes) {
+            if let Err(error) = destination.finish_directory(place, attributes) {
                 self.fail(path, &error.into());
             }
         }
@@ -372,11 +372,11 @@ fn item<'i>(
     }
 }
 
-fn kind_of(occupant: Occupant) -> ObjectKind {
+fn kind_of(occupant: EntryKind) -> ObjectKind {
     match occupant {
-        Occupant::File | Occupant::InUse => ObjectKind::File,
-        Occupant::Directory => ObjectKind::Directory,
-        Occupant::Link => ObjectKind::Symlink,
-        Occupant::Nothing | Occupant::Other => ObjectKind::Other,
+        EntryKind::File | EntryKind::InUse => ObjectKind::File,
+        EntryKind::Directory => ObjectKind::Directory,
+        EntryKind::Link => ObjectKind::Symlink,
+        EntryKind::Nothing | EntryKind::Other => ObjectKind::Other,
     }
 }

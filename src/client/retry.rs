@@ -50,7 +50,7 @@ pub(super) fn judge(error: &ClientError, continued: bool, fresh: bool) -> Verdic
             Verdict::MayPass(None)
         }
         // Others are closed as they are done with.
-        ClientError::Stage(error) if error.is_want_of_descriptors() => Verdict::MayPass(None),
+        ClientError::Stage(error) if error.lacks_descriptors() => Verdict::MayPass(None),
         ClientError::DigestMismatch { .. }
         | ClientError::Gone(_)
         | ClientError::CannotList(_)
@@ -203,7 +203,7 @@ mod tests {
             (Errno::NFILE, Verdict::MayPass(None)),
             (Errno::ACCESS, Verdict::Final),
         ] {
-            let folder = StageError::of_folder("open the folder", Path::new("d"), errno);
+            let folder = StageError::of_directory("open the directory", Path::new("d"), errno);
             for error in [folder, StageError::sort("write", errno)] {
                 assert_eq!(judge(&error.into(), false, false), verdict, "{errno}");
             }

@@ -35,7 +35,7 @@ impl Spool {
             }
             Err(errno) => {
                 let doing = "make a file without a name in";
-                return Err(StageError::of_folder(doing, folder, errno));
+                return Err(StageError::of_directory(doing, folder, errno));
             }
         };
         Ok(Spool(File::from(file)))
@@ -114,7 +114,9 @@ mod tests {
         ] {
             match Spool::with_room(folder, bytes) {
                 Ok(_) => assert!(fits, "{bytes}"),
-                Err(StageError::Folder { folder: named, .. }) => {
+                Err(StageError::Directory {
+                    directory: named, ..
+                }) => {
                     assert!(!fits && named == folder, "{bytes}");
                 }
                 Err(error) => panic!("{bytes}: {error}"),

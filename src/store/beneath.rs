@@ -6,8 +6,8 @@
 //! inode is a regular file is it opened, through the descriptor, so that no swap of names in
 //! between can put something else in its place.
 
+mod directory;
 mod fixed;
-mod folder;
 
 use std::fs::File;
 use std::io;
@@ -19,17 +19,17 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::time::ClockId;
 
+pub(super) use directory::{Directory, directory_in, unlock_directory, unlock_directory_in};
 pub(super) use fixed::{Fixed, fixed_in, is_crossing};
-pub(super) use folder::{Folder, folder_in, unlock_folder, unlock_folder_in};
 
 use crate::store::index::is_open_here;
 use crate::store::{Identity, ObjectMeta, Stamp, StoreError};
 use crate::wire::{ObjectKind, ResourcePath, Timestamp};
 
-/// A folder that paths are resolved below, held open: renaming or replacing it changes
+/// A directory that paths are resolved below, held open: renaming or replacing it changes
 /// nothing.
 pub(super) struct Root {
-    folder: OwnedFd,
+    directory: OwnedFd,
     resolver: Resolver,
     descriptors: Option<OwnedFd>,
 }
@@ -59,12 +59,12 @@ pub(super) enum Resolver {
 }
 
 impl Root {
-    /// Opens the folder and finds out, once, whether the kernel can resolve below it.
+    /// Opens the directory and finds out, once, whether the kernel can resolve below it.
     ///
     /// # Errors
-    /// What the file system says: it is missing, no folder, or may not be entered.
-    pub(super) fn open(folder: &Path, follow_links: bool) -> io::Result<Root> {
-        let mut root = Root::with_resolver(folder, Resolver::Kernel { follow_links })?;
+    /// What the file system says: it is missing, no directory, or may not be entered.
+    pub(super) fn open(directory: &Path, follow_links: bool) -> io::Result<Root> {
+        let mut root = Root::with_resolver(directory, Resolver::Kernel { follow_links })?;
         match root.resolve(&ResourcePath::root(), OFlags::PATH) {
             Ok(_) => {}
             Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::TOOBIG) => {
@@ -75,24 +75,24 @@ impl Root {
         Ok(root)
     }
 
-    /// Opens the folder, to be resolved in this way.
-    pub(super) fn with_resolver(folder: &Path, resolver: Resolver) -> io::Result<Root> {
+    /// Opens the directory, to be resolved in this way.
+    pub(super) fn with_resolver(directory: &Path, resolver: Resolver) -> io::Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Root {
-            folder: rustix::fs::open(folder, flags, Mode::empty())?,
+            directory: rustix::fs::open(directory, flags, Mode::empty())?,
             resolver,
             descriptors: own_descriptors(),
         })
     }
 
-    /// The folder itself, of which nothing can be read.
+    /// The directory itself, of which nothing can be read.
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+        self.directory.as_fd()
     }
 
-    /// What the folder itself is now.
+    /// What the directory itself is now.
     pub(super) fn stamp(&self) -> io::Result<Stamp> {
-        Ok(meta_of(&self.folder)?.stamp)
+        Ok(meta_of(&self.directory)?.stamp)
     }
 
     /// As if /proc were not mounted.
@@ -221,7 +221,7 @@ impl Root {
         resolve.set(ResolveFlags::NO_SYMLINKS, !follow_links);
         resolve.set(ResolveFlags::NO_XDEV, reach == Reach::OwnMount);
         let flags = flags | OFlags::CLOEXEC;
-        retried(|| rustix::fs::openat2(&self.folder, name, flags, Mode::empty(), resolve))
+        retried(|| rustix::fs::openat2(&self.directory, name, flags, Mode::empty(), resolve))
     }
 
     fn walk(&self, path: &ResourcePath, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -229,10 +229,10 @@ impl Root {
         let mut at: Option<OwnedFd> = None;
         while let Some(part) = parts.next() {
             let is_last = parts.peek().is_none();
-            let folder = at.as_ref().map_or(self.folder.as_fd(), AsFd::as_fd);
+            let directory = at.as_ref().map_or(self.directory.as_fd(), AsFd::as_fd);
             let flags = if is_last { flags } else { OFlags::PATH };
             let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let found = retried(|| rustix::fs::openat(folder, part, flags, Mode::empty()))?;
+            let found = retried(|| rustix::fs::openat(directory, part, flags, Mode::empty()))?;
             match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
                 FileType::Symlink => return Err(Errno::LOOP),
                 FileType::Directory => {}
@@ -243,7 +243,9 @@ impl Root {
         }
         match at {
             Some(found) => Ok(found),
-            None => rustix::fs::openat(&self.folder, ".", flags | OFlags::CLOEXEC, Mode::empty()),
+            None => {
+                rustix::fs::openat(&self.directory, ".", flags | OFlags::CLOEXEC, Mode::empty())
+            }
         }
     }
 }
@@ -263,13 +265,13 @@ pub(super) fn meta_of(file: impl AsFd) -> Result<ObjectMeta, Errno> {
     look(|| rustix::fs::fstat(&file), || rustix::fs::fstatfs(&file))
 }
 
-/// What a name in an open folder stands for at this moment. Follows no link.
-pub(super) fn meta_in(folder: impl AsFd, name: &[u8]) -> Result<ObjectMeta, Errno> {
+/// What a name in an open directory stands for at this moment. Follows no link.
+pub(super) fn meta_in(directory: impl AsFd, name: &[u8]) -> Result<ObjectMeta, Errno> {
     look(
-        || rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW),
+        || rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW),
         || {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let handle = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
+            let handle = rustix::fs::openat(&directory, name, flags, Mode::empty())?;
             rustix::fs::fstatfs(handle)
         },
     )
@@ -328,9 +330,9 @@ fn timestamp(seconds: i64, nanoseconds: i64) -> Timestamp {
 /// `/proc/self/fd`, if it is there and no imitation.
 fn own_descriptors() -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open("/proc/self/fd", flags, Mode::empty()).ok()?;
-    let is_real = rustix::fs::fstatfs(&folder).ok()?.f_type == rustix::fs::PROC_SUPER_MAGIC;
-    is_real.then_some(folder)
+    let directory = rustix::fs::open("/proc/self/fd", flags, Mode::empty()).ok()?;
+    let is_real = rustix::fs::fstatfs(&directory).ok()?.f_type == rustix::fs::PROC_SUPER_MAGIC;
+    is_real.then_some(directory)
 }
 
 /// Calls again while a signal, or a rename elsewhere in the tree, came between.
@@ -428,8 +430,8 @@ mod tests {
 
     #[test]
     fn this_machine_resolves_in_the_kernel_and_has_its_descriptors() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::open(folder.path(), true).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path(), true).unwrap();
         assert_eq!(root.resolver, Resolver::Kernel { follow_links: true });
         assert!(root.descriptors.is_some());
     }
@@ -460,17 +462,17 @@ mod tests {
             }
             let (file, _) = root.open_file(&path("file"), Reach::All).unwrap();
             assert!(is_kept(file.as_fd()), "{resolver:?}");
-            let (folder, is_real) = root
-                .open_folder_or_link(&path("folder"), Reach::All)
+            let (directory, is_real) = root
+                .open_directory_or_link(&path("folder"), Reach::All)
                 .unwrap();
-            assert!(is_kept(folder.as_fd()) && is_real, "{resolver:?}");
-            let inner = Folder::from(root.folder_descriptor(&path("")).unwrap());
+            assert!(is_kept(directory.as_fd()) && is_real, "{resolver:?}");
+            let inner = Directory::from(root.directory_descriptor(&path("")).unwrap());
             assert!(is_kept(inner.open_below(b"folder").unwrap().as_fd()));
-            let unreadable = root.unreadable_folder(&path("folder")).unwrap();
+            let unreadable = root.unreadable_directory(&path("folder")).unwrap();
             let flags = rustix::fs::fcntl_getfl(&unreadable).unwrap();
             assert!(is_kept(unreadable.as_fd()) && flags.contains(OFlags::PATH));
-            assert!(root.unreadable_folder(&path("file")).is_err());
-            let handle = folder::handle_in(&inner, b"folder").unwrap();
+            assert!(root.unreadable_directory(&path("file")).is_err());
+            let handle = directory::handle_in(&inner, b"folder").unwrap();
             assert!(is_kept(handle.as_fd()));
         }
     }

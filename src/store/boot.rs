@@ -1,16 +1,16 @@
-//! Which run of the kernel this is.
+//! The identity of the running kernel.
 
 use std::num::NonZeroU64;
 
 use crate::digest::Md5Stream;
 
-/// One run of the kernel, from boot to boot. What a file held before the last boot may not be
-/// what was on disk then: a power cut loses what was not synced, and keeps its times.
+/// One run of the kernel, from boot to boot. After a power cut a file may have other bytes than
+/// before, because unsynced writes are lost while times are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BootId(NonZeroU64);
 
 impl BootId {
-    /// Of this one; `None` if the kernel does not tell.
+    /// The present boot; `None` if the kernel does not report it.
     pub fn current() -> Option<BootId> {
         let id = std::fs::read("/proc/sys/kernel/random/boot_id").ok()?;
         let digest = u128::from_le_bytes(*Md5Stream::digest(id.trim_ascii()).as_bytes());

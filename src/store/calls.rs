@@ -1,9 +1,8 @@
-//! Calls to file systems that may never return: those of a network, and those that a program
-//! serves.
+//! Calls to network and FUSE file systems, which may never return.
 //!
-//! Such a call is made by a thread of its own, and its caller waits for a limited time. Once calls
-//! to a mount do not return, further ones fail at once, so that however many ask for what is on
-//! it, they hold few threads and for a short time.
+//! A thread of its own makes such a call, and the caller waits for a limited time. Once calls to a
+//! mount do not return, further ones fail at once. So any number of requests for a dead mount hold
+//! few threads, for a short time.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// The threads that make such calls: as many as there are calls under way, and each for a while
-/// longer. No call waits behind another one.
+/// The threads that make such calls: one for each call in progress, kept for a while afterwards. No
+/// call waits behind another one.
 pub(super) struct CallThreads {
-    /// Has no room: what is sent is taken by an idle thread at once.
+    /// Has no capacity: only an idle thread takes a call from it.
     idle: Sender<Call>,
     calls: Receiver<Call>,
     threads: AtomicUsize,
@@ -32,9 +31,9 @@ pub(super) struct Mount {
 
 struct Outstanding {
     calls: usize,
-    /// When a call returned last, or the first of these began.
+    /// When the last call returned, or the first of these calls began.
     since: Instant,
-    /// Files that the next call closes when it returns: to close one may take as long.
+    /// Files that the next call closes when it returns, because closing may hang, too.
     to_close: Vec<Arc<File>>,
 }
 
@@ -52,7 +51,7 @@ impl CallThreads {
         })
     }
 
-    /// Has a thread make a call; `false` if there is none to be had.
+    /// Makes a call in another thread; `false` if no thread is available.
     fn make(self: &Arc<Self>, call: Call) -> bool {
         let Err(refused) = self.idle.try_send(call) else {
             return true;
@@ -74,7 +73,7 @@ impl CallThreads {
     }
 }
 
-/// Counts a thread off when it ends, or was not to be had.
+/// Counts a thread down when it ends or could not be started.
 struct CountedThread(Arc<CallThreads>);
 
 impl Drop for CountedThread {
@@ -95,11 +94,11 @@ impl Mount {
         })
     }
 
-    /// Makes a call and waits for it, but not for long while others wait already. What it returns
-    /// too late is dropped where it was made.
+    /// Makes a call and waits for it: 5 s, or 250 ms while two callers wait already. A result that
+    /// comes too late is dropped in the thread that made the call.
     ///
     /// # Errors
-    /// It did not return in time, or others do not return.
+    /// The call did not return in time, or other calls do not return.
     pub(super) fn call<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce() -> T + Send + 'static,
@@ -111,7 +110,7 @@ impl Mount {
         };
         let (done, result) = bounded(1);
         let call = move || {
-            // If nobody waits any more the result is dropped here.
+            // If the caller has given up, the result is dropped here.
             let _ = done.try_send(work());
             begun.close_files();
         };
@@ -121,8 +120,8 @@ impl Mount {
         result.recv_timeout(wait).map_err(|_| Stalled)
     }
 
-    /// Closes a file without waiting for it. Never in this thread: where no call can be made the
-    /// next one closes it.
+    /// Closes a file without waiting, never in this thread. If no call can be made, the next call
+    /// closes it.
     pub(super) fn close(self: &Arc<Self>, file: Arc<File>) {
         self.lock().to_close.push(file);
         if let Some(begun) = self.begin() {
@@ -151,7 +150,7 @@ impl Mount {
     }
 
     fn lock(&self) -> MutexGuard<'_, Outstanding> {
-        // Nothing panics under it.
+        // Nothing panics while it is locked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,15 +166,15 @@ impl Outstanding {
     }
 }
 
-/// A call under way; dropped when it has returned, or panicked.
+/// A call in progress; dropped when the call has returned or panicked.
 struct Begun {
     mount: Arc<Mount>,
-    /// How many there are with it.
+    /// The number of calls in progress, with this one.
     number: usize,
 }
 
 impl Begun {
-    /// Closes the files that wait for it. The call goes on for as long as that takes.
+    /// Closes the files that wait for it. The call stays in progress meanwhile.
     fn close_files(self) {
         let files = std::mem::take(&mut self.mount.lock().to_close);
         drop(files);
@@ -192,12 +191,12 @@ impl Drop for Begun {
 
 /// So many callers may wait long for one mount. The server has at least eight workers.
 const WAITING_LONG_MAX: usize = 2;
-/// A disk that starts to turn takes less.
+/// Longer than a disk takes to spin up.
 const LONG_WAIT: Duration = Duration::from_secs(5);
 const SHORT_WAIT: Duration = Duration::from_millis(250);
-/// With several calls under way and none returned for so long, no more are made.
+/// With several calls in progress and no return for this long, new calls fail.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
-/// Threads in all; those that do not return are lost to other mounts.
+/// All threads together; a thread that does not return is lost to other mounts.
 const THREADS_MAX: usize = 128;
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
@@ -221,7 +220,7 @@ mod tests {
                 given_up.send(result.is_err()).unwrap();
             });
         }
-        // All give up, whatever it is that never comes.
+        // All give up, because no call ever returns.
         for _ in 0..8 {
             assert!(results.recv_timeout(Duration::from_secs(60)).unwrap());
         }

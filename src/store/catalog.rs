@@ -1,4 +1,4 @@
-//! Store, index and flights together: what everyone asks.
+//! The store, its index and the running hashes, together.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,37 +11,37 @@ use crate::store::meta::is_within;
 use crate::store::{DigestIndex, Listing, Object, ObjectMeta, Stamp, Store, StoreError, Ticket};
 use crate::wire::{ErrorCode, Md5Digest, Refusal, ResourcePath};
 
-/// Called, from any thread, when a [`Ticket`] is ready or failed: perhaps before the asker
-/// has it, perhaps after it was dropped. It must not panic or block.
+/// Called from any thread when a [`Ticket`] is ready or failed. That may be before the caller has
+/// the ticket, or after it was dropped. It must not panic or block.
 pub type WakeFn = Arc<dyn Fn() + Send + Sync>;
 
-/// Bounds of hashing (`PROTOCOL.md`, "Limits").
+/// The limits of hashing (`PROTOCOL.md`, "Limits").
 #[derive(Clone, Debug)]
 pub struct CatalogLimits {
     /// Hashes of files over `queued_hash_bytes_min` that run at once.
     pub hashes_max: usize,
-    /// The same for one address.
+    /// Those hashes that run at once for one client address.
     pub hashes_per_address_max: usize,
-    /// Files of at most this size never stand in line.
+    /// Files up to this size, in bytes, are never queued.
     pub queued_hash_bytes_min: u64,
-    /// Turns of 4 MiB that a hash takes before the next in line has its place, if there is one.
+    /// Turns of 4 MiB after which a hash gives its place to the next in the queue.
     pub hash_turns_in_place_max: u32,
-    /// The longest stay in line; a hash that has begun is never cut short.
+    /// The longest time in the queue; a hash that has begun is never stopped by it.
     pub hash_queue_timeout: Duration,
-    /// With `fresh`: a digest this young is fresh.
+    /// With `fresh`: a digest is fresh up to this age.
     pub fresh_for: Duration,
-    /// So many digests of one file that changed meanwhile are `changed`.
+    /// Hashing fails with `changed` after this many attempts in which the file changed.
     pub changed_hashes_max: u32,
 }
 
 impl CatalogLimits {
-    /// The limits of `PROTOCOL.md` for a machine of so many cores, at least 1.
+    /// The limits of `PROTOCOL.md` for a machine with this many cores, at least 1.
     pub fn for_cores(cores: usize) -> CatalogLimits {
         CatalogLimits {
             hashes_max: cores.max(1),
             hashes_per_address_max: 2,
             queued_hash_bytes_min: 1024 * 1024,
-            // 64 MiB: short beside the 60 s in line, and long beside a disk's seek.
+            // 64 MiB: short compared with 60 s in the queue, and long compared with a disk seek.
             hash_turns_in_place_max: 16,
             hash_queue_timeout: Duration::from_secs(60),
             fresh_for: Duration::from_secs(10),
@@ -50,36 +50,36 @@ impl CatalogLimits {
     }
 }
 
-/// Who asks for a digest.
+/// A request for a digest.
 pub struct Asker {
-    /// Whom a hash that is started for this counts for; joining one counts for nobody.
+    /// The address that a newly started hash counts for. Joining a hash counts for no address.
     pub address: u128,
-    /// Join only a hash none of whose bytes were read yet.
+    /// Join a hash only if none of its bytes are read yet.
     pub fresh: bool,
     /// The bytes will be read again at once, to be sent.
     pub is_for_sending: bool,
-    /// Now, from where the stay in line is counted.
+    /// The time of the request, from which the time in the queue counts.
     pub asked_at: Instant,
     /// Called when the digest is made or failed.
     pub wake: WakeFn,
 }
 
-/// How far a digest is.
+/// The state of a requested digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DigestState {
-    /// Made, of the first `size` bytes under this stamp, which is later than the asker's own
-    /// if the file changed while it was hashed.
+    /// The digest of the first `size` bytes under this stamp. The stamp is newer than that of the
+    /// request if the file changed while it was hashed.
     Ready(Md5Digest, Stamp),
-    /// Being made, or in line.
+    /// The hash is running or queued.
     Waiting {
-        /// Bytes hashed so far; 0 in line.
+        /// Bytes hashed so far; 0 in the queue.
         done: u64,
     },
-    /// Not to be had: `busy`, `changed`, `shutting_down` or `internal`.
+    /// The digest cannot be made: `busy`, `changed`, `shutting_down` or `internal`.
     Failed(Refusal),
 }
 
-/// A store with what is known about the digests of its files.
+/// A store, and the digests that are known of its files.
 pub struct Catalog<S: Store> {
     store: S,
     index: Arc<dyn DigestIndex>,
@@ -89,7 +89,7 @@ pub struct Catalog<S: Store> {
 }
 
 impl<S: Store> Catalog<S> {
-    /// Puts the parts together.
+    /// Combines a store, an index, thread pools and limits.
     pub fn new(
         store: S,
         index: Arc<dyn DigestIndex>,
@@ -114,7 +114,7 @@ impl<S: Store> Catalog<S> {
         self.store.open(path)
     }
 
-    /// Looks at a name.
+    /// Looks at a path.
     ///
     /// # Errors
     /// As [`Store::stat`].
@@ -122,26 +122,25 @@ impl<S: Store> Catalog<S> {
         self.store.stat(path)
     }
 
-    /// The digest of the file as it was looked at, if it is known without reading it. With
-    /// `fresh` only one made at most `fresh_for` before that look.
+    /// The digest of a file with this metadata, if the index has it. With `fresh`, only if it was
+    /// made at most `fresh_for` before the metadata.
     pub fn known(&self, meta: &ObjectMeta, fresh: bool) -> Option<Md5Digest> {
         let known = self.index.look_up(&meta.stamp)?;
         let is_due = !fresh || is_within(self.limits.fresh_for, known.made, meta.looked_at);
         is_due.then_some(known.md5)
     }
 
-    /// Keeps a digest that the caller made itself, from bytes it read after this look and with
-    /// the stamp found the same after them. Does nothing if the stamp had not settled at the
-    /// look.
+    /// Keeps a digest that the caller made from bytes that it read after this look, if the stamp
+    /// was the same afterwards. Does nothing if the stamp had not settled at the look.
     pub fn remember(&self, meta: &ObjectMeta, md5: Md5Digest) {
         keep(&*self.index, meta, md5);
     }
 
-    /// Joins the hash of this open file, or starts it.
+    /// Joins the running hash of this open file, or starts one.
     ///
-    /// Askers of the same device, inode, size and mtime share one hash. It reads the bytes the
-    /// file had at the look, compares the stamp after the last one, and begins anew with a new
-    /// look if they changed; that the file grew is no change (see [`Stamp::still_begins`]).
+    /// Requests with the same device, inode, size and mtime share one hash. It reads the bytes that
+    /// the file had at the look and compares the stamp at the end. If the content changed, it
+    /// starts again with new metadata. Growth is no change (see [`Stamp::still_begins`]).
     pub fn digest(&self, object: Arc<S::Object>, meta: &ObjectMeta, asker: Asker) -> Ticket {
         let object: Arc<dyn Object> = match asker.is_for_sending {
             true => object,
@@ -150,12 +149,12 @@ impl<S: Store> Catalog<S> {
         self.flights.join(object, meta, asker)
     }
 
-    /// The pools that hashing is done on, for what takes as long.
+    /// The thread pools for hashing, and for other work that takes as long.
     pub fn pools(&self) -> &Arc<Pools> {
         &self.pools
     }
 
-    /// Lists a folder.
+    /// Lists a directory.
     ///
     /// # Errors
     /// As [`Store::list`].
@@ -173,17 +172,16 @@ impl<S: Store> Catalog<S> {
         self.store.root_number()
     }
 
-    /// Whether a file of this size is hashed at once by whoever wants its digest, and stands in
-    /// no line.
+    /// Whether a file of this size is hashed at once by the thread that needs it, without a queue.
     pub fn is_short(&self, size: u64) -> bool {
         size <= self.limits.queued_hash_bytes_min
     }
 
-    /// Hashes this open file in the calling thread, for a file that [`Catalog::is_short`]. Gives
-    /// the look at the file that the digest is for.
+    /// Hashes an open file in the calling thread, if [`Catalog::is_short`]. Returns the digest and
+    /// the metadata that it is for.
     ///
     /// # Errors
-    /// `changed`, or `internal` if it cannot be read.
+    /// `changed`, or `internal` if the file cannot be read.
     pub fn digest_now(
         &self,
         object: S::Object,
@@ -196,7 +194,7 @@ impl<S: Store> Catalog<S> {
             match hashing.turn(&mut buffer, self.limits.changed_hashes_max, |_| true) {
                 Turn::Unfinished => {}
                 Turn::BegunAnew if self.is_short(hashing.meta().size()) => {}
-                // Whoever asks here has no time for more.
+                // A long file must not block the calling thread.
                 Turn::BegunAnew => {
                     let message = "file changed while it was hashed, and is long now";
                     return Err(Refusal::new(ErrorCode::Changed, message));
@@ -213,7 +211,7 @@ impl<S: Store> Catalog<S> {
         }
     }
 
-    /// Ends every hash, now and later, with `shutting_down`: the server drains.
+    /// Ends every hash, now and later, with `shutting_down`, because the server drains.
     pub fn stop_hashing(&self) {
         self.flights.stop();
     }
@@ -221,7 +219,7 @@ impl<S: Store> Catalog<S> {
 
 #[cfg(test)]
 impl Catalog<crate::store::DirectoryStore> {
-    /// Looks where the name of the root leads.
+    /// Checks where the path of the root leads.
     pub(crate) fn look_again(&self) {
         self.store.look_again();
     }
@@ -236,7 +234,7 @@ mod tests {
     use crate::store::{Identity, NoIndex};
     use crate::wire::{ErrorCode, ObjectKind, Timestamp};
 
-    /// A file of a few bytes that turns out to be empty, and is a terabyte then.
+    /// A file of a few bytes that turns out to be empty, and then grows to a terabyte.
     #[derive(Default)]
     struct Swelling {
         reads: AtomicU64,

@@ -1,49 +1,49 @@
-//! Why a store does not give an object.
+//! Why a store cannot return an object.
 
 use std::io;
 
 use crate::wire::{PATH_BYTES_MAX, PATH_PARTS_MAX};
 
-/// Why a store does not give an object.
+/// Why a store cannot return an object.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is nothing of that name, or it is hidden, or it is outside the root.
+    /// Nothing has this name, or it is hidden or outside the root.
     #[error("no such file")]
     NotFound,
-    /// The root itself leads to nothing that can be served, for now.
+    /// The path of the root leads to nothing that can be served, for now.
     #[error("served directory is not there now")]
     Away,
-    /// It is not on the mount of the root, and only that was looked at.
+    /// The path leads off the mount of the root, and only that mount was searched.
     #[error("no such file on the mount of the root")]
     OffRoot,
-    /// The file system does not answer.
+    /// The file system does not answer in time.
     #[error("file system does not answer")]
     Stalled,
-    /// A file was asked for and this is a directory.
+    /// The path stands for a directory, not a file.
     #[error("name stands for a directory")]
     IsDirectory,
     /// A part in the middle of the path is not a directory.
     #[error("part of the path is not a directory")]
     NotADirectory,
-    /// Neither a file nor a directory: a FIFO, a socket, a device.
+    /// The path stands for a FIFO, a socket or a device.
     #[error("name stands for something that is not a regular file")]
     NotAFile,
-    /// A folder of a file system whose files are no bytes at rest, such as /proc.
-    #[error("folder holds no files at rest")]
+    /// A directory of a file system without stored files, such as /proc.
+    #[error("directory holds no files at rest")]
     NotAtRest,
-    /// A folder with a name in it whose path nobody can ask for, over [`PATH_BYTES_MAX`] or
-    /// [`PATH_PARTS_MAX`].
+    /// A directory that contains a path over [`PATH_BYTES_MAX`] or [`PATH_PARTS_MAX`], which cannot
+    /// be requested.
     #[error(
-        "folder holds names too deep to ask for: over {PATH_PARTS_MAX} parts or {PATH_BYTES_MAX} bytes"
+        "directory holds names too deep to ask for: over {PATH_PARTS_MAX} parts or {PATH_BYTES_MAX} bytes"
     )]
     TooDeep,
-    /// The server's user may not read it.
+    /// The server's user has no permission.
     #[error("server may not read this")]
     Forbidden,
-    /// The tree changed under the look-up too often, or descriptors ran out.
+    /// The tree changed too often during the lookup, or descriptors ran out.
     #[error("file system is busy")]
     Busy(#[source] io::Error),
-    /// Anything else that the file system said.
+    /// Any other error of the file system.
     #[error("file system failed")]
     Io(#[source] io::Error),
 }

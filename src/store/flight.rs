@@ -1,9 +1,9 @@
-//! Many askers, one hash.
+//! One hash for many requests.
 //!
-//! Askers of the same content share one flight. Flights of long files stand in one line for a
-//! place, in which the addresses alternate; those with a place, and all short ones, take turns
-//! on the foreground pool. After some turns a place goes to the next in line, so that a few
-//! huge files keep nobody out. Who waits holds a [`Ticket`].
+//! Requests for the same content share one flight. Flights of long files wait in a fair queue for a
+//! place; the queue alternates between client addresses. Flights with a place, and all short ones,
+//! take turns in the foreground pool. After some turns a place goes to the next flight in the
+//! queue, so that a few huge files do not block others. Each request holds a [`Ticket`].
 
 mod table;
 
@@ -22,7 +22,7 @@ use crate::store::{
 };
 use crate::wire::{ErrorCode, Md5Digest, Refusal};
 
-/// Every hash in the making.
+/// All running and queued hashes.
 pub(super) struct Flights {
     table: Mutex<Table>,
     is_stopped: AtomicBool,
@@ -31,8 +31,8 @@ pub(super) struct Flights {
     limits: CatalogLimits,
 }
 
-/// One asker's place at one hash. Dropping it gives the place up; a hash that nobody waits
-/// for stops within a MiB.
+/// One request for a hash. Dropping it withdraws the request. A hash without requests stops within
+/// a MiB.
 pub struct Ticket {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
@@ -41,8 +41,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Looks how far the hash is, without blocking; also notices that the stay in line was too
-    /// long, which wakes nobody.
+    /// The state of the hash, without blocking. Also detects that the hash was queued for too long,
+    /// which calls no waker.
     pub fn state(&self, now: Instant) -> DigestState {
         let waited = now.saturating_duration_since(self.asked_at);
         match self.flight.outcome.get() {
@@ -65,17 +65,17 @@ impl Drop for Ticket {
     }
 }
 
-/// One hash, seen from those who wait for it.
+/// A hash as its requests see it.
 #[derive(Default)]
 struct Flight {
     /// Bytes hashed so far.
     done: AtomicU64,
-    /// The first byte may have been read; `fresh` askers come too late.
+    /// The first byte may have been read, so `fresh` requests must not join.
     is_begun: AtomicBool,
-    /// The last asker left.
+    /// The last request was withdrawn.
     is_abandoned: AtomicBool,
     outcome: OnceLock<Outcome>,
-    /// Whom to wake. Locked only while the table is.
+    /// The wakers of the requests, by ticket id. Locked only while the table is locked.
     askers: Mutex<Vec<(u64, WakeFn)>>,
 }
 
@@ -144,7 +144,7 @@ impl Flights {
         flight
     }
 
-    /// Ends every flight, now and later, with `shutting_down`; those that run within a MiB.
+    /// Ends every flight, now and later, with `shutting_down`. Running ones end within a MiB.
     pub(super) fn stop(&self) {
         let mut table = self.lock();
         self.is_stopped.store(true, Ordering::SeqCst);
@@ -166,7 +166,7 @@ impl Flights {
         if !askers.is_empty() || flight.outcome.get().is_some() {
             return;
         }
-        // If a hand has it, or it waits for its turn, that is where this is noticed.
+        // A flight that is not in the queue is checked for this at its next turn.
         flight.is_abandoned.store(true, Ordering::SeqCst);
         let in_line = table
             .line
@@ -176,12 +176,12 @@ impl Flights {
         if let Some(job) = &job {
             table.forget(job);
         }
-        // The lock goes first: closing the job's file may take long.
+        // Release the lock first: closing the job's file may take long.
         drop(askers);
         drop(table);
     }
 
-    /// Puts as many hands to work as there are turns to take, one per thread at most.
+    /// Starts as many workers as there are turns to take, at most one for each thread of the pool.
     fn staff(self: &Arc<Self>, mut table: MutexGuard<'_, Table>) {
         let idle = self.pools.foreground_threads().saturating_sub(table.hands);
         let hired = idle.min(table.turns.len());
@@ -193,7 +193,7 @@ impl Flights {
         }
     }
 
-    /// Ends the flight of a job that had its place, and lets the line move up.
+    /// Ends the flight of a job that had a place, and starts the next ones.
     fn settle(self: &Arc<Self>, job: Job, outcome: Outcome) {
         let mut table = self.lock();
         table.forget(&job);
@@ -214,7 +214,7 @@ impl Flights {
     }
 }
 
-/// One pool job that takes turns, of whichever flights are due.
+/// A job of the pool that takes turns of any flights that are due.
 struct Hand(Arc<Flights>);
 
 impl Hand {
@@ -265,13 +265,13 @@ impl Drop for Hand {
     fn drop(&mut self) {
         let mut table = self.0.lock();
         table.hands -= 1;
-        // A job may have come after the last look, when every thread seemed to have a hand.
+        // A job may have come after the last look, when every thread seemed to have a worker.
         self.0.staff(table);
     }
 }
 
 impl Flight {
-    /// Whether one more asker may join. Called and answered under the table's lock.
+    /// Whether another request may join. Call this with the table locked.
     fn takes(&self, fresh: bool) -> bool {
         let comes_too_late = fresh && self.is_begun.load(Ordering::SeqCst);
         !self.is_abandoned() && !comes_too_late
@@ -281,9 +281,9 @@ impl Flight {
         self.is_abandoned.load(Ordering::SeqCst)
     }
 
-    /// Sets the outcome. Returns whom to wake.
+    /// Sets the outcome. Returns the wakers to call.
     fn end(&self, outcome: Outcome) -> Vec<(u64, WakeFn)> {
-        // Nobody ends a flight twice: its job is owned by whoever does it.
+        // A flight ends only once, because one thread owns its job.
         let _ = self.outcome.set(outcome);
         mem::take(&mut *locked(&self.askers))
     }
@@ -296,7 +296,7 @@ fn wake_all(askers: Vec<(u64, WakeFn)>) {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing but bookkeeping happens under these locks, and none of it panics half way.
+    // Only bookkeeping happens under these locks, and it cannot panic half way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -343,7 +343,7 @@ mod tests {
 
     const MIB: usize = 1024 * 1024;
 
-    /// A memory store behind a catalog, and the time it is.
+    /// A memory store with a catalog, and the present time.
     struct Place {
         store: MemoryStore,
         catalog: Catalog<MemoryStore>,
@@ -351,7 +351,7 @@ mod tests {
         now: Instant,
     }
 
-    /// A ticket, and what its wake sends.
+    /// A ticket and the channel of its waker.
     struct Asked {
         ticket: Ticket,
         woken: Receiver<()>,
@@ -383,7 +383,7 @@ mod tests {
             self.store.insert(name, bytes(1, 3 * MIB)).unwrap()
         }
 
-        /// A long file, the reading of which is held at its middle.
+        /// A long file and a hold on reads at its middle.
         fn held_file(&self, name: &str) -> (MemoryFile, Hold) {
             let file = self.long_file(name);
             let hold = file.hold_reads_at(MIB as u64);
@@ -422,7 +422,7 @@ mod tests {
             self.catalog.known(&self.look(name).1, false)
         }
 
-        /// Waits until no flight, place or hand is left over.
+        /// Waits until no flight, place or worker is left.
         fn comes_to_rest(&self) {
             let limit = Instant::now() + Duration::from_secs(60);
             loop {
@@ -443,7 +443,7 @@ mod tests {
     }
 
     impl Asked {
-        /// The outcome, once the wake has come.
+        /// Waits for the waker and returns the outcome.
         fn outcome(&self) -> Result<(Md5Digest, Stamp), ErrorCode> {
             self.woken
                 .recv_timeout(Duration::from_secs(60))

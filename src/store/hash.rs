@@ -1,4 +1,4 @@
-//! One file's digest in the making: read, and compared with what it was when it was opened.
+//! Hashing one file in turns, with a check that it did not change.
 
 use std::io;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use crate::digest::Md5Stream;
 use crate::store::{Object, ObjectMeta, StoreError};
 use crate::wire::{ErrorCode, Md5Digest, Refusal};
 
-/// A hash between two turns. It reads exactly the bytes that the file had when it was looked
-/// at; more may come meanwhile.
+/// A hash between two turns. It reads exactly the bytes that the file had when it was looked at,
+/// even if the file grows.
 pub(super) struct Hashing {
     object: Arc<dyn Object>,
     meta: ObjectMeta,
@@ -17,36 +17,36 @@ pub(super) struct Hashing {
     changes: u32,
 }
 
-/// How a turn ended.
+/// The result of one turn.
 pub(super) enum Turn {
     /// There is more to read.
     Unfinished,
-    /// The file changed: everything so far is void, and [`Hashing::meta`] is the new look.
+    /// The file changed: the bytes so far are void, and [`Hashing::meta`] is the new metadata.
     BegunAnew,
-    /// Every byte was read, and nothing says that they changed meanwhile.
+    /// Every byte was read, and the stamp shows no change of the content.
     Made {
         /// The digest of the bytes under [`Hashing::meta`].
         md5: Md5Digest,
-        /// The stamp is the same to the last field: it neither grew nor moved its ctime.
+        /// The whole stamp is the same: the file did not grow, and its ctime did not change.
         is_untouched: bool,
     },
-    /// There will be no digest.
+    /// The digest cannot be made.
     Failed(HashError),
 }
 
-/// Why there is no digest of a file.
+/// Why a file cannot be hashed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HashError {
-    /// It changed so often while it was read.
+    /// The file changed this often while it was read.
     #[error("file changed {0} times while it was hashed")]
     Changed(u32),
-    /// What the file system says.
+    /// The error of the file system.
     #[error("file could not be read: {0}")]
     Unreadable(io::Error),
 }
 
 impl From<HashError> for Refusal {
-    /// What a peer is told: the reason of this machine is not for it.
+    /// The message for the peer, which does not contain the error of this machine.
     fn from(error: HashError) -> Refusal {
         match error {
             HashError::Changed(_) => Refusal::new(ErrorCode::Changed, error.to_string()),
@@ -70,7 +70,7 @@ impl Hashing {
         }
     }
 
-    /// The look at the file that this digest will be for.
+    /// The metadata of the file that the digest is for.
     pub(super) fn meta(&self) -> &ObjectMeta {
         &self.meta
     }
@@ -80,8 +80,8 @@ impl Hashing {
         self.done
     }
 
-    /// Hashes at most [`TURN_BYTES_MAX`], in steps of the buffer's length. `goes_on` is told
-    /// the bytes done before each step and answers whether to take it.
+    /// Hashes at most [`TURN_BYTES_MAX`], in steps of the buffer's length. Before each step, calls
+    /// `goes_on` with the bytes done so far; `false` ends the turn.
     pub(super) fn turn(
         &mut self,
         buffer: &mut [u8],
@@ -96,7 +96,7 @@ impl Hashing {
             let left = usize::try_from(self.meta.stamp.size - self.done).unwrap_or(usize::MAX);
             let step = buffer.len().min(left);
             match self.object.read_at(&mut buffer[..step], self.done) {
-                // Shorter than it was: the comparison below says what to do.
+                // The file is shorter now; the comparison below decides.
                 Ok(0) => break,
                 Ok(count) => {
                     self.md5.update(&buffer[..count]);
@@ -134,7 +134,7 @@ impl Hashing {
 }
 
 const RETRY_AFTER_MS: u64 = 1_000;
-/// Bytes of one turn: about 6 ms of md5, so that a short file never waits long for a long one.
+/// Bytes per turn: about 6 ms of md5, so that a short file never waits long for a long one.
 const TURN_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Bytes read at once: enough that the system call costs little, and at home in a core's cache.
+/// Bytes per read: few system calls, and a buffer that fits into a core's cache.
 pub(super) const STEP_BYTES: usize = 256 * 1024;

@@ -1,8 +1,8 @@
-//! Which file systems say for certain that a file is still the one that was hashed.
+//! The file systems on which a stamp identifies one content for certain.
 //!
-//! A digest is found again by device, inode, size and times. FAT, exFAT and most of FUSE number
-//! their inodes anew with each mount and keep no time of the last change: there another file, or
-//! other content, may look the same.
+//! A digest is found again by device, inode, size and times. FAT, exFAT and most FUSE file systems
+//! renumber their inodes with each mount and have no ctime. There, another file or other content
+//! may have the same stamp.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -11,19 +11,19 @@ use rustix::io::Errno;
 
 use crate::store::staged::{BTRFS, EXT, TMPFS, XFS};
 
-/// For how long a stamp stands for one content.
+/// How long a stamp identifies one content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
-    /// As long as the file system lives: inode numbers stay, and every write moves a time that
-    /// nobody can set.
+    /// As long as the file system exists: inode numbers stay, and every write moves ctime, which
+    /// cannot be set.
     Lasting,
-    /// As long as it stays mounted, if at all. The number is another after each change of the
-    /// mounts of a served directory.
+    /// At most as long as the file system stays mounted. The number changes with every change of
+    /// the mounts of a served directory.
     Mounted(u32),
 }
 
 impl Identity {
-    /// Of files of a device; asks its file system only if it is not known yet.
+    /// The identity for files of a device. Queries the file system only for an unknown device.
     pub(super) fn of(device: u64, file_system: impl FnOnce() -> Result<StatFs, Errno>) -> Identity {
         let changes = CHANGES.load(Ordering::Acquire);
         let slot = &DEVICES[(device.wrapping_mul(SPREAD) >> (u64::BITS - SLOTS_LOG2)) as usize];
@@ -48,23 +48,23 @@ impl Identity {
     }
 }
 
-/// The mounts changed: a device number may be another file system's now.
+/// Notes a change of the mounts: a device number may belong to another file system now.
 pub(super) fn mounts_changed() {
     CHANGES.fetch_add(1, Ordering::AcqRel);
 }
 
-/// What a slot says of a device after so many changes. Never 0.
+/// What a slot holds for a device after this many changes. Never 0.
 fn known(device: u64, changes: u32) -> u64 {
     // Linux numbers devices with 32 bits.
     (device & 0xffff_ffff | u64::from(changes) << 32 | FILLED) & (u64::MAX >> 1)
 }
 
-/// Of all others it is not known. FUSE, SMB and 9P pass on what some program or server says, and
-/// some make their inode numbers up; FAT and exFAT have no inode numbers and no ctime; images
-/// such as SquashFS and ISO 9660 have no ctime, and a new image takes the place of the old one;
-/// other systems set the ctime of NTFS.
+/// All other file systems are uncertain. FUSE, SMB and 9P return what a program or server reports,
+/// and some invent inode numbers. FAT and exFAT have neither inode numbers nor ctime. Images such
+/// as SquashFS and ISO 9660 have no ctime, and a new image replaces the old one. Other systems set
+/// the ctime of NTFS.
 const LASTING: [FsWord; 14] = [
-    // They have inodes on disk, and a ctime that the kernel alone writes there.
+    // These have inodes on disk, and only the kernel sets ctime.
     EXT,
     XFS,
     BTRFS,
@@ -75,19 +75,19 @@ const LASTING: [FsWord; 14] = [
     0x5265_4973, // ReiserFS
     0x3434,      // NILFS
     0x2405_1905, // UBIFS
-    // In memory. Each mount may number its inodes as the one before, but not with its ctimes.
+    // In memory. Each mount may reuse inode numbers of the last one, but not its ctimes.
     TMPFS,
     0x8584_58f6, // ramfs
-    // Its inodes and times are those of its layers; the one that is written must have xattrs.
+    // Inodes and times are those of the layers; the upper layer must support xattrs.
     0x794c_7630, // overlayfs
-    // File ids that are never used again and ctime are part of the protocol.
+    // The protocol has ctime, and file ids that are never reused.
     0x6969, // NFS
 ];
 
 const FILLED: u64 = 1 << 62;
-/// 2^64 / golden ratio: neighbouring numbers are spread over the high bits.
+/// 2^64 / golden ratio: spreads adjacent numbers over the high bits.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Two devices of one slot cost each other a call to the file system, and nothing else.
+/// Two devices that share a slot only cost an extra call to the file system.
 const SLOTS_LOG2: u32 = 8;
 
 static DEVICES: [AtomicU64; 1 << SLOTS_LOG2] = [const { AtomicU64::new(0) }; 1 << SLOTS_LOG2];
@@ -108,11 +108,11 @@ mod tests {
         (identity, was_asked)
     }
 
-    // One test: other tests change the mounts of their own, and the number with it.
+    // Only one test, because other tests change mounts and so the number of changes.
     #[test]
     fn a_device_is_asked_once_until_the_mounts_change() {
         const FUSE: FsWord = 0x6573_5546;
-        // Until nobody else changed them meanwhile.
+        // Repeat until no other test changed them meanwhile.
         let tried = (0..100).any(|device| {
             let before = CHANGES.load(Ordering::SeqCst);
             let found = [of(device, EXT), of(device, FUSE)];

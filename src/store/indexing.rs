@@ -45,7 +45,7 @@ pub enum Priority {
     Background,
 }
 
-/// Why a file or folder is not indexed.
+/// Why a file or directory is not indexed.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexingError {
     /// It could not be opened or looked at.
@@ -418,12 +418,12 @@ mod tests {
 
     #[test]
     fn hashes_a_tree_once_after_its_files_have_settled() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let contents = [0, 1, 4_096, STEP_BYTES, 5 * 1024 * 1024 + 1].map(|size| vec![7; size]);
-        fs::create_dir(folder.path().join("below")).unwrap();
+        fs::create_dir(directory.path().join("below")).unwrap();
         for content in &contents {
             fs::write(
-                folder.path().join(format!("below/{}", content.len())),
+                directory.path().join(format!("below/{}", content.len())),
                 content,
             )
             .unwrap();
@@ -433,7 +433,7 @@ mod tests {
             files: contents.len() as u64,
             bytes,
         };
-        let (tree, index) = (tree(folder.path()), Arc::new(MemoryIndex::new()));
+        let (tree, index) = (tree(directory.path()), Arc::new(MemoryIndex::new()));
         let pools = Arc::new(Pools::start(2).unwrap());
         let first = finish(&begin(&tree, &index, &pools, Priority::Foreground));
         let expected = IndexingProgress {
@@ -478,9 +478,9 @@ mod tests {
 
     #[test]
     fn stops_though_it_waits_for_files_to_settle() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("young"), "x").unwrap();
-        let (tree, index) = (tree(folder.path()), Arc::new(MemoryIndex::new()));
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("young"), "x").unwrap();
+        let (tree, index) = (tree(directory.path()), Arc::new(MemoryIndex::new()));
         let pools = Arc::new(Pools::start(1).unwrap());
         let indexing = begin(&tree, &index, &pools, Priority::Foreground);
         indexing.stop();

@@ -1,4 +1,4 @@
-//! Whether anybody may be writing to a file: the one call for it, which `rustix` lacks.
+//! Whether any process may be writing to a file: the call for it, which `rustix` lacks.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -7,22 +7,22 @@ use std::os::fd::AsRawFd;
 
 use libc::c_int;
 
-/// Whether nobody has this file open for writing or mapped shared from such an opening, in
-/// any process of this machine. The file is open for reading only. `false` if that cannot be
-/// told: it is another user's, or on a file system without leases, as most of other machines
-/// are.
+/// Whether no process of this machine has this file open for writing, or mapped shared from such a
+/// descriptor. The file must be open for reading only. `false` if unknown: the file belongs to
+/// another user, or its file system has no leases, as most network file systems.
 pub(super) fn nobody_writes(file: &File) -> bool {
     Lease::take(file).is_ok()
 }
 
-/// A read lease (fcntl(2), "Leases"): who wants to write waits until it is dropped.
+/// A read lease (fcntl(2), "Leases"): a process that opens the file for writing waits until it is
+/// dropped.
 pub(super) struct Lease<'a>(&'a File);
 
 impl<'a> Lease<'a> {
-    /// Fails where [`nobody_writes`] says no.
+    /// Fails where [`nobody_writes`] returns `false`.
     pub(super) fn take(file: &'a File) -> io::Result<Lease<'a>> {
-        // Who opens the file for writing meanwhile has the kernel send us a signal. The usual
-        // one would end the process; this one is ignored unless somebody wants it.
+        // The kernel sends a signal when a process opens the file for writing. The default signal
+        // would end this process; SIGURG is ignored by default.
         control(file, F_SETSIG, libc::SIGURG)?;
         control(file, libc::F_SETLEASE, libc::F_RDLCK as c_int)?;
         Ok(Lease(file))
@@ -31,14 +31,14 @@ impl<'a> Lease<'a> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        // Without one there is nothing to give back.
+        // Without a lease there is nothing to release.
         let _ = control(self.0, libc::F_SETLEASE, libc::F_UNLCK as c_int);
     }
 }
 
 fn control(file: &File, command: c_int, argument: c_int) -> io::Result<()> {
-    // SAFETY: both commands take an integer and no pointer, and the descriptor is open for as
-    // long as the file is borrowed.
+    // SAFETY: both commands take an integer and no pointer, and the descriptor is open for as long
+    // as the file is borrowed.
     let outcome = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
     if outcome == -1 {
         return Err(io::Error::last_os_error());
@@ -46,7 +46,7 @@ fn control(file: &File, command: c_int, argument: c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// fcntl(2); `libc` does not name it for every C library.
+/// fcntl(2); `libc` does not define it for every C library.
 const F_SETSIG: c_int = 10;
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
         assert!(!nobody_writes(&both), "itself a writer");
         assert!(
             !nobody_writes(&File::open(place.path()).unwrap()),
-            "a folder"
+            "a directory"
         );
     }
 

@@ -33,10 +33,10 @@ pub fn leads_inside(depth: usize, target: &[u8]) -> bool {
 
 /// Whether a link with this target follows the rule, and so does every link that it leads through
 /// by now; and `is_shown` says yes of each name on the way. What is missing may come to be a
-/// directory. `folder` is open, below so many directories of the tree, and the link lies `below`
+/// directory. `directory` is open, below so many directories of the tree, and the link lies `below`
 /// it, which may be missing too.
 pub(in crate::store) fn leads_through(
-    (folder, depth): (impl AsFd, usize),
+    (directory, depth): (impl AsFd, usize),
     below: &ResourcePath,
     target: &[u8],
     is_shown: impl Fn(&[u8]) -> bool,
@@ -61,7 +61,7 @@ pub(in crate::store) fn leads_through(
         }
         names.push(part);
         let path = [b"../".repeat(climbed), names.join(&b'/')].concat();
-        let Some(link) = link_at(&folder, &path) else {
+        let Some(link) = link_at(&directory, &path) else {
             continue;
         };
         names.pop();
@@ -80,13 +80,13 @@ pub(in crate::store) fn leads_through(
 
 /// What is written in the link of this path, if it is one. Nothing on another file system is looked
 /// at: it may not answer, and whoever serves it has links of its own.
-fn link_at(folder: impl AsFd, path: &[u8]) -> Option<Vec<u8>> {
+fn link_at(directory: impl AsFd, path: &[u8]) -> Option<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-    let link = match rustix::fs::openat2(&folder, path, flags, Mode::empty(), resolve) {
+    let link = match rustix::fs::openat2(&directory, path, flags, Mode::empty(), resolve) {
         Ok(found) => rustix::fs::readlinkat(found, "", Vec::new()),
         // Kernels before 5.6, and sandboxes.
-        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::readlinkat(&folder, path, Vec::new()),
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::readlinkat(&directory, path, Vec::new()),
         Err(errno) => Err(errno),
     };
     Some(link.ok()?.into_bytes())
@@ -254,10 +254,10 @@ mod tests {
                         let parts: Vec<&str> = climb.chain(parts).collect();
                         let start = random.one_of(&["", "", "", "", "/", "./"]);
                         let target = format!("{start}{}", parts.join("/"));
-                        let folder = fs::File::open(above).unwrap();
+                        let directory = fs::File::open(above).unwrap();
                         let bytes = target.as_bytes();
                         let is_inside = leads_inside(depth(&at), bytes);
-                        let from = (&folder, depth(&at));
+                        let from = (&directory, depth(&at));
                         let through = leads_through(from, &ResourcePath::root(), bytes, |_| true);
                         // All that is there follows the rule, so that nothing else matters.
                         assert_eq!(is_inside, through, "{what}: {} -> {target}", at.display());
@@ -305,17 +305,17 @@ mod tests {
         ] {
             symlink(target, root.join(link)).unwrap();
         }
-        let folder = |below: &str| fs::File::open(root.join(below)).unwrap();
+        let directory = |below: &str| fs::File::open(root.join(below)).unwrap();
         let leads = |below: &str, depth, target: &str| {
             let target = target.as_bytes();
             let open = leads_through(
-                (folder(below), depth),
+                (directory(below), depth),
                 &ResourcePath::root(),
                 target,
                 |_| true,
             );
             let below = ResourcePath::parse(below.as_bytes()).unwrap();
-            let from_root = leads_through((folder(""), 0), &below, target, |_| true);
+            let from_root = leads_through((directory(""), 0), &below, target, |_| true);
             assert_eq!(open, from_root, "{}", target.escape_ascii());
             open
         };
@@ -358,12 +358,12 @@ mod tests {
         fs::create_dir_all(root.join(".git/x")).unwrap();
         symlink(".git", root.join("shows")).unwrap();
         symlink("shows", root.join("again")).unwrap();
-        let folder = fs::File::open(root).unwrap();
+        let directory = fs::File::open(root).unwrap();
         let is_shown = |name: &[u8]| !name.starts_with(b".");
         for target in [".git", ".git/x", "./.git", "shows", "shows/x", "again/x"] {
             let leads = |is_shown: &dyn Fn(&[u8]) -> bool| {
                 leads_through(
-                    (&folder, 0),
+                    (&directory, 0),
                     &ResourcePath::root(),
                     target.as_bytes(),
                     is_shown,

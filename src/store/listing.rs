@@ -1,62 +1,61 @@
-//! What is in a folder, in order.
+//! Sorted listings of directories.
 
 use crate::store::{ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// A listing that is under way: paths ascend, compared part by part, each part as bytes, so that
-/// a folder comes right before its contents. What exists all the while appears once.
+/// A listing in progress. Paths ascend, compared part by part as bytes, so a directory comes right
+/// before its contents. An entry that exists the whole time appears exactly once.
 pub trait Listing: Send {
     /// The next entry; `None` at the end.
     ///
     /// # Errors
-    /// A folder cannot be read any further: what follows is not known.
+    /// A directory cannot be read any further; the rest is unknown.
     fn next(&mut self) -> Result<Option<Listed>, StoreError>;
 
-    /// How many entries were come upon that are not shown, since the last call. Partial files
-    /// do not count.
+    /// The number of entries left out since the last call. Partial files do not count.
     fn take_hidden(&mut self) -> u64;
 
-    /// Whether names that begin with a dot are not shown.
+    /// Whether names that begin with a dot are left out.
     fn hides_names(&self) -> bool {
         false
     }
 
-    /// The number of the root that it lists (see [`crate::store::Store::root_number`]).
+    /// The number of the root that is listed (see [`crate::store::Store::root_number`]).
     fn root(&self) -> u32 {
         0
     }
 
-    /// Bytes of memory it holds, about.
+    /// The memory that the listing holds, in bytes, approximately.
     fn held_bytes(&self) -> usize;
 
-    /// Open folders it holds.
+    /// The number of open directories that the listing holds.
     fn held_descriptors(&self) -> usize;
 }
 
 /// One entry of a listing.
 #[derive(Debug)]
 pub struct Listed {
-    /// From the root.
+    /// The path from the root.
     pub path: ResourcePath,
-    /// What it is; a link is not followed.
+    /// The kind of the entry; a link is not followed.
     pub kind: ObjectKind,
-    /// What it was found to be; `None` if it could not be looked at.
+    /// The metadata; `None` if the entry could not be looked at.
     pub meta: Option<ObjectMeta>,
-    /// Where a link leads, if that is relative and inside.
+    /// The target of a link, if it is relative and stays inside.
     pub target: Option<Vec<u8>>,
-    /// Why it could not be looked at or entered.
+    /// Why the entry could not be looked at or entered.
     pub error: Option<StoreError>,
 }
 
 impl Listed {
-    /// The permissions of a folder in which its owner cannot do everything.
+    /// The mode of a directory that denies its owner reading, writing or entering.
     pub fn locked_mode(&self) -> Option<u32> {
         let meta = self.meta?;
         let is_locked = self.kind == ObjectKind::Directory && meta.mode & 0o700 != 0o700;
         is_locked.then_some(meta.mode)
     }
 
-    /// What was looked at.
+    /// An entry with its metadata.
     pub fn of(path: ResourcePath, meta: ObjectMeta) -> Listed {
         Listed {
             path,
@@ -67,7 +66,7 @@ impl Listed {
         }
     }
 
-    /// What could not be looked at.
+    /// An entry that could not be looked at.
     pub fn failed(path: ResourcePath, kind: ObjectKind, error: StoreError) -> Listed {
         Listed {
             path,

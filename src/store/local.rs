@@ -149,7 +149,7 @@ impl DirectoryStore {
         self.shared.read(|current| current.changes)
     }
 
-    /// Has the kernel tell of changes in a folder, or in the one that the one file is in.
+    /// Has the kernel tell of changes in a directory, or in the one that the one file is in.
     pub(super) fn watch(
         &self,
         path: &ResourcePath,
@@ -403,22 +403,22 @@ mod tests {
     use crate::store::beneath::{Resolver, Root};
     use crate::wire::ObjectKind;
 
-    /// A folder with a root in it, and beside the root what must never be seen.
+    /// A directory with a root in it, and beside the root what must never be seen.
     struct Place {
-        folder: TempDir,
+        directory: TempDir,
     }
 
     impl Place {
         fn new() -> Place {
-            let folder = tempfile::tempdir().unwrap();
-            fs::create_dir(folder.path().join("root")).unwrap();
-            fs::create_dir(folder.path().join("outside")).unwrap();
-            fs::write(folder.path().join("outside/secret"), "secret").unwrap();
-            Place { folder }
+            let directory = tempfile::tempdir().unwrap();
+            fs::create_dir(directory.path().join("root")).unwrap();
+            fs::create_dir(directory.path().join("outside")).unwrap();
+            fs::write(directory.path().join("outside/secret"), "secret").unwrap();
+            Place { directory }
         }
 
         fn root(&self) -> PathBuf {
-            self.folder.path().join("root")
+            self.directory.path().join("root")
         }
 
         fn at(&self, name: &str) -> PathBuf {
@@ -524,7 +524,7 @@ mod tests {
         place.file("odd\n\u{1b}[31m..\\x", "odd");
         place.fifo("fifo");
         let _listener = UnixListener::bind(place.at("socket")).unwrap();
-        let secret = place.folder.path().join("outside/secret");
+        let secret = place.directory.path().join("outside/secret");
         place.link("to_file", "file");
         place.link("to_folder", "folder");
         place.link("folder/up", "../file");
@@ -802,7 +802,7 @@ mod tests {
         let (store, reported) = watched(&place.root(), USUAL);
         let (before, _) = store.open(&path("file")).unwrap();
         let listing = store.list(&path(""), false, None).unwrap();
-        fs::rename(place.root(), place.folder.path().join("moved")).unwrap();
+        fs::rename(place.root(), place.directory.path().join("moved")).unwrap();
         place.file("file", "second");
         assert_eq!(opened(&store, "file"), "first", "no look was due");
         let number = store.root_number();
@@ -857,7 +857,7 @@ mod tests {
             assert_eq!(opened(&store, name), bytes);
         }
         // The directory of the file, which is held for it.
-        fs::rename(place.root(), place.folder.path().join("moved")).unwrap();
+        fs::rename(place.root(), place.directory.path().join("moved")).unwrap();
         place.file("link", "made anew");
         store.look_again();
         assert_eq!(opened(&store, "link"), "made anew");
@@ -868,31 +868,31 @@ mod tests {
         let place = Place::new();
         place.file("one/file", "one");
         let (store, reported) = watched(&place.at("one"), USUAL);
-        fs::rename(place.root(), place.folder.path().join("moved")).unwrap();
+        fs::rename(place.root(), place.directory.path().join("moved")).unwrap();
         let mut store = store;
         // Too long for any file system, as if one of them failed.
         let shared = Arc::get_mut(&mut store.shared).unwrap();
-        shared.name = place.folder.path().join("x".repeat(300));
+        shared.name = place.directory.path().join("x".repeat(300));
         store.look_again();
         assert_eq!(opened(&store, "file"), "one");
         assert_eq!(reported.try_iter().count(), 0);
     }
 
     #[test]
-    fn a_folder_swapped_for_a_link_to_outside_shows_nothing_of_it() {
+    fn a_directory_swapped_for_a_link_to_outside_shows_nothing_of_it() {
         for way in 0..6 {
             let place = Place::new();
             place.file("folder/secret", "inside");
             place.link("swap", "../outside");
             let (way, _, store) = place.every_way(false).swap_remove(way);
             let done = AtomicBool::new(false);
-            let (folder, swap) = (place.at("folder"), place.at("swap"));
+            let (directory, swap) = (place.at("folder"), place.at("swap"));
             let mut met = [0_u32; 2];
             thread::scope(|scope| {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
                         let exchange = RenameFlags::EXCHANGE;
-                        rustix::fs::renameat_with(CWD, &folder, CWD, &swap, exchange).unwrap();
+                        rustix::fs::renameat_with(CWD, &directory, CWD, &swap, exchange).unwrap();
                     }
                 });
                 // Until both were met often: the swapping then fell into many of the look-ups.

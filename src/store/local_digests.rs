@@ -168,7 +168,7 @@ impl LocalDigests {
 
     /// Keeps the digest of a file whose bytes were verified as they were written, or known until
     /// its attributes were changed. `placed` is a look at it right after it got its name, or its
-    /// attributes ([`crate::store::StagingFolder::dress_existing`]); `file` is open for reading only, and whoever
+    /// attributes ([`crate::store::StagingDirectory::set_existing_attributes`]); `file` is open for reading only, and whoever
     /// wrote it has closed it. Nothing is read. Returns whether it was kept: not before the
     /// look is 100 ms old, or where times are coarse 3 s.
     pub fn keep_verified(&self, file: &File, placed: &ObjectMeta, md5: Md5Digest) -> bool {
@@ -242,20 +242,20 @@ mod tests {
     use crate::store::index::keep;
 
     struct Place {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
         index: Arc<MemoryIndex>,
     }
 
     impl Place {
         fn new() -> Place {
             Place {
-                folder: tempfile::tempdir().unwrap(),
+                directory: tempfile::tempdir().unwrap(),
                 index: Arc::default(),
             }
         }
 
         fn path(&self) -> PathBuf {
-            self.folder.path().join("file")
+            self.directory.path().join("file")
         }
 
         fn in_boot(&self, bits: u64) -> LocalDigests {
@@ -439,8 +439,8 @@ mod tests {
             writer.write_all(b"more").is_ok()
         };
         assert_eq!(digests.digest(&file, grows), Err(LocalDigestError::Changed));
-        let folder = Arc::new(File::open(place.folder.path()).unwrap());
-        let refused = digests.digest(&folder, |_| true);
+        let directory = Arc::new(File::open(place.directory.path()).unwrap());
+        let refused = digests.digest(&directory, |_| true);
         assert_eq!(refused, Err(LocalDigestError::Unreadable(Errno::INVAL)));
     }
 

@@ -13,7 +13,7 @@ use crate::store::{Identity, Listing, Object, ObjectMeta, Stamp, Store, StoreErr
 use crate::wire::{ObjectKind, PathError, ResourcePath, Timestamp};
 
 /// A tree of byte strings, with a clock that stands still unless it is moved. Clones share
-/// one tree. Folders are there while something is in them.
+/// one tree. Directories are there while something is in them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -106,7 +106,7 @@ impl MemoryStore {
                 .range::<[u8], _>(after)
                 .any(|(file, _)| is_above(file))
         {
-            return Ok(Found::Folder);
+            return Ok(Found::Directory);
         }
         if tree.files.keys().any(|file| is_inside(name, file)) {
             return Err(StoreError::NotADirectory);
@@ -117,12 +117,12 @@ impl MemoryStore {
 
 enum Found {
     File(MemoryFile),
-    Folder,
+    Directory,
 }
 
-/// Whether `name` is somewhere below `folder`.
-fn is_inside(name: &[u8], folder: &[u8]) -> bool {
-    name.strip_prefix(folder)
+/// Whether `name` is somewhere below `directory`.
+fn is_inside(name: &[u8], directory: &[u8]) -> bool {
+    name.strip_prefix(directory)
         .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
@@ -135,14 +135,14 @@ impl Store for MemoryStore {
                 let meta = file.look();
                 Ok((file, meta))
             }
-            Found::Folder => Err(StoreError::IsDirectory),
+            Found::Directory => Err(StoreError::IsDirectory),
         }
     }
 
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError> {
         match self.find(path)? {
             Found::File(file) => Ok(file.look()),
-            Found::Folder => {
+            Found::Directory => {
                 let now = self.clock.now();
                 let stamp = Stamp {
                     device: 1,

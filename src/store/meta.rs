@@ -1,20 +1,20 @@
-//! What is known of an object without reading it.
+//! The metadata of an object, without its bytes.
 
 use std::time::Duration;
 
 use crate::store::Identity;
 use crate::wire::{ObjectKind, Timestamp};
 
-/// What an object was found to be: its kind, permissions, stamp, and when it was looked at.
+/// The metadata of an object, and when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
-    /// What it is.
+    /// The kind of the object.
     pub kind: ObjectKind,
     /// Permission bits, at most `0o777`.
     pub mode: u32,
-    /// Identity, size and times, to compare with a later look.
+    /// Identity, size and times, to compare with later metadata.
     pub stamp: Stamp,
-    /// When the look was made, at the latest; up to one clock tick (10 ms) early.
+    /// When the look was made. It may be up to one clock tick (10 ms) too early, never too late.
     pub looked_at: Timestamp,
 }
 
@@ -28,52 +28,52 @@ impl ObjectMeta {
     }
 }
 
-/// Which bytes an open file held when it was looked at, as far as a file system says.
+/// Which content an open file had at a look, as far as the file system shows it.
 ///
-/// Who writes through a shared mapping can change bytes and no stamp; a receiver's check of
-/// the md5, and a digest made `fresh`, are what finds that.
+/// A program that writes through a shared mapping can change bytes and leave the stamp. Only the
+/// receiver's check of the md5, and digests made with `fresh`, detect that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
-    /// Device.
+    /// The device number.
     pub device: u64,
-    /// Inode.
+    /// The inode number.
     pub inode: u64,
-    /// How long these two name one file, and whether `ctime` shows each change of it.
+    /// How long device and inode name one file, and whether `ctime` shows each change of it.
     pub identity: Identity,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Last written.
+    /// When the content was last written.
     pub mtime: Timestamp,
-    /// Last changed in any way, names and permissions included.
+    /// When anything last changed, names and permissions included.
     pub ctime: Timestamp,
 }
 
 impl Stamp {
-    /// Whether a digest made under `self` answers a request that finds `now`: everything but
-    /// ctime, since a new name, link or mode changes no byte.
+    /// Whether a digest made under `self` is valid for a file with the stamp `now`. Ignores ctime,
+    /// because a new name, link or mode changes no byte.
     pub fn same_content(&self, now: &Stamp) -> bool {
         self.same_file(now) && self.size == now.size && self.mtime == now.mtime
     }
 
-    /// Whether the first `self.size` bytes may still be taken for what they were: the content
-    /// is the same, or the file only grew. A file that is appended to is its size when opened
-    /// (`PROTOCOL.md`, "Promises of the server"). A file rewritten and longer looks the same;
-    /// there the proof is the receiver's check.
+    /// Whether the first `self.size` bytes may still be the same: the content is the same, or the
+    /// file grew. A file that is appended to is served at its size when opened (`PROTOCOL.md`,
+    /// "Promises of the server"). A file that was rewritten and is longer now looks the same. Only
+    /// the receiver's check detects that.
     pub fn still_begins(&self, now: &Stamp) -> bool {
         self.same_content(now) || (self.same_file(now) && self.size < now.size)
     }
 
-    /// Whether a digest of bytes read after `looked_at` may be kept under this stamp: both
-    /// times are at least 3 s older, so that any write after the look must have
-    /// moved them. Times in the future are not settled.
+    /// Whether a digest of bytes read after `looked_at` may be kept under this stamp: both times
+    /// are at least 3 s older, so any write after the look must have moved them. Times in the
+    /// future are not settled.
     pub fn settled(&self, looked_at: Timestamp) -> bool {
         is_older_by(SETTLING_TIME, self.mtime, looked_at)
             && is_older_by(SETTLING_TIME, self.ctime, looked_at)
     }
 
-    /// The same for a file of a file system of this machine. Where its times are fine, and not
-    /// merely copied from elsewhere, 100 ms do: ctime cannot be set, and every write after the
-    /// look moves it by at least a kernel tick.
+    /// As [`Stamp::settled`], for a file system of this machine. If its times have a fine
+    /// resolution and are not just copied from elsewhere, 100 ms are enough: ctime cannot be set,
+    /// and every write after the look moves it by at least a kernel tick.
     pub(super) fn settled_here(&self, looked_at: Timestamp) -> bool {
         let is_fine = !self.ctime.nanoseconds.is_multiple_of(1_000_000);
         is_fine && is_older_by(FINE_SETTLING_TIME, self.ctime, looked_at) || self.settled(looked_at)
@@ -94,15 +94,14 @@ pub(super) fn is_within(age: Duration, earlier: Timestamp, later: Timestamp) -> 
     (0..=age.as_nanos().cast_signed()).contains(&(nanoseconds(later) - nanoseconds(earlier)))
 }
 
-/// Since 1970.
+/// Nanoseconds since 1970.
 pub(super) fn nanoseconds(time: Timestamp) -> i128 {
     i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds)
 }
 
-/// How long a file must have been left alone. File times are cut to whole steps: FAT's are
-/// 2 s, old ext inodes' 1 s, and most file systems stamp with a clock that moves once per
-/// kernel tick, 10 ms at the slowest. The rest of the 3 s is for a file server whose clock
-/// differs a little from ours.
+/// How long a file must not have changed. File systems round times down: FAT to 2 s, old ext inodes
+/// to 1 s, and most others to a kernel tick, which is at most 10 ms. The rest of the 3 s allows for
+/// a file server whose clock differs a little.
 pub(super) const SETTLING_TIME: Duration = Duration::from_secs(3);
 
 /// Ten ticks of the slowest kernel clock.

@@ -1,5 +1,5 @@
-//! Where files live: a trait, a directory, a memory; what is known about their
-//! digests; and placement that shows only what was verified.
+//! Where files are stored, in a directory or in memory; the digests that are known of them; and
+//! verified placement of new files.
 
 mod beneath;
 mod boot;
@@ -46,9 +46,9 @@ pub use local_digests::{LocalDigest, LocalDigestError, LocalDigests};
 pub use memory::{Hold, MemoryFile, MemoryStore};
 pub use meta::{ObjectMeta, Stamp};
 pub use staged::{
-    Attributes, DestinationTree, FileName, FileNameError, Ground, NOT_REGULAR, NewModes, Occupant,
-    Orphans, PlacedLink, Placement, Space, StageError, StagedFile, StagingFolder, Unkept,
-    WRITTEN_HERE, is_held_up_by_others,
+    Attributes, DestinationTree, EntryKind, FileName, FileNameError, NOT_REGULAR, NewModes,
+    Orphans, PlacedLink, Placement, Space, StageError, StagedFile, StagingDirectory, TargetInfo,
+    Unkept, WRITTEN_HERE, is_held_up_by_others,
 };
 #[cfg(test)]
 pub(crate) use staged::{Synced, synced_below};
@@ -64,20 +64,20 @@ pub trait Store: Send + Sync + 'static {
     /// Opens a regular file for reading, without ever blocking.
     ///
     /// # Errors
-    /// [`StoreError`]: what is outside, hidden and missing is `NotFound` alike.
+    /// [`StoreError`]: a path that is outside, hidden or missing is always `NotFound`.
     fn open(&self, path: &ResourcePath) -> Result<(Self::Object, ObjectMeta), StoreError>;
 
-    /// Looks at a name: a file, a folder (the root too), or something else.
+    /// Looks at a path: a file, a directory (the root too), or something else.
     ///
     /// # Errors
-    /// As for [`Store::open`], but every kind of object is an answer.
+    /// As for [`Store::open`], but every kind of object is a result.
     fn stat(&self, path: &ResourcePath) -> Result<ObjectMeta, StoreError>;
 
-    /// Lists a folder, with `recursive` also what is below it, from behind `after` on, which
-    /// lies below it; it need not be there any more.
+    /// Lists a directory, with `recursive` also everything below it. Starts after the path `after`,
+    /// which is below the directory and may be missing by now.
     ///
     /// # Errors
-    /// As for [`Store::open`]; `NotADirectory` for everything but a folder.
+    /// As for [`Store::open`]; `NotADirectory` for everything but a directory.
     fn list(
         &self,
         path: &ResourcePath,
@@ -85,8 +85,8 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&ResourcePath>,
     ) -> Result<Box<dyn Listing>, StoreError>;
 
-    /// The number of the root that is served now, for stores whose root may be replaced: another
-    /// one after each change.
+    /// The number of the root that is served now. A store whose root can be replaced returns
+    /// another number after each change.
     fn root_number(&self) -> u32 {
         0
     }
@@ -117,21 +117,21 @@ impl<S: Store> Store for Arc<S> {
     }
 }
 
-/// An open file: bytes at offsets, and what it is now.
+/// An open file: its bytes and its present metadata.
 pub trait Object: Send + Sync + 'static {
     /// Reads at most `buffer.len()` bytes from `offset`; 0 at the end.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// What the open file is at this moment.
+    /// The metadata of the open file at this moment.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     fn meta(&self) -> io::Result<ObjectMeta>;
 
-    /// The same file, to be read once and only to be hashed.
+    /// The same file, for one pass of hashing that leaves the page cache as it is.
     fn in_passing(self: Arc<Self>) -> Arc<dyn Object>
     where
         Self: Sized,

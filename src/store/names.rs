@@ -1,12 +1,12 @@
-//! The names in a folder, sorted, in a bounded piece of memory.
+//! The names in a directory, sorted, in a bounded piece of memory.
 
 use crate::store::StoreError;
-use crate::store::beneath::Folder;
+use crate::store::beneath::Directory;
 use crate::wire::ObjectKind;
 
-/// The smallest names of a folder that come after some name, in order. A million names of
+/// The smallest names of a directory that come after some name, in order. A million names of
 /// 20 bytes take 28 MB; where that is too much, the first of them are kept, and
-/// [`Names::has_more`] says that the folder must be read again for the rest.
+/// [`Names::has_more`] says that the directory must be read again for the rest.
 pub(super) struct Names {
     text: Vec<u8>,
     spans: Vec<Span>,
@@ -24,10 +24,10 @@ struct Span {
 }
 
 impl Names {
-    /// Reads the names of a folder that come after `after` and that `is_wanted`, in about
+    /// Reads the names of a directory that come after `after` and that `is_wanted`, in about
     /// `bytes_max` bytes, at least [`NAMES_BYTES_MIN`].
     pub(super) fn read(
-        folder: &Folder,
+        directory: &Directory,
         after: &[u8],
         bytes_max: usize,
         mut is_wanted: impl FnMut(&[u8]) -> bool,
@@ -39,7 +39,7 @@ impl Names {
             next: 0,
             has_more: false,
         };
-        folder.visit_names(|name, kind| {
+        directory.visit_names(|name, kind| {
             if !is_wanted(name) || name <= after || names.is_beyond(name) {
                 return;
             }
@@ -76,7 +76,7 @@ impl Names {
         given.map_or(&[], |at| self.name(self.spans[at]))
     }
 
-    /// Whether the folder has more names than are held here.
+    /// Whether the directory has more names than are held here.
     pub(super) fn has_more(&self) -> bool {
         self.has_more
     }
@@ -135,15 +135,17 @@ mod tests {
     use crate::store::beneath::{Reach, Resolver, Root};
     use crate::wire::ResourcePath;
 
-    fn folder_of(count: usize) -> (tempfile::TempDir, Folder) {
+    fn directory_of(count: usize) -> (tempfile::TempDir, Directory) {
         let place = tempfile::tempdir().unwrap();
         for number in 0..count {
             let name = format!("{:0>40}", (number * 7919) % count);
             fs::write(place.path().join(name), "").unwrap();
         }
         let root = Root::with_resolver(place.path(), Resolver::Walk).unwrap();
-        let folder = root.open_folder(&ResourcePath::root(), Reach::All).unwrap();
-        (place, folder)
+        let directory = root
+            .open_directory(&ResourcePath::root(), Reach::All)
+            .unwrap();
+        (place, directory)
     }
 
     fn all(names: &mut Names) -> Vec<Vec<u8>> {
@@ -157,24 +159,24 @@ mod tests {
 
     #[test]
     fn names_come_sorted_and_after_the_one_that_is_told() {
-        let (_place, folder) = folder_of(300);
-        let mut names = Names::read(&folder, b"", 1 << 20, |_| true).unwrap();
+        let (_place, directory) = directory_of(300);
+        let mut names = Names::read(&directory, b"", 1 << 20, |_| true).unwrap();
         let sorted = all(&mut names);
         assert_eq!(sorted.len(), 300);
         assert!(sorted.is_sorted() && !names.has_more());
-        let mut rest = Names::read(&folder, &sorted[99], 1 << 20, |_| true).unwrap();
+        let mut rest = Names::read(&directory, &sorted[99], 1 << 20, |_| true).unwrap();
         assert_eq!(all(&mut rest), sorted[100..]);
         assert_eq!(rest.last(), sorted[299]);
     }
 
     #[test]
     fn what_has_no_room_is_read_again_and_nothing_is_left_out() {
-        let (_place, folder) = folder_of(5_000);
+        let (_place, directory) = directory_of(5_000);
         let mut found: Vec<Vec<u8>> = Vec::new();
         let mut reads = 0;
         loop {
             let after = found.last().cloned().unwrap_or_default();
-            let mut names = Names::read(&folder, &after, 0, |_| true).unwrap();
+            let mut names = Names::read(&directory, &after, 0, |_| true).unwrap();
             assert!(names.held_bytes() <= NAMES_BYTES_MIN);
             found.append(&mut all(&mut names));
             reads += 1;

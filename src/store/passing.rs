@@ -11,26 +11,26 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use crate::store::hash::STEP_BYTES;
 use crate::store::{Object, ObjectMeta};
 
-/// A file that is read only to be hashed. What it took from the disk for that is dropped again, so
-/// that files which nobody asked for do not displace those that are in use. What was cached
-/// before stays, to 256 KiB, and so does all of it where the file system cannot tell.
+/// A file that is read only to be hashed. The pages that this reading cached are dropped again, so
+/// that such files do not displace cached files that are in use. Pages that were cached before
+/// stay, to within 256 KiB. Where the file system cannot report what is cached, all pages stay.
 pub(super) struct Passing<O: AtHand> {
     object: Arc<O>,
     own: Mutex<Own>,
 }
 
-/// What is cached because of us.
+/// The pages that are cached because of this reading.
 #[derive(Default)]
 struct Own {
-    /// Read, and not dropped yet.
+    /// Bytes that were read and are not dropped yet.
     read: Range<u64>,
-    /// Up to here more may be, since it was asked for ahead.
+    /// The end of the bytes that read-ahead may have cached.
     ahead: u64,
-    /// The kernel reads nothing ahead by itself, which could not be told from what was there.
+    /// Kernel read-ahead is off, because its pages cannot be told from those cached before.
     is_alone: bool,
 }
 
-/// An object that is a file, whose calls may be made at once.
+/// A file whose calls may be made in this thread.
 pub(super) trait AtHand: Object {
     fn file(&self) -> &File;
 }
@@ -49,7 +49,7 @@ impl<O: AtHand> Passing<O> {
         }
     }
 
-    /// Reads at this place if that is cached; fails where nobody knows.
+    /// Reads at this offset only from the cache. Fails where the file system does not support this.
     fn read_cached(&self, buffer: &mut [u8], offset: u64) -> rustix::io::Result<Option<usize>> {
         let mut buffers = [IoSliceMut::new(buffer)];
         match preadv2(
@@ -64,7 +64,7 @@ impl<O: AtHand> Passing<O> {
         }
     }
 
-    /// Has the next bytes read while these are hashed, if they are not cached.
+    /// Starts reading the next bytes, unless they are cached, while these are hashed.
     fn read_ahead(&self, own: &mut Own, bytes: u64) {
         if let Ok(None) = self.read_cached(&mut [0], own.ahead) {
             let _ = advise(
@@ -92,7 +92,7 @@ impl Own {
 
     fn drop_from_cache(&self, file: &File) {
         if !self.read.is_empty() {
-            // It is only memory that could be of better use.
+            // A failure only leaves memory in worse use.
             let _ = advise(file, self.read.clone(), Advice::DontNeed);
         }
     }
@@ -102,8 +102,8 @@ impl<O: AtHand> Object for Passing<O> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let step = buffer.len() as u64;
-        // Before the first look: even one that does not wait has the kernel read. Behind the end
-        // of a file there is nothing to read.
+        // Do this before the first read: even one that does not wait starts the kernel's
+        // read-ahead. A file that fits into one step needs none.
         if buffer.len() >= STEP_BYTES && !own.is_alone {
             own.is_alone = true;
             let _ = fadvise(self.object.file(), 0, None, Advice::Random);
@@ -203,8 +203,8 @@ mod tests {
 
     #[test]
     fn what_was_cached_stays_and_nothing_else_does() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         let content: Vec<u8> = (0..20 * STEP + 5000).map(|at| (at / 999) as u8).collect();
         for (bytes, cached) in [
             (content.len(), &[][..]),
@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn what_is_given_up_half_way_leaves_no_more_than_a_step() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         if write(&path, &vec![7; 20 * STEP_BYTES], &[]).is_none() {
             return;
         }

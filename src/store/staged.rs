@@ -1,24 +1,24 @@
-//! Verified placement: a partial file, then sync, rename and sync of the folder.
+//! Verified placement: write a partial file, sync it, rename it and sync its directory.
 //!
-//! The name of a partial file says what it is a prefix of, so that nothing else needs to be
-//! remembered for a resume. Whoever holds its lock owns it; a partial file without a lock
-//! was left by a process that is gone.
+//! The name of a partial file contains the digest of the whole content, so a resume needs no other
+//! record. The process that holds the lock of a partial file owns it. A partial file without a lock
+//! is left from a process that has ended.
 
+mod capabilities;
 mod closing;
 mod copy;
-mod dressing;
+mod entry_kind;
+mod error_class;
+mod existing_attributes;
 mod file;
-mod folder;
-mod keeping;
 mod link;
 mod name;
 mod new_modes;
-mod occupant;
 mod partials;
-mod refusal;
 mod refused_name;
 mod rename;
 mod space;
+mod staging_directory;
 #[cfg(test)]
 mod synced;
 mod tree;
@@ -27,95 +27,94 @@ mod unwritten;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use capabilities::Unkept;
+pub use entry_kind::EntryKind;
 pub use file::{Attributes, Placement, StagedFile};
-pub use folder::StagingFolder;
-pub use keeping::Unkept;
 pub use link::PlacedLink;
 pub use name::{FileName, FileNameError};
 pub use new_modes::NewModes;
-pub use occupant::Occupant;
 pub use partials::Orphans;
 pub use space::Space;
 pub(super) use space::{BTRFS, EXT, TMPFS, XFS};
+pub use staging_directory::StagingDirectory;
 #[cfg(test)]
 pub(crate) use synced::{Synced, synced_below};
-pub use tree::{DestinationTree, Ground};
+pub use tree::{DestinationTree, TargetInfo};
 pub use unwritten::is_held_up_by_others;
 
-/// Why a file could not be staged or placed. All of it is about this machine.
+/// Why a file could not be staged or placed. Every cause is on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// The file system or the quota is full, or would be.
     #[error("no space: {needed} more bytes are needed, {available} are free")]
     NoSpace {
-        /// Bytes that are still to be written.
+        /// Bytes still to be written.
         needed: u64,
         /// Bytes that are free for this user.
         available: u64,
     },
-    /// A write found the disk full, whatever was free before, or the file longer than a
-    /// file may be here.
+    /// A write failed because the disk is full, or because the file is longer than the file system
+    /// allows.
     #[error("no space")]
     DiskFull(#[source] io::Error),
-    /// Something of that name exists, and it must not be replaced.
+    /// The name exists and must not be replaced.
     #[error("a file of that name exists")]
     Exists,
-    /// The name stands for something that must not be replaced by a file.
-    #[error("{0}, and not replaced by a file")]
+    /// The entry of this name must not be replaced by a file.
+    #[error("{0} and cannot be replaced by a file")]
     NotReplaceable(&'static str),
-    /// The partial file is no longer there: somebody else removed it.
-    #[error("partial file was removed by someone else")]
+    /// Another program removed the partial file.
+    #[error("another program removed the partial file")]
     Vanished,
-    /// The folder that files go into cannot be used.
-    #[error("cannot {doing} {}", .folder.display())]
-    Folder {
-        /// What was tried.
+    /// The destination directory cannot be used.
+    #[error("cannot {doing} {}", .directory.display())]
+    Directory {
+        /// The action that failed, as in "cannot open the directory".
         doing: &'static str,
-        /// The folder.
-        folder: PathBuf,
-        /// What the file system said.
+        /// The directory.
+        directory: PathBuf,
+        /// The error of the file system.
         source: io::Error,
     },
-    /// On the way to where a file goes, a name is taken by something that is no folder. No
-    /// link is followed there.
-    #[error("{} is {what}, not a folder", .path.display())]
-    NotAFolder {
-        /// The name, with the path of the destination before it.
+    /// A part of the destination path is no directory. Links on the way are not followed.
+    #[error("{} is {what}, not a directory", .path.display())]
+    NotADirectory {
+        /// The path, below the destination.
         path: PathBuf,
-        /// What it is, with an article.
+        /// The kind of the entry, with an article.
         what: &'static str,
     },
-    /// The file system cannot have this name.
+    /// The file system does not take this name.
     #[error("file system here does not take the name {}", .name.escape_ascii())]
     NameRefused {
-        /// Of the file, the link or the directory.
+        /// The name of the file, link or directory.
         name: Vec<u8>,
-        /// What the file system said.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// A part of the path is no name that a file or folder may get here.
+    /// A part of the path is not allowed as a file or directory name here.
     #[error(transparent)]
     Name(#[from] FileNameError),
-    /// Anything else that the file system said.
+    /// Any other error of the file system.
     #[error("cannot {doing}")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         doing: &'static str,
-        /// What the file system said.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// Of [`StageError::NotReplaceable`]: the name is that of a device, a FIFO, a socket.
+/// For [`StageError::NotReplaceable`]: the entry is a device, a FIFO or a socket.
 pub const NOT_REGULAR: &str = "that name is not a regular file";
-/// Why a file that this process itself writes is not replaced.
+/// For [`StageError::NotReplaceable`]: this process itself writes the file.
 pub const WRITTEN_HERE: &str = "that name is a file that this program itself writes";
 
-/// Of the same: a folder.
-const OCCUPIED_BY_FOLDER: &str = "that name is a directory";
+/// For [`StageError::NotReplaceable`]: the entry is a directory.
+const OCCUPIED_BY_DIRECTORY: &str = "that name is a directory";
 
 impl StageError {
-    /// Sorts what a file system call said.
+    /// Turns the error of a system call into a [`StageError`].
     pub(crate) fn sort(doing: &'static str, errno: rustix::io::Errno) -> StageError {
         use rustix::io::Errno;
         match errno {
@@ -127,26 +126,26 @@ impl StageError {
         }
     }
 
-    /// Whether this process, or all together, have as many descriptors as they may have.
-    pub(crate) fn is_want_of_descriptors(&self) -> bool {
+    /// Whether this process or the system has run out of file descriptors.
+    pub(crate) fn lacks_descriptors(&self) -> bool {
         use rustix::io::Errno;
         matches!(
             self,
-            StageError::Folder { source, .. } | StageError::Io { source, .. }
+            StageError::Directory { source, .. } | StageError::Io { source, .. }
                 if matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
         )
     }
 
-    /// The same, for what is about the folder itself.
-    pub(crate) fn of_folder(
+    /// Turns the error of a system call on a directory into a [`StageError`].
+    pub(crate) fn of_directory(
         doing: &'static str,
-        folder: &Path,
+        directory: &Path,
         errno: rustix::io::Errno,
     ) -> StageError {
         match StageError::sort(doing, errno) {
-            StageError::Io { doing, source } => StageError::Folder {
+            StageError::Io { doing, source } => StageError::Directory {
                 doing,
-                folder: folder.to_owned(),
+                directory: directory.to_owned(),
                 source,
             },
             full => full,

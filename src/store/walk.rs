@@ -1,15 +1,15 @@
 //! A tree, entry by entry, in the order of listings.
 
-use crate::store::beneath::Folder;
+use crate::store::beneath::Directory;
 use crate::store::links::leads_through;
 use crate::store::local::is_shown;
 use crate::store::names::Names;
 use crate::store::{Listed, Listing, StoreError};
 use crate::wire::{ObjectKind, PATH_BYTES_MAX, PATH_PART_BYTES_MAX, PATH_PARTS_MAX, ResourcePath};
 
-/// What is in a folder and, if wanted, below it: each folder right before its contents, names
+/// What is in a directory and, if wanted, below it: each directory right before its contents, names
 /// in the order of their bytes. No link is entered, so that each file is there once, by its own
-/// name. It holds one open folder and its names for each level it is deep.
+/// name. It holds one open directory and its names for each level it is deep.
 pub(super) struct Walk {
     levels: Vec<Level>,
     /// Found already, to be given first.
@@ -18,28 +18,28 @@ pub(super) struct Walk {
     show_hidden: bool,
     hidden: u64,
     /// Parts of the paths that are not known to be real directories: the path of the listed
-    /// folder, if that leads through links. No link is to climb there.
+    /// directory, if that leads through links. No link is to climb there.
     parts_by_links: usize,
-    /// How a folder in another one is opened.
+    /// How a directory in another one is opened.
     open: OpenBelow,
     /// The way there, as far as it was opened up.
-    _way: Vec<Folder>,
+    _way: Vec<Directory>,
 }
 
-/// How a folder is opened by its name in another one.
-pub(super) type OpenBelow = fn(&Folder, &[u8]) -> Result<Folder, StoreError>;
+/// How a directory is opened by its name in another one.
+pub(super) type OpenBelow = fn(&Directory, &[u8]) -> Result<Directory, StoreError>;
 
 struct Level {
-    folder: Folder,
+    directory: Directory,
     /// From the root, with a slash at the end unless it is the root.
     path: Vec<u8>,
     names: Names,
 }
 
 impl Walk {
-    /// Of the open folder at `path`, from behind `after` on, which lies below it.
-    pub(super) fn of_folder(
-        folder: Folder,
+    /// Of the open directory at `path`, from behind `after` on, which lies below it.
+    pub(super) fn of_directory(
+        directory: Directory,
         path: &ResourcePath,
         recursive: bool,
         show_hidden: bool,
@@ -52,26 +52,26 @@ impl Walk {
             show_hidden,
             hidden: 0,
             parts_by_links: 0,
-            open: Folder::open_below,
+            open: Directory::open_below,
             _way: Vec::new(),
         };
         let path = path.as_bytes();
         let Some(after) = after else {
-            walk.enter(folder, path)?;
+            walk.enter(directory, path)?;
             return Ok(walk);
         };
         let inside = after.as_bytes().strip_prefix(path).unwrap_or_default();
         let parts = inside.split(|&byte| byte == b'/');
         let mut parts = parts.filter(|part| !part.is_empty()).peekable();
         let mut path = path.to_vec();
-        let mut next = Some(folder);
-        while let Some(folder) = next.take() {
+        let mut next = Some(directory);
+        while let Some(directory) = next.take() {
             let Some(part) = parts.next() else {
-                // What is in the last folder comes after it. That some of it is hidden was
+                // What is in the last directory comes after it. That some of it is hidden was
                 // counted when it was come upon.
                 let hidden = walk.hidden;
-                match walk.enter(folder, &path) {
-                    // That was told with the folder itself.
+                match walk.enter(directory, &path) {
+                    // That was told with the directory itself.
                     Err(StoreError::TooDeep) => {}
                     entered => entered?,
                 }
@@ -80,8 +80,8 @@ impl Walk {
             };
             let is_last = parts.peek().is_none();
             if recursive && is_shown(part, show_hidden) {
-                next = match folder.open_below(part) {
-                    Ok(folder) => Some(folder),
+                next = match directory.open_below(part) {
+                    Ok(directory) => Some(directory),
                     // Gone, or another thing by now: the entries behind it follow all the same.
                     Err(StoreError::NotFound | StoreError::NotADirectory) => None,
                     // The entry of the directory itself has shown this error.
@@ -90,19 +90,19 @@ impl Walk {
                     Err(error) => return Err(error),
                 };
             }
-            walk.enter_behind(folder, &path, part)?;
+            walk.enter_behind(directory, &path, part)?;
             path = joined(&path, part);
         }
         Ok(walk)
     }
 
-    /// With folders opened in this way from here on; `way`: those that stay open as long.
-    pub(super) fn opening(mut self, open: OpenBelow, way: Vec<Folder>) -> Walk {
+    /// With directories opened in this way from here on; `way`: those that stay open as long.
+    pub(super) fn opening(mut self, open: OpenBelow, way: Vec<Directory>) -> Walk {
         (self.open, self._way) = (open, way);
         self
     }
 
-    /// Of a folder that so many parts of its path lead to, some of them through links.
+    /// Of a directory that so many parts of its path lead to, some of them through links.
     pub(super) fn reached_by_links(mut self, parts: usize) -> Walk {
         self.parts_by_links = parts;
         self
@@ -117,16 +117,16 @@ impl Walk {
             show_hidden: true,
             hidden: 0,
             parts_by_links: 0,
-            open: Folder::open_below,
+            open: Directory::open_below,
             _way: Vec::new(),
         }
     }
 
-    fn enter(&mut self, folder: Folder, path: &[u8]) -> Result<(), StoreError> {
+    fn enter(&mut self, directory: Directory, path: &[u8]) -> Result<(), StoreError> {
         let show_hidden = self.show_hidden;
         let (mut hidden, mut fits) = (0, true);
         let room = PathRoom::below(path);
-        let names = Names::read(&folder, b"", self.room(), |name| {
+        let names = Names::read(&directory, b"", self.room(), |name| {
             let is_hidden = !is_shown(name, show_hidden) && is_shown(name, true);
             // FAT has names that are longer than anybody can ask for.
             hidden += u64::from(is_hidden || name.len() > PATH_PART_BYTES_MAX);
@@ -138,31 +138,31 @@ impl Walk {
             return Err(StoreError::TooDeep);
         }
         self.hidden += hidden;
-        self.push(folder, path, names);
+        self.push(directory, path, names);
         Ok(())
     }
 
     fn enter_behind(
         &mut self,
-        folder: Folder,
+        directory: Directory,
         path: &[u8],
         after: &[u8],
     ) -> Result<(), StoreError> {
         let show_hidden = self.show_hidden;
-        let names = Names::read(&folder, after, self.room(), |name| {
+        let names = Names::read(&directory, after, self.room(), |name| {
             is_shown(name, show_hidden)
         })?;
-        self.push(folder, path, names);
+        self.push(directory, path, names);
         Ok(())
     }
 
-    fn push(&mut self, folder: Folder, path: &[u8], names: Names) {
+    fn push(&mut self, directory: Directory, path: &[u8], names: Names) {
         let mut path = path.to_vec();
         if !path.is_empty() {
             path.push(b'/');
         }
         self.levels.push(Level {
-            folder,
+            directory,
             path,
             names,
         });
@@ -178,7 +178,7 @@ impl Walk {
         self.found.is_none() && self.levels.is_empty()
     }
 
-    /// The path that [`Walk::step`] will touch: the next name, or the folder that has no more.
+    /// The path that [`Walk::step`] will touch: the next name, or the directory that has no more.
     pub(super) fn place(&self) -> Vec<u8> {
         let Some(level) = self.levels.last() else {
             return Vec::new();
@@ -194,7 +194,7 @@ impl Walk {
     }
 
     /// Passes over the next name without touching what it stands for. `None`: there is none in
-    /// the folder it is in.
+    /// the directory it is in.
     pub(super) fn pass_over(&mut self, error: StoreError) -> Option<Listed> {
         let level = self.levels.last_mut()?;
         let (name, kind) = level.names.next()?;
@@ -203,7 +203,7 @@ impl Walk {
         Some(Listed::failed(path, kind, error))
     }
 
-    /// Takes one name of the folder it is in. `None`: nothing to show.
+    /// Takes one name of the directory it is in. `None`: nothing to show.
     pub(super) fn step(&mut self) -> Result<Option<Listed>, StoreError> {
         if let Some(found) = self.found.take() {
             return Ok(Some(found));
@@ -213,23 +213,23 @@ impl Walk {
         };
         let Some((name, kind)) = level.names.next() else {
             if let Some(Level {
-                folder,
+                directory,
                 path,
                 names,
             }) = self.levels.pop()
                 && names.has_more()
             {
                 let path = path.strip_suffix(b"/").unwrap_or(&path);
-                self.enter_behind(folder, path, names.last())?;
+                self.enter_behind(directory, path, names.last())?;
             }
             return Ok(None);
         };
         let Ok(path) = ResourcePath::parse(&[&level.path, name].concat()) else {
-            // Too long for anybody to ask for, and it has come since the folder was entered.
+            // Too long for anybody to ask for, and it has come since the directory was entered.
             self.hidden += 1;
             return Ok(None);
         };
-        let meta = match level.folder.look(name) {
+        let meta = match level.directory.look(name) {
             Ok(meta) => meta,
             // Gone by now.
             Err(StoreError::NotFound) => return Ok(None),
@@ -243,22 +243,23 @@ impl Walk {
             ObjectKind::Symlink => {
                 let parts = level.path.iter().filter(|&&byte| byte == b'/').count();
                 let depth = parts.saturating_sub(self.parts_by_links);
-                let (folder, show_hidden) = (&level.folder, self.show_hidden);
+                let (directory, show_hidden) = (&level.directory, self.show_hidden);
                 let (here, is_shown) = (ResourcePath::root(), |name: &[u8]| {
                     is_shown(name, show_hidden)
                 });
-                match folder.link_target(name) {
+                match directory.link_target(name) {
                     Ok(target) => {
                         listed.target = target.filter(|target| {
-                            leads_through((folder, depth), &here, target, is_shown)
+                            leads_through((directory, depth), &here, target, is_shown)
                         });
                     }
                     Err(error) => listed.error = Some(error),
                 }
             }
             ObjectKind::Directory if self.recursive => {
-                let entered = (self.open)(&level.folder, name);
-                let entered = entered.and_then(|folder| self.enter(folder, listed.path.as_bytes()));
+                let entered = (self.open)(&level.directory, name);
+                let entered =
+                    entered.and_then(|directory| self.enter(directory, listed.path.as_bytes()));
                 match entered {
                     Ok(()) => {}
                     Err(StoreError::NotFound | StoreError::NotADirectory) => return Ok(None),
@@ -301,7 +302,7 @@ impl Listing for Walk {
     }
 }
 
-/// What a path may still have below a folder.
+/// What a path may still have below a directory.
 struct PathRoom {
     has_part: bool,
     bytes: usize,
@@ -329,7 +330,7 @@ fn joined(path: &[u8], part: &[u8]) -> Vec<u8> {
     [path, b"/", part].concat()
 }
 
-/// Names that one listing holds, in bytes; a folder with more is read several times.
+/// Names that one listing holds, in bytes; a directory with more is read several times.
 const NAMES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
@@ -356,13 +357,13 @@ mod tests {
     /// Everything from behind `after` on, as words; and how much is hidden.
     fn listed(
         store: &DirectoryStore,
-        folder: &str,
+        directory: &str,
         recursive: bool,
         after: Option<&str>,
     ) -> (Vec<String>, u64) {
         let after = after.map(path);
         let mut listing = store
-            .list(&path(folder), recursive, after.as_ref())
+            .list(&path(directory), recursive, after.as_ref())
             .unwrap();
         let mut words = Vec::new();
         while let Some(listed) = listing.next().unwrap() {
@@ -385,8 +386,8 @@ mod tests {
     }
 
     fn planted() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         for name in [
             "a",
             "a.b",
@@ -415,7 +416,7 @@ mod tests {
             0,
         )
         .unwrap();
-        folder
+        directory
     }
 
     const WHOLE: [&str; 14] = [
@@ -436,7 +437,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_folder_comes_right_before_its_contents_and_no_link_is_entered() {
+    fn each_directory_comes_right_before_its_contents_and_no_link_is_entered() {
         let place = planted();
         let tree = store(place.path(), false);
         let (whole, hidden) = listed(&tree, "", true, None);
@@ -458,7 +459,7 @@ mod tests {
             let name = word.split(['@', '?']).next().unwrap().trim_end_matches('/');
             let (rest, hidden) = listed(&tree, "", true, Some(name));
             assert_eq!(rest, WHOLE[at + 1..], "behind {name}");
-            // What is hidden in a folder is counted when the folder is come upon.
+            // What is hidden in a directory is counted when the directory is come upon.
             assert_eq!(hidden, u64::from(at < 3), "behind {name}");
         }
         for (after, next) in [
@@ -488,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_listed_by_its_own_path_and_a_single_file_as_itself() {
+    fn a_directory_is_listed_by_its_own_path_and_a_single_file_as_itself() {
         let place = planted();
         let tree = store(place.path(), false);
         assert_eq!(listed(&tree, "b/d", false, None).0, ["b/d/e"]);
@@ -505,9 +506,9 @@ mod tests {
     }
 
     #[test]
-    fn goes_as_deep_as_a_path_may_and_says_of_a_folder_that_it_holds_what_is_deeper() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut path = folder.path().to_owned();
+    fn goes_as_deep_as_a_path_may_and_says_of_a_directory_that_it_holds_what_is_deeper() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut path = directory.path().to_owned();
         for _ in 1..PATH_PARTS_MAX {
             path.push("d");
         }
@@ -515,7 +516,7 @@ mod tests {
         fs::create_dir_all(path.join("empty")).unwrap();
         fs::write(path.join("last"), "x").unwrap();
         fs::write(path.join("e/too deep"), "x").unwrap();
-        let tree = store(folder.path(), false);
+        let tree = store(directory.path(), false);
         let (found, hidden) = listed(&tree, "", true, None);
         let above = "d/".repeat(PATH_PARTS_MAX - 1);
         let refused = format!("{above}e/ ({})", StoreError::TooDeep);
@@ -532,19 +533,24 @@ mod tests {
     fn there_is_room_for_a_name_just_where_it_makes_a_path() {
         let long = [[b'x'; 255].as_slice(); 15].join(&b'/');
         let deep = |parts: usize| vec!["d"; parts].join("/").into_bytes();
-        let folders = [
+        let directories = [
             b"".to_vec(),
             b"a".to_vec(),
             [&long[..], b"/", &[b'x'; 100]].concat(),
         ]
         .into_iter()
         .chain([PATH_PARTS_MAX - 1, PATH_PARTS_MAX].map(deep));
-        for folder in folders {
-            let room = PathRoom::below(&folder);
+        for directory in directories {
+            let room = PathRoom::below(&directory);
             for bytes in [1, 154, 155, 156, 255] {
                 let name = vec![b'n'; bytes];
-                let path = ResourcePath::parse(&joined(&folder, &name));
-                assert_eq!(room.has(&name), path.is_ok(), "{} + {bytes}", folder.len());
+                let path = ResourcePath::parse(&joined(&directory, &name));
+                assert_eq!(
+                    room.has(&name),
+                    path.is_ok(),
+                    "{} + {bytes}",
+                    directory.len()
+                );
             }
         }
     }

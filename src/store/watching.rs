@@ -1,6 +1,6 @@
 //! A tree kept hashed: files are hashed again when they have changed.
 
-mod folders;
+mod directories;
 mod limit;
 mod watches;
 
@@ -17,17 +17,17 @@ use crate::store::indexing::{Indexing, IndexingError, Priority};
 use crate::store::meta::SETTLING_TIME;
 use crate::store::{DigestIndex, DirectoryStore, Listing};
 use crate::wire::ResourcePath;
-use folders::Folders;
+use directories::Directories;
 pub use limit::InotifyLimit;
 use watches::{Changed, Watches};
 
 /// A tree that is hashed into an index in the background, and again wherever it changes, once
 /// the changes have settled.
 ///
-/// The kernel tells of changes by this machine only, folder by folder, when a file was closed
+/// The kernel tells of changes by this machine only, directory by directory, when a file was closed
 /// after writing, renamed or given other attributes: what other machines write into a network
 /// file system, and what is stored into mapped memory, is hashed when somebody asks for it.
-/// Where not all folders can be watched, the whole tree is looked through every ten minutes.
+/// Where not all directories can be watched, the whole tree is looked through every ten minutes.
 pub struct Watching {
     work: Arc<Work>,
     /// Disconnected once it has ended.
@@ -138,14 +138,15 @@ impl Work {
 
     /// Hashes what changed in the root with this number, and says what changed meanwhile.
     fn hash(&self, changed: Changed, root: u32) -> Changed {
-        let folders = Folders::new(Arc::clone(&self.tree), Arc::clone(&self.watches), changed);
+        let directories =
+            Directories::new(Arc::clone(&self.tree), Arc::clone(&self.watches), changed);
         let on_failure = Arc::clone(&self.on_failure);
         let pass = Indexing::start_with(
             Arc::clone(&self.tree),
             Arc::clone(&self.index),
             Arc::clone(&self.pools),
             Priority::Background,
-            move |_| Ok(Box::new(folders) as Box<dyn Listing>),
+            move |_| Ok(Box::new(directories) as Box<dyn Listing>),
             move |path, error| on_failure(path, error),
         );
         let mut meanwhile = Changed::nothing();
@@ -261,17 +262,17 @@ mod tests {
 
     #[test]
     fn what_is_written_renamed_or_given_attributes_is_hashed_when_it_has_settled() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
         fs::create_dir_all(at("a/b")).unwrap();
         fs::write(at("a/b/first"), "first").unwrap();
-        let watched = Watched::start(folder.path());
+        let watched = Watched::start(directory.path());
         watched.expect(&["first"]);
         fs::write(at("a/b/second"), "second").unwrap();
         fs::write(at(".aside"), "renamed").unwrap();
         fs::rename(at(".aside"), at("a/b/second")).unwrap();
         fs::set_permissions(at("a/b/first"), fs::Permissions::from_mode(0o600)).unwrap();
-        // Whole at once: who watches hears of the topmost folder only.
+        // Whole at once: who watches hears of the topmost directory only.
         fs::create_dir_all(at("new/folder/inside")).unwrap();
         fs::write(at("new/folder/inside/file"), "third").unwrap();
         watched.expect(&["first", "renamed", "third"]);
@@ -284,8 +285,8 @@ mod tests {
 
     #[test]
     fn a_single_file_is_watched_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
         fs::write(&file, "once").unwrap();
         let watched = Watched::start(&file);
         watched.expect(&["once"]);
@@ -295,13 +296,13 @@ mod tests {
 
     #[test]
     fn goes_on_in_another_root_when_its_name_leads_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("root");
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
         fs::create_dir_all(root.join("below")).unwrap();
         fs::write(root.join("below/file"), "first").unwrap();
         let watched = Watched::start(&root);
         watched.expect(&["first"]);
-        fs::rename(&root, folder.path().join("moved")).unwrap();
+        fs::rename(&root, directory.path().join("moved")).unwrap();
         fs::create_dir_all(root.join("below")).unwrap();
         fs::write(root.join("below/file"), "second").unwrap();
         watched.watching.work.tree.look_again();
@@ -313,8 +314,8 @@ mod tests {
 
     #[test]
     fn ends_at_once_while_it_waits() {
-        let folder = tempfile::tempdir().unwrap();
-        let watched = Watched::start(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let watched = Watched::start(directory.path());
         drop(watched);
     }
 }

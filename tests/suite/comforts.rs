@@ -379,13 +379,13 @@ fn trouble_with_the_folder_names_the_folder_and_devices_have_a_hint() {
         .run()
         .expect_code(3)
         .stderr;
-    assert!(told.contains("cannot make the folder file"), "{told}");
+    assert!(told.contains("cannot make the directory file"), "{told}");
     let told = place
         .ftget(&["-o", "missing/x"], &["a"])
         .run()
         .expect_code(3)
         .stderr;
-    assert!(told.contains("cannot open the folder missing"), "{told}");
+    assert!(told.contains("cannot open the directory missing"), "{told}");
     let told = place
         .ftget(&["-d", "/dev"], &["null"])
         .run()

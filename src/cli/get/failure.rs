@@ -44,10 +44,10 @@ pub(super) fn classify(error: &ClientError) -> (ExitCode, &str) {
             StageError::Exists => (ExitCode::Exists, "exists"),
             StageError::NotReplaceable(_) => (ExitCode::LocalFile, "not_replaceable"),
             StageError::Vanished => (ExitCode::LocalFile, "vanished"),
-            StageError::NotAFolder { .. } => (ExitCode::LocalFile, "not_a_folder"),
+            StageError::NotADirectory { .. } => (ExitCode::LocalFile, "not_a_folder"),
             StageError::NameRefused { .. } => (ExitCode::LocalFile, "local_name"),
             StageError::Name(_) => (ExitCode::Protocol, "bad_name"),
-            StageError::Folder { .. } | StageError::Io { .. } => {
+            StageError::Directory { .. } | StageError::Io { .. } => {
                 (ExitCode::LocalFile, "local_file")
             }
         },
@@ -121,7 +121,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             StageError::NotReplaceable(NOT_REGULAR) => {
                 Some("to let the bytes go there name it with -o")
             }
-            StageError::Folder { source, .. } | StageError::Io { source, .. }
+            StageError::Directory { source, .. } | StageError::Io { source, .. }
                 if source.kind() == io::ErrorKind::CrossesDevices =>
             {
                 Some("unmount it, or leave it out with --exclude")
@@ -134,9 +134,9 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             StageError::NotReplaceable(_)
             | StageError::NameRefused { .. }
             | StageError::Vanished
-            | StageError::NotAFolder { .. }
+            | StageError::NotADirectory { .. }
             | StageError::Name(_)
-            | StageError::Folder { .. }
+            | StageError::Directory { .. }
             | StageError::Io { .. } => None,
         },
         ClientError::EmptySource(_) => {

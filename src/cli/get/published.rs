@@ -7,7 +7,7 @@ use super::report::Reporter;
 use crate::client::{
     self, Action, ClientConfig, ClientError, Downloaded, Event, IfExists, Item, Pour,
 };
-use crate::store::{Attributes, FileName, StageError, StagedFile, StagingFolder};
+use crate::store::{Attributes, FileName, StageError, StagedFile, StagingDirectory};
 
 /// Runs the command, and places its output unless it failed.
 pub(super) fn fetch(
@@ -44,9 +44,9 @@ fn place(
     reporter: &mut Reporter<'_>,
 ) -> Result<Downloaded, ClientError> {
     if config.make_folders {
-        StagingFolder::make(directory)?;
+        StagingDirectory::make(directory)?;
     }
-    let directory = StagingFolder::open(directory)?;
+    let directory = StagingDirectory::open(directory)?;
     let attributes = Attributes {
         mode: None,
         mtime: None,

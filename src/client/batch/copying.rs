@@ -15,14 +15,14 @@ use crate::client::in_time::in_time;
 use crate::client::question::Content;
 use crate::client::{Action, ClientError, Download};
 use crate::digest::Md5Stream;
-use crate::store::{Object, StageError, StagedFile, StagingFolder};
+use crate::store::{Object, StageError, StagedFile, StagingDirectory};
 
 /// A job whose server has said that its file is the same as one that is here.
 pub(in crate::client) struct ToCopy {
     pub(in crate::client) id: JobId,
     pub(in crate::client) download: Arc<Download>,
     /// Where it goes, as it was looked at.
-    pub(in crate::client) folder: Weak<StagingFolder>,
+    pub(in crate::client) folder: Weak<StagingDirectory>,
     /// What the server has.
     pub(in crate::client) content: Content,
     pub(in crate::client) twin: Arc<Twin>,
@@ -59,7 +59,7 @@ impl Hand<'_> {
         if !(was_known && self.is_known(&original, &content)) {
             self.check(&staged, &content)?;
         }
-        staged.dress(&attributes(&content, self.config))?;
+        staged.set_attributes(&attributes(&content, self.config))?;
         let synced = is_synced_alone(content.total_size, self.config);
         if synced {
             let file = staged.file();
@@ -80,7 +80,7 @@ impl Hand<'_> {
     fn open_twin(&self, twin: &Twin) -> Result<File, ClientError> {
         let download = &twin.download;
         let tree = self.destinations.open(&download.folder, self.config)?;
-        let folder = tree.existing_folder(&download.below)?;
+        let folder = tree.existing_directory(&download.below)?;
         Ok(folder
             .ok_or(StageError::Vanished)?
             .open_existing(&twin.name)?)

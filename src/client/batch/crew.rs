@@ -226,7 +226,7 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
             staged.discard();
             return Err(error);
         }
-        staged.dress(&attributes(&content, work.config))?;
+        staged.set_attributes(&attributes(&content, work.config))?;
         // Here, where nothing else waits for it.
         let synced = is_synced_alone(content.total_size, work.config);
         if synced {

@@ -381,7 +381,7 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
                 job.have = existing;
                 self.make_ready(id, to_ask);
             }
-            Err(ClientError::Stage(error)) if error.is_want_of_descriptors() => {
+            Err(ClientError::Stage(error)) if error.lacks_descriptors() => {
                 self.take_failure(id, ClientError::Stage(error));
             }
             Err(error) => self.end_without_progress(id, Err(error)),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::client::in_time::in_time;
 use crate::client::{ClientConfig, ClientError, Download};
 use crate::net::Deadline;
-use crate::store::{DestinationTree, StagingFolder, Unkept};
+use crate::store::{DestinationTree, StagingDirectory, Unkept};
 
 /// The folders that everything goes below, opened when the first of it does.
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Destinations {
         }
         let tree = DestinationTree::open(path, config.make_folders)?;
         tree.make_with(config.new_modes(self.finishes_folders));
-        tree.keep_folders(config.kept_folders_max());
+        tree.keep_directories(config.kept_folders_max());
         Ok(match self.lock().entry(path.to_owned()) {
             // Another hand was faster: all have the same one.
             Entry::Occupied(first) => Arc::clone(first.get()),
@@ -50,14 +50,14 @@ impl Destinations {
     pub(in crate::client) fn folder(
         &self,
         download: &Download,
-        looked: &Weak<StagingFolder>,
+        looked: &Weak<StagingDirectory>,
         config: &ClientConfig,
-    ) -> Result<Arc<StagingFolder>, ClientError> {
+    ) -> Result<Arc<StagingDirectory>, ClientError> {
         match looked.upgrade() {
             Some(folder) => Ok(folder),
             None => Ok(self
                 .open(&download.folder, config)?
-                .folder(&download.below)?),
+                .directory(&download.below)?),
         }
     }
 
@@ -109,7 +109,7 @@ mod tests {
             )
         };
         let destinations = Destinations::default();
-        let open = |below: &[u8], looked: &Weak<StagingFolder>| {
+        let open = |below: &[u8], looked: &Weak<StagingDirectory>| {
             destinations.folder(&download(below), looked, &config)
         };
         let first = open(b"a", &Weak::new()).unwrap();

@@ -24,7 +24,7 @@ use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
 use crate::digest::Md5Stream;
 use crate::net::Deadline;
-use crate::store::{Attributes, PlacedLink, StageError, StagingFolder};
+use crate::store::{Attributes, PlacedLink, StageError, StagingDirectory};
 use crate::wire::{ObjectKind, Timestamp};
 
 /// A job whose folder is to be looked at.
@@ -43,7 +43,7 @@ pub(in crate::client) struct Body {
     pub(in crate::client) id: JobId,
     pub(in crate::client) download: Arc<Download>,
     /// Where it goes, as it was looked at.
-    pub(in crate::client) folder: Weak<StagingFolder>,
+    pub(in crate::client) folder: Weak<StagingDirectory>,
     pub(in crate::client) content: Content,
     pub(in crate::client) bytes: Vec<u8>,
     /// Of the memory that bodies may take.
@@ -130,7 +130,7 @@ impl Hand<'_> {
     fn decide(
         &self,
         job: &ToLook,
-        last: &mut Option<(Arc<Download>, Arc<StagingFolder>)>,
+        last: &mut Option<(Arc<Download>, Arc<StagingDirectory>)>,
     ) -> Result<Option<Decision>, ClientError> {
         let download = &job.download;
         let over = || Some(Decision::finished(download, Action::Skipped));
@@ -142,9 +142,9 @@ impl Hand<'_> {
         }
         let tree = || self.destinations.open(&download.folder, self.config);
         match &job.task {
-            Task::MakeFolder => drop(tree()?.folder(&download.place()?)?),
+            Task::MakeFolder => drop(tree()?.directory(&download.place()?)?),
             Task::FinishFolder(attributes) => {
-                tree()?.finish_folder(&download.place()?, attributes)?
+                tree()?.finish_directory(&download.place()?, attributes)?
             }
             Task::Fetch | Task::Link(..) | Task::Sync => {
                 let is_same = |(before, _): &&(Arc<Download>, _)| before.goes_beside(download);
@@ -152,12 +152,12 @@ impl Hand<'_> {
                     Some((_, folder)) => Arc::clone(folder),
                     // It is made for what comes: the server may have nothing that goes into it.
                     None if matches!(job.task, Task::Fetch)
-                        && matches!(tree()?.existing_folder(&download.below), Ok(None)) =>
+                        && matches!(tree()?.existing_directory(&download.below), Ok(None)) =>
                     {
                         tree()?.check_making(&download.below)?;
                         return Ok(Some(Decision::ask_for_all(download, job.wish)));
                     }
-                    None => tree()?.folder(&download.below)?,
+                    None => tree()?.directory(&download.below)?,
                 };
                 *last = Some((Arc::clone(download), Arc::clone(&folder)));
                 return match &job.task {
@@ -172,7 +172,7 @@ impl Hand<'_> {
     fn look_at_file(
         &self,
         job: &ToLook,
-        folder: &Arc<StagingFolder>,
+        folder: &Arc<StagingDirectory>,
     ) -> Result<Decision, ClientError> {
         let download = &job.download;
         let told = Cell::new(Instant::now());
@@ -201,7 +201,7 @@ impl Hand<'_> {
         )?;
         match &decision {
             Decision::Finished(_) => {}
-            Decision::Identical(existing) => self.dress(existing, download, folder),
+            Decision::Identical(existing) => self.set_attributes(existing, download, folder),
             Decision::Ask {
                 existing, replaces, ..
             } => {
@@ -220,13 +220,18 @@ impl Hand<'_> {
 
     /// Gives a file that is here what it is lacking, as far as that may be done here: its content
     /// is what was wanted, and so this is no failure.
-    fn dress(&self, existing: &Existing, download: &Arc<Download>, folder: &StagingFolder) {
+    fn set_attributes(
+        &self,
+        existing: &Existing,
+        download: &Arc<Download>,
+        folder: &StagingDirectory,
+    ) {
         let Some(attributes) = &existing.lacking else {
             return;
         };
         let (name, stamp) = (&download.name, &existing.stamp);
         let is_known = self.config.local_digests.knows(stamp, existing.md5);
-        let dressed = folder.dress_existing(name, stamp, attributes);
+        let dressed = folder.set_existing_attributes(name, stamp, attributes);
         // A new ctime makes another stamp; to have hashed it once is to be enough.
         if is_known && let Some(dressed) = dressed {
             self.keeper.note_again(download, dressed, existing.md5);
@@ -236,7 +241,7 @@ impl Hand<'_> {
     fn place_link(
         &self,
         job: &ToLook,
-        folder: &Arc<StagingFolder>,
+        folder: &Arc<StagingDirectory>,
         target: &[u8],
         mtime: Option<Timestamp>,
     ) -> Result<Option<Decision>, ClientError> {

@@ -9,7 +9,7 @@ use crate::client::batch::twins::Twin;
 use crate::client::question::Question;
 use crate::client::wanted::FolderId;
 use crate::client::{Download, Item, ListedFile};
-use crate::store::{Attributes, StagingFolder};
+use crate::store::{Attributes, StagingDirectory};
 use crate::wire::Timestamp;
 
 /// The number of a job; that of one that has ended is never given again.
@@ -95,7 +95,7 @@ pub(super) enum State {
 pub(in crate::client) struct ToAsk {
     pub(in crate::client) question: Question,
     /// Where it goes, as it was looked at; a job that waits does not keep it open.
-    pub(in crate::client) folder: Weak<StagingFolder>,
+    pub(in crate::client) folder: Weak<StagingDirectory>,
     /// What is copied if the server has the same.
     pub(in crate::client) twin: Option<Arc<Twin>>,
 }

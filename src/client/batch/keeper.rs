@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::client::batch::destinations::Destinations;
 use crate::client::{ClientConfig, Download};
-use crate::store::{FileName, Object, ObjectMeta, StagedFile, StagingFolder};
+use crate::store::{FileName, Object, ObjectMeta, StagedFile, StagingDirectory};
 use crate::wire::Md5Digest;
 
 /// Where it is noted that a file was placed; nowhere, if digests are not kept.
@@ -128,7 +128,7 @@ pub(in crate::client) fn run(
 /// `last`: the folder of the file before, which is likely this one's.
 fn keep(
     fresh: &Fresh,
-    last: &mut Option<(Arc<Download>, Arc<StagingFolder>)>,
+    last: &mut Option<(Arc<Download>, Arc<StagingDirectory>)>,
     destinations: &Destinations,
     config: &ClientConfig,
 ) {
@@ -138,7 +138,7 @@ fn keep(
         .is_some_and(|(before, _)| before.goes_beside(download))
     {
         let tree = destinations.open(&download.folder, config).ok();
-        let folder = tree.and_then(|tree| tree.existing_folder(&download.below).ok()?);
+        let folder = tree.and_then(|tree| tree.existing_directory(&download.below).ok()?);
         *last = folder.map(|folder| (Arc::clone(download), folder));
     }
     if let Some((_, folder)) = last

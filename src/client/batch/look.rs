@@ -7,8 +7,8 @@ use crate::client::batch::placing::Placed;
 use crate::client::question::Question;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
 use crate::store::{
-    Attributes, LocalDigests, NOT_REGULAR, Object, ObjectMeta, Occupant, StageError, StagingFolder,
-    Stamp, WRITTEN_HERE,
+    Attributes, EntryKind, LocalDigests, NOT_REGULAR, Object, ObjectMeta, StageError,
+    StagingDirectory, Stamp, WRITTEN_HERE,
 };
 use crate::wire::{Md5Digest, ObjectKind, Timestamp};
 
@@ -92,7 +92,7 @@ impl Existing {
 
     /// One that cannot be read is as good as one of other content: it is replaced.
     fn read(
-        folder: &StagingFolder,
+        folder: &StagingDirectory,
         download: &Download,
         digests: &LocalDigests,
         goes_on: &dyn Fn(u64, u64) -> bool,
@@ -141,7 +141,7 @@ impl Existing {
 /// how many bytes are read of how many, says no.
 pub(in crate::client) fn look(
     download: &Download,
-    folder: &Arc<StagingFolder>,
+    folder: &Arc<StagingDirectory>,
     wish: Wish,
     known: Option<Existing>,
     read_below: u64,
@@ -150,19 +150,19 @@ pub(in crate::client) fn look(
 ) -> Result<Decision, ClientError> {
     let name = &download.name;
     let looked = folder.look(name)?;
-    let occupant = Occupant::of(looked.as_ref());
+    let occupant = EntryKind::of(looked.as_ref());
     match (&occupant, config.if_exists) {
-        (Occupant::Nothing, _) | (_, IfExists::Rename) => {}
+        (EntryKind::Nothing, _) | (_, IfExists::Rename) => {}
         // As it is to be, unless the server has a file of that name.
-        (Occupant::Directory, _) if download.or_folder => {}
+        (EntryKind::Directory, _) if download.or_folder => {}
         (_, IfExists::Error) => return Err(StageError::Exists.into()),
-        (Occupant::File | Occupant::Link | Occupant::InUse, IfExists::Skip) => {
+        (EntryKind::File | EntryKind::Link | EntryKind::InUse, IfExists::Skip) => {
             return Ok(Decision::finished(download, Action::Skipped));
         }
-        (Occupant::Directory | Occupant::Other | Occupant::InUse, _) => replaceable(occupant)?,
-        (Occupant::File | Occupant::Link, IfExists::Update | IfExists::Overwrite) => {}
+        (EntryKind::Directory | EntryKind::Other | EntryKind::InUse, _) => replaceable(occupant)?,
+        (EntryKind::File | EntryKind::Link, IfExists::Update | IfExists::Overwrite) => {}
     }
-    let is_compared = config.if_exists == IfExists::Update && occupant == Occupant::File;
+    let is_compared = config.if_exists == IfExists::Update && occupant == EntryKind::File;
     let digests = &config.local_digests;
     let mut existing = looked
         .filter(|_| is_compared)
@@ -196,8 +196,8 @@ pub(in crate::client) fn look(
             return Ok(Decision::Identical(existing));
         }
     }
-    let replaces = !matches!(occupant, Occupant::Nothing) && config.if_exists != IfExists::Rename;
-    if replaces && existing.is_none() && occupant != Occupant::Directory {
+    let replaces = !matches!(occupant, EntryKind::Nothing) && config.if_exists != IfExists::Rename;
+    if replaces && existing.is_none() && occupant != EntryKind::Directory {
         folder.check_replacing(name)?;
     }
     let (content, offset) = leftover.map_or((None, 0), |(content, bytes)| (Some(content), bytes));
@@ -225,12 +225,12 @@ pub(in crate::client) fn look(
 }
 
 /// Whether a file or a link may replace what has its name.
-pub(in crate::client) fn replaceable(occupant: Occupant) -> Result<(), StageError> {
+pub(in crate::client) fn replaceable(occupant: EntryKind) -> Result<(), StageError> {
     match occupant {
-        Occupant::Directory => Err(StageError::NotReplaceable("that name is a directory")),
-        Occupant::Other => Err(StageError::NotReplaceable(NOT_REGULAR)),
-        Occupant::InUse => Err(StageError::NotReplaceable(WRITTEN_HERE)),
-        Occupant::Nothing | Occupant::File | Occupant::Link => Ok(()),
+        EntryKind::Directory => Err(StageError::NotReplaceable("that name is a directory")),
+        EntryKind::Other => Err(StageError::NotReplaceable(NOT_REGULAR)),
+        EntryKind::InUse => Err(StageError::NotReplaceable(WRITTEN_HERE)),
+        EntryKind::Nothing | EntryKind::File | EntryKind::Link => Ok(()),
     }
 }
 

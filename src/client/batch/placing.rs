@@ -20,7 +20,7 @@ use crate::client::in_time::in_time;
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
 use crate::net::Deadline;
-use crate::store::{FileName, StageError, StagedFile, StagingFolder};
+use crate::store::{FileName, StageError, StagedFile, StagingDirectory};
 use crate::wire::Md5Digest;
 
 /// A file that has the right bytes, permissions and time, and is to be placed.
@@ -56,7 +56,7 @@ pub(in crate::client) enum ToPlace {
 pub(in crate::client) struct Linked {
     pub(in crate::client) id: JobId,
     pub(in crate::client) placed: Placed,
-    pub(in crate::client) folder: Arc<StagingFolder>,
+    pub(in crate::client) folder: Arc<StagingDirectory>,
     /// Of what may be open at once, for the folder.
     pub(in crate::client) share: Share,
 }
@@ -146,7 +146,7 @@ impl Sheaf {
         } = self;
         let mut folders = Folders::default();
         for file in &files {
-            folders.add(file.staged.folder());
+            folders.add(file.staged.directory());
         }
         for link in &links {
             folders.add_with_link(&link.folder);
@@ -157,7 +157,7 @@ impl Sheaf {
         let place_all = |has_name: Option<&mut BTreeSet<JobId>>| {
             let is_over = has_name.is_none();
             let place_one = |(file, synced): (Verified, Result<(), ClientError>)| {
-                let (id, folder) = (file.id, Arc::clone(file.staged.folder()));
+                let (id, folder) = (file.id, Arc::clone(file.staged.directory()));
                 // Before the rename: a crash must never show the new name with other bytes.
                 let outcome = match is_over {
                     true => Err(ClientError::OutOfTime),
@@ -174,7 +174,7 @@ impl Sheaf {
         };
         let files = in_place.place(place_all);
         let unsynced = folders.sync(manner, whole);
-        let on_disk = |placed: Placed, folder: &Arc<StagingFolder>| {
+        let on_disk = |placed: Placed, folder: &Arc<StagingDirectory>| {
             let why = unsynced.iter().find(|(of, _)| Arc::ptr_eq(of, folder));
             why.map_or(Ok(placed), |(_, error)| Err(error.clone()))
         };
@@ -204,19 +204,19 @@ impl Sheaf {
 /// The folders of a sheaf, each once.
 #[derive(Default)]
 struct Folders {
-    all: Vec<Arc<StagingFolder>>,
+    all: Vec<Arc<StagingDirectory>>,
     /// Devices on which there are new links.
     with_links: HashSet<u64>,
 }
 
 impl Folders {
-    fn add(&mut self, folder: &Arc<StagingFolder>) {
+    fn add(&mut self, folder: &Arc<StagingDirectory>) {
         if !self.all.iter().any(|known| Arc::ptr_eq(known, folder)) {
             self.all.push(Arc::clone(folder));
         }
     }
 
-    fn add_with_link(&mut self, folder: &Arc<StagingFolder>) {
+    fn add_with_link(&mut self, folder: &Arc<StagingDirectory>) {
         self.add(folder);
         self.with_links.insert(folder.device());
     }
@@ -226,7 +226,7 @@ impl Folders {
         &self,
         manner: Manner,
         whole: Option<Deadline>,
-    ) -> Vec<(Arc<StagingFolder>, ClientError)> {
+    ) -> Vec<(Arc<StagingDirectory>, ClientError)> {
         if manner.is_in_memory {
             return Vec::new();
         }
@@ -234,7 +234,7 @@ impl Folders {
         let (all, with_links) = (self.all.clone(), self.with_links.clone());
         let sync = move || {
             let mut together = HashMap::new();
-            let sync = |folder: &Arc<StagingFolder>| {
+            let sync = |folder: &Arc<StagingDirectory>| {
                 // A link cannot be opened to be synced by itself.
                 let has_lone_links = with_links.contains(&folder.device()) && !folder.syncs_links();
                 let mut synced = Ok(false);
@@ -250,7 +250,7 @@ impl Folders {
             };
             all.iter().map(sync).collect::<Vec<_>>()
         };
-        let fail = |folder: &Arc<StagingFolder>, error| (Arc::clone(folder), error);
+        let fail = |folder: &Arc<StagingDirectory>, error| (Arc::clone(folder), error);
         match in_time(whole, sync) {
             Ok(synced) => {
                 let all = self.all.iter().zip(synced);
@@ -281,7 +281,7 @@ pub(in crate::client) fn place(
     } = file;
     #[cfg(test)]
     trip(&download, "trips placing");
-    let folder = Arc::clone(staged.folder());
+    let folder = Arc::clone(staged.directory());
     let placement = config.placement();
     let placed = keeper.note(staged, &download, content.md5, |staged| {
         staged.place(placement)
@@ -348,25 +348,25 @@ mod tests {
             ..auto(false)
         };
         for (manner, count, link, expected) in [
-            (auto(false), 7, None, vec![Synced::Folder; 7]),
+            (auto(false), 7, None, vec![Synced::Directory; 7]),
             (auto(false), 8, None, vec![Synced::FileSystem]),
-            (auto(true), 8, None, vec![Synced::Folder; 8]),
-            (always, 8, None, vec![Synced::Folder; 8]),
+            (auto(true), 8, None, vec![Synced::Directory; 8]),
+            (always, 8, None, vec![Synced::Directory; 8]),
             (auto(false), 1, Some(0), vec![Synced::FileSystem]),
             (auto(true), 8, Some(0), vec![Synced::FileSystem]),
             (always, 8, Some(7), vec![Synced::FileSystem]),
         ] {
             let temp = tempfile::tempdir().unwrap();
-            let takes_links = StagingFolder::open(temp.path()).unwrap().syncs_links();
+            let takes_links = StagingDirectory::open(temp.path()).unwrap().syncs_links();
             let expected = match link.is_some() && takes_links {
-                true => vec![Synced::Folder; count],
+                true => vec![Synced::Directory; count],
                 false => expected,
             };
             let mut folders = Folders::default();
             for number in 0..count {
                 let path = temp.path().join(number.to_string());
                 std::fs::create_dir(&path).unwrap();
-                let folder = StagingFolder::open(&path).unwrap();
+                let folder = StagingDirectory::open(&path).unwrap();
                 folders.add(&folder);
                 match link {
                     Some(of) if of == number => folders.add_with_link(&folder),

@@ -8,7 +8,7 @@ use crate::client::batch::placing::Verified;
 use crate::client::in_time::in_time;
 use crate::client::{ClientConfig, ClientError, SyncPolicy};
 use crate::net::Deadline;
-use crate::store::{StageError, StagedFile, StagingFolder, is_held_up_by_others};
+use crate::store::{StageError, StagedFile, StagingDirectory, is_held_up_by_others};
 
 /// How many files, or folders, are made to last.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ impl Manner {
         config: &ClientConfig,
         files: usize,
         bytes: u64,
-        directories: &[Arc<StagingFolder>],
+        directories: &[Arc<StagingDirectory>],
         deadline: Option<Deadline>,
     ) -> Manner {
         let is_auto = config.sync == SyncPolicy::Auto;
@@ -51,7 +51,7 @@ impl Manner {
 /// Makes the bytes of files survive a power cut.
 pub(super) fn sync_bytes(
     files: &[Verified],
-    folders: &[Arc<StagingFolder>],
+    folders: &[Arc<StagingDirectory>],
     manner: Manner,
     whole: Option<Deadline>,
 ) -> Vec<Result<(), ClientError>> {
@@ -98,7 +98,7 @@ pub(super) fn sync_bytes(
 }
 
 /// Syncs all file systems that folders are on. `false`: one of them cannot be synced as a whole.
-fn sync_devices(folders: &[Arc<StagingFolder>]) -> Result<bool, StageError> {
+fn sync_devices(folders: &[Arc<StagingDirectory>]) -> Result<bool, StageError> {
     let mut devices = HashSet::new();
     for folder in folders {
         if devices.insert(folder.device()) && !folder.sync_file_system()? {

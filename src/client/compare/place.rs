@@ -146,7 +146,7 @@ pub(super) fn read(
     let above = file.place.parent().unwrap_or_else(ResourcePath::root);
     let name = FileName::parse(file.place.file_name().unwrap_or_default())
         .map_err(|error| ClientError::LocalName(error.to_string()))?;
-    let Some(folder) = file.destination.existing_folder(&above)? else {
+    let Some(folder) = file.destination.existing_directory(&above)? else {
         return Ok(Comparison::Differs(Difference::Missing));
     };
     let open = Arc::new(folder.open_existing(&name)?);
@@ -171,7 +171,7 @@ pub(super) fn read(
 fn check_replacing(destination: &DestinationTree, place: &ResourcePath) -> Result<(), ClientError> {
     let above = place.parent().unwrap_or_else(ResourcePath::root);
     let name = FileName::parse(place.file_name().unwrap_or_default());
-    match (destination.existing_folder(&above), name) {
+    match (destination.existing_directory(&above), name) {
         (Ok(Some(folder)), Ok(name)) => Ok(folder.check_replacing(&name)?),
         // That is told as it is looked at.
         _ => Ok(()),

@@ -19,7 +19,7 @@ use crate::client::beside::{Beside, Pair, View};
 use crate::client::preview::{Change, not_a_file};
 use crate::client::{Action, ClientConfig, ClientError, Download, Entry, Prospect, Tree};
 use crate::net::Address;
-use crate::store::{DestinationTree, FileName, Ground, Listed, StageError};
+use crate::store::{DestinationTree, FileName, Listed, StageError, TargetInfo};
 use crate::wire::{ErrorCode, ListEntry, ObjectKind, ResourcePath};
 
 /// The thread's belongings.
@@ -39,7 +39,7 @@ pub(super) struct Source<'c> {
     /// None if everything comes out of one listing, in which nothing comes twice.
     names: Option<Names>,
     /// Below which folder what goes into which was looked at last.
-    ground: Option<(PathBuf, ResourcePath, Arc<Ground>)>,
+    ground: Option<(PathBuf, ResourcePath, Arc<TargetInfo>)>,
 }
 
 impl<'c> Source<'c> {
@@ -211,13 +211,13 @@ impl<'c> Source<'c> {
         root: &Path,
         place: &ResourcePath,
         destination: Option<&Arc<DestinationTree>>,
-    ) -> Option<Arc<Ground>> {
+    ) -> Option<Arc<TargetInfo>> {
         let above = place.parent().unwrap_or_else(ResourcePath::root);
         let ground = match self.ground.take() {
             Some((known, below, ground)) if known == root && below == above => ground,
             _ => Arc::new(match destination {
-                Some(destination) => destination.ground(&above).ok()?.1,
-                None => Ground::of_missing(root, &above).ok()?,
+                Some(destination) => destination.target_info(&above).ok()?.1,
+                None => TargetInfo::of_missing(root, &above).ok()?,
             }),
         };
         self.ground = Some((root.to_owned(), above, Arc::clone(&ground)));
@@ -244,7 +244,9 @@ impl<'c> Source<'c> {
         if !self.trees.contains_key(folder) {
             let tree = match DestinationTree::open(folder, false) {
                 Ok(tree) => Some(tree),
-                Err(StageError::Folder { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Err(StageError::Directory { source, .. })
+                    if source.kind() == ErrorKind::NotFound =>
+                {
                     None
                 }
                 Err(error) => return Err(error.into()),
@@ -278,7 +280,7 @@ fn size(here: &Listed) -> Option<u64> {
 }
 
 /// What it would take to fetch this over a file of so many bytes.
-fn change(there: &ListEntry<'_>, here_bytes: Option<u64>, ground: Arc<Ground>) -> Change {
+fn change(there: &ListEntry<'_>, here_bytes: Option<u64>, ground: Arc<TargetInfo>) -> Change {
     let prospect = match there.kind {
         ObjectKind::Directory => Prospect::Folder,
         ObjectKind::File => Prospect::Present {

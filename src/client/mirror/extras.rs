@@ -274,9 +274,9 @@ impl Extras {
         }
         if self.unread.len() < UNREAD_MAX {
             let path = pair.path.as_ref().unwrap_or(&tree.path).clone();
-            let cannot_look = StageError::Folder {
+            let cannot_look = StageError::Directory {
                 doing: if is_crossing { "delete" } else { "look into" },
-                folder: at(),
+                directory: at(),
                 source: unreadable(error),
             };
             self.unread.push((path, cannot_look.into()));

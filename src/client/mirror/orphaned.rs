@@ -33,7 +33,7 @@ impl Orphaned {
     /// Enters a folder of the tree. Returns whether there are partial files in it; one that
     /// cannot be looked into has none.
     pub(super) fn enter(&mut self, folder: &ResourcePath, destination: &DestinationTree) -> bool {
-        let found = destination.existing_folder(folder).ok().flatten();
+        let found = destination.existing_directory(folder).ok().flatten();
         let orphans = found.map(|found| found.orphans());
         let orphans = orphans.filter(|orphans| !orphans.is_empty());
         let has_some = orphans.is_some();

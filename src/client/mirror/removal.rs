@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::extras::{Extra, Extras};
 use super::{Deletion, kind_of};
 use crate::client::ClientError;
-use crate::store::{DestinationTree, Ground, StagingFolder};
+use crate::store::{DestinationTree, StagingDirectory, TargetInfo};
 use crate::wire::{ObjectKind, ResourcePath};
 
 /// A folder that things are to be removed from, if it can be looked into.
-pub(super) type Checked = Result<(Option<Arc<StagingFolder>>, Ground), ClientError>;
+pub(super) type Checked = Result<(Option<Arc<StagingDirectory>>, TargetInfo), ClientError>;
 
 impl Deletion<'_, '_> {
     /// Breaks if something of it stays, since the limit is reached.
@@ -53,7 +53,7 @@ impl Deletion<'_, '_> {
         touched: &mut Vec<ResourcePath>,
     ) {
         for (folder, orphans) in extras.orphans() {
-            let Ok(Some(found)) = destination.existing_folder(folder) else {
+            let Ok(Some(found)) = destination.existing_directory(folder) else {
                 continue;
             };
             if !self.limit.dry_run {
@@ -105,7 +105,7 @@ impl Deletion<'_, '_> {
         let (_, checked) = match self.last_checked.take() {
             Some(last) if last.0 == folder => self.last_checked.insert(last),
             _ => {
-                let checked = destination.ground(&folder).map_err(ClientError::from);
+                let checked = destination.target_info(&folder).map_err(ClientError::from);
                 self.last_checked.insert((folder, checked))
             }
         };

@@ -7,7 +7,7 @@ use super::{Deletion, kind_of};
 use crate::client::ClientError;
 use crate::client::beside::unreadable;
 use crate::client::mirror::extras::{Extras, InTheWay};
-use crate::store::{DestinationTree, Occupant, StageError};
+use crate::store::{DestinationTree, EntryKind, StageError};
 use crate::wire::{ObjectKind, ResourcePath};
 
 /// What goes with something that gives way.
@@ -93,9 +93,9 @@ impl Deletion<'_, '_> {
         }
         if one.here != ObjectKind::Directory {
             // It was not looked at as a folder: if it has become one, it stays.
-            return match destination.remove_unless_folder(&one.place) {
+            return match destination.remove_unless_directory(&one.place) {
                 Ok(gone) => {
-                    if gone != Occupant::Nothing {
+                    if gone != EntryKind::Nothing {
                         self.tell(&one.path, kind_of(gone));
                     }
                     true
@@ -138,9 +138,9 @@ impl Deletion<'_, '_> {
         if one.here != ObjectKind::Directory {
             return Ok(Going::All(count, all));
         }
-        let cannot_read = |error| StageError::Folder {
-            doing: "read a folder below",
-            folder: self.tree.folder.clone(),
+        let cannot_read = |error| StageError::Directory {
+            doing: "read a directory below",
+            directory: self.tree.folder.clone(),
             source: unreadable(error),
         };
         let mut contents = match destination.list_all(&one.place, true, !is_dry) {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::Prospect;
 use crate::client::Action;
-use crate::store::Ground;
+use crate::store::TargetInfo;
 use crate::wire::Md5Digest;
 
 /// What would be done at a place.
 pub(in crate::client) struct Change {
     pub(in crate::client) prospect: Prospect,
-    pub(in crate::client) ground: Arc<Ground>,
+    pub(in crate::client) ground: Arc<TargetInfo>,
     /// Bytes of the file that would be gone when the new one has its name.
     pub(in crate::client) replaced_bytes: Option<u64>,
     /// Of a file, if that is known.
@@ -19,7 +19,7 @@ pub(in crate::client) struct Change {
 
 impl Change {
     /// What is done without a byte of a file.
-    pub(super) fn done(action: Action, replaces: bool, ground: Arc<Ground>) -> Change {
+    pub(super) fn done(action: Action, replaces: bool, ground: Arc<TargetInfo>) -> Change {
         let prospect = Prospect::Present {
             action,
             replaces,
@@ -29,7 +29,7 @@ impl Change {
     }
 
     /// Nothing is replaced, and no digest is known.
-    pub(super) fn alone(prospect: Prospect, ground: Arc<Ground>) -> Change {
+    pub(super) fn alone(prospect: Prospect, ground: Arc<TargetInfo>) -> Change {
         Change {
             prospect,
             ground,

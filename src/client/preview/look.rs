@@ -13,7 +13,7 @@ use crate::client::batch::jobs::Wish;
 use crate::client::batch::look::{Decision, look, replaceable};
 use crate::client::wanted::Wanted;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists};
-use crate::store::{DestinationTree, Ground, Occupant, StageError, StagingFolder};
+use crate::store::{DestinationTree, EntryKind, StageError, StagingDirectory, TargetInfo};
 use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
 /// What was seen.
@@ -37,8 +37,8 @@ pub(super) struct Local {
     /// Why what has the name cannot be replaced.
     fixed: Option<StageError>,
     /// What has the name.
-    occupant: Occupant,
-    ground: Arc<Ground>,
+    occupant: EntryKind,
+    ground: Arc<TargetInfo>,
 }
 
 impl Local {
@@ -48,7 +48,7 @@ impl Local {
         total_size: u64,
         md5: Option<Md5Digest>,
     ) -> Result<Change, ClientError> {
-        if self.occupant == Occupant::Directory {
+        if self.occupant == EntryKind::Directory {
             replaceable(self.occupant)?;
         }
         self.decide(total_size, md5)
@@ -60,11 +60,11 @@ impl Local {
     /// Something else has the name.
     pub(super) fn decide_folder(self, download: &Download) -> Result<Option<Change>, ClientError> {
         match self.occupant {
-            Occupant::Directory => Ok(None),
-            Occupant::Nothing => Ok(Some(Change::alone(Prospect::Folder, self.ground))),
-            Occupant::File | Occupant::Link | Occupant::Other | Occupant::InUse => {
+            EntryKind::Directory => Ok(None),
+            EntryKind::Nothing => Ok(Some(Change::alone(Prospect::Folder, self.ground))),
+            EntryKind::File | EntryKind::Link | EntryKind::Other | EntryKind::InUse => {
                 let below = download.beside(&download.name);
-                Err(ClientError::from(StageError::NotAFolder {
+                Err(ClientError::from(StageError::NotADirectory {
                     path: download.folder.join(OsStr::from_bytes(&below)),
                     what: "something else",
                 }))
@@ -128,7 +128,7 @@ impl Trees {
         }
         let tree = match DestinationTree::open(path, false) {
             Ok(tree) => Some(tree),
-            Err(StageError::Folder { source, .. })
+            Err(StageError::Directory { source, .. })
                 if config.make_folders && source.kind() == ErrorKind::NotFound =>
             {
                 None
@@ -138,7 +138,7 @@ impl Trees {
         Ok(trees.entry(path.to_owned()).or_insert(tree).clone())
     }
 
-    fn note_locked(&self, ground: &Ground) {
+    fn note_locked(&self, ground: &TargetInfo) {
         if let Some(locked) = ground.locked() {
             let mut all = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
             all.insert(locked.to_owned());
@@ -160,15 +160,15 @@ pub(super) struct Looker<'s> {
     limits: &'s Limits,
     config: &'s ClientConfig,
     /// Where it looked last.
-    last: Option<(Download, Footing)>,
+    last: Option<(Download, TargetDirectory)>,
 }
 
 /// A folder that something goes into, and what is known of it.
 #[derive(Clone)]
-struct Footing {
+struct TargetDirectory {
     /// None if it would be made.
-    folder: Option<Arc<StagingFolder>>,
-    ground: Arc<Ground>,
+    folder: Option<Arc<StagingDirectory>>,
+    ground: Arc<TargetInfo>,
 }
 
 impl<'s> Looker<'s> {
@@ -202,19 +202,19 @@ impl<'s> Looker<'s> {
     }
 
     fn file(&mut self, download: &Download) -> Result<Seen, ClientError> {
-        let Footing { folder, ground } = self.footing(download)?;
+        let TargetDirectory { folder, ground } = self.footing(download)?;
         let mut local = Local {
             have_md5: None,
             partial: None,
             replaces: false,
             replaced_bytes: None,
             fixed: None,
-            occupant: Occupant::Nothing,
+            occupant: EntryKind::Nothing,
             ground,
         };
         if let Some(folder) = folder {
             if download.or_folder {
-                local.occupant = folder.occupant(&download.name)?;
+                local.occupant = folder.entry_kind(&download.name)?;
             }
             let goes_on = |done, size| self.limits.may_read(&download.path, done, size);
             let looked = look(
@@ -249,7 +249,7 @@ impl<'s> Looker<'s> {
                     if replaces {
                         let looked = folder.look(&download.name)?;
                         local.replaced_bytes = looked.map(|looked| looked.size());
-                        if Occupant::of(looked.as_ref()) != Occupant::Directory {
+                        if EntryKind::of(looked.as_ref()) != EntryKind::Directory {
                             local.fixed = folder.check_replacing(&download.name).err();
                         }
                     }
@@ -268,7 +268,7 @@ impl<'s> Looker<'s> {
     }
 
     fn link(&mut self, download: &Download, target: &[u8]) -> Result<Seen, ClientError> {
-        let Footing { folder, ground } = self.footing(download)?;
+        let TargetDirectory { folder, ground } = self.footing(download)?;
         if let Some(tree) = self.trees.open(&download.folder, self.config)?
             && !tree.leads_inside(&download.place()?, target)
         {
@@ -281,14 +281,14 @@ impl<'s> Looker<'s> {
         let is_same = folder
             .link_target(&download.name)?
             .is_some_and(|old| old == target);
-        let occupant = folder.occupant(&download.name)?;
+        let occupant = folder.entry_kind(&download.name)?;
         let is_replaced = matches!(
             self.config.if_exists,
             IfExists::Update | IfExists::Overwrite
         );
         let is_taken = match replaceable(occupant) {
             Err(error) if is_replaced => self.as_missing(error.into())?.unwrap_or_default(),
-            Ok(()) | Err(_) => occupant != Occupant::Nothing,
+            Ok(()) | Err(_) => occupant != EntryKind::Nothing,
         };
         Ok(Seen::Known(match self.config.if_exists {
             _ if is_same => Change::done(Action::Identical, false, ground),
@@ -305,7 +305,7 @@ impl<'s> Looker<'s> {
     fn missing_folder(&mut self, download: &Download) -> Result<Seen, ClientError> {
         let place = download.place()?;
         if let Some(tree) = self.trees.open(&download.folder, self.config)? {
-            let is_there = match tree.existing_folder(&place) {
+            let is_there = match tree.existing_directory(&place) {
                 Ok(folder) => folder.is_some(),
                 Err(error) => match tree.locked(&place) {
                     Some(locked) => locked == place,
@@ -320,7 +320,7 @@ impl<'s> Looker<'s> {
         Ok(Seen::Known(Change::alone(Prospect::Folder, ground)))
     }
 
-    fn footing(&mut self, download: &Download) -> Result<Footing, ClientError> {
+    fn footing(&mut self, download: &Download) -> Result<TargetDirectory, ClientError> {
         if let Some((_, footing)) = self
             .last
             .as_ref()
@@ -331,13 +331,13 @@ impl<'s> Looker<'s> {
         let (folder, ground) = match self.trees.open(&download.folder, self.config)? {
             Some(tree) => self.ground(&tree, &download.below)?,
             None => {
-                let ground = Ground::of_missing(&download.folder, &download.below)?;
+                let ground = TargetInfo::of_missing(&download.folder, &download.below)?;
                 (None, ground)
             }
         };
         self.trees.note_locked(&ground);
         let ground = Arc::new(ground);
-        let footing = Footing { folder, ground };
+        let footing = TargetDirectory { folder, ground };
         self.last = Some((download.clone(), footing.clone()));
         Ok(footing)
     }
@@ -357,8 +357,8 @@ impl Looker<'_> {
         &self,
         tree: &DestinationTree,
         folder: &ResourcePath,
-    ) -> Result<(Option<Arc<StagingFolder>>, Ground), ClientError> {
-        let mut found = tree.ground(folder).map_err(ClientError::from);
+    ) -> Result<(Option<Arc<StagingDirectory>>, TargetInfo), ClientError> {
+        let mut found = tree.target_info(folder).map_err(ClientError::from);
         let mut above = folder.parent();
         while let Err(error) = found {
             let Some(at) = above else {
@@ -366,7 +366,7 @@ impl Looker<'_> {
             };
             self.as_missing::<()>(error)?;
             found = tree
-                .ground(&at)
+                .target_info(&at)
                 .map(|(_, ground)| (None, ground))
                 .map_err(ClientError::from);
             above = at.parent();

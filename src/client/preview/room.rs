@@ -139,7 +139,7 @@ impl Rooms {
             self.taken.push(Taken {
                 room: Room {
                     device,
-                    folder: change.ground.folder().to_owned(),
+                    folder: change.ground.directory().to_owned(),
                     needed_bytes: 0,
                     free_bytes: space.free_bytes,
                     fitting_bytes_max: space.fitting_bytes_max,

@@ -357,7 +357,7 @@ fn a_large_file_of_which_no_size_is_known_before_is_left_to_those_who_read_for_l
         file.set_len(bytes).unwrap();
     }
     let folder = DestinationTree::open(place.path(), false).unwrap();
-    let folder = folder.folder(&ResourcePath::root()).unwrap();
+    let folder = folder.directory(&ResourcePath::root()).unwrap();
     let server = ScriptedServer::play(vec![Play::Answer(file("large", b"other"))]);
     let decide = |name, read_below| {
         let download = server.download(place.path(), name);

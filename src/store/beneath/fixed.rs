@@ -43,13 +43,16 @@ impl Fixed {
 
 /// What keeps a name in a directory there; `None` if nothing does, or it is missing. Triggers no
 /// automount, follows no link, and does not wait for a file server.
-pub(in crate::store) fn fixed_in(folder: impl AsFd, name: &[u8]) -> Result<Option<Fixed>, Errno> {
+pub(in crate::store) fn fixed_in(
+    directory: impl AsFd,
+    name: &[u8],
+) -> Result<Option<Fixed>, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
-    let found = match rustix::fs::statx(&folder, name, flags, StatxFlags::TYPE) {
+    let found = match rustix::fs::statx(&directory, name, flags, StatxFlags::TYPE) {
         Ok(found) => found,
         Err(Errno::NOENT) => return Ok(None),
         // Before Linux 4.11, and in some sandboxes.
-        Err(Errno::NOSYS) => return other_device_in(folder, name),
+        Err(Errno::NOSYS) => return other_device_in(directory, name),
         Err(errno) => return Err(errno),
     };
     let is = |attribute| found.stx_attributes.contains(attribute);
@@ -65,35 +68,35 @@ pub(in crate::store) fn fixed_in(folder: impl AsFd, name: &[u8]) -> Result<Optio
     // Only directories: overlayfs shows files with the devices of its layers.
     if FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory {
         let device = makedev(found.stx_dev_major, found.stx_dev_minor);
-        return Ok((device != device_of(folder)?).then_some(Fixed::OtherDevice));
+        return Ok((device != device_of(directory)?).then_some(Fixed::OtherDevice));
     }
     Ok(None)
 }
 
 /// Whether an open directory lies on another file system than the one it was opened from.
-pub(in crate::store) fn is_crossing(above: impl AsFd, folder: impl AsFd) -> Result<bool, Errno> {
+pub(in crate::store) fn is_crossing(above: impl AsFd, directory: impl AsFd) -> Result<bool, Errno> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let is_mounted = match rustix::fs::statx(&folder, "", flags, StatxFlags::TYPE) {
+    let is_mounted = match rustix::fs::statx(&directory, "", flags, StatxFlags::TYPE) {
         Ok(found) => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         Err(Errno::NOSYS) => false,
         Err(errno) => return Err(errno),
     };
-    Ok(is_mounted || device_of(above)? != device_of(folder)?)
+    Ok(is_mounted || device_of(above)? != device_of(directory)?)
 }
 
-fn other_device_in(folder: impl AsFd, name: &[u8]) -> Result<Option<Fixed>, Errno> {
-    let found = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+fn other_device_in(directory: impl AsFd, name: &[u8]) -> Result<Option<Fixed>, Errno> {
+    let found = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno),
     };
-    let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-    let is_other = is_folder && found.st_dev != device_of(folder)?;
+    let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+    let is_other = is_directory && found.st_dev != device_of(directory)?;
     Ok(is_other.then_some(Fixed::OtherDevice))
 }
 
-fn device_of(folder: impl AsFd) -> Result<u64, Errno> {
-    Ok(rustix::fs::fstat(folder)?.st_dev)
+fn device_of(directory: impl AsFd) -> Result<u64, Errno> {
+    Ok(rustix::fs::fstat(directory)?.st_dev)
 }
 
 #[cfg(test)]
@@ -107,13 +110,13 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("folder")).unwrap();
         fs::write(temp.path().join("file"), "").unwrap();
-        let folder = File::open(temp.path()).unwrap();
+        let directory = File::open(temp.path()).unwrap();
         for name in [&b"folder"[..], b"file", b"missing"] {
-            assert_eq!(fixed_in(&folder, name), Ok(None));
-            assert_eq!(other_device_in(&folder, name), Ok(None));
+            assert_eq!(fixed_in(&directory, name), Ok(None));
+            assert_eq!(other_device_in(&directory, name), Ok(None));
         }
         let inner = File::open(temp.path().join("folder")).unwrap();
-        assert_eq!(is_crossing(&folder, &inner), Ok(false));
+        assert_eq!(is_crossing(&directory, &inner), Ok(false));
         let (root, proc) = (File::open("/").unwrap(), File::open("/proc").unwrap());
         assert_eq!(fixed_in(&root, b"proc"), Ok(Some(Fixed::MountPoint)));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Which flights there are, who stands in line, and whose turn is next.
+//! The table of flights: the queue, the places and the turns.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -9,30 +9,29 @@ use crate::store::hash::Hashing;
 use crate::store::{CatalogLimits, Stamp};
 use crate::wire::Timestamp;
 
-/// Never longer than there are tickets, and those are bounded by the connections.
+/// Never has more entries than tickets, and the number of connections limits those.
 #[derive(Default)]
 pub(super) struct Table {
-    /// The newest flight of each content, to be joined.
+    /// The newest flight of each content, which requests may join.
     pub(super) newest: HashMap<Content, Arc<Flight>>,
-    /// Jobs without the place they need, by round.
+    /// Jobs that wait for a place, ordered by round.
     pub(super) line: VecDeque<Job>,
-    /// The latest round of which a job got its place.
+    /// The latest round of a job that got its place.
     round: u64,
     /// Jobs that wait for their next turn.
     pub(super) turns: VecDeque<Job>,
-    /// Places taken, by address; no zeros.
+    /// The number of places taken by each address; no zeros.
     pub(super) places: HashMap<u128, usize>,
     pub(super) places_taken: usize,
-    /// Pool jobs that take turns now, at most one per thread.
+    /// Workers that take turns now, at most one for each thread of the pool.
     pub(super) hands: usize,
-    /// Tickets given out since the start.
+    /// Tickets issued since the start.
     pub(super) tickets: u64,
 }
 
 impl Table {
-    /// Puts a job into the line: behind one job of each other address for every job that its
-    /// own address has there already. So a crowd from one address lengthens nobody's wait but
-    /// its own.
+    /// Adds a job to the queue. For each job of its own address in the queue, it stays behind one
+    /// job of every other address. So many requests from one address delay only that address.
     pub(super) fn line_up(&mut self, mut job: Job) {
         let of_address = |other: &&Job| other.place == job.place;
         let last = self.line.iter().rev().find(of_address);
@@ -41,8 +40,8 @@ impl Table {
         self.line.insert(at, job);
     }
 
-    /// Puts a job back that has more to do: to where jobs wait for their next turn, or, once
-    /// it had its place for long enough and others wait for one, into the line again.
+    /// Returns a job that has more to do. It waits for its next turn. If it had its place for long
+    /// enough and others wait for one, it goes back into the queue.
     pub(super) fn put_back(&mut self, mut job: Job, limits: &CatalogLimits) {
         job.turns_in_place += 1;
         let is_due = job.turns_in_place >= limits.hash_turns_in_place_max;
@@ -54,7 +53,7 @@ impl Table {
         self.move_up(limits);
     }
 
-    /// Gives the places that are free to the first in line whose address may have one more.
+    /// Gives free places to the first jobs in the queue whose address may have one more.
     pub(super) fn move_up(&mut self, limits: &CatalogLimits) {
         let mut at = 0;
         while self.places_taken < limits.hashes_max.max(1) && at < self.line.len() {
@@ -86,7 +85,7 @@ impl Table {
         }
     }
 
-    /// Lets later askers no longer join this job's flight.
+    /// Stops new requests from joining this job's flight.
     pub(super) fn forget(&mut self, job: &Job) {
         self.forget_as(Content::of(&job.hash.meta().stamp), &job.flight);
     }
@@ -101,7 +100,7 @@ impl Table {
         }
     }
 
-    /// The file turned out to have other content, under which it is asked for from now on.
+    /// Notes that the file has other content, under which requests may join from now on.
     pub(super) fn begin_anew(&mut self, before: Content, job: Job) {
         self.forget_as(before, &job.flight);
         let now = Content::of(&job.hash.meta().stamp);
@@ -112,13 +111,13 @@ impl Table {
     }
 }
 
-/// A flight and its hash, between two turns or in line.
+/// A flight and its hash, waiting for a turn or in the queue.
 pub(super) struct Job {
     pub(super) flight: Arc<Flight>,
     pub(super) hash: Hashing,
-    /// The address whose place a long file needs; a short one needs none.
+    /// The address that the place of a long file counts for; a short file needs no place.
     pub(super) place: Option<u128>,
-    /// When it is due, in line: lower first.
+    /// The round in the queue; lower ones are first.
     round: u64,
     turns_in_place: u32,
 }
@@ -136,7 +135,7 @@ impl Job {
     }
 }
 
-/// What makes two files the same to those who ask for a digest: a [`Stamp`] but for ctime.
+/// The identity of a file's content: a [`Stamp`] without ctime.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Content {
     device: u64,

@@ -372,11 +372,11 @@ mod tests {
     use crate::store::index::tests::{known, stamp, time};
 
     fn database() -> (tempfile::TempDir, Database) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("index");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index");
         std::fs::write(&path, "").unwrap();
         let database = Database::open(&path, Duration::ZERO).unwrap();
-        (folder, database)
+        (directory, database)
     }
 
     fn put(database: &mut Database, stamp: &Stamp, known: KnownDigest, day: Day) {
@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn gives_back_what_was_put_under_exactly_that_stamp() {
-        let (_folder, mut database) = database();
+        let (_directory, mut database) = database();
         let kept = stamp(u64::MAX - 1);
         put(&mut database, &kept, known(1), 9);
         assert_eq!(database.look_up(&kept).unwrap(), Some((known(1), 9)));
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_time_that_does_not_fit_is_not_kept() {
-        let (_folder, mut database) = database();
+        let (_directory, mut database) = database();
         let far = time(1 << 40, 0);
         let odd = Stamp {
             mtime: far,
@@ -435,14 +435,14 @@ mod tests {
             ("proof", "proof + 1"),
         ];
         for (column, value) in columns {
-            let (_folder, mut database) = database();
+            let (_directory, mut database) = database();
             put(&mut database, &stamp(3), known(1), 0);
             let sql = format!("UPDATE digest SET {column} = {value}");
             assert_eq!(database.connection.execute(&sql, []).unwrap(), 1);
             assert_eq!(database.look_up(&stamp(3)).unwrap(), None, "{column}");
         }
         // A row moved to another inode, as a damaged key would.
-        let (_folder, mut database) = database();
+        let (_directory, mut database) = database();
         put(&mut database, &stamp(3), known(1), 0);
         database
             .connection
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_digest_of_another_length_is_damage() {
-        let (_folder, mut database) = database();
+        let (_directory, mut database) = database();
         put(&mut database, &stamp(3), known(1), 0);
         database
             .connection
@@ -465,7 +465,7 @@ mod tests {
 
     #[test]
     fn walks_the_rows_in_the_order_of_batches() {
-        let (_folder, mut database) = database();
+        let (_directory, mut database) = database();
         let inodes = [3, 1, u64::MAX, 2, 1 << 63];
         for inode in inodes {
             put(&mut database, &stamp(inode), known(1), 5);
@@ -479,8 +479,8 @@ mod tests {
 
     #[test]
     fn the_file_says_what_it_is() {
-        let (folder, database) = database();
-        let path = folder.path().join("index");
+        let (directory, database) = database();
+        let path = directory.path().join("index");
         drop(Database::open(&path, Duration::ZERO).unwrap());
         let version = |connection: &Connection, number: i64| {
             connection
@@ -508,8 +508,8 @@ mod tests {
 
     #[test]
     fn a_database_of_another_program_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("other");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("other");
         let other = Connection::open(&path).unwrap();
         other.execute("CREATE TABLE photos (name)", []).unwrap();
         assert!(matches!(

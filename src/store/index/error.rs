@@ -7,10 +7,10 @@ use std::path::PathBuf;
 /// Why the file of an index cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// The folder cannot be made, entered or looked at.
-    #[error("folder of the index cannot be used")]
-    Folder(#[source] io::Error),
-    /// There is something else of that name: a folder, a device.
+    /// The directory cannot be made, entered or looked at.
+    #[error("directory of the index cannot be used")]
+    Directory(#[source] io::Error),
+    /// There is something else of that name: a directory, a device.
     #[error("not a regular file")]
     NotAFile,
     /// Others own it or can write it, and could have it say anything; or it leads elsewhere.

@@ -53,7 +53,7 @@ struct Front {
 }
 
 impl FileIndex {
-    /// Opens the index, or begins it, in a folder that is made if need be. A file that is
+    /// Opens the index, or begins it, in a directory that is made if need be. A file that is
     /// damaged, or of a later version, is renamed and reported, and a new one begun.
     ///
     /// `report` hears of what happens to the file, now and later, from any thread.
@@ -272,9 +272,9 @@ mod tests {
     use crate::store::{DirectoryOptions, DirectoryStore, Identity, Store, StoreError};
     use crate::wire::ResourcePath;
 
-    /// A folder with an index in it, and what the indexes there report.
+    /// A directory with an index in it, and what the indexes there report.
     struct Place {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
         send: mpsc::Sender<IndexEvent>,
         events: Receiver<IndexEvent>,
     }
@@ -283,14 +283,14 @@ mod tests {
         fn new() -> Place {
             let (send, events) = mpsc::channel();
             Place {
-                folder: tempfile::tempdir().unwrap(),
+                directory: tempfile::tempdir().unwrap(),
                 send,
                 events,
             }
         }
 
         fn path(&self) -> PathBuf {
-            self.folder.path().join("own/index")
+            self.directory.path().join("own/index")
         }
 
         fn open(&self) -> FileIndex {
@@ -484,8 +484,8 @@ mod tests {
             let opened = FileIndex::open(&place.path(), |_| {});
             assert!(matches!(opened.err(), Some(IndexError::Foreign)));
             assert_eq!(fs::read_to_string(place.path()).unwrap(), letter);
-            let folder = place.path().parent().unwrap().to_owned();
-            assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+            let directory = place.path().parent().unwrap().to_owned();
+            assert_eq!(fs::read_dir(directory).unwrap().count(), 1);
         }
     }
 
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn deleting_the_folder_costs_the_digests_and_nothing_else() {
+    fn deleting_the_directory_costs_the_digests_and_nothing_else() {
         let place = Place::new();
         let index = place.open();
         index.remember(&stamp(1), known(1));
@@ -538,7 +538,7 @@ mod tests {
     #[test]
     fn its_files_are_refused_by_every_name_while_they_are_open() {
         let place = Place::new();
-        let root = place.folder.path();
+        let root = place.directory.path();
         let options = DirectoryOptions {
             show_hidden: true,
             follow_links_inside: true,

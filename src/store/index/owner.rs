@@ -15,7 +15,7 @@ pub(super) fn check_file(path: &Path) -> Result<Option<Metadata>, IndexError> {
     let found = match path.symlink_metadata() {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(IndexError::Folder(error)),
+        Err(error) => return Err(IndexError::Directory(error)),
     };
     check(&found, path)?;
     Ok(Some(found))
@@ -26,7 +26,7 @@ pub(super) fn check_file(path: &Path) -> Result<Option<Metadata>, IndexError> {
 /// # Errors
 /// The same.
 pub(super) fn check_open(file: &File, path: &Path) -> Result<(), IndexError> {
-    check(&file.metadata().map_err(IndexError::Folder)?, path)
+    check(&file.metadata().map_err(IndexError::Directory)?, path)
 }
 
 fn check(found: &Metadata, path: &Path) -> Result<(), IndexError> {
@@ -50,8 +50,8 @@ fn check(found: &Metadata, path: &Path) -> Result<(), IndexError> {
 ///
 /// # Errors
 /// [`IndexError::NotOurs`].
-pub(super) fn check_folder(folder: &Path) -> Result<(), IndexError> {
-    let found = fs::metadata(folder).map_err(IndexError::Folder)?;
+pub(super) fn check_directory(directory: &Path) -> Result<(), IndexError> {
+    let found = fs::metadata(directory).map_err(IndexError::Directory)?;
     // Where it is set nobody replaces what others made: /tmp.
     let is_sticky = found.mode() & 0o1000 != 0;
     // Many systems make a group for each user, which has no other members.

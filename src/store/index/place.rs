@@ -1,4 +1,4 @@
-//! Where the file of an index is: its folder, the lock under which it is opened and set
+//! Where the file of an index is: its directory, the lock under which it is opened and set
 //! aside, and the three files that SQLite makes of it.
 
 use std::ffi::{OsStr, OsString};
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::IndexError;
 use super::database::APPLICATION_ID;
 use super::locks::{Inode, identity};
-use super::owner::{check_file, check_folder, check_open};
+use super::owner::{check_directory, check_file, check_open};
 
 /// The place of an index.
 pub(super) struct Place {
@@ -25,25 +25,25 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes the folder if it is missing, for its owner alone, and looks at the file if there
+    /// Makes the directory if it is missing, for its owner alone, and looks at the file if there
     /// is one. Nothing is opened.
     pub(super) fn make(path: &Path) -> Result<Place, IndexError> {
         let path = match path.canonicalize() {
             Ok(path) => path,
-            Err(_) => in_its_folder(path)?,
+            Err(_) => in_its_directory(path)?,
         };
         match fs::metadata(&path) {
             Ok(found) if !found.is_file() => return Err(IndexError::NotAFile),
             // A link to nothing: what it leads to cannot be made by its name.
             Err(_) if path.is_symlink() => return Err(IndexError::NotAFile),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(IndexError::Folder(error));
+                return Err(IndexError::Directory(error));
             }
             Ok(_) | Err(_) => {}
         }
         let place = Place { file: path };
-        let folder = place.file.parent().unwrap_or(Path::new("/"));
-        check_folder(folder)?;
+        let directory = place.file.parent().unwrap_or(Path::new("/"));
+        check_directory(directory)?;
         for file in place.open_files() {
             check_file(&file)?;
         }
@@ -53,7 +53,7 @@ impl Place {
             return Err(IndexError::Foreign);
         }
         let system =
-            rustix::fs::statfs(folder).map_err(|error| IndexError::Folder(error.into()))?;
+            rustix::fs::statfs(directory).map_err(|error| IndexError::Directory(error.into()))?;
         // The field is of different width and sign on different architectures.
         #[allow(clippy::unnecessary_cast)]
         let magic = system.f_type as u32;
@@ -84,8 +84,8 @@ impl Place {
     /// What was set aside of this index, now or earlier.
     pub(super) fn aside(&self) -> Vec<PathBuf> {
         let index = self.file.file_name().unwrap_or_default().as_bytes();
-        let folder = self.file.parent().unwrap_or(Path::new("/"));
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let directory = self.file.parent().unwrap_or(Path::new("/"));
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         entries
             .filter(|entry| set_aside_of(entry.file_name().as_bytes()) == Some(index))
             .map(|entry| entry.path())
@@ -138,7 +138,7 @@ impl Place {
             Ok(lock) => lock,
             Err(error) => {
                 check_file(&path)?;
-                return Err(of_folder(error));
+                return Err(of_directory(error));
             }
         };
         check_open(&lock, &path)?;
@@ -149,7 +149,7 @@ impl Place {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if Instant::now() < deadline => thread::sleep(LOCK_INTERVAL),
                 Err(Errno::AGAIN) => return Err(IndexError::Locked),
-                Err(error) => return Err(of_folder(error.into())),
+                Err(error) => return Err(of_directory(error.into())),
             }
         }
     }
@@ -165,12 +165,12 @@ impl Place {
         {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let found = fs::metadata(&self.file).map_err(of_folder)?;
+                let found = fs::metadata(&self.file).map_err(of_directory)?;
                 if found.len() > 0 {
                     return Ok(());
                 }
             }
-            Err(error) => return Err(of_folder(error)),
+            Err(error) => return Err(of_directory(error)),
         }
         // Of an index that was deleted; whoever still has it open has them open too.
         for suffix in ["-wal", "-shm", JOURNAL_SUFFIX] {
@@ -284,16 +284,16 @@ pub(super) struct Locked {
 }
 
 /// The path by which a file that does not exist yet will be known.
-fn in_its_folder(path: &Path) -> Result<PathBuf, IndexError> {
+fn in_its_directory(path: &Path) -> Result<PathBuf, IndexError> {
     let name = path.file_name().ok_or(IndexError::NotAFile)?;
-    let folder = match path.parent() {
-        Some(folder) if folder != OsStr::new("") => folder,
+    let directory = match path.parent() {
+        Some(directory) if directory != OsStr::new("") => directory,
         Some(_) | None => Path::new("."),
     };
-    make_directories(folder)
-        .and_then(|()| folder.canonicalize())
-        .map(|folder| folder.join(name))
-        .map_err(of_folder)
+    make_directories(directory)
+        .and_then(|()| directory.canonicalize())
+        .map(|directory| directory.join(name))
+        .map_err(of_directory)
 }
 
 /// Makes the directories of this path that are missing, each for its owner alone, whatever the umask
@@ -322,18 +322,18 @@ fn beginning_of(path: &Path) -> Result<Vec<u8>, IndexError> {
     let mut beginning = vec![0; SQLITE_APPLICATION.end];
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => opened.map_err(of_folder)?,
+        opened => opened.map_err(of_directory)?,
     };
-    let count = file.read_at(&mut beginning, 0).map_err(of_folder)?;
+    let count = file.read_at(&mut beginning, 0).map_err(of_directory)?;
     beginning.truncate(count);
     Ok(beginning)
 }
 
-fn of_folder(error: io::Error) -> IndexError {
+fn of_directory(error: io::Error) -> IndexError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => IndexError::Full,
         io::ErrorKind::ReadOnlyFilesystem => IndexError::ReadOnly,
-        _ => IndexError::Folder(error),
+        _ => IndexError::Directory(error),
     }
 }
 
@@ -387,28 +387,28 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(OWNER_ONLY)).unwrap();
     }
 
-    fn names(folder: &Path) -> Vec<String> {
+    fn names(directory: &Path) -> Vec<String> {
         let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
-        let names = fs::read_dir(folder).unwrap().map(name);
+        let names = fs::read_dir(directory).unwrap().map(name);
         let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
         names.sort();
         names
     }
 
     #[test]
-    fn the_folder_and_the_files_are_the_owners_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place::make(&folder.path().join("a/b/index")).unwrap();
+    fn the_directory_and_the_files_are_the_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::make(&directory.path().join("a/b/index")).unwrap();
         place.begin(&place.lock().unwrap()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&folder.path().join("a/b")), 0o700);
+        assert_eq!(mode(&directory.path().join("a/b")), 0o700);
         assert_eq!(mode(place.file()), 0o600);
     }
 
     #[test]
     fn only_one_holds_the_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place::make(&folder.path().join("index")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::make(&directory.path().join("index")).unwrap();
         let held = place.lock().unwrap();
         assert!(matches!(place.lock(), Err(IndexError::Locked)));
         drop(held);
@@ -417,8 +417,8 @@ mod tests {
 
     #[test]
     fn sets_three_files_aside_and_keeps_one_generation() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place::make(&folder.path().join("index")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::make(&directory.path().join("index")).unwrap();
         let locked = place.lock().unwrap();
         for seconds in [7, 8, 8] {
             for file in place.files() {
@@ -432,14 +432,14 @@ mod tests {
         });
         let mut expected = expected.to_vec();
         expected.sort();
-        assert_eq!(names(folder.path()), expected);
+        assert_eq!(names(directory.path()), expected);
         assert_eq!(place.aside().len(), 3);
     }
 
     #[test]
     fn what_only_looks_like_something_set_aside_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place::make(&folder.path().join("i")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::make(&directory.path().join("i")).unwrap();
         let locked = place.lock().unwrap();
         let others = [
             "i.damaged-",
@@ -456,26 +456,26 @@ mod tests {
             "ii.damaged-1700000000",
         ];
         for name in others {
-            write_own(&folder.path().join(name), b"precious");
+            write_own(&directory.path().join(name), b"precious");
         }
         // Of the right name, and of others' making.
-        fs::write(folder.path().join("i.damaged-1700000001"), "x").unwrap();
-        fs::create_dir(folder.path().join("i.damaged-1700000002")).unwrap();
-        symlink("i.damaged-", folder.path().join("i.damaged-1700000003")).unwrap();
-        let before = names(folder.path());
-        write_own(&folder.path().join("i.damaged-1600000000"), b"x");
-        write_own(&folder.path().join("i.damaged-1600000000-wal"), b"x");
+        fs::write(directory.path().join("i.damaged-1700000001"), "x").unwrap();
+        fs::create_dir(directory.path().join("i.damaged-1700000002")).unwrap();
+        symlink("i.damaged-", directory.path().join("i.damaged-1700000003")).unwrap();
+        let before = names(directory.path());
+        write_own(&directory.path().join("i.damaged-1600000000"), b"x");
+        write_own(&directory.path().join("i.damaged-1600000000-wal"), b"x");
         write_own(place.file(), b"x");
         let to = place.set_aside(&locked, 1_700_000_001).unwrap();
         assert!(to.ends_with("i.damaged-1700000004"), "{}", to.display());
         fs::remove_file(to).unwrap();
-        assert_eq!(names(folder.path()), before);
+        assert_eq!(names(directory.path()), before);
     }
 
     #[test]
     fn a_new_file_has_no_log_of_a_deleted_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place::make(&folder.path().join("index")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::make(&directory.path().join("index")).unwrap();
         let [_, log, locks] = place.files();
         write_own(&log, b"x");
         write_own(&locks, b"x");
@@ -492,9 +492,9 @@ mod tests {
             ("-journal", &[0; 512]),
             ("-lock", b""),
         ] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("index");
-            let other = folder.path().join(format!("index{suffix}"));
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("index");
+            let other = directory.path().join(format!("index{suffix}"));
             write_own(&other, b"of somebody else");
             assert!(
                 matches!(Place::make(&path).err(), Some(IndexError::Foreign)),
@@ -510,8 +510,8 @@ mod tests {
 
     #[test]
     fn a_lock_that_is_a_link_or_no_file_is_not_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let lock = folder.path().join("i-lock");
+        let directory = tempfile::tempdir().unwrap();
+        let lock = directory.path().join("i-lock");
         let refused = |place: Result<Place, IndexError>| {
             let error = place.and_then(|place| place.lock()).err();
             let Some(IndexError::NotOurs { what, .. }) = error else {
@@ -519,7 +519,7 @@ mod tests {
             };
             assert_eq!(what, "i-lock");
         };
-        let place = Place::make(&folder.path().join("i")).unwrap();
+        let place = Place::make(&directory.path().join("i")).unwrap();
         // In the last moment, and before.
         for _ in 0..2 {
             symlink("elsewhere", &lock).unwrap();
@@ -527,7 +527,7 @@ mod tests {
                 file: place.file.clone(),
             }));
             refused(Place::make(&place.file));
-            assert!(!folder.path().join("elsewhere").exists());
+            assert!(!directory.path().join("elsewhere").exists());
             fs::remove_file(&lock).unwrap();
         }
         rustix::fs::mkfifoat(rustix::fs::CWD, &lock, rustix::fs::Mode::RUSR).unwrap();
@@ -539,8 +539,8 @@ mod tests {
 
     #[test]
     fn what_others_own_or_can_write_is_refused_with_the_reason() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("own/i");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("own/i");
         let made = Place::make(&path).unwrap();
         made.begin(&made.lock().unwrap()).unwrap();
         let why = || match Place::make(&path).err() {
@@ -592,10 +592,10 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_or_a_device_is_no_file() {
-        let folder = tempfile::tempdir().unwrap();
+    fn a_directory_or_a_device_is_no_file() {
+        let directory = tempfile::tempdir().unwrap();
         assert!(matches!(
-            Place::make(folder.path()),
+            Place::make(directory.path()),
             Err(IndexError::NotAFile)
         ));
         assert!(matches!(
@@ -606,11 +606,11 @@ mod tests {
 
     #[test]
     fn what_is_refused_leaves_nothing_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join("link");
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
         symlink("nothing", &link).unwrap();
         assert!(matches!(Place::make(&link), Err(IndexError::NotAFile)));
-        let other = folder.path().join("other");
+        let other = directory.path().join("other");
         let database = rusqlite::Connection::open(&other).unwrap();
         database
             .execute_batch("CREATE TABLE photos (name); PRAGMA application_id = 7;")
@@ -618,12 +618,12 @@ mod tests {
         drop(database);
         let refused = crate::store::FileIndex::open(&other, |_| {});
         assert!(matches!(refused.err(), Some(IndexError::Foreign)));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
     }
 
     #[test]
-    fn a_folder_that_cannot_be_is_said_so() {
+    fn a_directory_that_cannot_be_is_said_so() {
         let error = Place::make(Path::new("/dev/null/sub/index")).err().unwrap();
-        assert!(matches!(error, IndexError::Folder(_)), "{error}");
+        assert!(matches!(error, IndexError::Directory(_)), "{error}");
     }
 }

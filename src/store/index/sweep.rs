@@ -104,8 +104,8 @@ mod tests {
 
     /// What is left of rows last used on these days.
     fn swept(days: impl Iterator<Item = Day>, today: Day, rows_max: u64) -> Vec<Day> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("index");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index");
         std::fs::write(&path, "").unwrap();
         let mut database = Database::open(&path, Duration::ZERO).unwrap();
         let batch = days.zip(0..).map(|(day, inode)| {

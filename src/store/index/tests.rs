@@ -1,4 +1,4 @@
-//! What the tests of this folder keep in their indexes.
+//! What the tests of this directory keep in their indexes.
 
 use crate::store::{BootId, Identity, KnownDigest, Stamp};
 use crate::wire::{Md5Digest, Timestamp};

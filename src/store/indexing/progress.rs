@@ -19,7 +19,7 @@ pub struct IndexingProgress {
     pub settling: u64,
     /// On file systems of which no digest is kept ([`crate::store::Identity`]): not read.
     pub unkept: FilesAndBytes,
-    /// Could not be read. Folders that could not be read count as one file each.
+    /// Could not be read. Directories that could not be read count as one file each.
     pub failed: FilesAndBytes,
     /// Bytes of all these, and those of the files being hashed so far.
     pub bytes_done: u64,

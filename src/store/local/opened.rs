@@ -39,7 +39,7 @@ pub(super) enum Names {
     Tree {
         show_hidden: bool,
     },
-    /// One file: the name it has in the root folder, and the name it is asked for by.
+    /// One file: the name it has in the root directory, and the name it is asked for by.
     OneFile {
         inside: ResourcePath,
         asked: Box<[u8]>,
@@ -103,14 +103,14 @@ impl OpenRoot {
         }
         // `name` may be a link with a name of its own, to a file that has another.
         let target = name.canonicalize()?;
-        let (Some(folder), Some(file), Some(asked)) =
+        let (Some(directory), Some(file), Some(asked)) =
             (target.parent(), target.file_name(), name.file_name())
         else {
             return Err(unservable("it has no name to be asked for by"));
         };
         let inside = one_part(file)?;
         let asked = Box::from(one_part(asked)?.as_bytes());
-        let root = Root::open(folder, false)?;
+        let root = Root::open(directory, false)?;
         root.open_file(&inside, Reach::All).map_err(into_io)?;
         let names = Names::OneFile { inside, asked };
         let file = Some(file.to_owned());
@@ -269,26 +269,30 @@ impl OpenRoot {
                 return Err(StoreError::NotADirectory);
             }
         };
-        let (folder, is_real) = self.root.open_folder_or_link(self.locate(path)?, reach)?;
-        let walk = Walk::of_folder(folder, path, recursive, show_hidden, after)?;
+        let (directory, is_real) = self
+            .root
+            .open_directory_or_link(self.locate(path)?, reach)?;
+        let walk = Walk::of_directory(directory, path, recursive, show_hidden, after)?;
         Ok(match is_real {
             true => walk,
             false => walk.reached_by_links(path.parts().count()),
         })
     }
 
-    /// Has the kernel tell of changes in a folder, or in the one that the one file is in.
+    /// Has the kernel tell of changes in a directory, or in the one that the one file is in.
     pub(super) fn watch(
         &self,
         path: &ResourcePath,
         inotify: impl AsFd,
         changes: WatchFlags,
     ) -> Result<i32, StoreError> {
-        let folder = match &self.names {
-            Names::Tree { .. } => self.root.open_folder(self.locate(path)?, Reach::All)?,
-            Names::OneFile { .. } => self.root.open_folder(&ResourcePath::root(), Reach::All)?,
+        let directory = match &self.names {
+            Names::Tree { .. } => self.root.open_directory(self.locate(path)?, Reach::All)?,
+            Names::OneFile { .. } => self
+                .root
+                .open_directory(&ResourcePath::root(), Reach::All)?,
         };
-        folder.watch(inotify, changes)
+        directory.watch(inotify, changes)
     }
 
     /// The path below the root that a requested path stands for. Decided before any look at

@@ -1,4 +1,4 @@
-//! What is in a folder of a [`MemoryStore`].
+//! What is in a directory of a [`MemoryStore`].
 
 use std::collections::{BTreeSet, btree_set};
 
@@ -15,7 +15,7 @@ impl MemoryListing {
     pub(super) fn of(
         store: &MemoryStore,
         names: Vec<Vec<u8>>,
-        folder: &ResourcePath,
+        directory: &ResourcePath,
         recursive: bool,
         after: Option<&ResourcePath>,
     ) -> MemoryListing {
@@ -24,9 +24,9 @@ impl MemoryListing {
             let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
             let ends = ends.map(|(at, _)| at).chain([name.len()]);
             let prefixes = ends.filter_map(|end| ResourcePath::parse(&name[..end]).ok());
-            paths.extend(prefixes.filter(|found| found.is_below(folder)));
+            paths.extend(prefixes.filter(|found| found.is_below(directory)));
         }
-        let depth = folder.parts().count() + 1;
+        let depth = directory.parts().count() + 1;
         paths.retain(|found| {
             (recursive || found.parts().count() == depth) && after.is_none_or(|after| after < found)
         });

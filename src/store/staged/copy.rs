@@ -1,4 +1,4 @@
-//! A copy of a file of this machine, on its way to a name.
+//! Staged copies of files on this machine.
 
 use std::fs::File;
 use std::io;
@@ -9,17 +9,16 @@ use rustix::io::Errno;
 
 use super::StageError;
 use super::file::{StagedFile, sort_io};
-use super::folder::StagingFolder;
 use super::name::FileName;
+use super::staging_directory::StagingDirectory;
 
-impl StagingFolder {
-    /// Stages a copy of an open file, of as many bytes as it has now. Where the file system can
-    /// share blocks it does, and nothing is read or written; else the kernel copies. Whoever
-    /// calls this verifies the copy, not the original, which may change meanwhile. It ends early
-    /// when `goes_on`, which is asked now and then, says no.
+impl StagingDirectory {
+    /// Stages a copy of an open file at its present length. Shares blocks if the file system can;
+    /// else the kernel copies. The caller verifies the copy, because the original may change
+    /// meanwhile. Stops early once `goes_on` returns `false`; it is called between steps.
     ///
     /// # Errors
-    /// [`StageError`]: it cannot be created, read or written.
+    /// [`StageError`]: the copy cannot be created, read or written.
     pub fn stage_copy_of(
         self: &Arc<Self>,
         name: &FileName,
@@ -33,7 +32,7 @@ impl StagingFolder {
 }
 
 impl StagedFile {
-    /// Takes over the bytes of an open file, for as long as `goes_on`.
+    /// Copies the bytes of an open file, while `goes_on` returns `true`.
     pub(super) fn copy_all_of(
         &mut self,
         original: &File,
@@ -46,12 +45,12 @@ impl StagedFile {
         let bytes = size_of_file(original)?;
         self.reserve(bytes)?;
         copy_in_kernel(original, self, bytes, goes_on)?;
-        // Where the kernel cannot copy it may also say that there is nothing to copy.
+        // Where the kernel cannot copy, it may also report that there is nothing to copy.
         copy_by_reading(original, self, bytes, goes_on)
     }
 }
 
-/// As far as the kernel can.
+/// Copies as much as the kernel can.
 fn copy_in_kernel(
     original: &File,
     staged: &mut StagedFile,
@@ -105,7 +104,7 @@ fn size_of_file(file: &File) -> Result<u64, StageError> {
     Ok(meta.len())
 }
 
-/// A call that copies without end could not be stopped.
+/// One endless copy call could not be stopped.
 const STEP_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
@@ -118,11 +117,11 @@ mod tests {
     type Copier = fn(&File, &mut StagedFile, u64, &fn() -> bool) -> Result<(), StageError>;
 
     #[test]
-    fn either_way_copies_what_is_missing_and_no_more_and_stops_when_it_is_to() {
+    fn both_copiers_copy_the_missing_bytes_and_can_be_stopped() {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join("original"), b"0123456789").unwrap();
         let original = File::open(temp.path().join("original")).unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
         let copiers: [Copier; 2] = [copy_in_kernel, copy_by_reading];
         let goes_on: [fn() -> bool; 2] = [|| false, || true];
         for copy in copiers {
@@ -134,7 +133,7 @@ mod tests {
                 ("abc", 7, goes_on[0], "abc"),
                 ("abc", 3, goes_on[1], "abc"),
             ] {
-                let mut staged = folder
+                let mut staged = directory
                     .stage_unnamed(&FileName::parse(b"copy").unwrap())
                     .unwrap();
                 staged.append(begun.as_bytes()).unwrap();

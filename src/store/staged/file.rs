@@ -1,4 +1,4 @@
-//! A partial file, locked, on its way to its final name.
+//! A locked partial file that gets its final name when it is complete.
 
 use std::fs::File;
 use std::io;
@@ -13,42 +13,42 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::StageError;
-use super::folder::StagingFolder;
-use super::keeping::Loss;
+use super::capabilities::Loss;
+use super::error_class::{ErrorClass, SystemCall, retry_transient};
 use super::name::{FileName, PartialName};
-use super::refusal::{Call, Refusal, patiently};
 use super::space::Space;
+use super::staging_directory::StagingDirectory;
 use crate::wire::{Md5Digest, Timestamp};
 
-/// A partial file, locked. Dropped before it was placed, it stays for a resume if it has a
-/// byte and its name says of what; otherwise it is removed.
+/// A locked partial file. If it is dropped before it is placed, it stays for a resume if it has a
+/// byte and its name contains the digest of its content. Otherwise it is removed.
 pub struct StagedFile {
-    folder: Arc<StagingFolder>,
+    directory: Arc<StagingDirectory>,
     name: FileName,
     partial: PartialName,
-    /// `None` once it is closed: some file systems rename no open file.
+    /// `None` once closed: some file systems cannot rename an open file.
     file: Option<Arc<File>>,
     bytes: u64,
     is_resumed: bool,
     fate: Fate,
 }
 
-/// What a finished file has besides its bytes.
+/// The attributes of a finished file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// Permission bits, of which only `0o777` are used; `None` leaves those that the system gave
-    /// to what was made ([`NewModes`](super::NewModes)).
+    /// Permission bits, of which only `0o777` are used. `None` keeps those that the system gave to
+    /// the new file ([`NewModes`](super::NewModes)).
     pub mode: Option<u32>,
-    /// When it was last written; `None` leaves it at now.
+    /// The modification time; `None` keeps the current time.
     pub mtime: Option<Timestamp>,
 }
 
-/// What happens if the final name is taken when a file is placed.
+/// What happens if the final name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// The old file is replaced atomically.
     Replace,
-    /// It is an error.
+    /// Placing fails.
     CreateOnly,
     /// The file is placed as `name.1`, `name.2`, ...
     Numbered,
@@ -63,14 +63,14 @@ enum Fate {
 
 impl StagedFile {
     pub(super) fn new(
-        folder: Arc<StagingFolder>,
+        directory: Arc<StagingDirectory>,
         name: FileName,
         partial: PartialName,
         file: File,
         bytes: u64,
     ) -> StagedFile {
         StagedFile {
-            folder,
+            directory,
             name,
             partial,
             file: Some(Arc::new(file)),
@@ -80,19 +80,19 @@ impl StagedFile {
         }
     }
 
-    /// How many bytes it has, which is also how far it is.
+    /// The bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The md5 of the content that it is a prefix of; `None` if it cannot be resumed.
+    /// The md5 of the whole content; `None` if this file cannot be resumed.
     pub fn content(&self) -> Option<Md5Digest> {
         self.partial.content
     }
 
-    /// The folder it is in.
-    pub fn folder(&self) -> &Arc<StagingFolder> {
-        &self.folder
+    /// The directory of the partial file.
+    pub fn directory(&self) -> &Arc<StagingDirectory> {
+        &self.directory
     }
 
     /// The open file, to read back what was written.
@@ -104,9 +104,8 @@ impl StagedFile {
         self.file.as_ref().expect("open until it is placed")
     }
 
-    /// Makes sure, as far as the file system can, that it may grow to `total_size` bytes.
-    /// Blocks are reserved, its length stays. Where figures are advice ([`Space`]), only what cannot
-    /// fit in any way is refused.
+    /// Reserves blocks so that the file can grow to `total_size` bytes; its length stays. Where
+    /// free space is only advice ([`Space`]), it refuses only a size that is impossible.
     ///
     /// # Errors
     /// [`StageError::NoSpace`], [`StageError::DiskFull`].
@@ -131,15 +130,15 @@ impl StagedFile {
                 Err(StageError::DiskFull(errno.into()))
             }
             Err(Errno::FBIG) => Err(StageError::DiskFull(Errno::FBIG.into())),
-            // Whatever else it says: it was a courtesy.
+            // Other errors do not matter: reserving is optional.
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// Writes behind what is there.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// [`StageError`]. What was written stays.
+    /// [`StageError`]. Bytes that were written stay.
     pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), StageError> {
         while !bytes.is_empty() {
             match self.open_file().write_at(bytes, self.bytes) {
@@ -155,62 +154,62 @@ impl StagedFile {
         Ok(())
     }
 
-    /// It has so many bytes now, written by its file.
+    /// Sets the length in bytes after a write through [`StagedFile::file`].
     pub(super) fn note_bytes(&mut self, bytes: u64) {
         self.bytes = bytes;
     }
 
-    /// Throws away what is there: the content comes again from its first byte.
+    /// Empties the file, so that the content can come again from its first byte.
     ///
     /// # Errors
     /// [`StageError`].
     pub fn restart(&mut self) -> Result<(), StageError> {
-        let emptied = patiently(Call::Truncate, || {
+        let emptied = retry_transient(SystemCall::Truncate, || {
             rustix::fs::ftruncate(&**self.open_file(), 0)
         });
         match emptied {
             Ok(()) => self.bytes = 0,
-            Err(errno) if Refusal::of(Call::Truncate, errno) == Refusal::Broken => {
+            Err(errno) if ErrorClass::of(SystemCall::Truncate, errno) == ErrorClass::Fatal => {
                 return Err(StageError::sort("truncate the partial file", errno));
             }
-            // A new file is as empty.
+            // The file cannot be emptied here, so use a new one.
             Err(_) => {
-                let empty = self.folder.stage_unnamed(&self.name)?;
+                let empty = self.directory.stage_unnamed(&self.name)?;
                 std::mem::replace(self, empty).discard();
             }
         }
         Ok(())
     }
 
-    /// Sets permissions and time of what is about to be placed. What the file system cannot keep
-    /// is counted, and no error.
+    /// Sets permissions and time before the file is placed. A loss where the file system cannot
+    /// store them is counted, and is no error.
     ///
     /// # Errors
     /// [`StageError`].
-    pub fn dress(&self, attributes: &Attributes) -> Result<(), StageError> {
+    pub fn set_attributes(&self, attributes: &Attributes) -> Result<(), StageError> {
         let file = &**self.open_file();
-        let keeping = self.folder.keeping();
+        let capabilities = self.directory.capabilities();
         let mode = match attributes.mode {
-            // Never set-user-id and its kin: a peer must not hand them out.
+            // Mask set-user-id and its kin: a peer must not set them.
             Some(mode) => Some(mode & 0o777),
-            // It may have been begun by a run that was to give it other permissions.
-            None if self.is_resumed => Some(self.folder.usual_mode()?),
+            // An earlier run may have created the file with other permissions.
+            None if self.is_resumed => Some(self.directory.usual_mode()?),
             None => None,
         };
         if let Some(mode) = mode
             && !set_mode(file, mode)?
         {
-            keeping.count(Loss::Permissions);
+            capabilities.count(Loss::Permissions);
         }
         if let Some(mtime) = attributes.mtime
             && !set_mtime(file, mtime)?
         {
-            keeping.count(Loss::Time);
+            capabilities.count(Loss::Time);
         }
         Ok(())
     }
 
-    /// Makes its bytes survive a power cut. Where nothing can, that is counted, and no error.
+    /// Makes the bytes survive a power cut. Counts a loss where nothing can sync.
     ///
     /// # Errors
     /// [`StageError`].
@@ -221,52 +220,56 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Counts that nothing here can make its bytes survive a power cut.
+    /// Counts that nothing here can make the bytes survive a power cut.
     pub fn count_as_unsynced(&self) {
-        self.folder.keeping().count(Loss::Sync);
+        self.directory.capabilities().count(Loss::Sync);
     }
 
-    /// The same for the file of one. `false`: nothing here can do that.
+    /// Makes the bytes of an open file survive a power cut. `false`: nothing here can do that.
     ///
     /// # Errors
     /// [`StageError`].
     pub fn sync_bytes(file: &File) -> Result<bool, StageError> {
-        sync_by(file, &[Sync::Data, Sync::File, Sync::FileSystem])
-            .map_err(|errno| StageError::sort("sync the file", errno))
+        sync_by(
+            file,
+            &[SyncCall::Data, SyncCall::File, SyncCall::FileSystem],
+        )
+        .map_err(|errno| StageError::sort("sync the file", errno))
     }
 
-    /// Has the system begin to write its bytes, and does not wait: of many files each sync then
-    /// finds the bytes of all on their way.
+    /// Starts writing the bytes to disk without waiting. If this is called for many files first,
+    /// each later sync finds the bytes of all on their way.
     pub fn begin_sync(file: &File) {
-        // posix_fadvise(2) starts the writing of pages that are not wanted any more, and keeps those
-        // that are being written.
+        // posix_fadvise(2) starts the writing of such pages, and keeps those that are being
+        // written.
         let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
     }
 
-    /// Gives it its final name, in one step. Returns that, and the file if it is still open.
-    /// Whoever calls this has verified and synced it, and syncs the folder afterwards.
+    /// Renames the partial file to its final name in one step. Returns that name, and the file if
+    /// it is still open. The caller verifies and syncs the file before, and syncs the directory
+    /// afterwards.
     ///
     /// # Errors
-    /// [`StageError`]; the partial file stays as [`StagedFile`] says.
+    /// [`StageError`]; the partial file is then dropped as [`StagedFile`] describes.
     pub fn place(
         mut self,
         placement: Placement,
     ) -> Result<(FileName, Option<Arc<File>>), StageError> {
         self.check_closing()?;
         let close = &mut || drop(self.file.take());
-        let folder = &self.folder;
-        let renamed = folder.rename(&self.partial, &self.name, placement, close);
+        let directory = &self.directory;
+        let renamed = directory.rename(&self.partial, &self.name, placement, close);
         if let Err(StageError::NameRefused { .. }) = renamed {
-            // No later run can go on with it.
+            // No later run can resume it under this name.
             self.fate = Fate::Remove;
         }
         let name = renamed?;
         self.fate = Fate::Placed;
-        self.folder.remove_leftovers(&self.name);
+        self.directory.remove_leftovers(&self.name);
         Ok((name, self.file.take()))
     }
 
-    /// Removes it: its bytes are wrong.
+    /// Removes the partial file, because its bytes are wrong.
     pub fn discard(mut self) {
         self.fate = Fate::Remove;
     }
@@ -287,27 +290,27 @@ impl Drop for StagedFile {
         let resumable =
             self.fate == Fate::Undecided && self.bytes > 0 && self.partial.content.is_some();
         if resumable {
-            self.folder.keep(self.partial.clone());
+            self.directory.keep(self.partial.clone());
             if let Some(file) = &self.file {
-                // Gives back what `reserve` took beyond its end: a server that promised much and
-                // sent little would keep a disk full.
+                // Free the blocks that `reserve` took beyond the end, else a server that announces
+                // a large file and sends little of it would fill the disk.
                 let _ = file.set_len(self.bytes);
-                // Whoever still hashes it must not keep it from the next attempt.
+                // A thread that still hashes the file must not keep it locked for the next attempt.
                 let _ = rustix::fs::flock(&**file, FlockOperation::Unlock);
             }
         } else {
-            self.folder.unlink(&self.partial);
+            self.directory.unlink(&self.partial);
         }
     }
 }
 
-/// Sets permission bits of an open file or directory. `Ok(false)`: that cannot be done here.
+/// Sets permission bits of an open file or directory. `Ok(false)`: that is not possible here.
 pub(super) fn set_mode(of: impl AsFd, mode: u32) -> Result<bool, StageError> {
     let set = || rustix::fs::fchmod(&of, Mode::from_raw_mode(mode));
     is_set("set permissions", set)
 }
 
-/// Sets when an open file or directory was last written. `Ok(false)`: that cannot be done here.
+/// Sets the modification time of an open file or directory. `Ok(false)`: that is not possible here.
 pub(super) fn set_mtime(of: impl AsFd, mtime: Timestamp) -> Result<bool, StageError> {
     is_set("set the time", || {
         rustix::fs::futimens(&of, &written_at(mtime))
@@ -315,58 +318,59 @@ pub(super) fn set_mtime(of: impl AsFd, mtime: Timestamp) -> Result<bool, StageEr
 }
 
 fn is_set(doing: &'static str, set: impl FnMut() -> Result<(), Errno>) -> Result<bool, StageError> {
-    match patiently(Call::SetAttributes, set) {
+    match retry_transient(SystemCall::SetAttributes, set) {
         Ok(()) => Ok(true),
-        Err(errno) if Refusal::of(Call::SetAttributes, errno) == Refusal::Broken => {
+        Err(errno) if ErrorClass::of(SystemCall::SetAttributes, errno) == ErrorClass::Fatal => {
             Err(StageError::sort(doing, errno))
         }
         Err(_) => Ok(false),
     }
 }
 
-/// The system calls that make something survive a power cut, from the cheapest on.
+/// The system calls that make a file survive a power cut, cheapest first.
 #[derive(Clone, Copy)]
-pub(super) enum Sync {
+pub(super) enum SyncCall {
     Data,
     File,
     FileSystem,
 }
 
-/// Syncs by the first of these calls that can be made here. `Ok(false)`: none can.
-pub(super) fn sync_by(of: impl AsFd, calls: &[Sync]) -> Result<bool, Errno> {
+/// Syncs with the first of these calls that works here. `Ok(false)`: none does.
+pub(super) fn sync_by(of: impl AsFd, calls: &[SyncCall]) -> Result<bool, Errno> {
     for call in calls {
         let sync = || match call {
-            Sync::Data => rustix::fs::fdatasync(&of),
-            Sync::File => rustix::fs::fsync(&of),
-            Sync::FileSystem if !takes_syncfs(&of) => Err(Errno::OPNOTSUPP),
-            Sync::FileSystem => rustix::fs::syncfs(&of),
+            SyncCall::Data => rustix::fs::fdatasync(&of),
+            SyncCall::File => rustix::fs::fsync(&of),
+            SyncCall::FileSystem if !takes_syncfs(&of) => Err(Errno::OPNOTSUPP),
+            SyncCall::FileSystem => rustix::fs::syncfs(&of),
         };
-        match patiently(Call::Sync, sync) {
+        match retry_transient(SystemCall::Sync, sync) {
             Ok(()) => return Ok(true),
             Err(Errno::ROFS) if is_read_only(&of) => return Err(Errno::ROFS),
-            Err(errno) if Refusal::of(Call::Sync, errno) == Refusal::CannotHere => {}
+            Err(errno) if ErrorClass::of(SystemCall::Sync, errno) == ErrorClass::Unsupported => {}
             Err(errno) => return Err(errno),
         }
     }
     Ok(false)
 }
 
-/// Where it does nothing it says that all is well.
+/// FUSE reports success and does nothing.
 fn takes_syncfs(of: impl AsFd) -> bool {
     Space::around(of).is_some_and(|space| space.takes_syncfs())
 }
 
-/// Some file systems become read-only when the device fails. What was written is lost then.
+/// Some file systems become read-only when their device fails. Earlier writes are lost then.
 fn is_read_only(of: impl AsFd) -> bool {
     rustix::fs::fstatvfs(of).is_ok_and(|facts| facts.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// What to set for something that was last written then.
+/// The timestamps to set for this modification time.
 pub(super) fn written_at(mtime: Timestamp) -> Timestamps {
     Timestamps {
         last_access: Timespec {
             tv_sec: 0,
-            // Whoever watches files takes a new time of the content alone for new content.
+            // Keep the access time current: programs that watch files take a changed one for new
+            // content.
             tv_nsec: UTIME_NOW,
         },
         last_modification: Timespec {
@@ -395,72 +399,76 @@ mod tests {
 
     use super::*;
 
-    /// A pipe, of which nothing can be synced and which keeps no blocks.
+    /// A pipe, which cannot be synced and has no blocks.
     fn pipe() -> File {
         let (reading, _) = rustix::pipe::pipe().unwrap();
         File::from(reading)
     }
 
     #[test]
-    fn the_first_way_to_sync_that_can_be_gone_is_gone() {
+    fn syncs_with_the_first_call_that_works() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("f");
         let file = File::create(&path).unwrap();
         let handle = rustix::fs::open(&path, OFlags::PATH, Mode::empty()).unwrap();
-        for call in [Sync::Data, Sync::File, Sync::FileSystem] {
+        for call in [SyncCall::Data, SyncCall::File, SyncCall::FileSystem] {
             assert_eq!(sync_by(&file, &[call]), Ok(true));
             assert_eq!(sync_by(&handle, &[call]), Ok(false));
         }
-        assert_eq!(sync_by(pipe(), &[Sync::Data, Sync::File]), Ok(false));
+        assert_eq!(
+            sync_by(pipe(), &[SyncCall::Data, SyncCall::File]),
+            Ok(false)
+        );
         assert_eq!(sync_by(&file, &[]), Ok(false));
         assert!(StagedFile::sync_bytes(&file).unwrap());
         assert!(!is_read_only(&file));
     }
 
     #[test]
-    fn what_nothing_can_sync_is_counted_and_what_is_synced_is_not() {
+    fn only_impossible_syncs_are_counted() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
         let name = FileName::parse(b"f").unwrap();
-        let staged = folder.stage_unnamed(&name).unwrap();
+        let staged = directory.stage_unnamed(&name).unwrap();
         staged.sync().unwrap();
-        folder.sync().unwrap();
-        assert!(folder.sync_file_system().unwrap());
-        assert_eq!(folder.keeping().unkept().syncs, 0);
+        directory.sync().unwrap();
+        assert!(directory.sync_file_system().unwrap());
+        assert_eq!(directory.capabilities().unkept().syncs, 0);
         let partial = PartialName::random(name.tag());
         let handle = rustix::fs::open(temp.path(), OFlags::PATH, Mode::empty()).unwrap();
         let handle = File::from(handle);
-        let unsynced = StagedFile::new(Arc::clone(&folder), name, partial, handle, 0);
+        let unsynced = StagedFile::new(Arc::clone(&directory), name, partial, handle, 0);
         unsynced.sync().unwrap();
-        assert_eq!(folder.keeping().unkept().syncs, 1);
+        assert_eq!(directory.capabilities().unkept().syncs, 1);
     }
 
     #[test]
-    fn only_what_is_begun_again_loses_the_mode_of_an_earlier_run() {
+    fn only_a_resumed_file_loses_the_mode_of_an_earlier_run() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
         let name = FileName::parse(b"f").unwrap();
         let none = Attributes {
             mode: None,
             mtime: None,
         };
-        for (bytes, expected) in [(0, 0o604), (1, folder.usual_mode().unwrap())] {
+        for (bytes, expected) in [(0, 0o604), (1, directory.usual_mode().unwrap())] {
             let path = temp.path().join("open");
             let file = File::create(&path).unwrap();
             rustix::fs::fchmod(&file, Mode::from_raw_mode(0o604)).unwrap();
             let partial = PartialName::random(name.tag());
-            let staged = StagedFile::new(Arc::clone(&folder), name.clone(), partial, file, bytes);
-            staged.dress(&none).unwrap();
+            let staged =
+                StagedFile::new(Arc::clone(&directory), name.clone(), partial, file, bytes);
+            staged.set_attributes(&none).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, expected);
-            assert!(folder.keeping().unkept().is_empty());
+            assert!(directory.capabilities().unkept().is_empty());
         }
     }
 
     #[test]
-    fn blocks_are_counted_as_the_file_system_does() {
+    fn counts_the_blocks_that_the_file_system_reports() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
-        let mut staged = folder
+        let directory = StagingDirectory::open(temp.path()).unwrap();
+        let mut staged = directory
             .stage_unnamed(&FileName::parse(b"f").unwrap())
             .unwrap();
         assert_eq!(staged.allocated_bytes(), 0);
@@ -472,15 +480,15 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_that_cannot_be_set_here_is_no_error_and_a_broken_disk_is() {
+    fn unsupported_attributes_are_no_error_but_a_bad_disk_is() {
         for (said, is_set_there) in [(Ok(()), Some(true)), (Err(Errno::PERM), Some(false))] {
             assert_eq!(is_set("set", || said).ok(), is_set_there);
         }
         assert!(is_set("set", || Err(Errno::IO)).is_err());
         let temp = tempfile::tempdir().unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
         let name = FileName::parse(b"f").unwrap();
-        let staged = folder.stage_unnamed(&name).unwrap();
+        let staged = directory.stage_unnamed(&name).unwrap();
         let mtime = Timestamp {
             seconds: 5,
             nanoseconds: 7,
@@ -489,14 +497,14 @@ mod tests {
             mode: Some(0o640),
             mtime: Some(mtime),
         };
-        staged.dress(&attributes).unwrap();
+        staged.set_attributes(&attributes).unwrap();
         let facts = staged.file().metadata().unwrap();
         assert_eq!(
             (facts.mode() & 0o777, facts.mtime(), facts.mtime_nsec()),
             (0o640, 5, 7)
         );
-        // The time of the last look stays what it is.
+        // The access time is not set.
         assert!(facts.atime() > 1_000_000_000);
-        assert!(folder.keeping().unkept().is_empty());
+        assert!(directory.capabilities().unkept().is_empty());
     }
 }

@@ -3,40 +3,40 @@
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::capabilities::Loss;
+use super::entry_kind::EntryKind;
+use super::error_class::{ErrorClass, SystemCall, retry_transient};
 use super::file::{Placement, written_at};
-use super::folder::StagingFolder;
-use super::keeping::Loss;
 use super::name::{FileName, PartialName};
-use super::occupant::Occupant;
 use super::partials::NAME_ATTEMPTS_MAX;
-use super::refusal::{Call, Refusal, patiently};
-use super::{NOT_REGULAR, OCCUPIED_BY_FOLDER, StageError, WRITTEN_HERE};
+use super::staging_directory::StagingDirectory;
+use super::{NOT_REGULAR, OCCUPIED_BY_DIRECTORY, StageError, WRITTEN_HERE};
 use crate::store::links::leads_through;
 use crate::store::local::is_shown;
 use crate::wire::{ResourcePath, Timestamp};
 
-/// What became of a link.
+/// The result of placing a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlacedLink {
-    /// It is there now, by this name.
+    /// The link was placed under this name.
     Placed(FileName),
-    /// It was there already, with the same target.
+    /// The link was there already, with the same target.
     Identical,
-    /// It was not made: it would lead out of the tree, or to a partial file.
+    /// The link was not made: it would lead out of the tree, or to a partial file.
     LeadsOutside,
-    /// No link can be made here. That is counted.
+    /// Links cannot be made here. The loss is counted.
     Unkept,
 }
 
-impl StagingFolder {
-    /// Makes a symbolic link, in one step: whoever looks sees what was there before, or the
-    /// link. Only a link or a file is ever replaced. `depth`: how many directories of the tree are
-    /// above it; to climb further, through other links too, is no use. `mtime`: when the link is to have been made, as far as the
-    /// file system lets us say so; one that is identical and might be replaced gets it, too.
+impl StagingDirectory {
+    /// Makes a symbolic link in one step: a reader sees either the old entry or the link. Only a
+    /// link or a file is ever replaced. `depth` is the number of directories of the tree above the
+    /// link; the target must not climb further, not even through other links. `mtime` is the
+    /// modification time of the link, as far as the file system supports it. An identical link that
+    /// may be replaced gets it, too.
     ///
     /// # Errors
-    /// [`StageError`]: the name is taken and `placement` says to leave it, or the link cannot
-    /// be made.
+    /// [`StageError`]: `placement` keeps the existing entry, or the link cannot be made.
     pub fn place_link(
         &self,
         name: &FileName,
@@ -54,43 +54,43 @@ impl StagingFolder {
             return Ok(PlacedLink::LeadsOutside);
         }
         let looked = self.look(name)?;
-        match Occupant::of(looked.as_ref()) {
-            Occupant::Link if self.link_target(name)?.is_some_and(|old| old == target) => {
+        match EntryKind::of(looked.as_ref()) {
+            EntryKind::Link if self.link_target(name)?.is_some_and(|old| old == target) => {
                 let keeps = |mtime| looked.is_some_and(|here| here.stamp.keeps(mtime));
                 let may_change = placement == Placement::Replace;
                 if let Some(mtime) = mtime.filter(|&mtime| may_change && !keeps(mtime))
-                    && self.keeping().may_change(self.device())
+                    && self.capabilities().may_change(self.device())
                 {
                     let is_changed = self.set_link_mtime(name.as_bytes(), mtime);
-                    self.keeping().note_change(self.device(), is_changed);
+                    self.capabilities().note_change(self.device(), is_changed);
                 }
                 return Ok(PlacedLink::Identical);
             }
-            Occupant::Directory if placement == Placement::Replace => {
-                return Err(StageError::NotReplaceable(OCCUPIED_BY_FOLDER));
+            EntryKind::Directory if placement == Placement::Replace => {
+                return Err(StageError::NotReplaceable(OCCUPIED_BY_DIRECTORY));
             }
-            Occupant::Other if placement == Placement::Replace => {
+            EntryKind::Other if placement == Placement::Replace => {
                 return Err(StageError::NotReplaceable(NOT_REGULAR));
             }
-            Occupant::InUse if placement == Placement::Replace => {
+            EntryKind::InUse if placement == Placement::Replace => {
                 return Err(StageError::NotReplaceable(WRITTEN_HERE));
             }
             _ => {}
         }
         for _ in 0..NAME_ATTEMPTS_MAX {
             let partial = PartialName::random(name.tag());
-            let made = patiently(Call::MakeLink, || {
+            let made = retry_transient(SystemCall::MakeLink, || {
                 rustix::fs::symlinkat(target, self.as_fd(), &*partial.text)
             });
             match made {
                 Ok(()) => {}
                 Err(Errno::EXIST) => continue,
-                // A target with a NUL is one nowhere.
+                // A target with a NUL is impossible on every file system.
                 Err(errno)
-                    if Refusal::of(Call::MakeLink, errno) == Refusal::CannotHere
+                    if ErrorClass::of(SystemCall::MakeLink, errno) == ErrorClass::Unsupported
                         && !target.contains(&0) =>
                 {
-                    self.keeping().count(Loss::Link);
+                    self.capabilities().count(Loss::Link);
                     return Ok(PlacedLink::Unkept);
                 }
                 Err(errno) => return Err(StageError::sort("make the link", errno)),
@@ -98,10 +98,10 @@ impl StagingFolder {
             if let Some(mtime) = mtime
                 && !self.set_link_mtime(partial.text.as_bytes(), mtime)
             {
-                self.keeping().count(Loss::Time);
+                self.capabilities().count(Loss::Time);
             }
             match self.rename(&partial, name, placement, &mut || ()) {
-                // A link has no lock that shows that it is held: another one cleaned up.
+                // A link cannot be locked, so another process took it for abandoned and removed it.
                 Err(StageError::Vanished) => {}
                 Err(error) => {
                     self.unlink(&partial);
@@ -116,8 +116,8 @@ impl StagingFolder {
         Err(StageError::Vanished)
     }
 
-    /// Says when a link was made, if it is one that has no other name. Returns whether it could be
-    /// said: some file systems and old kernels have no way to.
+    /// Sets the modification time of a link that has no other name. Returns whether it was set:
+    /// some file systems and old kernels do not support this.
     fn set_link_mtime(&self, name: &[u8], mtime: Timestamp) -> bool {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let Ok(link) = rustix::fs::openat(self.as_fd(), name, flags, Mode::empty()) else {
@@ -127,13 +127,13 @@ impl StagingFolder {
             FileType::from_raw_mode(stat.st_mode) == FileType::Symlink && stat.st_nlink <= 1
         };
         rustix::fs::fstat(&link).is_ok_and(is_ours)
-            && patiently(Call::SetAttributes, || {
+            && retry_transient(SystemCall::SetAttributes, || {
                 rustix::fs::utimensat(&link, "", &written_at(mtime), AtFlags::EMPTY_PATH)
             })
             .is_ok()
     }
 
-    /// What is written in the link of this name; `None` if there is no link.
+    /// The target of the link of this name; `None` if there is no link.
     ///
     /// # Errors
     /// [`StageError::Io`].

@@ -1,4 +1,4 @@
-//! Names in a folder: of finished files, and of the partial files that become them.
+//! Names in a directory: of finished files, and of partial files.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -6,24 +6,24 @@ use std::hash::{BuildHasher, RandomState};
 use crate::digest::Md5Stream;
 use crate::wire::{Md5Digest, PATH_PART_BYTES_MAX};
 
-/// The name of a file in a folder: 1 to 255 bytes without `/` and NUL, not `.` or `..`, and
-/// not the name of a partial file.
+/// The name of a file in a directory: 1 to 255 bytes without `/` and NUL, not `.` or `..`, and not
+/// reserved for partial files.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileName(Box<[u8]>);
 
 /// Why bytes are not a [`FileName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileNameError {
-    /// No bytes.
+    /// The name has no bytes.
     #[error("file name is empty")]
     Empty,
-    /// Over [`PATH_PART_BYTES_MAX`].
+    /// The name is longer than [`PATH_PART_BYTES_MAX`].
     #[error("file name is {0} bytes, the limit is {PATH_PART_BYTES_MAX}")]
     TooLong(usize),
-    /// `.` or `..`, or a slash or a NUL in it.
-    #[error("name does not stand for a file in the folder")]
+    /// The name is `.` or `..`, or contains a slash or a NUL.
+    #[error("name does not stand for a file in the directory")]
     NotAName,
-    /// Begins as partial files do.
+    /// The name begins with the prefix of partial files.
     #[error("names that begin with .ft- are kept for partial files")]
     Reserved,
 }
@@ -49,8 +49,8 @@ impl FileName {
         &self.0
     }
 
-    /// `name.1`, `name.2`, ...; the name is cut between characters so that it stays within so
-    /// many bytes, or, if these are none or too many, within what a name may have.
+    /// `name.1`, `name.2`, ... The name is cut between characters so that the result has at most
+    /// `bytes_max` bytes. A `bytes_max` of 0, or over [`PATH_PART_BYTES_MAX`], means that limit.
     pub(super) fn numbered(&self, number: u32, bytes_max: u64) -> FileName {
         let ending = format!(".{number}");
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
@@ -74,8 +74,8 @@ impl fmt::Debug for FileName {
     }
 }
 
-/// As many of these bytes as may stay, without a part of a character at their end. Where they are
-/// not UTF-8 every byte is a character.
+/// The first `bytes_max` bytes, or a few less so as not to split a character. In bytes that are not
+/// UTF-8, every byte is a character.
 pub(super) fn cut(bytes: &[u8], bytes_max: usize) -> &[u8] {
     if bytes.len() <= bytes_max {
         return bytes;
@@ -95,16 +95,16 @@ pub(super) fn cut(bytes: &[u8], bytes_max: usize) -> &[u8] {
     }
 }
 
-/// What a partial file's name says about the final name: 16 hex digits of its md5.
+/// The part of a partial file's name that stands for the final name: 16 hex digits of its md5.
 pub(super) type NameTag = [u8; 16];
 
-/// The name of a partial file: `.ft-<tag>-<32 hex of the content>.part` if it may be resumed,
-/// with 16 random hex more where files cannot be locked; `.ft-<tag>-<16 random hex>.part` if not.
+/// The name of a partial file: `.ft-<tag>-<32 hex of the content>.part` if it can be resumed, with
+/// 16 more random hex digits where files cannot be locked; else `.ft-<tag>-<16 random hex>.part`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PartialName {
     pub(super) text: String,
     pub(super) tag: NameTag,
-    /// The md5 of the whole content, of which the file is a prefix.
+    /// The md5 of the whole content; the file is a prefix of it.
     pub(super) content: Option<Md5Digest>,
 }
 
@@ -125,7 +125,7 @@ impl PartialName {
         }
     }
 
-    /// One that no other process comes to write to.
+    /// A name that no other process writes to.
     pub(super) fn unshared(tag: NameTag, content: Md5Digest) -> PartialName {
         PartialName {
             text: partial_text(tag, &format_args!("{content}{:016x}", random_bits())),
@@ -134,7 +134,7 @@ impl PartialName {
         }
     }
 
-    /// Reads the name of an entry of a folder; `None` for all but partial files.
+    /// Parses the name of a directory entry; `None` if it is not that of a partial file.
     pub(super) fn parse(name: &[u8]) -> Option<PartialName> {
         let text = std::str::from_utf8(name).ok()?;
         let (tag, rest) = text
@@ -161,14 +161,13 @@ fn partial_text(tag: NameTag, rest: &dyn fmt::Display) -> String {
     format!(".ft-{}-{rest}.part", tag.escape_ascii())
 }
 
-/// Bits that differ from call to call and from process to process: every new state has keys
-/// of its own.
+/// Bits that differ between calls and between processes: every new `RandomState` has new keys.
 fn random_bits() -> u64 {
     RandomState::new().hash_one(())
 }
 
 const PREFIX: &[u8] = b".ft-";
-/// UTF-8 has no longer ones.
+/// The longest character in UTF-8.
 const CHARACTER_BYTES_MAX: usize = 4;
 
 #[cfg(test)]
@@ -176,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_names_that_leave_the_folder_or_pretend_to_be_partial() {
+    fn refuses_names_that_leave_the_directory_or_pretend_to_be_partial() {
         for (name, error) in [
             (&b""[..], FileNameError::Empty),
             (b".", FileNameError::NotAName),
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_odd_names_that_stay_in_the_folder() {
+    fn accepts_odd_names_that_stay_in_the_directory() {
         for name in [
             &b"a"[..],
             b"...",
@@ -217,7 +216,7 @@ mod tests {
             assert_eq!(numbered.as_bytes().len(), length, "{bytes_max}");
             assert!(numbered.as_bytes().ends_with(b"a.12"));
         }
-        // Room for the number alone is room for no name.
+        // A limit that holds only the number is ignored.
         let name = FileName::parse(b"name").unwrap();
         for (bytes_max, expected) in [(2, "name.1"), (3, "n.1"), (5, "nam.1"), (6, "name.1")] {
             let numbered = name.numbered(1, bytes_max);
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_name_that_is_not_utf8_every_byte_may_be_the_last() {
+    fn a_name_that_is_not_utf8_is_cut_at_any_byte() {
         for (name, bytes_max) in [
             (&b"\xe9\xe9\xe9"[..], 2),
             (b"\x80\x80\x80\x80\x80\x80", 5),

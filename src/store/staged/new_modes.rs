@@ -1,23 +1,23 @@
-//! The permissions of what is made, before it gets its own.
+//! The permissions that new files and directories are created with.
 
 use super::StageError;
-use super::folder::StagingFolder;
+use super::staging_directory::StagingDirectory;
 
-/// The permissions that new files and folders are asked for, less the umask or as a default ACL has
-/// it. By default they are for this user alone until they get their own.
+/// The permissions that new files and directories are created with, before the umask or a default
+/// ACL. By default only this user may use them until they get their final ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewModes {
-    /// Of files.
+    /// For files.
     pub files: u32,
-    /// Of folders.
-    pub folders: u32,
+    /// For directories.
+    pub directories: u32,
 }
 
 impl NewModes {
-    /// Those that new files and directories of any program ask for.
+    /// The permissions that any ordinary program creates files and directories with.
     pub const ORDINARY: NewModes = NewModes {
         files: 0o666,
-        folders: 0o777,
+        directories: 0o777,
     };
 }
 
@@ -25,19 +25,19 @@ impl Default for NewModes {
     fn default() -> NewModes {
         NewModes {
             files: 0o600,
-            folders: 0o700,
+            directories: 0o700,
         }
     }
 }
 
-impl StagingFolder {
-    /// The permissions that the system gives to new files here: those of the umask, or of a default
-    /// ACL. A file is made for it, for a moment.
+impl StagingDirectory {
+    /// The permissions that the system gives to new files here, after the umask or a default ACL.
+    /// Creates a file for a moment.
     pub(super) fn usual_mode(&self) -> Result<u32, StageError> {
-        let made = self.with_new_file(|file| rustix::fs::fstat(file));
+        let made = self.with_probe_file(|file| rustix::fs::fstat(file));
         let made = made
             .flatten()
-            .map_err(|errno| StageError::of_folder("create a file in", self.path(), errno))?;
+            .map_err(|errno| StageError::of_directory("create a file in", self.path(), errno))?;
         Ok(made.st_mode & 0o777)
     }
 }

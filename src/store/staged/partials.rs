@@ -1,4 +1,4 @@
-//! The partial files of a directory: started, taken up again, removed.
+//! The partial files of a directory: creating, resuming and removing them.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -10,16 +10,16 @@ use rustix::io::Errno;
 
 use super::StageError;
 use super::file::{Attributes, StagedFile, set_mode};
-use super::folder::StagingFolder;
 use super::name::{FileName, NameTag, PartialName};
 use super::new_modes::NewModes;
+use super::staging_directory::StagingDirectory;
 use crate::wire::Md5Digest;
 
-/// Partial files of a folder, without those whose names are still of use.
+/// The partial files in a directory that no download needs any more.
 pub struct Orphans(HashSet<NameTag>);
 
 impl Orphans {
-    /// Those of this name are of use: a download of it may go on with them.
+    /// Excludes the partial files of this name, which a download may resume.
     pub fn spare(&mut self, name: &[u8]) {
         if let (false, Ok(name)) = (self.is_empty(), FileName::parse(name)) {
             self.0.remove(&name.tag());
@@ -32,9 +32,9 @@ impl Orphans {
     }
 }
 
-impl StagingFolder {
-    /// Takes up the partial file of `name` that is longest, and not empty; with `content` only
-    /// one of that content. `None` if there is none that nobody else holds.
+impl StagingDirectory {
+    /// Resumes the longest partial file of `name` that has a byte; with `content`, only one of that
+    /// content. `None` if there is none, or if another process holds all of them.
     pub fn resume(
         self: &Arc<Self>,
         name: &FileName,
@@ -63,56 +63,57 @@ impl StagingFolder {
             .max_by_key(StagedFile::bytes)
     }
 
-    /// Starts a partial file for this content: one that was left is taken up as it is.
-    /// If somebody holds it, or plays tricks with its name, it gets a random name.
+    /// Creates or resumes the partial file for this content. If another process holds it, or if the
+    /// file under its name is not a private file of this user, the partial file gets a random name.
     ///
     /// # Errors
-    /// [`StageError`]: it cannot be created.
+    /// [`StageError`]: the file cannot be created.
     pub fn stage(
         self: &Arc<Self>,
         name: &FileName,
         content: Md5Digest,
     ) -> Result<StagedFile, StageError> {
         self.check_name(name)?;
-        if !self.keeping().lacks_locks() {
+        if !self.capabilities().lacks_locks() {
             let partial = PartialName::of_content(name.tag(), content);
             match self.lock_partial(&partial, OFlags::CREATE) {
                 None => return self.stage_unnamed(name),
                 Some((file, 0)) if !self.keeps_modes(&file)? => {
-                    self.keeping().make_ordinary();
+                    self.capabilities().make_ordinary();
                     self.unlink(&partial);
                     drop(file);
                     return self.stage(name, content);
                 }
-                Some((file, bytes)) if !self.keeping().lacks_locks() => {
-                    let (folder, name) = (self.clone(), name.clone());
-                    return Ok(StagedFile::new(folder, name, partial, file, bytes));
+                Some((file, bytes)) if !self.capabilities().lacks_locks() => {
+                    let (directory, name) = (self.clone(), name.clone());
+                    return Ok(StagedFile::new(directory, name, partial, file, bytes));
                 }
                 Some((_, 0)) => self.unlink(&partial),
                 Some(_) => self.keep(partial),
             }
         }
-        self.stage_alone(name, content)
+        self.stage_unshared(name, content)
     }
 
-    /// Whether a new file that is for this user alone can be opened to others later.
+    /// Whether the permissions of a new file, which only this user may use, can be widened later.
     fn keeps_modes(&self, file: &File) -> Result<bool, StageError> {
-        let keeping = self.keeping();
-        let modes = keeping.modes();
+        let capabilities = self.capabilities();
+        let modes = capabilities.modes();
         Ok(modes.files == NewModes::ORDINARY.files || set_mode(file, modes.files)?)
     }
 
-    /// Finds out whether modes can be set here. If not, all that is made gets ordinary ones.
+    /// Tests whether modes can be set here. If not, new files and directories get ordinary modes.
     pub(super) fn try_modes(&self) {
-        // What is wrong otherwise shows itself when something is made.
-        if let Ok(Ok(false)) = self.with_new_file(|file| self.keeps_modes(file)) {
-            self.keeping().make_ordinary();
+        // Other errors show when something is made.
+        if let Ok(Ok(false)) = self.with_probe_file(|file| self.keeps_modes(file)) {
+            self.capabilities().make_ordinary();
         }
     }
 
-    /// [`StagingFolder::stage`] where no file can be locked: nobody shares a file with anybody. What was left is
-    /// copied, since it may still be written to, and removed, so that it is never placed.
-    fn stage_alone(
+    /// [`StagingDirectory::stage`] where files cannot be locked: every process uses a file of its
+    /// own. A partial file that was left may still be written to. It is copied, so that it is never
+    /// placed itself, and then removed.
+    fn stage_unshared(
         self: &Arc<Self>,
         name: &FileName,
         content: Md5Digest,
@@ -128,10 +129,10 @@ impl StagingFolder {
         Ok(staged)
     }
 
-    /// Stages content that is there whole and was verified before.
+    /// Stages a whole content that is verified already.
     ///
     /// # Errors
-    /// [`StageError`]: it cannot be created or written.
+    /// [`StageError`]: the file cannot be created or written.
     pub fn stage_whole(
         self: &Arc<Self>,
         name: &FileName,
@@ -140,15 +141,15 @@ impl StagingFolder {
     ) -> Result<StagedFile, StageError> {
         let mut staged = self.stage_unnamed(name)?;
         staged.append(content)?;
-        let modes = self.keeping().modes();
-        staged.dress(attributes)?;
-        if modes.files != self.keeping().modes().files {
-            // It was made for this user alone, and nobody can change that any more.
+        let modes = self.capabilities().modes();
+        staged.set_attributes(attributes)?;
+        if modes.files != self.capabilities().modes().files {
+            // The file is for this user alone, and its mode cannot be changed any more.
             staged.discard();
             staged = self.stage_unnamed(name)?;
             staged.append(content)?;
             let mode = None;
-            staged.dress(&Attributes {
+            staged.set_attributes(&Attributes {
                 mode,
                 ..*attributes
             })?;
@@ -156,7 +157,7 @@ impl StagingFolder {
         Ok(staged)
     }
 
-    /// Starts a partial file that nobody will resume.
+    /// Creates a partial file that cannot be resumed.
     pub(super) fn stage_unnamed(
         self: &Arc<Self>,
         name: &FileName,
@@ -177,32 +178,31 @@ impl StagingFolder {
                 Ok(file) => file,
                 Err(Errno::EXIST | Errno::INTR) => continue,
                 Err(errno) => {
-                    return Err(StageError::of_folder(
+                    return Err(StageError::of_directory(
                         "create a file in",
                         self.path(),
                         errno,
                     ));
                 }
             };
-            // Who cleans up may have taken it before us for one that was left.
+            // A process that cleans up may have locked it first, as a file that was left.
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
                 != Err(Errno::WOULDBLOCK)
             {
-                let (folder, name) = (self.clone(), name.clone());
-                return Ok(StagedFile::new(folder, name, partial, file.into(), 0));
+                let (directory, name) = (self.clone(), name.clone());
+                return Ok(StagedFile::new(directory, name, partial, file.into(), 0));
             }
         }
         Err(StageError::Vanished)
     }
 
     fn open_partial(&self, partial: &PartialName, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let mode = Mode::from_raw_mode(self.keeping().modes().files);
+        let mode = Mode::from_raw_mode(self.capabilities().modes().files);
         rustix::fs::openat(self.as_fd(), &*partial.text, flags, mode)
     }
 
-    /// Opens and locks a partial file, and makes sure that it is ours alone; where nothing can be
-    /// locked, that is noted. `None` for whatever reason that is not so; a random name is always
-    /// the way out.
+    /// Opens and locks a partial file, and checks that it is private to this user. Where files
+    /// cannot be locked, this is noted. `None` for any failure; the caller then uses a random name.
     fn lock_partial(&self, partial: &PartialName, create: OFlags) -> Option<(File, u64)> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | create;
         for _ in 0..NAME_ATTEMPTS_MAX {
@@ -211,13 +211,13 @@ impl StagingFolder {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return None,
                 Err(Errno::INTR) => continue,
-                Err(_) => self.keeping().note_lack_of_locks(),
+                Err(_) => self.capabilities().note_lack_of_locks(),
             }
             let stat = rustix::fs::fstat(&file).ok()?;
             if !self.is_private_file(&stat) {
                 return None;
             }
-            // Its last holder may have renamed or removed it between our open and our lock.
+            // The last holder may have renamed or removed it between our open and our lock.
             match rustix::fs::statat(self.as_fd(), &*partial.text, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(named) if (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino) => {
                     return Some((file.into(), u64::try_from(stat.st_size).ok()?));
@@ -229,15 +229,15 @@ impl StagingFolder {
         None
     }
 
-    /// Makes a file for a moment, and learns something from it.
-    pub(super) fn with_new_file<T>(&self, learn: impl FnOnce(&File) -> T) -> Result<T, Errno> {
+    /// Creates a file, passes it to `learn`, and removes it.
+    pub(super) fn with_probe_file<T>(&self, inspect: impl FnOnce(&File) -> T) -> Result<T, Errno> {
         let partial = PartialName::random(*b"0000000000000000");
         let file = File::from(self.open_partial(&partial, CREATE_NEW)?);
-        let learned = learn(&file);
-        // Some file systems rename what is open, instead of removing it.
+        let result = inspect(&file);
+        // Some file systems rename an open file instead of removing it.
         drop(file);
         self.unlink(&partial);
-        Ok(learned)
+        Ok(result)
     }
 
     pub(super) fn unlink(&self, partial: &PartialName) {
@@ -245,22 +245,22 @@ impl StagingFolder {
         let _ = rustix::fs::unlinkat(self.as_fd(), &*partial.text, AtFlags::empty());
     }
 
-    /// Regular, without a second name, and made by this user.
+    /// A regular file with one name that this user made.
     fn is_private_file(&self, stat: &Stat) -> bool {
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
             && stat.st_nlink <= 1
             && self.is_ours(stat)
     }
 
-    /// Whether it belongs to the user that what we make here belongs to.
+    /// Whether its owner is the one that our own files get here.
     fn is_ours(&self, stat: &Stat) -> bool {
         let this_user = rustix::process::geteuid().as_raw();
         let look = |file: &File| rustix::fs::fstat(file).map_or(this_user, |made| made.st_uid);
-        let owner = || self.with_new_file(look).unwrap_or(this_user);
+        let owner = || self.with_probe_file(look).unwrap_or(this_user);
         stat.st_uid == this_user || stat.st_uid == *self.owner.get_or_init(owner)
     }
 
-    /// Removes the partial files of `name` that nobody holds.
+    /// Removes the partial files of `name` that no process holds.
     pub fn remove_leftovers(&self, name: &FileName) {
         let Some(tag) = self.tag_with_leftovers(name) else {
             return;
@@ -268,12 +268,12 @@ impl StagingFolder {
         self.remove_tagged(tag);
     }
 
-    /// The partial files that were here when it was opened.
+    /// The partial files that were here when the directory was opened.
     pub fn orphans(&self) -> Orphans {
         Orphans(self.lock_leftovers().keys().copied().collect())
     }
 
-    /// The names of those partial files that nobody holds now, in order.
+    /// The sorted names of these partial files, except those that a process holds now.
     pub fn names_of(&self, orphans: &Orphans) -> Vec<String> {
         let known = self.lock_leftovers().clone();
         let known = known.into_iter().filter(|(tag, _)| orphans.0.contains(tag));
@@ -284,7 +284,8 @@ impl StagingFolder {
         names
     }
 
-    /// Removes the partial file of this name, unless somebody holds it. Returns whether it is gone.
+    /// Removes the partial file of this name, unless a process holds it. Returns whether it was
+    /// removed.
     pub fn remove_partial(&self, name: &str) -> bool {
         let partial = PartialName::parse(name.as_bytes());
         let Some((partial, _held)) = partial.and_then(|partial| {
@@ -297,7 +298,7 @@ impl StagingFolder {
     }
 
     fn remove_tagged(&self, tag: NameTag) {
-        // Whoever looks for others meanwhile does not wait for the file system.
+        // Release the lock before the file system is called.
         let partials = self.lock_leftovers().remove(&tag);
         for partial in partials.unwrap_or_default() {
             if let Some(_held) = self.removable(&partial) {
@@ -306,8 +307,8 @@ impl StagingFolder {
         }
     }
 
-    /// A partial file that nobody else holds, and its lock, if it is no link. What we would not
-    /// make is not ours to remove.
+    /// The lock of a partial file that no other process holds, or `Some(None)` for a link. A file
+    /// that this program would not create is not removed.
     fn removable(&self, partial: &PartialName) -> Option<Option<File>> {
         match self.lock_partial(partial, OFlags::empty()) {
             Some((file, _)) => Some(Some(file)),
@@ -315,7 +316,7 @@ impl StagingFolder {
         }
     }
 
-    /// A link on its way, whose maker was stopped, or is about to find it gone and make another.
+    /// A partial link. Its maker was stopped, or will find it gone and make another one.
     fn is_our_link(&self, partial: &PartialName) -> bool {
         partial.content.is_none()
             && rustix::fs::statat(self.as_fd(), &*partial.text, AtFlags::SYMLINK_NOFOLLOW)
@@ -325,8 +326,8 @@ impl StagingFolder {
                 })
     }
 
-    /// The longest partial file of `name`, and what it is a prefix of; with `content` only one
-    /// of that content. For looking only: somebody may hold it.
+    /// The content and the length in bytes of the longest partial file of `name`; with `content`,
+    /// only of that content. This is only a look: another process may hold the file.
     pub fn leftover(
         &self,
         name: &FileName,
@@ -346,7 +347,7 @@ impl StagingFolder {
             .max_by_key(|&(_, bytes)| bytes)
     }
 
-    /// Notes a partial file that stays; one that was taken up may be noted already.
+    /// Notes a partial file that stays. A resumed one may be noted already.
     pub(super) fn keep(&self, partial: PartialName) {
         let mut leftovers = self.lock_leftovers();
         let of_name = leftovers.entry(partial.tag).or_default();
@@ -356,7 +357,7 @@ impl StagingFolder {
     }
 
     fn tag_with_leftovers(&self, name: &FileName) -> Option<NameTag> {
-        // Nearly every folder has none, and a tag costs an md5.
+        // Nearly every directory has none, and a tag costs an md5.
         if self.lock_leftovers().is_empty() {
             return None;
         }
@@ -372,7 +373,7 @@ impl StagingFolder {
     }
 }
 
-/// How often something is tried again that others in the same folder may spoil.
+/// How often an operation is tried again that other processes in the directory may disturb.
 pub(super) const NAME_ATTEMPTS_MAX: u32 = 16;
 pub(super) const CREATE_NEW: OFlags = OFlags::RDWR
     .union(OFlags::CREATE)

@@ -6,14 +6,14 @@ use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use super::StageError;
-use super::folder::StagingFolder;
 use super::name::{FileName, PartialName, cut};
 use super::partials::CREATE_NEW;
 use super::space::Space;
+use super::staging_directory::StagingDirectory;
 use super::tree::folds_case;
 use crate::wire::PATH_PART_BYTES_MAX;
 
-/// What is known of the names that a directory takes.
+/// The unusual traits of names that a directory is known to take.
 #[derive(Default)]
 pub(super) struct KnownNames(AtomicU32);
 
@@ -29,10 +29,10 @@ impl KnownNames {
     }
 }
 
-impl StagingFolder {
-    /// Whether a file can get this name here, so that its bytes do not come in vain. Costs nothing
-    /// for a usual name, and little where all names are usual. Elsewhere a file is made, for a
-    /// moment, that has what is unusual about the name in its own.
+impl StagingDirectory {
+    /// Checks that a file can get this name here, before its bytes are transferred. This costs
+    /// nothing for a usual name, and little where the file system takes all names. Elsewhere a file
+    /// is created for a moment, with the unusual bytes of this name in its own name.
     ///
     /// # Errors
     /// [`StageError::NameRefused`].
@@ -42,7 +42,7 @@ impl StagingFolder {
             return Ok(());
         }
         let takes_all = Space::around(self.as_fd()).is_some_and(|space| space.takes_all_names());
-        // One that folds case may be strict about UTF-8.
+        // A directory that folds case may be strict about UTF-8.
         if takes_all && folds_case(self.as_fd()) != Some(true) {
             self.known_names().add(KnownNames::ALL);
             return Ok(());
@@ -53,16 +53,16 @@ impl StagingFolder {
             Err(errno) if is_about_name(errno) => return Err(refused(name.as_bytes(), errno)),
             Ok(()) => {
                 let _ = rustix::fs::unlinkat(self.as_fd(), &*probe, AtFlags::empty());
-                // Of these one may be possible and another not.
+                // One name that is not ASCII may be possible and another not.
                 self.known_names().add(traits & !NOT_ASCII);
             }
-            // That is not about the name: the next step shows it.
+            // The error is not about the name, so the next step shows it.
             Err(_) => {}
         }
         Ok(())
     }
 
-    /// Whether an error of a rename is about the new name. The partial file has just been there.
+    /// Whether an error of a rename is about the new name. The partial file was there just before.
     pub(super) fn refuses_name(
         &self,
         partial: &PartialName,
@@ -78,7 +78,7 @@ impl StagingFolder {
                 let is_free = || self.look(name).is_ok_and(|looked| looked.is_none());
                 traits(name.as_bytes()) != 0 && is_free()
             }
-            // A name that something has is possible.
+            // A name that exists is possible.
             errno => is_about_name(errno) && !matches!(self.look(name), Ok(Some(_))),
         }
     }
@@ -92,21 +92,21 @@ pub(super) fn refused(name: &[u8], errno: Errno) -> StageError {
     }
 }
 
-/// Whether a call that makes something fails so for its name, where the directory is there.
+/// Whether a call that makes something failed because of its name, if the directory exists.
 pub(super) fn is_about_name(errno: Errno) -> bool {
-    // exFAT through FUSE says that there is no such file.
+    // exFAT through FUSE returns ENOENT.
     matches!(
         errno,
         Errno::INVAL | Errno::ILSEQ | Errno::NAMETOOLONG | Errno::NOENT
     )
 }
 
-/// Whether FAT and exFAT never take this name.
+/// Whether FAT and exFAT refuse this name.
 pub(super) fn is_refused_by_fat(name: &[u8]) -> bool {
     traits(name) & (CONTROL | PUNCTUATION) != 0
 }
 
-/// What is unusual about a name: a bit for each kind of it.
+/// The unusual traits of a name, a bit for each.
 fn traits(name: &[u8]) -> u32 {
     let mut traits = 0;
     for &byte in name {
@@ -130,7 +130,7 @@ fn traits(name: &[u8]) -> u32 {
     traits
 }
 
-/// A name that nobody takes for a finished file's, with what is unusual about another one.
+/// A name of no finished file that has the unusual bytes of another name.
 fn probe(name: &FileName) -> Vec<u8> {
     let name = name.as_bytes();
     let is_unusual = |byte: &&u8| traits(&[**byte]) & !ENDS_WITH_DOT & !ENDS_WITH_SPACE != 0;
@@ -138,7 +138,7 @@ fn probe(name: &FileName) -> Vec<u8> {
     let mut probe = PartialName::random(*b"ffffffffffffffff").text.into_bytes();
     let room = PATH_PART_BYTES_MAX - probe.len() - 1;
     probe.extend_from_slice(cut(&unusual, room));
-    // What a name may have within it may be refused at its end, and the reverse.
+    // A byte may be refused only at the end of a name, or only before it.
     probe.push(match name.last() {
         Some(&last @ (b'.' | b' ')) => last,
         _ => b'_',
@@ -152,7 +152,7 @@ const CONTROL: u32 = 1 << 8;
 const ENDS_WITH_DOT: u32 = 1 << 9;
 const ENDS_WITH_SPACE: u32 = 1 << 10;
 const NOT_UTF8: u32 = 1 << 11;
-/// FAT takes what its mount has a code page for.
+/// FAT takes the characters of its mount's code page.
 const NOT_ASCII: u32 = 1 << 12;
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_has_what_is_unusual_about_the_name() {
+    fn a_probe_has_the_unusual_bytes_of_the_name() {
         let probe = |name: &[u8]| {
             let probe = probe(&FileName::parse(name).unwrap());
             assert!(probe.starts_with(b".ft-ffffffffffffffff-") && probe.len() <= 255);
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(probe(b"a:b."), b":.");
         assert_eq!(probe("aé b ".as_bytes()), "é ".as_bytes());
         assert_eq!(probe(b"a\xffb"), b"\xff_");
-        // As long as a name may be, and no longer.
+        // The probe is at most as long as a name may be.
         assert_eq!(
             probe(&[b':'; 255]).len(),
             255 - b".ft-ffffffffffffffff-0123456789abcdef.part".len()
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_names_have_nothing_unusual() {
+    fn usual_names_have_no_traits() {
         for name in [&b"a"[..], b"a b.c", b".hidden", b"a;b&c'd", b"-rf", b"~#%"] {
             assert_eq!(traits(name), 0, "{}", name.escape_ascii());
         }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trait_is_known_when_all_that_is_unusual_is() {
+    fn a_name_is_known_once_all_its_traits_are() {
         let known = KnownNames::default();
         assert!(known.take(0) && !known.take(CONTROL));
         known.add(CONTROL | ENDS_WITH_DOT);
@@ -206,19 +206,21 @@ mod tests {
     }
 
     #[test]
-    fn an_unusual_name_leaves_nothing_where_all_names_are_possible() {
+    fn a_probe_leaves_no_file_behind() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
         for name in [&b"usual"[..], b"a:b", b"a\xff.", b"\n "] {
-            folder.check_name(&FileName::parse(name).unwrap()).unwrap();
+            directory
+                .check_name(&FileName::parse(name).unwrap())
+                .unwrap();
         }
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn an_error_of_a_rename_is_about_the_name_if_all_else_is_as_it_should_be() {
+    fn an_error_of_a_rename_is_about_the_name_if_nothing_else() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
         let (here, gone) = (
             PartialName::random(*b"0000000000000000"),
             PartialName::random(*b"1111111111111111"),
@@ -239,13 +241,13 @@ mod tests {
             (&here, "taken:", Errno::IO, false),
         ] {
             let name = FileName::parse(name.as_bytes()).unwrap();
-            let found = folder.refuses_name(partial, &name, errno);
+            let found = directory.refuses_name(partial, &name, errno);
             assert_eq!(found, is_about_it, "{name:?} {errno:?}");
         }
     }
 
     #[test]
-    fn what_is_unusual_has_a_bit_for_each_kind() {
+    fn every_trait_has_a_bit() {
         for (name, expected) in [
             (&b"a\x1fb"[..], CONTROL),
             (b"a\x20b", 0),

@@ -1,19 +1,19 @@
-//! The step that shows a finished file, or link, under its name.
+//! The rename that gives a finished file or link its name.
 
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::error_class::{ErrorClass, SystemCall, retry_transient};
 use super::file::Placement;
-use super::folder::StagingFolder;
 use super::name::{FileName, PartialName};
-use super::refusal::{Call, Refusal, patiently};
 use super::refused_name::refused;
 use super::space::Space;
-use super::{OCCUPIED_BY_FOLDER, StageError};
+use super::staging_directory::StagingDirectory;
+use super::{OCCUPIED_BY_DIRECTORY, StageError};
 
-impl StagingFolder {
-    /// Gives what has a partial name its final name, in one step, and returns that. `close`
-    /// closes it: some file systems do not rename what is open.
+impl StagingDirectory {
+    /// Renames a partial file or link to its final name, in one step, and returns that name.
+    /// `close` closes the file: some file systems do not rename an open file.
     pub(super) fn rename(
         &self,
         partial: &PartialName,
@@ -36,55 +36,59 @@ impl StagingFolder {
         name: &FileName,
         close: &mut dyn FnMut(),
     ) -> Result<(), Errno> {
-        let folder = self.as_fd();
+        let directory = self.as_fd();
         let (from, to) = (&*partial.text, name.as_bytes());
-        let renamed = once_closed(|| rustix::fs::renameat(folder, from, folder, to), close);
+        let renamed = once_closed(
+            || rustix::fs::renameat(directory, from, directory, to),
+            close,
+        );
         if let Err(Errno::INVAL) = renamed {
-            // A plain rename says this of a name that it does not take.
+            // A plain rename returns this for a name that the file system does not take.
             return renamed;
         }
         or_else_if_refused(renamed, || {
-            rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::empty())
+            rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::empty())
                 // Nothing is ever removed to make way: a name that is taken stays refused.
                 .or_else(|errno| self.link_to_new(partial, name).map_err(|_| errno))
         })
     }
 
-    /// From the one step that is exclusive to those that are nearly so.
+    /// Tries the atomic ways first, then those that are nearly atomic.
     fn rename_to_new(
         &self,
         partial: &PartialName,
         name: &FileName,
         close: &mut dyn FnMut(),
     ) -> Result<(), Errno> {
-        let folder = self.as_fd();
+        let directory = self.as_fd();
         let (from, to) = (&*partial.text, name.as_bytes());
         let exclusive =
-            || rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE);
+            || rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE);
         let renamed = once_closed(exclusive, close);
         let linked = or_else_if_refused(renamed, || self.link_to_new(partial, name));
         or_else_if_refused(linked, || {
-            match rustix::fs::statat(folder, to, AtFlags::SYMLINK_NOFOLLOW) {
+            match rustix::fs::statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(_) => Err(Errno::EXIST),
-                // What comes to have the name in this moment is replaced.
-                Err(Errno::NOENT) => {
-                    once_closed(|| rustix::fs::renameat(folder, from, folder, to), close)
-                }
+                // Something that gets this name in this moment is replaced.
+                Err(Errno::NOENT) => once_closed(
+                    || rustix::fs::renameat(directory, from, directory, to),
+                    close,
+                ),
                 Err(errno) => Err(errno),
             }
         })
     }
 
-    /// A second name is refused by all file systems if something has it.
+    /// Every file system refuses a second name that is taken.
     fn link_to_new(&self, partial: &PartialName, name: &FileName) -> Result<(), Errno> {
-        let folder = self.as_fd();
+        let directory = self.as_fd();
         let (from, to) = (&*partial.text, name.as_bytes());
-        patiently(Call::Rename, || {
-            rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())
+        retry_transient(SystemCall::Rename, || {
+            rustix::fs::linkat(directory, from, directory, to, AtFlags::empty())
         })?;
-        // It has its name, whatever becomes of the other one.
-        let _ = patiently(Call::Rename, || {
-            rustix::fs::unlinkat(folder, from, AtFlags::empty())
+        // The file has its final name, even if the partial one stays.
+        let _ = retry_transient(SystemCall::Rename, || {
+            rustix::fs::unlinkat(directory, from, AtFlags::empty())
         });
         Ok(())
     }
@@ -114,12 +118,12 @@ impl StagingFolder {
         if let Errno::BUSY | Errno::PERM = errno
             && let Err(fixed) = self.check_replacing(name)
         {
-            // Mounted, say, since it was looked at.
+            // For example, something was mounted there after the look.
             return fixed;
         }
         match errno {
             Errno::EXIST | Errno::NOTEMPTY => StageError::Exists,
-            Errno::ISDIR => StageError::NotReplaceable(OCCUPIED_BY_FOLDER),
+            Errno::ISDIR => StageError::NotReplaceable(OCCUPIED_BY_DIRECTORY),
             errno if self.refuses_name(partial, name, errno) => refused(name.as_bytes(), errno),
             Errno::NOENT => StageError::Vanished,
             other => StageError::sort("rename the file into place", other),
@@ -127,29 +131,31 @@ impl StagingFolder {
     }
 }
 
-/// Renames, and again with the file closed if that may help.
+/// Renames; closes the file and renames again where that may help.
 fn once_closed(
     mut rename: impl FnMut() -> Result<(), Errno>,
     close: &mut dyn FnMut(),
 ) -> Result<(), Errno> {
     match rename() {
-        // Servers of SMB and some FUSE file systems say any of these of what is open.
+        // SMB servers and some FUSE file systems return any of these for an open file.
         Err(Errno::TXTBSY | Errno::BUSY | Errno::ACCESS | Errno::PERM | Errno::AGAIN) => {
             close();
-            patiently(Call::Rename, rename)
+            retry_transient(SystemCall::Rename, rename)
         }
-        Err(Errno::INTR) => patiently(Call::Rename, rename),
+        Err(Errno::INTR) => retry_transient(SystemCall::Rename, rename),
         result => result,
     }
 }
 
-/// Another way, if this one cannot be gone here.
+/// Calls `other` if the file system does not support the first operation.
 fn or_else_if_refused(
     done: Result<(), Errno>,
     other: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     match done {
-        Err(errno) if Refusal::of(Call::Rename, errno) == Refusal::CannotHere => other(),
+        Err(errno) if ErrorClass::of(SystemCall::Rename, errno) == ErrorClass::Unsupported => {
+            other()
+        }
         done => done,
     }
 }
@@ -163,25 +169,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_name_is_given_only_where_nothing_has_it() {
+    fn a_hard_link_is_made_only_under_a_free_name() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
         let partial = PartialName::random(*b"0000000000000000");
         fs::write(temp.path().join(&partial.text), "new").unwrap();
         fs::write(temp.path().join("taken"), "old").unwrap();
         let name = |name: &[u8]| FileName::parse(name).unwrap();
-        let taken = folder.link_to_new(&partial, &name(b"taken"));
+        let taken = directory.link_to_new(&partial, &name(b"taken"));
         assert_eq!(taken, Err(Errno::EXIST));
-        folder.link_to_new(&partial, &name(b"free")).unwrap();
+        directory.link_to_new(&partial, &name(b"free")).unwrap();
         assert_eq!(fs::read(temp.path().join("free")).unwrap(), b"new");
         assert_eq!(fs::read(temp.path().join("taken")).unwrap(), b"old");
         assert!(!temp.path().join(&partial.text).exists());
     }
 
     #[test]
-    fn an_error_of_the_last_step_says_what_stands_in_its_way() {
+    fn an_error_of_the_rename_names_its_cause() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = StagingFolder::open(temp.path()).unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
         let (here, gone) = (
             PartialName::random(*b"0000000000000000"),
             PartialName::random(*b"1111111111111111"),
@@ -199,7 +205,7 @@ mod tests {
             (&here, Errno::PERM, "other"),
             (&here, Errno::IO, "other"),
         ] {
-            let found = match folder.sort_rename(partial, &name, errno) {
+            let found = match directory.sort_rename(partial, &name, errno) {
                 StageError::Exists => "exists",
                 StageError::NotReplaceable(_) => "not replaceable",
                 StageError::NameRefused { .. } => "name",
@@ -212,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn another_way_is_gone_only_where_this_one_cannot_be() {
+    fn a_fallback_is_used_only_for_unsupported_calls() {
         for (done, expected) in [
             (Ok(()), Ok(())),
             (Err(Errno::EXIST), Err(Errno::EXIST)),

@@ -1,7 +1,8 @@
-//! What a file system has room for.
+//! How much space a file system has.
 //!
-//! On most file systems the figures are advice: they may compress, share blocks or be thin, and
-//! behind FUSE or a network anything may answer. There only a write that fails is final.
+//! On most file systems these figures are only advice. They may compress, share blocks or be thinly
+//! provisioned, and FUSE and network file systems may return anything. There, only a failed write
+//! is final.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -10,38 +11,38 @@ use rustix::fs::{FsWord, StatFs};
 
 use super::StageError;
 
-/// What a file system has room for, as it says itself.
+/// How much space a file system has, as it reports itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// Bytes that this user may still write; `None` where it does not know.
+    /// Bytes that this user may still write; `None` if unknown.
     pub free_bytes: Option<u64>,
-    /// More bytes than these cannot be written, whatever they are; `None` if that is not known.
+    /// No more bytes than these can be written, whatever their content; `None` if unknown.
     pub fitting_bytes_max: Option<u64>,
-    /// Files, folders and links that may still be made; `None` where there is no such limit.
+    /// Files, directories and links that can still be made; `None` if there is no limit.
     pub free_files: Option<u64>,
-    /// Its figures are those of what may be written: it gives every file whole blocks of its own.
+    /// The figures are exact, because every file takes whole blocks of its own.
     pub is_exact: bool,
-    /// The longest name, in bytes.
+    /// The longest name, in bytes; 0 if unknown.
     pub name_bytes_max: u64,
-    /// Every file takes whole blocks of so many bytes; 1 if that is not certain.
+    /// Every file takes whole blocks of this size, in bytes; 1 if that is not certain.
     block_bytes: u64,
     magic: FsWord,
 }
 
 impl Space {
-    /// Of the file system that an open file or folder is on; `None` if it says nothing.
+    /// The space of the file system of an open file or directory; `None` if it reports nothing.
     pub(super) fn around(of: impl AsFd) -> Option<Space> {
         rustix::fs::fstatfs(of).ok().map(|facts| Space::of(&facts))
     }
 
-    /// Of the file system of a directory.
+    /// The space of the file system of a directory.
     ///
     /// # Errors
-    /// [`StageError::Folder`]: it cannot be looked at.
-    pub fn below(folder: &Path) -> Result<Space, StageError> {
-        let facts = rustix::fs::statfs(folder);
-        let facts =
-            facts.map_err(|errno| StageError::of_folder("look at the folder", folder, errno))?;
+    /// [`StageError::Directory`]: the directory cannot be looked at.
+    pub fn below(directory: &Path) -> Result<Space, StageError> {
+        let facts = rustix::fs::statfs(directory);
+        let facts = facts
+            .map_err(|errno| StageError::of_directory("look at the directory", directory, errno))?;
         Ok(Space::of(&facts))
     }
 
@@ -50,7 +51,7 @@ impl Space {
         let is_exact = [TMPFS, EXT, XFS].contains(&magic);
         let all_bytes = facts.f_blocks.saturating_mul(number(facts.f_frsize));
         let free_bytes = free_bytes(facts).filter(|&free| all_bytes > 0 && free <= all_bytes);
-        // Too few to be true say nothing.
+        // A file system that small does not report its true size.
         let is_sound = all_bytes >= SOUND_BYTES_MIN;
         Space {
             free_bytes,
@@ -70,62 +71,61 @@ impl Space {
         }
     }
 
-    /// So many bytes more may fit, as far as is certain.
+    /// Whether this many bytes more may fit, as far as is certain.
     pub fn may_take(&self, bytes: u64) -> bool {
         self.fitting_bytes_max.is_none_or(|max| bytes <= max)
     }
 
-    /// Blocks that are reserved for bytes that come are what these would take. Where they are pages,
-    /// to reserve them is to touch them all: a second for 2 GiB. Btrfs compresses nothing that goes
-    /// into reserved blocks.
+    /// Whether reserving blocks ahead is useful. On tmpfs it touches every page, which takes a
+    /// second for 2 GiB. Btrfs does not compress into reserved blocks.
     pub(super) fn is_worth_reserving(&self, bytes: u64) -> bool {
         ![TMPFS, BTRFS].contains(&self.magic) && self.free_bytes.is_none_or(|free| bytes <= free)
     }
 
-    /// Nothing of it is ever written to a disk.
+    /// Nothing on this file system is written to a disk.
     pub(super) fn is_in_memory(&self) -> bool {
         self.magic == TMPFS
     }
 
-    /// A sync of a directory takes along the symbolic links that are new in it: both are in one
-    /// journal, whose order is that of the changes. Of ext2, which has none, fsck decides.
+    /// A sync of a directory also covers new symbolic links in it, because one journal holds both
+    /// in order. ext2 has no journal; fsck decides there.
     pub(super) fn syncs_links_with_directory(&self) -> bool {
         [TMPFS, EXT, XFS].contains(&self.magic)
     }
 
-    /// Every name that has no slash, and no NUL, is possible.
+    /// Every name without a slash or a NUL is possible.
     pub(super) fn takes_all_names(&self) -> bool {
         [TMPFS, EXT, XFS, BTRFS].contains(&self.magic)
     }
 
-    /// It writes nothing when a file is closed, and so has no error then.
+    /// Closing a file writes nothing here, and so returns no error.
     pub(super) fn has_no_errors_at_close(&self) -> bool {
         [TMPFS, EXT, XFS, BTRFS].contains(&self.magic)
     }
 
-    /// `syncfs` does something here. The kernel passes it on to no program that serves a file system.
+    /// `syncfs` works here. The kernel does not pass it on to FUSE programs.
     pub(super) fn takes_syncfs(&self) -> bool {
         self.magic != FUSE
     }
 
-    /// Names that differ only in upper and lower case are two, unless a directory is set otherwise.
+    /// Names that differ only in case are two names, unless a directory is set otherwise.
     pub(super) fn keeps_case(&self) -> bool {
         self.takes_all_names() || [F2FS, OVERLAY].contains(&self.magic)
     }
 
-    /// FAT or exFAT of the kernel's own.
+    /// FAT or exFAT of the kernel.
     pub(super) fn is_fat(&self) -> bool {
         [FAT, EXFAT].contains(&self.magic)
     }
 
-    /// What a file of so many bytes takes at least.
+    /// The least space, in bytes, that a file of this size takes.
     pub fn taken_by(&self, bytes: u64) -> u64 {
         bytes
             .checked_next_multiple_of(self.block_bytes)
             .unwrap_or(u64::MAX)
     }
 
-    /// What a copy of such a file takes at least: it may share blocks with the other.
+    /// The least space, in bytes, that a copy of such a file takes: it may share blocks.
     pub fn taken_by_copy(&self, bytes: u64) -> u64 {
         match [TMPFS, EXT].contains(&self.magic) {
             true => self.taken_by(bytes),
@@ -149,7 +149,7 @@ fn number(field: FsWord) -> u64 {
     field as u64
 }
 
-/// statfs(2): those that are known to give every file whole blocks of its own.
+/// File system types of statfs(2). The first three give every file whole blocks of its own.
 pub(in crate::store) const TMPFS: FsWord = 0x0102_1994;
 pub(in crate::store) const EXT: FsWord = 0xef53;
 pub(in crate::store) const XFS: FsWord = 0x5846_5342;
@@ -160,8 +160,8 @@ const OVERLAY: FsWord = 0x794c_7630;
 const FAT: FsWord = 0x4d44;
 const EXFAT: FsWord = 0x2011_bab0;
 const BLOCK_BYTES_MAX: u64 = 64 * 1024;
-/// Zeros that btrfs compresses take a 32nd of their bytes. What is more than this often the whole
-/// file system is refused before its first byte.
+/// Btrfs compresses zeros to a 32nd. A file that is over 64 times as large as the whole file system
+/// is refused before its first byte.
 const COMPRESSION_MAX: u64 = 64;
 const SOUND_BYTES_MIN: u64 = 1024 * 1024;
 
@@ -169,7 +169,7 @@ const SOUND_BYTES_MIN: u64 = 1024 * 1024;
 mod tests {
     use super::*;
 
-    /// So many blocks of 4 KiB, and so many of them free, of a file system of this kind.
+    /// The space of a file system of this type, in blocks of 4 KiB.
     fn space(magic: FsWord, blocks: u64, free: u64) -> Space {
         let mut facts = rustix::fs::statfs(".").unwrap();
         (facts.f_type, facts.f_frsize) = (magic, 4096);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_cannot_be_true_refuse_nothing() {
+    fn impossible_figures_refuse_nothing() {
         for (magic, blocks, free) in [
             (BTRFS, 0, 0),
             (BTRFS, 1, 0),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kind_of_file_system_takes_is_known_of_these() {
+    fn knows_the_abilities_of_common_file_systems() {
         for (magic, takes_all_names, is_fat, reserves) in [
             (TMPFS, true, false, false),
             (BTRFS, true, false, false),

@@ -1,21 +1,21 @@
-//! What was synced, for tests to look at: no file system shows it afterwards.
+//! A record of syncs for tests: no file system shows them afterwards.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One call that has come back without an error.
+/// A sync call that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Synced {
-    Folder,
+    Directory,
     FileSystem,
 }
 
-/// Notes a call that was made for the folder at this path.
+/// Notes a sync of the directory at this path.
 pub(super) fn note(path: &Path, what: Synced) {
     lock().push((path.to_owned(), what));
 }
 
-/// Calls so far for folders below this one and for itself, the first one first.
+/// The syncs of this directory and those below it so far, oldest first.
 pub(crate) fn synced_below(root: &Path) -> Vec<Synced> {
     let is_below = |(path, _): &&(PathBuf, Synced)| path.starts_with(root);
     lock()

@@ -1,12 +1,12 @@
-//! A tree that files go into, below one folder and nowhere else.
+//! The directory tree that files are placed in.
 
 mod case;
-mod ground;
 mod locked;
 mod look;
 mod making;
-mod open_folders;
+mod open_directories;
 mod remove;
+mod target_info;
 mod unsynced;
 
 use std::collections::HashMap;
@@ -22,51 +22,52 @@ use rustix::fs::Stat;
 use rustix::io::Errno;
 
 pub(super) use self::case::folds_case;
-pub use self::ground::Ground;
-use self::open_folders::OpenFolders;
+use self::open_directories::OpenDirectories;
+pub use self::target_info::TargetInfo;
 use self::unsynced::Unsynced;
 use super::StageError;
+use super::capabilities::{Capabilities, Loss, Unkept};
+use super::entry_kind::{EntryKind, entry_kind_in};
 use super::file::{Attributes, set_mode, set_mtime};
-use super::folder::{StagingFolder, device_of, is_unreadable};
-use super::keeping::{Keeping, Loss, Unkept};
 use super::name::FileName;
 use super::new_modes::NewModes;
-use super::occupant::{Occupant, occupant_in};
-use crate::store::beneath::{Folder, Root, folder_in, stamp_of, unlock_folder};
+use super::staging_directory::{StagingDirectory, device_of, is_unreadable};
+use crate::store::beneath::{Directory, Root, directory_in, stamp_of, unlock_directory};
 use crate::store::walk::Walk;
 use crate::store::{Listing, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// A tree that files go into. Every folder is found below the root by its descriptor, through
-/// no link: what somebody plants or swaps there meanwhile is an error or is replaced, and
-/// never leads outside. The root itself may be reached by links: it is the user's word.
+/// A tree that files are placed in. Every directory is opened relative to the root's descriptor and
+/// through no link. A link that someone plants there is an error or is replaced, and never leads
+/// outside. The root itself may be reached through links, because the user named it.
 ///
-/// A folder that was opened stays that very folder, wherever it is moved. Those used last are
-/// kept open, besides those in use, 16 unless [`DestinationTree::keep_folders`] says otherwise.
+/// An open directory stays the same directory if it is moved. The tree keeps the directories used
+/// last open, beyond those in use: 16, unless [`DestinationTree::keep_directories`] sets another
+/// number.
 pub struct DestinationTree {
     root: Root,
     path: PathBuf,
-    open: Mutex<OpenFolders>,
-    /// Of each device, what was made, finished or removed since the last sync.
+    open: Mutex<OpenDirectories>,
+    /// By device: what was made, finished or removed since the last sync.
     unsynced: Mutex<HashMap<u64, Unsynced>>,
-    keeping: Arc<Keeping>,
-    /// A directory was made.
+    capabilities: Arc<Capabilities>,
+    /// At least one directory was made.
     has_made: AtomicBool,
     has_tried_modes: OnceLock<()>,
 }
 
 impl DestinationTree {
-    /// Opens the root; with `make`, makes it and those above it, as far as they are missing.
+    /// Opens the root. With `make`, makes the root and its parents where they are missing.
     ///
     /// # Errors
-    /// [`StageError::Folder`]: it is missing, no folder, or cannot be made.
+    /// [`StageError::Directory`]: the root is missing, is no directory, or cannot be made.
     pub fn open(root: &Path, make: bool) -> Result<Arc<DestinationTree>, StageError> {
         if make {
-            StagingFolder::make(root)?;
+            StagingDirectory::make(root)?;
         }
-        let opened = Root::open(root, false).map_err(|source| StageError::Folder {
-            doing: "open the folder",
-            folder: root.to_owned(),
+        let opened = Root::open(root, false).map_err(|source| StageError::Directory {
+            doing: "open the directory",
+            directory: root.to_owned(),
             source,
         })?;
         Ok(Arc::new(DestinationTree::below(opened, root)))
@@ -78,193 +79,192 @@ impl DestinationTree {
             path: path.to_owned(),
             open: Mutex::default(),
             unsynced: Mutex::default(),
-            keeping: Arc::default(),
+            capabilities: Arc::default(),
             has_made: AtomicBool::new(false),
             has_tried_modes: OnceLock::new(),
         }
     }
 
-    /// What could not be kept so far, since a file system cannot.
+    /// What the file systems could not keep so far.
     pub fn unkept(&self) -> Unkept {
-        self.keeping.unkept()
+        self.capabilities.unkept()
     }
 
-    /// Keeps up to so many folders open for what comes next, one descriptor each.
-    pub fn keep_folders(&self, folders_max: usize) {
-        self.lock_open().folders_max = folders_max;
+    /// Sets how many idle directories stay open, one descriptor each.
+    pub fn keep_directories(&self, directories_max: usize) {
+        self.lock_open().directories_max = directories_max;
     }
 
-    /// Makes what is new with these permissions.
+    /// Sets the permissions that new files and directories are created with.
     pub fn make_with(&self, modes: NewModes) {
-        self.keeping.make_with(modes);
+        self.capabilities.make_with(modes);
     }
 
-    /// The path of the root, as it was given.
+    /// The path of the root, as given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder at this path, made if it is missing, and those above it too; what is made has
-    /// [`NewModes`] until [`DestinationTree::finish_folder`]. A folder of this user,
-    /// other than the root, that its owner may not read, write and enter lets him from now on:
-    /// a finished tree can be worked on again.
+    /// Opens the directory at this path and makes it and its parents where they are missing. New
+    /// directories have [`NewModes`] until [`DestinationTree::finish_directory`]. If a directory of
+    /// this user, other than the root, denies its owner reading, writing or entering, the owner
+    /// gets these rights, so that a finished tree can be changed again.
     ///
     /// # Errors
-    /// [`StageError::NotAFolder`] if a name on the way is taken by something else, be it a
-    /// link; [`StageError::Name`]; what the file system says.
-    pub fn folder(&self, path: &ResourcePath) -> Result<Arc<StagingFolder>, StageError> {
+    /// [`StageError::NotADirectory`] if a name on the way is something else, such as a link;
+    /// [`StageError::Name`]; any error of the file system.
+    pub fn directory(&self, path: &ResourcePath) -> Result<Arc<StagingDirectory>, StageError> {
         check_names(path)?;
-        let unlock = |folder: BorrowedFd<'_>| {
+        let unlock = |directory: BorrowedFd<'_>| {
             let look = if path.is_root() {
                 rustix::fs::fstat
             } else {
-                unlock_folder
+                unlock_directory
             };
-            look(folder)
+            look(directory)
         };
         if let Some(open) = self.still_open(path, unlock)? {
             return Ok(open);
         }
-        let folder = match (self.root.folder_descriptor(path), path.parent()) {
-            (Ok(folder), _) => folder,
-            (Err(errno), None) if is_unreadable(errno) => self.unreadable_folder(path)?,
+        let directory = match (self.root.directory_descriptor(path), path.parent()) {
+            (Ok(directory), _) => directory,
+            (Err(errno), None) if is_unreadable(errno) => self.unreadable_directory(path)?,
             (Err(errno), Some(above)) if errno == Errno::NOENT || is_unreadable(errno) => {
-                let above = self.folder(&above)?;
+                let above = self.directory(&above)?;
                 self.make_in(&above, path)?
             }
             (Err(errno), _) => return Err(self.explain(path, errno)),
         };
-        self.keep_open(path, folder, unlock)
+        self.keep_open(path, directory, unlock)
     }
 
-    /// The folder at this path as it is. Nothing is made or changed; `None` if it is missing.
+    /// Opens the directory at this path. Makes and changes nothing; `None` if it is missing.
     ///
     /// # Errors
-    /// As for [`DestinationTree::folder`].
-    pub fn existing_folder(
+    /// As for [`DestinationTree::directory`].
+    pub fn existing_directory(
         &self,
         path: &ResourcePath,
-    ) -> Result<Option<Arc<StagingFolder>>, StageError> {
+    ) -> Result<Option<Arc<StagingDirectory>>, StageError> {
         check_names(path)?;
-        let look = |folder: BorrowedFd<'_>| rustix::fs::fstat(folder);
+        let look = |directory: BorrowedFd<'_>| rustix::fs::fstat(directory);
         if let Some(open) = self.still_open(path, look)? {
             return Ok(Some(open));
         }
-        let folder = match self.root.folder_descriptor(path) {
-            Ok(folder) => folder,
-            Err(errno) if is_unreadable(errno) => self.unreadable_folder(path)?,
+        let directory = match self.root.directory_descriptor(path) {
+            Ok(directory) => directory,
+            Err(errno) if is_unreadable(errno) => self.unreadable_directory(path)?,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(self.explain(path, errno)),
         };
-        self.keep_open(path, folder, look).map(Some)
+        self.keep_open(path, directory, look).map(Some)
     }
 
-    /// Gives a folder exactly these permissions and this time. Whoever calls this is done
-    /// with what is in it: what is placed or removed there changes its time again. It is made
-    /// if it is missing. A finished folder is not touched again if it is as it should be.
+    /// Gives a directory exactly these permissions and this time, if they differ. Makes it if it is
+    /// missing. The caller is done with its contents: a later change in it changes its time again.
     ///
     /// # Errors
-    /// As for [`DestinationTree::folder`].
-    pub fn finish_folder(
+    /// As for [`DestinationTree::directory`].
+    pub fn finish_directory(
         &self,
         path: &ResourcePath,
         attributes: &Attributes,
     ) -> Result<(), StageError> {
         check_names(path)?;
         let (found, made);
-        let folder = match self.root.folder_descriptor(path) {
-            Ok(folder) => {
-                found = folder;
+        let directory = match self.root.directory_descriptor(path) {
+            Ok(directory) => {
+                found = directory;
                 found.as_fd()
             }
             Err(errno) if errno == Errno::NOENT || is_unreadable(errno) => {
-                made = self.folder(path)?;
+                made = self.directory(path)?;
                 made.as_fd()
             }
             Err(errno) => return Err(self.explain(path, errno)),
         };
-        let stat = rustix::fs::fstat(folder).map_err(|errno| self.explain(path, errno))?;
-        // What the owner of this machine said beyond permissions stays: new files of a folder
-        // may have to be of its group.
+        let stat = rustix::fs::fstat(directory).map_err(|errno| self.explain(path, errno))?;
+        // Keep set-group-id and its kin, which the owner of this machine set: new files in the
+        // directory may need its group.
         let set_bits = stat.st_mode & 0o7000;
         let mode = attributes.mode.map(|mode| set_bits | mode & 0o777);
         let mode = mode.filter(|&mode| stat.st_mode & 0o7777 != mode);
         let mtime = attributes.mtime.filter(|_| !is_of_time(&stat, attributes));
         let device = device_of(&stat);
-        if (mode.is_some() || mtime.is_some()) && self.keeping.may_change(device) {
-            let has_mode = mode.map_or(Ok(true), |mode| set_mode(folder, mode))?;
-            let has_mtime = mtime.map_or(Ok(true), |mtime| set_mtime(folder, mtime))?;
+        if (mode.is_some() || mtime.is_some()) && self.capabilities.may_change(device) {
+            let has_mode = mode.map_or(Ok(true), |mode| set_mode(directory, mode))?;
+            let has_mtime = mtime.map_or(Ok(true), |mtime| set_mtime(directory, mtime))?;
             let is_changed = mode.is_some() && has_mode || mtime.is_some() && has_mtime;
             if is_changed {
-                self.note_unsynced(folder, &stat, path);
+                self.note_unsynced(directory, &stat, path);
             }
-            self.keeping.note_change(device, is_changed);
-            // Otherwise each run would say it of what an earlier one made.
+            self.capabilities.note_change(device, is_changed);
+            // Otherwise each run would report it for directories that an earlier run made.
             if self.has_made.load(Relaxed) {
                 let losses = [(has_mode, Loss::Permissions), (has_mtime, Loss::Time)];
                 let lost = losses.into_iter().filter(|(is_kept, _)| !is_kept);
-                lost.for_each(|(_, loss)| self.keeping.count(loss));
+                lost.for_each(|(_, loss)| self.capabilities.count(loss));
             }
         }
-        // Who works on it again has to unlock it again.
+        // The next use of the directory must unlock it again.
         let closed = self.lock_open().remove(path);
         drop(closed);
         Ok(())
     }
 
-    /// Shows `visit` every name in a folder and what it is, in the order of the file system.
-    /// A missing folder has none. Partial files are not shown.
+    /// Calls `visit` with every name in a directory and its kind, in the order of the file system.
+    /// A missing directory has no names. Partial files are left out.
     ///
     /// # Errors
-    /// As for [`DestinationTree::folder`].
+    /// As for [`DestinationTree::directory`].
     pub fn names(
         &self,
         path: &ResourcePath,
-        mut visit: impl FnMut(FileName, Occupant),
+        mut visit: impl FnMut(FileName, EntryKind),
     ) -> Result<(), StageError> {
-        let folder = match self.root.folder_descriptor(path) {
-            Ok(folder) => Folder::from(folder),
+        let directory = match self.root.directory_descriptor(path) {
+            Ok(directory) => Directory::from(directory),
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(self.explain(path, errno)),
         };
-        folder
+        directory
             .visit_names(|name, kind| {
                 let Ok(name) = FileName::parse(name) else {
                     return;
                 };
-                // Gone since then, if it cannot be looked at.
-                let kind = kind.or_else(|| Some(folder.look(name.as_bytes()).ok()?.kind));
+                // If the look fails, the entry is gone by now.
+                let kind = kind.or_else(|| Some(directory.look(name.as_bytes()).ok()?.kind));
                 if let Some(kind) = kind {
-                    visit(name, occupant_of(kind));
+                    visit(name, entry_kind_of(kind));
                 }
             })
             .map_err(|error| self.about_reading(path, error))
     }
 
-    /// Lists a folder, with `recursive` also what is below it, in the order of listings and in
-    /// bounded memory, so that it can be compared with one step by step.
+    /// Lists a directory, with `recursive` also everything below it. The listing is in listing
+    /// order and uses bounded memory, so that it can be merged with another listing.
     ///
     /// # Errors
-    /// As for [`DestinationTree::folder`], and if it is missing.
+    /// As for [`DestinationTree::directory`], and if the directory is missing.
     pub fn list(
         &self,
         path: &ResourcePath,
         recursive: bool,
     ) -> Result<Box<dyn Listing>, StageError> {
-        let folder = self.root.folder_descriptor(path);
-        let folder = folder.map_err(|errno| self.explain(path, errno))?;
-        let walk = Walk::of_folder(folder.into(), path, recursive, true, None);
+        let directory = self.root.directory_descriptor(path);
+        let directory = directory.map_err(|errno| self.explain(path, errno))?;
+        let walk = Walk::of_directory(directory.into(), path, recursive, true, None);
         Ok(Box::new(
             walk.map_err(|error| self.about_reading(path, error))?,
         ))
     }
 
-    /// A folder that is kept open, if it was not removed meanwhile.
+    /// The open directory at this path, unless it was removed meanwhile.
     fn still_open(
         &self,
         path: &ResourcePath,
         look: impl FnOnce(BorrowedFd<'_>) -> Result<Stat, Errno>,
-    ) -> Result<Option<Arc<StagingFolder>>, StageError> {
+    ) -> Result<Option<Arc<StagingDirectory>>, StageError> {
         let open = self.lock_open().get(path);
         let Some(open) = open else {
             return Ok(None);
@@ -281,53 +281,54 @@ impl DestinationTree {
     fn keep_open(
         &self,
         path: &ResourcePath,
-        folder: OwnedFd,
+        directory: OwnedFd,
         look: impl FnOnce(BorrowedFd<'_>) -> Result<Stat, Errno>,
-    ) -> Result<Arc<StagingFolder>, StageError> {
-        look(folder.as_fd()).map_err(|errno| self.explain(path, errno))?;
-        let folder = StagingFolder::of_descriptor(folder, &self.shown(path), &self.keeping)?;
-        let (kept, closed) = self.lock_open().insert(path, folder);
-        // Closing is a system call, and comes after the lock.
+    ) -> Result<Arc<StagingDirectory>, StageError> {
+        look(directory.as_fd()).map_err(|errno| self.explain(path, errno))?;
+        let directory =
+            StagingDirectory::of_descriptor(directory, &self.shown(path), &self.capabilities)?;
+        let (kept, closed) = self.lock_open().insert(path, directory);
+        // Closing is a system call, so do it after the lock.
         drop(closed);
         Ok(kept)
     }
 
-    /// What an error on the way to a folder is about: the first name that is no folder, or the
-    /// folder itself.
+    /// Finds what an error on the way to a directory is about: the first name that is no directory,
+    /// or the directory itself.
     fn explain(&self, path: &ResourcePath, errno: Errno) -> StageError {
         if matches!(errno, Errno::NOTDIR | Errno::LOOP)
-            && let Some(culprit) = self.first_that_is_no_folder(path)
+            && let Some(culprit) = self.first_that_is_no_directory(path)
         {
             return culprit;
         }
-        StageError::of_folder("open the folder", &self.shown(path), errno)
+        StageError::of_directory("open the directory", &self.shown(path), errno)
     }
 
-    /// `None` if there is none any more.
-    fn first_that_is_no_folder(&self, path: &ResourcePath) -> Option<StageError> {
-        let mut at = self.root.folder_descriptor(&ResourcePath::root()).ok()?;
+    /// `None` if every name is a directory by now.
+    fn first_that_is_no_directory(&self, path: &ResourcePath) -> Option<StageError> {
+        let mut at = self.root.directory_descriptor(&ResourcePath::root()).ok()?;
         let mut shown = self.path.clone();
         for part in path.parts() {
             shown.push(OsStr::from_bytes(part));
-            let what = match occupant_in(at.as_fd(), part).ok()? {
-                Occupant::Directory => {
-                    at = folder_in(&at, part).ok()?;
+            let what = match entry_kind_in(at.as_fd(), part).ok()? {
+                EntryKind::Directory => {
+                    at = directory_in(&at, part).ok()?;
                     continue;
                 }
-                Occupant::Nothing => return None,
-                Occupant::Link => "a symbolic link",
-                Occupant::File | Occupant::InUse => "a file",
-                Occupant::Other => "a FIFO, a socket or a device",
+                EntryKind::Nothing => return None,
+                EntryKind::Link => "a symbolic link",
+                EntryKind::File | EntryKind::InUse => "a file",
+                EntryKind::Other => "a FIFO, a socket or a device",
             };
-            return Some(StageError::NotAFolder { path: shown, what });
+            return Some(StageError::NotADirectory { path: shown, what });
         }
         None
     }
 
     fn about_reading(&self, path: &ResourcePath, error: StoreError) -> StageError {
-        StageError::Folder {
-            doing: "read the folder",
-            folder: self.shown(path),
+        StageError::Directory {
+            doing: "read the directory",
+            directory: self.shown(path),
             source: match error {
                 StoreError::Io(source) | StoreError::Busy(source) => source,
                 StoreError::Forbidden => io::ErrorKind::PermissionDenied.into(),
@@ -344,12 +345,12 @@ impl DestinationTree {
         self.path.join(OsStr::from_bytes(path.as_bytes()))
     }
 
-    fn lock_open(&self) -> MutexGuard<'_, OpenFolders> {
+    fn lock_open(&self) -> MutexGuard<'_, OpenDirectories> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Names of partial files are kept for these, on every level.
+/// Names of partial files are reserved on every level.
 fn check_names(path: &ResourcePath) -> Result<(), StageError> {
     for part in path.parts() {
         FileName::parse(part)?;
@@ -362,12 +363,12 @@ fn is_of_time(stat: &Stat, attributes: &Attributes) -> bool {
     attributes.mtime.is_none_or(keeps)
 }
 
-fn occupant_of(kind: ObjectKind) -> Occupant {
+fn entry_kind_of(kind: ObjectKind) -> EntryKind {
     match kind {
-        ObjectKind::File => Occupant::File,
-        ObjectKind::Directory => Occupant::Directory,
-        ObjectKind::Symlink => Occupant::Link,
-        ObjectKind::Other => Occupant::Other,
+        ObjectKind::File => EntryKind::File,
+        ObjectKind::Directory => EntryKind::Directory,
+        ObjectKind::Symlink => EntryKind::Link,
+        ObjectKind::Other => EntryKind::Other,
     }
 }
 

@@ -1,9 +1,10 @@
-//! What the system has still to write to its disks.
+//! The bytes that the system has not written to its disks yet.
 
-/// Whether a sync of a whole file system may have to wait for the writes of other programs, which
-/// can be seconds, or minutes on a slow disk. `own_bytes`: written by this program, and not synced.
+/// Whether a sync of a whole file system may have to wait for the writes of other programs. That
+/// can take seconds, or minutes on a slow disk. `own_bytes` are those that this program wrote and
+/// has not synced.
 ///
-/// It counts the bytes of all file systems, so it may say so for nothing; that costs little.
+/// It counts the bytes of all file systems, so it may return `true` needlessly, which costs little.
 pub fn is_held_up_by_others(own_bytes: u64) -> bool {
     if cfg!(test) {
         // Other tests write, too.
@@ -17,7 +18,7 @@ fn is_more_than_own(unwritten_bytes: Option<u64>, own_bytes: u64) -> bool {
     unwritten_bytes.is_none_or(|bytes| bytes > own_bytes.saturating_add(UNWRITTEN_BYTES_MAX))
 }
 
-/// Of the text of `/proc/meminfo`, proc(5).
+/// Parses the text of `/proc/meminfo`, proc(5). Returns bytes.
 fn unwritten_bytes(facts: &str) -> Option<u64> {
     let kibibytes = |name: &str| {
         let line = facts.lines().find_map(|line| line.strip_prefix(name))?;
@@ -35,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_is_dirty_and_what_is_being_written() {
+    fn adds_dirty_pages_and_pages_under_writeback() {
         let facts = "MemTotal:  9 kB\nDirty:       12 kB\nWriteback:    3 kB\nWritebackTmp: 7 kB\n";
         assert_eq!(unwritten_bytes(facts), Some(15 * 1024));
         assert_eq!(unwritten_bytes("Dirty: 1 kB\n"), None);
@@ -44,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn others_hold_up_what_has_64_mib_more_to_wait_for_than_its_own() {
+    fn others_delay_a_sync_from_64_mib_beyond_its_own() {
         for (unwritten, own, is_held_up) in [
             (None, u64::MAX, true),
             (Some(0), 0, false),

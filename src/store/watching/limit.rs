@@ -6,7 +6,7 @@ pub enum InotifyLimit {
     /// Programs that watch, so that nothing can be watched.
     #[error("limit of inotify instances (fs.inotify.max_user_instances) is reached")]
     Instances,
-    /// Folders that are watched.
+    /// Directories that are watched.
     #[error("limit of inotify watches (fs.inotify.max_user_watches) is reached")]
     Watches,
     /// Changes that were not read yet, so that some were not reported.

@@ -16,13 +16,13 @@ use super::{InotifyLimit, OnPartial};
 use crate::store::{DirectoryStore, StoreError};
 use crate::wire::ResourcePath;
 
-/// Folders being watched.
+/// Directories being watched.
 pub(super) struct Watches {
     tree: Arc<DirectoryStore>,
     inotify: OwnedFd,
     /// Readable from [`Watches::wake`] to the end of the next [`Watches::gather`].
     alarm: OwnedFd,
-    /// What each watch is of: where that folder was seen last.
+    /// What each watch is of: where that directory was seen last.
     paths: Mutex<HashMap<i32, ResourcePath>>,
     are_partial: AtomicBool,
     has_overflowed: AtomicBool,
@@ -33,27 +33,27 @@ pub(super) struct Watches {
 pub(super) enum Changed {
     /// Anywhere below the root.
     Everything,
-    /// In these folders, not below them.
-    Folders(HashSet<ResourcePath>),
+    /// In these directories, not below them.
+    Directories(HashSet<ResourcePath>),
 }
 
 impl Changed {
     pub(super) fn nothing() -> Changed {
-        Changed::Folders(HashSet::new())
+        Changed::Directories(HashSet::new())
     }
 
     pub(super) fn is_nothing(&self) -> bool {
-        matches!(self, Changed::Folders(folders) if folders.is_empty())
+        matches!(self, Changed::Directories(directories) if directories.is_empty())
     }
 
-    fn add(&mut self, folder: &ResourcePath) {
-        if let Changed::Folders(folders) = self
-            && !folders.contains(folder)
+    fn add(&mut self, directory: &ResourcePath) {
+        if let Changed::Directories(directories) = self
+            && !directories.contains(directory)
         {
-            if folders.len() == FOLDERS_MAX {
+            if directories.len() == DIRECTORIES_MAX {
                 *self = Changed::Everything;
             } else {
-                folders.insert(folder.clone());
+                directories.insert(directory.clone());
             }
         }
     }
@@ -72,14 +72,14 @@ impl Watches {
         })
     }
 
-    /// Watches a folder. Returns whether it was not watched, at this place, before.
-    pub(super) fn watch(&self, folder: &ResourcePath) -> bool {
-        match self.tree.watch(folder, &self.inotify, CHANGES) {
+    /// Watches a directory. Returns whether it was not watched, at this place, before.
+    pub(super) fn watch(&self, directory: &ResourcePath) -> bool {
+        match self.tree.watch(directory, &self.inotify, CHANGES) {
             Ok(watch) => {
-                let before = self.paths().insert(watch, folder.clone());
-                before.as_ref() != Some(folder)
+                let before = self.paths().insert(watch, directory.clone());
+                before.as_ref() != Some(directory)
             }
-            // Its files are not even hashed, or are told of by their folder's parent.
+            // Its files are not even hashed, or are told of by their directory's parent.
             Err(
                 StoreError::NotAtRest
                 | StoreError::NotFound
@@ -110,7 +110,7 @@ impl Watches {
         }
     }
 
-    /// Whether some folders could not be watched.
+    /// Whether some directories could not be watched.
     pub(super) fn are_partial(&self) -> bool {
         self.are_partial.load(Ordering::SeqCst)
     }
@@ -135,8 +135,8 @@ impl Watches {
                 self.overflow();
             } else if event.events().contains(ReadFlags::IGNORED) {
                 paths.remove(&event.wd());
-            } else if let Some(folder) = paths.get(&event.wd()) {
-                changed.add(folder);
+            } else if let Some(directory) = paths.get(&event.wd()) {
+                changed.add(directory);
             }
         }
     }
@@ -144,7 +144,7 @@ impl Watches {
     /// Watches nothing any more.
     pub(super) fn forget_all(&self) {
         for (watch, _) in self.paths().drain() {
-            // It may be gone with its folder.
+            // It may be gone with its directory.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
     }
@@ -181,8 +181,8 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::ONLYDIR);
 /// Some thousand events with one call.
 const EVENTS_BYTES: usize = 32 * 1024;
-/// Folders that changed; with more, everything is looked through.
-const FOLDERS_MAX: usize = 10_000;
+/// Directories that changed; with more, everything is looked through.
+const DIRECTORIES_MAX: usize = 10_000;
 const A_LONG_TIME: Timespec = Timespec {
     tv_sec: 3600,
     tv_nsec: 0,
@@ -217,41 +217,41 @@ mod tests {
         watches.gather(&mut changed, Some(Duration::ZERO));
         match changed {
             Changed::Everything => None,
-            Changed::Folders(folders) => Some(folders.into_iter().collect()),
+            Changed::Directories(directories) => Some(directories.into_iter().collect()),
         }
     }
 
     #[test]
-    fn says_in_which_folder_something_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("a/b")).unwrap();
-        fs::write(folder.path().join("a/b/file"), "there").unwrap();
-        let watches = watches(folder.path());
+    fn says_in_which_directory_something_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("a/b")).unwrap();
+        fs::write(directory.path().join("a/b/file"), "there").unwrap();
+        let watches = watches(directory.path());
         assert!(watches.watch(&path("")) && watches.watch(&path("a/b")));
         assert!(!watches.watch(&path("a/b")) && !watches.watch(&path("gone")));
         assert_eq!(gathered(&watches), Some(vec![]));
-        fs::read(folder.path().join("a/b/file")).unwrap();
+        fs::read(directory.path().join("a/b/file")).unwrap();
         assert_eq!(gathered(&watches), Some(vec![]), "to read changes nothing");
-        fs::write(folder.path().join("a/b/file"), "changed").unwrap();
+        fs::write(directory.path().join("a/b/file"), "changed").unwrap();
         assert_eq!(gathered(&watches), Some(vec![path("a/b")]));
-        fs::remove_dir_all(folder.path().join("a")).unwrap();
+        fs::remove_dir_all(directory.path().join("a")).unwrap();
         gathered(&watches);
         assert_eq!(watches.paths().len(), 1, "what is gone is forgotten");
     }
 
     #[test]
     fn more_changes_than_the_kernel_remembers_are_changes_of_everything_and_said_once() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let (sender, said) = std::sync::mpsc::channel();
         let on_partial = move |error: &io::Error| sender.send(InotifyLimit::of(error)).unwrap();
-        let watches = watches_that(folder.path(), Box::new(on_partial));
+        let watches = watches_that(directory.path(), Box::new(on_partial));
         watches.watch(&path(""));
         let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
         let most: usize = most.trim().parse().unwrap();
         // Two events each: it comes, and is closed.
         for _ in 0..2 {
             for number in 0..=most / 2 {
-                let file = folder.path().join(number.to_string());
+                let file = directory.path().join(number.to_string());
                 fs::write(&file, "").unwrap();
                 fs::remove_file(&file).unwrap();
             }

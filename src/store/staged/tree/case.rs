@@ -1,4 +1,4 @@
-//! Whether a directory takes names that differ only in upper and lower case for one name.
+//! Whether a directory treats names that differ only in case as one name.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -6,44 +6,44 @@ use rustix::fs::{AtFlags, Dir, Mode};
 use rustix::io::Errno;
 
 use super::DestinationTree;
-use crate::store::beneath::folder_in;
-use crate::store::staged::folder::device_of;
+use crate::store::beneath::directory_in;
 use crate::store::staged::name::PartialName;
 use crate::store::staged::partials::CREATE_NEW;
 use crate::store::staged::space::Space;
+use crate::store::staged::staging_directory::device_of;
 use crate::wire::ResourcePath;
 
 impl DestinationTree {
-    /// Whether the directory at this path does, as its file system says; `Some(None)` if that only
-    /// a lookup shows, `None` if the directory is missing or cannot be opened.
+    /// Whether the directory at this path folds case, as its file system reports. `Some(None)` if
+    /// only a lookup can show it; `None` if the directory is missing or cannot be opened.
     pub fn folds_case(&self, path: &ResourcePath) -> Option<Option<bool>> {
-        let folder = self.root.folder_descriptor(path).ok()?;
-        Some(folds_case(folder.as_fd()))
+        let directory = self.root.directory_descriptor(path).ok()?;
+        Some(folds_case(directory.as_fd()))
     }
 
-    /// Looks whether the directory at this path does, or the innermost above it that is there: a
-    /// name in it, or in one around it, is looked up in the other case. If there is no such name
-    /// and `may_write`, a file is made for a moment. `None` if that shows nothing.
+    /// Tests whether the directory at this path, or its innermost parent that exists, folds case.
+    /// Looks up a name in it, or in a directory around it, in the other case. If there is no such
+    /// name and `may_write`, creates a file for a moment. `None` if nothing shows it.
     pub fn find_case_folding(&self, path: &ResourcePath, may_write: bool) -> Option<bool> {
         let mut around = std::iter::successors(Some(path.clone()), ResourcePath::parent);
-        let folder = around.find_map(|at| self.root.folder_descriptor(&at).ok())?;
-        let folder = folder.as_fd();
-        let try_it = || may_write.then(|| try_case_folding(folder))?;
-        folds_case(folder)
-            .or_else(|| look_around(folder))
+        let directory = around.find_map(|at| self.root.directory_descriptor(&at).ok())?;
+        let directory = directory.as_fd();
+        let try_it = || may_write.then(|| try_case_folding(directory))?;
+        folds_case(directory)
+            .or_else(|| look_around(directory))
             .or_else(try_it)
     }
 }
 
-/// What the file system says, or a directory that was set so (chattr(1), `+F`). `None`: programs
-/// and servers may do either.
-pub(in crate::store::staged) fn folds_case(folder: BorrowedFd<'_>) -> Option<bool> {
-    let is_set =
-        rustix::fs::ioctl_getflags(folder).is_ok_and(|flags| u64::from(flags.bits()) & FOLDED != 0);
+/// Whether the file system folds case, or the directory is set to do so (chattr(1), `+F`). `None`
+/// if unknown: FUSE programs and servers may do either.
+pub(in crate::store::staged) fn folds_case(directory: BorrowedFd<'_>) -> Option<bool> {
+    let is_set = rustix::fs::ioctl_getflags(directory)
+        .is_ok_and(|flags| u64::from(flags.bits()) & FOLDED != 0);
     if is_set {
         return Some(true);
     }
-    let space = Space::around(folder)?;
+    let space = Space::around(directory)?;
     match (space.is_fat(), space.keeps_case()) {
         (true, _) => Some(true),
         (false, true) => Some(false),
@@ -51,15 +51,15 @@ pub(in crate::store::staged) fn folds_case(folder: BorrowedFd<'_>) -> Option<boo
     }
 }
 
-/// Looks at the names in a directory, and in those around it on its device.
-fn look_around(folder: BorrowedFd<'_>) -> Option<bool> {
-    let mut at = folder_in(folder, b".").ok()?;
+/// Tests the names in a directory, and in those around it on its device.
+fn look_around(directory: BorrowedFd<'_>) -> Option<bool> {
+    let mut at = directory_in(directory, b".").ok()?;
     loop {
         if let Some(folds) = look_in(at.as_fd()) {
             return Some(folds);
         }
-        let above = folder_in(&at, b"..").ok()?;
-        let [here, there] = [&at, &above].map(|folder| rustix::fs::fstat(folder).ok());
+        let above = directory_in(&at, b"..").ok()?;
+        let [here, there] = [&at, &above].map(|directory| rustix::fs::fstat(directory).ok());
         let (here, there) = (here?, there?);
         if device_of(&here) != device_of(&there) || here.st_ino == there.st_ino {
             return None;
@@ -69,19 +69,19 @@ fn look_around(folder: BorrowedFd<'_>) -> Option<bool> {
 }
 
 /// `None`: no name in it has a letter.
-fn look_in(folder: BorrowedFd<'_>) -> Option<bool> {
-    for entry in Dir::read_from(folder).ok()? {
+fn look_in(directory: BorrowedFd<'_>) -> Option<bool> {
+    for entry in Dir::read_from(directory).ok()? {
         let entry = entry.ok()?;
         let name = entry.file_name().to_bytes();
         let other = in_other_case(name);
         if other == name {
             continue;
         }
-        match is_found(folder, &other) {
-            // Both may be there. Inodes show nothing: some file systems give each name its own.
-            Ok(true) => return lists(folder, &other).map(|is_listed| !is_listed),
-            // It may be gone itself.
-            Ok(false) if is_found(folder, name) == Ok(true) => return Some(false),
+        match is_found(directory, &other) {
+            // Both names may exist. Inodes prove nothing: some file systems give each name its own.
+            Ok(true) => return lists(directory, &other).map(|is_listed| !is_listed),
+            // The name itself may be gone.
+            Ok(false) if is_found(directory, name) == Ok(true) => return Some(false),
             Ok(false) => {}
             Err(_) => return None,
         }
@@ -89,16 +89,16 @@ fn look_in(folder: BorrowedFd<'_>) -> Option<bool> {
     None
 }
 
-fn is_found(folder: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
-    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+fn is_found(directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(errno),
     }
 }
 
-fn lists(folder: BorrowedFd<'_>, name: &[u8]) -> Option<bool> {
-    for entry in Dir::read_from(folder).ok()? {
+fn lists(directory: BorrowedFd<'_>, name: &[u8]) -> Option<bool> {
+    for entry in Dir::read_from(directory).ok()? {
         if entry.ok()?.file_name().to_bytes() == name {
             return Some(true);
         }
@@ -106,13 +106,13 @@ fn lists(folder: BorrowedFd<'_>, name: &[u8]) -> Option<bool> {
     Some(false)
 }
 
-/// Makes a file for a moment, by the name of a partial file, and looks it up in the other case.
-fn try_case_folding(folder: BorrowedFd<'_>) -> Option<bool> {
+/// Creates a partial file for a moment and looks up its name in the other case.
+fn try_case_folding(directory: BorrowedFd<'_>) -> Option<bool> {
     let name = PartialName::random(*b"0000000000000000").text;
-    rustix::fs::openat(folder, &*name, CREATE_NEW, Mode::RUSR | Mode::WUSR).ok()?;
-    let found = is_found(folder, &in_other_case(name.as_bytes()));
-    // If it cannot be removed, a later run does.
-    let _ = rustix::fs::unlinkat(folder, &*name, AtFlags::empty());
+    rustix::fs::openat(directory, &*name, CREATE_NEW, Mode::RUSR | Mode::WUSR).ok()?;
+    let found = is_found(directory, &in_other_case(name.as_bytes()));
+    // A later run removes it if this fails.
+    let _ = rustix::fs::unlinkat(directory, &*name, AtFlags::empty());
     found.ok()
 }
 
@@ -136,16 +136,16 @@ mod tests {
     #[test]
     fn names_that_are_listed_apart_are_two() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = rustix::fs::open(temp.path(), OFlags::RDONLY, Mode::empty()).unwrap();
-        let folder = folder.as_fd();
-        assert_eq!(look_in(folder), None);
-        assert_eq!(try_case_folding(folder), Some(false));
+        let directory = rustix::fs::open(temp.path(), OFlags::RDONLY, Mode::empty()).unwrap();
+        let directory = directory.as_fd();
+        assert_eq!(look_in(directory), None);
+        assert_eq!(try_case_folding(directory), Some(false));
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
         std::fs::write(temp.path().join("1"), "").unwrap();
-        assert_eq!(look_in(folder), None);
+        assert_eq!(look_in(directory), None);
         std::fs::write(temp.path().join("a"), "").unwrap();
-        assert_eq!(look_in(folder), Some(false));
+        assert_eq!(look_in(directory), Some(false));
         std::fs::hard_link(temp.path().join("a"), temp.path().join("A")).unwrap();
-        assert_eq!(look_in(folder), Some(false));
+        assert_eq!(look_in(directory), Some(false));
     }
 }

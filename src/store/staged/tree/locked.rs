@@ -1,4 +1,4 @@
-//! Folders that cannot be looked into as they are, and are opened up before anything is done there.
+//! Directories that this user cannot enter before they get missing permissions.
 
 use std::mem;
 
@@ -7,16 +7,16 @@ use rustix::io::Errno;
 
 use super::DestinationTree;
 use crate::store::Listing;
-use crate::store::beneath::Folder;
+use crate::store::beneath::Directory;
 use crate::store::staged::StageError;
 use crate::store::walk::{OpenBelow, Walk};
 use crate::wire::ResourcePath;
 
 impl DestinationTree {
-    /// Lists a folder as [`DestinationTree::list`] does, and says of each one that cannot be looked
-    /// into that it is forbidden, and of each one below it on another file system than the one
-    /// around it that it is: nothing in that is looked at. With `opens_up` those of this user, other than the root, let him
-    /// for as long as they are looked into, the way there included, and are what they were then.
+    /// Lists a directory as [`DestinationTree::list`] does. A directory that cannot be entered is
+    /// listed as forbidden. A directory on another file system than its parent is listed as such,
+    /// and not entered. With `opens_up`, directories of this user, other than the root, get missing
+    /// permissions while they are read, those on the way included, and then their old ones back.
     ///
     /// # Errors
     /// As for [`DestinationTree::list`].
@@ -27,41 +27,47 @@ impl DestinationTree {
         opens_up: bool,
     ) -> Result<Box<dyn Listing>, StageError> {
         let (open, open_inside): (OpenBelow, OpenBelow) = match opens_up {
-            true => (Folder::open_below_unlocked, Folder::open_inside_unlocked),
-            false => (Folder::open_below_to_look, Folder::open_inside_to_look),
+            true => (
+                Directory::open_below_unlocked,
+                Directory::open_inside_unlocked,
+            ),
+            false => (
+                Directory::open_below_to_look,
+                Directory::open_inside_to_look,
+            ),
         };
-        let root = self.root.folder_descriptor(&ResourcePath::root());
+        let root = self.root.directory_descriptor(&ResourcePath::root());
         let root = root.map_err(|errno| self.explain(&ResourcePath::root(), errno))?;
-        let (mut folder, mut way) = (Folder::from(root), Vec::new());
+        let (mut directory, mut way) = (Directory::from(root), Vec::new());
         for part in path.parts() {
-            let inner = open(&folder, part).map_err(|error| self.about_reading(path, error))?;
-            way.push(mem::replace(&mut folder, inner));
+            let inner = open(&directory, part).map_err(|error| self.about_reading(path, error))?;
+            way.push(mem::replace(&mut directory, inner));
         }
-        way.retain(Folder::is_unlocked);
-        let walk = Walk::of_folder(folder, path, recursive, true, None);
+        way.retain(Directory::is_unlocked);
+        let walk = Walk::of_directory(directory, path, recursive, true, None);
         let walk = walk.map_err(|error| self.about_reading(path, error))?;
         Ok(Box::new(walk.opening(open_inside, way)))
     }
 
-    /// The first folder on the way to this one, or it, that this user may not look into as it is,
-    /// and that [`DestinationTree::folder`] would let him, since it is his. Nothing is changed.
+    /// The first directory on the way to this path, or at it, that this user owns and cannot enter,
+    /// and that [`DestinationTree::directory`] would unlock. Changes nothing.
     pub fn locked(&self, path: &ResourcePath) -> Option<ResourcePath> {
         let mut way: Vec<_> =
             std::iter::successors(Some(path.clone()), ResourcePath::parent).collect();
-        // The root is never opened up.
-        let mut above = self.root.folder_descriptor(&way.pop()?).ok()?;
+        // The root is never unlocked.
+        let mut above = self.root.directory_descriptor(&way.pop()?).ok()?;
         while let Some(at) = way.pop() {
             let name = at.file_name().unwrap_or_default();
-            let opened = self.root.folder_descriptor(&at);
+            let opened = self.root.directory_descriptor(&at);
             let looks_into = match &opened {
-                Ok(folder) => {
+                Ok(directory) => {
                     let wanted = Access::READ_OK | Access::EXEC_OK;
-                    rustix::fs::accessat(folder, ".", wanted, AtFlags::EACCESS)
+                    rustix::fs::accessat(directory, ".", wanted, AtFlags::EACCESS)
                 }
                 Err(errno) => Err(*errno),
             };
             match (looks_into, opened) {
-                (Ok(()), Ok(folder)) => above = folder,
+                (Ok(()), Ok(directory)) => above = directory,
                 (Err(Errno::ACCESS), _) => {
                     let stat = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
                     let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();

@@ -1,9 +1,9 @@
-//! A look at one place of a tree.
+//! A look at one entry of a tree.
 
 use rustix::io::Errno;
 
 use super::DestinationTree;
-use crate::store::beneath::Folder;
+use crate::store::beneath::Directory;
 use crate::store::links::leads_through;
 use crate::store::local::is_shown;
 use crate::store::staged::StageError;
@@ -11,20 +11,20 @@ use crate::store::{Listed, StoreError, leads_inside};
 use crate::wire::{ObjectKind, ResourcePath};
 
 impl DestinationTree {
-    /// What is at this path, as [`DestinationTree::list`] tells it; `None` if there is nothing.
-    /// Nothing is opened but the folder it is in.
+    /// The entry at this path, as [`DestinationTree::list`] lists it; `None` if it is missing.
+    /// Opens nothing but its directory.
     ///
     /// # Errors
-    /// As for [`DestinationTree::folder`].
+    /// As for [`DestinationTree::directory`].
     pub fn look(&self, path: &ResourcePath) -> Result<Option<Listed>, StageError> {
         let above = path.parent().unwrap_or_else(ResourcePath::root);
-        let folder = match self.root.folder_descriptor(&above) {
-            Ok(folder) => Folder::from(folder),
+        let directory = match self.root.directory_descriptor(&above) {
+            Ok(directory) => Directory::from(directory),
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(self.explain(&above, errno)),
         };
         let name = path.file_name().unwrap_or_default();
-        let meta = match folder.look(name) {
+        let meta = match directory.look(name) {
             Ok(meta) => meta,
             Err(StoreError::NotFound) => return Ok(None),
             Err(error) => {
@@ -36,10 +36,11 @@ impl DestinationTree {
         if meta.kind == ObjectKind::Symlink {
             let (here, depth) = (ResourcePath::root(), above.parts().count());
             let is_shown = |name: &[u8]| is_shown(name, true);
-            match folder.link_target(name) {
+            match directory.link_target(name) {
                 Ok(target) => {
-                    listed.target = target
-                        .filter(|target| leads_through((&folder, depth), &here, target, is_shown));
+                    listed.target = target.filter(|target| {
+                        leads_through((&directory, depth), &here, target, is_shown)
+                    });
                 }
                 Err(error) => listed.error = Some(error),
             }
@@ -47,11 +48,11 @@ impl DestinationTree {
         Ok(Some(listed))
     }
 
-    /// Whether a link with this target at this path leads nowhere but to what is below the root,
-    /// as far as links that are here are concerned.
+    /// Whether a link with this target at this path stays below the root, as far as existing links
+    /// show.
     pub fn leads_inside(&self, path: &ResourcePath, target: &[u8]) -> bool {
         let above = path.parent().unwrap_or_else(ResourcePath::root);
-        match self.root.folder_descriptor(&ResourcePath::root()) {
+        match self.root.directory_descriptor(&ResourcePath::root()) {
             Ok(root) => leads_through((root, 0), &above, target, |name| is_shown(name, true)),
             // Nothing can be placed there either.
             Err(_) => leads_inside(above.parts().count(), target),
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_says_what_is_there_and_where_a_link_leads_if_that_is_inside() {
+    fn a_look_shows_the_kind_and_the_target_of_inner_links() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("d")).unwrap();
         fs::write(temp.path().join("d/file"), "1").unwrap();

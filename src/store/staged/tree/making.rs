@@ -1,4 +1,4 @@
-//! Directories that are made, or that are there and cannot be read.
+//! Making directories, and opening those that cannot be read.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,32 +7,32 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::DestinationTree;
-use crate::store::beneath::{folder_in, unlock_folder, unlock_folder_in};
+use crate::store::beneath::{directory_in, unlock_directory, unlock_directory_in};
 use crate::store::staged::StageError;
-use crate::store::staged::folder::{StagingFolder, is_unreadable};
 use crate::store::staged::refused_name::{is_about_name, refused};
+use crate::store::staged::staging_directory::{StagingDirectory, is_unreadable};
 use crate::wire::ResourcePath;
 
 impl DestinationTree {
-    /// A directory that may be written and entered, and not read.
-    pub(super) fn unreadable_folder(&self, path: &ResourcePath) -> Result<OwnedFd, StageError> {
-        let handle = self.root.unreadable_folder(path);
+    /// Opens a directory that can be written and entered but not read.
+    pub(super) fn unreadable_directory(&self, path: &ResourcePath) -> Result<OwnedFd, StageError> {
+        let handle = self.root.unreadable_directory(path);
         handle.map_err(|errno| self.explain(path, errno))
     }
 
-    /// Whether the missing directory at this path can be made, as far as the innermost one above it
-    /// shows, so that no bytes come in vain.
+    /// Checks that the missing directory at this path can be made, as far as its innermost existing
+    /// parent shows, before bytes are transferred.
     ///
     /// # Errors
-    /// As for [`StagingFolder::check_making`], and for [`DestinationTree::existing_folder`].
+    /// As for [`StagingDirectory::check_making`], and for [`DestinationTree::existing_directory`].
     pub fn check_making(&self, path: &ResourcePath) -> Result<(), StageError> {
-        if self.keeping.has_writable_device() {
+        if self.capabilities.has_writable_device() {
             return Ok(());
         }
         let mut next = path.parent();
         while let Some(at) = next {
-            if let Some(above) = self.existing_folder(&at)? {
-                // One of this user is opened up for what is made in it.
+            if let Some(above) = self.existing_directory(&at)? {
+                // A directory of this user is unlocked before something is made in it.
                 let is_opened_up = above.is_ours && !at.is_root();
                 return above.check_making().or_else(|error| match is_opened_up {
                     true => Ok(()),
@@ -44,21 +44,22 @@ impl DestinationTree {
         Ok(())
     }
 
-    /// Makes a folder in the one above it, unless it is there, and opens it.
+    /// Makes a directory in its parent if it is missing, and opens it.
     pub(super) fn make_in(
         &self,
-        above: &StagingFolder,
+        above: &StagingDirectory,
         path: &ResourcePath,
     ) -> Result<OwnedFd, StageError> {
         let name = path.file_name().unwrap_or_default();
-        // What is closed to others when it is made could never be opened to them.
+        // Where modes cannot be set, a private directory could never be opened to others.
         self.has_tried_modes.get_or_init(|| above.try_modes());
         let above = above.as_fd();
-        let mode = Mode::from_raw_mode(self.keeping.modes().folders);
-        let cannot = |errno| StageError::of_folder("make the folder", &self.shown(path), errno);
+        let mode = Mode::from_raw_mode(self.capabilities.modes().directories);
+        let cannot =
+            |errno| StageError::of_directory("make the directory", &self.shown(path), errno);
         let explain = |errno| self.explain(path, errno);
         let open = || match open_unlocked(above, name) {
-            Err(errno) if is_unreadable(errno) => self.unreadable_folder(path),
+            Err(errno) if is_unreadable(errno) => self.unreadable_directory(path),
             opened => opened.map_err(explain),
         };
         match rustix::fs::mkdirat(above, name, mode) {
@@ -73,7 +74,7 @@ impl DestinationTree {
         }
         let made = open()?;
         self.has_made.store(true, Relaxed);
-        // Not the one above, which may not be open for reading. It is on the same device.
+        // The parent may not be open for reading. The new directory is on the same device.
         let stat = rustix::fs::fstat(&made).map_err(explain)?;
         let above = path.parent().unwrap_or_else(ResourcePath::root);
         self.note_unsynced(made.as_fd(), &stat, &above);
@@ -82,21 +83,21 @@ impl DestinationTree {
     }
 }
 
-/// Opens a folder by its name in another one, so that its owner may work in it. Follows no link.
+/// Opens a directory in another one and gives its owner missing permissions. Follows no link.
 pub(super) fn open_unlocked(above: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let folder = match folder_in(above, name) {
+    let directory = match directory_in(above, name) {
         Err(Errno::ACCESS) => {
-            unlock_folder_in(above, name)?;
-            folder_in(above, name)?
+            unlock_directory_in(above, name)?;
+            directory_in(above, name)?
         }
         opened => opened?,
     };
-    unlock_folder(&folder)?;
-    Ok(folder)
+    unlock_directory(&directory)?;
+    Ok(directory)
 }
 
-fn is_there(folder: BorrowedFd<'_>) -> bool {
-    rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink > 0)
+fn is_there(directory: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
 #[cfg(test)]
@@ -106,13 +107,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_there_until_it_is_removed() {
+    fn a_directory_is_there_until_it_is_removed() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("folder");
         fs::create_dir(&path).unwrap();
-        let folder = File::open(&path).unwrap();
-        assert!(is_there(folder.as_fd()));
+        let directory = File::open(&path).unwrap();
+        assert!(is_there(directory.as_fd()));
         fs::remove_dir(&path).unwrap();
-        assert!(!is_there(folder.as_fd()));
+        assert!(!is_there(directory.as_fd()));
     }
 }

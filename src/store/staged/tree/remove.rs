@@ -1,4 +1,4 @@
-//! Removing what a tree should not have, by descriptors, and never beyond it.
+//! Removing entries of a tree by descriptors, never outside of it.
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,35 +9,39 @@ use rustix::io::Errno;
 
 use super::DestinationTree;
 use super::making::open_unlocked;
-use crate::store::beneath::{Fixed, fixed_in, folder_in, is_crossing};
-use crate::store::staged::occupant::occupant_in;
+use crate::store::beneath::{Fixed, directory_in, fixed_in, is_crossing};
+use crate::store::staged::entry_kind::entry_kind_in;
 use crate::store::staged::partials::NAME_ATTEMPTS_MAX;
-use crate::store::staged::{FileName, OCCUPIED_BY_FOLDER, Occupant, StageError};
+use crate::store::staged::{EntryKind, FileName, OCCUPIED_BY_DIRECTORY, StageError};
 use crate::wire::ResourcePath;
 
 impl DestinationTree {
-    /// Removes what is at this path: a file, a link, or a folder with all that is in it, of
-    /// which every folder of this user is unlocked as by [`DestinationTree::folder`]. Follows
-    /// no link. Each name that is gone is told to `gone`, with its path from the root, contents
-    /// before their folder, partial files left out; a break there stops it. What is missing
-    /// already is told nobody; a file that this process itself writes stays, as do the folders
-    /// around it, and so does what lies on another file system than the folder around it, which is
-    /// not even looked into. [`DestinationTree::sync`] makes it last.
+    /// Removes the entry at this path: a file, a link, or a directory with its contents.
+    /// Directories of this user are unlocked as by [`DestinationTree::directory`]. No link is
+    /// followed.
+    ///
+    /// Calls `gone` with the path from the root of each removed entry, contents before their
+    /// directory, without partial files. A `Break` from it stops the removal. An entry that is
+    /// missing already is not reported.
+    ///
+    /// Two things stay, with the directories around them: files that this process itself writes,
+    /// and entries on another file system than their directory, which are not even entered.
+    /// [`DestinationTree::sync`] makes the removal survive a power cut.
     ///
     /// # Errors
-    /// [`StageError`]; what was told is gone. The root itself is not removed.
+    /// [`StageError`]; every reported entry is removed. The root itself is never removed.
     pub fn remove(
         &self,
         path: &ResourcePath,
-        gone: &mut dyn FnMut(&[u8], Occupant) -> ControlFlow<()>,
+        gone: &mut dyn FnMut(&[u8], EntryKind) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StageError> {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(StageError::NotReplaceable("that is the destination itself"));
         };
-        if let Err(Errno::NOENT) = self.root.folder_descriptor(&above) {
+        if let Err(Errno::NOENT) = self.root.directory_descriptor(&above) {
             return Ok(ControlFlow::Continue(()));
         }
-        let above_folder = self.folder(&above)?;
+        let above_directory = self.directory(&above)?;
         let mut removal = Removal {
             tree: self,
             path: above.as_bytes().to_vec(),
@@ -45,34 +49,36 @@ impl DestinationTree {
             keeps: false,
             gone,
         };
-        let result = removal.remove(above_folder.as_fd(), name);
+        let result = removal.remove(above_directory.as_fd(), name);
         let closed = self.lock_open().remove_tree(path);
         drop(closed);
         result
     }
 
-    /// Removes what is at this path, but no folder, be it that it has just become one. Follows no
-    /// link, and unlocks the folder that it is in as [`DestinationTree::folder`] does. Returns
-    /// what was removed. [`DestinationTree::sync`] makes it last.
+    /// Removes the entry at this path unless it is a directory, even if it has just become one.
+    /// Follows no link, and unlocks its directory as [`DestinationTree::directory`] does. Returns
+    /// the kind of the removed entry. [`DestinationTree::sync`] makes the removal survive a power
+    /// cut.
     ///
     /// # Errors
-    /// [`StageError::NotReplaceable`]: it is a folder, or the root. [`StageError`].
-    pub fn remove_unless_folder(&self, path: &ResourcePath) -> Result<Occupant, StageError> {
+    /// [`StageError::NotReplaceable`]: the entry is a directory or the root. Any other
+    /// [`StageError`].
+    pub fn remove_unless_directory(&self, path: &ResourcePath) -> Result<EntryKind, StageError> {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(StageError::NotReplaceable(OCCUPIED_BY_FOLDER));
+            return Err(StageError::NotReplaceable(OCCUPIED_BY_DIRECTORY));
         };
-        if let Err(Errno::NOENT) = self.root.folder_descriptor(&above) {
-            return Ok(Occupant::Nothing);
+        if let Err(Errno::NOENT) = self.root.directory_descriptor(&above) {
+            return Ok(EntryKind::Nothing);
         }
-        let folder = self.folder(&above)?;
-        let occupant = occupant_in(folder.as_fd(), name).map_err(sort)?;
-        match rustix::fs::unlinkat(folder.as_fd(), name, AtFlags::empty()) {
+        let directory = self.directory(&above)?;
+        let entry_kind = entry_kind_in(directory.as_fd(), name).map_err(sort)?;
+        match rustix::fs::unlinkat(directory.as_fd(), name, AtFlags::empty()) {
             Ok(()) => {
-                self.note_removal(folder.as_fd(), above.as_bytes());
-                Ok(occupant)
+                self.note_removal(directory.as_fd(), above.as_bytes());
+                Ok(entry_kind)
             }
-            Err(Errno::NOENT) => Ok(Occupant::Nothing),
-            Err(Errno::ISDIR) => Err(StageError::NotReplaceable(OCCUPIED_BY_FOLDER)),
+            Err(Errno::NOENT) => Ok(EntryKind::Nothing),
+            Err(Errno::ISDIR) => Err(StageError::NotReplaceable(OCCUPIED_BY_DIRECTORY)),
             Err(errno) => Err(sort(errno)),
         }
     }
@@ -80,48 +86,48 @@ impl DestinationTree {
 
 struct Removal<'a> {
     tree: &'a DestinationTree,
-    /// Of the folder it is in, from the root.
+    /// The path from the root of the directory that is being emptied.
     path: Vec<u8>,
     removed: u64,
-    /// Something stays that this process itself writes.
+    /// A file stays because this process itself writes it.
     keeps: bool,
-    gone: &'a mut dyn FnMut(&[u8], Occupant) -> ControlFlow<()>,
+    gone: &'a mut dyn FnMut(&[u8], EntryKind) -> ControlFlow<()>,
 }
 
-/// A folder that is being emptied.
+/// A directory that is being emptied.
 struct Level {
     name: Box<[u8]>,
-    /// By which it is known when it is come back to.
+    /// Device and inode, to recognize the directory on the way back.
     identity: (u64, u64),
-    /// Bytes of the path that it is in.
+    /// Length of its parent's path in bytes.
     path_bytes: usize,
     names: vec::IntoIter<Box<[u8]>>,
-    /// What was removed when these names were read.
+    /// The value of `Removal::removed` when these names were read.
     removed: u64,
 }
 
 enum Removed {
-    /// There is nothing of that name any more.
+    /// Nothing has this name any more.
     Gone(ControlFlow<()>),
-    /// It is a folder.
+    /// The entry is a directory.
     Not,
 }
 
 impl Removal<'_> {
     fn remove(
         &mut self,
-        folder: BorrowedFd<'_>,
+        directory: BorrowedFd<'_>,
         name: &[u8],
     ) -> Result<ControlFlow<()>, StageError> {
-        // Something else may be there each time that it is looked at.
+        // The entry may be replaced by another one between any two calls.
         for _ in 0..NAME_ATTEMPTS_MAX {
-            if let Removed::Gone(flow) = self.remove_unless_folder(folder, name)? {
+            if let Removed::Gone(flow) = self.remove_unless_directory(directory, name)? {
                 return Ok(flow);
             }
-            if self.empty(folder, name)?.is_break() {
+            if self.empty(directory, name)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            if let Removed::Gone(flow) = self.remove_folder(folder, name)? {
+            if let Removed::Gone(flow) = self.remove_directory(directory, name)? {
                 return Ok(flow);
             }
             if self.keeps {
@@ -131,24 +137,24 @@ impl Removal<'_> {
         Err(sort(Errno::NOTEMPTY))
     }
 
-    fn remove_unless_folder(
+    fn remove_unless_directory(
         &mut self,
-        folder: BorrowedFd<'_>,
+        directory: BorrowedFd<'_>,
         name: &[u8],
     ) -> Result<Removed, StageError> {
         for _ in 0..NAME_ATTEMPTS_MAX {
-            let occupant = occupant_in(folder, name).map_err(sort)?;
-            match occupant {
-                Occupant::Nothing => return Ok(Removed::Gone(ControlFlow::Continue(()))),
-                Occupant::Directory => return Ok(Removed::Not),
-                Occupant::InUse => {
+            let entry_kind = entry_kind_in(directory, name).map_err(sort)?;
+            match entry_kind {
+                EntryKind::Nothing => return Ok(Removed::Gone(ControlFlow::Continue(()))),
+                EntryKind::Directory => return Ok(Removed::Not),
+                EntryKind::InUse => {
                     self.keeps = true;
                     return Ok(Removed::Gone(ControlFlow::Continue(())));
                 }
-                Occupant::File | Occupant::Link | Occupant::Other => {}
+                EntryKind::File | EntryKind::Link | EntryKind::Other => {}
             }
-            match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-                Ok(()) => return Ok(Removed::Gone(self.tell(folder, name, occupant))),
+            match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+                Ok(()) => return Ok(Removed::Gone(self.report(directory, name, entry_kind))),
                 Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(errno) => return Err(sort(errno)),
             }
@@ -156,49 +162,57 @@ impl Removal<'_> {
         Err(sort(Errno::BUSY))
     }
 
-    fn remove_folder(&mut self, above: BorrowedFd<'_>, name: &[u8]) -> Result<Removed, StageError> {
+    fn remove_directory(
+        &mut self,
+        above: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<Removed, StageError> {
         match rustix::fs::unlinkat(above, name, AtFlags::REMOVEDIR) {
-            Ok(()) => Ok(Removed::Gone(self.tell(above, name, Occupant::Directory))),
+            Ok(()) => Ok(Removed::Gone(self.report(
+                above,
+                name,
+                EntryKind::Directory,
+            ))),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(Removed::Not),
             Err(errno) => Err(sort(errno)),
         }
     }
 
-    /// Removes what is in a folder, however deep that is: one folder is open at a time, and the
-    /// one above it is the one that it was entered from, or it is not worked in.
+    /// Empties a directory of any depth with one directory open at a time. On the way back, the
+    /// parent must be the directory that was entered before, else the removal stops.
     fn empty(&mut self, above: BorrowedFd<'_>, name: &[u8]) -> Result<ControlFlow<()>, StageError> {
-        let Some((mut folder, level)) = self.enter(above, name)? else {
+        let Some((mut directory, level)) = self.enter(above, name)? else {
             return Ok(ControlFlow::Continue(()));
         };
         let (mut level, mut levels) = (level, Vec::new());
         loop {
             if let Some(name) = level.names.next() {
-                match self.remove_unless_folder(folder.as_fd(), &name)? {
+                match self.remove_unless_directory(directory.as_fd(), &name)? {
                     Removed::Gone(ControlFlow::Continue(())) => {}
                     Removed::Gone(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
                     Removed::Not => {
-                        if let Some((inner, below)) = self.enter(folder.as_fd(), &name)? {
+                        if let Some((inner, below)) = self.enter(directory.as_fd(), &name)? {
                             levels.push(mem::replace(&mut level, below));
-                            folder = inner;
+                            directory = inner;
                         }
                     }
                 }
             } else if self.removed > level.removed {
-                // There may be more names than were read, or have come.
-                level.names = first_names(folder.as_fd()).map_err(sort)?;
+                // There may be more names than were read, or new ones.
+                level.names = first_names(directory.as_fd()).map_err(sort)?;
                 level.removed = self.removed;
             } else {
                 self.path.truncate(level.path_bytes);
                 let Some(above) = levels.pop() else {
                     return Ok(ControlFlow::Continue(()));
                 };
-                folder = folder_in(&folder, b"..").map_err(sort)?;
-                if identity_of(folder.as_fd()).map_err(sort)? != above.identity {
-                    // It was moved meanwhile: nobody asked for that place to be touched.
+                directory = directory_in(&directory, b"..").map_err(sort)?;
+                if identity_of(directory.as_fd()).map_err(sort)? != above.identity {
+                    // The directory was moved meanwhile, and its new parent must not be touched.
                     return Err(sort(Errno::BUSY));
                 }
                 let emptied = mem::replace(&mut level, above);
-                let removed = self.remove_folder(folder.as_fd(), &emptied.name)?;
+                let removed = self.remove_directory(directory.as_fd(), &emptied.name)?;
                 if let Removed::Gone(ControlFlow::Break(())) = removed {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -206,7 +220,7 @@ impl Removal<'_> {
         }
     }
 
-    /// Opens a folder that is to be emptied. `None`: it is none any more.
+    /// Opens a directory to be emptied. `None`: it is no directory any more.
     fn enter(
         &mut self,
         above: BorrowedFd<'_>,
@@ -217,35 +231,40 @@ impl Removal<'_> {
         {
             return Err(stays(fixed));
         }
-        let folder = match open_unlocked(above, name) {
-            Ok(folder) => folder,
+        let directory = match open_unlocked(above, name) {
+            Ok(directory) => directory,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(sort(errno)),
         };
-        // Mounted since then.
-        if is_crossing(above, &folder).map_err(sort)? {
+        // Something was mounted there since the check above.
+        if is_crossing(above, &directory).map_err(sort)? {
             return Err(stays(Fixed::MountPoint));
         }
         let level = Level {
             name: name.into(),
-            identity: identity_of(folder.as_fd()).map_err(sort)?,
+            identity: identity_of(directory.as_fd()).map_err(sort)?,
             path_bytes: self.path.len(),
-            names: first_names(folder.as_fd()).map_err(sort)?,
+            names: first_names(directory.as_fd()).map_err(sort)?,
             removed: self.removed,
         };
         self.push(name);
-        Ok(Some((folder, level)))
+        Ok(Some((directory, level)))
     }
 
-    fn tell(&mut self, folder: BorrowedFd<'_>, name: &[u8], occupant: Occupant) -> ControlFlow<()> {
+    fn report(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &[u8],
+        entry_kind: EntryKind,
+    ) -> ControlFlow<()> {
         self.removed += 1;
-        self.tree.note_removal(folder, &self.path);
+        self.tree.note_removal(directory, &self.path);
         if FileName::parse(name).is_err() {
             return ControlFlow::Continue(());
         }
         let path_bytes = self.path.len();
         self.push(name);
-        let flow = (self.gone)(&self.path, occupant);
+        let flow = (self.gone)(&self.path, entry_kind);
         self.path.truncate(path_bytes);
         flow
     }
@@ -258,8 +277,8 @@ impl Removal<'_> {
     }
 }
 
-fn first_names(folder: BorrowedFd<'_>) -> Result<vec::IntoIter<Box<[u8]>>, Errno> {
-    let names = Dir::read_from(folder)?.filter_map(|entry| match entry {
+fn first_names(directory: BorrowedFd<'_>) -> Result<vec::IntoIter<Box<[u8]>>, Errno> {
+    let names = Dir::read_from(directory)?.filter_map(|entry| match entry {
         Ok(entry) => {
             let name = entry.file_name().to_bytes();
             (!matches!(name, b"." | b"..")).then(|| Ok(name.into()))
@@ -272,8 +291,8 @@ fn first_names(folder: BorrowedFd<'_>) -> Result<vec::IntoIter<Box<[u8]>>, Errno
 
 // The types of these fields differ between architectures.
 #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
-fn identity_of(folder: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
-    let stat = rustix::fs::fstat(folder)?;
+fn identity_of(directory: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let stat = rustix::fs::fstat(directory)?;
     Ok((stat.st_dev as u64, stat.st_ino as u64))
 }
 
@@ -299,11 +318,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_known_by_its_device_and_its_inode() {
+    fn a_directory_is_known_by_its_device_and_its_inode() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = File::open(temp.path()).unwrap();
+        let directory = File::open(temp.path()).unwrap();
         let facts = fs::metadata(temp.path()).unwrap();
-        let identity = identity_of(folder.as_fd());
+        let identity = identity_of(directory.as_fd());
         assert_eq!(identity, Ok((facts.dev(), facts.ino())));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::open_folders::OPEN_FOLDERS_MAX;
+use super::open_directories::OPEN_DIRECTORIES_MAX;
 use super::*;
 use crate::store::beneath::Resolver;
 use crate::store::staged::{PlacedLink, Placement, Synced, synced_below};
@@ -24,12 +24,12 @@ fn mode_of(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
-fn place(folder: &Arc<StagingFolder>, file: &str, content: &[u8]) -> Result<(), StageError> {
-    let staged = folder.stage_whole(&name(file), content, &ATTRIBUTES)?;
+fn place(directory: &Arc<StagingDirectory>, file: &str, content: &[u8]) -> Result<(), StageError> {
+    let staged = directory.stage_whole(&name(file), content, &ATTRIBUTES)?;
     staged.place(Placement::Replace).map(|_| ())
 }
 
-/// By the kernel, and as where it cannot.
+/// With the kernel's resolver, and as on kernels without one.
 fn both_ways(place: &Path) -> [DestinationTree; 2] {
     let kernel = Resolver::Kernel {
         follow_links: false,
@@ -45,21 +45,21 @@ const ATTRIBUTES: Attributes = Attributes {
 };
 
 #[test]
-fn missing_folders_are_made_for_this_user_alone_and_found_again() {
+fn missing_directories_are_made_private_and_found_again() {
     let place_ = tempfile::tempdir().unwrap();
     for (tree, top) in both_ways(place_.path()).iter().zip(["a", "b"]) {
         let deep = path(&format!("{top}/b\n/\u{202e}"));
-        assert!(tree.existing_folder(&deep).unwrap().is_none());
+        assert!(tree.existing_directory(&deep).unwrap().is_none());
         assert!(!place_.path().join(top).exists(), "looking makes nothing");
-        let folder = tree.folder(&deep).unwrap();
-        place(&folder, "f", b"content").unwrap();
+        let directory = tree.directory(&deep).unwrap();
+        place(&directory, "f", b"content").unwrap();
         assert_eq!(mode_of(&place_.path().join(top)), 0o700);
         let file = place_.path().join(top).join("b\n/\u{202e}/f");
         assert_eq!(fs::read(file).unwrap(), b"content");
-        assert!(Arc::ptr_eq(&folder, &tree.folder(&deep).unwrap()));
-        let found = tree.existing_folder(&deep).unwrap().unwrap();
-        assert!(Arc::ptr_eq(&folder, &found));
-        let root = tree.folder(&ResourcePath::root()).unwrap();
+        assert!(Arc::ptr_eq(&directory, &tree.directory(&deep).unwrap()));
+        let found = tree.existing_directory(&deep).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&directory, &found));
+        let root = tree.directory(&ResourcePath::root()).unwrap();
         assert_eq!(root.path(), place_.path());
         assert_eq!(root.device(), fs::metadata(place_.path()).unwrap().dev());
         tree.sync(false).unwrap();
@@ -68,22 +68,22 @@ fn missing_folders_are_made_for_this_user_alone_and_found_again() {
 }
 
 #[test]
-fn a_root_is_made_only_if_told() {
+fn a_root_is_made_only_on_request() {
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path().join("a/b");
     assert!(matches!(
         DestinationTree::open(&root, false),
-        Err(StageError::Folder { .. })
+        Err(StageError::Directory { .. })
     ));
     let tree = DestinationTree::open(&root, true).unwrap();
-    tree.folder(&path("c")).unwrap();
+    tree.directory(&path("c")).unwrap();
     assert!(root.join("c").is_dir());
     fs::write(temp.path().join("file"), "").unwrap();
     assert!(DestinationTree::open(&temp.path().join("file"), true).is_err());
 }
 
 #[test]
-fn what_is_no_folder_is_named_and_not_followed() {
+fn a_part_that_is_no_directory_is_named_and_not_followed() {
     let temp = tempfile::tempdir().unwrap();
     let outside = tempfile::tempdir().unwrap();
     fs::create_dir(temp.path().join("d")).unwrap();
@@ -107,15 +107,15 @@ fn what_is_no_folder_is_named_and_not_followed() {
             ("fifo", "a FIFO, a socket or a device"),
         ] {
             let expected = format!(
-                "{} is {what}, not a folder",
+                "{} is {what}, not a directory",
                 temp.path().join("d").join(planted).display()
             );
             for below in ["", "/x", "/new", "/new/deeper"] {
                 let path = path(&format!("d/{planted}{below}"));
                 for result in [
-                    tree.folder(&path).map(Some),
-                    tree.existing_folder(&path),
-                    tree.finish_folder(&path, &ATTRIBUTES).map(|()| None),
+                    tree.directory(&path).map(Some),
+                    tree.existing_directory(&path),
+                    tree.finish_directory(&path, &ATTRIBUTES).map(|()| None),
                     tree.names(&path, |_, _| {}).map(|()| None),
                 ] {
                     let error = result.err().expect(planted);
@@ -124,7 +124,7 @@ fn what_is_no_folder_is_named_and_not_followed() {
             }
         }
         for reserved in [".ft-x", "d/.ft-x", ".ft-x/d"] {
-            let error = tree.folder(&path(reserved)).err().unwrap();
+            let error = tree.directory(&path(reserved)).err().unwrap();
             assert!(matches!(error, StageError::Name(_)), "{error:?}");
         }
     }
@@ -134,10 +134,10 @@ fn what_is_no_folder_is_named_and_not_followed() {
 }
 
 #[test]
-fn finishing_sets_mode_and_time_and_working_again_unlocks() {
+fn finishing_sets_mode_and_time_and_a_new_use_unlocks() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    let folder = temp.path().join("a/b");
+    let directory = temp.path().join("a/b");
     let finished = Attributes {
         mode: Some(0o6_555),
         mtime: Some(Timestamp {
@@ -146,49 +146,53 @@ fn finishing_sets_mode_and_time_and_working_again_unlocks() {
         }),
     };
     for round in 0..3_u8 {
-        place(&tree.folder(&path("a/b")).unwrap(), "f", &[round]).unwrap();
-        assert_eq!(mode_of(&folder) & 0o700, 0o700, "round {round}");
-        tree.finish_folder(&path("a/b"), &finished).unwrap();
-        let meta = fs::metadata(&folder).unwrap();
-        assert_eq!(mode_of(&folder), 0o555, "exactly, and never set-group-id");
+        place(&tree.directory(&path("a/b")).unwrap(), "f", &[round]).unwrap();
+        assert_eq!(mode_of(&directory) & 0o700, 0o700, "round {round}");
+        tree.finish_directory(&path("a/b"), &finished).unwrap();
+        let meta = fs::metadata(&directory).unwrap();
+        assert_eq!(
+            mode_of(&directory),
+            0o555,
+            "exactly, and never set-group-id"
+        );
         assert_eq!(
             (meta.mtime(), meta.mtime_nsec()),
             (1_000_000_000, 123_456_789)
         );
-        // Looking leaves it as it is, and finishing again does not even touch it.
-        let looked_at = tree.existing_folder(&path("a/b")).unwrap().unwrap();
+        // A look changes nothing, and a second finish does not touch the directory.
+        let looked_at = tree.existing_directory(&path("a/b")).unwrap().unwrap();
         assert!(looked_at.open_existing(&name("f")).is_ok());
-        tree.finish_folder(&path("a/b"), &finished).unwrap();
-        let again = fs::metadata(&folder).unwrap();
+        tree.finish_directory(&path("a/b"), &finished).unwrap();
+        let again = fs::metadata(&directory).unwrap();
         assert_eq!(
             (again.ctime(), again.ctime_nsec(), again.mode()),
             (meta.ctime(), meta.ctime_nsec(), meta.mode())
         );
     }
-    tree.finish_folder(&path("empty/folder"), &finished)
+    tree.finish_directory(&path("empty/folder"), &finished)
         .unwrap();
     assert_eq!(mode_of(&temp.path().join("empty/folder")), 0o555);
 }
 
 #[test]
-fn a_folder_that_its_owner_may_not_even_open_is_worked_on_again() {
+fn a_directory_closed_to_its_owner_can_be_used_again() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    tree.folder(&path("a/b")).unwrap();
+    tree.directory(&path("a/b")).unwrap();
     for locked in ["a/b", "a"] {
         let none = Attributes {
             mode: Some(0),
             mtime: None,
         };
-        tree.finish_folder(&path(locked), &none).unwrap();
+        tree.finish_directory(&path(locked), &none).unwrap();
         assert_eq!(mode_of(&temp.path().join(locked)), 0);
     }
-    let folder = tree.folder(&path("a/b")).unwrap();
-    place(&folder, "f", b"content").unwrap();
-    // Root may do everything, and unlocks what it opens all the same.
+    let directory = tree.directory(&path("a/b")).unwrap();
+    place(&directory, "f", b"content").unwrap();
+    // Root may do everything, and also unlocks what it opens.
     assert_eq!(mode_of(&temp.path().join("a/b")), 0o700);
-    crate::store::beneath::unlock_folder_in(
-        tree.folder(&ResourcePath::root()).unwrap().as_fd(),
+    crate::store::beneath::unlock_directory_in(
+        tree.directory(&ResourcePath::root()).unwrap().as_fd(),
         b"a",
     )
     .unwrap();
@@ -197,20 +201,20 @@ fn a_folder_that_its_owner_may_not_even_open_is_worked_on_again() {
 }
 
 #[test]
-fn the_root_and_what_is_asked_to_be_looked_at_keep_their_permissions() {
+fn the_root_and_directories_looked_at_keep_their_modes() {
     let temp = tempfile::tempdir().unwrap();
     fs::create_dir(temp.path().join("a")).unwrap();
     for locked in [temp.path().join("a"), temp.path().to_owned()] {
         fs::set_permissions(locked, fs::Permissions::from_mode(0o2_555)).unwrap();
     }
     let tree = DestinationTree::open(temp.path(), true).unwrap();
-    tree.folder(&ResourcePath::root()).unwrap();
-    tree.existing_folder(&path("a")).unwrap().unwrap();
+    tree.directory(&ResourcePath::root()).unwrap();
+    tree.existing_directory(&path("a")).unwrap().unwrap();
     assert_eq!(mode_of(temp.path()), 0o2_555);
     assert_eq!(mode_of(&temp.path().join("a")), 0o2_555);
-    tree.folder(&path("a")).unwrap();
+    tree.directory(&path("a")).unwrap();
     assert_eq!(mode_of(&temp.path().join("a")), 0o2_755);
-    tree.finish_folder(&path("a"), &ATTRIBUTES).unwrap();
+    tree.finish_directory(&path("a"), &ATTRIBUTES).unwrap();
     assert_eq!(
         mode_of(&temp.path().join("a")),
         0o2_644,
@@ -219,20 +223,20 @@ fn the_root_and_what_is_asked_to_be_looked_at_keep_their_permissions() {
 }
 
 #[test]
-fn only_so_many_folders_stay_open_and_those_in_use_do() {
+fn a_limited_number_of_idle_directories_stays_open() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    let first = tree.folder(&path("0")).unwrap();
-    // The root is one of them.
-    for number in 1..OPEN_FOLDERS_MAX - 1 {
-        tree.folder(&path(&number.to_string())).unwrap();
+    let first = tree.directory(&path("0")).unwrap();
+    // One of them is the root.
+    for number in 1..OPEN_DIRECTORIES_MAX - 1 {
+        tree.directory(&path(&number.to_string())).unwrap();
     }
-    assert!(Arc::ptr_eq(&first, &tree.folder(&path("0")).unwrap()));
-    let second = Arc::downgrade(&tree.folder(&path("1")).unwrap());
-    tree.folder(&path("one more")).unwrap();
+    assert!(Arc::ptr_eq(&first, &tree.directory(&path("0")).unwrap()));
+    let second = Arc::downgrade(&tree.directory(&path("1")).unwrap());
+    tree.directory(&path("one more")).unwrap();
     assert!(second.upgrade().is_some(), "2 was used longest ago");
-    for number in 0..OPEN_FOLDERS_MAX {
-        tree.folder(&path(&format!("more {number}"))).unwrap();
+    for number in 0..OPEN_DIRECTORIES_MAX {
+        tree.directory(&path(&format!("more {number}"))).unwrap();
     }
     assert!(second.upgrade().is_none());
     assert_eq!(Arc::strong_count(&first), 1, "only we have it still");
@@ -241,22 +245,22 @@ fn only_so_many_folders_stay_open_and_those_in_use_do() {
 }
 
 #[test]
-fn a_folder_that_was_removed_meanwhile_is_made_again() {
+fn a_directory_that_was_removed_is_made_again() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    tree.folder(&path("a/b")).unwrap();
+    tree.directory(&path("a/b")).unwrap();
     fs::remove_dir_all(temp.path().join("a")).unwrap();
-    assert!(tree.existing_folder(&path("a/b")).unwrap().is_none());
-    place(&tree.folder(&path("a/b")).unwrap(), "f", b"content").unwrap();
+    assert!(tree.existing_directory(&path("a/b")).unwrap().is_none());
+    place(&tree.directory(&path("a/b")).unwrap(), "f", b"content").unwrap();
     assert!(temp.path().join("a/b/f").exists());
 }
 
 #[test]
-fn paths_may_be_as_deep_as_paths_are() {
+fn works_at_the_deepest_path() {
     let temp = tempfile::tempdir().unwrap();
     for tree in both_ways(temp.path()) {
         let deep = path(&vec!["d"; PATH_PARTS_MAX].join("/"));
-        place(&tree.folder(&deep).unwrap(), "f", b"").unwrap();
+        place(&tree.directory(&deep).unwrap(), "f", b"").unwrap();
         let mut gone = 0;
         let flow = tree.remove(&path("d"), &mut |_, _| {
             gone += 1;
@@ -269,15 +273,15 @@ fn paths_may_be_as_deep_as_paths_are() {
 }
 
 #[test]
-fn removes_what_is_deeper_than_any_path_with_one_folder_open_at_a_time() {
+fn removes_any_depth_with_one_open_directory() {
     let temp = tempfile::tempdir().unwrap();
     let depth = 3_000;
-    let mut folder = std::os::fd::OwnedFd::from(fs::File::open(temp.path()).unwrap());
+    let mut directory = std::os::fd::OwnedFd::from(fs::File::open(temp.path()).unwrap());
     for _ in 0..depth {
-        rustix::fs::mkdirat(&folder, "d", rustix::fs::Mode::RWXU).unwrap();
-        rustix::fs::symlinkat("..", &folder, "up").unwrap();
+        rustix::fs::mkdirat(&directory, "d", rustix::fs::Mode::RWXU).unwrap();
+        rustix::fs::symlinkat("..", &directory, "up").unwrap();
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
-        folder = rustix::fs::openat(&folder, "d", flags, rustix::fs::Mode::empty()).unwrap();
+        directory = rustix::fs::openat(&directory, "d", flags, rustix::fs::Mode::empty()).unwrap();
     }
     let tree = DestinationTree::open(temp.path(), false).unwrap();
     let mut gone = Vec::new();
@@ -286,7 +290,7 @@ fn removes_what_is_deeper_than_any_path_with_one_folder_open_at_a_time() {
         ControlFlow::Continue(())
     });
     assert!(matches!(flow, Ok(ControlFlow::Continue(()))), "{flow:?}");
-    // Each folder, and a link in all but the last.
+    // One for each directory, and a link in all but the last.
     assert_eq!(gone.len(), 2 * depth - 1);
     assert_eq!(gone.iter().max(), Some(&(2 * depth)));
     assert_eq!(gone.last(), Some(&1));
@@ -294,26 +298,28 @@ fn removes_what_is_deeper_than_any_path_with_one_folder_open_at_a_time() {
 }
 
 #[test]
-fn shows_what_is_in_a_folder_but_partial_files() {
+fn lists_entries_but_no_partial_files() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    let folder = tree.folder(&path("a")).unwrap();
-    tree.folder(&path("a/folder")).unwrap();
-    place(&folder, ".file", b"").unwrap();
-    folder
+    let directory = tree.directory(&path("a")).unwrap();
+    tree.directory(&path("a/folder")).unwrap();
+    place(&directory, ".file", b"").unwrap();
+    directory
         .place_link(&name("link"), (b"nowhere", 0), None, Placement::CreateOnly)
         .unwrap();
     fs::write(temp.path().join("a/.ft-partial"), "").unwrap();
     let mut shown = Vec::new();
-    tree.names(&path("a"), |name, occupant| shown.push((name, occupant)))
-        .unwrap();
+    tree.names(&path("a"), |name, entry_kind| {
+        shown.push((name, entry_kind))
+    })
+    .unwrap();
     shown.sort_by(|one, other| one.0.cmp(&other.0));
     assert_eq!(
         shown,
         [
-            (name(".file"), Occupant::File),
-            (name("folder"), Occupant::Directory),
-            (name("link"), Occupant::Link)
+            (name(".file"), EntryKind::File),
+            (name("folder"), EntryKind::Directory),
+            (name("link"), EntryKind::Link)
         ]
     );
     tree.names(&path("missing"), |_, _| panic!("there is nothing"))
@@ -329,12 +335,12 @@ fn shows_what_is_in_a_folder_but_partial_files() {
 }
 
 #[test]
-fn removes_files_links_and_folders_and_tells_each() {
+fn removes_and_reports_files_links_and_directories() {
     let temp = tempfile::tempdir().unwrap();
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("precious"), "").unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    place(&tree.folder(&path("a/b")).unwrap(), "f", b"").unwrap();
+    place(&tree.directory(&path("a/b")).unwrap(), "f", b"").unwrap();
     symlink(outside.path(), temp.path().join("a/b/out")).unwrap();
     symlink(outside.path(), temp.path().join("link")).unwrap();
     fs::write(temp.path().join("a/b/.ft-partial"), "").unwrap();
@@ -343,8 +349,8 @@ fn removes_files_links_and_folders_and_tells_each() {
     tree.sync(false).unwrap();
 
     let mut gone = Vec::new();
-    let mut note = |path: &[u8], occupant: Occupant| {
-        gone.push((String::from_utf8(path.to_vec()).unwrap(), occupant));
+    let mut note = |path: &[u8], entry_kind: EntryKind| {
+        gone.push((String::from_utf8(path.to_vec()).unwrap(), entry_kind));
         ControlFlow::Continue(())
     };
     for removed in ["a", "link", "missing", "missing/too"] {
@@ -359,56 +365,56 @@ fn removes_files_links_and_folders_and_tells_each() {
     assert_eq!(
         gone,
         [
-            ("a/b/f".to_owned(), Occupant::File),
-            ("a/b/out".to_owned(), Occupant::Link),
-            ("a/b".to_owned(), Occupant::Directory),
-            ("a".to_owned(), Occupant::Directory),
-            ("link".to_owned(), Occupant::Link),
+            ("a/b/f".to_owned(), EntryKind::File),
+            ("a/b/out".to_owned(), EntryKind::Link),
+            ("a/b".to_owned(), EntryKind::Directory),
+            ("a".to_owned(), EntryKind::Directory),
+            ("link".to_owned(), EntryKind::Link),
         ]
     );
     assert!(outside.path().join("precious").exists());
-    let mut never = |_: &[u8], _: Occupant| panic!("nothing is removed");
+    let mut never = |_: &[u8], _: EntryKind| panic!("nothing is removed");
     assert!(tree.remove(&ResourcePath::root(), &mut never).is_err());
     assert!(temp.path().join("kept").exists());
 }
 
 #[test]
-fn what_is_to_be_no_folder_is_removed_only_if_it_is_none() {
+fn remove_unless_directory_keeps_directories() {
     let temp = tempfile::tempdir().unwrap();
     for tree in both_ways(temp.path()) {
         fs::create_dir_all(temp.path().join("in/folder")).unwrap();
         fs::write(temp.path().join("in/file"), "x").unwrap();
         symlink("folder", temp.path().join("in/link")).unwrap();
         symlink("in", temp.path().join("through")).unwrap();
-        let remove = |text| tree.remove_unless_folder(&path(text));
-        for folder in ["in/folder", "in", ""] {
-            let kept = remove(folder);
+        let remove = |text| tree.remove_unless_directory(&path(text));
+        for directory in ["in/folder", "in", ""] {
+            let kept = remove(directory);
             assert!(
                 matches!(kept, Err(StageError::NotReplaceable(_))),
-                "{folder}"
+                "{directory}"
             );
         }
         assert!(remove("through/file").is_err());
         assert!(tree.lock_unsynced().is_empty());
-        assert_eq!(remove("in/file").unwrap(), Occupant::File);
+        assert_eq!(remove("in/file").unwrap(), EntryKind::File);
         assert!(!tree.lock_unsynced().is_empty());
-        assert_eq!(remove("in/link").unwrap(), Occupant::Link);
-        assert_eq!(remove("in/file").unwrap(), Occupant::Nothing);
-        assert_eq!(remove("none/file").unwrap(), Occupant::Nothing);
+        assert_eq!(remove("in/link").unwrap(), EntryKind::Link);
+        assert_eq!(remove("in/file").unwrap(), EntryKind::Nothing);
+        assert_eq!(remove("none/file").unwrap(), EntryKind::Nothing);
         assert!(temp.path().join("in/folder").is_dir());
-        assert_eq!(remove("through").unwrap(), Occupant::Link);
+        assert_eq!(remove("through").unwrap(), EntryKind::Link);
     }
 }
 
 #[test]
-fn removing_stops_where_it_is_told_and_does_not_go_through_links() {
+fn removing_stops_at_a_break_and_follows_no_link() {
     let temp = tempfile::tempdir().unwrap();
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("precious"), "").unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    let folder = tree.folder(&path("a")).unwrap();
+    let directory = tree.directory(&path("a")).unwrap();
     for number in 0..20 {
-        place(&folder, &number.to_string(), b"").unwrap();
+        place(&directory, &number.to_string(), b"").unwrap();
     }
     let mut left = 5;
     let flow = tree.remove(&path("a"), &mut |_, _| {
@@ -423,9 +429,12 @@ fn removing_stops_where_it_is_told_and_does_not_go_through_links() {
     assert_eq!(fs::read_dir(temp.path().join("a")).unwrap().count(), 15);
 
     symlink(outside.path(), temp.path().join("out")).unwrap();
-    let mut never = |_: &[u8], _: Occupant| panic!("nothing is removed");
+    let mut never = |_: &[u8], _: EntryKind| panic!("nothing is removed");
     let error = tree.remove(&path("out/precious"), &mut never).unwrap_err();
-    assert!(matches!(error, StageError::NotAFolder { .. }), "{error:?}");
+    assert!(
+        matches!(error, StageError::NotADirectory { .. }),
+        "{error:?}"
+    );
     assert!(outside.path().join("precious").exists());
 }
 
@@ -433,9 +442,9 @@ fn removing_stops_where_it_is_told_and_does_not_go_through_links() {
 fn links_are_placed_as_files_are() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    let folder = tree.folder(&ResourcePath::root()).unwrap();
+    let directory = tree.directory(&ResourcePath::root()).unwrap();
     let target = |file: &str| fs::read_link(temp.path().join(file)).unwrap();
-    let link = |to: &[u8], placement| folder.place_link(&name("l"), (to, 9), None, placement);
+    let link = |to: &[u8], placement| directory.place_link(&name("l"), (to, 9), None, placement);
     let placed = |file| PlacedLink::Placed(name(file));
     assert_eq!(link(b"one", Placement::CreateOnly).unwrap(), placed("l"));
     for placement in [Placement::CreateOnly, Placement::Replace] {
@@ -451,7 +460,7 @@ fn links_are_placed_as_files_are() {
     assert_eq!(link(b"3", Placement::Numbered).unwrap(), placed("l.1"));
 
     fs::write(temp.path().join("file"), "").unwrap();
-    folder
+    directory
         .place_link(&name("file"), (b"3", 0), None, Placement::Replace)
         .unwrap();
     assert_eq!(target("file"), Path::new("3"));
@@ -463,7 +472,7 @@ fn links_are_placed_as_files_are() {
     )
     .unwrap();
     for taken in ["folder", "fifo"] {
-        let refused = folder.place_link(&name(taken), (b"3", 0), None, Placement::Replace);
+        let refused = directory.place_link(&name(taken), (b"3", 0), None, Placement::Replace);
         assert!(
             matches!(refused, Err(StageError::NotReplaceable(_))),
             "{taken}"
@@ -483,7 +492,7 @@ fn links_are_placed_as_files_are() {
 }
 
 #[test]
-fn a_link_that_a_killed_process_left_is_cleaned_up_with_its_name() {
+fn a_partial_link_of_a_killed_process_is_removed() {
     let temp = tempfile::tempdir().unwrap();
     let ours = format!(
         ".ft-{}-0123456789abcdef.part",
@@ -491,19 +500,19 @@ fn a_link_that_a_killed_process_left_is_cleaned_up_with_its_name() {
     );
     symlink("nowhere", temp.path().join(&ours)).unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    let folder = tree.folder(&ResourcePath::root()).unwrap();
-    place(&folder, "other", b"").unwrap();
+    let directory = tree.directory(&ResourcePath::root()).unwrap();
+    place(&directory, "other", b"").unwrap();
     assert!(temp.path().join(&ours).is_symlink());
-    folder
+    directory
         .place_link(&name("l"), (b"x", 0), None, Placement::CreateOnly)
         .unwrap();
     assert!(!temp.path().join(&ours).is_symlink());
 }
 
-/// Folders of the tree are swapped for links to outside, back and forth, while files and links
-/// are placed, folders made, finished and removed.
+/// Swaps directories of the tree for links to outside, back and forth, while files and links are
+/// placed, and directories are made, finished and removed.
 #[test]
-fn nothing_outside_ever_changes_whatever_is_swapped() {
+fn nothing_outside_changes_while_directories_are_swapped() {
     let temp = tempfile::tempdir().unwrap();
     let outside = tempfile::tempdir().unwrap();
     fs::create_dir(outside.path().join("b")).unwrap();
@@ -532,8 +541,8 @@ fn nothing_outside_ever_changes_whatever_is_swapped() {
                 let (here, aside) = (temp.path().join("a"), temp.path().join("aside"));
                 let mut flips = 0_u64;
                 while !done.load(Ordering::Relaxed) {
-                    // One of them is a link to outside, the other a folder, as far as what is
-                    // tested leaves them.
+                    // One of them is a link to outside, the other a directory, unless the code
+                    // under test changed them.
                     if !here.is_symlink() && !aside.is_symlink() {
                         let _ = fs::remove_dir_all(&aside);
                         let _ = symlink(outside.path(), &aside);
@@ -560,22 +569,22 @@ fn nothing_outside_ever_changes_whatever_is_swapped() {
                 }
                 let deep = path(if round % 2 == 0 { "a/b" } else { "a" });
                 if round % 3 == 0 {
-                    // Found anew, not the one that is open.
+                    // Find the directory again, instead of using the open one.
                     drop(tree.lock_open().remove_tree(&path("a")));
                 }
-                match tree.folder(&deep) {
-                    Ok(folder) => {
-                        note(place(&folder, "f", b"ours"));
+                match tree.directory(&deep) {
+                    Ok(directory) => {
+                        note(place(&directory, "f", b"ours"));
                         let link =
-                            folder.place_link(&name("l"), (b"x", 0), None, Placement::Replace);
+                            directory.place_link(&name("l"), (b"x", 0), None, Placement::Replace);
                         note(link.map(|_| ()));
                     }
                     Err(error) => note(Err(error)),
                 }
-                note(tree.finish_folder(&deep, &ATTRIBUTES));
+                note(tree.finish_directory(&deep, &ATTRIBUTES));
                 if round % 5 == 0 {
                     let removed = path(if round % 2 == 0 { "a/b" } else { "a" });
-                    let mut gone = |_: &[u8], _: Occupant| ControlFlow::Continue(());
+                    let mut gone = |_: &[u8], _: EntryKind| ControlFlow::Continue(());
                     note(tree.remove(&removed, &mut gone).map(|_| ()));
                 }
             }
@@ -598,57 +607,63 @@ fn nothing_outside_ever_changes_whatever_is_swapped() {
 }
 
 #[test]
-fn beside_others_each_folder_is_synced_by_itself() {
+fn directories_sync_one_by_one_while_others_write() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
-    tree.folder(&path("a/b")).unwrap();
-    tree.finish_folder(&path("a/b"), &ATTRIBUTES).unwrap();
+    tree.directory(&path("a/b")).unwrap();
+    tree.finish_directory(&path("a/b"), &ATTRIBUTES).unwrap();
     tree.sync_beside(true).unwrap();
-    // The root, in which it was made, and both.
-    assert_eq!(synced_below(temp.path()), [Synced::Folder; 3]);
+    // The root, in which it was made, and both directories.
+    assert_eq!(synced_below(temp.path()), [Synced::Directory; 3]);
     tree.sync_beside(true).unwrap();
     assert_eq!(
         synced_below(temp.path()).len(),
         3,
         "nothing has changed since"
     );
-    tree.folder(&path("c")).unwrap();
+    tree.directory(&path("c")).unwrap();
     fs::remove_dir(temp.path().join("c")).unwrap();
     tree.sync_beside(true).unwrap();
-    assert_eq!(synced_below(temp.path()), [Synced::Folder; 4], "it is gone");
-    tree.folder(&path("d")).unwrap();
+    assert_eq!(
+        synced_below(temp.path()),
+        [Synced::Directory; 4],
+        "it is gone"
+    );
+    tree.directory(&path("d")).unwrap();
     tree.sync_beside(false).unwrap();
     assert_eq!(synced_below(temp.path())[4..], [Synced::FileSystem]);
 }
 
 #[test]
-fn new_files_and_folders_have_the_modes_that_were_asked_for() {
+fn new_files_and_directories_have_the_requested_modes() {
     let temp = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(temp.path(), false).unwrap();
     tree.make_with(NewModes {
         files: 0o640,
-        folders: 0o750,
+        directories: 0o750,
     });
-    let folder = tree.folder(&path("a")).unwrap();
+    let directory = tree.directory(&path("a")).unwrap();
     let as_made = Attributes {
         mode: None,
         mtime: None,
     };
-    let staged = folder.stage_whole(&name("small"), b"1", &as_made).unwrap();
+    let staged = directory
+        .stage_whole(&name("small"), b"1", &as_made)
+        .unwrap();
     staged.place(Placement::Replace).unwrap();
     let content = crate::digest::Md5Stream::digest(b"12");
-    let private = StagingFolder::open(&temp.path().join("a")).unwrap();
-    // Begun by a run that was to give it other permissions.
+    let private = StagingDirectory::open(&temp.path().join("a")).unwrap();
+    // An earlier run created it with other permissions.
     private
         .stage(&name("resumed"), content)
         .unwrap()
         .append(b"1")
         .unwrap();
-    let mut staged = folder.stage(&name("resumed"), content).unwrap();
+    let mut staged = directory.stage(&name("resumed"), content).unwrap();
     staged.append(b"2").unwrap();
-    staged.dress(&as_made).unwrap();
+    staged.set_attributes(&as_made).unwrap();
     staged.place(Placement::Replace).unwrap();
-    tree.finish_folder(&path("a"), &as_made).unwrap();
+    tree.finish_directory(&path("a"), &as_made).unwrap();
     for (name, mode) in [("a", 0o750), ("a/small", 0o640), ("a/resumed", 0o640)] {
         assert_eq!(mode_of(&temp.path().join(name)), mode, "{name}");
     }
@@ -656,11 +671,11 @@ fn new_files_and_folders_have_the_modes_that_were_asked_for() {
 }
 
 #[test]
-fn removes_more_names_than_are_read_at_once_and_tells_each() {
+fn removes_and_reports_more_names_than_one_read_returns() {
     let place_ = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(place_.path(), false).unwrap();
     fs::create_dir_all(place_.path().join("d/in")).unwrap();
-    // More than are read in all attempts together, should they read only once each.
+    // More than all attempts together read, if each read only once.
     for number in 0..17_000 {
         fs::write(place_.path().join(format!("d/in/{number}")), "").unwrap();
     }
@@ -675,13 +690,13 @@ fn removes_more_names_than_are_read_at_once_and_tells_each() {
 }
 
 #[test]
-fn what_could_not_be_kept_of_a_tree_is_that_of_all_its_folders() {
+fn losses_of_all_directories_of_a_tree_are_added() {
     let place_ = tempfile::tempdir().unwrap();
     let tree = DestinationTree::open(place_.path(), false).unwrap();
-    let folder = tree.folder(&path("a/b")).unwrap();
+    let directory = tree.directory(&path("a/b")).unwrap();
     assert!(tree.unkept().is_empty());
-    folder.keeping().count(Loss::Link);
+    directory.capabilities().count(Loss::Link);
     assert_eq!(tree.unkept().links, 1);
-    tree.keep_folders(3);
-    assert_eq!(tree.lock_open().folders_max, 3);
+    tree.keep_directories(3);
+    assert_eq!(tree.lock_open().directories_max, 3);
 }

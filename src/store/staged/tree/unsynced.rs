@@ -1,4 +1,4 @@
-//! What was changed and may not survive a power cut yet.
+//! The changes that may not survive a power cut yet.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -8,37 +8,37 @@ use rustix::fs::Stat;
 use rustix::io::Errno;
 
 use super::DestinationTree;
-use crate::store::staged::file::{Sync, sync_by};
-use crate::store::staged::folder::device_of;
-use crate::store::staged::keeping::Loss;
+use crate::store::staged::capabilities::Loss;
+use crate::store::staged::file::{SyncCall, sync_by};
+use crate::store::staged::staging_directory::device_of;
 #[cfg(test)]
 use crate::store::staged::synced::{Synced, note};
 use crate::store::staged::unwritten::is_held_up_by_others;
 use crate::store::staged::{Space, StageError};
 use crate::wire::ResourcePath;
 
-/// What was changed on one device.
+/// The changes on one device.
 pub(super) struct Unsynced {
-    /// A folder on it.
-    folder: OwnedFd,
-    /// All folders in which something was made, finished or removed; `None` if they are too many.
+    /// A directory on it.
+    directory: OwnedFd,
+    /// The directories in which something was made, finished or removed; `None` if too many.
     changed: Option<BTreeSet<ResourcePath>>,
 }
 
 impl DestinationTree {
-    /// Makes all folders made and finished so far survive a power cut, and that what was removed
-    /// is gone. Costs nothing if there is neither. That is done with everything else on their file
-    /// systems; or one by one, if they are few, and if that would wait for others or `one_by_one`
-    /// is asked for, since a sync of a whole file system cannot be ended.
+    /// Makes all directories that were made, finished or removed so far survive a power cut. Costs
+    /// nothing without any. It syncs whole file systems. If other programs write a lot, or with
+    /// `one_by_one`, it syncs the directories one by one unless they are too many, because the sync
+    /// of a whole file system cannot be stopped.
     ///
     /// # Errors
-    /// [`StageError::Io`], and they count as unsynced still.
+    /// [`StageError::Io`]; the directories of that device stay unsynced.
     pub fn sync(&self, one_by_one: bool) -> Result<(), StageError> {
         let is_on_disk = || {
             let unsynced = self.lock_unsynced();
             let mut spaces = unsynced
                 .values()
-                .map(|on_device| Space::around(&on_device.folder));
+                .map(|on_device| Space::around(&on_device.directory));
             spaces.any(|space| !space.is_some_and(|space| space.is_in_memory()))
         };
         self.sync_beside(one_by_one || (is_on_disk() && is_held_up_by_others(0)))
@@ -51,7 +51,7 @@ impl DestinationTree {
         for (device, unsynced) in unsynced {
             match self.sync_device(&unsynced, others) {
                 Ok(true) => {}
-                Ok(false) => self.keeping.count(Loss::Sync),
+                Ok(false) => self.capabilities.count(Loss::Sync),
                 Err(errno) => {
                     result = Err(StageError::sort("sync the directories", errno));
                     self.lock_unsynced().insert(device, unsynced);
@@ -61,15 +61,15 @@ impl DestinationTree {
         result
     }
 
-    /// `Ok(false)`: that cannot be done here.
+    /// `Ok(false)`: nothing here can sync.
     fn sync_device(&self, unsynced: &Unsynced, one_by_one: bool) -> Result<bool, Errno> {
         let changed = unsynced.changed.as_ref();
         let sync_each = || changed.map_or(Ok(false), |changed| self.sync_each(changed));
-        // The error of a directory may not come again with that of its file system.
+        // Return this error at once: a sync of the file system may not report it again.
         if one_by_one && sync_each()? {
             return Ok(true);
         }
-        if sync_by(&unsynced.folder, &[Sync::FileSystem])? {
+        if sync_by(&unsynced.directory, &[SyncCall::FileSystem])? {
             #[cfg(test)]
             note(&self.path, Synced::FileSystem);
             return Ok(true);
@@ -77,51 +77,56 @@ impl DestinationTree {
         if one_by_one { Ok(false) } else { sync_each() }
     }
 
-    /// `Ok(false)`: one of them cannot be opened, or not synced by itself.
+    /// `Ok(false)`: a directory cannot be opened or synced by itself.
     fn sync_each(&self, changed: &BTreeSet<ResourcePath>) -> Result<bool, Errno> {
         let mut are_synced = true;
         for path in changed {
-            let is_synced = match self.root.folder_descriptor(path) {
-                Ok(folder) => sync_by(&folder, &[Sync::File])?,
-                // What is gone needs no sync: the one that it was in is among these, or gone as well.
+            let is_synced = match self.root.directory_descriptor(path) {
+                Ok(directory) => sync_by(&directory, &[SyncCall::File])?,
+                // A directory that is gone needs no sync: its parent is on this list, or gone too.
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
                 Err(_) => false,
             };
             are_synced &= is_synced;
             #[cfg(test)]
-            note(&self.path, Synced::Folder);
+            note(&self.path, Synced::Directory);
         }
         Ok(are_synced)
     }
 
-    /// Something was made or finished in the folder at this path, just now.
-    pub(super) fn note_unsynced(&self, folder: BorrowedFd<'_>, stat: &Stat, path: &ResourcePath) {
-        self.note(folder, stat, Some(path));
+    /// Notes that something was made or finished in the directory at this path.
+    pub(super) fn note_unsynced(
+        &self,
+        directory: BorrowedFd<'_>,
+        stat: &Stat,
+        path: &ResourcePath,
+    ) {
+        self.note(directory, stat, Some(path));
     }
 
-    /// Something was removed from this folder, which has this path.
-    pub(super) fn note_removal(&self, folder: BorrowedFd<'_>, path: &[u8]) {
-        if let Ok(stat) = rustix::fs::fstat(folder) {
-            self.note(folder, &stat, ResourcePath::parse(path).ok().as_ref());
+    /// Notes that something was removed from this directory, which has this path.
+    pub(super) fn note_removal(&self, directory: BorrowedFd<'_>, path: &[u8]) {
+        if let Ok(stat) = rustix::fs::fstat(directory) {
+            self.note(directory, &stat, ResourcePath::parse(path).ok().as_ref());
         }
     }
 
-    fn note(&self, folder: BorrowedFd<'_>, stat: &Stat, path: Option<&ResourcePath>) {
+    fn note(&self, directory: BorrowedFd<'_>, stat: &Stat, path: Option<&ResourcePath>) {
         let device = device_of(stat);
         if let Some(unsynced) = self.lock_unsynced().get_mut(&device) {
             return unsynced.add(path);
         }
-        match folder.try_clone_to_owned() {
-            Ok(folder) => {
+        match directory.try_clone_to_owned() {
+            Ok(directory) => {
                 let changed = Some(BTreeSet::new());
                 let mut all = self.lock_unsynced();
                 let unsynced = all.entry(device);
-                let unsynced = unsynced.or_insert(Unsynced { folder, changed });
+                let unsynced = unsynced.or_insert(Unsynced { directory, changed });
                 unsynced.add(path);
             }
-            // No descriptor is left to keep for later. Whoever made or removed something here has no
-            // use for an error of other files on the file system.
-            Err(_) => drop(rustix::fs::syncfs(folder)),
+            // No descriptor is left to keep for later. The caller has no use for an error, which
+            // may be about other files.
+            Err(_) => drop(rustix::fs::syncfs(directory)),
         }
     }
 
@@ -143,5 +148,5 @@ impl Unsynced {
     }
 }
 
-/// To sync so many folders one by one takes a few seconds.
+/// Syncing this many directories one by one takes a few seconds.
 const CHANGED_MAX: usize = 4_096;

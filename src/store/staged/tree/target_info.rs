@@ -1,4 +1,4 @@
-//! What is known of where something would go, before it is made.
+//! Facts about the place where something would be created.
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,34 +12,35 @@ use rustix::io::Errno;
 
 use super::DestinationTree;
 use crate::store::beneath::{Fixed, fixed_in};
-use crate::store::staged::folder::device_of;
 use crate::store::staged::refused_name::{is_refused_by_fat, refused};
-use crate::store::staged::{FileName, Space, StageError, StagingFolder};
+use crate::store::staged::staging_directory::device_of;
+use crate::store::staged::{FileName, Space, StageError, StagingDirectory};
 use crate::wire::ResourcePath;
 
-/// What is known of the place that something would get: of its folder, or of the innermost
-/// above it that is there.
+/// Facts about the directory that something would be created in. If that is missing, they are about
+/// its innermost parent that exists.
 #[derive(Clone, Debug)]
-pub struct Ground {
-    folder: PathBuf,
+pub struct TargetInfo {
+    directory: PathBuf,
     missing: usize,
     device: u64,
     space: Option<Space>,
-    /// Why nothing can be made there.
+    /// Why nothing can be created there.
     closed: Option<Errno>,
-    /// What others have there is theirs to rename and to remove.
+    /// Entries of other users can only be renamed and removed by them.
     is_shared: bool,
     locked: Option<PathBuf>,
 }
 
-impl Ground {
-    /// Of a path below a folder that need not be there, nor those above it.
+impl TargetInfo {
+    /// Looks at a path below a directory. That directory and its parents may be missing.
     ///
     /// # Errors
-    /// [`StageError::Folder`]: it can never be there, since what is there is no folder.
-    pub fn of_missing(folder: &Path, below: &ResourcePath) -> Result<Ground, StageError> {
+    /// [`StageError::Directory`]: the directory can never exist, because a part of its path is no
+    /// directory.
+    pub fn of_missing(directory: &Path, below: &ResourcePath) -> Result<TargetInfo, StageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let (mut at, mut missing) = (folder, below.parts().count());
+        let (mut at, mut missing) = (directory, below.parts().count());
         loop {
             let path = if at.as_os_str().is_empty() {
                 Path::new(".")
@@ -48,18 +49,27 @@ impl Ground {
             };
             match rustix::fs::open(path, flags, Mode::empty()) {
                 Ok(open) => {
-                    let ground = Ground::at(open.as_fd(), path, false)?;
-                    return Ok(Ground { missing, ..ground });
+                    let target_info = TargetInfo::at(open.as_fd(), path, false)?;
+                    return Ok(TargetInfo {
+                        missing,
+                        ..target_info
+                    });
                 }
                 Err(Errno::NOENT) => missing += 1,
-                Err(errno) => return Err(StageError::of_folder("make the folder", folder, errno)),
+                Err(errno) => {
+                    return Err(StageError::of_directory(
+                        "make the directory",
+                        directory,
+                        errno,
+                    ));
+                }
             }
             at = match at.parent() {
                 Some(above) => above,
                 None => {
-                    return Err(StageError::of_folder(
-                        "make the folder",
-                        folder,
+                    return Err(StageError::of_directory(
+                        "make the directory",
+                        directory,
                         Errno::NOENT,
                     ));
                 }
@@ -67,25 +77,26 @@ impl Ground {
         }
     }
 
-    /// `unlocks`: a folder of this user is opened for its owner before something is made there.
-    fn at(folder: BorrowedFd<'_>, path: &Path, unlocks: bool) -> Result<Ground, StageError> {
-        let stat = rustix::fs::fstat(folder)
-            .map_err(|errno| StageError::of_folder("look at the folder", path, errno))?;
+    /// `unlocks`: a directory of this user gets missing owner permissions before something is made
+    /// in it.
+    fn at(directory: BorrowedFd<'_>, path: &Path, unlocks: bool) -> Result<TargetInfo, StageError> {
+        let stat = rustix::fs::fstat(directory)
+            .map_err(|errno| StageError::of_directory("look at the directory", path, errno))?;
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         let is_ours = is_ours(&stat);
-        let closed = match rustix::fs::accessat(folder, ".", wanted, AtFlags::EACCESS) {
+        let closed = match rustix::fs::accessat(directory, ".", wanted, AtFlags::EACCESS) {
             Err(Errno::ACCESS) if unlocks && is_ours => None,
             Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Some(errno),
-            // Names can be made there, and none renamed or removed.
-            Ok(()) if fixed_in(folder, b".") == Ok(Some(Fixed::AppendOnly)) => Some(Errno::PERM),
-            // Whatever else it says: trying tells.
+            // New names can be made there, but none can be renamed or removed.
+            Ok(()) if fixed_in(directory, b".") == Ok(Some(Fixed::AppendOnly)) => Some(Errno::PERM),
+            // Other errors prove nothing: the attempt itself will show.
             Ok(()) | Err(_) => None,
         };
-        Ok(Ground {
-            folder: path.to_owned(),
+        Ok(TargetInfo {
+            directory: path.to_owned(),
             missing: 0,
             device: device_of(&stat),
-            space: Space::around(folder),
+            space: Space::around(directory),
             closed,
             is_shared: Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX)
                 && !is_ours
@@ -94,52 +105,56 @@ impl Ground {
         })
     }
 
-    /// The folder that was looked at.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The directory that was looked at.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
-    /// How many folders, the last ones on the way to the place, have to be made for it.
+    /// How many directories at the end of the path have to be made.
     pub fn missing(&self) -> usize {
         self.missing
     }
 
-    /// The device it is on.
+    /// The device that the directory is on.
     pub fn device(&self) -> u64 {
         self.device
     }
 
-    /// What its file system has room for, if it says.
+    /// The space of its file system, if it reports any.
     pub fn space(&self) -> Option<&Space> {
         self.space.as_ref()
     }
 
-    /// The folder that it is really about, and that cannot be looked into: it is of this user, and
-    /// is opened up before anything is done there ([`DestinationTree::locked`]). All else that is
-    /// known is of the one it is in.
+    /// The directory that the request is about, if it cannot be entered. It belongs to this user
+    /// and gets missing permissions before anything is done there ([`DestinationTree::locked`]).
+    /// All other facts are about its parent.
     pub fn locked(&self) -> Option<&Path> {
         self.locked.as_deref()
     }
 
-    /// Whether what has this name in the folder can be removed, as far as can be seen.
+    /// Whether the entry of this name can be removed, as far as a look shows.
     ///
     /// # Errors
-    /// [`StageError::Io`]: it cannot.
-    pub fn check_removing(&self, folder: &StagingFolder, name: &[u8]) -> Result<(), StageError> {
+    /// [`StageError::Io`]: the entry cannot be removed.
+    pub fn check_removing(
+        &self,
+        directory: &StagingDirectory,
+        name: &[u8],
+    ) -> Result<(), StageError> {
         if let Some(errno) = self.closed {
             return Err(StageError::sort("remove", errno));
         }
         if self.is_shared
-            && rustix::fs::statat(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
+            && rustix::fs::statat(directory.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| !is_ours(&stat))
         {
             return Err(StageError::Io {
-                doing: "remove what is of another user in a folder with the sticky bit",
+                doing: "remove the entry of another user in a directory with the sticky bit",
                 source: Errno::PERM.into(),
             });
         }
-        match fixed_in(folder.as_fd(), name) {
-            // Whatever else it says: trying tells.
+        match fixed_in(directory.as_fd(), name) {
+            // Other errors prove nothing: the attempt itself will show.
             Ok(None) | Err(_) => Ok(()),
             Ok(Some(fixed)) => Err(StageError::Io {
                 doing: "remove",
@@ -148,23 +163,23 @@ impl Ground {
         }
     }
 
-    /// Whether something of this name can be made there, as far as can be seen.
+    /// Whether an entry of this name can be made there, as far as a look shows.
     ///
     /// # Errors
-    /// [`StageError::Folder`]: nothing can. [`StageError::Io`]: not of this name.
+    /// [`StageError::Directory`]: nothing can be made. [`StageError::Io`]: not under this name.
     pub fn admit(&self, name: &FileName) -> Result<(), StageError> {
         if let Some(errno) = self.closed {
-            return Err(StageError::Folder {
+            return Err(StageError::Directory {
                 doing: "create a file in",
-                folder: self.folder.clone(),
+                directory: self.directory.clone(),
                 source: errno.into(),
             });
         }
         if self.is_shared && self.missing == 0 {
-            let place = self.folder.join(OsStr::from_bytes(name.as_bytes()));
+            let place = self.directory.join(OsStr::from_bytes(name.as_bytes()));
             if rustix::fs::lstat(&place).is_ok_and(|stat| !is_ours(&stat)) {
                 return Err(StageError::Io {
-                    doing: "replace what is of another user in a folder with the sticky bit",
+                    doing: "replace the entry of another user in a directory with the sticky bit",
                     source: Errno::PERM.into(),
                 });
             }
@@ -175,7 +190,7 @@ impl Ground {
         let bytes = name.as_bytes().len() as u64;
         match self.space.map(|space| space.name_bytes_max) {
             Some(max) if max > 0 && bytes > max => Err(StageError::Io {
-                doing: "give it its name here",
+                doing: "use this name here",
                 source: io::Error::other(format!("name is {bytes} bytes, the limit is {max}")),
             }),
             _ => Ok(()),
@@ -184,35 +199,43 @@ impl Ground {
 }
 
 impl DestinationTree {
-    /// The folder at this path, if it is there and can be looked into, and what is known of what
-    /// would be made in it. Nothing is made or changed.
+    /// The directory at this path, if it exists and can be entered, and facts about what would be
+    /// created in it. Makes and changes nothing.
     ///
     /// # Errors
-    /// As for [`DestinationTree::existing_folder`].
-    pub fn ground(
+    /// As for [`DestinationTree::existing_directory`].
+    pub fn target_info(
         &self,
         path: &ResourcePath,
-    ) -> Result<(Option<Arc<StagingFolder>>, Ground), StageError> {
-        match self.existing_folder(path) {
-            Ok(Some(folder)) => {
-                let ground = Ground::at(folder.as_fd(), folder.path(), !path.is_root())?;
-                return Ok((Some(folder), ground));
+    ) -> Result<(Option<Arc<StagingDirectory>>, TargetInfo), StageError> {
+        match self.existing_directory(path) {
+            Ok(Some(directory)) => {
+                let target_info =
+                    TargetInfo::at(directory.as_fd(), directory.path(), !path.is_root())?;
+                return Ok((Some(directory), target_info));
             }
             Ok(None) => {}
             Err(error) => {
                 let locked = self.locked(path).ok_or(error)?;
                 let above = locked.parent().unwrap_or_else(ResourcePath::root);
-                let (_, mut ground) = self.ground(&above)?;
-                (ground.locked, ground.closed) = (Some(self.shown(&locked)), None);
-                return Ok((None, ground));
+                let (_, mut target_info) = self.target_info(&above)?;
+                (target_info.locked, target_info.closed) = (Some(self.shown(&locked)), None);
+                return Ok((None, target_info));
             }
         }
         let (mut above, mut missing) = (path.parent(), 1);
         while let Some(at) = above {
-            match self.root.folder_descriptor(&at) {
-                Ok(folder) => {
-                    let ground = Ground::at(folder.as_fd(), &self.shown(&at), !at.is_root())?;
-                    return Ok((None, Ground { missing, ..ground }));
+            match self.root.directory_descriptor(&at) {
+                Ok(directory) => {
+                    let target_info =
+                        TargetInfo::at(directory.as_fd(), &self.shown(&at), !at.is_root())?;
+                    return Ok((
+                        None,
+                        TargetInfo {
+                            missing,
+                            ..target_info
+                        },
+                    ));
                 }
                 Err(Errno::NOENT) => (above, missing) = (at.parent(), missing + 1),
                 Err(errno) => return Err(self.explain(&at, errno)),
@@ -242,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_counted_down_to_what_is_there() {
+    fn missing_directories_are_counted_to_the_first_existing() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir_all(temp.path().join("a/b")).unwrap();
         fs::write(temp.path().join("file"), "").unwrap();
@@ -255,42 +278,42 @@ mod tests {
             ("a/c", "a", 1),
             ("a/b/c/d/e", "a/b", 3),
         ] {
-            let (folder, ground) = tree.ground(&path(place)).unwrap();
-            assert_eq!(folder.is_some(), missing == 0, "{place}");
-            assert_eq!(ground.missing(), missing, "{place}");
-            assert_eq!(ground.folder(), tree.shown(&path(there)), "{place}");
+            let (directory, target_info) = tree.target_info(&path(place)).unwrap();
+            assert_eq!(directory.is_some(), missing == 0, "{place}");
+            assert_eq!(target_info.missing(), missing, "{place}");
+            assert_eq!(target_info.directory(), tree.shown(&path(there)), "{place}");
             let facts = rustix::fs::stat(temp.path()).unwrap();
-            assert_eq!(ground.device(), device_of(&facts), "{place}");
-            assert!(ground.space().is_some() && ground.locked().is_none());
-            assert!(!ground.is_shared, "{place}");
+            assert_eq!(target_info.device(), device_of(&facts), "{place}");
+            assert!(target_info.space().is_some() && target_info.locked().is_none());
+            assert!(!target_info.is_shared, "{place}");
             let folds_case = tree.folds_case(&path(place));
             assert_eq!(folds_case.is_some(), missing == 0, "{place}");
             assert_ne!(folds_case.flatten(), Some(true), "{place}");
             let above = temp.path().join("x/y");
             let below = path(place);
             let missing = below.parts().count() + 2;
-            let ground = Ground::of_missing(&above, &below).unwrap();
-            assert_eq!(ground.folder(), temp.path());
-            assert_eq!(ground.missing(), missing, "{place}");
+            let target_info = TargetInfo::of_missing(&above, &below).unwrap();
+            assert_eq!(target_info.directory(), temp.path());
+            assert_eq!(target_info.missing(), missing, "{place}");
         }
         for place in ["file", "file/a", "file/a/b"] {
-            assert!(tree.ground(&path(place)).is_err(), "{place}");
+            assert!(tree.target_info(&path(place)).is_err(), "{place}");
         }
         for place in ["file", "file/a"] {
-            assert!(Ground::of_missing(&temp.path().join(place), &path("b")).is_err());
+            assert!(TargetInfo::of_missing(&temp.path().join(place), &path("b")).is_err());
         }
     }
 
     #[test]
-    fn what_the_place_does_not_take_is_known_before_it_comes() {
+    fn impossible_names_are_refused_in_advance() {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join("ours"), "").unwrap();
-        let free = Ground::of_missing(temp.path(), &path("")).unwrap();
+        let free = TargetInfo::of_missing(temp.path(), &path("")).unwrap();
         let with_names = |name_bytes_max| {
             let mut space = *free.space().unwrap();
             space.name_bytes_max = name_bytes_max;
             let space = Some(space);
-            Ground {
+            TargetInfo {
                 space,
                 ..free.clone()
             }
@@ -307,22 +330,22 @@ mod tests {
             let admitted = with_names(bytes_max).admit(&name);
             assert_eq!(admitted.is_ok(), is_admitted, "{bytes} of {bytes_max}");
         }
-        let closed = Ground {
+        let closed = TargetInfo {
             closed: Some(Errno::ROFS),
             ..free.clone()
         };
         let refused = closed.admit(&name("a"));
         assert!(
-            matches!(refused, Err(StageError::Folder { .. })),
+            matches!(refused, Err(StageError::Directory { .. })),
             "{refused:?}"
         );
-        let folder = StagingFolder::open(temp.path()).unwrap();
-        assert!(closed.check_removing(&folder, b"ours").is_err());
-        assert!(free.check_removing(&folder, b"ours").is_ok());
+        let directory = StagingDirectory::open(temp.path()).unwrap();
+        assert!(closed.check_removing(&directory, b"ours").is_err());
+        assert!(free.check_removing(&directory, b"ours").is_ok());
     }
 
     #[test]
-    fn what_is_of_another_user_stays_in_a_shared_folder() {
+    fn entries_of_other_users_stay_in_a_sticky_directory() {
         let temp = tempfile::tempdir().unwrap();
         for file in ["ours", "theirs"] {
             fs::write(temp.path().join(file), "").unwrap();
@@ -331,26 +354,30 @@ mod tests {
             // Only root gives files away.
             return;
         }
-        let folder = StagingFolder::open(temp.path()).unwrap();
-        let own = Ground::of_missing(temp.path(), &path("")).unwrap();
-        let shared = Ground {
+        let directory = StagingDirectory::open(temp.path()).unwrap();
+        let own = TargetInfo::of_missing(temp.path(), &path("")).unwrap();
+        let shared = TargetInfo {
             is_shared: true,
             ..own.clone()
         };
-        let not_there = Ground {
+        let not_there = TargetInfo {
             missing: 1,
             ..shared.clone()
         };
-        for (file, ground, is_possible) in [
+        for (file, target_info, is_possible) in [
             ("ours", &shared, true),
             ("new", &shared, true),
             ("theirs", &shared, false),
             ("theirs", &own, true),
             ("theirs", &not_there, true),
         ] {
-            assert_eq!(ground.admit(&name(file)).is_ok(), is_possible, "{file}");
-            if ground.missing() == 0 {
-                let removed = ground.check_removing(&folder, file.as_bytes());
+            assert_eq!(
+                target_info.admit(&name(file)).is_ok(),
+                is_possible,
+                "{file}"
+            );
+            if target_info.missing() == 0 {
+                let removed = target_info.check_removing(&directory, file.as_bytes());
                 assert_eq!(removed.is_ok(), is_possible, "{file}");
             }
         }

@@ -1,4 +1,4 @@
-//! What the file systems of a destination keep, as far as their refusals have shown.
+//! What the file systems of a destination support, as far as their errors have shown.
 
 use std::collections::HashMap;
 use std::ops::AddAssign;
@@ -7,8 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::new_modes::NewModes;
 
-/// What could not be kept of files, directories and links, since their file system cannot.
-/// Their bytes are in place.
+/// Counts of what the file system could not store. The bytes of all files are in place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unkept {
     /// Files and directories without the permissions of the server.
@@ -17,12 +16,12 @@ pub struct Unkept {
     pub times: u64,
     /// Symbolic links that could not be made.
     pub links: u64,
-    /// Calls that were to make something survive a power cut.
+    /// Syncs that the file system does not support.
     pub syncs: u64,
 }
 
 impl Unkept {
-    /// Whether everything was kept.
+    /// Whether nothing was lost.
     pub fn is_empty(&self) -> bool {
         *self == Unkept::default()
     }
@@ -37,7 +36,7 @@ impl AddAssign for Unkept {
     }
 }
 
-/// What a file system did not keep.
+/// A thing that the file system could not store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
     Permissions,
@@ -46,30 +45,30 @@ pub(super) enum Loss {
     Sync,
 }
 
-/// Shared by a destination and all its directories.
+/// The state that a destination shares with all its directories.
 #[derive(Debug, Default)]
-pub(super) struct Keeping {
+pub(super) struct Capabilities {
     permissions: AtomicU64,
     times: AtomicU64,
     links: AtomicU64,
     syncs: AtomicU64,
-    /// What new files and directories are made with; 0 is the default.
+    /// Modes of new files and directories; 0 stands for the default.
     file_mode: AtomicU32,
     directory_mode: AtomicU32,
-    /// The device on which something could be made last; 0 is none.
+    /// The device on which something was created last; 0 for none.
     writable_device: AtomicU64,
     /// Partial files cannot be locked.
     lacks_locks: AtomicBool,
-    /// Of each device: in how many files in a row attributes could not be changed.
+    /// By device: how many files in a row refused a change of attributes.
     refusals: Mutex<HashMap<u64, u32>>,
 }
 
-impl Keeping {
-    /// Counts what could not be kept of something new.
+impl Capabilities {
+    /// Counts a loss for a new entry.
     pub(super) fn count(&self, loss: Loss) {
         let counter = match loss {
             Loss::Permissions => {
-                // Otherwise what comes next would be for this user alone, for ever.
+                // New files could otherwise never be opened to other users.
                 self.make_ordinary();
                 &self.permissions
             }
@@ -89,32 +88,32 @@ impl Keeping {
         }
     }
 
-    /// Makes new files and directories with these modes, unless nobody can set modes here.
+    /// Sets the modes of new files and directories, unless modes cannot be changed here.
     pub(super) fn make_with(&self, modes: NewModes) {
         if self.modes() != NewModes::ORDINARY {
             self.set_modes(modes);
         }
     }
 
-    /// Makes new files and directories with the modes that those of any program get: nobody can
-    /// set them.
+    /// Creates files and directories with ordinary modes from now on, because modes cannot be
+    /// changed here.
     pub(super) fn make_ordinary(&self) {
         self.set_modes(NewModes::ORDINARY);
     }
 
-    /// What new files and directories are made with, before the umask or a default ACL.
+    /// The modes of new files and directories, before the umask or a default ACL.
     pub(super) fn modes(&self) -> NewModes {
         let or_default = |mode, default| if mode == 0 { default } else { mode };
-        let NewModes { files, folders } = NewModes::default();
+        let NewModes { files, directories } = NewModes::default();
         NewModes {
             files: or_default(self.file_mode.load(Relaxed), files),
-            folders: or_default(self.directory_mode.load(Relaxed), folders),
+            directories: or_default(self.directory_mode.load(Relaxed), directories),
         }
     }
 
     fn set_modes(&self, modes: NewModes) {
         self.file_mode.store(modes.files, Relaxed);
-        self.directory_mode.store(modes.folders, Relaxed);
+        self.directory_mode.store(modes.directories, Relaxed);
     }
 
     pub(super) fn note_writable(&self, device: u64) {
@@ -137,8 +136,8 @@ impl Keeping {
         self.lacks_locks.load(Relaxed)
     }
 
-    /// Whether it is worth it to change attributes of something that was there before: a device
-    /// that has refused often in a row is not tried any more.
+    /// Whether to try to change attributes of an existing entry. A device that refused many times
+    /// in a row is not tried again.
     pub(super) fn may_change(&self, device: u64) -> bool {
         let refusals = self.lock_refusals();
         refusals
@@ -146,7 +145,7 @@ impl Keeping {
             .is_none_or(|&count| count < REFUSALS_MAX)
     }
 
-    /// Notes whether attributes of something that was there before could be changed.
+    /// Notes whether the attributes of an existing entry could be changed.
     pub(super) fn note_change(&self, device: u64, is_changed: bool) {
         let mut refusals = self.lock_refusals();
         if is_changed {
@@ -161,7 +160,7 @@ impl Keeping {
     }
 }
 
-/// A few files in a row may be those of another user, on a device that can.
+/// A few files in a row may belong to another user on a device that supports the change.
 const REFUSALS_MAX: u32 = 16;
 
 #[cfg(test)]
@@ -169,33 +168,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_that_refuses_sixteen_times_in_a_row_is_not_tried_any_more() {
-        let keeping = Keeping::default();
+    fn a_device_is_given_up_after_16_refusals_in_a_row() {
+        let capabilities = Capabilities::default();
         for _ in 0..15 {
-            keeping.note_change(1, false);
+            capabilities.note_change(1, false);
         }
-        assert!(keeping.may_change(1));
-        keeping.note_change(1, true);
+        assert!(capabilities.may_change(1));
+        capabilities.note_change(1, true);
         for _ in 0..16 {
-            assert!(keeping.may_change(1));
-            keeping.note_change(1, false);
+            assert!(capabilities.may_change(1));
+            capabilities.note_change(1, false);
         }
-        assert!(!keeping.may_change(1) && keeping.may_change(2));
+        assert!(!capabilities.may_change(1) && capabilities.may_change(2));
     }
 
     #[test]
     fn modes_are_ordinary_once_permissions_are_refused() {
-        let keeping = Keeping::default();
-        keeping.count(Loss::Time);
-        assert_eq!(keeping.modes(), NewModes::default());
-        keeping.count(Loss::Permissions);
-        assert_eq!(keeping.modes(), NewModes::ORDINARY);
-        let unkept = keeping.unkept();
+        let capabilities = Capabilities::default();
+        capabilities.count(Loss::Time);
+        assert_eq!(capabilities.modes(), NewModes::default());
+        capabilities.count(Loss::Permissions);
+        assert_eq!(capabilities.modes(), NewModes::ORDINARY);
+        let unkept = capabilities.unkept();
         assert_eq!((unkept.permissions, unkept.times), (1, 1));
     }
 
     #[test]
-    fn what_was_not_kept_adds_up() {
+    fn losses_add_up() {
         let mut sum = Unkept::default();
         assert!(sum.is_empty());
         let one = Unkept {

@@ -1,4 +1,4 @@
-//! The folders that changed, as a listing of what is in them.
+//! The directories that changed, as a listing of what is in them.
 
 use std::sync::Arc;
 
@@ -6,32 +6,32 @@ use super::watches::{Changed, Watches};
 use crate::store::{DirectoryStore, Listed, Listing, Store, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// Entries of the folders that changed, in no order, and of all folders below them that were
+/// Entries of the directories that changed, in no order, and of all directories below them that were
 /// not watched yet; each is watched before it is read, so that no change is missed.
-pub(super) struct Folders {
+pub(super) struct Directories {
     tree: Arc<DirectoryStore>,
     watches: Arc<Watches>,
     waiting: Vec<ResourcePath>,
-    /// Into folders that are watched already, too.
+    /// Into directories that are watched already, too.
     descends: bool,
     current: Option<(ResourcePath, Box<dyn Listing>)>,
 }
 
-impl Folders {
+impl Directories {
     pub(super) fn new(
         tree: Arc<DirectoryStore>,
         watches: Arc<Watches>,
         changed: Changed,
-    ) -> Folders {
+    ) -> Directories {
         let (waiting, descends) = match changed {
             Changed::Everything => {
                 let root = ResourcePath::root();
                 watches.watch(&root);
                 (vec![root], true)
             }
-            Changed::Folders(folders) => (folders.into_iter().collect(), false),
+            Changed::Directories(directories) => (directories.into_iter().collect(), false),
         };
-        Folders {
+        Directories {
             tree,
             watches,
             waiting,
@@ -41,19 +41,23 @@ impl Folders {
     }
 }
 
-impl Listing for Folders {
+impl Listing for Directories {
     fn next(&mut self) -> Result<Option<Listed>, StoreError> {
         loop {
-            let Some((folder, listing)) = &mut self.current else {
-                let Some(folder) = self.waiting.pop() else {
+            let Some((directory, listing)) = &mut self.current else {
+                let Some(directory) = self.waiting.pop() else {
                     return Ok(None);
                 };
-                match self.tree.list(&folder, false, None) {
-                    Ok(listing) => self.current = Some((folder, listing)),
+                match self.tree.list(&directory, false, None) {
+                    Ok(listing) => self.current = Some((directory, listing)),
                     // Gone by now: its parent tells of what is there instead.
                     Err(StoreError::NotFound | StoreError::Away | StoreError::NotADirectory) => {}
                     Err(error) => {
-                        return Ok(Some(Listed::failed(folder, ObjectKind::Directory, error)));
+                        return Ok(Some(Listed::failed(
+                            directory,
+                            ObjectKind::Directory,
+                            error,
+                        )));
                     }
                 }
                 continue;
@@ -70,7 +74,7 @@ impl Listing for Folders {
                 }
                 Ok(None) => self.current = None,
                 Err(error) => {
-                    let failed = Listed::failed(folder.clone(), ObjectKind::Directory, error);
+                    let failed = Listed::failed(directory.clone(), ObjectKind::Directory, error);
                     self.current = None;
                     return Ok(Some(failed));
                 }

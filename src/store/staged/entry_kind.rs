@@ -1,4 +1,4 @@
-//! What has a name in a folder.
+//! The kinds of entries under a name.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -7,55 +7,56 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::StageError;
-use super::folder::StagingFolder;
 use super::name::FileName;
 use super::refused_name::{is_about_name, refused};
+use super::staging_directory::StagingDirectory;
 use crate::store::ObjectMeta;
 use crate::store::beneath::{fixed_in, meta_in};
 use crate::store::index::is_open_here;
 use crate::wire::ObjectKind;
 
-/// What a name in the folder stands for.
+/// What a name in a directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occupant {
-    /// There is nothing.
+pub enum EntryKind {
+    /// There is no such entry.
     Nothing,
     /// A regular file.
     File,
-    /// A symbolic link, wherever it points: it is what would be replaced.
+    /// A symbolic link to anything: the link itself would be replaced.
     Link,
     /// A directory.
     Directory,
     /// A FIFO, a socket or a device.
     Other,
-    /// A file that this process itself writes, such as its index: see [`InUse`](crate::store::InUse).
+    /// A file that this process itself writes, such as its index. See
+    /// [`InUse`](crate::store::InUse).
     InUse,
 }
 
-impl Occupant {
-    /// What was found by a look.
-    pub fn of(looked: Option<&ObjectMeta>) -> Occupant {
+impl EntryKind {
+    /// The kind of an entry that was looked at; `None` is a missing one.
+    pub fn of(looked: Option<&ObjectMeta>) -> EntryKind {
         match looked.map(|looked| looked.kind) {
-            None => Occupant::Nothing,
-            Some(_) if looked.is_some_and(|looked| is_open_here(&looked.stamp)) => Occupant::InUse,
-            Some(ObjectKind::File) => Occupant::File,
-            Some(ObjectKind::Symlink) => Occupant::Link,
-            Some(ObjectKind::Directory) => Occupant::Directory,
-            Some(ObjectKind::Other) => Occupant::Other,
+            None => EntryKind::Nothing,
+            Some(_) if looked.is_some_and(|looked| is_open_here(&looked.stamp)) => EntryKind::InUse,
+            Some(ObjectKind::File) => EntryKind::File,
+            Some(ObjectKind::Symlink) => EntryKind::Link,
+            Some(ObjectKind::Directory) => EntryKind::Directory,
+            Some(ObjectKind::Other) => EntryKind::Other,
         }
     }
 }
 
-impl StagingFolder {
-    /// What a name stands for now. Follows no link.
+impl StagingDirectory {
+    /// The kind of the entry of this name now. Follows no link.
     ///
     /// # Errors
     /// [`StageError::Io`].
-    pub fn occupant(&self, name: &FileName) -> Result<Occupant, StageError> {
-        Ok(Occupant::of(self.look(name)?.as_ref()))
+    pub fn entry_kind(&self, name: &FileName) -> Result<EntryKind, StageError> {
+        Ok(EntryKind::of(self.look(name)?.as_ref()))
     }
 
-    /// What has a name now, if anything does. Follows no link.
+    /// The metadata of the entry of this name now, if there is one. Follows no link.
     ///
     /// # Errors
     /// [`StageError::Io`].
@@ -66,14 +67,14 @@ impl StagingFolder {
         })
     }
 
-    /// Whether what has this name could be replaced, as far as can be seen. To be asked before a
-    /// transfer whose last step would fail.
+    /// Checks that the entry of this name can be replaced, as far as a look shows. Called before a
+    /// transfer whose last step would otherwise fail.
     ///
     /// # Errors
-    /// [`StageError::Io`]: something is mounted there, or it is immutable or append-only.
+    /// [`StageError::Io`]: something is mounted there, or the entry is immutable or append-only.
     pub fn check_replacing(&self, name: &FileName) -> Result<(), StageError> {
         match fixed_in(self.as_fd(), name.as_bytes()) {
-            // Whatever else it says: trying tells.
+            // Other errors prove nothing: the attempt itself will show.
             Ok(None) | Err(_) => Ok(()),
             Ok(Some(fixed)) => Err(StageError::Io {
                 doing: "replace what has that name",
@@ -82,8 +83,8 @@ impl StagingFolder {
         }
     }
 
-    /// Opens an existing regular file for reading. Follows no link and waits for nothing.
-    /// Refuses the file of an index that this process has open.
+    /// Opens an existing regular file for reading. Follows no link and never blocks. Refuses the
+    /// file of an index that this process has open.
     ///
     /// # Errors
     /// [`StageError::Io`].
@@ -101,16 +102,16 @@ impl StagingFolder {
     }
 }
 
-/// What has a name in an open folder, if anything does. Follows no link.
-fn look_in(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<ObjectMeta>, Errno> {
-    match meta_in(folder, name) {
+/// The metadata of an entry in an open directory, if there is one. Follows no link.
+fn look_in(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Option<ObjectMeta>, Errno> {
+    match meta_in(directory, name) {
         Ok(looked) => Ok(Some(looked)),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
-/// What a name in an open folder stands for. Follows no link.
-pub(super) fn occupant_in(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Occupant, Errno> {
-    Ok(Occupant::of(look_in(folder, name)?.as_ref()))
+/// The kind of an entry in an open directory. Follows no link.
+pub(super) fn entry_kind_in(directory: BorrowedFd<'_>, name: &[u8]) -> Result<EntryKind, Errno> {
+    Ok(EntryKind::of(look_in(directory, name)?.as_ref()))
 }

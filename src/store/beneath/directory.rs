@@ -1,4 +1,4 @@
-//! An open folder: the names in it, and what is below them.
+//! An open directory: the names in it, and what is below them.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,52 +14,52 @@ use super::{Reach, Root, from_errno, meta_in, own_descriptors, retried, servable
 use crate::store::{InotifyLimit, ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// An open folder. Whatever happens to its name, everything stays in the folder that was
+/// An open directory. Whatever happens to its name, everything stays in the directory that was
 /// opened.
-pub(in crate::store) struct Folder {
-    folder: OwnedFd,
+pub(in crate::store) struct Directory {
+    directory: OwnedFd,
     /// Its permissions before it was opened up, which it gets again when it is closed.
     locked: Option<Mode>,
 }
 
 impl Root {
-    /// Opens a folder for reading what is in it. The last part of its path may be a link, as
+    /// Opens a directory for reading what is in it. The last part of its path may be a link, as
     /// with files.
-    pub(in crate::store) fn open_folder(
+    pub(in crate::store) fn open_directory(
         &self,
         path: &ResourcePath,
         reach: Reach,
-    ) -> Result<Folder, StoreError> {
-        let folder = self.reach(path, READING_FOLDER, reach)?;
-        Ok(Folder::from(folder))
+    ) -> Result<Directory, StoreError> {
+        let directory = self.reach(path, READING_DIRECTORY, reach)?;
+        Ok(Directory::from(directory))
     }
 
     /// The same, and whether no part of the path is a link.
-    pub(in crate::store) fn open_folder_or_link(
+    pub(in crate::store) fn open_directory_or_link(
         &self,
         path: &ResourcePath,
         reach: Reach,
-    ) -> Result<(Folder, bool), StoreError> {
-        match self.resolve_real(path, READING_FOLDER, reach) {
-            Ok(folder) => Ok((Folder::from(folder), true)),
+    ) -> Result<(Directory, bool), StoreError> {
+        match self.resolve_real(path, READING_DIRECTORY, reach) {
+            Ok(directory) => Ok((Directory::from(directory), true)),
             // Through links, or not at all.
-            Err(_) => Ok((self.open_folder(path, reach)?, false)),
+            Err(_) => Ok((self.open_directory(path, reach)?, false)),
         }
     }
 
     /// The same, wherever it is, as what the kernel gives and says.
-    pub(in crate::store) fn folder_descriptor(
+    pub(in crate::store) fn directory_descriptor(
         &self,
         path: &ResourcePath,
     ) -> Result<OwnedFd, Errno> {
-        self.resolve(path, READING_FOLDER)
+        self.resolve(path, READING_DIRECTORY)
     }
 
     /// A directory that may be written and entered, as a handle that can only be worked below.
     ///
     /// # Errors
     /// EACCES if it may not be written or entered.
-    pub(in crate::store) fn unreadable_folder(
+    pub(in crate::store) fn unreadable_directory(
         &self,
         path: &ResourcePath,
     ) -> Result<OwnedFd, Errno> {
@@ -70,26 +70,29 @@ impl Root {
     }
 }
 
-/// Opens a folder by its name in another one, for reading. Follows no link.
-pub(in crate::store) fn folder_in(folder: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = READING_FOLDER | OFlags::NOFOLLOW;
-    retried(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))
+/// Opens a directory by its name in another one, for reading. Follows no link.
+pub(in crate::store) fn directory_in(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = READING_DIRECTORY | OFlags::NOFOLLOW;
+    retried(|| rustix::fs::openat(&directory, name, flags, Mode::empty()))
 }
 
-/// Lets its owner read, write and enter a folder that this user may not even open. Nothing is
-/// done to what is no folder of this user, and no link is followed.
-pub(in crate::store) fn unlock_folder_in(folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    let handle = handle_in(folder, name)?;
+/// Lets its owner read, write and enter a directory that this user may not even open. Nothing is
+/// done to what is no directory of this user, and no link is followed.
+pub(in crate::store) fn unlock_directory_in(
+    directory: impl AsFd,
+    name: &[u8],
+) -> Result<(), Errno> {
+    let handle = handle_in(directory, name)?;
     match unlocked_mode(&rustix::fs::fstat(&handle)?) {
         Some(mode) => set_mode_of(&handle, mode),
         None => Ok(()),
     }
 }
 
-/// A folder that need not be readable.
-pub(super) fn handle_in(folder: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+/// A directory that need not be readable.
+pub(super) fn handle_in(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retried(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))
+    retried(|| rustix::fs::openat(&directory, name, flags, Mode::empty()))
 }
 
 /// By the descriptor: its name may stand for something else by now.
@@ -99,12 +102,12 @@ fn set_mode_of(handle: &OwnedFd, mode: Mode) -> Result<(), Errno> {
     rustix::fs::chmodat(descriptors, name, mode, AtFlags::empty())
 }
 
-/// The same for an open folder; tells what it is then.
-pub(in crate::store) fn unlock_folder(folder: impl AsFd) -> Result<Stat, Errno> {
-    let stat = rustix::fs::fstat(&folder)?;
+/// The same for an open directory; tells what it is then.
+pub(in crate::store) fn unlock_directory(directory: impl AsFd) -> Result<Stat, Errno> {
+    let stat = rustix::fs::fstat(&directory)?;
     if let Some(mode) = unlocked_mode(&stat) {
         // Where modes cannot be changed they may mean nothing; if they do, the first file shows it.
-        let _ = rustix::fs::fchmod(&folder, mode);
+        let _ = rustix::fs::fchmod(&directory, mode);
     }
     Ok(stat)
 }
@@ -115,31 +118,31 @@ fn unlocked_mode(stat: &Stat) -> Option<Mode> {
     (is_ours && !mode.contains(Mode::RWXU)).then_some(mode | Mode::RWXU)
 }
 
-impl AsFd for Folder {
+impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+        self.directory.as_fd()
     }
 }
 
-impl From<OwnedFd> for Folder {
-    fn from(folder: OwnedFd) -> Folder {
-        Folder {
-            folder,
+impl From<OwnedFd> for Directory {
+    fn from(directory: OwnedFd) -> Directory {
+        Directory {
+            directory,
             locked: None,
         }
     }
 }
 
-impl Folder {
-    /// Shows `visit` every name in this folder but `.` and `..`, from the first on, in the order
+impl Directory {
+    /// Shows `visit` every name in this directory but `.` and `..`, from the first on, in the order
     /// of the file system, with its kind where the file system says that too.
     pub(in crate::store) fn visit_names(
         &self,
         mut visit: impl FnMut(&[u8], Option<ObjectKind>),
     ) -> Result<(), StoreError> {
-        rustix::fs::seek(&self.folder, SeekFrom::Start(0)).map_err(from_errno)?;
+        rustix::fs::seek(&self.directory, SeekFrom::Start(0)).map_err(from_errno)?;
         let mut buffer = [MaybeUninit::uninit(); NAMES_BUFFER_BYTES];
-        let mut entries = RawDir::new(&self.folder, &mut buffer);
+        let mut entries = RawDir::new(&self.directory, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(from_errno)?;
             let name = entry.file_name().to_bytes();
@@ -158,59 +161,65 @@ impl Folder {
         Ok(())
     }
 
-    /// Looks at what a name in this folder stands for; a link is what it is.
+    /// Looks at what a name in this directory stands for; a link is what it is.
     pub(in crate::store) fn look(&self, name: &[u8]) -> Result<ObjectMeta, StoreError> {
-        meta_in(&self.folder, name)
+        meta_in(&self.directory, name)
             .map_err(from_errno)
             .and_then(servable)
     }
 
     /// What is written in a link; `None` if it is gone, or no link any more.
     pub(in crate::store) fn link_target(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match rustix::fs::readlinkat(&self.folder, name, Vec::new()) {
+        match rustix::fs::readlinkat(&self.directory, name, Vec::new()) {
             Ok(target) => Ok(Some(target.into_bytes())),
             Err(Errno::NOENT | Errno::INVAL) => Ok(None),
             Err(errno) => Err(from_errno(errno)),
         }
     }
 
-    /// Opens a folder in this one. Follows no link.
+    /// Opens a directory in this one. Follows no link.
     ///
     /// # Errors
     /// [`StoreError::NotAtRest`] if it is of a file system whose files are no bytes at rest,
     /// such as /proc.
-    pub(in crate::store) fn open_below(&self, name: &[u8]) -> Result<Folder, StoreError> {
-        let folder = Folder::from(folder_in(&self.folder, name).map_err(from_errno)?);
-        folder.check_at_rest()?;
-        Ok(folder)
+    pub(in crate::store) fn open_below(&self, name: &[u8]) -> Result<Directory, StoreError> {
+        let directory = Directory::from(directory_in(&self.directory, name).map_err(from_errno)?);
+        directory.check_at_rest()?;
+        Ok(directory)
     }
 
     /// The same, if what is in it can be looked at: who may only read it learns no more than names.
-    pub(in crate::store) fn open_below_to_look(&self, name: &[u8]) -> Result<Folder, StoreError> {
-        let folder = self.open_below(name)?;
+    pub(in crate::store) fn open_below_to_look(
+        &self,
+        name: &[u8],
+    ) -> Result<Directory, StoreError> {
+        let directory = self.open_below(name)?;
         let wanted = Access::READ_OK | Access::EXEC_OK;
-        match rustix::fs::accessat(&folder.folder, ".", wanted, AtFlags::EACCESS) {
+        match rustix::fs::accessat(&directory.directory, ".", wanted, AtFlags::EACCESS) {
             Err(Errno::ACCESS) => Err(StoreError::Forbidden),
             // Whatever else it says: trying tells.
-            Ok(()) | Err(_) => Ok(folder),
+            Ok(()) | Err(_) => Ok(directory),
         }
     }
 
-    /// The same; a folder of this user that he cannot look into is opened up for its owner for as
+    /// The same; a directory of this user that he cannot look into is opened up for its owner for as
     /// long as this is open.
-    pub(in crate::store) fn open_below_unlocked(&self, name: &[u8]) -> Result<Folder, StoreError> {
+    pub(in crate::store) fn open_below_unlocked(
+        &self,
+        name: &[u8],
+    ) -> Result<Directory, StoreError> {
         let opened = self.open_below_to_look(name);
         if !matches!(opened, Err(StoreError::Forbidden)) {
             return opened;
         }
-        let handle = handle_in(&self.folder, name).map_err(from_errno)?;
+        let handle = handle_in(&self.directory, name).map_err(from_errno)?;
         let stat = rustix::fs::fstat(&handle).map_err(from_errno)?;
         let mode = unlocked_mode(&stat).ok_or(StoreError::Forbidden)?;
         set_mode_of(&handle, mode).map_err(from_errno)?;
         let locked = Mode::from_raw_mode(stat.st_mode & 0o7777);
-        match folder_in(&handle, b".") {
-            Ok(folder) => Ok(Folder {
-                folder,
+        match directory_in(&handle, b".") {
+            Ok(directory) => Ok(Directory {
+                directory,
                 locked: Some(locked),
             }),
             Err(errno) => {
@@ -220,34 +229,40 @@ impl Folder {
         }
     }
 
-    /// As [`Folder::open_below_to_look`], but nothing on another file system than this.
+    /// As [`Directory::open_below_to_look`], but nothing on another file system than this.
     ///
     /// # Errors
     /// The same, and [`StoreError::Io`] of [`io::ErrorKind::CrossesDevices`].
-    pub(in crate::store) fn open_inside_to_look(&self, name: &[u8]) -> Result<Folder, StoreError> {
-        self.open_inside(name, Folder::open_below_to_look)
+    pub(in crate::store) fn open_inside_to_look(
+        &self,
+        name: &[u8],
+    ) -> Result<Directory, StoreError> {
+        self.open_inside(name, Directory::open_below_to_look)
     }
 
-    /// As [`Folder::open_below_unlocked`], but nothing on another file system than this.
+    /// As [`Directory::open_below_unlocked`], but nothing on another file system than this.
     ///
     /// # Errors
-    /// As for [`Folder::open_inside_to_look`].
-    pub(in crate::store) fn open_inside_unlocked(&self, name: &[u8]) -> Result<Folder, StoreError> {
-        self.open_inside(name, Folder::open_below_unlocked)
+    /// As for [`Directory::open_inside_to_look`].
+    pub(in crate::store) fn open_inside_unlocked(
+        &self,
+        name: &[u8],
+    ) -> Result<Directory, StoreError> {
+        self.open_inside(name, Directory::open_below_unlocked)
     }
 
     fn open_inside(
         &self,
         name: &[u8],
-        open: fn(&Folder, &[u8]) -> Result<Folder, StoreError>,
-    ) -> Result<Folder, StoreError> {
+        open: fn(&Directory, &[u8]) -> Result<Directory, StoreError>,
+    ) -> Result<Directory, StoreError> {
         // Before it is opened: that alone may mount something, or wait for a file server.
-        match fixed_in(&self.folder, name).map_err(from_errno)? {
+        match fixed_in(&self.directory, name).map_err(from_errno)? {
             Some(fixed) if fixed.is_crossing() => return Err(StoreError::Io(fixed.error())),
             _ => {}
         }
         let inner = open(self, name)?;
-        if is_crossing(&self.folder, &inner.folder).map_err(from_errno)? {
+        if is_crossing(&self.directory, &inner.directory).map_err(from_errno)? {
             return Err(StoreError::Io(Fixed::MountPoint.error()));
         }
         Ok(inner)
@@ -258,10 +273,10 @@ impl Folder {
         self.locked.is_some()
     }
 
-    /// Has the kernel tell of changes in this folder. Returns the number of the watch.
+    /// Has the kernel tell of changes in this directory. Returns the number of the watch.
     ///
     /// # Errors
-    /// [`StoreError::NotAtRest`] as for [`Folder::open_below`]; whatever the kernel says, such
+    /// [`StoreError::NotAtRest`] as for [`Directory::open_below`]; whatever the kernel says, such
     /// as that there are no more watches for this user.
     pub(in crate::store) fn watch(
         &self,
@@ -269,8 +284,8 @@ impl Folder {
         changes: WatchFlags,
     ) -> Result<i32, StoreError> {
         self.check_at_rest()?;
-        // By the descriptor: its name may stand for another folder by now.
-        let name = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
+        // By the descriptor: its name may stand for another directory by now.
+        let name = format!("/proc/self/fd/{}", self.directory.as_raw_fd());
         inotify::add_watch(inotify, name, changes).map_err(|errno| match errno {
             Errno::NOSPC => StoreError::Busy(io::Error::other(InotifyLimit::Watches)),
             errno => from_errno(errno),
@@ -279,7 +294,7 @@ impl Folder {
 
     fn check_at_rest(&self) -> Result<(), StoreError> {
         // Those that are meant say what they are.
-        let Ok(system) = rustix::fs::fstatfs(&self.folder) else {
+        let Ok(system) = rustix::fs::fstatfs(&self.directory) else {
             return Ok(());
         };
         // The field is of different width and sign on different architectures.
@@ -292,16 +307,16 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         if let Some(mode) = self.locked {
-            // If it fails, or is not come to, the next run that finishes the folder sees it.
-            let _ = rustix::fs::fchmod(&self.folder, mode);
+            // If it fails, or is not come to, the next run that finishes the directory sees it.
+            let _ = rustix::fs::fchmod(&self.directory, mode);
         }
     }
 }
 
-const READING_FOLDER: OFlags = OFlags::RDONLY
+const READING_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
@@ -334,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_folder_of_this_user_that_lacks_rights_is_opened_up() {
+    fn only_a_directory_of_this_user_that_lacks_rights_is_opened_up() {
         let temp = tempfile::tempdir().unwrap();
         let mut stat = rustix::fs::stat(temp.path()).unwrap();
         let this_user = stat.st_uid;
@@ -353,27 +368,27 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_of_a_folder_itself_and_not_of_what_a_link_leads_to() {
+    fn a_handle_is_of_a_directory_itself_and_not_of_what_a_link_leads_to() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("folder")).unwrap();
         fs::write(temp.path().join("file"), "").unwrap();
         symlink("folder", temp.path().join("link")).unwrap();
-        let folder = fs::File::open(temp.path()).unwrap();
-        let handle = handle_in(&folder, b"folder").unwrap();
+        let directory = fs::File::open(temp.path()).unwrap();
+        let handle = handle_in(&directory, b"folder").unwrap();
         assert!(
             rustix::fs::fcntl_getfl(&handle)
                 .unwrap()
                 .contains(OFlags::PATH)
         );
         for other in [&b"file"[..], b"link", b"missing"] {
-            assert!(handle_in(&folder, other).is_err());
+            assert!(handle_in(&directory, other).is_err());
         }
         fs::set_permissions(
             temp.path().join("folder"),
             fs::Permissions::from_mode(0o100),
         )
         .unwrap();
-        unlock_folder_in(&folder, b"folder").unwrap();
+        unlock_directory_in(&directory, b"folder").unwrap();
         let mode = fs::metadata(temp.path().join("folder"))
             .unwrap()
             .permissions()
