@@ -1,10 +1,9 @@
-//! The only path system calls of the serving side: finding a name below a root and nowhere
-//! else, and opening it only if it is a regular file.
+//! The only path lookups of the server: they find a name below a root and nowhere else, and open it
+//! only if it is a regular file.
 //!
-//! A name is looked at through an `O_PATH` descriptor first, which opens nothing: a FIFO's
-//! writer is not woken and a device is not started. Only when `fstat` says that this very
-//! inode is a regular file is it opened, through the descriptor, so that no swap of names in
-//! between can put something else in its place.
+//! A name is looked at through an `O_PATH` descriptor first, which opens nothing: it does not wake
+//! a writer of a FIFO or start a device. If `fstat` reports a regular file, that inode is opened
+//! through the descriptor. So a name that is swapped in between cannot open something else.
 
 mod directory;
 mod fixed;
@@ -26,8 +25,7 @@ use crate::store::index::is_open_here;
 use crate::store::{Identity, ObjectMeta, Stamp, StoreError};
 use crate::wire::{ObjectKind, ResourcePath, Timestamp};
 
-/// A directory that paths are resolved below, held open: renaming or replacing it changes
-/// nothing.
+/// An open directory below which paths are resolved. Renaming or replacing it changes nothing.
 pub(super) struct Root {
     directory: OwnedFd,
     resolver: Resolver,
@@ -37,32 +35,32 @@ pub(super) struct Root {
 /// How far a path may lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Not off the mount of the root, where the kernel resolves; what leads off it is
-    /// `StoreError::OffRoot`, and is not touched.
+    /// Only on the mount of the root, if the kernel resolves. A path that leads off it is
+    /// `StoreError::OffRoot`, and nothing there is touched.
     OwnMount,
     /// Anywhere below the root.
     All,
 }
 
-/// How a path becomes a descriptor.
+/// How a path is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resolver {
-    /// The kernel resolves below the root in one call, `openat2`. Links are followed as long
-    /// as every step stays inside; absolute links never do, wherever they point.
+    /// The kernel resolves below the root in one call, `openat2`. Links are followed if every step
+    /// stays inside. Absolute links never do.
     Kernel {
-        /// Follow links; otherwise one anywhere in the path is `NotFound`.
+        /// Follow links; otherwise a link anywhere in the path is `NotFound`.
         follow_links: bool,
     },
-    /// One held descriptor per part, following no link: for kernels before 5.6 and sandboxes
+    /// One open descriptor for each part, following no link: for kernels before 5.6 and sandboxes
     /// that forbid `openat2`.
     Walk,
 }
 
 impl Root {
-    /// Opens the directory and finds out, once, whether the kernel can resolve below it.
+    /// Opens the directory and tests once whether the kernel can resolve below it.
     ///
     /// # Errors
-    /// What the file system says: it is missing, no directory, or may not be entered.
+    /// The error of the file system: it is missing, no directory, or may not be entered.
     pub(super) fn open(directory: &Path, follow_links: bool) -> io::Result<Root> {
         let mut root = Root::with_resolver(directory, Resolver::Kernel { follow_links })?;
         match root.resolve(&ResourcePath::root(), OFlags::PATH) {
@@ -75,7 +73,7 @@ impl Root {
         Ok(root)
     }
 
-    /// Opens the directory, to be resolved in this way.
+    /// Opens the directory, for use with this resolver.
     pub(super) fn with_resolver(directory: &Path, resolver: Resolver) -> io::Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Root {
@@ -85,30 +83,30 @@ impl Root {
         })
     }
 
-    /// The directory itself, of which nothing can be read.
+    /// The descriptor of the directory, which does not allow reading.
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
-    /// What the directory itself is now.
+    /// The present stamp of the directory.
     pub(super) fn stamp(&self) -> io::Result<Stamp> {
         Ok(meta_of(&self.directory)?.stamp)
     }
 
-    /// As if /proc were not mounted.
+    /// Behaves as if /proc were not mounted.
     #[cfg(test)]
     pub(super) fn without_proc(mut self) -> Root {
         self.descriptors = None;
         self
     }
 
-    /// Looks at what the path stands for, without opening it.
+    /// Looks at the object at a path without opening it.
     pub(super) fn stat(&self, path: &ResourcePath, reach: Reach) -> Result<ObjectMeta, StoreError> {
         let handle = self.reach(path, OFlags::PATH, reach)?;
         servable(meta_of(&handle).map_err(from_errno)?)
     }
 
-    /// Opens the regular file that the path stands for. Never blocks.
+    /// Opens the regular file at a path. Never blocks.
     pub(super) fn open_file(
         &self,
         path: &ResourcePath,
@@ -135,7 +133,7 @@ impl Root {
         Ok((File::from(file.map_err(from_errno)?), meta))
     }
 
-    /// Where /proc is not mounted: resolves once more and refuses another inode.
+    /// Without /proc: resolves the path again, and refuses another inode.
     fn open_same(&self, path: &ResourcePath, looked_at: &ObjectMeta) -> Result<OwnedFd, Errno> {
         let file = self.resolve(path, READING)?;
         let meta = meta_of(&file)?;
@@ -170,7 +168,7 @@ impl Root {
         self.resolve_by(self.resolver, path, flags, reach)
     }
 
-    /// Fails with `LOOP` if any part is a link.
+    /// Resolves a path without links: fails with `LOOP` if any part is one.
     fn resolve_real(
         &self,
         path: &ResourcePath,
@@ -196,7 +194,8 @@ impl Root {
         match resolver {
             Resolver::Kernel { follow_links } => {
                 match self.resolve_in_kernel(path, flags, follow_links, reach) {
-                    // A path of our limit has no room for a NUL within the kernel's.
+                    // The longest path of the protocol leaves no room for a NUL within the kernel's
+                    // limit.
                     Err(Errno::NAMETOOLONG) => self.walk(path, flags),
                     resolved => resolved,
                 }
@@ -250,8 +249,8 @@ impl Root {
     }
 }
 
-/// The files of an index that this process has open are as good as missing: to open and close
-/// one would take its locks away.
+/// Treats files of an index that this process has open as missing, because opening and closing one
+/// would release its locks.
 fn servable(meta: ObjectMeta) -> Result<ObjectMeta, StoreError> {
     if is_open_here(&meta.stamp) {
         Err(StoreError::NotFound)
@@ -260,12 +259,12 @@ fn servable(meta: ObjectMeta) -> Result<ObjectMeta, StoreError> {
     }
 }
 
-/// What the open file or handle is at this moment.
+/// The present metadata of an open file or handle.
 pub(super) fn meta_of(file: impl AsFd) -> Result<ObjectMeta, Errno> {
     look(|| rustix::fs::fstat(&file), || rustix::fs::fstatfs(&file))
 }
 
-/// What a name in an open directory stands for at this moment. Follows no link.
+/// The present metadata of a name in an open directory. Follows no link.
 pub(super) fn meta_in(directory: impl AsFd, name: &[u8]) -> Result<ObjectMeta, Errno> {
     look(
         || rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW),
@@ -277,14 +276,13 @@ pub(super) fn meta_in(directory: impl AsFd, name: &[u8]) -> Result<ObjectMeta, E
     )
 }
 
-/// Looks at something, and at the clock; and at its file system, if it is a file of one that is
-/// not known.
+/// Reads the metadata and the clock, and the file system type if it is a file on an unknown device.
 fn look(
     stat: impl FnOnce() -> Result<Stat, Errno>,
     file_system: impl FnOnce() -> Result<StatFs, Errno>,
 ) -> Result<ObjectMeta, Errno> {
-    // The clock is read before the look, and it is the coarse one that file times are made
-    // from: so `looked_at` is never later than it should be.
+    // Read the clock before the metadata, and the coarse one that file times are made from, so that
+    // `looked_at` is never too late.
     let now = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
     let stat = stat()?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -305,7 +303,7 @@ fn look(
     })
 }
 
-/// As of a file system whose files are sure to be what they were.
+/// A stamp with [`Identity::Lasting`]; the caller sets another identity where needed.
 // The types of these fields differ between architectures.
 #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
 pub(super) fn stamp_of(stat: &Stat) -> Stamp {
@@ -319,7 +317,7 @@ pub(super) fn stamp_of(stat: &Stat) -> Stamp {
     }
 }
 
-/// A time as the kernel gives it, with its nanoseconds put in range should they not be.
+/// A time of the kernel, with its nanoseconds clamped to the valid range.
 fn timestamp(seconds: i64, nanoseconds: i64) -> Timestamp {
     Timestamp {
         seconds,
@@ -327,7 +325,7 @@ fn timestamp(seconds: i64, nanoseconds: i64) -> Timestamp {
     }
 }
 
-/// `/proc/self/fd`, if it is there and no imitation.
+/// `/proc/self/fd`, if it exists and is a real procfs.
 fn own_descriptors() -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open("/proc/self/fd", flags, Mode::empty()).ok()?;
@@ -335,7 +333,7 @@ fn own_descriptors() -> Option<OwnedFd> {
     is_real.then_some(directory)
 }
 
-/// Calls again while a signal, or a rename elsewhere in the tree, came between.
+/// Repeats a call that a signal interrupted, or a rename elsewhere in the tree.
 fn retried(mut call: impl FnMut() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
     for _ in 1..TRIES_MAX {
         match call() {
@@ -346,8 +344,8 @@ fn retried(mut call: impl FnMut() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, 
     call()
 }
 
-/// What an error of the file system means for who asked. What leads outside, through too
-/// many links or to too long a name is missing, like what does not exist.
+/// Maps an error of the file system. A path that leads outside, through too many links or to too
+/// long a name is reported as missing.
 fn from_errno(errno: Errno) -> StoreError {
     match errno {
         Errno::NOENT | Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => StoreError::NotFound,
@@ -362,13 +360,13 @@ fn from_errno(errno: Errno) -> StoreError {
     }
 }
 
-/// How a regular file is opened. Without `NONBLOCK` a file under a lease would block.
+/// The flags to open a regular file. Without `NONBLOCK` a file under a lease would block.
 const READING: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// `openat2` says EAGAIN when a name above a `..` moved while it looked (openat2(2)).
+/// `openat2` returns EAGAIN if a directory above a `..` moved meanwhile (openat2(2)).
 const TRIES_MAX: u32 = 16;
 
 #[cfg(test)]
@@ -452,7 +450,8 @@ mod tests {
         for resolver in [Resolver::Kernel { follow_links: true }, Resolver::Walk] {
             let root = Root::with_resolver(temp.path(), resolver).unwrap();
             assert!(is_kept(root.as_fd()));
-            // Nothing can be read of it, so it keeps no file system busy that is read-only soon.
+            // This descriptor does not allow reading, so it does not keep a file system from
+            // becoming read-only.
             let flags = rustix::fs::fcntl_getfl(root.as_fd()).unwrap();
             assert!(flags.contains(OFlags::PATH));
             assert!(is_kept(root.descriptors.as_ref().unwrap().as_fd()));

@@ -1,20 +1,20 @@
-//! Times that a file system cannot keep as they are: it cuts their fractions, or their range.
+//! Times that a file system cannot store exactly, because it rounds fractions or limits the range.
 //!
-//! What a file system made of a time is no difference to mend: each run would set it again, and a
-//! comparison would name it for ever. A file system of fine times must not get away with it, and so
-//! a fraction counts as cut only if the time of the last change, which nobody can set, has none either.
+//! A rounded time is no difference: otherwise each run would set it again, and a comparison would
+//! always report it. But a file system with fine times must not pass as one that rounds. So a
+//! fraction counts as cut off only if ctime, which cannot be set, has no finer fraction either.
 
 use crate::store::Stamp;
 use crate::store::meta::nanoseconds;
 use crate::wire::Timestamp;
 
 impl Stamp {
-    /// Whether this is what is left of a time on the file system of this stamp.
+    /// Whether the mtime of this stamp is what its file system stores for the time `mtime`.
     pub fn keeps(&self, mtime: Timestamp) -> bool {
         self.mtime == mtime || self.cuts_fraction(mtime) || self.cuts_range(mtime)
     }
 
-    /// The time is that one, but for what lies below the steps of the file system.
+    /// The two times differ only below the resolution of the file system.
     fn cuts_fraction(&self, mtime: Timestamp) -> bool {
         let difference = (nanoseconds(self.mtime) - nanoseconds(mtime)).abs();
         let has_steps = |step: &i128| {
@@ -27,7 +27,7 @@ impl Stamp {
                 .any(|step| difference < *step && has_steps(step))
     }
 
-    /// The time is beyond the first or the last one of the file system, which this is.
+    /// The time is out of the range of the file system, and the stamp has the limit of that range.
     fn cuts_range(&self, mtime: Timestamp) -> bool {
         let is_at = |limit: &Limit| {
             let difference = i128::from(self.mtime.seconds) - i128::from(limit.seconds);
@@ -37,7 +37,7 @@ impl Stamp {
             true => mtime.seconds >= limit.seconds - limit.leeway && self.mtime < mtime,
             false => mtime.seconds <= limit.seconds + limit.leeway && self.mtime > mtime,
         };
-        // Such as the root of FAT, which has no time at all.
+        // For example the root of FAT, which has no time.
         let has_none = self.mtime == EPOCH && self.ctime == EPOCH;
         has_none || LIMITS.iter().any(|limit| is_at(limit) && is_beyond(limit))
     }
@@ -45,7 +45,7 @@ impl Stamp {
 
 struct Limit {
     seconds: i64,
-    /// Seconds that it may lie to either side.
+    /// Tolerance in seconds, to either side.
     leeway: i64,
     is_last: bool,
 }
@@ -73,16 +73,16 @@ const EPOCH: Timestamp = Timestamp {
     nanoseconds: 0,
 };
 
-/// In nanoseconds: NTFS and SMB, file systems that count microseconds or milliseconds, exFAT, those
-/// that count seconds, and FAT.
+/// Resolutions in nanoseconds: NTFS and SMB; file systems with microseconds or milliseconds; exFAT;
+/// those with seconds; FAT.
 const STEPS: [i128; 6] = [100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, STEP_MAX];
 const STEP_MAX: i128 = 2_000_000_000;
 
-/// FAT and exFAT count in the time zone of whoever mounted them.
+/// FAT and exFAT store local time, in the time zone of the mount.
 const ZONES: i64 = 26 * 3600;
 
-/// The first and the last second: of NTFS, of HFS, of 32 bits with and without a sign (small inodes
-/// of ext4, XFS, NFS), of FAT and exFAT, of ext4, and of XFS with large times.
+/// The first and the last second: of NTFS, of HFS, of signed and unsigned 32 bits (small inodes of
+/// ext4, XFS, NFS), of FAT and exFAT, of ext4, and of XFS with large times.
 const LIMITS: [Limit; 11] = [
     first(-11_644_473_600, 0),
     first(i32::MIN as i64, 0),
@@ -180,7 +180,7 @@ mod tests {
         assert!(!keeps(last, CHANGED_FINELY, at(1_000_000_000, 5)));
         let before_last = at(i64::from(i32::MAX) - 1, 0);
         assert!(!keeps(before_last, CHANGED_FINELY, at(4_000_000_000, 5)));
-        // The last moment of FAT, and the first, somewhere west of Greenwich.
+        // The last moment of FAT, and the first, in a time zone west of Greenwich.
         assert!(keeps(
             at(4_354_819_198 + 8 * 3600, 0),
             CHANGED,

@@ -1,5 +1,5 @@
-//! What is known of digests from earlier: the interface, an index in memory, and one in a file
-//! that outlives the process and that several processes share.
+//! Known digests: the interface, an index in memory, and an index in a file that outlives the
+//! process and that several processes share.
 
 mod database;
 mod error;
@@ -24,33 +24,33 @@ pub(super) use place::{LOG_SUFFIX, index_beside, is_index, is_set_aside};
 use crate::store::{BootId, ObjectMeta, Stamp};
 use crate::wire::{Md5Digest, Timestamp};
 
-/// A digest and when it was made.
+/// A digest, and when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownDigest {
     /// The digest of the bytes under the stamp.
     pub md5: Md5Digest,
-    /// When it was made: the look at the file before its bytes were read (for `fresh`).
+    /// When the file was looked at before its bytes were read (for `fresh`).
     pub made: Timestamp,
-    /// The boot in which it was made, if nobody could write to the file then: before the
-    /// bytes were read, and after that.
+    /// The boot in which the digest was made, if no process could write to the file before its
+    /// bytes were read and after that.
     pub quiet_in: Option<BootId>,
 }
 
-/// Remembers digests by stamp. Losing it costs time only.
+/// Remembers digests by stamp. Losing an index costs only time.
 pub trait DigestIndex: Send + Sync + 'static {
     /// The digest kept under exactly this stamp, ctime included.
     fn look_up(&self, stamp: &Stamp) -> Option<KnownDigest>;
-    /// Keeps a digest in place of what is kept for this inode. Callers check
-    /// [`Stamp::settled`] first. Never waits: an index that cannot keep up forgets.
+    /// Keeps a digest, in place of any other for this inode. The caller checks [`Stamp::settled`]
+    /// first. Never blocks: an index that cannot keep up drops digests.
     fn remember(&self, stamp: &Stamp, known: KnownDigest);
-    /// Drops what is kept for this inode: its digest was found wrong.
+    /// Removes the digest for this inode, because it was found wrong.
     fn forget(&self, stamp: &Stamp);
-    /// Waits while much is still to be written, for those who remember many in a row and
-    /// would rather wait than have them forgotten.
+    /// Waits while many changes are queued. A caller that remembers many digests in a row uses this
+    /// so that none is dropped.
     fn catch_up(&self) {}
 }
 
-/// An index that keeps nothing: every digest is made anew.
+/// An index that keeps nothing, so that every digest is made anew.
 pub struct NoIndex;
 
 impl DigestIndex for NoIndex {
@@ -63,11 +63,11 @@ impl DigestIndex for NoIndex {
     fn forget(&self, _stamp: &Stamp) {}
 }
 
-/// Keeps a digest of bytes that were read after this look and found untouched after that.
+/// Keeps a digest of bytes that were read after this look, if the stamp was the same afterwards.
 ///
-/// A stamp that has not settled keeps nothing. Where the same stamp already has another
-/// digest, the file is written behind its stamp's back: then neither is kept, and the next
-/// asker's is made anew.
+/// A stamp that has not settled keeps nothing. If the stamp has another digest already, the file
+/// was changed without a change of its stamp. Then neither digest is kept, and the next request
+/// makes a new one.
 pub(super) fn keep(index: &dyn DigestIndex, meta: &ObjectMeta, md5: Md5Digest) {
     let stamp = &meta.stamp;
     if !stamp.settled(meta.looked_at) {

@@ -1,4 +1,4 @@
-//! A tree of files being hashed into an index, before somebody asks for them.
+//! Hashing a tree of files into an index before requests come.
 
 mod progress;
 
@@ -24,24 +24,25 @@ use crate::wire::{ObjectKind, ResourcePath};
 use progress::Count;
 pub use progress::{FilesAndBytes, IndexingProgress};
 
-/// A tree on its way into an index: one thread finds the files, and the threads of a pool
-/// take one after the other, look it up, and hash it if it is not known.
+/// The indexing of a tree: one thread finds the files, and the threads of a pool take one after the
+/// other, look it up, and hash it if it is unknown.
 ///
-/// Files that changed in the last seconds cannot be kept yet (see [`crate::store::Stamp::settled`]);
-/// they come last, when they have settled. Whoever drops this lets it go on.
+/// Files that changed in the last seconds cannot be kept yet (see
+/// [`crate::store::Stamp::settled`]). They come last, when they have settled. Dropping this value
+/// does not stop the indexing.
 pub struct Indexing {
     work: Arc<Work>,
     finder: Thread,
-    /// Disconnected once all is done.
+    /// Disconnected once everything is done.
     working: Receiver<()>,
 }
 
-/// For whom it is done.
+/// How urgent an indexing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// Somebody waits for it: as fast as all cores can.
+    /// A person waits for it: it uses all cores.
     Foreground,
-    /// Nobody does: half of the cores, only while no request waits for a digest.
+    /// It uses half of the cores, and only while no request waits for a digest.
     Background,
 }
 
@@ -51,13 +52,14 @@ pub enum IndexingError {
     /// It could not be opened or looked at.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It could not be read to its end, or changed each time it was.
+    /// It could not be read to its end, or changed each time it was read.
     #[error("{0}")]
     Hash(String),
 }
 
 impl Indexing {
-    /// Begins. `on_failure` hears, from any thread, of what cannot be read.
+    /// Starts the indexing. `on_failure` is called, from any thread, for each file or directory
+    /// that cannot be read.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -72,7 +74,7 @@ impl Indexing {
         Indexing::start_with(tree, index, pools, priority, whole, on_failure)
     }
 
-    /// Begins with what `list` lists of the tree, of which only files count.
+    /// Starts with the listing that `list` returns, of which only files count.
     pub(super) fn start_with(
         tree: Arc<DirectoryStore>,
         index: Arc<dyn DigestIndex>,
@@ -116,11 +118,11 @@ impl Indexing {
         })
     }
 
-    /// How far it is.
+    /// The progress so far.
     pub fn progress(&self) -> IndexingProgress {
         let work = &self.work;
         IndexingProgress {
-            // In this order: what is done is never more than what is found.
+            // In this order, done never exceeds found.
             bytes_done: work.bytes_done.load(Ordering::SeqCst),
             hashed: work.hashed.get(),
             known: work.known.get(),
@@ -133,23 +135,23 @@ impl Indexing {
         }
     }
 
-    /// Ends it soon: within a step of 256 KiB, or as soon as a background job that gives way
-    /// may go on. What is hashed is kept.
+    /// Stops soon: within a step of 256 KiB, or once a background job that gave way may continue.
+    /// Finished digests are kept.
     pub fn stop(&self) {
         self.work.is_stopped.store(true, Ordering::SeqCst);
         self.finder.unpark();
     }
 
-    /// Waits for its end, at most so long. Returns whether it has ended.
+    /// Waits for the end, at most this long. Returns whether it has ended.
     pub fn wait(&self, at_most: Duration) -> bool {
         self.working.recv_timeout(at_most) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
-/// Hears, from any thread, of what cannot be read.
+/// Called, from any thread, for each file or directory that cannot be read.
 type OnFailure = Box<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
 
-/// What the threads share.
+/// The state that the threads share.
 struct Work {
     tree: Arc<DirectoryStore>,
     index: Arc<dyn DigestIndex>,
@@ -168,15 +170,15 @@ struct Work {
     bytes_done: AtomicU64,
 }
 
-/// A file, as it was when it was found.
+/// A file and its metadata when it was found.
 type FoundFile = (ResourcePath, ObjectMeta);
 
-/// What became of a file.
+/// The result for one file.
 enum Fate {
     Hashed,
     Known,
     Unsettled,
-    /// Its file system does not say for certain that it stays the same file.
+    /// Its file system does not guarantee that it stays the same file.
     Unkept,
     Gone,
 }
@@ -247,7 +249,7 @@ impl Work {
         }
     }
 
-    /// Lets each thread of the pool take files until there are no more.
+    /// Makes each thread of the pool take files until there are no more.
     fn put_to_work(self: &Arc<Self>, files: &Receiver<FoundFile>, still_working: &Sender<()>) {
         let hands = match self.priority {
             Priority::Foreground => self.pools.foreground_threads(),
@@ -273,7 +275,7 @@ impl Work {
         }
     }
 
-    /// Does what is to be done for one file.
+    /// Handles one file.
     fn take(&self, path: &ResourcePath, found: &ObjectMeta, buffer: &mut [u8]) {
         let counted = Cell::new(0);
         let fate = catch_unwind(AssertUnwindSafe(|| {
@@ -300,7 +302,7 @@ impl Work {
         counted: &Cell<u64>,
     ) -> Result<Fate, IndexingError> {
         if !found.stamp.identity.is_lasting() {
-            // Its digest would be forgotten before anybody asks.
+            // Its digest would be forgotten before any request.
             return Ok(Fate::Unkept);
         }
         if self.index.look_up(&found.stamp).is_some() {
@@ -324,7 +326,7 @@ impl Work {
             });
             match turn {
                 Turn::Unfinished if self.is_stopped() => return Ok(Fate::Gone),
-                // Somebody may have asked for it while this gave way.
+                // A request may have had it hashed while this job gave way.
                 Turn::Unfinished if self.index.look_up(&meta.stamp).is_some() => {
                     return Ok(Fate::Known);
                 }
@@ -343,9 +345,9 @@ impl Work {
         }
     }
 
-    /// Counts a file as done up to here, whatever was counted of it before.
+    /// Sets the bytes counted as done for a file.
     fn count_done(&self, counted: &Cell<u64>, done: u64) {
-        // Wraps to a subtraction where the file is begun anew.
+        // The sum wraps, which subtracts if the file is started again.
         let more = done.wrapping_sub(counted.replace(done));
         self.bytes_done.fetch_add(more, Ordering::SeqCst);
     }
@@ -355,7 +357,7 @@ impl Work {
         (self.on_failure)(path, error);
     }
 
-    /// Gives way if it must. Returns whether it was not stopped.
+    /// Gives way if necessary. Returns `false` if the indexing was stopped.
     fn may_go_on(&self) -> bool {
         if self.priority == Priority::Background && !self.is_stopped() {
             self.pools.give_way();
@@ -370,11 +372,11 @@ impl Work {
 
 /// Files found and not yet taken.
 const FILES_AHEAD_MAX: usize = 1_024;
-/// Files to come back to; at some 200 bytes each.
+/// Files to return to, at some 200 bytes each.
 const YOUNG_FILES_MAX: usize = 100_000;
-/// So many digests of one file that changed meanwhile are enough.
+/// Attempts before a file that changes all the time is given up.
 const CHANGED_HASHES_MAX: u32 = 3;
-/// By so much the clock of file times may be behind.
+/// The clock of file times may be behind by this much.
 const CLOCK_TICK_MAX: Duration = Duration::from_millis(10);
 
 #[cfg(test)]

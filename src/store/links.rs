@@ -1,11 +1,11 @@
-//! Where symbolic links lead: which of them may be shown, and made.
+//! Where symbolic links lead, and which of them may be listed and made.
 //!
-//! The rule: the `..` of a target come before all its names, and there are at most as many as
-//! there are directories above the link, which are real ones. Then no chain of such links leads
-//! out, whatever their order and whatever becomes of them later. For whoever follows a path is in
-//! a real directory at each step, and meets a name, which leads further down or to a link. Only at
-//! the beginning of a link's target does he climb, from the directory in which that link really
-//! lies, and as far as the root at most; what is left to follow after that are names alone.
+//! The rule: in a target, every `..` comes before all names, and there are at most as many as there
+//! are directories above the link. Those are real directories. Then no chain of such links leads
+//! outside, in any order and after any change. At each step, whoever follows a path is in a real
+//! directory and meets a name, which leads further down or to a link. Only the start of a link's
+//! target climbs. It does so from the real directory of that link, and at most to the root. After
+//! that only names follow.
 
 use std::os::fd::AsFd;
 
@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use crate::wire::ResourcePath;
 
-/// Whether a link with this target follows the rule. `depth`: how many directories of the tree
-/// are above the link, its root not counted.
+/// Whether a link with this target follows the rule. `depth` is the number of directories above the
+/// link, without the root.
 pub fn leads_inside(depth: usize, target: &[u8]) -> bool {
     if target.is_empty() || target.starts_with(b"/") {
         return false;
@@ -31,18 +31,18 @@ pub fn leads_inside(depth: usize, target: &[u8]) -> bool {
     true
 }
 
-/// Whether a link with this target follows the rule, and so does every link that it leads through
-/// by now; and `is_shown` says yes of each name on the way. What is missing may come to be a
-/// directory. `directory` is open, below so many directories of the tree, and the link lies `below`
-/// it, which may be missing too.
+/// Whether a link with this target follows the rule, every existing link on its way does, and
+/// `is_shown` returns `true` for each name on the way. A missing name may become a directory.
+/// `directory` is open at this depth in the tree, and `below` is the path from it to the directory
+/// of the link, which may be missing.
 pub(in crate::store) fn leads_through(
     (directory, depth): (impl AsFd, usize),
     below: &ResourcePath,
     target: &[u8],
     is_shown: impl Fn(&[u8]) -> bool,
 ) -> bool {
-    // From the open directory: first up, then down. These are directories, or the last is another
-    // thing, and no links.
+    // The position relative to the open directory: first up, then down. These are directories and
+    // no links; only the last may be another kind of file.
     let (mut climbed, mut names) = (0, below.parts().map(<[u8]>::to_vec).collect::<Vec<_>>());
     if !leads_inside(depth + names.len(), target) {
         return false;
@@ -67,7 +67,7 @@ pub(in crate::store) fn leads_through(
         names.pop();
         links += 1;
         if links > LINKS_MAX {
-            // It leads nowhere, and never out.
+            // A loop leads nowhere, so not outside.
             return true;
         }
         if !leads_inside(depth - climbed + names.len(), &link) {
@@ -78,8 +78,8 @@ pub(in crate::store) fn leads_through(
     true
 }
 
-/// What is written in the link of this path, if it is one. Nothing on another file system is looked
-/// at: it may not answer, and whoever serves it has links of its own.
+/// The target of the link at this path, if it is one. Does not look at other file systems: they may
+/// not answer, and their server resolves its own links.
 fn link_at(directory: impl AsFd, path: &[u8]) -> Option<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
@@ -92,13 +92,13 @@ fn link_at(directory: impl AsFd, path: &[u8]) -> Option<Vec<u8>> {
     Some(link.ok()?.into_bytes())
 }
 
-/// The parts of a target that make a difference.
+/// The parts of a target, without empty ones and `.`.
 fn parts(target: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     let parts = target.split(|&byte| byte == b'/');
     parts.filter(|part| !part.is_empty() && *part != b".")
 }
 
-/// As many as the kernel follows: path_resolution(7).
+/// The limit of the kernel: path_resolution(7).
 const LINKS_MAX: usize = 40;
 
 #[cfg(test)]
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// A few numbers in no order.
+    /// A few pseudorandom numbers.
     struct Random(u64);
 
     impl Random {
@@ -182,7 +182,7 @@ mod tests {
         link.components().count() - 1
     }
 
-    /// Every directory and file that a path of some names may lead to, followed by the kernel.
+    /// Resolves random paths with the kernel and checks that they stay inside.
     fn assert_stays_inside(root: &Path, random: &mut Random, what: &str) {
         for _ in 0..20 {
             let parts: Vec<&str> = (0..1 + random.below(5))
@@ -201,8 +201,8 @@ mod tests {
         }
     }
 
-    /// Which links there are is up to chance, and so is when the directories come and go among
-    /// them; beside the root is much that a link could lead to.
+    /// Makes links at random while directories come and go. Beside the root is much that a link
+    /// could lead to.
     #[test]
     fn whatever_links_are_made_in_whatever_order_the_kernel_follows_none_of_them_out() {
         let mut random = Random(7);
@@ -221,7 +221,7 @@ mod tests {
                     .collect();
                 let above = root.join(&at);
                 let above = above.parent().unwrap();
-                // As trees are made here: through no link.
+                // As this program makes trees: through no link.
                 if above.canonicalize().ok().is_none_or(|found| found != above) {
                     continue;
                 }
@@ -235,7 +235,7 @@ mod tests {
                         let _ = fs::create_dir(&name);
                     }
                     1 => {
-                        // A directory gives way, with all that is in it.
+                        // A directory is replaced, with all that is in it.
                         if is_link {
                             fs::remove_file(&name).unwrap();
                         } else {
@@ -259,7 +259,7 @@ mod tests {
                         let is_inside = leads_inside(depth(&at), bytes);
                         let from = (&directory, depth(&at));
                         let through = leads_through(from, &ResourcePath::root(), bytes, |_| true);
-                        // All that is there follows the rule, so that nothing else matters.
+                        // Every existing link follows the rule, so nothing else matters.
                         assert_eq!(is_inside, through, "{what}: {} -> {target}", at.display());
                         if !is_inside {
                             refused += 1;
@@ -277,7 +277,7 @@ mod tests {
                 assert_stays_inside(&root, &mut random, &what);
             }
         }
-        // Chance was no friend of the rule.
+        // Otherwise too few links followed the rule.
         let chances = format!("{made} made, {refused} refused, {would_lead_out} would lead out");
         assert!(
             made > 150 && refused > 300 && would_lead_out > 80,

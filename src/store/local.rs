@@ -24,82 +24,82 @@ use crate::wire::ResourcePath;
 use listing::MountedWalk;
 use opened::{Destination, OpenRoot};
 
-/// What of a directory is shown.
+/// Which entries of a directory are served.
 #[derive(Clone, Debug)]
 pub struct DirectoryOptions {
-    /// Show names that begin with a dot. Partial files (`.ft-…`), indexes that were set aside, and
-    /// the log, journal and locks beside an index are never shown.
+    /// Serve names that begin with a dot. Partial files (`.ft-…`), indexes that were set aside, and
+    /// the log, journal and locks beside an index are never served.
     pub show_hidden: bool,
     /// Follow symbolic links that stay inside the root; otherwise they are `NotFound`.
     pub follow_links_inside: bool,
 }
 
-/// A directory, or one single file, of this machine, served read-only.
+/// A directory or a single file of this machine, served read-only.
 ///
-/// - A link is followed if it is relative and every step of it stays inside the root; every
-///   other link is `NotFound`, an absolute one even if it points inside. A visible link to a
-///   hidden file shows it: that is the owner's word, as mounts and hard links are.
-/// - Where the kernel has no `openat2`, or a sandbox forbids it, no link is followed at all.
-/// - Only regular files open; FIFOs, sockets and devices are not even touched. A file is the
-///   size that `fstat` says, so most files of `/proc`, which say 0, are not served.
-/// - The root is held open, and opened anew when its name leads elsewhere: to a directory that
-///   was made anew or mounted there, or through a link that was changed. Whoever asks looks
-///   where the name leads, but at most once a second. Files and listings that are open by then
-///   stay with the root that they were opened in. While the name leads nowhere, everything is
-///   [`StoreError::Away`].
+/// - A link is followed if it is relative and every step of it stays inside the root. Every other link
+/// is `NotFound`, an absolute one even if it points inside. A visible link to a hidden file serves
+/// that file, because the owner made it, as with mounts and hard links.
+/// - Without `openat2`, in old kernels and some sandboxes, no link is followed at all.
+/// - Only regular files are opened. FIFOs, sockets and devices are not touched. The size of a file is
+/// that of `fstat`, so most files of `/proc`, which report 0, are not served.
+/// - The root is held open. It is opened again when its path leads elsewhere: to a new directory, to a
+/// mount, or through a changed link. Requests check this, at most once a second. Open files and
+/// listings stay with the root in which they were opened. While the path leads nowhere, everything
+/// is [`StoreError::Away`].
 ///
-/// What is on a network file system, or on one that a program serves, is reached by threads that
-/// may be left behind: where it does not answer it is [`StoreError::Stalled`], in time, and all
-/// else is served as before.
+/// Files on network and FUSE file systems are accessed by threads that may hang. If the file system
+/// does not answer, the result is [`StoreError::Stalled`], in time, and all other files are served
+/// as before.
 pub struct DirectoryStore {
     shared: Arc<Shared>,
-    /// What lies on the way to the root may not answer either.
+    /// Directories on the path to the root may hang, too.
     way: Arc<Mount>,
 }
 
-/// What of a store a look at its root needs, which may be left behind.
+/// The part of a store that a check of its root needs. The thread that checks may hang.
 struct Shared {
     name: PathBuf,
-    /// For when `name` is relative to a directory that was removed.
+    /// For a `name` relative to a directory that was removed.
     absolute: PathBuf,
     options: DirectoryOptions,
     threads: Arc<CallThreads>,
     current: RwLock<Current>,
-    /// Held while somebody looks where the name leads: should that hang, it holds up only one.
+    /// Held during a check, so that a check that hangs blocks only one thread.
     looking: Mutex<()>,
     started: Instant,
-    /// When the next look is due, in milliseconds since `started`.
+    /// When the next check is due, in milliseconds since `started`.
     look_due: AtomicU64,
     on_change: OnceLock<OnRootChange>,
 }
 
-/// What became of the root of a store.
+/// A change of the root of a store.
 #[derive(Debug)]
 pub enum RootChange {
-    /// Its name leads elsewhere, and what is there is served.
+    /// The path leads elsewhere, and that is served now.
     Replaced,
-    /// Its name leads to nothing that can be served.
+    /// The path leads to nothing that can be served.
     Away(io::Error),
-    /// It is there again.
+    /// The root is available again.
     Back,
 }
 
-/// Called by the thread that noticed a change, which has a request to answer: it must not wait.
+/// Called by the thread that noticed a change. It must not block, because that thread has a request
+/// to answer.
 type OnRootChange = Box<dyn Fn(RootChange) + Send + Sync>;
 
 struct Current {
-    /// `None` while the name leads nowhere.
+    /// `None` while the path leads nowhere.
     root: Option<Arc<OpenRoot>>,
-    /// How often that changed.
+    /// The number of changes so far.
     changes: u32,
 }
 
 impl DirectoryStore {
-    /// Opens the root. If `root` is a regular file the store knows one name, the file's
-    /// last part, and answers `""` with it.
+    /// Opens the root. If `root` is a regular file, the store has only the name of that file, and
+    /// `""` stands for it, too.
     ///
     /// # Errors
-    /// It is missing, not readable, or neither a directory nor a regular file.
+    /// The root is missing, not readable, or neither a directory nor a regular file.
     pub fn open_root(root: &Path, options: DirectoryOptions) -> io::Result<DirectoryStore> {
         let threads = CallThreads::new();
         let opened = OpenRoot::open(root, &options, 0, &threads)?;
@@ -130,26 +130,26 @@ impl DirectoryStore {
         DirectoryStore { shared, way }
     }
 
-    /// Has every change of the root from now on reported to `on_change`, of which there can be one.
+    /// Sets the callback for changes of the root. Only the first one counts.
     pub fn on_root_change(&self, on_change: impl Fn(RootChange) + Send + Sync + 'static) {
         let _ = self.shared.on_change.set(Box::new(on_change));
     }
 
-    /// Looks where the name of the root leads, and opens it anew if that is elsewhere. It takes a
-    /// few seconds at most, and goes on after that.
+    /// Checks where the path of the root leads, and opens it again if that changed. Returns after a
+    /// few seconds at most; the check may go on after that.
     pub fn look_again(&self) {
-        // Somebody who looks already may have looked too early.
+        // A check that is running already may have looked too early.
         self.shared.look_due.store(0, Ordering::Relaxed);
         self.look_if_due();
     }
 
-    /// The number of the root that is served now: another one after each change.
+    /// The number of the root that is served now, which differs after each change.
     pub(super) fn root_number(&self) -> u32 {
         self.look_if_due();
         self.shared.read(|current| current.changes)
     }
 
-    /// Has the kernel tell of changes in a directory, or in the one that the one file is in.
+    /// Makes the kernel report changes in a directory, or in the directory of the single file.
     pub(super) fn watch(
         &self,
         path: &ResourcePath,
@@ -168,7 +168,7 @@ impl DirectoryStore {
     fn look_if_due(&self) {
         if self.shared.is_look_due() {
             let shared = Arc::clone(&self.shared);
-            // Whatever becomes of it, what was open until now still is.
+            // If the check fails, the present root stays.
             let _ = self.way.call(move || shared.look());
         }
     }
@@ -218,7 +218,7 @@ impl Shared {
                 }
             }
             Err(error) if leads_nowhere(&error) => Err(error),
-            // It is not known where the name leads.
+            // Where the path leads is unknown.
             Err(_) => return,
         };
         let (root, change) = match (opened, held.is_some()) {
@@ -231,7 +231,7 @@ impl Shared {
         let before = std::mem::replace(&mut current.root, root);
         current.changes = current.changes.wrapping_add(1);
         drop(current);
-        // To close something may take long, so it is done without the lock.
+        // Closing may take long, so release the lock first.
         drop((before, held));
         if let Some(on_change) = self.on_change.get() {
             on_change(change);
@@ -239,7 +239,7 @@ impl Shared {
     }
 }
 
-/// Whether a name leads to nothing, as far as one can say.
+/// Whether the error shows that a path leads to nothing.
 fn leads_nowhere(error: &io::Error) -> bool {
     let is_loop = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
     is_loop
@@ -249,8 +249,8 @@ fn leads_nowhere(error: &io::Error) -> bool {
         )
 }
 
-/// Whether what a name leads to cannot be served; unlike a want of descriptors, that does not pass
-/// by itself.
+/// Whether the object at a path cannot be served. Unlike a lack of descriptors, such an error does
+/// not pass by itself.
 fn is_lasting(error: &io::Error) -> bool {
     leads_nowhere(error) || error.kind() == io::ErrorKind::PermissionDenied
 }
@@ -290,13 +290,13 @@ impl Store for DirectoryStore {
     }
 }
 
-/// An open file of a [`DirectoryStore`]. What a mount does not answer in time is
+/// An open file of a [`DirectoryStore`]. If its mount does not answer in time, calls fail with
 /// [`io::ErrorKind::TimedOut`].
 pub struct OpenFile(Access);
 
 enum Access {
     Direct(File),
-    /// On a mount that may not answer.
+    /// The mount of the file may not answer.
     Through {
         file: Arc<File>,
         mount: Arc<Mount>,
@@ -316,7 +316,7 @@ impl Object for OpenFile {
     fn in_passing(self: Arc<OpenFile>) -> Arc<dyn Object> {
         match &self.0 {
             Access::Direct(_) => Arc::new(Passing::new(self)),
-            // Whatever is asked of it may have to be waited for.
+            // Any call on this file may have to wait.
             Access::Through { .. } => self,
         }
     }
@@ -348,7 +348,7 @@ impl Object for OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        // Where a program serves the file, to close it is a call like others.
+        // On a FUSE file system, closing is a call that may hang.
         if let Access::Through { file, mount } = &self.0 {
             mount.close(Arc::clone(file));
         }
@@ -381,7 +381,7 @@ fn is_partial(name: &[u8]) -> bool {
     name.starts_with(PARTIAL_PREFIX)
 }
 
-/// How the names of partial files begin, whoever made them.
+/// The prefix of the names of all partial files.
 const PARTIAL_PREFIX: &[u8] = b".ft-";
 const LOOK_INTERVAL_MS: u64 = Duration::from_secs(1).as_millis() as u64;
 
@@ -403,7 +403,7 @@ mod tests {
     use crate::store::beneath::{Resolver, Root};
     use crate::wire::ObjectKind;
 
-    /// A directory with a root in it, and beside the root what must never be seen.
+    /// A directory with a root, and beside the root a file that must never be served.
     struct Place {
         directory: TempDir,
     }
@@ -444,7 +444,7 @@ mod tests {
             DirectoryStore::open_root(&self.root(), options).unwrap()
         }
 
-        /// Every way of resolving, each with and without /proc; whether it follows links.
+        /// Every resolver, with and without /proc, and whether it follows links.
         fn every_way(&self, show_hidden: bool) -> Vec<(String, bool, DirectoryStore)> {
             let resolvers = [
                 Resolver::Kernel { follow_links: true },
@@ -468,7 +468,7 @@ mod tests {
                         follow_links_inside: follows,
                     };
                     let store = DirectoryStore::serving(opened, &self.root(), options, threads);
-                    // It would be opened anew in the usual way.
+                    // A check would open the root again with the default resolver.
                     store.shared.look_due.store(u64::MAX, Ordering::Relaxed);
                     ways.push((way, follows, store));
                 }
@@ -490,7 +490,7 @@ mod tests {
         ResourcePath::parse(name.as_bytes()).unwrap()
     }
 
-    /// What opening gives: the bytes, or the error in a word.
+    /// The bytes of the opened file, or the error in a word.
     fn opened(store: &DirectoryStore, name: &str) -> String {
         match store.open(&path(name)) {
             Ok((file, meta)) => {
@@ -503,7 +503,7 @@ mod tests {
         }
     }
 
-    /// What a look gives: the kind, or the error in a word.
+    /// The kind of the object, or the error in a word.
     fn seen(store: &DirectoryStore, name: &str) -> String {
         match store.stat(&path(name)) {
             Ok(meta) => format!("{:?}", meta.kind),
@@ -540,7 +540,7 @@ mod tests {
         place.link("loop_b", "loop_a");
         place.link("magic", "/proc/self/fd/0");
 
-        // Name, opened, seen; and where they differ the same without following links.
+        // The name, its content and its kind; then both without following links, where they differ.
         let same = [
             ("file", "file", "File"),
             ("folder/inner", "inner", "File"),
@@ -654,7 +654,7 @@ mod tests {
         let place = Place::new();
         place.file("file", "file");
         place.fifo("fifo");
-        // Making a device needs a right that tests may not have; the FIFO stands for both then.
+        // Tests may not be allowed to make devices; then the FIFO stands for both.
         let null = rustix::fs::makedev(1, 3);
         let mode = Mode::from_raw_mode(0o666);
         let made = rustix::fs::mknodat(
@@ -779,7 +779,7 @@ mod tests {
         assert_eq!(kind("."), None);
     }
 
-    /// A store that looks where its root is only when it is asked to, and what it reports.
+    /// A store that checks its root only on request, and the changes that it reports.
     fn watched(root: &Path, options: DirectoryOptions) -> (DirectoryStore, Receiver<String>) {
         let store = DirectoryStore::open_root(root, options).unwrap();
         store.shared.look_due.store(u64::MAX, Ordering::Relaxed);
@@ -829,7 +829,7 @@ mod tests {
             assert_eq!(opened(&store, "file"), "Away");
             assert_eq!(seen(&store, ""), "Away");
         }
-        // As the kernel is likely to give it the number of the one before.
+        // The kernel is likely to reuse the inode number.
         place.file("file", "second");
         store.look_again();
         assert_eq!(opened(&store, "file"), "second");
@@ -856,7 +856,7 @@ mod tests {
             store.look_again();
             assert_eq!(opened(&store, name), bytes);
         }
-        // The directory of the file, which is held for it.
+        // The directory of the file is held open.
         fs::rename(place.root(), place.directory.path().join("moved")).unwrap();
         place.file("link", "made anew");
         store.look_again();
@@ -870,7 +870,7 @@ mod tests {
         let (store, reported) = watched(&place.at("one"), USUAL);
         fs::rename(place.root(), place.directory.path().join("moved")).unwrap();
         let mut store = store;
-        // Too long for any file system, as if one of them failed.
+        // A name that is too long for any file system stands for one that fails.
         let shared = Arc::get_mut(&mut store.shared).unwrap();
         shared.name = place.directory.path().join("x".repeat(300));
         store.look_again();
@@ -895,7 +895,7 @@ mod tests {
                         rustix::fs::renameat_with(CWD, &directory, CWD, &swap, exchange).unwrap();
                     }
                 });
-                // Until both were met often: the swapping then fell into many of the look-ups.
+                // Until both were met often, so that the swap happened during many lookups.
                 for _ in 0..1_000_000 {
                     match opened(&store, "folder/secret").as_str() {
                         "inside" => met[0] += 1,

@@ -1,9 +1,9 @@
-//! Digests of files of this machine, for who leaves a file alone if its digest is right.
+//! Digests of local files, for clients that skip a file whose digest is right.
 //!
-//! A digest that is wrong there would never be noticed: no peer checks it. So one is believed
-//! without reading the file only if it was made in this boot, nobody could write to the file
-//! before its bytes were read and after that, and not even its ctime has moved since; and only on
-//! a file system where all this means something ([`crate::store::Identity`]).
+//! A wrong digest would never be noticed there, because no peer checks it. So a digest is used
+//! without reading the file only under strict conditions. It was made in this boot. No process
+//! could write to the file before its bytes were read and after that. Not even its ctime has
+//! changed since. And its file system makes all this reliable ([`crate::store::Identity`]).
 
 use std::fmt;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::store::lease::nobody_writes;
 use crate::store::{BootId, DigestIndex, KnownDigest, NoIndex, Object, ObjectMeta, Stamp};
 use crate::wire::{Md5Digest, ObjectKind};
 
-/// Digests of files of this machine, kept in an index that servers may share.
+/// Digests of local files, in an index that servers may share.
 pub struct LocalDigests {
     index: LazyLock<Arc<dyn DigestIndex>, Open>,
     boot: Option<BootId>,
@@ -29,35 +29,36 @@ type Open = Box<dyn FnOnce() -> Arc<dyn DigestIndex> + Send>;
 /// The digest of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalDigest {
-    /// Of all its bytes.
+    /// The md5 of all bytes.
     pub md5: Md5Digest,
-    /// How many there are.
+    /// The size in bytes.
     pub total_size: u64,
-    /// Whether it was known, and no byte was read.
+    /// Whether the digest was known, so that no byte was read.
     pub was_known: bool,
 }
 
 /// Why there is no digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocalDigestError {
-    /// It was written while it was read, again and again.
+    /// The file changed each time that it was read.
     #[error("file kept changing while it was hashed")]
     Changed,
-    /// The file system does not give it.
+    /// The error of the file system.
     #[error("file could not be read: {0}")]
     Unreadable(Errno),
-    /// The caller wanted no more of it.
+    /// The caller stopped it.
     #[error("hashing was stopped")]
     Stopped,
 }
 
 impl LocalDigests {
-    /// Of this boot ([`BootId::current`]); without one every digest is made anew.
+    /// Uses an index, in this boot ([`BootId::current`]). Without a boot id every digest is made
+    /// anew.
     pub fn new(index: Arc<dyn DigestIndex>, boot: Option<BootId>) -> LocalDigests {
         LocalDigests::opened_by(move || index, boot)
     }
 
-    /// The same with an index that is opened when it is first of use.
+    /// As [`LocalDigests::new`], with an index that is opened at its first use.
     pub fn opened_by(
         open: impl FnOnce() -> Arc<dyn DigestIndex> + Send + 'static,
         boot: Option<BootId>,
@@ -70,14 +71,14 @@ impl LocalDigests {
         }
     }
 
-    /// The same for files of at least so many bytes. Shorter ones are always read, for a few of
-    /// which no index need be opened.
+    /// Uses the index only for files of at least this size in bytes. Shorter files are always read,
+    /// so that a few of them need no index.
     #[must_use]
     pub fn of_files_from(self, bytes_min: u64) -> LocalDigests {
         LocalDigests { bytes_min, ..self }
     }
 
-    /// Nothing is kept, and every digest is made anew.
+    /// Keeps nothing; every digest is made anew.
     pub fn unkept() -> LocalDigests {
         LocalDigests::new(Arc::new(NoIndex), None)
     }
@@ -95,7 +96,7 @@ impl LocalDigests {
         self.are_kept() && stamp.identity.is_lasting() && stamp.size >= self.bytes_min
     }
 
-    /// The digest of a regular file, if it is known from this look, without reading it.
+    /// The digest of a regular file with this metadata, if it is known without reading the file.
     pub fn known(&self, looked: &ObjectMeta) -> Option<Md5Digest> {
         if !self.is_kept(looked) {
             return None;
@@ -103,7 +104,7 @@ impl LocalDigests {
         self.kept(&looked.stamp)
     }
 
-    /// Whether the digest of a regular file of this stamp is known, and this one.
+    /// Whether the digest of a regular file with this stamp is known and equals `md5`.
     pub fn knows(&self, stamp: &Stamp, md5: Md5Digest) -> bool {
         self.may_keep(stamp) && self.kept(stamp) == Some(md5)
     }
@@ -113,8 +114,8 @@ impl LocalDigests {
         (known.quiet_in == self.boot).then_some(known.md5)
     }
 
-    /// The digest of a file that is open for reading only, looked up or made in this thread.
-    /// `goes_on` is told, each 256 KiB, the bytes done so far, and answers whether to go on.
+    /// Looks up or makes the digest of a file that is open for reading only, in this thread. Calls
+    /// `goes_on` with the bytes done so far every 256 KiB; `false` stops it.
     ///
     /// # Errors
     /// [`LocalDigestError`].
@@ -141,7 +142,7 @@ impl LocalDigests {
         let mut buffer = vec![0; room.max(1)];
         loop {
             match hashing.turn(&mut buffer, CHANGED_HASHES_MAX, &goes_on) {
-                // A turn may also be over because it took long enough.
+                // A turn may also end because it took long enough.
                 Turn::Unfinished if goes_on(hashing.done()) => {}
                 Turn::Unfinished => return Err(LocalDigestError::Stopped),
                 Turn::BegunAnew => was_quiet = is_quiet(),
@@ -150,7 +151,7 @@ impl LocalDigests {
                 Turn::Made { md5, is_untouched } => {
                     let looked = *hashing.meta();
                     if !is_untouched && !looked.stamp.same_content(&look(file)?.stamp) {
-                        // It grew: these were not all its bytes.
+                        // The file grew, so these were not all its bytes.
                         return Err(LocalDigestError::Changed);
                     }
                     if was_quiet {
@@ -166,11 +167,11 @@ impl LocalDigests {
         }
     }
 
-    /// Keeps the digest of a file whose bytes were verified as they were written, or known until
-    /// its attributes were changed. `placed` is a look at it right after it got its name, or its
-    /// attributes ([`crate::store::StagingDirectory::set_existing_attributes`]); `file` is open for reading only, and whoever
-    /// wrote it has closed it. Nothing is read. Returns whether it was kept: not before the
-    /// look is 100 ms old, or where times are coarse 3 s.
+    /// Keeps the digest of a file whose bytes were verified as they were written, or known before
+    /// its attributes were changed. `placed` is its metadata right after it was placed, or got its
+    /// attributes ([`crate::store::StagingDirectory::set_existing_attributes`]). `file` is open for
+    /// reading only, and the writer has closed it. Reads nothing. Returns whether the digest was
+    /// kept: only once the metadata is 100 ms old, or 3 s where times are coarse.
     pub fn keep_verified(&self, file: &File, placed: &ObjectMeta, md5: Md5Digest) -> bool {
         let Ok(looked) = file.meta() else {
             return false;
@@ -179,19 +180,19 @@ impl LocalDigests {
         is_it && self.keep(file, &looked, md5)
     }
 
-    /// If nobody could write to it at this moment, and it is what it was at this look.
+    /// Keeps the digest if no process can write to the file now and the stamp is still the same.
     fn keep(&self, file: &File, looked: &ObjectMeta, md5: Md5Digest) -> bool {
         let stamp = &looked.stamp;
         let is_to_be_kept = self.is_kept(looked)
             && stamp.settled_here(looked.looked_at)
             && nobody_writes(file)
-            // Who wrote until just now has moved a time by now.
+            // A write until just now has changed a time.
             && file.meta().is_ok_and(|now| now.stamp == *stamp);
         if !is_to_be_kept {
             return false;
         }
         match self.index.look_up(stamp) {
-            // Written behind its stamp's back: neither is kept.
+            // The file was changed without a change of its stamp, so keep neither digest.
             Some(kept) if kept.md5 != md5 => {
                 self.index.forget(stamp);
                 return false;
@@ -224,7 +225,7 @@ fn unreadable(error: &io::Error) -> LocalDigestError {
     LocalDigestError::Unreadable(Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
-/// Beginnings, before a file that changes all the time is given up.
+/// Attempts before a file that changes all the time is given up.
 const CHANGED_HASHES_MAX: u32 = 3;
 
 #[cfg(test)]
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(known(&digests, &file), None);
         assert_eq!(asked(&digests, &file), (md5("content"), false));
         assert_eq!(asked(&digests, &file), (md5("content"), true));
-        // Rewritten in place, as long as before, and its time put back.
+        // Rewritten in place with the same length, and its time set back.
         let before = file.metadata().unwrap().modified().unwrap();
         let file = place.settled("CONTENT");
         let times = FileTimes::new().set_modified(before);
@@ -356,12 +357,12 @@ mod tests {
         }
         drop(writer);
         assert_eq!(asked(&digests, &file), (md5("content"), false));
-        // It may live on for a moment, in a child process that is just being made.
+        // The descriptor may survive for a moment in a child process that is just being made.
         let deadline = Instant::now() + Duration::from_secs(60);
         while asked(&digests, &file) != (md5("content"), true) {
             assert!(Instant::now() < deadline, "it is never kept");
         }
-        // One who was there before the first byte was read, and is gone after the last.
+        // A writer before the first byte was read that is gone after the last.
         let file = place.settled("other");
         let writer = OpenOptions::new().write(true).open(place.path()).unwrap();
         let writer = Cell::new(Some(writer));
@@ -381,7 +382,7 @@ mod tests {
         let digests = place.in_boot(2);
         assert_eq!(asked(&digests, &file), (md5("content"), false));
         assert_eq!(asked(&digests, &file), (md5("content"), true));
-        // No boot is not the same boot.
+        // Two missing boot ids are not equal.
         let unknown = LocalDigests::new(place.index.clone(), None);
         for _ in 0..2 {
             assert_eq!(asked(&unknown, &file), (md5("content"), false));
@@ -421,7 +422,7 @@ mod tests {
             fs::write(place.path(), "too young").unwrap();
             file.meta().unwrap()
         });
-        // Sooner or later it is looked at in time.
+        // Sooner or later the look is early enough.
         let placed = young
             .take(1_000)
             .find(|placed| !placed.stamp.settled_here(placed.looked_at))

@@ -1,4 +1,4 @@
-//! Files that live in memory: for tests, and to make a store fail on purpose.
+//! Files in memory, for tests and for planted failures.
 
 mod listing;
 
@@ -12,8 +12,8 @@ use self::listing::MemoryListing;
 use crate::store::{Identity, Listing, Object, ObjectMeta, Stamp, Store, StoreError};
 use crate::wire::{ObjectKind, PathError, ResourcePath, Timestamp};
 
-/// A tree of byte strings, with a clock that stands still unless it is moved. Clones share
-/// one tree. Directories are there while something is in them.
+/// A tree of byte strings with a clock that moves only on request. Clones share one tree. A
+/// directory exists while it contains something.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,11 +48,11 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    /// Puts a new file under this name, with an inode of its own, as a rename would; who has
-    /// the old one open keeps it.
+    /// Adds a new file under this name with its own inode, like a rename. An old file stays
+    /// readable for those that have it open.
     ///
     /// # Errors
-    /// The name is no path.
+    /// The name is no valid path.
     pub fn insert(&self, name: &str, bytes: impl Into<Vec<u8>>) -> Result<MemoryFile, PathError> {
         let path = ResourcePath::parse(name.as_bytes())?;
         let mut tree = locked(&self.tree);
@@ -81,12 +81,13 @@ impl MemoryStore {
         Ok(file)
     }
 
-    /// Takes the name away. Returns whether it was there; who has the file open keeps it.
+    /// Removes a name. Returns whether it existed. The file stays readable for those that have it
+    /// open.
     pub fn remove(&self, name: &str) -> bool {
         locked(&self.tree).files.remove(name.as_bytes()).is_some()
     }
 
-    /// Moves the clock.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
@@ -99,7 +100,7 @@ impl MemoryStore {
         }
         let is_above = |file: &[u8]| is_inside(file, name);
         let after = (Bound::Excluded(name), Bound::Unbounded);
-        // What is inside `a` follows `a` but for names like `a-b`, which sort before `a/b`.
+        // Contents of `a` follow `a`, except for names like `a-b`, which sort before `a/b`.
         if path.is_root()
             || tree
                 .files
@@ -179,8 +180,8 @@ impl Store for MemoryStore {
     }
 }
 
-/// One file of a [`MemoryStore`], as an inode: clones and open objects are the same file.
-/// Every change moves its times and, by a millisecond, the store's clock.
+/// One file of a [`MemoryStore`], like an inode: clones and open objects are the same file. Every
+/// change moves its times and the store's clock by a millisecond.
 #[derive(Clone)]
 pub struct MemoryFile {
     state: Arc<Mutex<FileState>>,
@@ -195,7 +196,7 @@ struct FileState {
     faults: Vec<(u64, Fault)>,
 }
 
-/// What happens to a read that comes to an offset.
+/// What happens to a read that reaches an offset.
 #[derive(Clone)]
 enum Fault {
     Fail,
@@ -214,32 +215,32 @@ impl MemoryFile {
         self.write(|kept| kept.extend_from_slice(bytes));
     }
 
-    /// Replaces the bytes and moves no time, as a write through a shared mapping may.
+    /// Replaces the bytes without moving a time, as a write through a shared mapping may.
     pub fn rewrite_unnoticed(&self, bytes: impl Into<Vec<u8>>) {
         let mut state = locked(&self.state);
         state.bytes = bytes.into();
         state.stamp.size = state.bytes.len() as u64;
     }
 
-    /// Sets the permission bits, which moves ctime alone.
+    /// Sets the permission bits, which moves only ctime.
     pub fn set_mode(&self, mode: u32) {
         let mut state = locked(&self.state);
         state.mode = mode & 0o777;
         state.stamp.ctime = self.clock.tick();
     }
 
-    /// Lets every read of the byte at `offset` or one behind it fail.
+    /// Makes every read of the byte at `offset`, or of a later one, fail.
     pub fn fail_reads_from(&self, offset: u64) {
         locked(&self.state).faults.push((offset, Fault::Fail));
     }
 
-    /// Lets every read of the byte at `offset` or one behind it panic.
+    /// Makes every read of the byte at `offset`, or of a later one, panic.
     pub fn panic_reads_from(&self, offset: u64) {
         locked(&self.state).faults.push((offset, Fault::Panic));
     }
 
-    /// Holds every read that comes to the byte at `offset`, until the hold is released. Reads
-    /// that begin before it end there; those that begin behind it are not held.
+    /// Holds every read that reaches the byte at `offset` until the hold is released. A read that
+    /// begins before it ends there. A read that begins after it is not held.
     pub fn hold_reads_at(&self, offset: u64) -> Hold {
         let gate = Arc::new(Gate::default());
         locked(&self.state)
@@ -248,7 +249,7 @@ impl MemoryFile {
         Hold(gate)
     }
 
-    /// How many bytes were read of this file so far, by everybody.
+    /// The number of bytes read from this file so far, by all readers.
     pub fn bytes_read(&self) -> u64 {
         locked(&self.state).bytes_read
     }
@@ -283,7 +284,7 @@ impl Object for MemoryFile {
         let end = offset.saturating_add(buffer.len() as u64);
         let mut readable = state.bytes.len() as u64;
         for (at, fault) in state.faults.clone() {
-            // Bytes before the fault are read; the fault is met by the read that begins there.
+            // Bytes before the fault are read; the next read meets the fault.
             if offset < at {
                 readable = readable.min(at);
                 continue;

@@ -1,4 +1,4 @@
-//! The mounts of a served directory: which of its paths lie on a file system that may not answer.
+//! The mounts of a served directory, and which of them may not answer.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,26 +14,26 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::store::calls::{CallThreads, Mount};
 use crate::store::identity::mounts_changed;
 
-/// The mounts at and below an open directory, as the kernel lists them. To know them touches
-/// none of them. Where there is no /proc everything is taken for a disk.
+/// The mounts at and below an open directory, as listed by the kernel. Listing them touches none.
+/// Without /proc, every file system counts as local.
 pub(super) struct Mounts {
     threads: Arc<CallThreads>,
     /// `/proc/self/mountinfo`, which the kernel marks when it changes.
     source: Option<Mutex<File>>,
     root: Option<(u64, PathBuf)>,
     table: RwLock<Arc<Table>>,
-    /// So that the usual cases cost nothing.
+    /// Flags, so that the usual cases cost nothing.
     has_remote: AtomicBool,
     has_below: AtomicBool,
 }
 
-/// What there is at one moment.
+/// The mounts at one moment.
 struct Table {
-    /// What the root itself is on.
+    /// The mount of the root itself.
     own: Place,
-    /// Each with its path from the root, the longest first.
+    /// The mounts below with their paths from the root, longest first.
     below: Vec<(Vec<u8>, Place)>,
-    /// What is reached through links, somewhere below.
+    /// Stands for the unknown mount of a link's target.
     by_link: Arc<Mount>,
 }
 
@@ -41,20 +41,20 @@ struct Table {
 #[derive(Clone)]
 struct Place {
     id: u64,
-    /// `None`: a file system of this machine's own disks or memory, which answers or fails.
+    /// `None` for a file system on a local disk or in memory, where every call returns.
     remote: Option<Arc<Mount>>,
 }
 
-/// How a path is to be reached.
+/// How to access a path.
 pub(super) enum Way {
-    /// By the calling thread.
+    /// In the calling thread.
     Direct,
-    /// By a thread that may be left behind.
+    /// In another thread, which may hang.
     Through(Arc<Mount>),
 }
 
 impl Mounts {
-    /// Those of an open directory.
+    /// The mounts of an open directory.
     pub(super) fn of(root: BorrowedFd<'_>, threads: &Arc<CallThreads>) -> Mounts {
         let root = id_and_path(root);
         let source = File::open("/proc/self/mountinfo").ok();
@@ -78,7 +78,7 @@ impl Mounts {
         mounts
     }
 
-    /// Whether any of them may not answer.
+    /// Whether any mount may not answer.
     pub(super) fn has_remote(&self) -> bool {
         self.has_remote.load(Ordering::Relaxed)
     }
@@ -88,7 +88,7 @@ impl Mounts {
         self.has_below.load(Ordering::Relaxed) && !self.has_remote()
     }
 
-    /// How a path from the root is to be reached that contains no links.
+    /// How to access a path from the root that contains no links.
     pub(super) fn way_to(&self, path: &[u8]) -> Way {
         match &self.table().at(path).remote {
             Some(mount) => Way::Through(Arc::clone(mount)),
@@ -96,8 +96,7 @@ impl Mounts {
         }
     }
 
-    /// How a path is to be reached that leads off the root's own mount. Looks whether the mounts
-    /// changed.
+    /// How to access a path that leads off the root's own mount. Checks whether the mounts changed.
     pub(super) fn way_off_root(&self, path: &[u8]) -> Way {
         self.refresh();
         if !self.has_remote() {
@@ -108,16 +107,17 @@ impl Mounts {
         Way::Through(Arc::clone(mount))
     }
 
-    /// Reads them anew if they changed.
+    /// Reads the mounts again if they changed.
     pub(super) fn refresh(&self) {
         self.read_if(|source| {
             let mut polled = [PollFd::new(source, PollFlags::PRI)];
-            // proc_pid_mountinfo(5): once after each change.
+            // proc_pid_mountinfo(5): this is set once after each change.
             poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
         });
     }
 
-    /// Under one lock: whoever finds no change comes after those that read the last one.
+    /// The lock covers the check and the reading, so a thread that finds no change comes after the
+    /// thread that read the last one.
     fn read_if(&self, has_changed: impl FnOnce(&File) -> bool) {
         let (Some(source), Some((id, path))) = (&self.source, &self.root) else {
             return;
@@ -125,7 +125,7 @@ impl Mounts {
         let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = Vec::new();
         if !has_changed(&source)
-            // Of the kernel's memory: it fails only where none is left, and then all stays as it was.
+            // This reads kernel memory. It fails only for lack of memory, and then nothing changes.
             || source.rewind().is_err()
             || source.read_to_end(&mut text).is_err()
         {
@@ -148,7 +148,7 @@ impl Mounts {
             let is_remote = !LOCAL_TYPES.contains(&line.kind);
             Place {
                 id: line.id,
-                // What is known of its calls stays known.
+                // Keep the state of its calls.
                 remote: is_remote.then(|| {
                     let mount = known.and_then(|known| known.remote.clone());
                     mount.unwrap_or_else(|| Mount::new(&self.threads))
@@ -171,7 +171,7 @@ impl Mounts {
             };
             let below = below.as_os_str().as_bytes().to_vec();
             if !below.is_empty() {
-                // The last of several in one place is on top.
+                // The last of several mounts in one place is on top.
                 table.below.retain(|(other, _)| *other != below);
                 table.below.push((below, place(&line)));
             }
@@ -215,7 +215,7 @@ impl Line<'_> {
     }
 }
 
-/// Spaces, tabs, line ends and backslashes are written as three octal digits.
+/// Spaces, tabs, newlines and backslashes are escaped as three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -1,12 +1,12 @@
-//! The names in a directory, sorted, in a bounded piece of memory.
+//! The sorted names of a directory, in bounded memory.
 
 use crate::store::StoreError;
 use crate::store::beneath::Directory;
 use crate::wire::ObjectKind;
 
-/// The smallest names of a directory that come after some name, in order. A million names of
-/// 20 bytes take 28 MB; where that is too much, the first of them are kept, and
-/// [`Names::has_more`] says that the directory must be read again for the rest.
+/// The smallest names of a directory after some name, in order. A million names of 20 bytes take 28
+/// MB. If that is over the limit, only the first ones are kept, and [`Names::has_more`] reports
+/// that the directory must be read again for the rest.
 pub(super) struct Names {
     text: Vec<u8>,
     spans: Vec<Span>,
@@ -14,18 +14,18 @@ pub(super) struct Names {
     has_more: bool,
 }
 
-/// One name in the text.
+/// One name in `text`.
 #[derive(Clone, Copy)]
 struct Span {
     start: u32,
-    /// Longer names than 255 bytes cannot be asked for, and are left out.
+    /// Names over 255 bytes cannot be requested and are left out.
     bytes: u8,
     kind: Option<ObjectKind>,
 }
 
 impl Names {
-    /// Reads the names of a directory that come after `after` and that `is_wanted`, in about
-    /// `bytes_max` bytes, at least [`NAMES_BYTES_MIN`].
+    /// Reads the names of a directory after `after` for which `is_wanted` returns `true`, in about
+    /// `bytes_max` bytes, but at least [`NAMES_BYTES_MIN`].
     pub(super) fn read(
         directory: &Directory,
         after: &[u8],
@@ -64,24 +64,24 @@ impl Names {
         Some((self.name(span), span.kind))
     }
 
-    /// What [`Names::next`] will give.
+    /// The name that [`Names::next`] will return.
     pub(super) fn peek(&self) -> Option<&[u8]> {
         let span = *self.spans.get(self.next)?;
         Some(self.name(span))
     }
 
-    /// The last name that was given.
+    /// The last name returned.
     pub(super) fn last(&self) -> &[u8] {
         let given = self.next.checked_sub(1);
         given.map_or(&[], |at| self.name(self.spans[at]))
     }
 
-    /// Whether the directory has more names than are held here.
+    /// Whether the directory has more names than these.
     pub(super) fn has_more(&self) -> bool {
         self.has_more
     }
 
-    /// Bytes of memory.
+    /// The memory held, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         self.text.len() + self.spans.len() * size_of::<Span>()
     }
@@ -91,8 +91,8 @@ impl Names {
         &self.text[start..start + usize::from(span.bytes)]
     }
 
-    /// Whether a name comes after all that were kept when some were dropped: they are sorted
-    /// up to the largest of them, which is the first then.
+    /// Whether a name comes after all that were kept when others were dropped. The largest of those
+    /// is then the first span.
     fn is_beyond(&self, name: &[u8]) -> bool {
         self.has_more
             && self
@@ -101,7 +101,7 @@ impl Names {
                 .is_some_and(|&last| name > self.name(last))
     }
 
-    /// Drops the larger half, and puts the largest of the others first.
+    /// Drops the larger half, and moves the largest of the rest to the front.
     fn keep_first_half(&mut self) {
         self.sort();
         self.has_more = true;
@@ -124,7 +124,7 @@ impl Names {
     }
 }
 
-/// At least some hundred names are held, however deep a tree is.
+/// Some hundred names at least, at any depth of a tree.
 const NAMES_BYTES_MIN: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A tree, entry by entry, in the order of listings.
+//! A walk through a tree in listing order.
 
 use crate::store::beneath::Directory;
 use crate::store::links::leads_through;
@@ -7,37 +7,37 @@ use crate::store::names::Names;
 use crate::store::{Listed, Listing, StoreError};
 use crate::wire::{ObjectKind, PATH_BYTES_MAX, PATH_PART_BYTES_MAX, PATH_PARTS_MAX, ResourcePath};
 
-/// What is in a directory and, if wanted, below it: each directory right before its contents, names
-/// in the order of their bytes. No link is entered, so that each file is there once, by its own
-/// name. It holds one open directory and its names for each level it is deep.
+/// The entries of a directory and, with `recursive`, of everything below it. Each directory comes
+/// right before its contents, and names are in byte order. No link is entered, so each file appears
+/// once. Holds one open directory and its names for each level of depth.
 pub(super) struct Walk {
     levels: Vec<Level>,
-    /// Found already, to be given first.
+    /// An entry to return first.
     found: Option<Listed>,
     recursive: bool,
     show_hidden: bool,
     hidden: u64,
-    /// Parts of the paths that are not known to be real directories: the path of the listed
-    /// directory, if that leads through links. No link is to climb there.
+    /// The number of parts in the path of the listed directory, if that leads through links. These
+    /// parts need not be real directories, so no link may climb there.
     parts_by_links: usize,
-    /// How a directory in another one is opened.
+    /// Opens a directory in another one.
     open: OpenBelow,
-    /// The way there, as far as it was opened up.
+    /// Directories above that stay unlocked while this exists.
     _way: Vec<Directory>,
 }
 
-/// How a directory is opened by its name in another one.
+/// A function that opens a directory in another one by name.
 pub(super) type OpenBelow = fn(&Directory, &[u8]) -> Result<Directory, StoreError>;
 
 struct Level {
     directory: Directory,
-    /// From the root, with a slash at the end unless it is the root.
+    /// The path from the root, with a slash at the end unless it is the root.
     path: Vec<u8>,
     names: Names,
 }
 
 impl Walk {
-    /// Of the open directory at `path`, from behind `after` on, which lies below it.
+    /// Walks the open directory at `path`, starting after `after`, which is below it.
     pub(super) fn of_directory(
         directory: Directory,
         path: &ResourcePath,
@@ -67,11 +67,11 @@ impl Walk {
         let mut next = Some(directory);
         while let Some(directory) = next.take() {
             let Some(part) = parts.next() else {
-                // What is in the last directory comes after it. That some of it is hidden was
-                // counted when it was come upon.
+                // The contents of the last directory come after it. Hidden entries among them were
+                // counted before.
                 let hidden = walk.hidden;
                 match walk.enter(directory, &path) {
-                    // That was told with the directory itself.
+                    // The entry of the directory itself reported this.
                     Err(StoreError::TooDeep) => {}
                     entered => entered?,
                 }
@@ -82,11 +82,11 @@ impl Walk {
             if recursive && is_shown(part, show_hidden) {
                 next = match directory.open_below(part) {
                     Ok(directory) => Some(directory),
-                    // Gone, or another thing by now: the entries behind it follow all the same.
+                    // The directory is gone or replaced; the entries after it still follow.
                     Err(StoreError::NotFound | StoreError::NotADirectory) => None,
-                    // The entry of the directory itself has shown this error.
+                    // The entry of the directory itself reported this error.
                     Err(StoreError::Forbidden | StoreError::NotAtRest) if is_last => None,
-                    // Without what is in it the listing would look complete.
+                    // Without its contents the listing would look complete.
                     Err(error) => return Err(error),
                 };
             }
@@ -96,19 +96,19 @@ impl Walk {
         Ok(walk)
     }
 
-    /// With directories opened in this way from here on; `way`: those that stay open as long.
+    /// Opens directories with `open` from here on; the directories of `way` stay open as long.
     pub(super) fn opening(mut self, open: OpenBelow, way: Vec<Directory>) -> Walk {
         (self.open, self._way) = (open, way);
         self
     }
 
-    /// Of a directory that so many parts of its path lead to, some of them through links.
+    /// Notes that some of the parts of the path are links.
     pub(super) fn reached_by_links(mut self, parts: usize) -> Walk {
         self.parts_by_links = parts;
         self
     }
 
-    /// Of a single thing.
+    /// Lists a single entry or none.
     pub(super) fn of_one(found: Option<Listed>) -> Walk {
         Walk {
             levels: Vec::new(),
@@ -128,13 +128,13 @@ impl Walk {
         let room = PathRoom::below(path);
         let names = Names::read(&directory, b"", self.room(), |name| {
             let is_hidden = !is_shown(name, show_hidden) && is_shown(name, true);
-            // FAT has names that are longer than anybody can ask for.
+            // FAT has names longer than any request can contain.
             hidden += u64::from(is_hidden || name.len() > PATH_PART_BYTES_MAX);
             fits &= room.has(name) || !is_shown(name, show_hidden);
             is_shown(name, show_hidden)
         })?;
         if !fits {
-            // Part of it would be taken for all of it.
+            // A part of it would pass for all of it.
             return Err(StoreError::TooDeep);
         }
         self.hidden += hidden;
@@ -168,17 +168,17 @@ impl Walk {
         });
     }
 
-    /// Bytes that names may still take.
+    /// The memory that names may still take, in bytes.
     fn room(&self) -> usize {
         NAMES_BYTES_MAX.saturating_sub(self.held_bytes())
     }
 
-    /// Whether there is nothing more to come.
+    /// Whether nothing more follows.
     pub(super) fn is_over(&self) -> bool {
         self.found.is_none() && self.levels.is_empty()
     }
 
-    /// The path that [`Walk::step`] will touch: the next name, or the directory that has no more.
+    /// The path that [`Walk::step`] touches next: the next name, or the directory that has no more.
     pub(super) fn place(&self) -> Vec<u8> {
         let Some(level) = self.levels.last() else {
             return Vec::new();
@@ -193,8 +193,7 @@ impl Walk {
         }
     }
 
-    /// Passes over the next name without touching what it stands for. `None`: there is none in
-    /// the directory it is in.
+    /// Skips the next name without touching its object. `None` if the directory has no more names.
     pub(super) fn pass_over(&mut self, error: StoreError) -> Option<Listed> {
         let level = self.levels.last_mut()?;
         let (name, kind) = level.names.next()?;
@@ -203,7 +202,7 @@ impl Walk {
         Some(Listed::failed(path, kind, error))
     }
 
-    /// Takes one name of the directory it is in. `None`: nothing to show.
+    /// Handles one name. `None` if there is nothing to show for it.
     pub(super) fn step(&mut self) -> Result<Option<Listed>, StoreError> {
         if let Some(found) = self.found.take() {
             return Ok(Some(found));
@@ -225,13 +224,13 @@ impl Walk {
             return Ok(None);
         };
         let Ok(path) = ResourcePath::parse(&[&level.path, name].concat()) else {
-            // Too long for anybody to ask for, and it has come since the directory was entered.
+            // The path is too long to be requested, and is new since the directory was entered.
             self.hidden += 1;
             return Ok(None);
         };
         let meta = match level.directory.look(name) {
             Ok(meta) => meta,
-            // Gone by now.
+            // The entry is gone by now.
             Err(StoreError::NotFound) => return Ok(None),
             Err(error) => {
                 let kind = kind.unwrap_or(ObjectKind::Other);
@@ -302,7 +301,7 @@ impl Listing for Walk {
     }
 }
 
-/// What a path may still have below a directory.
+/// The space for paths below a directory.
 struct PathRoom {
     has_part: bool,
     bytes: usize,
@@ -330,7 +329,7 @@ fn joined(path: &[u8], part: &[u8]) -> Vec<u8> {
     [path, b"/", part].concat()
 }
 
-/// Names that one listing holds, in bytes; a directory with more is read several times.
+/// The memory for names in one listing, in bytes; a directory with more is read several times.
 const NAMES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
@@ -354,7 +353,7 @@ mod tests {
         ResourcePath::parse(name.as_bytes()).unwrap()
     }
 
-    /// Everything from behind `after` on, as words; and how much is hidden.
+    /// Every entry after `after`, as words, and the number of hidden ones.
     fn listed(
         store: &DirectoryStore,
         directory: &str,
@@ -459,7 +458,7 @@ mod tests {
             let name = word.split(['@', '?']).next().unwrap().trim_end_matches('/');
             let (rest, hidden) = listed(&tree, "", true, Some(name));
             assert_eq!(rest, WHOLE[at + 1..], "behind {name}");
-            // What is hidden in a directory is counted when the directory is come upon.
+            // Hidden entries of a directory are counted when it is entered.
             assert_eq!(hidden, u64::from(at < 3), "behind {name}");
         }
         for (after, next) in [
@@ -480,7 +479,7 @@ mod tests {
 
     #[test]
     fn does_not_continue_where_the_rest_of_a_directory_cannot_be_read() {
-        // No directory of /proc can be entered, which is shown with its own entry.
+        // No directory of /proc can be entered, which its own entry shows.
         let tree = store(Path::new("/"), false);
         let root = ResourcePath::root();
         let inside = tree.list(&root, true, Some(&path("proc/x")));

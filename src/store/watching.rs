@@ -1,4 +1,4 @@
-//! A tree kept hashed: files are hashed again when they have changed.
+//! A tree that is kept hashed: files that change are hashed again.
 
 mod directories;
 mod limit;
@@ -21,20 +21,20 @@ use directories::Directories;
 pub use limit::InotifyLimit;
 use watches::{Changed, Watches};
 
-/// A tree that is hashed into an index in the background, and again wherever it changes, once
+/// Hashes a tree into an index in the background, and hashes files again when they have changed and
 /// the changes have settled.
 ///
-/// The kernel tells of changes by this machine only, directory by directory, when a file was closed
-/// after writing, renamed or given other attributes: what other machines write into a network
-/// file system, and what is stored into mapped memory, is hashed when somebody asks for it.
-/// Where not all directories can be watched, the whole tree is looked through every ten minutes.
+/// The kernel reports only changes by this machine, for each directory, when a file was closed
+/// after writing, renamed or given other attributes. Writes by other machines to a network file
+/// system, and stores into mapped memory, are not reported. Such files are hashed on request. If
+/// not all directories can be watched, the whole tree is checked every ten minutes.
 pub struct Watching {
     work: Arc<Work>,
     /// Disconnected once it has ended.
     working: Receiver<()>,
 }
 
-/// Hears, from any thread, that not everything is watched, or that changes were lost, and why.
+/// Called, from any thread, if not everything is watched or changes were lost, with the reason.
 type OnPartial = Box<dyn Fn(&io::Error) + Send + Sync>;
 type OnFailure = Arc<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
 
@@ -48,14 +48,14 @@ struct Work {
 }
 
 impl Watching {
-    /// Begins with the whole tree. `on_failure` hears of what cannot be read, `on_partial` at
-    /// most once that not everything is watched, and why, and at most once that changes were lost
-    /// ([`InotifyLimit::QueuedEvents`]), after which everything is looked through; all from any
-    /// thread.
+    /// Starts with the whole tree. `on_failure` is called for each file or directory that cannot be
+    /// read. `on_partial` is called at most once if not everything is watched. It is called at most
+    /// once more if changes were lost ([`InotifyLimit::QueuedEvents`]); then the whole tree is
+    /// checked. Both are called from any thread.
     ///
     /// # Errors
-    /// The kernel offers nothing to watch with ([`InotifyLimit::Instances`]), or a thread cannot
-    /// be started.
+    /// The kernel provides no inotify instance ([`InotifyLimit::Instances`]), or a thread cannot be
+    /// started.
     pub fn start(
         tree: Arc<DirectoryStore>,
         index: Arc<dyn DigestIndex>,
@@ -79,18 +79,18 @@ impl Watching {
         Ok(Watching { work, working })
     }
 
-    /// Goes on with another root, if the tree has one by now.
+    /// Continues with another root, if the tree has one by now.
     pub fn look_again(&self) {
         self.work.watches.wake();
     }
 
-    /// Ends it soon; what is hashed is kept.
+    /// Stops soon; finished digests are kept.
     pub fn stop(&self) {
         self.work.is_stopped.store(true, Ordering::SeqCst);
         self.work.watches.wake();
     }
 
-    /// Waits for its end, at most so long. Returns whether it has ended.
+    /// Waits for the end, at most this long. Returns whether it has ended.
     pub fn wait(&self, at_most: Duration) -> bool {
         self.working.recv_timeout(at_most) == Err(RecvTimeoutError::Disconnected)
     }
@@ -111,7 +111,7 @@ impl Work {
             changed = self.hash(changed, root);
             let took = begun.elapsed();
             if self.is_over(root) {
-                // Said while it hashed, and the alarm for it is silent by now.
+                // The change was signaled during hashing, which cleared the alarm.
                 continue;
             }
             if changed.is_nothing() {
@@ -124,7 +124,7 @@ impl Work {
                     continue;
                 }
             }
-            // What changes all the time costs a small part of the time, however large it is.
+            // A tree that changes all the time takes a small part of the time, however large it is.
             let until = Instant::now() + PAUSE_MIN + took * PAUSE_PER_PASS;
             while !self.is_over(root)
                 && let left = until.saturating_duration_since(Instant::now())
@@ -136,7 +136,7 @@ impl Work {
         drop(still_working);
     }
 
-    /// Hashes what changed in the root with this number, and says what changed meanwhile.
+    /// Hashes what changed in the root with this number. Returns what changed meanwhile.
     fn hash(&self, changed: Changed, root: u32) -> Changed {
         let directories =
             Directories::new(Arc::clone(&self.tree), Arc::clone(&self.watches), changed);
@@ -156,17 +156,17 @@ impl Work {
                     if self.is_over(root) {
                         pass.stop();
                     }
-                    // So that the kernel's queue does not overflow.
+                    // Read events meanwhile, so that the kernel's queue does not overflow.
                     self.watches.gather(&mut meanwhile, Some(GATHERING_PAUSE));
                 }
             }
-            // No thread to be had: later.
+            // No thread is available now; try later.
             Err(_) => meanwhile = Changed::Everything,
         }
         meanwhile
     }
 
-    /// There is nothing more to do in the root with this number.
+    /// Whether there is nothing more to do in the root with this number.
     fn is_over(&self, root: u32) -> bool {
         self.is_stopped() || self.tree.root_number() != root
     }
@@ -176,13 +176,13 @@ impl Work {
     }
 }
 
-/// Between two looks at the whole of a tree that is not watched as a whole.
+/// The interval between checks of the whole tree if not all of it is watched.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(600);
-/// What changed before has settled after it.
+/// Changes before the pause have settled after it.
 const PAUSE_MIN: Duration = SETTLING_TIME.saturating_add(Duration::from_millis(100));
-/// So many times as long as a pass took is the pause after it.
+/// The length of the pause after a pass, as a multiple of the pass.
 const PAUSE_PER_PASS: u32 = 8;
-/// Between two looks at what changed while files are hashed.
+/// The interval between reads of events while files are hashed.
 const GATHERING_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ mod tests {
     use crate::store::{DirectoryOptions, KnownDigest, Stamp};
     use crate::wire::Md5Digest;
 
-    /// Tells of every digest that is kept.
+    /// Reports every digest that is kept.
     struct Telling(mpsc::Sender<Md5Digest>);
 
     impl DigestIndex for Telling {
@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// What hashes in the background steps back for everything else on the machine.
+    /// Hashing in the background gives way to everything else on the machine.
     const LIMIT: Duration = Duration::from_secs(300);
 
     #[test]
@@ -272,11 +272,11 @@ mod tests {
         fs::write(at(".aside"), "renamed").unwrap();
         fs::rename(at(".aside"), at("a/b/second")).unwrap();
         fs::set_permissions(at("a/b/first"), fs::Permissions::from_mode(0o600)).unwrap();
-        // Whole at once: who watches hears of the topmost directory only.
+        // Moved in as a whole, so that only its topmost directory is reported.
         fs::create_dir_all(at("new/folder/inside")).unwrap();
         fs::write(at("new/folder/inside/file"), "third").unwrap();
         watched.expect(&["first", "renamed", "third"]);
-        // Known to the kernel under its old name, by which nothing would be found.
+        // The kernel reports it under its old name, where nothing would be found.
         fs::rename(at("a/b"), at("new/b")).unwrap();
         watched.expect(&["renamed"]);
         fs::write(at("new/b/again"), "by its new name").unwrap();

@@ -1,4 +1,4 @@
-//! An open directory: the names in it, and what is below them.
+//! An open directory: its names, and what is below them.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,17 +14,16 @@ use super::{Reach, Root, from_errno, meta_in, own_descriptors, retried, servable
 use crate::store::{InotifyLimit, ObjectMeta, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// An open directory. Whatever happens to its name, everything stays in the directory that was
-/// opened.
+/// An open directory, which stays the same directory if its name is moved.
 pub(in crate::store) struct Directory {
     directory: OwnedFd,
-    /// Its permissions before it was opened up, which it gets again when it is closed.
+    /// The permissions before it was unlocked, which are restored when it is closed.
     locked: Option<Mode>,
 }
 
 impl Root {
-    /// Opens a directory for reading what is in it. The last part of its path may be a link, as
-    /// with files.
+    /// Opens a directory for reading its names. The last part of its path may be a link, as with
+    /// files.
     pub(in crate::store) fn open_directory(
         &self,
         path: &ResourcePath,
@@ -34,7 +33,7 @@ impl Root {
         Ok(Directory::from(directory))
     }
 
-    /// The same, and whether no part of the path is a link.
+    /// Opens a directory, and reports whether no part of the path is a link.
     pub(in crate::store) fn open_directory_or_link(
         &self,
         path: &ResourcePath,
@@ -42,12 +41,12 @@ impl Root {
     ) -> Result<(Directory, bool), StoreError> {
         match self.resolve_real(path, READING_DIRECTORY, reach) {
             Ok(directory) => Ok((Directory::from(directory), true)),
-            // Through links, or not at all.
+            // The path contains links, or cannot be opened at all.
             Err(_) => Ok((self.open_directory(path, reach)?, false)),
         }
     }
 
-    /// The same, wherever it is, as what the kernel gives and says.
+    /// Opens a directory at any path, with the kernel's descriptor and error.
     pub(in crate::store) fn directory_descriptor(
         &self,
         path: &ResourcePath,
@@ -55,7 +54,8 @@ impl Root {
         self.resolve(path, READING_DIRECTORY)
     }
 
-    /// A directory that may be written and entered, as a handle that can only be worked below.
+    /// Opens a directory that can be written and entered, as a handle that is only good for access
+    /// to its contents.
     ///
     /// # Errors
     /// EACCES if it may not be written or entered.
@@ -70,14 +70,14 @@ impl Root {
     }
 }
 
-/// Opens a directory by its name in another one, for reading. Follows no link.
+/// Opens a directory in another one for reading. Follows no link.
 pub(in crate::store) fn directory_in(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = READING_DIRECTORY | OFlags::NOFOLLOW;
     retried(|| rustix::fs::openat(&directory, name, flags, Mode::empty()))
 }
 
-/// Lets its owner read, write and enter a directory that this user may not even open. Nothing is
-/// done to what is no directory of this user, and no link is followed.
+/// Gives the owner missing permissions on a directory that this user may not even open. Changes
+/// only directories of this user, and follows no link.
 pub(in crate::store) fn unlock_directory_in(
     directory: impl AsFd,
     name: &[u8],
@@ -89,24 +89,24 @@ pub(in crate::store) fn unlock_directory_in(
     }
 }
 
-/// A directory that need not be readable.
+/// Opens a handle of a directory, which need not be readable.
 pub(super) fn handle_in(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retried(|| rustix::fs::openat(&directory, name, flags, Mode::empty()))
 }
 
-/// By the descriptor: its name may stand for something else by now.
+/// Sets the mode through the descriptor, because the name may stand for something else by now.
 fn set_mode_of(handle: &OwnedFd, mode: Mode) -> Result<(), Errno> {
     let descriptors = own_descriptors().ok_or(Errno::ACCESS)?;
     let name = DecInt::from_fd(handle);
     rustix::fs::chmodat(descriptors, name, mode, AtFlags::empty())
 }
 
-/// The same for an open directory; tells what it is then.
+/// Gives the owner missing permissions on an open directory. Returns its metadata from before.
 pub(in crate::store) fn unlock_directory(directory: impl AsFd) -> Result<Stat, Errno> {
     let stat = rustix::fs::fstat(&directory)?;
     if let Some(mode) = unlocked_mode(&stat) {
-        // Where modes cannot be changed they may mean nothing; if they do, the first file shows it.
+        // Where modes cannot be changed they may have no meaning; if they do, the first file fails.
         let _ = rustix::fs::fchmod(&directory, mode);
     }
     Ok(stat)
@@ -134,8 +134,8 @@ impl From<OwnedFd> for Directory {
 }
 
 impl Directory {
-    /// Shows `visit` every name in this directory but `.` and `..`, from the first on, in the order
-    /// of the file system, with its kind where the file system says that too.
+    /// Calls `visit` with every name in this directory except `.` and `..`, from the start, in the
+    /// order of the file system, with its kind if the file system reports it.
     pub(in crate::store) fn visit_names(
         &self,
         mut visit: impl FnMut(&[u8], Option<ObjectKind>),
@@ -161,14 +161,14 @@ impl Directory {
         Ok(())
     }
 
-    /// Looks at what a name in this directory stands for; a link is what it is.
+    /// The metadata of a name in this directory; a link is not followed.
     pub(in crate::store) fn look(&self, name: &[u8]) -> Result<ObjectMeta, StoreError> {
         meta_in(&self.directory, name)
             .map_err(from_errno)
             .and_then(servable)
     }
 
-    /// What is written in a link; `None` if it is gone, or no link any more.
+    /// The target of a link; `None` if it is missing or no link any more.
     pub(in crate::store) fn link_target(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match rustix::fs::readlinkat(&self.directory, name, Vec::new()) {
             Ok(target) => Ok(Some(target.into_bytes())),
@@ -180,15 +180,15 @@ impl Directory {
     /// Opens a directory in this one. Follows no link.
     ///
     /// # Errors
-    /// [`StoreError::NotAtRest`] if it is of a file system whose files are no bytes at rest,
-    /// such as /proc.
+    /// [`StoreError::NotAtRest`] if its file system has no stored files, such as /proc.
     pub(in crate::store) fn open_below(&self, name: &[u8]) -> Result<Directory, StoreError> {
         let directory = Directory::from(directory_in(&self.directory, name).map_err(from_errno)?);
         directory.check_at_rest()?;
         Ok(directory)
     }
 
-    /// The same, if what is in it can be looked at: who may only read it learns no more than names.
+    /// As [`Directory::open_below`], but only if the entries can be looked at: read permission
+    /// alone shows only names.
     pub(in crate::store) fn open_below_to_look(
         &self,
         name: &[u8],
@@ -197,13 +197,13 @@ impl Directory {
         let wanted = Access::READ_OK | Access::EXEC_OK;
         match rustix::fs::accessat(&directory.directory, ".", wanted, AtFlags::EACCESS) {
             Err(Errno::ACCESS) => Err(StoreError::Forbidden),
-            // Whatever else it says: trying tells.
+            // Other errors prove nothing: the attempt itself will show.
             Ok(()) | Err(_) => Ok(directory),
         }
     }
 
-    /// The same; a directory of this user that he cannot look into is opened up for its owner for as
-    /// long as this is open.
+    /// As [`Directory::open_below_to_look`]. A directory of this user that it may not enter gets
+    /// missing permissions for as long as it is open.
     pub(in crate::store) fn open_below_unlocked(
         &self,
         name: &[u8],
@@ -229,10 +229,10 @@ impl Directory {
         }
     }
 
-    /// As [`Directory::open_below_to_look`], but nothing on another file system than this.
+    /// As [`Directory::open_below_to_look`], but never on another file system than this directory.
     ///
     /// # Errors
-    /// The same, and [`StoreError::Io`] of [`io::ErrorKind::CrossesDevices`].
+    /// As for that, and [`StoreError::Io`] with [`io::ErrorKind::CrossesDevices`].
     pub(in crate::store) fn open_inside_to_look(
         &self,
         name: &[u8],
@@ -240,7 +240,7 @@ impl Directory {
         self.open_inside(name, Directory::open_below_to_look)
     }
 
-    /// As [`Directory::open_below_unlocked`], but nothing on another file system than this.
+    /// As [`Directory::open_below_unlocked`], but never on another file system than this directory.
     ///
     /// # Errors
     /// As for [`Directory::open_inside_to_look`].
@@ -256,7 +256,7 @@ impl Directory {
         name: &[u8],
         open: fn(&Directory, &[u8]) -> Result<Directory, StoreError>,
     ) -> Result<Directory, StoreError> {
-        // Before it is opened: that alone may mount something, or wait for a file server.
+        // Check before opening, which alone may mount something or wait for a file server.
         match fixed_in(&self.directory, name).map_err(from_errno)? {
             Some(fixed) if fixed.is_crossing() => return Err(StoreError::Io(fixed.error())),
             _ => {}
@@ -268,23 +268,23 @@ impl Directory {
         Ok(inner)
     }
 
-    /// It was opened up.
+    /// Whether its permissions were changed to open it.
     pub(in crate::store) fn is_unlocked(&self) -> bool {
         self.locked.is_some()
     }
 
-    /// Has the kernel tell of changes in this directory. Returns the number of the watch.
+    /// Makes the kernel report changes in this directory. Returns the number of the watch.
     ///
     /// # Errors
-    /// [`StoreError::NotAtRest`] as for [`Directory::open_below`]; whatever the kernel says, such
-    /// as that there are no more watches for this user.
+    /// [`StoreError::NotAtRest`] as for [`Directory::open_below`]; any error of the kernel, for
+    /// example that this user has no more watches.
     pub(in crate::store) fn watch(
         &self,
         inotify: impl AsFd,
         changes: WatchFlags,
     ) -> Result<i32, StoreError> {
         self.check_at_rest()?;
-        // By the descriptor: its name may stand for another directory by now.
+        // Use the descriptor, because the name may stand for another directory by now.
         let name = format!("/proc/self/fd/{}", self.directory.as_raw_fd());
         inotify::add_watch(inotify, name, changes).map_err(|errno| match errno {
             Errno::NOSPC => StoreError::Busy(io::Error::other(InotifyLimit::Watches)),
@@ -293,7 +293,7 @@ impl Directory {
     }
 
     fn check_at_rest(&self) -> Result<(), StoreError> {
-        // Those that are meant say what they are.
+        // The file systems in question all report their type.
         let Ok(system) = rustix::fs::fstatfs(&self.directory) else {
             return Ok(());
         };
@@ -310,7 +310,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if let Some(mode) = self.locked {
-            // If it fails, or is not come to, the next run that finishes the directory sees it.
+            // If this fails, the next run that finishes the directory corrects it.
             let _ = rustix::fs::fchmod(&self.directory, mode);
         }
     }
@@ -321,7 +321,7 @@ const READING_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// Some thousand names with one call.
+/// Some thousand names for one system call.
 const NAMES_BUFFER_BYTES: usize = 64 * 1024;
 
 /// statfs(2): proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, pstore,

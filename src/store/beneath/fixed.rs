@@ -1,4 +1,4 @@
-//! Names that nobody can remove or replace, and directories that belong to another file system.
+//! Names that cannot be removed or replaced, and directories on another file system.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, StatxAttributes, StatxFlags, makedev};
 use rustix::io::Errno;
 
-/// Why a name in a directory stays, as far as the file system says so.
+/// Why a name in a directory cannot be removed, as the file system reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Fixed {
-    /// Something is mounted on it, be it a file, be it of the same file system.
+    /// Something is mounted on it, perhaps a file, perhaps of the same file system.
     MountPoint,
     /// It is a directory of another device, such as a subvolume.
     OtherDevice,
@@ -20,7 +20,7 @@ pub(in crate::store) enum Fixed {
 }
 
 impl Fixed {
-    /// As the reason why something was not done.
+    /// The error of an operation that this prevents.
     pub(in crate::store) fn error(self) -> io::Error {
         let reason = match self {
             Fixed::MountPoint => "it is a mount point",
@@ -35,13 +35,13 @@ impl Fixed {
         io::Error::new(kind, reason)
     }
 
-    /// What is below it lies on another file system than the directory around it.
+    /// Whether the contents lie on another file system than the directory around it.
     pub(in crate::store) fn is_crossing(self) -> bool {
         matches!(self, Fixed::MountPoint | Fixed::OtherDevice)
     }
 }
 
-/// What keeps a name in a directory there; `None` if nothing does, or it is missing. Triggers no
+/// What keeps a name in a directory; `None` if nothing does, or if it is missing. Triggers no
 /// automount, follows no link, and does not wait for a file server.
 pub(in crate::store) fn fixed_in(
     directory: impl AsFd,
@@ -51,7 +51,7 @@ pub(in crate::store) fn fixed_in(
     let found = match rustix::fs::statx(&directory, name, flags, StatxFlags::TYPE) {
         Ok(found) => found,
         Err(Errno::NOENT) => return Ok(None),
-        // Before Linux 4.11, and in some sandboxes.
+        // Kernels before 4.11, and some sandboxes.
         Err(Errno::NOSYS) => return other_device_in(directory, name),
         Err(errno) => return Err(errno),
     };
@@ -65,7 +65,7 @@ pub(in crate::store) fn fixed_in(
     if is(StatxAttributes::APPEND) {
         return Ok(Some(Fixed::AppendOnly));
     }
-    // Only directories: overlayfs shows files with the devices of its layers.
+    // Only directories, because overlayfs reports files with the devices of its layers.
     if FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory {
         let device = makedev(found.stx_dev_major, found.stx_dev_minor);
         return Ok((device != device_of(directory)?).then_some(Fixed::OtherDevice));
@@ -73,7 +73,7 @@ pub(in crate::store) fn fixed_in(
     Ok(None)
 }
 
-/// Whether an open directory lies on another file system than the one it was opened from.
+/// Whether an open directory lies on another file system than its parent.
 pub(in crate::store) fn is_crossing(above: impl AsFd, directory: impl AsFd) -> Result<bool, Errno> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let is_mounted = match rustix::fs::statx(&directory, "", flags, StatxFlags::TYPE) {
@@ -124,7 +124,7 @@ mod tests {
             Ok(Some(Fixed::OtherDevice))
         );
         assert_eq!(is_crossing(&root, &proc), Ok(true));
-        // A mount of its own, of whatever device.
+        // A mount of its own, of any device.
         assert_eq!(is_crossing(&proc, &proc), Ok(true));
     }
 

@@ -1,4 +1,4 @@
-//! The one file that speaks SQL: rows by inode in a file that several processes share.
+//! The SQL of the index: one row for each inode, in a file that several processes share.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) struct Database {
     connection: Connection,
 }
 
-/// Where a row is: device and inode, as SQLite has integers.
+/// The key of a row: device and inode, as SQLite's signed integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     device: i64,
@@ -26,7 +26,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Below every other.
+    /// Less than every other key.
     pub(super) const FIRST: Key = Key {
         device: i64::MIN,
         inode: i64::MIN,
@@ -43,21 +43,21 @@ impl Key {
 /// Days since 1970.
 pub(super) type Day = u32;
 
-/// What becomes of a row.
+/// A change of a row.
 #[derive(Clone, Copy)]
 pub(super) enum Change {
-    /// It is this, last used on that day.
+    /// Set the row, last used on that day.
     Put(Stamp, KnownDigest, Day),
-    /// It goes.
+    /// Remove the row.
     Remove,
 }
 
-/// Rows in the order of their keys: pages are touched one after the other, and once.
+/// Changes in the order of their keys, so that each page is touched only once.
 pub(super) type Batch = BTreeMap<Key, Change>;
 
 impl Database {
-    /// Opens a file that is there, for reading and writing, and makes an empty one an index.
-    /// Fails unless a write goes through.
+    /// Opens an existing file for reading and writing, and makes an empty one an index. Fails if a
+    /// write fails.
     pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Database, IndexError> {
         let mut database = Database::connect(path, busy_timeout).map_err(meaning)?;
         let state = database.state()?;
@@ -69,7 +69,7 @@ impl Database {
         if state == State::Empty {
             transaction.execute_batch(SCHEMA).map_err(meaning)?;
         }
-        // These write even if nothing changes, so that what cannot be written shows now.
+        // These write even if nothing changes, so that a file that cannot be written fails now.
         transaction
             .pragma_update(None, "application_id", APPLICATION_ID)
             .and_then(|()| transaction.pragma_update(None, "user_version", VERSION))
@@ -78,7 +78,7 @@ impl Database {
         Ok(database)
     }
 
-    /// What is in the file, which is not touched if it is no index.
+    /// The content of the file. A file that is no index is not changed.
     fn state(&self) -> Result<State, IndexError> {
         let number = |sql| {
             self.connection
@@ -119,11 +119,11 @@ impl Database {
         Ok(())
     }
 
-    /// Opens an index for looking up only.
+    /// Opens an index for look-ups only.
     pub(super) fn open_reader(path: &Path) -> Result<Database, IndexError> {
         let database = Database::connect(path, READER_BUSY_TIMEOUT).map_err(meaning)?;
-        // A first look opens the log and the table of locks too, while its caller sees to it
-        // that nobody renames them.
+        // The first read also opens the log and the shared-memory file, while the caller prevents a
+        // rename of them.
         database.rows_after(Key::FIRST, 1)?;
         Ok(database)
     }
@@ -136,10 +136,10 @@ impl Database {
         connection.busy_timeout(busy_timeout)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        // Closing would delete the log by its name, which is another index's by now if
-        // somebody deleted or renamed this one.
+        // Closing would delete the log by its name. If this index was deleted or renamed, that is
+        // the log of another index.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // NORMAL: a power cut may lose the last rows, and never the index.
+        // NORMAL: a power cut may lose the last rows, but never the index.
         connection.execute_batch(
             "PRAGMA synchronous = NORMAL; PRAGMA cell_size_check = ON; PRAGMA cache_size = -1024;
              PRAGMA journal_size_limit = 16777216",
@@ -147,7 +147,7 @@ impl Database {
         Ok(Database { connection })
     }
 
-    /// The digest under exactly this stamp, and the day its row was last used.
+    /// The digest under exactly this stamp, and the day of its row's last use.
     pub(super) fn look_up(&self, stamp: &Stamp) -> Result<Option<(KnownDigest, Day)>, IndexError> {
         let key = Key::of(stamp);
         let row = self
@@ -169,7 +169,7 @@ impl Database {
         }
     }
 
-    /// Applies changes, all or none.
+    /// Applies all changes, or none.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), IndexError> {
         self.try_write(batch).map_err(meaning)
     }
@@ -209,7 +209,7 @@ impl Database {
         transaction.commit()
     }
 
-    /// The first rows after a key, at most so many, with the days they were last used.
+    /// The first rows after a key, at most `rows_max`, with their last-used days.
     pub(super) fn rows_after(
         &self,
         key: Key,
@@ -227,14 +227,14 @@ impl Database {
         read().map_err(meaning)
     }
 
-    /// How long a write waits for those of others.
+    /// How long a write waits for other writers.
     pub(super) fn set_busy_timeout(&self, timeout: Duration) -> Result<(), IndexError> {
         self.connection.busy_timeout(timeout).map_err(meaning)
     }
 
-    /// Moves the log's rows into the file, as far as nobody still reads the log.
+    /// Moves rows from the log to the file, unless another process still reads the log.
     pub(super) fn tidy(&self) {
-        // A log that stays is read by the next who opens the index.
+        // The next process that opens the index reads a log that stays.
         let _ = self
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -247,7 +247,7 @@ enum State {
     Index,
 }
 
-/// What a row says besides its key and day.
+/// The fields of a row besides its key and day.
 #[derive(Clone, Copy)]
 struct Fields {
     size: i64,
@@ -257,12 +257,12 @@ struct Fields {
     /// 0 for none.
     boot: i64,
     md5: [u8; 16],
-    /// As read; what it should be is [`Fields::proof`].
+    /// As read from the file; [`Fields::proof`] computes the right value.
     proof: i64,
 }
 
 impl Fields {
-    /// `None` if a time is none that fits: outside the years 1678 to 2262.
+    /// `None` if a time is out of range: before 1678 or after 2262.
     fn of(stamp: &Stamp, known: &KnownDigest) -> Option<Fields> {
         let fits = |time| i64::try_from(nanoseconds(time)).ok();
         Some(Fields {
@@ -288,7 +288,7 @@ impl Fields {
         })
     }
 
-    /// The digest, if the row is of this stamp and says what was once written.
+    /// The digest, if the row is of this stamp and intact.
     fn known(&self, stamp: &Stamp) -> Option<KnownDigest> {
         let known = KnownDigest {
             md5: Md5Digest::from_bytes(self.md5),
@@ -303,8 +303,8 @@ impl Fields {
         same.then_some(known)
     }
 
-    /// A digest of everything a look-up depends on: a bit that a disk flipped must not make a
-    /// wrong digest of a right one. SQLite itself checks the shape of its pages only.
+    /// A checksum of everything that a look-up uses, so that a flipped bit on the disk does not
+    /// produce a wrong digest. SQLite checks only the structure of its pages.
     fn proof(&self, key: Key) -> i64 {
         let numbers = [
             key.device, key.inode, self.size, self.mtime, self.ctime, self.made, self.boot,
@@ -326,10 +326,10 @@ fn timestamp(nanoseconds: i64) -> Timestamp {
     }
 }
 
-/// What an error of SQLite means for an index.
+/// Maps an error of SQLite.
 fn meaning(error: rusqlite::Error) -> IndexError {
     let rusqlite::Error::SqliteFailure(failure, _) = &error else {
-        // Everything else that can happen here is a column of another type or length.
+        // Any other error here is a column of a wrong type or length.
         return IndexError::Damaged(error.to_string());
     };
     match failure.code {
@@ -348,16 +348,16 @@ fn meaning(error: rusqlite::Error) -> IndexError {
 
 /// "ftix" in the file's header, where `file` and SQLite's own tools show it.
 pub(super) const APPLICATION_ID: i64 = 0x6674_6978;
-/// To be raised with every change of the schema or of what a row means.
+/// Raise this with every change of the schema or of a row's meaning.
 const VERSION: i64 = 2;
-/// A row is about 100 bytes. Times are nanoseconds since 1970, `used` a day since then.
+/// A row is about 100 bytes. Times are nanoseconds since 1970; `used` is a day since 1970.
 const SCHEMA: &str = "CREATE TABLE digest (device INTEGER NOT NULL, inode INTEGER NOT NULL, \
     size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, made INTEGER NOT NULL, \
     boot INTEGER NOT NULL, md5 BLOB NOT NULL, proof INTEGER NOT NULL, used INTEGER NOT NULL, \
     PRIMARY KEY (device, inode)) STRICT, WITHOUT ROWID";
 const LOOK_UP: &str = "SELECT size, mtime, ctime, made, boot, md5, proof, used FROM digest \
     WHERE device = ?1 AND inode = ?2";
-/// The place of `used` in [`LOOK_UP`].
+/// The column of `used` in [`LOOK_UP`].
 const DAY: usize = 7;
 const PUT: &str = "REPLACE INTO digest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const REMOVE: &str = "DELETE FROM digest WHERE device = ?1 AND inode = ?2";

@@ -1,4 +1,4 @@
-//! Why an index is not kept in its file, and what its file went through.
+//! Errors of an index, and events of its file.
 
 use std::error::Error;
 use std::io;
@@ -10,24 +10,24 @@ pub enum IndexError {
     /// The directory cannot be made, entered or looked at.
     #[error("directory of the index cannot be used")]
     Directory(#[source] io::Error),
-    /// There is something else of that name: a directory, a device.
+    /// The name stands for something else, such as a directory or a device.
     #[error("not a regular file")]
     NotAFile,
-    /// Others own it or can write it, and could have it say anything; or it leads elsewhere.
+    /// Other users own it or can write it, and so could forge digests; or it is a link.
     #[error("{what} {why}")]
     NotOurs {
-        /// The file, by its name, or its directory.
+        /// The name of the file, or its directory.
         what: String,
-        /// What others can do with it.
+        /// What is wrong with it.
         why: &'static str,
     },
-    /// On a network file system, where the locks of several programs do not hold.
+    /// It is on a network file system, where locks between programs are not reliable.
     #[error("a network file system ({0}) does not keep locks well enough")]
     NetworkFileSystem(&'static str),
-    /// No index: a database of another program, or no database at all.
+    /// It is a database of another program, or no database.
     #[error("a file of another program")]
     Foreign,
-    /// An index of a later version of this program.
+    /// It is an index of a later version of this program.
     #[error("an index of a newer version ({found}, this program knows {known})")]
     Newer {
         /// The version of the file.
@@ -35,46 +35,45 @@ pub enum IndexError {
         /// The version that this program writes.
         known: i64,
     },
-    /// Cut off, overwritten or otherwise not what was written.
+    /// It is cut off, overwritten or otherwise damaged.
     #[error("damaged: {0}")]
     Damaged(String),
-    /// Another program holds it.
+    /// Another program holds its lock.
     #[error("locked by another program")]
     Locked,
-    /// It may be read only, and an index that learns nothing is of no use.
+    /// It is read-only, and an index that cannot learn is of no use.
     #[error("read-only")]
     ReadOnly,
     /// The disk is full.
     #[error("disk is full")]
     Full,
-    /// This machine does not start the thread that writes.
+    /// The thread that writes cannot be started.
     #[error("cannot start a thread")]
     NoThread(#[source] io::Error),
-    /// Anything else.
+    /// Any other error.
     #[error("index failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl IndexError {
-    /// Whether a new file in place of this one would do.
+    /// Whether a new file would cure this error.
     pub(super) fn is_of_content(&self) -> bool {
         matches!(self, IndexError::Newer { .. } | IndexError::Damaged(_))
     }
 }
 
-/// What happened to the file of an index that goes on working.
+/// An event of an index file, after which the index continues to work.
 #[derive(Debug)]
 pub enum IndexEvent {
-    /// It was of no use, was renamed, and a new one was begun.
+    /// The file was unusable. It was renamed, and a new one was created.
     SetAside {
-        /// What was wrong with it.
+        /// What was wrong with the file.
         reason: IndexError,
-        /// Where it is now.
+        /// Its new path.
         to: PathBuf,
     },
-    /// Digests made from now on are kept in memory only; if it can be written again later,
-    /// it is.
+    /// New digests are kept in memory only. They are written again if that becomes possible.
     NotWritten(IndexError),
-    /// From now on the file is not read or written at all.
+    /// The file is not read or written any more.
     GivenUp(IndexError),
 }

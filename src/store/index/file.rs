@@ -1,4 +1,4 @@
-//! An index in a file, with a table in memory before it.
+//! An index in a file, with a cache in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,16 +18,16 @@ use crate::store::{DigestIndex, IndexError, IndexEvent, KnownDigest, Stamp};
 
 /// An index that outlives the process, in a file that any number of processes share.
 ///
-/// A look-up is answered from a table in memory, and what is not there is looked up in the
-/// file once, in microseconds: so a start costs nothing, and what other processes add is
-/// found. A thread writes, in batches; nobody waits for it, and if it cannot keep up, rows
-/// are left out. Losing the file, at any moment, costs time only.
+/// A look-up uses a table in memory. If that has no row, it reads the file once, in microseconds.
+/// So a start costs nothing, and rows of other processes are found. One thread writes, in batches.
+/// No caller waits for it; if it cannot keep up, rows are dropped. Losing the file at any moment
+/// costs only time.
 ///
-/// A digest is found only under the stamp it was made for, with the time of the last change
-/// of any kind. Where devices are numbered anew at each boot, rows of before are not found or,
-/// if another device has the number now, another file would need the inode, the size and both
-/// times to the nanosecond to be taken for the one that was hashed. Where not even that is a proof
-/// ([`crate::store::Identity`]) the file has no part in it: digests are kept as in a [`MemoryIndex`].
+/// A digest is found only under the stamp that it was made for, including ctime. Some systems
+/// number devices anew at each boot. There, old rows are not found, or another device has their
+/// number. Then a wrong file would need the same inode, size and both times to the nanosecond.
+/// Where not even that is a proof ([`crate::store::Identity`]), digests are kept as in a
+/// [`MemoryIndex`], and not in the file.
 pub struct FileIndex {
     mounted: OnceLock<MemoryIndex>,
     shared: Arc<Shared>,
@@ -35,7 +35,7 @@ pub struct FileIndex {
     writer: Option<JoinHandle<()>>,
 }
 
-/// What the askers and the writer share.
+/// The state that callers and the writer share.
 pub(super) struct Shared {
     front: InodeTable<Front>,
     readers: [Mutex<Option<Database>>; READERS],
@@ -47,19 +47,19 @@ pub(super) struct Shared {
 /// A row of the table in memory.
 #[derive(Clone, Copy)]
 struct Front {
-    /// `None`: it was found wrong, and what the file may still say does not count.
+    /// `None`: the digest was found wrong, and a row in the file is ignored.
     known: Option<KnownDigest>,
     used: Day,
 }
 
 impl FileIndex {
-    /// Opens the index, or begins it, in a directory that is made if need be. A file that is
-    /// damaged, or of a later version, is renamed and reported, and a new one begun.
+    /// Opens or creates the index, and makes its directory if it is missing. A file that is
+    /// damaged, or of a later version, is renamed and reported, and a new one is created.
     ///
-    /// `report` hears of what happens to the file, now and later, from any thread.
+    /// `report` is called for events of the file, now and later, from any thread.
     ///
     /// # Errors
-    /// The file cannot be used, for a reason that a new one would not cure.
+    /// The file cannot be used, for a reason that a new file would not cure.
     pub fn open(
         path: &Path,
         report: impl Fn(IndexEvent) + Send + 'static,
@@ -67,7 +67,7 @@ impl FileIndex {
         FileIndex::open_on(path, report, today)
     }
 
-    /// The files that there are of an index of this name while it is open.
+    /// The files that exist for an index of this name while it is open.
     pub fn files(path: &Path) -> [PathBuf; 5] {
         open_files(path)
     }
@@ -99,23 +99,23 @@ impl FileIndex {
         })
     }
 
-    /// Waits until everything remembered before is in the file, or left out of it for good.
-    /// Returns whether that was within this time.
+    /// Waits until everything remembered so far is in the file, or dropped for good. Returns
+    /// whether that took at most `within`.
     pub fn flush(&self, within: Duration) -> bool {
         let (done, is_done) = bounded(1);
         self.ops.send_timeout(Op::Flush(done), within).is_ok()
             && is_done.recv_timeout(within).is_ok()
     }
 
-    /// Writes everything remembered before and closes the file; from then on there is only
-    /// memory. Returns whether that was done within this time.
+    /// Writes everything remembered so far and closes the file. From then on the index is only in
+    /// memory. Returns whether that took at most `within`.
     pub fn close(&self, within: Duration) -> bool {
         let (closing, closed) = bounded(0);
         self.ops.send_timeout(Op::End(closing), within).is_ok()
             && closed.recv_timeout(within) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// What the table in memory says; the inner `None` is a row that was forgotten.
+    /// Looks up the table in memory. An inner `None` is a row that was forgotten.
     fn in_front(&self, stamp: &Stamp) -> Option<Option<KnownDigest>> {
         let today = self.shared.today.load(Ordering::Relaxed);
         let look = |row: &mut Front| {
@@ -141,13 +141,13 @@ impl FileIndex {
         match self.shared.reader().as_ref()?.look_up(stamp) {
             Ok(found) => found,
             Err(error) if error.is_of_content() => {
-                // The first to notice says so; the writer begins a new file.
+                // Only the first to notice reports it; the writer begins a new file.
                 if self.shared.has_file.swap(false, Ordering::AcqRel) {
                     let _ = self.ops.try_send(Op::Damaged(error));
                 }
                 None
             }
-            // Busy, or a disk that fails: a digest made anew is as good.
+            // The file is locked, or the disk fails: make a new digest.
             Err(_) => None,
         }
     }
@@ -162,7 +162,7 @@ impl DigestIndex for FileIndex {
             return known;
         }
         let (known, used) = self.in_file(stamp)?;
-        // Not in place of what was put there meanwhile: it may have been found wrong.
+        // Keep a row that was put there meanwhile: it may say that this digest is wrong.
         let known = Some(known);
         self.shared.front.put_if_new(stamp, Front { known, used });
         self.in_front(stamp).flatten()
@@ -188,7 +188,7 @@ impl DigestIndex for FileIndex {
             return mounted.map_or((), |mounted| mounted.forget(stamp));
         }
         let used = self.shared.today.load(Ordering::Relaxed);
-        // Before its row in front, which may have to make room for others at once.
+        // Do this before the table, whose row may be displaced at once.
         let mark = self.shared.forgotten.add(Key::of(stamp));
         self.shared.front.put(stamp, Front { known: None, used });
         if self.ops.try_send(Op::Remove(*stamp, mark)).is_err() {
@@ -214,7 +214,7 @@ impl Drop for FileIndex {
 }
 
 impl Shared {
-    /// Connections for the askers; without any the table in memory is all there is.
+    /// Sets the connections for look-ups. Without any, only the table in memory is used.
     pub(super) fn set_readers(&self, databases: Vec<Database>) {
         let has_file = !databases.is_empty();
         self.has_file.store(false, Ordering::Release);
@@ -229,7 +229,7 @@ impl Shared {
         self.today.store(today, Ordering::Relaxed);
     }
 
-    /// A connection that nobody uses; the first one if there is none.
+    /// A free connection, or the first one if all are in use.
     fn reader(&self) -> MutexGuard<'_, Option<Database>> {
         for reader in &self.readers {
             match reader.try_lock() {
@@ -252,11 +252,11 @@ fn today() -> Day {
     Day::try_from(days).unwrap_or(Day::MAX)
 }
 
-/// Connections for look-ups; each is busy for some 5 µs.
+/// Connections for look-ups; each look-up takes some 5 µs.
 pub(super) const READERS: usize = 4;
-/// Rows on their way to the file, about 2 MiB.
+/// Rows queued for the writer, about 2 MiB.
 const QUEUED_OPS_MAX: usize = 16_384;
-/// Who looks a row up so long after it was last noted as used has that noted.
+/// Refresh a row's last-used day only if it is older than this.
 const USE_NOTED_DAYS: Day = 30;
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -272,7 +272,7 @@ mod tests {
     use crate::store::{DirectoryOptions, DirectoryStore, Identity, Store, StoreError};
     use crate::wire::ResourcePath;
 
-    /// A directory with an index in it, and what the indexes there report.
+    /// A directory with an index in it, and the events of the indexes there.
     struct Place {
         directory: tempfile::TempDir,
         send: mpsc::Sender<IndexEvent>,
@@ -303,7 +303,7 @@ mod tests {
             FileIndex::open_on(&self.path(), report, move || day).unwrap()
         }
 
-        /// Opens, keeps rows 0 to `count` and closes.
+        /// Opens the index, keeps rows 0 to `count` and closes it.
         fn fill(&self, count: u64) {
             let index = self.open();
             for inode in 0..count {

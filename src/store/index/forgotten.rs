@@ -1,12 +1,12 @@
-//! Digests that were found wrong, until the file says so too.
+//! Digests that were found wrong, until they are removed from the file.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::database::Key;
 
-/// Inodes whose rows in the file are not to be believed, because they were found wrong and
-/// are not yet removed. There are few: each was a file written behind its stamp's back.
+/// Inodes whose rows in the file must be ignored, because they were found wrong and are not removed
+/// yet. There are few: each was a file that changed without a change of its stamp.
 #[derive(Default)]
 pub(super) struct Forgotten(Mutex<Table>);
 
@@ -14,31 +14,31 @@ pub(super) struct Forgotten(Mutex<Table>);
 struct Table {
     rows: HashMap<Key, Row>,
     marks: Mark,
-    /// There were too many: nothing in the file is believed from then on.
+    /// There were too many, so the whole file is ignored from then on.
     is_overrun: bool,
 }
 
 struct Row {
-    /// Of when it was found wrong last.
+    /// When the row was last found wrong.
     mark: Mark,
-    /// The writer was not told, or could not remove it.
+    /// The writer's queue was full, or the removal failed.
     is_put_off: bool,
 }
 
-/// Grows from one finding to the next.
+/// A counter that grows with each row that is found wrong.
 pub(super) type Mark = u64;
 
-/// What a batch removes, and when it was found wrong.
+/// The rows that a batch removes, and when they were found wrong.
 pub(super) type Removed = HashMap<Key, Mark>;
 
 impl Forgotten {
-    /// Whether what the file says of an inode does not count.
+    /// Whether the row of an inode in the file must be ignored.
     pub(super) fn has(&self, key: Key) -> bool {
         let table = self.lock();
         table.is_overrun || table.rows.contains_key(&key)
     }
 
-    /// Notes that a row was found wrong, and that the writer is about to be told so.
+    /// Notes that a row was found wrong. The caller then sends its removal to the writer.
     pub(super) fn add(&self, key: Key) -> Mark {
         let mut table = self.lock();
         table.marks += 1;
@@ -52,7 +52,7 @@ impl Forgotten {
         mark
     }
 
-    /// The writer was not told, or could not do it: another time.
+    /// Notes that the removal was not sent or failed, so that it is tried again.
     pub(super) fn put_off(&self, key: Key, mark: Mark) {
         if let Some(row) = self.lock().rows.get_mut(&key)
             && row.mark == mark
@@ -61,7 +61,7 @@ impl Forgotten {
         }
     }
 
-    /// What is to be removed besides what the writer was told.
+    /// The postponed removals.
     pub(super) fn put_off_until_now(&self) -> Vec<(Key, Mark)> {
         let mut table = self.lock();
         let put_off = table.rows.iter_mut().filter(|(_, row)| row.is_put_off);
@@ -73,7 +73,7 @@ impl Forgotten {
             .collect()
     }
 
-    /// The file has these no more, unless one was found wrong again meanwhile.
+    /// Notes that rows are removed from the file, except those found wrong again meanwhile.
     pub(super) fn done(&self, removed: &Removed) {
         let mut table = self.lock();
         for (key, mark) in removed {

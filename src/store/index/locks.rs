@@ -1,11 +1,11 @@
-//! Which inodes this process writes by itself, so that nothing else opens or replaces them. Those
-//! of SQLite above all:
+//! The inodes that this process writes itself, which nothing else may open or replace. Most are
+//! files of SQLite.
 //!
-//! When a process closes any descriptor of a file, it loses all the locks it holds there
-//! (fcntl(2), "Record locks"), those of SQLite too; a write of another process would
-//! then be lost or damage the file. That is a matter of the whole process, and so is this
-//! table: every store refuses these inodes before it opens them, by whatever name, link or
-//! mount they are reached. Looking at them (`O_PATH`, `stat`) does no harm.
+//! When a process closes any descriptor of a file, it loses all its locks on that file (fcntl(2),
+//! "Record locks"), also those of SQLite. A write of another process would then be lost or damage
+//! the file. This concerns the whole process, and so does this table. Every store refuses these
+//! inodes before it opens them, under any name, link or mount. Looking at them (`O_PATH`, `stat`)
+//! is safe.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use std::{fs, io};
 
 use crate::store::Stamp;
 
-/// Whether this process itself writes this inode, or may in a moment. Waits for nobody who opens.
+/// Whether this process writes this inode, or will in a moment. Does not wait for an opening.
 pub(in crate::store) fn is_open_here(stamp: &Stamp) -> bool {
     let inode = (stamp.device, stamp.inode);
     let table = OPEN.read().unwrap_or_else(PoisonError::into_inner);
@@ -27,9 +27,8 @@ pub(in crate::store) fn is_open_here(stamp: &Stamp) -> bool {
             .any(|path| identity(path).is_ok_and(|found| found == inode))
 }
 
-/// Runs something that opens these files with SQLite, and enters those that are there
-/// afterwards. Meanwhile nothing else opens what has these names, which SQLite may make only
-/// now.
+/// Opens these files with SQLite, and then registers those that exist. Meanwhile all stores refuse
+/// these names, because SQLite may create the files only now.
 pub(super) fn opening<T, E>(
     files: &[PathBuf],
     open: impl FnOnce() -> Result<T, E>,
@@ -39,7 +38,7 @@ pub(super) fn opening<T, E>(
     Ok((opened, opening.enter()))
 }
 
-/// Files that are about to be open, by their names, until this is dropped.
+/// Files that are about to be open, by name, until this is dropped.
 struct Opening<'a>(&'a [PathBuf]);
 
 impl<'a> Opening<'a> {
@@ -48,7 +47,7 @@ impl<'a> Opening<'a> {
         Opening(files)
     }
 
-    /// Before their names are forgotten, their inodes are known.
+    /// Registers the inodes before the names are dropped.
     fn enter(self) -> InUse {
         let found = self.0.iter().filter_map(|path| identity(path).ok());
         let entered: Vec<Inode> = found.collect();
@@ -67,16 +66,16 @@ impl Drop for Opening<'_> {
     }
 }
 
-/// Files that this process writes by itself. Until this is dropped, which is to be after they are
-/// closed, every store takes them for missing, and nothing is put in their place.
+/// Files that this process writes itself. Until this is dropped, every store treats them as missing
+/// and does not replace them. Drop it after the files are closed.
 #[derive(Debug)]
 pub struct InUse(Vec<Inode>);
 
 impl InUse {
-    /// An open file.
+    /// Registers an open file.
     ///
     /// # Errors
-    /// Those of a look at it.
+    /// The file cannot be looked at.
     pub fn file(open: &File) -> io::Result<InUse> {
         let found = open.metadata()?;
         let inode = (found.dev(), found.ino());
@@ -89,7 +88,7 @@ impl Drop for InUse {
     fn drop(&mut self) {
         change(|table| {
             for inode in &self.0 {
-                // An inode may be there twice, once for each index that has it open.
+                // An inode is listed once for each index that has it open.
                 if let Some(at) = table.open.iter().position(|open| open == inode) {
                     table.open.swap_remove(at);
                 }
@@ -102,7 +101,7 @@ fn change(how: impl FnOnce(&mut Table)) {
     how(&mut OPEN.write().unwrap_or_else(PoisonError::into_inner));
 }
 
-/// Device and inode of a file, which is not opened.
+/// Device and inode of a file, without opening it.
 pub(super) fn identity(path: &Path) -> io::Result<Inode> {
     let found = fs::metadata(path)?;
     Ok((found.dev(), found.ino()))
@@ -111,7 +110,7 @@ pub(super) fn identity(path: &Path) -> io::Result<Inode> {
 /// Device and inode.
 pub(super) type Inode = (u64, u64);
 
-/// What is open, and for each index that is just being opened its files.
+/// The open inodes, and the files of each index that is being opened.
 struct Table {
     open: Vec<Inode>,
     opening: Vec<Vec<PathBuf>>,

@@ -6,18 +6,18 @@ use super::table::{InodeTable, TABLE_ROWS_MAX};
 use crate::store::meta::nanoseconds;
 use crate::store::{DigestIndex, Identity, KnownDigest, Stamp};
 
-/// An index that lives as long as the process, of at most [`MEMORY_INDEX_ROWS_MAX`] rows. A
+/// An index that lives as long as the process, with at most [`MEMORY_INDEX_ROWS_MAX`] rows. A
 /// look-up allocates nothing.
 ///
-/// Where a stamp may stand for other content ([`Identity::Mounted`]) a digest counts for ten times
-/// as long as its hash took, and at least a minute. So whoever fetches a file in pieces waits for
-/// one hash, reading files anew takes a tenth of the time, and a wrong digest heals by itself.
+/// If a stamp may stand for other content ([`Identity::Mounted`]), a digest is valid for ten times
+/// as long as its hash took, and at least a minute. So a client that fetches a file in pieces waits
+/// for one hash, hashing again takes a tenth of the time, and a wrong digest expires by itself.
 pub struct MemoryIndex(InodeTable<Row>);
 
 #[derive(Clone, Copy)]
 struct Row {
     known: KnownDigest,
-    /// `None`: for as long as there is room.
+    /// `None`: valid for as long as there is space.
     until: Option<Instant>,
 }
 
@@ -55,11 +55,12 @@ impl DigestIndex for MemoryIndex {
     }
 }
 
-/// How long a digest that has just been made counts where its stamp is no proof.
+/// How long a new digest is valid if its stamp is no proof.
 fn counts_for(known: &KnownDigest) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_nanos().cast_signed());
-    // Since the look before its first byte was read; the clock may have been set meanwhile.
+    // The time since the look before the first byte was read; the clock may have been set
+    // meanwhile.
     let took = u64::try_from(now - nanoseconds(known.made)).unwrap_or(0);
     let counts = Duration::from_nanos(took).saturating_mul(10);
     counts.clamp(COUNTS_MIN, COUNTS_MAX)
@@ -68,7 +69,7 @@ fn counts_for(known: &KnownDigest) -> Duration {
 const COUNTS_MIN: Duration = Duration::from_secs(60);
 const COUNTS_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The most rows a [`MemoryIndex`] keeps.
+/// The most rows that a [`MemoryIndex`] keeps.
 pub const MEMORY_INDEX_ROWS_MAX: usize = TABLE_ROWS_MAX;
 
 #[cfg(test)]

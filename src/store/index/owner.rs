@@ -1,4 +1,4 @@
-//! Whose the files of an index are. A digest that others can write is whatever they say.
+//! The owner of index files. Users who can write an index can forge its digests.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::IndexError;
 
-/// Looks at a file of an index, if there is one; a link is no such file.
+/// Checks a file of an index, if there is one; a link is refused.
 ///
 /// # Errors
-/// [`IndexError::NotOurs`]: it is no regular file, or others own or can write it.
+/// [`IndexError::NotOurs`]: it is no regular file, or other users own or can write it.
 pub(super) fn check_file(path: &Path) -> Result<Option<Metadata>, IndexError> {
     let found = match path.symlink_metadata() {
         Ok(found) => found,
@@ -21,10 +21,10 @@ pub(super) fn check_file(path: &Path) -> Result<Option<Metadata>, IndexError> {
     Ok(Some(found))
 }
 
-/// The same of one that is open.
+/// Checks an open file of an index.
 ///
 /// # Errors
-/// The same.
+/// As for [`check_file`].
 pub(super) fn check_open(file: &File, path: &Path) -> Result<(), IndexError> {
     check(&file.metadata().map_err(IndexError::Directory)?, path)
 }
@@ -46,15 +46,15 @@ fn check(found: &Metadata, path: &Path) -> Result<(), IndexError> {
     Err(IndexError::NotOurs { what, why })
 }
 
-/// Whether nobody but this user and the administrator can put other files into a directory.
+/// Checks that only this user and the administrator can add files to a directory.
 ///
 /// # Errors
 /// [`IndexError::NotOurs`].
 pub(super) fn check_directory(directory: &Path) -> Result<(), IndexError> {
     let found = fs::metadata(directory).map_err(IndexError::Directory)?;
-    // Where it is set nobody replaces what others made: /tmp.
+    // In a sticky directory such as /tmp, only the owner can replace a file.
     let is_sticky = found.mode() & 0o1000 != 0;
-    // Many systems make a group for each user, which has no other members.
+    // Many systems have a group for each user without other members.
     let is_own_group = found.gid() == rustix::process::getegid().as_raw();
     let others = if is_own_group { 0o002 } else { 0o022 };
     let why = if !is_own(&found) && found.uid() != 0 {

@@ -1,5 +1,5 @@
-//! Where the file of an index is: its directory, the lock under which it is opened and set
-//! aside, and the three files that SQLite makes of it.
+//! The location of an index: its directory, the lock for opening it and setting it aside, and the
+//! three files of SQLite.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -19,14 +19,14 @@ use super::database::APPLICATION_ID;
 use super::locks::{Inode, identity};
 use super::owner::{check_directory, check_file, check_open};
 
-/// The place of an index.
+/// The location of an index.
 pub(super) struct Place {
     file: PathBuf,
 }
 
 impl Place {
-    /// Makes the directory if it is missing, for its owner alone, and looks at the file if there
-    /// is one. Nothing is opened.
+    /// Makes the directory if it is missing, for its owner alone, and checks the file if there is
+    /// one. Opens nothing.
     pub(super) fn make(path: &Path) -> Result<Place, IndexError> {
         let path = match path.canonicalize() {
             Ok(path) => path,
@@ -34,7 +34,7 @@ impl Place {
         };
         match fs::metadata(&path) {
             Ok(found) if !found.is_file() => return Err(IndexError::NotAFile),
-            // A link to nothing: what it leads to cannot be made by its name.
+            // A dangling link: its target cannot be created under its name.
             Err(_) if path.is_symlink() => return Err(IndexError::NotAFile),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(IndexError::Directory(error));
@@ -47,8 +47,8 @@ impl Place {
         for file in place.open_files() {
             check_file(&file)?;
         }
-        // What is damaged is set aside, but never what somebody else wrote: a letter, say, named
-        // by mistake. The file of locks is what every index of ours has beside it.
+        // A damaged index is set aside, but never a file of other origin that was named by mistake.
+        // Every index of this program has a lock file beside it.
         if !place.is_known()? && !place.may_be_an_index()? {
             return Err(IndexError::Foreign);
         }
@@ -71,17 +71,17 @@ impl Place {
         &self.file
     }
 
-    /// The file, and the log and table of locks that SQLite makes beside it.
+    /// The file, and the log and shared-memory file that SQLite makes beside it.
     pub(super) fn files(&self) -> [PathBuf; 3] {
         SET_ASIDE.map(|suffix| beside(&self.file, suffix))
     }
 
-    /// All that is named after the index and open while it is.
+    /// All files that are named after the index and open with it.
     pub(super) fn open_files(&self) -> [PathBuf; 5] {
         open_files(&self.file)
     }
 
-    /// What was set aside of this index, now or earlier.
+    /// The files of this index that were set aside, now or earlier.
     pub(super) fn aside(&self) -> Vec<PathBuf> {
         let index = self.file.file_name().unwrap_or_default().as_bytes();
         let directory = self.file.parent().unwrap_or(Path::new("/"));
@@ -92,14 +92,14 @@ impl Place {
             .collect()
     }
 
-    /// Whether there was an index of ours by this name: its file of locks is there, which is empty.
+    /// Whether this name had an index of this program: its empty lock file exists.
     fn is_known(&self) -> Result<bool, IndexError> {
         let lock = check_file(&self.beside(LOCK_SUFFIX))?;
         Ok(lock.is_some_and(|lock| lock.len() == 0))
     }
 
-    /// Whether the file is a database of this program, or empty, or missing, and what SQLite has
-    /// beside a database is nothing else.
+    /// Whether the file is a database of this program, empty or missing, and the files beside it
+    /// are those of SQLite.
     fn may_be_an_index(&self) -> Result<bool, IndexError> {
         let is_log = |beginning: &[u8]| beginning.starts_with(WAL_MAGIC);
         let is_table = |beginning: &[u8]| beginning.starts_with(&SHM_VERSION.to_ne_bytes());
@@ -121,11 +121,11 @@ impl Place {
         Ok(!self.beside(LOCK_SUFFIX).exists())
     }
 
-    /// Keeps other programs from opening the index or setting it aside until the guard is
-    /// dropped. Waits a second for the one that does.
+    /// Keeps other programs from opening the index or setting it aside until the guard is dropped.
+    /// Waits up to a second for another program.
     pub(super) fn lock(&self) -> Result<Locked, IndexError> {
         let path = self.beside(LOCK_SUFFIX);
-        // A link here would have another file made, or locked.
+        // A link here could create or lock another file.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mut options = OpenOptions::new();
         options
@@ -154,7 +154,7 @@ impl Place {
         }
     }
 
-    /// Makes an empty file if there is none.
+    /// Creates an empty file if there is none.
     pub(super) fn begin(&self, _locked: &Locked) -> Result<(), IndexError> {
         let mut options = OpenOptions::new();
         match options
@@ -172,7 +172,8 @@ impl Place {
             }
             Err(error) => return Err(of_directory(error)),
         }
-        // Of an index that was deleted; whoever still has it open has them open too.
+        // They belong to an index that was deleted. A process that still has it open has them open,
+        // too.
         for suffix in ["-wal", "-shm", JOURNAL_SUFFIX] {
             let left_over = self.beside(suffix);
             if let Ok(Some(_)) = check_file(&left_over) {
@@ -182,12 +183,12 @@ impl Place {
         Ok(())
     }
 
-    /// Renames the three files, so that nobody opens them as an index, and forgets those that
+    /// Renames the three files, so that no process opens them as an index, and deletes those that
     /// were set aside earlier. Returns the new name of the first.
     pub(super) fn set_aside(&self, _locked: &Locked, seconds: u64) -> io::Result<PathBuf> {
         for earlier in self.aside() {
             let own = check_file(&earlier).ok().flatten();
-            // As files of an index are.
+            // Files of an index are private to their owner.
             if own.is_some_and(|file| file.permissions().mode() & 0o077 == 0) {
                 let _ = fs::remove_file(earlier);
             }
@@ -203,8 +204,8 @@ impl Place {
             !SET_ASIDE.into_iter().any(taken)
         };
         let seconds = (seconds..).find(is_free).unwrap_or(seconds);
-        // The log first: an index without its log is merely older, a log without its index
-        // would become another's.
+        // Rename the log first: an index without its log is only older, but a log without its index
+        // would be used with the next one.
         for (suffix, from) in SET_ASIDE.into_iter().zip(self.files()).rev() {
             match fs::rename(from, to(seconds, suffix)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -214,7 +215,7 @@ impl Place {
         Ok(to(seconds, ""))
     }
 
-    /// The file that has the name now.
+    /// The device and inode of the file that has the name now.
     pub(super) fn inode(&self) -> Option<Inode> {
         identity(&self.file).ok()
     }
@@ -224,15 +225,15 @@ impl Place {
     }
 }
 
-/// Whether a file of ours may begin like this.
+/// Whether a file of this program may begin with these bytes.
 type IsOurs = fn(&[u8]) -> bool;
 
-/// All that is named after the index of this name and open while it is.
+/// All files that are named after an index of this name and open with it.
 pub(super) fn open_files(index: &Path) -> [PathBuf; 5] {
     ["", "-wal", "-shm", JOURNAL_SUFFIX, LOCK_SUFFIX].map(|suffix| beside(index, suffix))
 }
 
-/// The name that an index has if this is one of the files beside it, by its name.
+/// The name of the index, if `name` is that of a file beside one.
 pub(in crate::store) fn index_beside(name: &[u8]) -> Option<&[u8]> {
     let suffixes = [LOG_SUFFIX, "-shm", JOURNAL_SUFFIX, LOCK_SUFFIX];
     let stripped = |suffix: &str| name.strip_suffix(suffix.as_bytes());
@@ -255,12 +256,12 @@ fn begins_index(beginning: &[u8]) -> bool {
         && beginning.get(SQLITE_APPLICATION) == Some(&application[..])
 }
 
-/// Whether a file of this name, wherever it is, was set aside by an index.
+/// Whether a file of this name, in any directory, was set aside from an index.
 pub(in crate::store) fn is_set_aside(name: &[u8]) -> bool {
     set_aside_of(name).is_some()
 }
 
-/// The name of the index that set a file aside by this name.
+/// The name of the index that a file of this name was set aside from.
 fn set_aside_of(name: &[u8]) -> Option<&[u8]> {
     let suffixes = SET_ASIDE.iter().rev();
     let name = suffixes
@@ -278,12 +279,12 @@ fn beside(index: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Nobody else opens the index or sets it aside while this is there.
+/// While this exists, no other program opens the index or sets it aside.
 pub(super) struct Locked {
     _lock: File,
 }
 
-/// The path by which a file that does not exist yet will be known.
+/// The canonical path of a file that does not exist yet.
 fn in_its_directory(path: &Path) -> Result<PathBuf, IndexError> {
     let name = path.file_name().ok_or(IndexError::NotAFile)?;
     let directory = match path.parent() {
@@ -296,8 +297,7 @@ fn in_its_directory(path: &Path) -> Result<PathBuf, IndexError> {
         .map_err(of_directory)
 }
 
-/// Makes the directories of this path that are missing, each for its owner alone, whatever the umask
-/// takes from that.
+/// Makes the missing directories of this path, each for its owner alone regardless of the umask.
 fn make_directories(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path
         .ancestors()
@@ -307,7 +307,7 @@ fn make_directories(path: &Path) -> io::Result<()> {
         match DirBuilder::new().mode(OWNERS_DIRECTORY).create(directory) {
             Ok(()) => {
                 let mode = Permissions::from_mode(OWNERS_DIRECTORY);
-                // Where modes cannot be changed the directory has one that the mount gives it.
+                // Where modes cannot be changed, the mount sets them.
                 let _ = fs::set_permissions(directory, mode);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -337,8 +337,8 @@ fn of_directory(error: io::Error) -> IndexError {
     }
 }
 
-/// statfs(2). Their locks hold between some machines, kernels and options and not between
-/// others, and memory shared between machines is what SQLite's log needs.
+/// statfs(2). Locks on these work only between some machines, kernels and options. SQLite's log
+/// also needs shared memory, which different machines do not have.
 const NETWORK_FILE_SYSTEMS: [(u32, &str); 11] = [
     (0x6969, "NFS"),
     (0xff53_4d42, "CIFS"),
@@ -355,20 +355,20 @@ const NETWORK_FILE_SYSTEMS: [(u32, &str); 11] = [
 /// SQLite's "Database File Format", section 1.3.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const SQLITE_APPLICATION: Range<usize> = 68..72;
-/// The same, sections 4.1 and 3.
+/// "Database File Format", sections 4.1 and 3.
 const WAL_MAGIC: &[u8] = &[0x37, 0x7f, 0x06];
-/// The same, section 4.1: behind the headers of the log and of its first frame.
+/// "Database File Format", section 4.1: after the headers of the log and of its first frame.
 const WAL_FIRST_PAGE: usize = 32 + 24;
 const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// SQLite's "WAL-mode File Format", section 2.
 const SHM_VERSION: u32 = 3_007_000;
-/// What is set aside: the index, its log, and their table of locks.
+/// The files that are set aside: the index, its log, and its shared-memory file.
 const SET_ASIDE: [&str; 3] = ["", "-wal", "-shm"];
 pub(in crate::store) const LOG_SUFFIX: &str = "-wal";
 const JOURNAL_SUFFIX: &str = "-journal";
 const LOCK_SUFFIX: &str = "-lock";
 const DAMAGED_INFIX: &str = ".damaged-";
-/// Of the seconds since 1970, until 2286.
+/// The seconds since 1970 have 10 digits until 2286.
 const SECONDS_DIGITS: usize = 10;
 const OWNER_ONLY: u32 = 0o600;
 const OWNERS_DIRECTORY: u32 = 0o700;
@@ -381,7 +381,7 @@ mod tests {
 
     use super::*;
 
-    /// As SQLite and this program make files.
+    /// Writes a file with the mode of SQLite's and this program's files.
     fn write_own(path: &Path, bytes: &[u8]) {
         fs::write(path, bytes).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(OWNER_ONLY)).unwrap();

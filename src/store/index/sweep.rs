@@ -1,11 +1,11 @@
-//! Rows that nobody used for long go, and the oldest of too many.
+//! Removes rows that were not used for long, and the oldest if there are too many.
 
 use std::collections::BTreeMap;
 
 use super::IndexError;
 use super::database::{Batch, Change, Database, Day, Key};
 
-/// A walk over all rows in short steps, so that nobody waits long to write in between.
+/// A pass over all rows in short steps, so that other writers do not wait long.
 pub(super) struct Sweep {
     after: Key,
     rows: u64,
@@ -14,14 +14,14 @@ pub(super) struct Sweep {
     rows_max: u64,
 }
 
-/// So many rows that were last used on this day or before are too many.
+/// This many rows that were last used on this day or earlier are too many.
 struct Surplus {
     day: Day,
     rows: u64,
 }
 
 impl Sweep {
-    /// Before its first step. At the end there are at most `rows_max` rows.
+    /// A new pass. After it, at most `rows_max` rows are left.
     pub(super) fn new(rows_max: u64) -> Sweep {
         Sweep {
             after: Key::FIRST,
@@ -32,7 +32,7 @@ impl Sweep {
         }
     }
 
-    /// Takes a step. Returns, after the last one, how many rows there are.
+    /// Makes one step. After the last one, returns the number of rows.
     pub(super) fn step(
         &mut self,
         database: &mut Database,
@@ -51,7 +51,7 @@ impl Sweep {
         Ok(None)
     }
 
-    /// Decides about one row, and counts those that stay.
+    /// Whether to remove a row. Counts the rows that stay.
     fn takes(&mut self, used: Day, today: Day) -> bool {
         if used.saturating_add(UNUSED_DAYS_MAX) < today {
             return true;
@@ -70,12 +70,12 @@ impl Sweep {
         false
     }
 
-    /// At the end of the table: begins again if too many are left.
+    /// At the end of the table: starts again if too many rows are left.
     fn turn_back(&mut self) -> Option<u64> {
         if self.surplus.is_some() || self.rows <= self.rows_max {
             return Some(self.rows);
         }
-        // An eighth more than needed, so that it is not needed again at once.
+        // Remove an eighth more than necessary, so that the next sweep is not needed at once.
         let rows = self.rows - self.rows_max / 8 * 7;
         let mut older = 0;
         let day = self.used.iter().find_map(|(day, count)| {
@@ -89,10 +89,10 @@ impl Sweep {
     }
 }
 
-/// A row is used when its digest was asked for or made; to the month, see
-/// [`super::file`].
+/// A row is used when its digest is looked up or made; the day is only updated monthly (see
+/// [`super::file`]).
 const UNUSED_DAYS_MAX: Day = 120;
-/// A step takes about 2 ms, and 10 ms if all of its rows go.
+/// A step takes about 2 ms, or 10 ms if it removes all of its rows.
 const STEP_ROWS: u32 = 5_000;
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::store::index::tests::{known, stamp};
 
-    /// What is left of rows last used on these days.
+    /// The last-used days of the rows that are left after a sweep.
     fn swept(days: impl Iterator<Item = Day>, today: Day, rows_max: u64) -> Vec<Day> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("index");

@@ -1,13 +1,13 @@
-//! A table of bounded size with one row for an inode.
+//! A table of bounded size with one row for each inode.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::store::Stamp;
 
-/// Values by stamp, one for an inode, at most [`TABLE_ROWS_MAX`] in all.
+/// Values by stamp, one for each inode, at most [`TABLE_ROWS_MAX`] in all.
 ///
-/// An inode has its place in one small set of rows; a full set gives up the row that came
-/// longest ago. A look locks and reads one set and allocates nothing.
+/// Each inode belongs to one small set of rows. A full set drops its oldest row. A look-up locks
+/// and reads one set and allocates nothing.
 pub(super) struct InodeTable<V> {
     sets: Box<[Mutex<Vec<Row<V>>>]>,
 }
@@ -43,13 +43,13 @@ impl<V: Copy> InodeTable<V> {
         Some(change(&mut row.value))
     }
 
-    /// Puts a value in place of this inode's.
+    /// Sets the value for this inode.
     pub(super) fn put(&self, stamp: &Stamp, value: V) {
         put_into(&mut self.set(stamp), stamp, value);
     }
 
-    /// Puts a value in place of this inode's, unless there is one under exactly this stamp.
-    /// Returns the one that is there then.
+    /// Sets the value for this inode, unless there is one under exactly this stamp. Returns the
+    /// value that is there then.
     pub(super) fn put_if_new(&self, stamp: &Stamp, value: V) -> V {
         let mut set = self.set(stamp);
         if let Some(row) = set.iter().find(|row| row.stamp == *stamp) {
@@ -59,13 +59,13 @@ impl<V: Copy> InodeTable<V> {
         value
     }
 
-    /// Takes this inode's row away.
+    /// Removes the row of this inode.
     pub(super) fn remove(&self, stamp: &Stamp) {
         self.set(stamp).retain(|row| !row.is_of(stamp));
     }
 
     fn set(&self, stamp: &Stamp) -> MutexGuard<'_, Vec<Row<V>>> {
-        // Multiplying by 2^64 / golden ratio spreads neighbouring inodes over the high bits.
+        // Multiplying by 2^64 / golden ratio spreads adjacent inodes over the high bits.
         let key = (stamp.inode ^ stamp.device.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let set = &self.sets[(key >> (u64::BITS - SETS_LOG2)) as usize];
         set.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,7 +82,7 @@ fn put_into<V>(set: &mut Vec<Row<V>>, stamp: &Stamp, value: V) {
     set.push(Row { stamp, value });
 }
 
-/// The most rows a table has; at about 100 bytes each 26 MiB when full.
+/// The most rows of a table; at about 100 bytes each 26 MiB when full.
 pub(super) const TABLE_ROWS_MAX: usize = SET_ROWS_MAX << SETS_LOG2;
 const SET_ROWS_MAX: usize = 16;
 const SETS_LOG2: u32 = 14;

@@ -1,9 +1,9 @@
-//! What the tests of this directory keep in their indexes.
+//! Rows for the tests of this directory.
 
 use crate::store::{BootId, Identity, KnownDigest, Stamp};
 use crate::wire::{Md5Digest, Timestamp};
 
-/// Of a file of some size, with times before and long after 1970.
+/// The stamp of a file, with times before and long after 1970.
 pub(super) fn stamp(inode: u64) -> Stamp {
     Stamp {
         device: u64::MAX,

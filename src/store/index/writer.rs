@@ -1,4 +1,4 @@
-//! The thread that writes an index, and puts a new one in the place of a damaged one.
+//! The thread that writes an index and replaces a damaged file.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,18 +14,17 @@ use super::place::{Locked, Place};
 use super::sweep::Sweep;
 use crate::store::{IndexError, IndexEvent, KnownDigest, Stamp};
 
-/// What the writer is told.
+/// A command for the writer.
 pub(super) enum Op {
-    /// A row is this, and was used today.
+    /// Set a row, used today.
     Put(Stamp, KnownDigest),
-    /// The row of this inode goes, and what was marked so is done then.
+    /// Remove the row of this inode, and then clear this mark.
     Remove(Stamp, Mark),
-    /// Everything before this is to be written now.
+    /// Write everything before this now.
     Flush(Sender<()>),
     /// A reader found the file damaged.
     Damaged(IndexError),
-    /// Everything before this is to be written, and the file closed. The sender is dropped
-    /// after that.
+    /// Write everything before this and close the file. The sender is dropped after that.
     End(Sender<()>),
 }
 
@@ -36,21 +35,21 @@ pub(super) struct Writer<R, T> {
     report: R,
     today: T,
     file: Option<OpenFile>,
-    /// Files that were open, and are damaged: nothing else opens them as long as this runs.
+    /// Damaged files that were open. While this runs, nothing else may open them.
     former: Vec<InUse>,
     batch: Batch,
-    /// Rows of the batch that were found wrong; some of them may have a new digest there.
+    /// Rows of the batch that were found wrong; some may have a new digest there.
     removed: Removed,
-    /// The first row of the batch came that long ago.
+    /// When the batch must be written.
     due: Option<Instant>,
     sweep: Option<Sweep>,
-    /// Rows that may still come before the next sweep.
+    /// Rows that can be added before the next sweep.
     room: u64,
     is_failing: bool,
     replacements: u32,
 }
 
-/// The file, as this process has it open. In this order it is closed and then let go.
+/// The open file. The order of the fields closes it before its entry is removed.
 struct OpenFile {
     database: Database,
     inode: Option<Inode>,
@@ -58,7 +57,7 @@ struct OpenFile {
 }
 
 impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
-    /// Opens the file, for the readers too.
+    /// Opens the file, also for the readers.
     pub(super) fn open(
         place: Place,
         shared: Arc<Shared>,
@@ -171,14 +170,14 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         }
     }
 
-    /// Rows are left out, which is said once until it works again.
+    /// Rows are dropped. Reports this once until writing works again.
     fn fail(&mut self, error: IndexError) {
         if !mem::replace(&mut self.is_failing, true) {
             (self.report)(IndexEvent::NotWritten(error));
         }
     }
 
-    /// Nothing is to be written.
+    /// Runs while nothing is to be written.
     fn use_the_rest(&mut self) {
         let today = (self.today)();
         self.shared.set_today(today);
@@ -193,7 +192,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
                 self.room = ROWS_MAX.saturating_sub(rows).max(BATCH_ROWS_MAX as u64);
             }
             Err(reason) if reason.is_of_content() => self.replace(reason),
-            // Somebody else writes, or nobody can: another time.
+            // Another program writes, or no program can; try again later.
             Err(_) => {
                 self.sweep = None;
                 self.room = ROWS_MAX;
@@ -201,7 +200,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         }
     }
 
-    /// Goes on with a new file.
+    /// Continues with a new file.
     fn replace(&mut self, reason: IndexError) {
         let damaged = self.detach();
         if self.replacements == REPLACEMENTS_MAX {
@@ -222,12 +221,12 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         if damaged.is_some() && self.place.inode() == damaged {
             return self.renew(&locked, reason);
         }
-        // Another process has done it, or somebody deleted it.
+        // Another process has replaced it, or someone deleted it.
         self.place.begin(&locked)?;
         self.attach()
     }
 
-    /// Sets the file aside and begins a new one.
+    /// Sets the file aside and creates a new one.
     fn renew(&mut self, locked: &Locked, reason: IndexError) -> Result<(), IndexError> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let seconds = since.map_or(0, |since| since.as_secs());
@@ -239,7 +238,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         Ok(())
     }
 
-    /// Opens the file that is there. Called under the lock.
+    /// Opens the file that exists. Call this with the lock held.
     fn attach(&mut self) -> Result<(), IndexError> {
         let path = self.place.file();
         let mut files = self.place.open_files().to_vec();
@@ -261,7 +260,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         Ok(())
     }
 
-    /// Closes the file, and says which it was.
+    /// Closes the file. Returns its inode.
     fn detach(&mut self) -> Option<Inode> {
         self.shared.set_readers(Vec::new());
         let file = self.file.take()?;
@@ -286,15 +285,15 @@ impl<R, T> Drop for Writer<R, T> {
     }
 }
 
-/// A batch of so many rows, sorted, is written in some 5 ms.
+/// A sorted batch of this many rows is written in some 5 ms.
 const BATCH_ROWS_MAX: usize = 2_000;
-/// What a crash may cost.
+/// The time span that a crash may lose.
 const BATCH_DELAY_MAX: Duration = Duration::from_millis(500);
-/// The most rows of an index, which are about 400 MB.
+/// The most rows of an index, which take about 400 MB.
 const ROWS_MAX: u64 = 4_000_000;
-/// How often a process begins a new file before it takes the disk for broken.
+/// How often a process replaces the file before it treats the disk as broken.
 const REPLACEMENTS_MAX: u32 = 3;
-/// How often a writer without work looks at the date.
+/// How often an idle writer checks the date.
 const REST: Duration = Duration::from_secs(600);
 const OPENING_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const WRITING_BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,36 +1,36 @@
-//! How far the hashing of a tree is.
+//! The progress of hashing a tree.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How far it is.
+/// The progress of an indexing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexingProgress {
-    /// Files found so far, and their bytes.
+    /// Files found so far.
     pub found: FilesAndBytes,
-    /// All files were found.
+    /// All files are found.
     pub is_all_found: bool,
-    /// Hashed and kept.
+    /// Files that were hashed and kept.
     pub hashed: FilesAndBytes,
-    /// In the index already.
+    /// Files that were in the index already.
     pub known: FilesAndBytes,
-    /// Still being written, or stamped with times in the future: not kept.
+    /// Files that are still being written, or have times in the future: not kept.
     pub unsettled: FilesAndBytes,
-    /// Files that wait now until their last change is a few seconds old, which is never long.
+    /// Files that wait until their last change is a few seconds old, which is never long.
     pub settling: u64,
-    /// On file systems of which no digest is kept ([`crate::store::Identity`]): not read.
+    /// Files on file systems of which no digest is kept ([`crate::store::Identity`]): not read.
     pub unkept: FilesAndBytes,
-    /// Could not be read. Directories that could not be read count as one file each.
+    /// Files that could not be read. Directories that could not be read count as one file each.
     pub failed: FilesAndBytes,
-    /// Bytes of all these, and those of the files being hashed so far.
+    /// Bytes of all these, and the bytes done so far of files that are being hashed.
     pub bytes_done: u64,
 }
 
-/// A count of files, and of their bytes.
+/// A number of files, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilesAndBytes {
-    /// Files.
+    /// The number of files.
     pub files: u64,
-    /// Bytes.
+    /// The sum of their sizes in bytes.
     pub bytes: u64,
 }
 

@@ -8,11 +8,10 @@ use crate::store::walk::Walk;
 use crate::store::{Listed, Listing, StoreError};
 use crate::wire::ObjectKind;
 
-/// A walk, each step of which is taken by a thread that may be left behind where it could hang.
-/// What does not answer is an entry with an error once that is known; until then the listing
-/// fails.
+/// A walk whose steps are made in another thread where they could hang. A directory that is known
+/// not to answer becomes an entry with an error. Until that is known, the listing fails.
 pub(super) struct MountedWalk {
-    /// `None`: it was left behind.
+    /// `None` if the walk is in a thread that hangs.
     walk: Option<Walk>,
     root: Arc<OpenRoot>,
 }

@@ -1,4 +1,4 @@
-//! A root as it was opened: a directory or one single file.
+//! An open root: a directory or a single file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -20,33 +20,32 @@ use crate::store::walk::Walk;
 use crate::store::{Listed, ObjectMeta, StoreError};
 use crate::wire::ResourcePath;
 
-/// An open root. Whatever becomes of its name, everything stays below the directory that was
-/// opened.
+/// An open root, which stays the same directory if its path is moved.
 pub(super) struct OpenRoot {
     root: Root,
     names: Names,
     mounts: Mounts,
-    /// The name that the served file has in its directory.
+    /// The name of the served file in its directory.
     file: Option<OsString>,
     number: u32,
 }
 
-/// What was found at a path, and the mount it is on if that may not answer.
+/// A result, and the mount it is on if that may not answer.
 type Reached<T> = (T, Option<Arc<Mount>>);
 
-/// Which names there are.
+/// Which names are served.
 pub(super) enum Names {
     Tree {
         show_hidden: bool,
     },
-    /// One file: the name it has in the root directory, and the name it is asked for by.
+    /// One file: its name in the root directory, and the name in requests.
     OneFile {
         inside: ResourcePath,
         asked: Box<[u8]>,
     },
 }
 
-/// What the name of a root leads to: a directory, and with a single file its name in there.
+/// Where the path of a root leads: a directory, and for a single file also its name there.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Destination {
     device: u64,
@@ -55,11 +54,11 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// Follows a name.
+    /// Follows a path.
     ///
     /// # Errors
-    /// What the file system says; `NotFound` for a directory that was removed, which is still
-    /// found by names such as `.`.
+    /// The error of the file system; `NotFound` for a removed directory, which names such as `.`
+    /// still find.
     pub(super) fn of(name: &Path) -> io::Result<Destination> {
         let found = fs::metadata(name)?;
         if found.nlink() == 0 {
@@ -83,7 +82,7 @@ impl Destination {
 }
 
 impl OpenRoot {
-    /// Opens what the name leads to, as the root with this number.
+    /// Opens the object at a path, as the root with this number.
     pub(super) fn open(
         name: &Path,
         options: &DirectoryOptions,
@@ -101,7 +100,7 @@ impl OpenRoot {
         if !found.is_file() {
             return Err(unservable("it is neither a directory nor a regular file"));
         }
-        // `name` may be a link with a name of its own, to a file that has another.
+        // `name` may be a link to a file of another name.
         let target = name.canonicalize()?;
         let (Some(directory), Some(file), Some(asked)) =
             (target.parent(), target.file_name(), name.file_name())
@@ -133,8 +132,8 @@ impl OpenRoot {
         }
     }
 
-    /// Whether it is where this name leads. Its own directory is looked at anew, for one of a
-    /// network may be stale.
+    /// Whether this root is what the path leads to. Looks at its own directory again, because one
+    /// on a network may be stale.
     pub(super) fn is_at(&self, destination: &Destination) -> bool {
         self.root.stamp().is_ok_and(|stamp| {
             (stamp.device, stamp.inode) == (destination.device, destination.inode)
@@ -147,12 +146,12 @@ impl OpenRoot {
         self.number
     }
 
-    /// The mounts at and below it.
+    /// The mounts at and below this root.
     pub(super) fn mounts(&self) -> &Mounts {
         &self.mounts
     }
 
-    /// Opens a file; also says through which mount, if that may not answer.
+    /// Opens a file. Returns also its mount, if that may not answer.
     pub(super) fn open_file(
         self: &Arc<Self>,
         path: &ResourcePath,
@@ -182,8 +181,8 @@ impl OpenRoot {
         self.reach(path, after, list).map(|(walk, _)| walk)
     }
 
-    /// The log, the journal and the locks beside an index of ours are as good as missing, whoever
-    /// uses that index. Costs nothing for other names.
+    /// Treats the log, the journal and the locks beside an index as missing, whichever process uses
+    /// that index. Costs nothing for other names.
     pub(super) fn check_not_beside_index(
         self: &Arc<Self>,
         path: &ResourcePath,
@@ -191,7 +190,7 @@ impl OpenRoot {
         let Some(index) = index_beside(path.as_bytes()) else {
             return Ok(());
         };
-        // Of a new index nothing but its log may have content.
+        // A new index may have content only in its log.
         for name in [index, &[index, LOG_SUFFIX.as_bytes()].concat()] {
             let Ok(name) = ResourcePath::parse(name) else {
                 continue;
@@ -210,7 +209,7 @@ impl OpenRoot {
         Ok(())
     }
 
-    /// Does something at a path, in this thread if what is there answers or fails.
+    /// Calls `work` for a path: in this thread if the file system there always answers.
     fn reach<T: Send + 'static>(
         self: &Arc<Self>,
         path: &ResourcePath,
@@ -222,7 +221,7 @@ impl OpenRoot {
         }
         let mut way = Way::Direct;
         if self.mounts.has_remote() {
-            // A listing goes down to where it goes on.
+            // A listing goes down to where it continues.
             for path in [Some(path), after].into_iter().flatten() {
                 if let Way::Direct = way {
                     way = self.mounts.way_to(path.as_bytes());
@@ -279,7 +278,7 @@ impl OpenRoot {
         })
     }
 
-    /// Has the kernel tell of changes in a directory, or in the one that the one file is in.
+    /// Makes the kernel report changes in a directory, or in the directory of the single file.
     pub(super) fn watch(
         &self,
         path: &ResourcePath,
@@ -295,8 +294,8 @@ impl OpenRoot {
         directory.watch(inotify, changes)
     }
 
-    /// The path below the root that a requested path stands for. Decided before any look at
-    /// the tree, so that what is hidden answers like what is missing, and as fast.
+    /// The path below the root for a requested path. Checked before any look at the tree, so that a
+    /// hidden name gets the same answer as a missing one, and as fast.
     fn locate<'p>(&'p self, path: &'p ResourcePath) -> Result<&'p ResourcePath, StoreError> {
         let is_shown = match &self.names {
             Names::Tree { show_hidden } => path.parts().all(|part| is_shown(part, *show_hidden)),

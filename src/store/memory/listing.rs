@@ -1,11 +1,11 @@
-//! What is in a directory of a [`MemoryStore`].
+//! Listings of a [`MemoryStore`].
 
 use std::collections::{BTreeSet, btree_set};
 
 use crate::store::{Listed, Listing, MemoryStore, Store, StoreError};
 use crate::wire::ResourcePath;
 
-/// The paths that were there when the listing began.
+/// The paths that existed when the listing began.
 pub(super) struct MemoryListing {
     store: MemoryStore,
     paths: btree_set::IntoIter<ResourcePath>,

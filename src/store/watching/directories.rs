@@ -1,4 +1,4 @@
-//! The directories that changed, as a listing of what is in them.
+//! The changed directories, as a listing.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use super::watches::{Changed, Watches};
 use crate::store::{DirectoryStore, Listed, Listing, Store, StoreError};
 use crate::wire::{ObjectKind, ResourcePath};
 
-/// Entries of the directories that changed, in no order, and of all directories below them that were
-/// not watched yet; each is watched before it is read, so that no change is missed.
+/// The entries of the changed directories, in no order, and of all directories below them that were
+/// not watched yet. Each is watched before it is read, so that no change is missed.
 pub(super) struct Directories {
     tree: Arc<DirectoryStore>,
     watches: Arc<Watches>,
     waiting: Vec<ResourcePath>,
-    /// Into directories that are watched already, too.
+    /// Also enters directories that are watched already.
     descends: bool,
     current: Option<(ResourcePath, Box<dyn Listing>)>,
 }
@@ -50,7 +50,7 @@ impl Listing for Directories {
                 };
                 match self.tree.list(&directory, false, None) {
                     Ok(listing) => self.current = Some((directory, listing)),
-                    // Gone by now: its parent tells of what is there instead.
+                    // The directory is gone; its parent reports what is there instead.
                     Err(StoreError::NotFound | StoreError::Away | StoreError::NotADirectory) => {}
                     Err(error) => {
                         return Ok(Some(Listed::failed(

@@ -1,15 +1,15 @@
-//! The limits that the kernel sets to what one user may have watched.
+//! The kernel's limits of inotify for one user.
 
 /// A limit of inotify that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InotifyLimit {
-    /// Programs that watch, so that nothing can be watched.
+    /// Programs that watch; nothing can be watched.
     #[error("limit of inotify instances (fs.inotify.max_user_instances) is reached")]
     Instances,
     /// Directories that are watched.
     #[error("limit of inotify watches (fs.inotify.max_user_watches) is reached")]
     Watches,
-    /// Changes that were not read yet, so that some were not reported.
+    /// Events that were not read in time, so that some are lost.
     #[error("limit of queued inotify events (fs.inotify.max_queued_events) was reached")]
     QueuedEvents,
 }
@@ -20,7 +20,7 @@ impl InotifyLimit {
         error.get_ref()?.downcast_ref().copied()
     }
 
-    /// Its name in `/proc/sys`, as sysctl(8) spells it (inotify(7)).
+    /// Its name in `/proc/sys`, as in sysctl(8) (inotify(7)).
     pub fn sysctl(self) -> &'static str {
         match self {
             InotifyLimit::Instances => "fs.inotify.max_user_instances",

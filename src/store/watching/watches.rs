@@ -1,4 +1,4 @@
-//! What the kernel tells of changes: inotify.
+//! Changes reported by the kernel: inotify.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,13 +16,13 @@ use super::{InotifyLimit, OnPartial};
 use crate::store::{DirectoryStore, StoreError};
 use crate::wire::ResourcePath;
 
-/// Directories being watched.
+/// The directories that are watched.
 pub(super) struct Watches {
     tree: Arc<DirectoryStore>,
     inotify: OwnedFd,
     /// Readable from [`Watches::wake`] to the end of the next [`Watches::gather`].
     alarm: OwnedFd,
-    /// What each watch is of: where that directory was seen last.
+    /// The directory of each watch, at its last known path.
     paths: Mutex<HashMap<i32, ResourcePath>>,
     are_partial: AtomicBool,
     has_overflowed: AtomicBool,
@@ -72,14 +72,14 @@ impl Watches {
         })
     }
 
-    /// Watches a directory. Returns whether it was not watched, at this place, before.
+    /// Watches a directory. Returns whether it was not watched at this path before.
     pub(super) fn watch(&self, directory: &ResourcePath) -> bool {
         match self.tree.watch(directory, &self.inotify, CHANGES) {
             Ok(watch) => {
                 let before = self.paths().insert(watch, directory.clone());
                 before.as_ref() != Some(directory)
             }
-            // Its files are not even hashed, or are told of by their directory's parent.
+            // Its files are not hashed at all, or are reported through its parent.
             Err(
                 StoreError::NotAtRest
                 | StoreError::NotFound
@@ -115,20 +115,20 @@ impl Watches {
         self.are_partial.load(Ordering::SeqCst)
     }
 
-    /// Waits until something changes, at most so long, and adds all there is to `changed`.
+    /// Waits for changes, at most this long, and adds all of them to `changed`.
     pub(super) fn gather(&self, changed: &mut Changed, at_most: Option<Duration>) {
         let at_most = at_most.map(|time| Timespec::try_from(time).unwrap_or(A_LONG_TIME));
         let mut waited_for = [
             PollFd::new(&self.inotify, PollFlags::IN),
             PollFd::new(&self.alarm, PollFlags::IN),
         ];
-        // Interrupted: the caller comes again.
+        // If this is interrupted, the caller calls again.
         let _ = poll(&mut waited_for, at_most.as_ref());
         let mut buffer = [MaybeUninit::uninit(); EVENTS_BYTES];
         let _ = rustix::io::read(&self.alarm, &mut [0; 8]);
         let mut events = Reader::new(&self.inotify, &mut buffer);
         let mut paths = self.paths();
-        // Until there are no more.
+        // Until there are no more events.
         while let Ok(event) = events.next() {
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 *changed = Changed::Everything;
@@ -141,17 +141,17 @@ impl Watches {
         }
     }
 
-    /// Watches nothing any more.
+    /// Stops watching everything.
     pub(super) fn forget_all(&self) {
         for (watch, _) in self.paths().drain() {
-            // It may be gone with its directory.
+            // The watch may be gone with its directory.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
     }
 
-    /// Ends the [`Watches::gather`] that runs, or the next one, at once.
+    /// Ends the running [`Watches::gather`], or the next one, at once.
     pub(super) fn wake(&self) {
-        // Full: it is readable already.
+        // If the counter is full, it is readable already.
         let _ = rustix::io::write(&self.alarm, &1_u64.to_ne_bytes());
     }
 
@@ -160,10 +160,11 @@ impl Watches {
     }
 }
 
-/// inotify_init(2) gives one errno for two limits.
+/// inotify_init(2) returns one errno for two limits.
 fn new_instance() -> io::Result<OwnedFd> {
     inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|errno| {
-        // Where another descriptor can be had it is not that limit of this process.
+        // If another descriptor is available, the descriptor limit of this process is not the
+        // cause.
         let has_descriptors = || eventfd(0, EventfdFlags::CLOEXEC).is_ok();
         match errno {
             Errno::MFILE if has_descriptors() => io::Error::other(InotifyLimit::Instances),
@@ -172,16 +173,16 @@ fn new_instance() -> io::Result<OwnedFd> {
     })
 }
 
-/// A file was closed after writing, came, or has other attributes (the time of its change is
-/// part of what its digest is kept under).
+/// A file was closed after writing, was added, or has other attributes (its digest is kept under
+/// its ctime).
 const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::CREATE)
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::ONLYDIR);
-/// Some thousand events with one call.
+/// Some thousand events for one system call.
 const EVENTS_BYTES: usize = 32 * 1024;
-/// Directories that changed; with more, everything is looked through.
+/// Changed directories; beyond this number, everything is checked.
 const DIRECTORIES_MAX: usize = 10_000;
 const A_LONG_TIME: Timespec = Timespec {
     tv_sec: 3600,
@@ -248,7 +249,7 @@ mod tests {
         watches.watch(&path(""));
         let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
         let most: usize = most.trim().parse().unwrap();
-        // Two events each: it comes, and is closed.
+        // Two events each: it is created, and closed.
         for _ in 0..2 {
             for number in 0..=most / 2 {
                 let file = directory.path().join(number.to_string());
