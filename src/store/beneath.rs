@@ -374,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_error_of_the_file_system_has_its_meaning() {
+    fn maps_every_error_of_the_file_system() {
         let meaning = |errno| match from_errno(errno) {
             StoreError::NotFound | StoreError::Away | StoreError::OffRoot => "not found",
             StoreError::IsDirectory => "is a directory",
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn tries_again_sixteen_times_and_then_gives_up() {
+    fn retries_sixteen_times() {
         let mut calls = 0;
         let result = retried(|| {
             calls += 1;
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_resolves_in_the_kernel_and_has_its_descriptors() {
+    fn this_machine_has_openat2_and_proc() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::open(directory.path(), true).unwrap();
         assert_eq!(root.resolver, Resolver::Kernel { follow_links: true });
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn no_program_that_is_started_gets_what_is_open() {
+    fn open_directories_are_not_inherited() {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("file"), "").unwrap();
         std::fs::create_dir(temp.path().join("folder")).unwrap();
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn without_proc_another_file_of_the_name_is_not_opened() {
+    fn without_proc_a_replaced_file_is_not_opened() {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("a"), "").unwrap();
         std::fs::write(temp.path().join("b"), "").unwrap();
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_on_another_mount_is_said_to_and_not_touched() {
+    fn a_path_on_another_mount_is_reported_and_not_touched() {
         let root = Root::open(Path::new("/"), true).unwrap();
         assert!(root.stat(&path("proc/self/status"), Reach::All).is_ok());
         let found = root.stat(&path("proc/self/status"), Reach::OwnMount);

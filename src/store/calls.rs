@@ -26,10 +26,10 @@ type Call = Box<dyn FnOnce() + Send>;
 /// A mounted file system, and the calls to it that have not returned.
 pub(super) struct Mount {
     threads: Arc<CallThreads>,
-    state: Mutex<Outstanding>,
+    state: Mutex<PendingCalls>,
 }
 
-struct Outstanding {
+struct PendingCalls {
     calls: usize,
     /// When the last call returned, or the first of these calls began.
     since: Instant,
@@ -86,7 +86,7 @@ impl Mount {
     pub(super) fn new(threads: &Arc<CallThreads>) -> Arc<Mount> {
         Arc::new(Mount {
             threads: Arc::clone(threads),
-            state: Mutex::new(Outstanding {
+            state: Mutex::new(PendingCalls {
                 calls: 0,
                 since: Instant::now(),
                 to_close: Vec::new(),
@@ -134,7 +134,7 @@ impl Mount {
         self.lock().are_stalled()
     }
 
-    fn begin(self: &Arc<Self>) -> Option<Begun> {
+    fn begin(self: &Arc<Self>) -> Option<CallInProgress> {
         let mut state = self.lock();
         if state.are_stalled() {
             return None;
@@ -143,19 +143,19 @@ impl Mount {
             state.since = Instant::now();
         }
         state.calls += 1;
-        Some(Begun {
+        Some(CallInProgress {
             mount: Arc::clone(self),
             number: state.calls,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Outstanding> {
+    fn lock(&self) -> MutexGuard<'_, PendingCalls> {
         // Nothing panics while it is locked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Outstanding {
+impl PendingCalls {
     fn are_stalled(&self) -> bool {
         let age = match self.calls {
             0 => return false,
@@ -167,13 +167,13 @@ impl Outstanding {
 }
 
 /// A call in progress; dropped when the call has returned or panicked.
-struct Begun {
+struct CallInProgress {
     mount: Arc<Mount>,
     /// The number of calls in progress, with this one.
     number: usize,
 }
 
-impl Begun {
+impl CallInProgress {
     /// Closes the files that wait for it. The call stays in progress meanwhile.
     fn close_files(self) {
         let files = std::mem::take(&mut self.mount.lock().to_close);
@@ -181,7 +181,7 @@ impl Begun {
     }
 }
 
-impl Drop for Begun {
+impl Drop for CallInProgress {
     fn drop(&mut self) {
         let mut state = self.mount.lock();
         state.calls -= 1;
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_that_do_not_return_hold_up_few_callers_and_then_none() {
+    fn hanging_calls_block_few_callers_and_then_none() {
         let threads = CallThreads::new();
         let hung = Mount::new(&threads);
         let (release, released) = bounded::<()>(0);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_never_closed_by_its_owner_where_no_thread_is_left() {
+    fn a_file_is_not_closed_by_its_owner_without_a_thread() {
         let threads = CallThreads::new();
         let mount = Mount::new(&threads);
         threads.threads.store(THREADS_MAX, Ordering::SeqCst);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_a_mount_that_hangs_are_closed_when_it_answers() {
+    fn files_of_a_hanging_mount_are_closed_when_it_answers() {
         let mount = Mount::new(&CallThreads::new());
         let (release, released) = bounded::<()>(0);
         let (first, second) = (released.clone(), released);

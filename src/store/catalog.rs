@@ -51,7 +51,7 @@ impl CatalogLimits {
 }
 
 /// A request for a digest.
-pub struct Asker {
+pub struct DigestRequest {
     /// The address that a newly started hash counts for. Joining a hash counts for no address.
     pub address: u128,
     /// Join a hash only if none of its bytes are read yet.
@@ -141,12 +141,17 @@ impl<S: Store> Catalog<S> {
     /// Requests with the same device, inode, size and mtime share one hash. It reads the bytes that
     /// the file had at the look and compares the stamp at the end. If the content changed, it
     /// starts again with new metadata. Growth is no change (see [`Stamp::still_begins`]).
-    pub fn digest(&self, object: Arc<S::Object>, meta: &ObjectMeta, asker: Asker) -> Ticket {
-        let object: Arc<dyn Object> = match asker.is_for_sending {
+    pub fn digest(
+        &self,
+        object: Arc<S::Object>,
+        meta: &ObjectMeta,
+        request: DigestRequest,
+    ) -> Ticket {
+        let object: Arc<dyn Object> = match request.is_for_sending {
             true => object,
-            false => object.in_passing(),
+            false => object.for_hashing(),
         };
-        self.flights.join(object, meta, asker)
+        self.flights.join(object, meta, request)
     }
 
     /// The thread pools for hashing, and for other work that takes as long.
@@ -187,16 +192,17 @@ impl<S: Store> Catalog<S> {
         object: S::Object,
         meta: ObjectMeta,
     ) -> Result<(Md5Digest, ObjectMeta), Refusal> {
-        let mut hashing = Hashing::begin(Arc::new(object).in_passing(), meta);
+        let mut hashing = Hashing::begin(Arc::new(object).for_hashing(), meta);
         let room = usize::try_from(meta.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
         let mut buffer = vec![0; room.max(1)];
         loop {
             match hashing.turn(&mut buffer, self.limits.changed_hashes_max, |_| true) {
                 Turn::Unfinished => {}
-                Turn::BegunAnew if self.is_short(hashing.meta().size()) => {}
+                Turn::Restarted if self.is_short(hashing.meta().size()) => {}
                 // A long file must not block the calling thread.
-                Turn::BegunAnew => {
-                    let message = "file changed while it was hashed, and is long now";
+                Turn::Restarted => {
+                    let message =
+                        "file changed while it was hashed and is now too long to hash at once";
                     return Err(Refusal::new(ErrorCode::Changed, message));
                 }
                 Turn::Failed(error) => return Err(error.into()),

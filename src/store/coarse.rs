@@ -125,10 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_that_the_file_system_cuts_is_no_difference() {
-        let wanted = at(1_600_000_001, 123_456_789);
+    fn a_rounded_fraction_is_no_difference() {
+        let mtime = at(1_600_000_001, 123_456_789);
         for (here, ctime) in [
-            (wanted, CHANGED_FINELY),
+            (mtime, CHANGED_FINELY),
             (at(1_600_000_001, 123_456_700), at(9, 123_456_700)),
             (at(1_600_000_001, 123_456_000), at(9, 123_456_000)),
             (at(1_600_000_001, 123_457_000), at(9, 123_456_000)),
@@ -138,14 +138,14 @@ mod tests {
             (at(1_600_000_002, 0), CHANGED),
             (at(1_600_000_000, 0), at(8, 0)),
         ] {
-            assert!(keeps(here, ctime, wanted), "{here:?} {ctime:?}");
+            assert!(keeps(here, ctime, mtime), "{here:?} {ctime:?}");
         }
         assert!(keeps(at(-1, 0), CHANGED, at(-2, 999_999_999)));
     }
 
     #[test]
-    fn where_times_are_fine_every_fraction_counts() {
-        let wanted = at(1_600_000_001, 123_456_789);
+    fn every_fraction_counts_where_times_are_fine() {
+        let mtime = at(1_600_000_001, 123_456_789);
         for here in [
             at(1_600_000_001, 0),
             at(1_600_000_000, 0),
@@ -153,13 +153,13 @@ mod tests {
             at(1_600_000_001, 123_456_788),
             at(1_600_000_001, 123_456_700),
         ] {
-            assert!(!keeps(here, CHANGED_FINELY, wanted), "{here:?}");
+            assert!(!keeps(here, CHANGED_FINELY, mtime), "{here:?}");
         }
     }
 
     #[test]
     fn more_than_a_step_is_a_difference() {
-        let wanted = at(1_600_000_001, 123_456_789);
+        let mtime = at(1_600_000_001, 123_456_789);
         for (here, ctime) in [
             (at(1_600_000_003, 0), CHANGED),
             (at(1_600_000_000, 0), CHANGED),
@@ -167,13 +167,13 @@ mod tests {
             (at(1_600_000_001, 130_000_000), at(9, 10_000_001)),
             (at(1_600_000_001, 140_000_000), at(9, 10_000_000)),
         ] {
-            assert!(!keeps(here, ctime, wanted), "{here:?} {ctime:?}");
+            assert!(!keeps(here, ctime, mtime), "{here:?} {ctime:?}");
         }
         assert!(!keeps(at(i64::MAX, 0), CHANGED, at(i64::MIN, 0)));
     }
 
     #[test]
-    fn a_time_beyond_the_range_is_kept_as_the_last_one_in_it() {
+    fn a_time_out_of_range_equals_the_limit() {
         let last = at(i32::MAX.into(), 0);
         assert!(keeps(last, CHANGED, at(4_000_000_000, 5)));
         assert!(keeps(last, CHANGED_FINELY, at(4_000_000_000, 5)));

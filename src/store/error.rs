@@ -11,7 +11,7 @@ pub enum StoreError {
     #[error("no such file")]
     NotFound,
     /// The path of the root leads to nothing that can be served, for now.
-    #[error("served directory is not there now")]
+    #[error("served directory is missing now")]
     Away,
     /// The path leads off the mount of the root, and only that mount was searched.
     #[error("no such file on the mount of the root")]
@@ -29,16 +29,16 @@ pub enum StoreError {
     #[error("name stands for something that is not a regular file")]
     NotAFile,
     /// A directory of a file system without stored files, such as /proc.
-    #[error("directory holds no files at rest")]
+    #[error("directory is on a file system without stored files")]
     NotAtRest,
     /// A directory that contains a path over [`PATH_BYTES_MAX`] or [`PATH_PARTS_MAX`], which cannot
     /// be requested.
     #[error(
-        "directory holds names too deep to ask for: over {PATH_PARTS_MAX} parts or {PATH_BYTES_MAX} bytes"
+        "directory contains paths over the limit of {PATH_PARTS_MAX} parts or {PATH_BYTES_MAX} bytes"
     )]
     TooDeep,
     /// The server's user has no permission.
-    #[error("server may not read this")]
+    #[error("server has no permission to read this")]
     Forbidden,
     /// The tree changed too often during the lookup, or descriptors ran out.
     #[error("file system is busy")]

@@ -13,18 +13,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::table::{Content, Job, Table};
+use self::table::{Content, FlightTable, Job};
 use crate::digest::Pools;
 use crate::store::hash::{Hashing, STEP_BYTES, Turn};
 use crate::store::index::keep;
 use crate::store::{
-    Asker, CatalogLimits, DigestIndex, DigestState, Object, ObjectMeta, Stamp, WakeFn,
+    CatalogLimits, DigestIndex, DigestRequest, DigestState, Object, ObjectMeta, Stamp, WakeFn,
 };
 use crate::wire::{ErrorCode, Md5Digest, Refusal};
 
 /// All running and queued hashes.
 pub(super) struct Flights {
-    table: Mutex<Table>,
+    table: Mutex<FlightTable>,
     is_stopped: AtomicBool,
     index: Arc<dyn DigestIndex>,
     pools: Arc<Pools>,
@@ -76,7 +76,7 @@ struct Flight {
     is_abandoned: AtomicBool,
     outcome: OnceLock<Outcome>,
     /// The wakers of the requests, by ticket id. Locked only while the table is locked.
-    askers: Mutex<Vec<(u64, WakeFn)>>,
+    wakers: Mutex<Vec<(u64, WakeFn)>>,
 }
 
 type Outcome = Result<(Md5Digest, Stamp), Refusal>;
@@ -102,30 +102,30 @@ impl Flights {
         self: &Arc<Self>,
         object: Arc<dyn Object>,
         meta: &ObjectMeta,
-        asker: Asker,
+        request: DigestRequest,
     ) -> Ticket {
         let mut table = self.lock();
         let flight = match table.newest.get(&Content::of(&meta.stamp)) {
-            Some(flight) if flight.takes(asker.fresh) => Arc::clone(flight),
+            Some(flight) if flight.takes(request.fresh) => Arc::clone(flight),
             _ => {
                 let hash = Hashing::begin(object, *meta);
                 let is_long = meta.stamp.size > self.limits.queued_hash_bytes_min;
-                self.start(&mut table, hash, is_long.then_some(asker.address))
+                self.start(&mut table, hash, is_long.then_some(request.address))
             }
         };
         table.tickets += 1;
         let id = table.tickets;
-        locked(&flight.askers).push((id, asker.wake));
-        self.staff(table);
+        locked(&flight.wakers).push((id, request.wake));
+        self.start_workers(table);
         Ticket {
             flights: Arc::clone(self),
             flight,
             id,
-            asked_at: asker.asked_at,
+            asked_at: request.asked_at,
         }
     }
 
-    fn start(&self, table: &mut Table, hash: Hashing, place: Option<u128>) -> Arc<Flight> {
+    fn start(&self, table: &mut FlightTable, hash: Hashing, place: Option<u128>) -> Arc<Flight> {
         let flight = Arc::new(Flight::default());
         if self.is_stopped() {
             flight.end(Err(shutting_down()));
@@ -136,8 +136,8 @@ impl Flights {
             .insert(Content::of(&hash.meta().stamp), Arc::clone(&flight));
         let job = Job::new(Arc::clone(&flight), hash, place);
         if place.is_some() {
-            table.line_up(job);
-            table.move_up(&self.limits);
+            table.enqueue(job);
+            table.start_next(&self.limits);
         } else {
             table.turns.push_back(job);
         }
@@ -148,76 +148,79 @@ impl Flights {
     pub(super) fn stop(&self) {
         let mut table = self.lock();
         self.is_stopped.store(true, Ordering::SeqCst);
-        let in_line: Vec<Job> = table.line.drain(..).collect();
-        let mut askers = Vec::new();
-        for job in &in_line {
-            table.forget(job);
-            askers.extend(job.flight.end(Err(shutting_down())));
+        let queued: Vec<Job> = table.queue.drain(..).collect();
+        let mut wakers = Vec::new();
+        for job in &queued {
+            table.close(job);
+            wakers.extend(job.flight.end(Err(shutting_down())));
         }
         drop(table);
-        drop(in_line);
-        wake_all(askers);
+        drop(queued);
+        wake_all(wakers);
     }
 
     fn leave(&self, flight: &Arc<Flight>, id: u64) {
         let mut table = self.lock();
-        let mut askers = locked(&flight.askers);
-        askers.retain(|(asker, _)| *asker != id);
-        if !askers.is_empty() || flight.outcome.get().is_some() {
+        let mut wakers = locked(&flight.wakers);
+        wakers.retain(|(request, _)| *request != id);
+        if !wakers.is_empty() || flight.outcome.get().is_some() {
             return;
         }
         // A flight that is not in the queue is checked for this at its next turn.
         flight.is_abandoned.store(true, Ordering::SeqCst);
-        let in_line = table
-            .line
+        let queued = table
+            .queue
             .iter()
             .position(|job| Arc::ptr_eq(&job.flight, flight));
-        let job = in_line.and_then(|at| table.line.remove(at));
+        let job = queued.and_then(|at| table.queue.remove(at));
         if let Some(job) = &job {
-            table.forget(job);
+            table.close(job);
         }
         // Release the lock first: closing the job's file may take long.
-        drop(askers);
+        drop(wakers);
         drop(table);
     }
 
     /// Starts as many workers as there are turns to take, at most one for each thread of the pool.
-    fn staff(self: &Arc<Self>, mut table: MutexGuard<'_, Table>) {
-        let idle = self.pools.foreground_threads().saturating_sub(table.hands);
-        let hired = idle.min(table.turns.len());
-        table.hands += hired;
+    fn start_workers(self: &Arc<Self>, mut table: MutexGuard<'_, FlightTable>) {
+        let idle = self
+            .pools
+            .foreground_threads()
+            .saturating_sub(table.workers);
+        let new = idle.min(table.turns.len());
+        table.workers += new;
         drop(table);
-        for _ in 0..hired {
-            let hand = Hand(Arc::clone(self));
-            self.pools.foreground(move || hand.take_turns());
+        for _ in 0..new {
+            let worker = HashWorker(Arc::clone(self));
+            self.pools.foreground(move || worker.take_turns());
         }
     }
 
     /// Ends the flight of a job that had a place, and starts the next ones.
     fn settle(self: &Arc<Self>, job: Job, outcome: Outcome) {
         let mut table = self.lock();
-        table.forget(&job);
-        table.give_back(job.place);
-        table.move_up(&self.limits);
-        let askers = job.flight.end(outcome);
-        self.staff(table);
+        table.close(&job);
+        table.release_place(job.place);
+        table.start_next(&self.limits);
+        let wakers = job.flight.end(outcome);
+        self.start_workers(table);
         drop(job);
-        wake_all(askers);
+        wake_all(wakers);
     }
 
     fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::SeqCst)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, FlightTable> {
         locked(&self.table)
     }
 }
 
 /// A job of the pool that takes turns of any flights that are due.
-struct Hand(Arc<Flights>);
+struct HashWorker(Arc<Flights>);
 
-impl Hand {
+impl HashWorker {
     fn take_turns(self) {
         let mut buffer = vec![0; STEP_BYTES];
         while let Some(job) = self.next() {
@@ -244,9 +247,9 @@ impl Hand {
         }));
         let outcome = match turn {
             Ok(Turn::Unfinished) if flights.is_stopped() => Err(shutting_down()),
-            Ok(Turn::Unfinished) if job.flight.is_abandoned() => Err(nobody_asks()),
-            Ok(Turn::Unfinished) => return flights.lock().put_back(job, &flights.limits),
-            Ok(Turn::BegunAnew) => return flights.lock().begin_anew(before, job),
+            Ok(Turn::Unfinished) if job.flight.is_abandoned() => Err(abandoned()),
+            Ok(Turn::Unfinished) => return flights.lock().return_job(job, &flights.limits),
+            Ok(Turn::Restarted) => return flights.lock().restart(before, job),
             Ok(Turn::Made { md5, is_untouched }) => {
                 let meta = job.hash.meta();
                 if is_untouched {
@@ -261,12 +264,12 @@ impl Hand {
     }
 }
 
-impl Drop for Hand {
+impl Drop for HashWorker {
     fn drop(&mut self) {
         let mut table = self.0.lock();
-        table.hands -= 1;
+        table.workers -= 1;
         // A job may have come after the last look, when every thread seemed to have a worker.
-        self.0.staff(table);
+        self.0.start_workers(table);
     }
 }
 
@@ -285,12 +288,12 @@ impl Flight {
     fn end(&self, outcome: Outcome) -> Vec<(u64, WakeFn)> {
         // A flight ends only once, because one thread owns its job.
         let _ = self.outcome.set(outcome);
-        mem::take(&mut *locked(&self.askers))
+        mem::take(&mut *locked(&self.wakers))
     }
 }
 
-fn wake_all(askers: Vec<(u64, WakeFn)>) {
-    for (_, wake) in askers {
+fn wake_all(wakers: Vec<(u64, WakeFn)>) {
+    for (_, wake) in wakers {
         wake();
     }
 }
@@ -301,7 +304,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn busy(waited: Duration) -> Refusal {
-    let message = format!("hash has been in line for {} s", waited.as_secs());
+    let message = format!("hash has been queued for {} s", waited.as_secs());
     let retry_after_ms = Some(RETRY_AFTER_BUSY_MS);
     Refusal {
         code: ErrorCode::Busy,
@@ -320,8 +323,8 @@ fn shutting_down() -> Refusal {
     }
 }
 
-fn nobody_asks() -> Refusal {
-    Refusal::new(ErrorCode::Internal, "hash was given up")
+fn abandoned() -> Refusal {
+    Refusal::new(ErrorCode::Internal, "hash was abandoned")
 }
 
 fn panicked() -> Refusal {
@@ -344,7 +347,7 @@ mod tests {
     const MIB: usize = 1024 * 1024;
 
     /// A memory store with a catalog, and the present time.
-    struct Place {
+    struct FlightFixture {
         store: MemoryStore,
         catalog: Catalog<MemoryStore>,
         flights: Arc<Flights>,
@@ -352,14 +355,14 @@ mod tests {
     }
 
     /// A ticket and the channel of its waker.
-    struct Asked {
+    struct PendingHash {
         ticket: Ticket,
         woken: Receiver<()>,
         now: Instant,
     }
 
-    impl Place {
-        fn with(threads: usize, change: impl FnOnce(&mut CatalogLimits)) -> Place {
+    impl FlightFixture {
+        fn with(threads: usize, change: impl FnOnce(&mut CatalogLimits)) -> FlightFixture {
             let store = MemoryStore::new();
             let index = Arc::new(MemoryIndex::new());
             let pools = Arc::new(Pools::start(threads).unwrap());
@@ -367,7 +370,7 @@ mod tests {
             change(&mut limits);
             let catalog = Catalog::new(store.clone(), index, pools, limits);
             let flights = Arc::clone(&catalog.flights);
-            Place {
+            FlightFixture {
                 store,
                 catalog,
                 flights,
@@ -375,8 +378,8 @@ mod tests {
             }
         }
 
-        fn new(threads: usize) -> Place {
-            Place::with(threads, |_| {})
+        fn new(threads: usize) -> FlightFixture {
+            FlightFixture::with(threads, |_| {})
         }
 
         fn long_file(&self, name: &str) -> MemoryFile {
@@ -396,26 +399,26 @@ mod tests {
             (Arc::new(file), meta)
         }
 
-        fn ask_as(&self, name: &str, address: u128, fresh: bool) -> Asked {
+        fn request_as(&self, name: &str, address: u128, fresh: bool) -> PendingHash {
             let (file, meta) = self.look(name);
             let (wake, woken) = mpsc::channel();
             let wake: WakeFn = Arc::new(move || wake.send(()).unwrap_or_default());
-            let asker = Asker {
+            let request = DigestRequest {
                 address,
                 fresh,
                 is_for_sending: true,
                 asked_at: self.now,
                 wake,
             };
-            Asked {
-                ticket: self.catalog.digest(file, &meta, asker),
+            PendingHash {
+                ticket: self.catalog.digest(file, &meta, request),
                 woken,
                 now: self.now,
             }
         }
 
-        fn ask(&self, name: &str) -> Asked {
-            self.ask_as(name, 1, false)
+        fn request(&self, name: &str) -> PendingHash {
+            self.request_as(name, 1, false)
         }
 
         fn known(&self, name: &str) -> Option<Md5Digest> {
@@ -423,12 +426,12 @@ mod tests {
         }
 
         /// Waits until no flight, place or worker is left.
-        fn comes_to_rest(&self) {
+        fn becomes_idle(&self) {
             let limit = Instant::now() + Duration::from_secs(60);
             loop {
                 let table = self.flights.lock();
-                let jobs = table.newest.len() + table.line.len() + table.turns.len();
-                let held = table.places.len() + table.places_taken + table.hands;
+                let jobs = table.newest.len() + table.queue.len() + table.turns.len();
+                let held = table.places.len() + table.places_taken + table.workers;
                 if jobs + held == 0 {
                     return;
                 }
@@ -442,7 +445,7 @@ mod tests {
         }
     }
 
-    impl Asked {
+    impl PendingHash {
         /// Waits for the waker and returns the outcome.
         fn outcome(&self) -> Result<(Md5Digest, Stamp), ErrorCode> {
             self.woken
@@ -467,33 +470,33 @@ mod tests {
     }
 
     #[test]
-    fn many_askers_share_one_hash() {
-        let place = Place::new(2);
+    fn many_requests_share_one_hash() {
+        let place = FlightFixture::new(2);
         let (file, hold) = place.held_file("f");
-        let askers: Vec<_> = (0..50)
-            .map(|address| place.ask_as("f", address, false))
+        let requests: Vec<_> = (0..50)
+            .map(|address| place.request_as("f", address, false))
             .collect();
         assert!(hold.wait_until_reached());
         file.set_mode(0o600);
-        let late = place.ask("f");
+        let late = place.request("f");
         assert_eq!(
             late.state_after(Duration::ZERO),
             DigestState::Waiting { done: MIB as u64 }
         );
         hold.release();
-        for asked in askers.iter().chain([&late]) {
+        for asked in requests.iter().chain([&late]) {
             let (md5, stamp) = asked.outcome().unwrap();
             assert_eq!(md5, Md5Stream::digest(&bytes(1, 3 * MIB)));
             assert!(stamp.same_content(&place.look("f").1.stamp));
             assert!(asked.woken.try_recv().is_err(), "woken twice");
         }
         assert_eq!(file.bytes_read(), 3 * MIB as u64);
-        place.comes_to_rest();
+        place.becomes_idle();
     }
 
     #[test]
     fn hashes_every_size_at_the_edges_of_steps_and_turns() {
-        let place = Place::new(2);
+        let place = FlightFixture::new(2);
         for size in [
             0,
             1,
@@ -509,57 +512,57 @@ mod tests {
         .chain([4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB])
         {
             place.store.insert("f", bytes(7, size)).unwrap();
-            let (md5, stamp) = place.ask("f").outcome().unwrap();
+            let (md5, stamp) = place.request("f").outcome().unwrap();
             assert_eq!(md5, Md5Stream::digest(&bytes(7, size)), "{size} bytes");
             assert_eq!(stamp.size, size as u64);
         }
     }
 
     #[test]
-    fn fresh_askers_join_only_what_has_not_begun() {
-        let place = Place::new(1);
+    fn fresh_requests_join_only_hashes_that_have_not_begun() {
+        let place = FlightFixture::new(1);
         let (file, hold) = place.held_file("f");
-        let first = place.ask("f");
+        let first = place.request("f");
         assert!(hold.wait_until_reached());
-        // The only thread is held: this one cannot begin, and the next may join it.
-        let second = place.ask_as("f", 2, true);
-        let third = place.ask_as("f", 3, true);
-        let plain = place.ask("f");
+        // The only thread is held, so this one cannot begin and the next may join it.
+        let second = place.request_as("f", 2, true);
+        let third = place.request_as("f", 3, true);
+        let plain = place.request("f");
         hold.release();
         for asked in [&first, &second, &third, &plain] {
             assert!(asked.outcome().is_ok());
         }
         assert_eq!(file.bytes_read(), 2 * 3 * MIB as u64);
-        place.comes_to_rest();
+        place.becomes_idle();
     }
 
     #[test]
-    fn a_hash_that_nobody_waits_for_stops_within_a_mib() {
-        let place = Place::new(1);
+    fn a_hash_without_requests_stops_within_a_mib() {
+        let place = FlightFixture::new(1);
         let file = place.store.insert("f", bytes(1, 16 * MIB)).unwrap();
         let hold = file.hold_reads_at(MIB as u64);
-        let (first, second) = (place.ask("f"), place.ask("f"));
+        let (first, second) = (place.request("f"), place.request("f"));
         assert!(hold.wait_until_reached());
         drop(first);
         drop(second);
         hold.release();
-        place.comes_to_rest();
+        place.becomes_idle();
         assert!(
             file.bytes_read() <= 2 * MIB as u64,
             "{} bytes were read",
             file.bytes_read()
         );
         assert!(
-            place.ask("f").outcome().is_ok(),
+            place.request("f").outcome().is_ok(),
             "and may be asked for again"
         );
     }
 
     #[test]
-    fn a_hash_goes_on_for_the_last_who_waits() {
-        let place = Place::new(1);
+    fn a_hash_continues_for_its_last_request() {
+        let place = FlightFixture::new(1);
         let (_, hold) = place.held_file("f");
-        let (first, second) = (place.ask("f"), place.ask("f"));
+        let (first, second) = (place.request("f"), place.request("f"));
         assert!(hold.wait_until_reached());
         drop(first);
         hold.release();
@@ -567,17 +570,17 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_two_places_and_does_not_hold_up_others() {
-        let place = Place::new(4);
+    fn an_address_has_two_places_and_does_not_block_others() {
+        let place = FlightFixture::new(4);
         let (_, hold_a) = place.held_file("a");
         let (_, hold_b) = place.held_file("b");
         let (file_c, hold_c) = place.held_file("c");
         let (_, hold_d) = place.held_file("d");
-        let of_one = ["a", "b", "c"].map(|name| place.ask_as(name, 1, false));
-        let of_another = place.ask_as("d", 2, false);
+        let of_one = ["a", "b", "c"].map(|name| place.request_as(name, 1, false));
+        let of_another = place.request_as("d", 2, false);
         assert!(hold_a.wait_until_reached());
         assert!(hold_b.wait_until_reached());
-        // It came after "c", which waits for a place of its address.
+        // This request came after "c", which waits for a place of its address.
         assert!(hold_d.wait_until_reached());
         assert_eq!(file_c.bytes_read(), 0);
         assert_eq!(
@@ -590,25 +593,25 @@ mod tests {
         for asked in of_one.iter().chain([&of_another]) {
             assert!(asked.outcome().is_ok());
         }
-        place.comes_to_rest();
+        place.becomes_idle();
     }
 
     #[test]
-    fn places_are_given_in_the_order_of_asking_and_short_files_need_none() {
-        let place = Place::with(2, |limits| limits.hashes_max = 1);
+    fn places_go_in_order_of_requests_and_not_to_short_files() {
+        let place = FlightFixture::with(2, |limits| limits.hashes_max = 1);
         let (_, hold_a) = place.held_file("a");
-        let first = place.ask_as("a", 1, false);
+        let first = place.request_as("a", 1, false);
         assert!(hold_a.wait_until_reached());
         let (file_b, hold_b) = place.held_file("b");
         let (file_c, hold_c) = place.held_file("c");
-        let second = place.ask_as("b", 2, false);
-        let third = place.ask_as("c", 3, false);
+        let second = place.request_as("b", 2, false);
+        let third = place.request_as("c", 3, false);
 
-        // At the limit a file is short, one byte above it is long.
+        // A file at the limit is short; with one more byte it is long.
         place.store.insert("short", bytes(2, MIB)).unwrap();
         let longer = place.store.insert("longer", bytes(2, MIB + 1)).unwrap();
-        let in_line = place.ask_as("longer", 4, false);
-        assert!(place.ask_as("short", 4, false).outcome().is_ok());
+        let queued = place.request_as("longer", 4, false);
+        assert!(place.request_as("short", 4, false).outcome().is_ok());
         assert_eq!(
             longer.bytes_read() + file_b.bytes_read() + file_c.bytes_read(),
             0
@@ -623,13 +626,13 @@ mod tests {
         assert!(hold_c.wait_until_reached());
         hold_c.release();
         assert!(third.outcome().is_ok());
-        assert!(in_line.outcome().is_ok());
-        place.comes_to_rest();
+        assert!(queued.outcome().is_ok());
+        place.becomes_idle();
     }
 
     #[test]
-    fn a_file_of_medium_size_does_not_wait_for_huge_ones_to_end() {
-        let place = Place::with(2, |limits| {
+    fn a_medium_file_does_not_wait_for_the_end_of_huge_ones() {
+        let place = FlightFixture::with(2, |limits| {
             limits.hashes_max = 1;
             limits.hash_turns_in_place_max = 2;
         });
@@ -639,12 +642,12 @@ mod tests {
             (file, hold)
         };
         let ((first, hold_first), (second, hold_second)) = (huge("first"), huge("second"));
-        let of_first = place.ask_as("first", 1, false);
+        let of_first = place.request_as("first", 1, false);
         assert!(hold_first.wait_until_reached());
-        let of_second = place.ask_as("second", 2, false);
+        let of_second = place.request_as("second", 2, false);
         place.long_file("medium");
-        let medium = place.ask_as("medium", 3, false);
-        // Each of the huge ones would have to pass this on its way to the end.
+        let medium = place.request_as("medium", 3, false);
+        // Each of the huge files would have to pass this before its end.
         let (end_first, end_second) = (
             first.hold_reads_at(20 * MIB as u64),
             second.hold_reads_at(20 * MIB as u64),
@@ -660,25 +663,25 @@ mod tests {
         assert!(of_first.outcome().is_ok());
         assert!(of_second.outcome().is_ok());
         assert_eq!(first.bytes_read(), 32 * MIB as u64);
-        place.comes_to_rest();
+        place.becomes_idle();
     }
 
     #[test]
-    fn a_crowd_from_one_address_lengthens_no_other_wait() {
-        let place = Place::with(1, |limits| limits.hashes_max = 1);
+    fn many_requests_from_one_address_delay_no_other() {
+        let place = FlightFixture::with(1, |limits| limits.hashes_max = 1);
         let (_, hold) = place.held_file("held");
-        let held = place.ask_as("held", 1, false);
+        let held = place.request_as("held", 1, false);
         assert!(hold.wait_until_reached());
         let crowd: Vec<_> = (0..50)
             .map(|at| {
                 let name = format!("crowd {at}");
                 let file = place.long_file(&name);
-                (file, place.ask_as(&name, 1, false))
+                (file, place.request_as(&name, 1, false))
             })
             .collect();
         place.long_file("honest");
-        let honest = place.ask_as("honest", 2, false);
-        // Whatever comes behind the first two of the crowd stops here.
+        let honest = place.request_as("honest", 2, false);
+        // All but the first two of the many requests stop here.
         let holds: Vec<_> = crowd[2..]
             .iter()
             .map(|(file, _)| file.hold_reads_at(0))
@@ -690,19 +693,19 @@ mod tests {
         for (_, asked) in &crowd {
             assert!(asked.outcome().is_ok());
         }
-        place.comes_to_rest();
+        place.becomes_idle();
     }
 
     #[test]
-    fn a_short_file_does_not_wait_for_a_long_one_to_end() {
-        let place = Place::new(1);
+    fn a_short_file_does_not_wait_for_the_end_of_a_long_one() {
+        let place = FlightFixture::new(1);
         let long = place.store.insert("long", bytes(1, 32 * MIB)).unwrap();
         let hold = long.hold_reads_at(MIB as u64);
-        let asked = place.ask("long");
+        let asked = place.request("long");
         assert!(hold.wait_until_reached());
         place.store.insert("short", "short").unwrap();
-        let short = place.ask("short");
-        // The next hold is behind the end of the long one's turn, and the only thread with it.
+        let short = place.request("short");
+        // The next hold is after the end of the long file's turn, and the only thread waits there.
         let hold_again = long.hold_reads_at(5 * MIB as u64);
         hold.release();
         assert!(short.outcome().is_ok());
@@ -711,13 +714,13 @@ mod tests {
     }
 
     #[test]
-    fn who_stood_in_line_too_long_is_told_busy_and_who_is_served_never() {
-        let place = Place::with(2, |limits| limits.hashes_max = 1);
+    fn only_a_hash_queued_for_too_long_is_busy() {
+        let place = FlightFixture::with(2, |limits| limits.hashes_max = 1);
         let (_, hold) = place.held_file("a");
-        let running = place.ask("a");
+        let running = place.request("a");
         assert!(hold.wait_until_reached());
         let file_b = place.long_file("b");
-        let waiting = place.ask("b");
+        let waiting = place.request("b");
 
         let almost = Duration::from_millis(59_999);
         assert_eq!(
@@ -738,16 +741,16 @@ mod tests {
         drop(waiting);
         hold.release();
         assert!(running.outcome().is_ok());
-        place.comes_to_rest();
+        place.becomes_idle();
         assert_eq!(file_b.bytes_read(), 0, "nobody waits for it any more");
     }
 
     #[test]
-    fn a_file_that_changed_is_hashed_anew_and_given_up_at_the_third_change() {
+    fn a_changed_file_is_hashed_again_up_to_three_times() {
         for changes in 0..=3_u8 {
-            let place = Place::new(1);
+            let place = FlightFixture::new(1);
             let (file, mut hold) = place.held_file("f");
-            let asked = place.ask("f");
+            let asked = place.request("f");
             let opened = place.look("f").1.stamp;
             for change in 0..changes {
                 assert!(hold.wait_until_reached());
@@ -768,37 +771,37 @@ mod tests {
                 Err(ErrorCode::Changed) if changes == 3 => {}
                 other => panic!("{other:?} after {changes} changes"),
             }
-            place.comes_to_rest();
+            place.becomes_idle();
         }
     }
 
     #[test]
-    fn who_asks_after_a_change_joins_the_hash_that_began_anew() {
-        let place = Place::new(1);
+    fn a_request_after_a_change_joins_the_restarted_hash() {
+        let place = FlightFixture::new(1);
         let (file, hold) = place.held_file("f");
-        let first = place.ask("f");
+        let first = place.request("f");
         assert!(hold.wait_until_reached());
         let again = file.hold_reads_at(MIB as u64 / 2);
         file.rewrite(bytes(2, 2 * MIB + 1));
         hold.release();
         assert!(again.wait_until_reached());
-        let second = place.ask("f");
+        let second = place.request("f");
         again.release();
         assert_eq!(first.outcome(), second.outcome());
         assert_eq!(
             first.ticket.state(place.now),
             second.ticket.state(place.now)
         );
-        // 2 MiB and a byte before it was found shorter, and the same once more.
+        // 2 MiB and a byte until the file was found shorter, and as much again.
         assert_eq!(file.bytes_read(), 2 * (2 * MIB as u64 + 1));
     }
 
     #[test]
-    fn a_file_that_only_grew_has_the_digest_of_its_beginning_and_none_is_kept() {
-        let place = Place::new(1);
+    fn a_grown_file_has_a_digest_that_is_not_kept() {
+        let place = FlightFixture::new(1);
         let (file, hold) = place.held_file("f");
         place.store.advance(Duration::from_secs(60));
-        let asked = place.ask("f");
+        let asked = place.request("f");
         let opened = place.look("f").1.stamp;
         assert!(hold.wait_until_reached());
         file.append(b"more");
@@ -813,19 +816,19 @@ mod tests {
 
     #[test]
     fn keeps_a_digest_only_under_a_stamp_that_is_settled_and_untouched() {
-        let place = Place::new(1);
+        let place = FlightFixture::new(1);
         let md5 = Md5Stream::digest(&bytes(1, 3 * MIB));
         place.long_file("young");
-        assert!(place.ask("young").outcome().is_ok());
+        assert!(place.request("young").outcome().is_ok());
         assert_eq!(place.known("young"), None);
 
         place.long_file("old");
         let (touched, hold) = place.held_file("touched");
         place.store.advance(Duration::from_secs(60));
-        assert!(place.ask("old").outcome().is_ok());
+        assert!(place.request("old").outcome().is_ok());
         assert_eq!(place.known("old"), Some(md5));
 
-        let asked = place.ask("touched");
+        let asked = place.request("touched");
         assert!(hold.wait_until_reached());
         touched.set_mode(0o600);
         hold.release();
@@ -834,11 +837,11 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_fresh_for_ten_seconds_of_looking_at_it() {
-        let place = Place::new(1);
+    fn a_digest_is_fresh_for_ten_seconds() {
+        let place = FlightFixture::new(1);
         place.long_file("f");
         place.store.advance(Duration::from_secs(60));
-        assert!(place.ask("f").outcome().is_ok());
+        assert!(place.request("f").outcome().is_ok());
         let fresh = || place.catalog.known(&place.look("f").1, true).is_some();
         assert!(fresh());
         place.store.advance(Duration::from_secs(10));
@@ -850,73 +853,73 @@ mod tests {
 
     #[test]
     fn two_digests_under_one_stamp_leave_none() {
-        let place = Place::new(1);
+        let place = FlightFixture::new(1);
         let file = place.long_file("f");
         place.store.advance(Duration::from_secs(60));
-        let (first, _) = place.ask("f").outcome().unwrap();
+        let (first, _) = place.request("f").outcome().unwrap();
         assert_eq!(place.known("f"), Some(first));
         file.rewrite_unnoticed(bytes(2, 3 * MIB));
         assert_eq!(place.known("f"), Some(first), "no stamp says so");
-        let (second, _) = place.ask_as("f", 1, true).outcome().unwrap();
+        let (second, _) = place.request_as("f", 1, true).outcome().unwrap();
         assert_eq!(second, Md5Stream::digest(&bytes(2, 3 * MIB)));
         assert_eq!(place.known("f"), None);
-        assert!(place.ask("f").outcome().is_ok());
+        assert!(place.request("f").outcome().is_ok());
         assert_eq!(place.known("f"), Some(second));
     }
 
     #[test]
     fn reads_that_fail_or_panic_end_their_own_hash_only() {
-        let place = Place::new(1);
+        let place = FlightFixture::new(1);
         place.long_file("failing").fail_reads_from(MIB as u64);
         place.long_file("panicking").panic_reads_from(MIB as u64);
         place.long_file("good");
-        let asked = ["failing", "panicking", "good"].map(|name| place.ask(name));
+        let asked = ["failing", "panicking", "good"].map(|name| place.request(name));
         assert_eq!(asked[0].outcome(), Err(ErrorCode::Internal));
         assert_eq!(asked[1].outcome(), Err(ErrorCode::Internal));
         assert!(asked[2].outcome().is_ok());
-        place.comes_to_rest();
+        place.becomes_idle();
     }
 
     #[test]
-    fn stopping_ends_all_that_run_that_wait_and_that_come() {
-        let place = Place::with(1, |limits| limits.hashes_max = 1);
+    fn stopping_ends_running_queued_and_later_hashes() {
+        let place = FlightFixture::with(1, |limits| limits.hashes_max = 1);
         let (file, hold) = place.held_file("a");
         place.long_file("b");
-        let running = place.ask("a");
+        let running = place.request("a");
         assert!(hold.wait_until_reached());
-        let waiting = place.ask("b");
+        let waiting = place.request("b");
         place.catalog.stop_hashing();
         assert_eq!(waiting.outcome(), Err(ErrorCode::ShuttingDown));
-        let late = place.ask("b").ticket.state(place.now);
+        let late = place.request("b").ticket.state(place.now);
         assert!(matches!(late, DigestState::Failed(refusal) if refusal.retry_after_ms.is_some()));
         hold.release();
         assert_eq!(running.outcome(), Err(ErrorCode::ShuttingDown));
         assert!(file.bytes_read() <= 2 * MIB as u64);
-        place.comes_to_rest();
+        place.becomes_idle();
     }
 
     #[test]
-    fn a_wake_that_panics_costs_no_hand() {
-        let place = Place::new(1);
+    fn a_waker_that_panics_costs_no_worker() {
+        let place = FlightFixture::new(1);
         place.long_file("f");
         let (file, meta) = place.look("f");
         let wake: WakeFn = Arc::new(|| panic!("planted panic"));
-        let asker = Asker {
+        let request = DigestRequest {
             address: 1,
             fresh: false,
             is_for_sending: true,
             asked_at: place.now,
             wake,
         };
-        let ticket = place.catalog.digest(file, &meta, asker);
-        place.comes_to_rest();
+        let ticket = place.catalog.digest(file, &meta, request);
+        place.becomes_idle();
         assert!(matches!(ticket.state(place.now), DigestState::Ready(..)));
-        assert!(place.ask("f").outcome().is_ok());
+        assert!(place.request("f").outcome().is_ok());
     }
 
     #[test]
-    fn a_crowd_that_comes_goes_and_changes_files_leaves_nothing_behind() {
-        let place = Place::with(3, |limits| limits.hashes_max = 2);
+    fn random_requests_and_changes_leave_nothing_behind() {
+        let place = FlightFixture::with(3, |limits| limits.hashes_max = 2);
         let names = ["a", "b", "c", "short"];
         let files = names.map(|name| match name {
             "short" => place.store.insert(name, "short").unwrap(),
@@ -928,7 +931,8 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..100 {
                         let pick = (who * 7 + round * 3) % names.len();
-                        let asked = place.ask_as(names[pick], (who % 3) as u128, round % 5 == 0);
+                        let asked =
+                            place.request_as(names[pick], (who % 3) as u128, round % 5 == 0);
                         match round % 4 {
                             0 => drop(asked),
                             1 if who == 0 => {
@@ -941,6 +945,6 @@ mod tests {
                 });
             }
         });
-        place.comes_to_rest();
+        place.becomes_idle();
     }
 }

@@ -22,7 +22,7 @@ pub(super) enum Turn {
     /// There is more to read.
     Unfinished,
     /// The file changed: the bytes so far are void, and [`Hashing::meta`] is the new metadata.
-    BegunAnew,
+    Restarted,
     /// Every byte was read, and the stamp shows no change of the content.
     Made {
         /// The digest of the bytes under [`Hashing::meta`].
@@ -129,7 +129,7 @@ impl Hashing {
         self.meta = now;
         self.md5 = Md5Stream::new();
         self.done = 0;
-        Turn::BegunAnew
+        Turn::Restarted
     }
 }
 

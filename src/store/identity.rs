@@ -110,7 +110,7 @@ mod tests {
 
     // Only one test, because other tests change mounts and so the number of changes.
     #[test]
-    fn a_device_is_asked_once_until_the_mounts_change() {
+    fn a_device_is_queried_once_until_the_mounts_change() {
         const FUSE: FsWord = 0x6573_5546;
         // Repeat until no other test changed them meanwhile.
         let tried = (0..100).any(|device| {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_does_not_last() {
+    fn an_unknown_file_system_is_not_lasting() {
         let identity = Identity::of(0xfff0_0001, || Err(Errno::NOSYS));
         assert!(!identity.is_lasting());
     }

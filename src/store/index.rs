@@ -5,10 +5,10 @@ mod database;
 mod error;
 mod file;
 mod forgotten;
+mod location;
 mod locks;
 mod memory;
 mod owner;
-mod place;
 mod sweep;
 mod table;
 mod writer;
@@ -18,8 +18,8 @@ pub use file::FileIndex;
 pub use locks::InUse;
 pub use memory::{MEMORY_INDEX_ROWS_MAX, MemoryIndex};
 
+pub(super) use location::{LOG_SUFFIX, index_beside, is_index, is_set_aside};
 pub(super) use locks::is_open_here;
-pub(super) use place::{LOG_SUFFIX, index_beside, is_index, is_set_aside};
 
 use crate::store::{BootId, ObjectMeta, Stamp};
 use crate::wire::{Md5Digest, Timestamp};

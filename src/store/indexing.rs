@@ -21,7 +21,7 @@ use crate::store::{
 };
 use crate::wire::{ObjectKind, ResourcePath};
 
-use progress::Count;
+use progress::Counter;
 pub use progress::{FilesAndBytes, IndexingProgress};
 
 /// The indexing of a tree: one thread finds the files, and the threads of a pool take one after the
@@ -31,7 +31,7 @@ pub use progress::{FilesAndBytes, IndexingProgress};
 /// [`crate::store::Stamp::settled`]). They come last, when they have settled. Dropping this value
 /// does not stop the indexing.
 pub struct Indexing {
-    work: Arc<Work>,
+    work: Arc<IndexingState>,
     finder: Thread,
     /// Disconnected once everything is done.
     working: Receiver<()>,
@@ -83,7 +83,7 @@ impl Indexing {
         list: impl FnOnce(&DirectoryStore) -> Result<Box<dyn Listing>, StoreError> + Send + 'static,
         on_failure: impl Fn(&ResourcePath, &IndexingError) + Send + Sync + 'static,
     ) -> io::Result<Indexing> {
-        let work = Arc::new(Work {
+        let work = Arc::new(IndexingState {
             tree,
             index,
             pools,
@@ -91,13 +91,13 @@ impl Indexing {
             on_failure: Box::new(on_failure),
             is_stopped: AtomicBool::new(false),
             is_all_found: AtomicBool::new(false),
-            found: Count::default(),
-            hashed: Count::default(),
-            known: Count::default(),
-            unsettled: Count::default(),
-            unkept: Count::default(),
+            found: Counter::default(),
+            hashed: Counter::default(),
+            known: Counter::default(),
+            unsettled: Counter::default(),
+            unkept: Counter::default(),
             settling: AtomicU64::new(0),
-            failed: Count::default(),
+            failed: Counter::default(),
             bytes_done: AtomicU64::new(0),
         });
         let (still_working, working) = bounded(0);
@@ -110,7 +110,7 @@ impl Indexing {
                 drop(still_working);
             }
         })?;
-        work.put_to_work(&to_hash, &still_working);
+        work.start_workers(&to_hash, &still_working);
         Ok(Indexing {
             work,
             finder: finder.thread().clone(),
@@ -152,7 +152,7 @@ impl Indexing {
 type OnFailure = Box<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
 
 /// The state that the threads share.
-struct Work {
+struct IndexingState {
     tree: Arc<DirectoryStore>,
     index: Arc<dyn DigestIndex>,
     pools: Arc<Pools>,
@@ -160,13 +160,13 @@ struct Work {
     on_failure: OnFailure,
     is_stopped: AtomicBool,
     is_all_found: AtomicBool,
-    found: Count,
-    hashed: Count,
-    known: Count,
-    unsettled: Count,
-    unkept: Count,
+    found: Counter,
+    hashed: Counter,
+    known: Counter,
+    unsettled: Counter,
+    unkept: Counter,
     settling: AtomicU64,
-    failed: Count,
+    failed: Counter,
     bytes_done: AtomicU64,
 }
 
@@ -174,7 +174,7 @@ struct Work {
 type FoundFile = (ResourcePath, ObjectMeta);
 
 /// The result for one file.
-enum Fate {
+enum FileResult {
     Hashed,
     Known,
     Unsettled,
@@ -183,7 +183,7 @@ enum Fate {
     Gone,
 }
 
-impl Work {
+impl IndexingState {
     /// Finds the files; those that cannot be kept yet come last.
     fn find(
         &self,
@@ -197,7 +197,7 @@ impl Work {
             Err(error) => return self.fail(&root, 0, &error.into()),
         };
         loop {
-            if !self.may_go_on() {
+            if !self.may_continue() {
                 return;
             }
             let Listed {
@@ -232,7 +232,7 @@ impl Work {
             self.settling.store(0, Ordering::SeqCst);
         }
         for (path, meta) in young {
-            if !self.may_go_on() || files.send((path, meta)).is_err() {
+            if !self.may_continue() || files.send((path, meta)).is_err() {
                 return;
             }
         }
@@ -250,18 +250,18 @@ impl Work {
     }
 
     /// Makes each thread of the pool take files until there are no more.
-    fn put_to_work(self: &Arc<Self>, files: &Receiver<FoundFile>, still_working: &Sender<()>) {
-        let hands = match self.priority {
+    fn start_workers(self: &Arc<Self>, files: &Receiver<FoundFile>, still_working: &Sender<()>) {
+        let workers = match self.priority {
             Priority::Foreground => self.pools.foreground_threads(),
             Priority::Background => self.pools.background_threads(),
         };
-        for _ in 0..hands {
+        for _ in 0..workers {
             let (work, files) = (Arc::clone(self), files.clone());
             let still_working = still_working.clone();
             let job = move || {
                 let mut buffer = vec![0; STEP_BYTES];
                 for (path, meta) in files {
-                    if !work.may_go_on() {
+                    if !work.may_continue() {
                         break;
                     }
                     work.take(&path, &meta, &mut buffer);
@@ -284,11 +284,11 @@ impl Work {
         let size = found.size();
         self.count_done(&counted, size);
         match fate {
-            Ok(Ok(Fate::Hashed)) => self.hashed.add(size),
-            Ok(Ok(Fate::Known)) => self.known.add(size),
-            Ok(Ok(Fate::Unsettled)) => self.unsettled.add(size),
-            Ok(Ok(Fate::Unkept)) => self.unkept.add(size),
-            Ok(Ok(Fate::Gone)) => {}
+            Ok(Ok(FileResult::Hashed)) => self.hashed.add(size),
+            Ok(Ok(FileResult::Known)) => self.known.add(size),
+            Ok(Ok(FileResult::Unsettled)) => self.unsettled.add(size),
+            Ok(Ok(FileResult::Unkept)) => self.unkept.add(size),
+            Ok(Ok(FileResult::Gone)) => {}
             Ok(Err(error)) => self.fail(path, size, &error),
             Err(_) => self.fail(path, size, &IndexingError::Hash("hash failed".to_owned())),
         }
@@ -300,46 +300,46 @@ impl Work {
         found: &ObjectMeta,
         buffer: &mut [u8],
         counted: &Cell<u64>,
-    ) -> Result<Fate, IndexingError> {
+    ) -> Result<FileResult, IndexingError> {
         if !found.stamp.identity.is_lasting() {
             // Its digest would be forgotten before any request.
-            return Ok(Fate::Unkept);
+            return Ok(FileResult::Unkept);
         }
         if self.index.look_up(&found.stamp).is_some() {
-            return Ok(Fate::Known);
+            return Ok(FileResult::Known);
         }
         let (file, meta) = match self.tree.open(path) {
             Ok(opened) => opened,
             Err(StoreError::NotFound | StoreError::Away | StoreError::NotADirectory) => {
-                return Ok(Fate::Gone);
+                return Ok(FileResult::Gone);
             }
             Err(error) => return Err(error.into()),
         };
         if !meta.stamp.settled(meta.looked_at) {
-            return Ok(Fate::Unsettled);
+            return Ok(FileResult::Unsettled);
         }
-        let mut hash = Hashing::begin(Arc::new(file).in_passing(), meta);
+        let mut hash = Hashing::begin(Arc::new(file).for_hashing(), meta);
         loop {
             let turn = hash.turn(buffer, CHANGED_HASHES_MAX, |done| {
                 self.count_done(counted, done);
-                self.may_go_on()
+                self.may_continue()
             });
             match turn {
-                Turn::Unfinished if self.is_stopped() => return Ok(Fate::Gone),
+                Turn::Unfinished if self.is_stopped() => return Ok(FileResult::Gone),
                 // A request may have had it hashed while this job gave way.
                 Turn::Unfinished if self.index.look_up(&meta.stamp).is_some() => {
-                    return Ok(Fate::Known);
+                    return Ok(FileResult::Known);
                 }
-                Turn::Unfinished | Turn::BegunAnew => {}
+                Turn::Unfinished | Turn::Restarted => {}
                 Turn::Failed(error) => return Err(IndexingError::Hash(error.to_string())),
                 Turn::Made { md5, is_untouched } => {
                     let meta = hash.meta();
                     if !is_untouched || !meta.stamp.settled(meta.looked_at) {
-                        return Ok(Fate::Unsettled);
+                        return Ok(FileResult::Unsettled);
                     }
                     keep(&*self.index, meta, md5);
                     self.index.catch_up();
-                    return Ok(Fate::Hashed);
+                    return Ok(FileResult::Hashed);
                 }
             }
         }
@@ -358,7 +358,7 @@ impl Work {
     }
 
     /// Gives way if necessary. Returns `false` if the indexing was stopped.
-    fn may_go_on(&self) -> bool {
+    fn may_continue(&self) -> bool {
         if self.priority == Priority::Background && !self.is_stopped() {
             self.pools.give_way();
         }
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_background_nothing_is_hashed_while_somebody_waits() {
+    fn background_hashing_gives_way_to_requests() {
         let (tree, index) = (
             tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")),
             Arc::new(MemoryIndex::new()),
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn stops_though_it_waits_for_files_to_settle() {
+    fn stops_while_it_waits_for_files_to_settle() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("young"), "x").unwrap();
         let (tree, index) = (tree(directory.path()), Arc::new(MemoryIndex::new()));

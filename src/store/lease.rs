@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_of_writers_and_of_nobody_else() {
+    fn detects_writers_and_no_one_else() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("file");
         std::fs::write(&path, "content").unwrap();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_to_write_meanwhile_ends_nobody() {
+    fn a_later_writer_does_not_end_this_process() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("file");
         std::fs::write(&path, "content").unwrap();

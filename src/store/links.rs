@@ -204,7 +204,7 @@ mod tests {
     /// Makes links at random while directories come and go. Beside the root is much that a link
     /// could lead to.
     #[test]
-    fn whatever_links_are_made_in_whatever_order_the_kernel_follows_none_of_them_out() {
+    fn no_random_set_of_allowed_links_leads_outside() {
         let mut random = Random(7);
         let (mut made, mut refused, mut would_lead_out) = (0, 0, 0);
         for round in 0..100 {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_the_user_that_leads_out_is_led_through_by_no_other() {
+    fn refuses_links_through_a_local_link_that_leads_outside() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().join("root");
         fs::create_dir_all(root.join("d/e")).unwrap();
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_shown_is_on_no_way() {
+    fn refuses_links_through_hidden_names() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path();
         fs::create_dir_all(root.join(".git/x")).unwrap();

@@ -17,12 +17,12 @@ use rustix::io::Errno;
 
 use crate::store::beneath::meta_of;
 use crate::store::calls::{CallThreads, Mount};
+use crate::store::hash_reader::{DirectFile, HashReader};
 use crate::store::index::is_set_aside;
-use crate::store::passing::{AtHand, Passing};
 use crate::store::{Listing, Object, ObjectMeta, Store, StoreError};
 use crate::wire::ResourcePath;
 use listing::MountedWalk;
-use opened::{Destination, OpenRoot};
+use opened::{OpenRoot, RootTarget};
 
 /// Which entries of a directory are served.
 #[derive(Clone, Debug)]
@@ -51,24 +51,24 @@ pub struct DirectoryOptions {
 /// does not answer, the result is [`StoreError::Stalled`], in time, and all other files are served
 /// as before.
 pub struct DirectoryStore {
-    shared: Arc<Shared>,
+    shared: Arc<SharedRoot>,
     /// Directories on the path to the root may hang, too.
     way: Arc<Mount>,
 }
 
 /// The part of a store that a check of its root needs. The thread that checks may hang.
-struct Shared {
+struct SharedRoot {
     name: PathBuf,
     /// For a `name` relative to a directory that was removed.
     absolute: PathBuf,
     options: DirectoryOptions,
     threads: Arc<CallThreads>,
-    current: RwLock<Current>,
+    current: RwLock<CurrentRoot>,
     /// Held during a check, so that a check that hangs blocks only one thread.
-    looking: Mutex<()>,
+    checking: Mutex<()>,
     started: Instant,
     /// When the next check is due, in milliseconds since `started`.
-    look_due: AtomicU64,
+    next_check_ms: AtomicU64,
     on_change: OnceLock<OnRootChange>,
 }
 
@@ -87,7 +87,7 @@ pub enum RootChange {
 /// to answer.
 type OnRootChange = Box<dyn Fn(RootChange) + Send + Sync>;
 
-struct Current {
+struct CurrentRoot {
     /// `None` while the path leads nowhere.
     root: Option<Arc<OpenRoot>>,
     /// The number of changes so far.
@@ -113,18 +113,18 @@ impl DirectoryStore {
         threads: Arc<CallThreads>,
     ) -> DirectoryStore {
         let way = Mount::new(&threads);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedRoot {
             threads,
             absolute: std::path::absolute(name).unwrap_or_else(|_| name.to_owned()),
             name: name.to_owned(),
             options,
-            current: RwLock::new(Current {
+            current: RwLock::new(CurrentRoot {
                 root: Some(Arc::new(opened)),
                 changes: 0,
             }),
-            looking: Mutex::default(),
+            checking: Mutex::default(),
             started: Instant::now(),
-            look_due: AtomicU64::new(LOOK_INTERVAL_MS),
+            next_check_ms: AtomicU64::new(CHECK_INTERVAL_MS),
             on_change: OnceLock::new(),
         });
         DirectoryStore { shared, way }
@@ -139,13 +139,13 @@ impl DirectoryStore {
     /// few seconds at most; the check may go on after that.
     pub fn look_again(&self) {
         // A check that is running already may have looked too early.
-        self.shared.look_due.store(0, Ordering::Relaxed);
-        self.look_if_due();
+        self.shared.next_check_ms.store(0, Ordering::Relaxed);
+        self.check_if_due();
     }
 
     /// The number of the root that is served now, which differs after each change.
     pub(super) fn root_number(&self) -> u32 {
-        self.look_if_due();
+        self.check_if_due();
         self.shared.read(|current| current.changes)
     }
 
@@ -160,13 +160,13 @@ impl DirectoryStore {
     }
 
     fn root(&self) -> Result<Arc<OpenRoot>, StoreError> {
-        self.look_if_due();
+        self.check_if_due();
         let root = self.shared.read(|current| current.root.clone());
         root.ok_or(StoreError::Away)
     }
 
-    fn look_if_due(&self) {
-        if self.shared.is_look_due() {
+    fn check_if_due(&self) {
+        if self.shared.is_check_due() {
             let shared = Arc::clone(&self.shared);
             // If the check fails, the present root stays.
             let _ = self.way.call(move || shared.look());
@@ -174,34 +174,34 @@ impl DirectoryStore {
     }
 }
 
-impl Shared {
-    fn read<T>(&self, of: impl FnOnce(&Current) -> T) -> T {
+impl SharedRoot {
+    fn read<T>(&self, of: impl FnOnce(&CurrentRoot) -> T) -> T {
         of(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn is_look_due(&self) -> bool {
+    fn is_check_due(&self) -> bool {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let due = self.look_due.load(Ordering::Relaxed);
-        let next = now.saturating_add(LOOK_INTERVAL_MS);
+        let due = self.next_check_ms.load(Ordering::Relaxed);
+        let next = now.saturating_add(CHECK_INTERVAL_MS);
         let order = Ordering::Relaxed;
         now >= due
             && self
-                .look_due
+                .next_check_ms
                 .compare_exchange(due, next, order, order)
                 .is_ok()
     }
 
     fn look(&self) {
-        let _looking = match self.looking.try_lock() {
-            Ok(looking) => looking,
+        let _checking = match self.checking.try_lock() {
+            Ok(checking) => checking,
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
         let held = self.read(|current| current.root.clone());
-        let found = Destination::of(&self.name)
+        let found = RootTarget::of(&self.name)
             .map(|destination| (destination, &self.name))
-            .or_else(|error| match leads_nowhere(&error) {
-                true => Ok((Destination::of(&self.absolute)?, &self.absolute)),
+            .or_else(|error| match is_missing(&error) {
+                true => Ok((RootTarget::of(&self.absolute)?, &self.absolute)),
                 false => Err(error),
             });
         let opened = match found {
@@ -217,7 +217,7 @@ impl Shared {
                     Err(_) => return,
                 }
             }
-            Err(error) if leads_nowhere(&error) => Err(error),
+            Err(error) if is_missing(&error) => Err(error),
             // Where the path leads is unknown.
             Err(_) => return,
         };
@@ -240,7 +240,7 @@ impl Shared {
 }
 
 /// Whether the error shows that a path leads to nothing.
-fn leads_nowhere(error: &io::Error) -> bool {
+fn is_missing(error: &io::Error) -> bool {
     let is_loop = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
     is_loop
         || matches!(
@@ -252,7 +252,7 @@ fn leads_nowhere(error: &io::Error) -> bool {
 /// Whether the object at a path cannot be served. Unlike a lack of descriptors, such an error does
 /// not pass by itself.
 fn is_lasting(error: &io::Error) -> bool {
-    leads_nowhere(error) || error.kind() == io::ErrorKind::PermissionDenied
+    is_missing(error) || error.kind() == io::ErrorKind::PermissionDenied
 }
 
 impl Store for DirectoryStore {
@@ -303,7 +303,7 @@ enum Access {
     },
 }
 
-impl AtHand for OpenFile {
+impl DirectFile for OpenFile {
     fn file(&self) -> &File {
         match &self.0 {
             Access::Direct(file) => file,
@@ -313,9 +313,9 @@ impl AtHand for OpenFile {
 }
 
 impl Object for OpenFile {
-    fn in_passing(self: Arc<OpenFile>) -> Arc<dyn Object> {
+    fn for_hashing(self: Arc<OpenFile>) -> Arc<dyn Object> {
         match &self.0 {
-            Access::Direct(_) => Arc::new(Passing::new(self)),
+            Access::Direct(_) => Arc::new(HashReader::new(self)),
             // Any call on this file may have to wait.
             Access::Through { .. } => self,
         }
@@ -360,8 +360,8 @@ fn no_answer() -> io::Error {
 }
 
 impl Object for File {
-    fn in_passing(self: Arc<File>) -> Arc<dyn Object> {
-        Arc::new(Passing::new(self))
+    fn for_hashing(self: Arc<File>) -> Arc<dyn Object> {
+        Arc::new(HashReader::new(self))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -383,7 +383,7 @@ fn is_partial(name: &[u8]) -> bool {
 
 /// The prefix of the names of all partial files.
 const PARTIAL_PREFIX: &[u8] = b".ft-";
-const LOOK_INTERVAL_MS: u64 = Duration::from_secs(1).as_millis() as u64;
+const CHECK_INTERVAL_MS: u64 = Duration::from_secs(1).as_millis() as u64;
 
 #[cfg(test)]
 mod tests {
@@ -398,23 +398,23 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, RenameFlags};
     use tempfile::TempDir;
 
-    use super::opened::Names;
+    use super::opened::ServedNames;
     use super::*;
     use crate::store::beneath::{Resolver, Root};
     use crate::wire::ObjectKind;
 
     /// A directory with a root, and beside the root a file that must never be served.
-    struct Place {
+    struct RootFixture {
         directory: TempDir,
     }
 
-    impl Place {
-        fn new() -> Place {
+    impl RootFixture {
+        fn new() -> RootFixture {
             let directory = tempfile::tempdir().unwrap();
             fs::create_dir(directory.path().join("root")).unwrap();
             fs::create_dir(directory.path().join("outside")).unwrap();
             fs::write(directory.path().join("outside/secret"), "secret").unwrap();
-            Place { directory }
+            RootFixture { directory }
         }
 
         fn root(&self) -> PathBuf {
@@ -445,7 +445,7 @@ mod tests {
         }
 
         /// Every resolver, with and without /proc, and whether it follows links.
-        fn every_way(&self, show_hidden: bool) -> Vec<(String, bool, DirectoryStore)> {
+        fn every_resolver(&self, show_hidden: bool) -> Vec<(String, bool, DirectoryStore)> {
             let resolvers = [
                 Resolver::Kernel { follow_links: true },
                 Resolver::Kernel {
@@ -459,7 +459,7 @@ mod tests {
                     let root = Root::with_resolver(&self.root(), resolver).unwrap();
                     let root = if with_proc { root } else { root.without_proc() };
                     let follows = resolver == Resolver::Kernel { follow_links: true };
-                    let names = Names::Tree { show_hidden };
+                    let names = ServedNames::Tree { show_hidden };
                     let way = format!("{resolver:?}, /proc {with_proc}");
                     let threads = CallThreads::new();
                     let opened = OpenRoot::holding(root, names, None, 0, &threads);
@@ -469,7 +469,10 @@ mod tests {
                     };
                     let store = DirectoryStore::serving(opened, &self.root(), options, threads);
                     // A check would open the root again with the default resolver.
-                    store.shared.look_due.store(u64::MAX, Ordering::Relaxed);
+                    store
+                        .shared
+                        .next_check_ms
+                        .store(u64::MAX, Ordering::Relaxed);
                     ways.push((way, follows, store));
                 }
             }
@@ -517,8 +520,8 @@ mod tests {
     }
 
     #[test]
-    fn opens_what_is_a_file_inside_and_nothing_else() {
-        let place = Place::new();
+    fn opens_only_files_inside_the_root() {
+        let place = RootFixture::new();
         place.file("file", "file");
         place.file("folder/inner", "inner");
         place.file("odd\n\u{1b}[31m..\\x", "odd");
@@ -578,7 +581,7 @@ mod tests {
             ("to_folder/up", "file", "File"),
             ("fifo_link", "NotAFile", "Other"),
         ];
-        for (way, follows, store) in place.every_way(false) {
+        for (way, follows, store) in place.every_resolver(false) {
             for (name, bytes, kind) in same {
                 assert_eq!(opened(&store, name), bytes, "open {name:?}, {way}");
                 assert_eq!(seen(&store, name), kind, "stat {name:?}, {way}");
@@ -597,7 +600,7 @@ mod tests {
 
     #[test]
     fn follows_forty_links_and_not_forty_one() {
-        let place = Place::new();
+        let place = RootFixture::new();
         place.file("link_0", "end");
         for number in 1..=41 {
             place.link(&format!("link_{number}"), &format!("link_{}", number - 1));
@@ -608,8 +611,8 @@ mod tests {
     }
 
     #[test]
-    fn hidden_names_answer_like_missing_ones_before_any_look() {
-        let place = Place::new();
+    fn hidden_names_are_missing_before_any_look() {
+        let place = RootFixture::new();
         for name in [
             ".git/config",
             "folder/.env",
@@ -621,7 +624,7 @@ mod tests {
             place.file(name, "there");
         }
         place.link("visible", ".git/config");
-        for (way, follows, store) in place.every_way(false) {
+        for (way, follows, store) in place.every_resolver(false) {
             for name in [
                 ".git",
                 ".git/config",
@@ -639,7 +642,7 @@ mod tests {
             let visible = if follows { "there" } else { "NotFound" };
             assert_eq!(opened(&store, "visible"), visible, "{way}");
         }
-        for (way, _, store) in place.every_way(true) {
+        for (way, _, store) in place.every_resolver(true) {
             for name in [".git/config", "folder/.env", "..x"] {
                 assert_eq!(opened(&store, name), "there", "{name}, {way}");
             }
@@ -651,7 +654,7 @@ mod tests {
 
     #[test]
     fn never_opens_a_fifo_or_a_device_even_for_a_moment() {
-        let place = Place::new();
+        let place = RootFixture::new();
         place.file("file", "file");
         place.fifo("fifo");
         // Tests may not be allowed to make devices; then the FIFO stands for both.
@@ -669,7 +672,7 @@ mod tests {
         } else {
             &["fifo"]
         };
-        for (way, _, store) in place.every_way(false) {
+        for (way, _, store) in place.every_resolver(false) {
             let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
             let events = || rustix::io::read(&watch, &mut [0_u8; 512]);
             for name in odd {
@@ -688,7 +691,7 @@ mod tests {
 
     #[test]
     fn a_sparse_terabyte_opens_at_once() {
-        let place = Place::new();
+        let place = RootFixture::new();
         place.file("sparse", "");
         let terabyte = 1 << 40;
         File::options()
@@ -707,8 +710,8 @@ mod tests {
     }
 
     #[test]
-    fn a_look_tells_mode_times_and_identity() {
-        let place = Place::new();
+    fn a_look_shows_mode_times_and_identity() {
+        let place = RootFixture::new();
         place.file("file", "12345");
         rustix::fs::chmod(place.at("file"), Mode::from_raw_mode(0o4640)).unwrap();
         let store = place.open(USUAL);
@@ -725,8 +728,8 @@ mod tests {
     }
 
     #[test]
-    fn an_open_file_is_the_same_whatever_happens_to_its_name() {
-        let place = Place::new();
+    fn an_open_file_stays_when_its_name_is_replaced() {
+        let place = RootFixture::new();
         place.file("file", "before");
         let store = place.open(USUAL);
         let (file, meta) = store.open(&path("file")).unwrap();
@@ -741,8 +744,8 @@ mod tests {
     }
 
     #[test]
-    fn a_single_file_answers_to_its_name_and_to_none() {
-        let place = Place::new();
+    fn a_single_file_has_its_name_and_the_empty_one() {
+        let place = RootFixture::new();
         place.file("one", "one");
         place.file("two", "two");
         place.file(".hidden", "named by its owner");
@@ -765,7 +768,7 @@ mod tests {
 
     #[test]
     fn roots_that_cannot_be_served_are_refused() {
-        let place = Place::new();
+        let place = RootFixture::new();
         place.fifo("fifo");
         place.file(".ft-partial", "half");
         let kind = |name: &str| {
@@ -782,7 +785,10 @@ mod tests {
     /// A store that checks its root only on request, and the changes that it reports.
     fn watched(root: &Path, options: DirectoryOptions) -> (DirectoryStore, Receiver<String>) {
         let store = DirectoryStore::open_root(root, options).unwrap();
-        store.shared.look_due.store(u64::MAX, Ordering::Relaxed);
+        store
+            .shared
+            .next_check_ms
+            .store(u64::MAX, Ordering::Relaxed);
         let (reports, reported) = mpsc::channel();
         store.on_root_change(move |change| {
             let word = match change {
@@ -796,8 +802,8 @@ mod tests {
     }
 
     #[test]
-    fn a_root_whose_name_is_given_to_another_is_opened_anew() {
-        let place = Place::new();
+    fn a_replaced_root_is_opened_again() {
+        let place = RootFixture::new();
         place.file("file", "first");
         let (store, reported) = watched(&place.root(), USUAL);
         let (before, _) = store.open(&path("file")).unwrap();
@@ -819,8 +825,8 @@ mod tests {
     }
 
     #[test]
-    fn a_root_that_is_removed_is_away_until_it_is_made_again() {
-        let place = Place::new();
+    fn a_removed_root_is_away_until_it_is_made_again() {
+        let place = RootFixture::new();
         place.file("file", "first");
         let (store, reported) = watched(&place.root(), USUAL);
         fs::remove_dir_all(place.root()).unwrap();
@@ -842,8 +848,8 @@ mod tests {
     }
 
     #[test]
-    fn links_on_the_way_to_the_root_may_change_and_so_may_its_kind() {
-        let place = Place::new();
+    fn follows_changes_of_links_to_the_root_and_of_its_kind() {
+        let place = RootFixture::new();
         place.file("one/file", "one");
         place.file("two/file", "two");
         place.file("three", "three");
@@ -864,8 +870,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_of_a_root_changes_nothing() {
-        let place = Place::new();
+    fn an_error_in_checking_the_root_changes_nothing() {
+        let place = RootFixture::new();
         place.file("one/file", "one");
         let (store, reported) = watched(&place.at("one"), USUAL);
         fs::rename(place.root(), place.directory.path().join("moved")).unwrap();
@@ -879,12 +885,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_swapped_for_a_link_to_outside_shows_nothing_of_it() {
+    fn a_directory_swapped_for_a_link_shows_nothing_outside() {
         for way in 0..6 {
-            let place = Place::new();
+            let place = RootFixture::new();
             place.file("folder/secret", "inside");
             place.link("swap", "../outside");
-            let (way, _, store) = place.every_way(false).swap_remove(way);
+            let (way, _, store) = place.every_resolver(false).swap_remove(way);
             let done = AtomicBool::new(false);
             let (directory, swap) = (place.at("folder"), place.at("swap"));
             let mut met = [0_u32; 2];

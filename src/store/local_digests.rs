@@ -137,7 +137,7 @@ impl LocalDigests {
         }
         let is_quiet = || self.is_kept(&looked) && nobody_writes(file);
         let mut was_quiet = is_quiet();
-        let mut hashing = Hashing::begin(file.clone().in_passing(), looked);
+        let mut hashing = Hashing::begin(file.clone().for_hashing(), looked);
         let room = usize::try_from(looked.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
         let mut buffer = vec![0; room.max(1)];
         loop {
@@ -145,7 +145,7 @@ impl LocalDigests {
                 // A turn may also end because it took long enough.
                 Turn::Unfinished if goes_on(hashing.done()) => {}
                 Turn::Unfinished => return Err(LocalDigestError::Stopped),
-                Turn::BegunAnew => was_quiet = is_quiet(),
+                Turn::Restarted => was_quiet = is_quiet(),
                 Turn::Failed(HashError::Changed(_)) => return Err(LocalDigestError::Changed),
                 Turn::Failed(HashError::Unreadable(error)) => return Err(unreadable(&error)),
                 Turn::Made { md5, is_untouched } => {
@@ -242,14 +242,14 @@ mod tests {
     use crate::store::MemoryIndex;
     use crate::store::index::keep;
 
-    struct Place {
+    struct DigestFixture {
         directory: tempfile::TempDir,
         index: Arc<MemoryIndex>,
     }
 
-    impl Place {
-        fn new() -> Place {
-            Place {
+    impl DigestFixture {
+        fn new() -> DigestFixture {
+            DigestFixture {
                 directory: tempfile::tempdir().unwrap(),
                 index: Arc::default(),
             }
@@ -296,8 +296,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_left_alone_is_read_once() {
-        let place = Place::new();
+    fn an_unchanged_file_is_read_once() {
+        let place = DigestFixture::new();
         let digests = place.in_boot(1);
         let file = place.settled("content");
         assert_eq!(known(&digests, &file), None);
@@ -321,8 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn for_files_that_are_too_short_no_index_is_opened() {
-        let place = Place::new();
+    fn short_files_do_not_open_the_index() {
+        let place = DigestFixture::new();
         let index = place.index.clone();
         let opened = Arc::new(AtomicBool::new(false));
         let digests = LocalDigests::opened_by(
@@ -347,8 +347,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_while_somebody_may_write() {
-        let place = Place::new();
+    fn nothing_is_kept_while_a_process_may_write() {
+        let place = DigestFixture::new();
         let digests = place.in_boot(1);
         let file = place.settled("content");
         let writer = OpenOptions::new().write(true).open(place.path()).unwrap();
@@ -375,8 +375,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_before_the_last_boot_counts_after_one_more_look() {
-        let place = Place::new();
+    fn a_digest_of_an_earlier_boot_is_made_again() {
+        let place = DigestFixture::new();
         let file = place.settled("content");
         asked(&place.in_boot(1), &file);
         let digests = place.in_boot(2);
@@ -390,8 +390,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_keeps_is_not_enough_and_a_contradiction_is_kept_by_nobody() {
-        let place = Place::new();
+    fn ignores_digests_of_servers_and_drops_contradictions() {
+        let place = DigestFixture::new();
         let digests = place.in_boot(1);
         let file = place.settled("content");
         let mut looked = file.meta().unwrap();
@@ -408,8 +408,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_just_placed_is_kept_without_reading_it_unless_it_was_touched() {
-        let place = Place::new();
+    fn a_placed_file_is_kept_unread_unless_it_was_touched() {
+        let place = DigestFixture::new();
         let digests = place.in_boot(1);
         let file = place.settled("content");
         let placed = file.meta().unwrap();
@@ -431,8 +431,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_grows_meanwhile_and_what_is_no_file_have_no_digest() {
-        let place = Place::new();
+    fn a_growing_file_and_a_directory_have_no_digest() {
+        let place = DigestFixture::new();
         let digests = place.in_boot(1);
         let file = place.settled("content");
         let grows = |_| {
@@ -446,8 +446,8 @@ mod tests {
     }
 
     #[test]
-    fn stops_when_it_is_told_and_not_before() {
-        let place = Place::new();
+    fn stops_only_on_request() {
+        let place = DigestFixture::new();
         let digests = place.in_boot(1);
         let long = "x".repeat(9 * 1024 * 1024);
         let file = place.settled(&long);

@@ -315,7 +315,7 @@ impl Object for MemoryFile {
 pub struct Hold(Arc<Gate>);
 
 impl Hold {
-    /// Waits until a read is held. Returns `false` if none came within ten seconds.
+    /// Waits until a read is held. Returns `false` if none comes within ten seconds.
     #[must_use]
     pub fn wait_until_reached(&self) -> bool {
         let not_reached = |state: &mut GateState| !state.reached;
@@ -326,7 +326,7 @@ impl Hold {
         waited.unwrap_or_else(PoisonError::into_inner).0.reached
     }
 
-    /// Lets the held reads and all later ones go on.
+    /// Releases the held reads and all later ones.
     pub fn release(self) {}
 }
 
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_as_a_tree_does() {
+    fn behaves_like_a_tree() {
         let store = MemoryStore::new();
         store.insert("a/b", "bytes").unwrap();
         store.insert("a-c", "").unwrap();
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_names_that_are_no_paths() {
+    fn refuses_invalid_paths() {
         let store = MemoryStore::new();
         for name in ["/a", "a//b", "..", "a/", "\0"] {
             assert!(store.insert(name, "").is_err(), "{name:?}");
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_moves_what_a_file_system_would_move() {
+    fn changes_move_times_as_in_a_file_system() {
         let store = MemoryStore::new();
         let file = store.insert("f", "12345").unwrap();
         let first = file.look().stamp;
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_strike_at_their_offset() {
+    fn faults_occur_at_their_offset() {
         let store = MemoryStore::new();
         let file = store.insert("f", "0123456789").unwrap();
         let mut buffer = [0; 16];

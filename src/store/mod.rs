@@ -9,6 +9,7 @@ mod coarse;
 mod error;
 mod flight;
 mod hash;
+mod hash_reader;
 mod identity;
 mod index;
 mod indexing;
@@ -20,8 +21,7 @@ mod local_digests;
 mod memory;
 mod meta;
 mod mounts;
-mod names;
-mod passing;
+mod sorted_names;
 mod staged;
 mod walk;
 mod watching;
@@ -30,7 +30,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use boot::BootId;
-pub use catalog::{Asker, Catalog, CatalogLimits, DigestState, WakeFn};
+pub use catalog::{Catalog, CatalogLimits, DigestRequest, DigestState, WakeFn};
 pub use error::StoreError;
 pub use flight::Ticket;
 pub use identity::Identity;
@@ -132,7 +132,7 @@ pub trait Object: Send + Sync + 'static {
     fn meta(&self) -> io::Result<ObjectMeta>;
 
     /// The same file, for one pass of hashing that leaves the page cache as it is.
-    fn in_passing(self: Arc<Self>) -> Arc<dyn Object>
+    fn for_hashing(self: Arc<Self>) -> Arc<dyn Object>
     where
         Self: Sized,
     {

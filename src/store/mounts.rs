@@ -21,32 +21,32 @@ pub(super) struct Mounts {
     /// `/proc/self/mountinfo`, which the kernel marks when it changes.
     source: Option<Mutex<File>>,
     root: Option<(u64, PathBuf)>,
-    table: RwLock<Arc<Table>>,
+    table: RwLock<Arc<MountTable>>,
     /// Flags, so that the usual cases cost nothing.
     has_remote: AtomicBool,
     has_below: AtomicBool,
 }
 
 /// The mounts at one moment.
-struct Table {
+struct MountTable {
     /// The mount of the root itself.
-    own: Place,
+    own: MountEntry,
     /// The mounts below with their paths from the root, longest first.
-    below: Vec<(Vec<u8>, Place)>,
+    below: Vec<(Vec<u8>, MountEntry)>,
     /// Stands for the unknown mount of a link's target.
     by_link: Arc<Mount>,
 }
 
 /// One mount.
 #[derive(Clone)]
-struct Place {
+struct MountEntry {
     id: u64,
     /// `None` for a file system on a local disk or in memory, where every call returns.
     remote: Option<Arc<Mount>>,
 }
 
 /// How to access a path.
-pub(super) enum Way {
+pub(super) enum Route {
     /// In the calling thread.
     Direct,
     /// In another thread, which may hang.
@@ -58,14 +58,14 @@ impl Mounts {
     pub(super) fn of(root: BorrowedFd<'_>, threads: &Arc<CallThreads>) -> Mounts {
         let root = id_and_path(root);
         let source = File::open("/proc/self/mountinfo").ok();
-        let own = Place {
+        let own = MountEntry {
             id: 0,
             remote: None,
         };
         let mounts = Mounts {
             source: source.filter(|_| root.is_some()).map(Mutex::new),
             root,
-            table: RwLock::new(Arc::new(Table {
+            table: RwLock::new(Arc::new(MountTable {
                 own,
                 below: Vec::new(),
                 by_link: Mount::new(threads),
@@ -89,22 +89,22 @@ impl Mounts {
     }
 
     /// How to access a path from the root that contains no links.
-    pub(super) fn way_to(&self, path: &[u8]) -> Way {
+    pub(super) fn route_to(&self, path: &[u8]) -> Route {
         match &self.table().at(path).remote {
-            Some(mount) => Way::Through(Arc::clone(mount)),
-            None => Way::Direct,
+            Some(mount) => Route::Through(Arc::clone(mount)),
+            None => Route::Direct,
         }
     }
 
     /// How to access a path that leads off the root's own mount. Checks whether the mounts changed.
-    pub(super) fn way_off_root(&self, path: &[u8]) -> Way {
+    pub(super) fn route_off_root(&self, path: &[u8]) -> Route {
         self.refresh();
         if !self.has_remote() {
-            return Way::Direct;
+            return Route::Direct;
         }
         let table = self.table();
         let mount = table.at(path).remote.as_ref().unwrap_or(&table.by_link);
-        Way::Through(Arc::clone(mount))
+        Route::Through(Arc::clone(mount))
     }
 
     /// Reads the mounts again if they changed.
@@ -134,19 +134,19 @@ impl Mounts {
         mounts_changed();
         let table = self.parse(&text, *id, path, &self.table());
         let has_remote = table.own.remote.is_some()
-            || table.below.iter().any(|(_, place)| place.remote.is_some());
+            || table.below.iter().any(|(_, entry)| entry.remote.is_some());
         let has_below = !table.below.is_empty();
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         self.has_below.store(has_below, Ordering::Relaxed);
         self.has_remote.store(has_remote, Ordering::Relaxed);
     }
 
-    fn parse(&self, text: &[u8], own: u64, root: &Path, before: &Table) -> Table {
-        let place = |line: &Line<'_>| {
-            let known = before.below.iter().map(|(_, place)| place);
+    fn parse(&self, text: &[u8], own: u64, root: &Path, before: &MountTable) -> MountTable {
+        let entry = |line: &MountLine<'_>| {
+            let known = before.below.iter().map(|(_, entry)| entry);
             let known = known.chain([&before.own]).find(|known| known.id == line.id);
             let is_remote = !LOCAL_TYPES.contains(&line.kind);
-            Place {
+            MountEntry {
                 id: line.id,
                 // Keep the state of its calls.
                 remote: is_remote.then(|| {
@@ -155,14 +155,17 @@ impl Mounts {
                 }),
             }
         };
-        let mut table = Table {
+        let mut table = MountTable {
             own: before.own.clone(),
             below: Vec::new(),
             by_link: Arc::clone(&before.by_link),
         };
-        for line in text.split(|byte| *byte == b'\n').filter_map(Line::parse) {
+        for line in text
+            .split(|byte| *byte == b'\n')
+            .filter_map(MountLine::parse)
+        {
             if line.id == own {
-                table.own = place(&line);
+                table.own = entry(&line);
                 continue;
             }
             let at = PathBuf::from(OsStr::from_bytes(&line.at));
@@ -173,7 +176,7 @@ impl Mounts {
             if !below.is_empty() {
                 // The last of several mounts in one place is on top.
                 table.below.retain(|(other, _)| *other != below);
-                table.below.push((below, place(&line)));
+                table.below.push((below, entry(&line)));
             }
         }
         table
@@ -182,36 +185,36 @@ impl Mounts {
         table
     }
 
-    fn table(&self) -> Arc<Table> {
+    fn table(&self) -> Arc<MountTable> {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Table {
-    fn at(&self, path: &[u8]) -> &Place {
+impl MountTable {
+    fn at(&self, path: &[u8]) -> &MountEntry {
         let is_at = |mount: &[u8]| {
             path.strip_prefix(mount)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         };
         let below = self.below.iter().find(|(mount, _)| is_at(mount));
-        below.map_or(&self.own, |(_, place)| place)
+        below.map_or(&self.own, |(_, entry)| entry)
     }
 }
 
 /// A line of mountinfo.
-struct Line<'t> {
+struct MountLine<'t> {
     id: u64,
     at: Vec<u8>,
     kind: &'t [u8],
 }
 
-impl Line<'_> {
-    fn parse(line: &[u8]) -> Option<Line<'_>> {
+impl MountLine<'_> {
+    fn parse(line: &[u8]) -> Option<MountLine<'_>> {
         let mut fields = line.split(|byte| *byte == b' ');
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
         let at = unescaped(fields.nth(3)?);
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        Some(Line { id, at, kind })
+        Some(MountLine { id, at, kind })
     }
 }
 
@@ -240,8 +243,8 @@ fn id_and_path(root: BorrowedFd<'_>) -> Option<(u64, PathBuf)> {
     Some((id.trim().parse().ok()?, path))
 }
 
-/// File systems of disks and memory. A disk that dies reports an error at last; all others may
-/// wait for somebody for ever.
+/// File systems on disks and in memory. A failing disk returns an error eventually; all other file
+/// systems may wait forever.
 const LOCAL_TYPES: &[&[u8]] = &[
     b"bcachefs",
     b"btrfs",
@@ -316,16 +319,16 @@ mod tests {
             ("with", false),
             ("under/x", false),
         ] {
-            let way = mounts.way_to(path.as_bytes());
-            assert_eq!(matches!(way, Way::Through(_)), is_remote, "{path}");
+            let way = mounts.route_to(path.as_bytes());
+            assert_eq!(matches!(way, Route::Through(_)), is_remote, "{path}");
         }
-        let through = |path: &[u8]| match mounts.way_to(path) {
-            Way::Through(mount) => mount,
-            Way::Direct => panic!("{path:?} is near"),
+        let through = |path: &[u8]| match mounts.route_to(path) {
+            Route::Through(mount) => mount,
+            Route::Direct => panic!("{path:?} is near"),
         };
         let (first, other) = (through(b"far/x"), through(b"with space"));
         assert!(Arc::ptr_eq(&first, &through(b"far")) && !Arc::ptr_eq(&first, &other));
-        // Read anew, it is the same mount.
+        // The mount is the same after another read.
         let again = mounts.parse(TEXT, 30, Path::new("/srv"), &mounts.table());
         assert!(Arc::ptr_eq(
             &first,
@@ -334,16 +337,16 @@ mod tests {
     }
 
     #[test]
-    fn a_root_may_be_remote_itself_or_the_root_of_all() {
+    fn a_root_may_be_remote_or_the_system_root() {
         let far = mounts("/srv/far/deep", 31);
-        assert!(matches!(far.way_to(b"x"), Way::Through(_)));
+        assert!(matches!(far.route_to(b"x"), Route::Through(_)));
         let all = mounts("/", 21);
-        assert!(matches!(all.way_to(b"srv/far/x"), Way::Through(_)));
-        assert!(matches!(all.way_to(b"srv/x"), Way::Direct));
+        assert!(matches!(all.route_to(b"srv/far/x"), Route::Through(_)));
+        assert!(matches!(all.route_to(b"srv/x"), Route::Direct));
     }
 
     #[test]
-    fn octal_digits_are_read_and_other_backslashes_kept() {
+    fn unescapes_octal_digits_only() {
         for (field, bytes) in [
             (&b"a\\040b\\134"[..], &b"a b\\"[..]),
             (b"\\", b"\\"),

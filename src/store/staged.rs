@@ -85,7 +85,7 @@ pub enum StageError {
         what: &'static str,
     },
     /// The file system does not take this name.
-    #[error("file system here does not take the name {}", .name.escape_ascii())]
+    #[error("file system does not accept the name {}", .name.escape_ascii())]
     NameRefused {
         /// The name of the file, link or directory.
         name: Vec<u8>,

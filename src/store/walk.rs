@@ -3,7 +3,7 @@
 use crate::store::beneath::Directory;
 use crate::store::links::leads_through;
 use crate::store::local::is_shown;
-use crate::store::names::Names;
+use crate::store::sorted_names::SortedNames;
 use crate::store::{Listed, Listing, StoreError};
 use crate::wire::{ObjectKind, PATH_BYTES_MAX, PATH_PART_BYTES_MAX, PATH_PARTS_MAX, ResourcePath};
 
@@ -11,7 +11,7 @@ use crate::wire::{ObjectKind, PATH_BYTES_MAX, PATH_PART_BYTES_MAX, PATH_PARTS_MA
 /// right before its contents, and names are in byte order. No link is entered, so each file appears
 /// once. Holds one open directory and its names for each level of depth.
 pub(super) struct Walk {
-    levels: Vec<Level>,
+    levels: Vec<WalkLevel>,
     /// An entry to return first.
     found: Option<Listed>,
     recursive: bool,
@@ -29,11 +29,11 @@ pub(super) struct Walk {
 /// A function that opens a directory in another one by name.
 pub(super) type OpenBelow = fn(&Directory, &[u8]) -> Result<Directory, StoreError>;
 
-struct Level {
+struct WalkLevel {
     directory: Directory,
     /// The path from the root, with a slash at the end unless it is the root.
     path: Vec<u8>,
-    names: Names,
+    names: SortedNames,
 }
 
 impl Walk {
@@ -126,7 +126,7 @@ impl Walk {
         let show_hidden = self.show_hidden;
         let (mut hidden, mut fits) = (0, true);
         let room = PathRoom::below(path);
-        let names = Names::read(&directory, b"", self.room(), |name| {
+        let names = SortedNames::read(&directory, b"", self.room(), |name| {
             let is_hidden = !is_shown(name, show_hidden) && is_shown(name, true);
             // FAT has names longer than any request can contain.
             hidden += u64::from(is_hidden || name.len() > PATH_PART_BYTES_MAX);
@@ -149,19 +149,19 @@ impl Walk {
         after: &[u8],
     ) -> Result<(), StoreError> {
         let show_hidden = self.show_hidden;
-        let names = Names::read(&directory, after, self.room(), |name| {
+        let names = SortedNames::read(&directory, after, self.room(), |name| {
             is_shown(name, show_hidden)
         })?;
         self.push(directory, path, names);
         Ok(())
     }
 
-    fn push(&mut self, directory: Directory, path: &[u8], names: Names) {
+    fn push(&mut self, directory: Directory, path: &[u8], names: SortedNames) {
         let mut path = path.to_vec();
         if !path.is_empty() {
             path.push(b'/');
         }
-        self.levels.push(Level {
+        self.levels.push(WalkLevel {
             directory,
             path,
             names,
@@ -174,12 +174,12 @@ impl Walk {
     }
 
     /// Whether nothing more follows.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.found.is_none() && self.levels.is_empty()
     }
 
     /// The path that [`Walk::step`] touches next: the next name, or the directory that has no more.
-    pub(super) fn place(&self) -> Vec<u8> {
+    pub(super) fn next_path(&self) -> Vec<u8> {
         let Some(level) = self.levels.last() else {
             return Vec::new();
         };
@@ -194,7 +194,7 @@ impl Walk {
     }
 
     /// Skips the next name without touching its object. `None` if the directory has no more names.
-    pub(super) fn pass_over(&mut self, error: StoreError) -> Option<Listed> {
+    pub(super) fn skip(&mut self, error: StoreError) -> Option<Listed> {
         let level = self.levels.last_mut()?;
         let (name, kind) = level.names.next()?;
         let path = ResourcePath::parse(&[&level.path, name].concat()).ok()?;
@@ -211,7 +211,7 @@ impl Walk {
             return Ok(None);
         };
         let Some((name, kind)) = level.names.next() else {
-            if let Some(Level {
+            if let Some(WalkLevel {
                 directory,
                 path,
                 names,
@@ -273,7 +273,7 @@ impl Walk {
 
 impl Listing for Walk {
     fn next(&mut self) -> Result<Option<Listed>, StoreError> {
-        while !self.is_over() {
+        while !self.is_done() {
             if let Some(listed) = self.step()? {
                 return Ok(Some(listed));
             }
@@ -436,24 +436,24 @@ mod tests {
     ];
 
     #[test]
-    fn each_directory_comes_right_before_its_contents_and_no_link_is_entered() {
-        let place = planted();
-        let tree = store(place.path(), false);
+    fn lists_directories_before_contents_and_enters_no_link() {
+        let next_path = planted();
+        let tree = store(next_path.path(), false);
         let (whole, hidden) = listed(&tree, "", true, None);
         assert_eq!((&*whole, hidden), (&WHOLE.map(String::from)[..], 2));
         let (top, hidden) = listed(&tree, "", false, None);
         let is_top = |word: &&str| !word.starts_with("b/") || *word == "b/";
         assert_eq!(top, WHOLE.into_iter().filter(is_top).collect::<Vec<_>>());
         assert_eq!(hidden, 1);
-        let (shown, hidden) = listed(&store(place.path(), true), "", true, None);
+        let (shown, hidden) = listed(&store(next_path.path(), true), "", true, None);
         assert_eq!(&shown[..3], [".git/", ".git/x", "a"]);
         assert_eq!((shown.len(), hidden), (WHOLE.len() + 3, 0));
     }
 
     #[test]
-    fn continues_behind_any_entry_with_exactly_the_rest() {
-        let place = planted();
-        let tree = store(place.path(), false);
+    fn continues_after_any_entry_with_exactly_the_rest() {
+        let next_path = planted();
+        let tree = store(next_path.path(), false);
         for (at, word) in WHOLE.iter().enumerate() {
             let name = word.split(['@', '?']).next().unwrap().trim_end_matches('/');
             let (rest, hidden) = listed(&tree, "", true, Some(name));
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_continue_where_the_rest_of_a_directory_cannot_be_read() {
+    fn fails_where_the_rest_of_a_directory_is_unreadable() {
         // No directory of /proc can be entered, which its own entry shows.
         let tree = store(Path::new("/"), false);
         let root = ResourcePath::root();
@@ -488,9 +488,9 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_listed_by_its_own_path_and_a_single_file_as_itself() {
-        let place = planted();
-        let tree = store(place.path(), false);
+    fn lists_a_directory_and_a_single_file() {
+        let next_path = planted();
+        let tree = store(next_path.path(), false);
         assert_eq!(listed(&tree, "b/d", false, None).0, ["b/d/e"]);
         assert_eq!(listed(&tree, "link", false, None).0[0], "link/c");
         assert_eq!(listed(&tree, "empty", true, None).0, [""; 0]);
@@ -500,12 +500,12 @@ mod tests {
         for name in ["nothing", ".git", "b/out", "abs"] {
             assert_eq!(refused(name), "Some(NotFound)", "{name}");
         }
-        let one = store(&place.path().join("b/c"), false);
+        let one = store(&next_path.path().join("b/c"), false);
         assert_eq!(listed(&one, "", true, None).0, ["c"]);
     }
 
     #[test]
-    fn goes_as_deep_as_a_path_may_and_says_of_a_directory_that_it_holds_what_is_deeper() {
+    fn reports_directories_with_paths_that_are_too_deep() {
         let directory = tempfile::tempdir().unwrap();
         let mut path = directory.path().to_owned();
         for _ in 1..PATH_PARTS_MAX {
@@ -519,17 +519,17 @@ mod tests {
         let (found, hidden) = listed(&tree, "", true, None);
         let above = "d/".repeat(PATH_PARTS_MAX - 1);
         let refused = format!("{above}e/ ({})", StoreError::TooDeep);
-        let wanted = [refused, format!("{above}empty/"), format!("{above}last")];
-        assert_eq!(found[PATH_PARTS_MAX - 1..], wanted);
+        let expected = [refused, format!("{above}empty/"), format!("{above}last")];
+        assert_eq!(found[PATH_PARTS_MAX - 1..], expected);
         assert_eq!(hidden, 0);
         let behind = listed(&tree, "", true, Some(&format!("{above}e")));
-        assert_eq!(behind, (wanted[1..].to_vec(), 0));
+        assert_eq!(behind, (expected[1..].to_vec(), 0));
         let alone = tree.list(&self::path(&format!("{above}e")), true, None);
         assert!(matches!(alone.err(), Some(StoreError::TooDeep)));
     }
 
     #[test]
-    fn there_is_room_for_a_name_just_where_it_makes_a_path() {
+    fn a_name_fits_only_where_its_path_is_valid() {
         let long = [[b'x'; 255].as_slice(); 15].join(&b'/');
         let deep = |parts: usize| vec!["d"; parts].join("/").into_bytes();
         let directories = [
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn file_systems_that_hold_no_bytes_are_named_and_not_entered() {
+    fn virtual_file_systems_are_listed_and_not_entered() {
         let root = Path::new("/proc").canonicalize().unwrap();
         let tree = store(root.parent().unwrap(), false);
         let mut listing = tree.list(&path(""), true, Some(&path("pro"))).unwrap();

@@ -17,7 +17,7 @@ use crate::store::indexing::{Indexing, IndexingError, Priority};
 use crate::store::meta::SETTLING_TIME;
 use crate::store::{DigestIndex, DirectoryStore, Listing};
 use crate::wire::ResourcePath;
-use directories::Directories;
+use directories::ChangedDirectories;
 pub use limit::InotifyLimit;
 use watches::{Changed, Watches};
 
@@ -29,7 +29,7 @@ use watches::{Changed, Watches};
 /// system, and stores into mapped memory, are not reported. Such files are hashed on request. If
 /// not all directories can be watched, the whole tree is checked every ten minutes.
 pub struct Watching {
-    work: Arc<Work>,
+    work: Arc<WatchingState>,
     /// Disconnected once it has ended.
     working: Receiver<()>,
 }
@@ -38,7 +38,7 @@ pub struct Watching {
 type OnPartial = Box<dyn Fn(&io::Error) + Send + Sync>;
 type OnFailure = Arc<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
 
-struct Work {
+struct WatchingState {
     tree: Arc<DirectoryStore>,
     index: Arc<dyn DigestIndex>,
     pools: Arc<Pools>,
@@ -63,7 +63,7 @@ impl Watching {
         on_failure: impl Fn(&ResourcePath, &IndexingError) + Send + Sync + 'static,
         on_partial: impl Fn(&io::Error) + Send + Sync + 'static,
     ) -> io::Result<Watching> {
-        let work = Arc::new(Work {
+        let work = Arc::new(WatchingState {
             watches: Arc::new(Watches::new(Arc::clone(&tree), Box::new(on_partial))?),
             tree,
             index,
@@ -96,7 +96,7 @@ impl Watching {
     }
 }
 
-impl Work {
+impl WatchingState {
     fn watch(&self, still_working: Sender<()>) {
         let mut changed = Changed::Everything;
         let mut root = self.tree.root_number();
@@ -139,7 +139,7 @@ impl Work {
     /// Hashes what changed in the root with this number. Returns what changed meanwhile.
     fn hash(&self, changed: Changed, root: u32) -> Changed {
         let directories =
-            Directories::new(Arc::clone(&self.tree), Arc::clone(&self.watches), changed);
+            ChangedDirectories::new(Arc::clone(&self.tree), Arc::clone(&self.watches), changed);
         let on_failure = Arc::clone(&self.on_failure);
         let pass = Indexing::start_with(
             Arc::clone(&self.tree),
@@ -198,9 +198,9 @@ mod tests {
     use crate::wire::Md5Digest;
 
     /// Reports every digest that is kept.
-    struct Telling(mpsc::Sender<Md5Digest>);
+    struct ReportingIndex(mpsc::Sender<Md5Digest>);
 
-    impl DigestIndex for Telling {
+    impl DigestIndex for ReportingIndex {
         fn look_up(&self, _stamp: &Stamp) -> Option<KnownDigest> {
             None
         }
@@ -212,13 +212,13 @@ mod tests {
         fn forget(&self, _stamp: &Stamp) {}
     }
 
-    struct Watched {
+    struct WatchFixture {
         watching: Watching,
         kept: mpsc::Receiver<Md5Digest>,
     }
 
-    impl Watched {
-        fn start(root: &Path) -> Watched {
+    impl WatchFixture {
+        fn start(root: &Path) -> WatchFixture {
             let (sender, kept) = mpsc::channel();
             let options = DirectoryOptions {
                 show_hidden: false,
@@ -226,12 +226,12 @@ mod tests {
             };
             let tree = Arc::new(DirectoryStore::open_root(root, options).unwrap());
             let pools = Arc::new(Pools::start(2).unwrap());
-            let index = Arc::new(Telling(sender));
+            let index = Arc::new(ReportingIndex(sender));
             let on_partial = |error: &io::Error| panic!("{error}");
             let on_failure =
                 |path: &ResourcePath, error: &IndexingError| panic!("{path:?}: {error}");
             let watching = Watching::start(tree, index, pools, on_failure, on_partial).unwrap();
-            Watched { watching, kept }
+            WatchFixture { watching, kept }
         }
 
         /// Waits until each of these contents was hashed and kept.
@@ -250,7 +250,7 @@ mod tests {
         stream.finish()
     }
 
-    impl Drop for Watched {
+    impl Drop for WatchFixture {
         fn drop(&mut self) {
             self.watching.stop();
             assert!(self.watching.wait(LIMIT));
@@ -261,12 +261,12 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(300);
 
     #[test]
-    fn what_is_written_renamed_or_given_attributes_is_hashed_when_it_has_settled() {
+    fn written_renamed_or_touched_files_are_hashed_again() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         fs::create_dir_all(at("a/b")).unwrap();
         fs::write(at("a/b/first"), "first").unwrap();
-        let watched = Watched::start(directory.path());
+        let watched = WatchFixture::start(directory.path());
         watched.expect(&["first"]);
         fs::write(at("a/b/second"), "second").unwrap();
         fs::write(at(".aside"), "renamed").unwrap();
@@ -288,19 +288,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "once").unwrap();
-        let watched = Watched::start(&file);
+        let watched = WatchFixture::start(&file);
         watched.expect(&["once"]);
         fs::write(&file, "twice").unwrap();
         watched.expect(&["twice"]);
     }
 
     #[test]
-    fn goes_on_in_another_root_when_its_name_leads_there() {
+    fn continues_in_a_replaced_root() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("root");
         fs::create_dir_all(root.join("below")).unwrap();
         fs::write(root.join("below/file"), "first").unwrap();
-        let watched = Watched::start(&root);
+        let watched = WatchFixture::start(&root);
         watched.expect(&["first"]);
         fs::rename(&root, directory.path().join("moved")).unwrap();
         fs::create_dir_all(root.join("below")).unwrap();
@@ -313,9 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn ends_at_once_while_it_waits() {
+    fn stops_at_once_while_it_waits() {
         let directory = tempfile::tempdir().unwrap();
-        let watched = Watched::start(directory.path());
+        let watched = WatchFixture::start(directory.path());
         drop(watched);
     }
 }

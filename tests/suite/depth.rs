@@ -39,7 +39,7 @@ fn what_is_deeper_than_a_path_may_be_is_named_and_the_copy_is_no_success() {
         here: Scratch::new(),
     };
     let deepest = vec!["d"; 256].join("/");
-    let sentence = "server says too_large: directory holds names too deep to ask for";
+    let sentence = "server says too_large: directory contains paths over the limit of";
     let fetch = place.fetch(&["-d", "."], &[""]).expect_code(8);
     assert!(fetch.stderr.contains(sentence), "{}", fetch.stderr);
     assert!(!fetch.stderr.contains("hidden"), "{}", fetch.stderr);

@@ -22,7 +22,7 @@ fn a_name_that_a_rename_refuses_is_the_cause_and_leaves_nothing() {
             let events = output.json_lines();
             let failed = event(&events, "error");
             assert_eq!(failed["reason"], "local_name", "{error}: {failed}");
-            let words = format!("does not take the name {name}");
+            let words = format!("does not accept the name {name}");
             let message = failed["message"].as_str().expect("a text");
             assert!(message.contains(&words), "{error}: {message}");
             assert!(!output.stderr.contains("retrying"), "{}", output.stderr);
@@ -42,8 +42,8 @@ fn an_unusual_name_that_may_not_be_renamed_is_the_cause() {
             let program = place.ftget().arg(place.server.source(name));
             program.through(&prefix).run().expect_code(3).stderr
         };
-        assert!(run("a:b").contains("does not take the name a:b"));
-        assert!(!run("usual").contains("does not take the name"));
+        assert!(run("a:b").contains("does not accept the name a:b"));
+        assert!(!run("usual").contains("does not accept the name"));
     }
 }
 

@@ -176,7 +176,7 @@ fn a_root_that_is_away_answers_so_until_it_is_back() {
     ] {
         let answer = peer.ask(request);
         assert_eq!(answer.code(), Some("not_found"), "{request}");
-        assert_eq!(answer.message(), "served directory is not there now");
+        assert_eq!(answer.message(), "served directory is missing now");
     }
     directory(&served.place.join("d"), "new");
     served.expect("f", "new");

@@ -8,7 +8,7 @@ use crate::server::handler::Disposition;
 use crate::server::transfer::connection_state::{PendingDigest, Purpose, Reply, RequestInfo, Task};
 use crate::server::transfer::connection_turn::ConnectionTurn;
 use crate::server::transfer::reply::shutting_down;
-use crate::store::{Asker, DigestState, ObjectMeta, Store};
+use crate::store::{DigestRequest, DigestState, ObjectMeta, Store};
 use crate::wire::{Interim, ResponseHeader};
 
 impl<S: Store> ConnectionTurn<'_, S> {
@@ -84,7 +84,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         purpose: Purpose,
     ) -> Reply<S::Object> {
         let waker = self.turn.waker();
-        let asker = Asker {
+        let request = DigestRequest {
             address: self.state.peer.address_key(),
             fresh,
             is_for_sending: matches!(purpose, Purpose::Get(_)),
@@ -94,7 +94,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
         let ticket = self
             .handler
             .catalog
-            .digest(Arc::clone(&object), &meta, asker);
+            .digest(Arc::clone(&object), &meta, request);
         // A client may fetch a file part by part, and each part then costs a hash. So the first
         // progress header, which shows the cost, is sent at once.
         let is_part = matches!(&purpose, Purpose::Get(get) if get.range.is_some_and(|range| range.offset > 0));

@@ -64,8 +64,8 @@ impl Root {
         path: &ResourcePath,
     ) -> Result<OwnedFd, Errno> {
         let handle = self.resolve(path, OFlags::PATH | OFlags::DIRECTORY)?;
-        let wanted = Access::WRITE_OK | Access::EXEC_OK;
-        rustix::fs::accessat(&handle, ".", wanted, AtFlags::EACCESS)?;
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(&handle, ".", access, AtFlags::EACCESS)?;
         Ok(handle)
     }
 }
@@ -194,8 +194,8 @@ impl Directory {
         name: &[u8],
     ) -> Result<Directory, StoreError> {
         let directory = self.open_below(name)?;
-        let wanted = Access::READ_OK | Access::EXEC_OK;
-        match rustix::fs::accessat(&directory.directory, ".", wanted, AtFlags::EACCESS) {
+        let access = Access::READ_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(&directory.directory, ".", access, AtFlags::EACCESS) {
             Err(Errno::ACCESS) => Err(StoreError::Forbidden),
             // Other errors prove nothing: the attempt itself will show.
             Ok(()) | Err(_) => Ok(directory),
@@ -349,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_directory_of_this_user_that_lacks_rights_is_opened_up() {
+    fn unlocks_only_directories_of_this_user_that_need_it() {
         let temp = tempfile::tempdir().unwrap();
         let mut stat = rustix::fs::stat(temp.path()).unwrap();
         let this_user = stat.st_uid;
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_of_a_directory_itself_and_not_of_what_a_link_leads_to() {
+    fn a_handle_does_not_follow_a_link() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("folder")).unwrap();
         fs::write(temp.path().join("file"), "").unwrap();

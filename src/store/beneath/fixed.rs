@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_mounted_is_fixed_and_what_is_ours_is_not() {
+    fn a_mount_is_fixed_and_an_ordinary_entry_is_not() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("folder")).unwrap();
         fs::write(temp.path().join("file"), "").unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn why_something_stays_is_said_with_the_kind_of_error_that_it_is() {
+    fn a_fixed_entry_has_the_right_kind_of_error() {
         for (fixed, is_crossing, kind) in [
             (Fixed::MountPoint, true, io::ErrorKind::CrossesDevices),
             (Fixed::OtherDevice, true, io::ErrorKind::CrossesDevices),

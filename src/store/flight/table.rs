@@ -11,11 +11,11 @@ use crate::wire::Timestamp;
 
 /// Never has more entries than tickets, and the number of connections limits those.
 #[derive(Default)]
-pub(super) struct Table {
+pub(super) struct FlightTable {
     /// The newest flight of each content, which requests may join.
     pub(super) newest: HashMap<Content, Arc<Flight>>,
     /// Jobs that wait for a place, ordered by round.
-    pub(super) line: VecDeque<Job>,
+    pub(super) queue: VecDeque<Job>,
     /// The latest round of a job that got its place.
     round: u64,
     /// Jobs that wait for their next turn.
@@ -24,40 +24,40 @@ pub(super) struct Table {
     pub(super) places: HashMap<u128, usize>,
     pub(super) places_taken: usize,
     /// Workers that take turns now, at most one for each thread of the pool.
-    pub(super) hands: usize,
+    pub(super) workers: usize,
     /// Tickets issued since the start.
     pub(super) tickets: u64,
 }
 
-impl Table {
+impl FlightTable {
     /// Adds a job to the queue. For each job of its own address in the queue, it stays behind one
     /// job of every other address. So many requests from one address delay only that address.
-    pub(super) fn line_up(&mut self, mut job: Job) {
+    pub(super) fn enqueue(&mut self, mut job: Job) {
         let of_address = |other: &&Job| other.place == job.place;
-        let last = self.line.iter().rev().find(of_address);
+        let last = self.queue.iter().rev().find(of_address);
         job.round = last.map_or(self.round, |last| self.round.max(last.round + 1));
-        let at = self.line.partition_point(|other| other.round <= job.round);
-        self.line.insert(at, job);
+        let at = self.queue.partition_point(|other| other.round <= job.round);
+        self.queue.insert(at, job);
     }
 
     /// Returns a job that has more to do. It waits for its next turn. If it had its place for long
     /// enough and others wait for one, it goes back into the queue.
-    pub(super) fn put_back(&mut self, mut job: Job, limits: &CatalogLimits) {
+    pub(super) fn return_job(&mut self, mut job: Job, limits: &CatalogLimits) {
         job.turns_in_place += 1;
         let is_due = job.turns_in_place >= limits.hash_turns_in_place_max;
-        if job.place.is_none() || !is_due || self.line.is_empty() {
+        if job.place.is_none() || !is_due || self.queue.is_empty() {
             return self.turns.push_back(job);
         }
-        self.give_back(job.place);
-        self.line_up(job);
-        self.move_up(limits);
+        self.release_place(job.place);
+        self.enqueue(job);
+        self.start_next(limits);
     }
 
     /// Gives free places to the first jobs in the queue whose address may have one more.
-    pub(super) fn move_up(&mut self, limits: &CatalogLimits) {
+    pub(super) fn start_next(&mut self, limits: &CatalogLimits) {
         let mut at = 0;
-        while self.places_taken < limits.hashes_max.max(1) && at < self.line.len() {
-            let address = self.line[at].place.unwrap_or_default();
+        while self.places_taken < limits.hashes_max.max(1) && at < self.queue.len() {
+            let address = self.queue[at].place.unwrap_or_default();
             let taken = self.places.get(&address).copied().unwrap_or_default();
             if taken >= limits.hashes_per_address_max.max(1) {
                 at += 1;
@@ -65,7 +65,7 @@ impl Table {
             }
             self.places.insert(address, taken + 1);
             self.places_taken += 1;
-            let Some(mut job) = self.line.remove(at) else {
+            let Some(mut job) = self.queue.remove(at) else {
                 return;
             };
             self.round = self.round.max(job.round);
@@ -74,7 +74,7 @@ impl Table {
         }
     }
 
-    pub(super) fn give_back(&mut self, place: Option<u128>) {
+    pub(super) fn release_place(&mut self, place: Option<u128>) {
         let Some(address) = place else { return };
         self.places_taken -= 1;
         if let Entry::Occupied(mut taken) = self.places.entry(address) {
@@ -86,11 +86,11 @@ impl Table {
     }
 
     /// Stops new requests from joining this job's flight.
-    pub(super) fn forget(&mut self, job: &Job) {
-        self.forget_as(Content::of(&job.hash.meta().stamp), &job.flight);
+    pub(super) fn close(&mut self, job: &Job) {
+        self.close_as(Content::of(&job.hash.meta().stamp), &job.flight);
     }
 
-    fn forget_as(&mut self, content: Content, flight: &Arc<Flight>) {
+    fn close_as(&mut self, content: Content, flight: &Arc<Flight>) {
         if self
             .newest
             .get(&content)
@@ -101,8 +101,8 @@ impl Table {
     }
 
     /// Notes that the file has other content, under which requests may join from now on.
-    pub(super) fn begin_anew(&mut self, before: Content, job: Job) {
-        self.forget_as(before, &job.flight);
+    pub(super) fn restart(&mut self, before: Content, job: Job) {
+        self.close_as(before, &job.flight);
         let now = Content::of(&job.hash.meta().stamp);
         self.newest
             .entry(now)

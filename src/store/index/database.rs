@@ -59,22 +59,22 @@ impl Database {
     /// Opens an existing file for reading and writing, and makes an empty one an index. Fails if a
     /// write fails.
     pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Database, IndexError> {
-        let mut database = Database::connect(path, busy_timeout).map_err(meaning)?;
+        let mut database = Database::connect(path, busy_timeout).map_err(index_error)?;
         let state = database.state()?;
         database.share()?;
         let transaction = database
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(meaning)?;
+            .map_err(index_error)?;
         if state == State::Empty {
-            transaction.execute_batch(SCHEMA).map_err(meaning)?;
+            transaction.execute_batch(SCHEMA).map_err(index_error)?;
         }
         // These write even if nothing changes, so that a file that cannot be written fails now.
         transaction
             .pragma_update(None, "application_id", APPLICATION_ID)
             .and_then(|()| transaction.pragma_update(None, "user_version", VERSION))
             .and_then(|()| transaction.commit())
-            .map_err(meaning)?;
+            .map_err(index_error)?;
         Ok(database)
     }
 
@@ -84,13 +84,13 @@ impl Database {
             self.connection
                 .query_row(sql, [], |row| row.get::<_, i64>(0))
         };
-        let application = number("PRAGMA application_id").map_err(meaning)?;
-        let version = number("PRAGMA user_version").map_err(meaning)?;
+        let application = number("PRAGMA application_id").map_err(index_error)?;
+        let version = number("PRAGMA user_version").map_err(index_error)?;
         let schema: Vec<String> = self
             .connection
             .prepare("SELECT coalesce(sql, name) FROM sqlite_schema")
             .and_then(|mut query| query.query_map([], |row| row.get(0))?.collect())
-            .map_err(meaning)?;
+            .map_err(index_error)?;
         match (application, version, schema.as_slice()) {
             (0, 0, []) => Ok(State::Empty),
             (APPLICATION_ID, VERSION, [schema]) if schema == SCHEMA => Ok(State::Index),
@@ -111,7 +111,7 @@ impl Database {
         let mode: String = self
             .connection
             .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-            .map_err(meaning)?;
+            .map_err(index_error)?;
         if mode != "wal" {
             let reason = format!("file system does not allow a shared log ({mode})");
             return Err(IndexError::Failed(reason.into()));
@@ -121,7 +121,7 @@ impl Database {
 
     /// Opens an index for look-ups only.
     pub(super) fn open_reader(path: &Path) -> Result<Database, IndexError> {
-        let database = Database::connect(path, READER_BUSY_TIMEOUT).map_err(meaning)?;
+        let database = Database::connect(path, READER_BUSY_TIMEOUT).map_err(index_error)?;
         // The first read also opens the log and the shared-memory file, while the caller prevents a
         // rename of them.
         database.rows_after(Key::FIRST, 1)?;
@@ -165,13 +165,13 @@ impl Database {
                 let known = fields.known(stamp)?;
                 Some((known, Day::try_from(day).unwrap_or_default()))
             })),
-            Err(error) => Err(meaning(error)),
+            Err(error) => Err(index_error(error)),
         }
     }
 
     /// Applies all changes, or none.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), IndexError> {
-        self.try_write(batch).map_err(meaning)
+        self.try_write(batch).map_err(index_error)
     }
 
     fn try_write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
@@ -224,16 +224,16 @@ impl Database {
             })?;
             rows.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(meaning)
+        read().map_err(index_error)
     }
 
     /// How long a write waits for other writers.
     pub(super) fn set_busy_timeout(&self, timeout: Duration) -> Result<(), IndexError> {
-        self.connection.busy_timeout(timeout).map_err(meaning)
+        self.connection.busy_timeout(timeout).map_err(index_error)
     }
 
     /// Moves rows from the log to the file, unless another process still reads the log.
-    pub(super) fn tidy(&self) {
+    pub(super) fn checkpoint(&self) {
         // The next process that opens the index reads a log that stays.
         let _ = self
             .connection
@@ -327,7 +327,7 @@ fn timestamp(nanoseconds: i64) -> Timestamp {
 }
 
 /// Maps an error of SQLite.
-fn meaning(error: rusqlite::Error) -> IndexError {
+fn index_error(error: rusqlite::Error) -> IndexError {
     let rusqlite::Error::SqliteFailure(failure, _) = &error else {
         // Any other error here is a column of a wrong type or length.
         return IndexError::Damaged(error.to_string());
@@ -363,7 +363,7 @@ const PUT: &str = "REPLACE INTO digest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?
 const REMOVE: &str = "DELETE FROM digest WHERE device = ?1 AND inode = ?2";
 const ROWS_AFTER: &str = "SELECT device, inode, used FROM digest \
     WHERE (device, inode) > (?1, ?2) ORDER BY device, inode LIMIT ?3";
-/// Readers wait for nobody, except for an instant while somebody recovers a log.
+/// Readers wait only for a moment, while another process recovers a log.
 const READER_BUSY_TIMEOUT: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_back_what_was_put_under_exactly_that_stamp() {
+    fn finds_a_digest_only_under_its_exact_stamp() {
         let (_directory, mut database) = database();
         let kept = stamp(u64::MAX - 1);
         put(&mut database, &kept, known(1), 9);
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_does_not_fit_is_not_kept() {
+    fn a_time_out_of_range_is_not_kept() {
         let (_directory, mut database) = database();
         let far = time(1 << 40, 0);
         let odd = Stamp {
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_changed_by_itself_is_not_believed() {
+    fn a_corrupt_row_is_ignored() {
         let columns = [
             ("size", "size + 1"),
             ("mtime", "mtime + 1"),
@@ -441,7 +441,7 @@ mod tests {
             assert_eq!(database.connection.execute(&sql, []).unwrap(), 1);
             assert_eq!(database.look_up(&stamp(3)).unwrap(), None, "{column}");
         }
-        // A row moved to another inode, as a damaged key would.
+        // A row under another inode, as a damaged key would have it.
         let (_directory, mut database) = database();
         put(&mut database, &stamp(3), known(1), 0);
         database
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_says_what_it_is() {
+    fn the_file_header_identifies_an_index() {
         let (directory, database) = database();
         let path = directory.path().join("index");
         drop(Database::open(&path, Duration::ZERO).unwrap());

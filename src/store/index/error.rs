@@ -22,7 +22,7 @@ pub enum IndexError {
         why: &'static str,
     },
     /// It is on a network file system, where locks between programs are not reliable.
-    #[error("a network file system ({0}) does not keep locks well enough")]
+    #[error("on a network file system ({0}), where locks are not reliable")]
     NetworkFileSystem(&'static str),
     /// It is a database of another program, or no database.
     #[error("a file of another program")]

@@ -10,8 +10,8 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::database::{Database, Day, Key};
 use super::forgotten::Forgotten;
+use super::location::{IndexLocation, open_files};
 use super::memory::MemoryIndex;
-use super::place::{Place, open_files};
 use super::table::InodeTable;
 use super::writer::{Op, Writer};
 use crate::store::{DigestIndex, IndexError, IndexEvent, KnownDigest, Stamp};
@@ -30,14 +30,14 @@ use crate::store::{DigestIndex, IndexError, IndexEvent, KnownDigest, Stamp};
 /// [`MemoryIndex`], and not in the file.
 pub struct FileIndex {
     mounted: OnceLock<MemoryIndex>,
-    shared: Arc<Shared>,
+    shared: Arc<IndexState>,
     ops: Sender<Op>,
     writer: Option<JoinHandle<()>>,
 }
 
 /// The state that callers and the writer share.
-pub(super) struct Shared {
-    front: InodeTable<Front>,
+pub(super) struct IndexState {
+    cache: InodeTable<CachedRow>,
     readers: [Mutex<Option<Database>>; READERS],
     has_file: AtomicBool,
     today: AtomicU32,
@@ -46,7 +46,7 @@ pub(super) struct Shared {
 
 /// A row of the table in memory.
 #[derive(Clone, Copy)]
-struct Front {
+struct CachedRow {
     /// `None`: the digest was found wrong, and a row in the file is ignored.
     known: Option<KnownDigest>,
     used: Day,
@@ -77,15 +77,15 @@ impl FileIndex {
         report: impl Fn(IndexEvent) + Send + 'static,
         today: impl Fn() -> Day + Send + 'static,
     ) -> Result<FileIndex, IndexError> {
-        let shared = Arc::new(Shared {
-            front: InodeTable::new(),
+        let shared = Arc::new(IndexState {
+            cache: InodeTable::new(),
             readers: Default::default(),
             has_file: AtomicBool::new(false),
             today: AtomicU32::new(today()),
             forgotten: Forgotten::default(),
         });
-        let place = Place::make(path)?;
-        let writer = Writer::open(place, Arc::clone(&shared), report, today)?;
+        let location = IndexLocation::make(path)?;
+        let writer = Writer::open(location, Arc::clone(&shared), report, today)?;
         let (ops, received) = bounded(QUEUED_OPS_MAX);
         let writer = thread::Builder::new()
             .name("ft-index".to_owned())
@@ -116,16 +116,16 @@ impl FileIndex {
     }
 
     /// Looks up the table in memory. An inner `None` is a row that was forgotten.
-    fn in_front(&self, stamp: &Stamp) -> Option<Option<KnownDigest>> {
+    fn in_cache(&self, stamp: &Stamp) -> Option<Option<KnownDigest>> {
         let today = self.shared.today.load(Ordering::Relaxed);
-        let look = |row: &mut Front| {
+        let look = |row: &mut CachedRow| {
             let is_due = row.used.saturating_add(USE_NOTED_DAYS) <= today;
             if is_due {
                 row.used = today;
             }
             (row.known, is_due)
         };
-        let (known, is_due) = self.shared.front.update(stamp, look)?;
+        let (known, is_due) = self.shared.cache.update(stamp, look)?;
         if let (Some(known), true) = (known, is_due) {
             let _ = self.ops.try_send(Op::Put(*stamp, known));
         }
@@ -158,14 +158,16 @@ impl DigestIndex for FileIndex {
         if !stamp.identity.is_lasting() {
             return self.mounted.get()?.look_up(stamp);
         }
-        if let Some(known) = self.in_front(stamp) {
+        if let Some(known) = self.in_cache(stamp) {
             return known;
         }
         let (known, used) = self.in_file(stamp)?;
         // Keep a row that was put there meanwhile: it may say that this digest is wrong.
         let known = Some(known);
-        self.shared.front.put_if_new(stamp, Front { known, used });
-        self.in_front(stamp).flatten()
+        self.shared
+            .cache
+            .put_if_new(stamp, CachedRow { known, used });
+        self.in_cache(stamp).flatten()
     }
 
     fn remember(&self, stamp: &Stamp, known: KnownDigest) {
@@ -174,11 +176,11 @@ impl DigestIndex for FileIndex {
             return mounted.remember(stamp, known);
         }
         let used = self.shared.today.load(Ordering::Relaxed);
-        let row = Front {
+        let row = CachedRow {
             known: Some(known),
             used,
         };
-        self.shared.front.put(stamp, row);
+        self.shared.cache.put(stamp, row);
         let _ = self.ops.try_send(Op::Put(*stamp, known));
     }
 
@@ -190,9 +192,11 @@ impl DigestIndex for FileIndex {
         let used = self.shared.today.load(Ordering::Relaxed);
         // Do this before the table, whose row may be displaced at once.
         let mark = self.shared.forgotten.add(Key::of(stamp));
-        self.shared.front.put(stamp, Front { known: None, used });
+        self.shared
+            .cache
+            .put(stamp, CachedRow { known: None, used });
         if self.ops.try_send(Op::Remove(*stamp, mark)).is_err() {
-            self.shared.forgotten.put_off(Key::of(stamp), mark);
+            self.shared.forgotten.postpone(Key::of(stamp), mark);
         }
     }
 
@@ -213,7 +217,7 @@ impl Drop for FileIndex {
     }
 }
 
-impl Shared {
+impl IndexState {
     /// Sets the connections for look-ups. Without any, only the table in memory is used.
     pub(super) fn set_readers(&self, databases: Vec<Database>) {
         let has_file = !databases.is_empty();
@@ -273,16 +277,16 @@ mod tests {
     use crate::wire::ResourcePath;
 
     /// A directory with an index in it, and the events of the indexes there.
-    struct Place {
+    struct IndexFixture {
         directory: tempfile::TempDir,
         send: mpsc::Sender<IndexEvent>,
         events: Receiver<IndexEvent>,
     }
 
-    impl Place {
-        fn new() -> Place {
+    impl IndexFixture {
+        fn new() -> IndexFixture {
             let (send, events) = mpsc::channel();
-            Place {
+            IndexFixture {
                 directory: tempfile::tempdir().unwrap(),
                 send,
                 events,
@@ -334,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_digest_outlives_the_process_under_exactly_its_stamp() {
-        let place = Place::new();
+        let place = IndexFixture::new();
         place.fill(3);
         let index = place.open();
         assert_eq!(index.look_up(&stamp(2)), Some(known(1)));
@@ -349,8 +353,8 @@ mod tests {
     }
 
     #[test]
-    fn where_stamps_are_no_proof_nothing_goes_into_the_file_or_comes_from_it() {
-        let place = Place::new();
+    fn uncertain_stamps_do_not_use_the_file() {
+        let place = IndexFixture::new();
         place.fill(1);
         let index = place.open();
         let mounted = |inode| Stamp {
@@ -373,8 +377,8 @@ mod tests {
     }
 
     #[test]
-    fn several_processes_see_each_others_digests() {
-        let place = Place::new();
+    fn several_processes_share_digests() {
+        let place = IndexFixture::new();
         let (one, other) = (place.open(), place.open());
         assert_eq!(other.look_up(&stamp(1)), None);
         one.remember(&stamp(1), known(1));
@@ -388,8 +392,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_is_not_found_while_the_file_still_has_it() {
-        let place = Place::new();
+    fn a_forgotten_row_is_not_found_though_still_in_the_file() {
+        let place = IndexFixture::new();
         place.fill(1);
         let index = place.open();
         assert_eq!(index.look_up(&stamp(0)), Some(known(1)));
@@ -402,8 +406,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_stays_so_however_busy_the_writer_is() {
-        let place = Place::new();
+    fn a_forgotten_row_stays_forgotten_if_the_writer_is_busy() {
+        let place = IndexFixture::new();
         place.fill(1);
         let held = Arc::new(Mutex::new(()));
         let today = {
@@ -421,8 +425,8 @@ mod tests {
             index.remember(&stamp(others.next().unwrap()), known(1));
         }
         index.forget(&stamp(0));
-        // Its row in memory has to make room for others.
-        while index.in_front(&stamp(0)).is_some() {
+        // Other rows displace its row in memory.
+        while index.in_cache(&stamp(0)).is_some() {
             index.remember(&stamp(others.next().unwrap()), known(1));
         }
         assert_eq!(index.look_up(&stamp(0)), None);
@@ -436,8 +440,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_each_quarter_stays_and_what_is_not_goes() {
-        let place = Place::new();
+    fn rows_used_each_quarter_stay_and_others_go() {
+        let place = IndexFixture::new();
         place.fill(2);
         for day in [190, 280, 370] {
             let index = place.open_on_day(day);
@@ -445,7 +449,7 @@ mod tests {
             written(&index);
         }
         let index = place.open_on_day(370);
-        // The sweep is done when the writer has nothing left to do but wait.
+        // The sweep has ended once the writer only waits.
         while index.in_file(&stamp(1)).is_some() {
             thread::yield_now();
         }
@@ -453,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_damage_costs_the_index_and_is_said_once() {
+    fn every_kind_of_damage_is_set_aside_and_reported_once() {
         let zeros = |path: &Path| fs::write(path, vec![0; 40_000]).unwrap();
         let noise = |path: &Path| fs::write(path, "no database ".repeat(4_000)).unwrap();
         let cut = |path: &Path| {
@@ -462,7 +466,7 @@ mod tests {
         };
         let sorts: [&dyn Fn(&Path); 3] = [&zeros, &noise, &cut];
         for damage in sorts {
-            let place = Place::new();
+            let place = IndexFixture::new();
             place.fill(5_000);
             damage(&place.path());
             let index = place.open();
@@ -476,9 +480,9 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_wrote_is_left_where_it_is() {
+    fn a_file_of_another_program_is_left_alone() {
         for letter in ["Dear all,\n".repeat(1_000), "x".to_owned()] {
-            let place = Place::new();
+            let place = IndexFixture::new();
             fs::create_dir_all(place.path().parent().unwrap()).unwrap();
             fs::write(place.path(), &letter).unwrap();
             let opened = FileIndex::open(&place.path(), |_| {});
@@ -490,8 +494,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_to_nothing_is_a_new_one() {
-        let place = Place::new();
+    fn an_empty_file_becomes_a_new_index() {
+        let place = IndexFixture::new();
         place.fill(100);
         fs::write(place.path(), "").unwrap();
         let index = place.open();
@@ -500,10 +504,10 @@ mod tests {
     }
 
     #[test]
-    fn damage_that_shows_later_is_replaced_while_requests_go_on() {
-        let place = Place::new();
+    fn a_file_found_damaged_later_is_replaced_during_use() {
+        let place = IndexFixture::new();
         place.fill(20_000);
-        // Everything but the first page, which says that all is well.
+        // Everything except the first page, which looks intact.
         let file = OpenOptions::new().write(true).open(place.path()).unwrap();
         let length = file.metadata().unwrap().len() as usize;
         file.write_all_at(&vec![0x55; length - 4096], 4096).unwrap();
@@ -517,8 +521,8 @@ mod tests {
     }
 
     #[test]
-    fn deleting_the_directory_costs_the_digests_and_nothing_else() {
-        let place = Place::new();
+    fn deleting_the_directory_costs_only_the_digests() {
+        let place = IndexFixture::new();
         let index = place.open();
         index.remember(&stamp(1), known(1));
         written(&index);
@@ -536,8 +540,8 @@ mod tests {
     }
 
     #[test]
-    fn its_files_are_refused_by_every_name_while_they_are_open() {
-        let place = Place::new();
+    fn its_open_files_are_refused_under_every_name() {
+        let place = IndexFixture::new();
         let root = place.directory.path();
         let options = DirectoryOptions {
             show_hidden: true,

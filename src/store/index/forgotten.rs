@@ -8,28 +8,28 @@ use super::database::Key;
 /// Inodes whose rows in the file must be ignored, because they were found wrong and are not removed
 /// yet. There are few: each was a file that changed without a change of its stamp.
 #[derive(Default)]
-pub(super) struct Forgotten(Mutex<Table>);
+pub(super) struct Forgotten(Mutex<ForgottenTable>);
 
 #[derive(Default)]
-struct Table {
-    rows: HashMap<Key, Row>,
+struct ForgottenTable {
+    rows: HashMap<Key, ForgottenRow>,
     marks: Mark,
     /// There were too many, so the whole file is ignored from then on.
     is_overrun: bool,
 }
 
-struct Row {
+struct ForgottenRow {
     /// When the row was last found wrong.
     mark: Mark,
     /// The writer's queue was full, or the removal failed.
-    is_put_off: bool,
+    is_postponed: bool,
 }
 
 /// A counter that grows with each row that is found wrong.
 pub(super) type Mark = u64;
 
 /// The rows that a batch removes, and when they were found wrong.
-pub(super) type Removed = HashMap<Key, Mark>;
+pub(super) type RemovedRows = HashMap<Key, Mark>;
 
 impl Forgotten {
     /// Whether the row of an inode in the file must be ignored.
@@ -47,34 +47,34 @@ impl Forgotten {
             table.is_overrun = true;
             return mark;
         }
-        let is_put_off = false;
-        table.rows.insert(key, Row { mark, is_put_off });
+        let is_postponed = false;
+        table.rows.insert(key, ForgottenRow { mark, is_postponed });
         mark
     }
 
     /// Notes that the removal was not sent or failed, so that it is tried again.
-    pub(super) fn put_off(&self, key: Key, mark: Mark) {
+    pub(super) fn postpone(&self, key: Key, mark: Mark) {
         if let Some(row) = self.lock().rows.get_mut(&key)
             && row.mark == mark
         {
-            row.is_put_off = true;
+            row.is_postponed = true;
         }
     }
 
     /// The postponed removals.
-    pub(super) fn put_off_until_now(&self) -> Vec<(Key, Mark)> {
+    pub(super) fn take_postponed(&self) -> Vec<(Key, Mark)> {
         let mut table = self.lock();
-        let put_off = table.rows.iter_mut().filter(|(_, row)| row.is_put_off);
-        put_off
+        let postponed = table.rows.iter_mut().filter(|(_, row)| row.is_postponed);
+        postponed
             .map(|(key, row)| {
-                row.is_put_off = false;
+                row.is_postponed = false;
                 (*key, row.mark)
             })
             .collect()
     }
 
     /// Notes that rows are removed from the file, except those found wrong again meanwhile.
-    pub(super) fn done(&self, removed: &Removed) {
+    pub(super) fn done(&self, removed: &RemovedRows) {
         let mut table = self.lock();
         for (key, mark) in removed {
             if table.rows.get(key).is_some_and(|row| row.mark <= *mark) {
@@ -83,7 +83,7 @@ impl Forgotten {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, ForgottenTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,23 +101,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_wrong_again_meanwhile_is_not_done() {
+    fn a_row_found_wrong_again_stays_forgotten() {
         let forgotten = Forgotten::default();
         let first = forgotten.add(key(1));
         let second = forgotten.add(key(1));
-        forgotten.done(&Removed::from([(key(1), first)]));
+        forgotten.done(&RemovedRows::from([(key(1), first)]));
         assert!(forgotten.has(key(1)));
-        forgotten.put_off(key(1), first);
-        assert_eq!(forgotten.put_off_until_now(), []);
-        forgotten.put_off(key(1), second);
-        assert_eq!(forgotten.put_off_until_now(), [(key(1), second)]);
-        assert_eq!(forgotten.put_off_until_now(), []);
-        forgotten.done(&Removed::from([(key(1), second)]));
+        forgotten.postpone(key(1), first);
+        assert_eq!(forgotten.take_postponed(), []);
+        forgotten.postpone(key(1), second);
+        assert_eq!(forgotten.take_postponed(), [(key(1), second)]);
+        assert_eq!(forgotten.take_postponed(), []);
+        forgotten.done(&RemovedRows::from([(key(1), second)]));
         assert!(!forgotten.has(key(1)));
     }
 
     #[test]
-    fn too_many_are_all_that_there_is() {
+    fn too_many_forgotten_rows_forget_everything() {
         let forgotten = Forgotten::default();
         for inode in 0..FORGOTTEN_ROWS_MAX as u64 {
             forgotten.add(key(inode));

@@ -97,7 +97,7 @@ impl Drop for InUse {
     }
 }
 
-fn change(how: impl FnOnce(&mut Table)) {
+fn change(how: impl FnOnce(&mut OpenInodes)) {
     how(&mut OPEN.write().unwrap_or_else(PoisonError::into_inner));
 }
 
@@ -111,12 +111,12 @@ pub(super) fn identity(path: &Path) -> io::Result<Inode> {
 pub(super) type Inode = (u64, u64);
 
 /// The open inodes, and the files of each index that is being opened.
-struct Table {
+struct OpenInodes {
     open: Vec<Inode>,
     opening: Vec<Vec<PathBuf>>,
 }
 
-static OPEN: RwLock<Table> = RwLock::new(Table {
+static OPEN: RwLock<OpenInodes> = RwLock::new(OpenInodes {
     open: Vec::new(),
     opening: Vec::new(),
 });
@@ -132,7 +132,7 @@ mod tests {
     use crate::wire::ResourcePath;
 
     #[test]
-    fn while_an_index_opens_its_files_are_refused_and_nobody_waits_for_others() {
+    fn an_opening_index_blocks_only_its_own_files() {
         let place = tempfile::tempdir().unwrap();
         let files = ["there", "made"].map(|name| place.path().join(name));
         for name in ["there", "other"] {

@@ -12,10 +12,10 @@ use crate::store::{DigestIndex, Identity, KnownDigest, Stamp};
 /// If a stamp may stand for other content ([`Identity::Mounted`]), a digest is valid for ten times
 /// as long as its hash took, and at least a minute. So a client that fetches a file in pieces waits
 /// for one hash, hashing again takes a tenth of the time, and a wrong digest expires by itself.
-pub struct MemoryIndex(InodeTable<Row>);
+pub struct MemoryIndex(InodeTable<MemoryRow>);
 
 #[derive(Clone, Copy)]
-struct Row {
+struct MemoryRow {
     known: KnownDigest,
     /// `None`: valid for as long as there is space.
     until: Option<Instant>,
@@ -36,7 +36,7 @@ impl Default for MemoryIndex {
 
 impl DigestIndex for MemoryIndex {
     fn look_up(&self, stamp: &Stamp) -> Option<KnownDigest> {
-        let Row { known, until } = self.0.get(stamp)?;
+        let MemoryRow { known, until } = self.0.get(stamp)?;
         until
             .is_none_or(|until| Instant::now() < until)
             .then_some(known)
@@ -45,9 +45,9 @@ impl DigestIndex for MemoryIndex {
     fn remember(&self, stamp: &Stamp, known: KnownDigest) {
         let until = match stamp.identity {
             Identity::Lasting => None,
-            Identity::Mounted(_) => Some(Instant::now() + counts_for(&known)),
+            Identity::Mounted(_) => Some(Instant::now() + valid_for(&known)),
         };
-        self.0.put(stamp, Row { known, until });
+        self.0.put(stamp, MemoryRow { known, until });
     }
 
     fn forget(&self, stamp: &Stamp) {
@@ -56,18 +56,18 @@ impl DigestIndex for MemoryIndex {
 }
 
 /// How long a new digest is valid if its stamp is no proof.
-fn counts_for(known: &KnownDigest) -> Duration {
+fn valid_for(known: &KnownDigest) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_nanos().cast_signed());
     // The time since the look before the first byte was read; the clock may have been set
     // meanwhile.
     let took = u64::try_from(now - nanoseconds(known.made)).unwrap_or(0);
     let counts = Duration::from_nanos(took).saturating_mul(10);
-    counts.clamp(COUNTS_MIN, COUNTS_MAX)
+    counts.clamp(VALID_MIN, VALID_MAX)
 }
 
-const COUNTS_MIN: Duration = Duration::from_secs(60);
-const COUNTS_MAX: Duration = Duration::from_secs(24 * 3600);
+const VALID_MIN: Duration = Duration::from_secs(60);
+const VALID_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The most rows that a [`MemoryIndex`] keeps.
 pub const MEMORY_INDEX_ROWS_MAX: usize = TABLE_ROWS_MAX;
@@ -78,7 +78,7 @@ mod tests {
     use crate::store::index::tests::{known, stamp, time};
 
     #[test]
-    fn answers_exactly_the_stamp_it_was_told() {
+    fn finds_a_digest_only_under_its_exact_stamp() {
         let index = MemoryIndex::new();
         let kept = stamp(7);
         let later = time(5, 7);
@@ -102,22 +102,22 @@ mod tests {
     }
 
     #[test]
-    fn where_stamps_are_no_proof_a_digest_counts_ten_times_as_long_as_its_hash_took() {
+    fn an_uncertain_digest_is_valid_for_ten_times_its_hash() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let made_before = |seconds: i64| KnownDigest {
             made: time(now.as_secs().cast_signed() - seconds, now.subsec_nanos()),
             ..known(1)
         };
         let hour = Duration::from_secs(3600);
-        assert!(counts_for(&made_before(360)) >= hour);
-        assert!(counts_for(&made_before(360)) < hour * 2);
-        assert_eq!(counts_for(&made_before(0)).as_secs() / 60, 1);
-        assert_eq!(counts_for(&made_before(-500)), COUNTS_MIN);
-        assert_eq!(counts_for(&made_before(1 << 32)), COUNTS_MAX);
+        assert!(valid_for(&made_before(360)) >= hour);
+        assert!(valid_for(&made_before(360)) < hour * 2);
+        assert_eq!(valid_for(&made_before(0)).as_secs() / 60, 1);
+        assert_eq!(valid_for(&made_before(-500)), VALID_MIN);
+        assert_eq!(valid_for(&made_before(1 << 32)), VALID_MAX);
     }
 
     #[test]
-    fn a_digest_is_not_found_after_a_change_of_mounts_and_not_for_ever() {
+    fn a_digest_expires_and_ends_with_a_change_of_mounts() {
         let index = MemoryIndex::new();
         let mounted = |changes| Stamp {
             identity: Identity::Mounted(changes),
@@ -130,7 +130,7 @@ mod tests {
         assert!(until(mounted(1)).is_some());
         index.remember(&stamp(7), known(1));
         assert!(until(stamp(7)).is_none());
-        let over = Row {
+        let over = MemoryRow {
             known: known(1),
             until: Some(Instant::now()),
         };

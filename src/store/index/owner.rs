@@ -35,7 +35,7 @@ fn check(found: &Metadata, path: &Path) -> Result<(), IndexError> {
     } else if !found.is_file() {
         "is not a regular file"
     } else if !is_own(found) {
-        ANOTHERS
+        ANOTHER_USERS
     } else if found.mode() & 0o022 != 0 {
         WRITABLE
     } else {
@@ -58,7 +58,7 @@ pub(super) fn check_directory(directory: &Path) -> Result<(), IndexError> {
     let is_own_group = found.gid() == rustix::process::getegid().as_raw();
     let others = if is_own_group { 0o002 } else { 0o022 };
     let why = if !is_own(&found) && found.uid() != 0 {
-        ANOTHERS
+        ANOTHER_USERS
     } else if found.mode() & others != 0 && !is_sticky {
         WRITABLE
     } else {
@@ -72,5 +72,5 @@ fn is_own(found: &Metadata) -> bool {
     found.uid() == rustix::process::geteuid().as_raw()
 }
 
-const ANOTHERS: &str = "belongs to another user";
+const ANOTHER_USERS: &str = "belongs to another user";
 const WRITABLE: &str = "can be written by other users";

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_go_on_the_day_after_the_last_they_may_stay() {
+    fn rows_go_on_the_day_after_their_last_day() {
         let today = 1_000;
         let last = today - UNUSED_DAYS_MAX;
         let left = swept(
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_may_stay_stay() {
+    fn rows_up_to_the_limit_stay() {
         let rows = STEP_ROWS + 3;
         let left = swept((0..rows).map(|_| 7), 7, rows.into());
         assert_eq!(left.len(), rows as usize);
     }
 
     #[test]
-    fn of_too_many_the_oldest_go() {
+    fn the_oldest_rows_go_if_there_are_too_many() {
         let days = (0..STEP_ROWS * 2).map(|row| row % 100);
         let left = swept(days, 100, 8_000);
         assert_eq!(left.len(), 7_000);

@@ -93,7 +93,7 @@ mod tests {
     use crate::store::index::tests::stamp;
 
     #[test]
-    fn never_has_more_rows_than_its_maximum_and_gives_up_the_oldest() {
+    fn drops_the_oldest_rows_beyond_its_maximum() {
         let table = InodeTable::new();
         let last = TABLE_ROWS_MAX as u64 + 50_000;
         for inode in 0..=last {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_under_the_same_stamp_stays() {
+    fn an_existing_row_of_the_same_stamp_stays() {
         let table = InodeTable::new();
         let (old, new) = (
             stamp(7),

@@ -7,10 +7,10 @@ use std::{io, mem};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::database::{Batch, Change, Database, Day, Key};
-use super::file::{READERS, Shared};
-use super::forgotten::{Mark, Removed};
+use super::file::{IndexState, READERS};
+use super::forgotten::{Mark, RemovedRows};
+use super::location::{IndexLocation, LocationLock};
 use super::locks::{InUse, Inode, opening};
-use super::place::{Locked, Place};
 use super::sweep::Sweep;
 use crate::store::{IndexError, IndexEvent, KnownDigest, Stamp};
 
@@ -30,16 +30,16 @@ pub(super) enum Op {
 
 /// The writer of one index.
 pub(super) struct Writer<R, T> {
-    place: Place,
-    shared: Arc<Shared>,
+    location: IndexLocation,
+    shared: Arc<IndexState>,
     report: R,
     today: T,
-    file: Option<OpenFile>,
+    file: Option<OpenIndex>,
     /// Damaged files that were open. While this runs, nothing else may open them.
     former: Vec<InUse>,
     batch: Batch,
     /// Rows of the batch that were found wrong; some may have a new digest there.
-    removed: Removed,
+    removed: RemovedRows,
     /// When the batch must be written.
     due: Option<Instant>,
     sweep: Option<Sweep>,
@@ -50,7 +50,7 @@ pub(super) struct Writer<R, T> {
 }
 
 /// The open file. The order of the fields closes it before its entry is removed.
-struct OpenFile {
+struct OpenIndex {
     database: Database,
     inode: Option<Inode>,
     entered: InUse,
@@ -59,30 +59,30 @@ struct OpenFile {
 impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
     /// Opens the file, also for the readers.
     pub(super) fn open(
-        place: Place,
-        shared: Arc<Shared>,
+        location: IndexLocation,
+        shared: Arc<IndexState>,
         report: R,
         today: T,
     ) -> Result<Writer<R, T>, IndexError> {
         let mut writer = Writer {
-            place,
+            location,
             shared,
             report,
             today,
             file: None,
             former: Vec::new(),
             batch: Batch::new(),
-            removed: Removed::new(),
+            removed: RemovedRows::new(),
             due: None,
             sweep: None,
             room: 0,
             is_failing: false,
             replacements: 0,
         };
-        let locked = writer.place.lock()?;
-        writer.place.begin(&locked)?;
+        let locked = writer.location.lock()?;
+        writer.location.begin(&locked)?;
         match writer.attach() {
-            Err(reason) if reason.is_of_content() => writer.renew(&locked, reason)?,
+            Err(reason) if reason.is_of_content() => writer.replace_file(&locked, reason)?,
             attached => attached?,
         }
         Ok(writer)
@@ -105,7 +105,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
                 }
                 Ok(Op::Damaged(reason)) => self.replace(reason),
                 Err(RecvTimeoutError::Timeout) if self.due.is_some() => self.write(),
-                Err(RecvTimeoutError::Timeout) => self.use_the_rest(),
+                Err(RecvTimeoutError::Timeout) => self.run_idle(),
                 Ok(Op::End(_closed)) => return self.end(),
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
@@ -134,7 +134,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         self.due = None;
         let mut batch = mem::take(&mut self.batch);
         let mut removed = mem::take(&mut self.removed);
-        for (key, mark) in self.shared.forgotten.put_off_until_now() {
+        for (key, mark) in self.shared.forgotten.take_postponed() {
             batch.insert(key, Change::Remove);
             removed.insert(key, mark);
         }
@@ -152,7 +152,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
             }
             Err(error) => {
                 for (key, mark) in removed {
-                    self.shared.forgotten.put_off(key, mark);
+                    self.shared.forgotten.postpone(key, mark);
                 }
                 return self.fail(error);
             }
@@ -178,7 +178,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
     }
 
     /// Runs while nothing is to be written.
-    fn use_the_rest(&mut self) {
+    fn run_idle(&mut self) {
         let today = (self.today)();
         self.shared.set_today(today);
         let (Some(sweep), Some(file)) = (&mut self.sweep, &mut self.file) else {
@@ -217,22 +217,26 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         damaged: Option<Inode>,
         reason: IndexError,
     ) -> Result<(), IndexError> {
-        let locked = self.place.lock()?;
-        if damaged.is_some() && self.place.inode() == damaged {
-            return self.renew(&locked, reason);
+        let locked = self.location.lock()?;
+        if damaged.is_some() && self.location.inode() == damaged {
+            return self.replace_file(&locked, reason);
         }
         // Another process has replaced it, or someone deleted it.
-        self.place.begin(&locked)?;
+        self.location.begin(&locked)?;
         self.attach()
     }
 
     /// Sets the file aside and creates a new one.
-    fn renew(&mut self, locked: &Locked, reason: IndexError) -> Result<(), IndexError> {
+    fn replace_file(
+        &mut self,
+        locked: &LocationLock,
+        reason: IndexError,
+    ) -> Result<(), IndexError> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let seconds = since.map_or(0, |since| since.as_secs());
-        let aside = self.place.set_aside(locked, seconds);
-        let to = aside.map_err(|error: io::Error| IndexError::Failed(error.into()))?;
-        self.place.begin(locked)?;
+        let set_aside_files = self.location.set_aside(locked, seconds);
+        let to = set_aside_files.map_err(|error: io::Error| IndexError::Failed(error.into()))?;
+        self.location.begin(locked)?;
         self.attach()?;
         (self.report)(IndexEvent::SetAside { reason, to });
         Ok(())
@@ -240,9 +244,9 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
 
     /// Opens the file that exists. Call this with the lock held.
     fn attach(&mut self) -> Result<(), IndexError> {
-        let path = self.place.file();
-        let mut files = self.place.open_files().to_vec();
-        files.extend(self.place.aside());
+        let path = self.location.file();
+        let mut files = self.location.open_files().to_vec();
+        files.extend(self.location.set_aside_files());
         let ((database, readers), entered) = opening(&files, || {
             let database = Database::open(path, OPENING_BUSY_TIMEOUT)?;
             database.set_busy_timeout(WRITING_BUSY_TIMEOUT)?;
@@ -251,9 +255,9 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
             Ok::<_, IndexError>((database, readers))
         })?;
         self.shared.set_readers(readers);
-        self.file = Some(OpenFile {
+        self.file = Some(OpenIndex {
             database,
-            inode: self.place.inode(),
+            inode: self.location.inode(),
             entered,
         });
         self.sweep = Some(Sweep::new(ROWS_MAX));
@@ -273,7 +277,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         if let Some(file) = &self.file
             && file.database.set_busy_timeout(ENDING_BUSY_TIMEOUT).is_ok()
         {
-            file.database.tidy();
+            file.database.checkpoint();
         }
     }
 }

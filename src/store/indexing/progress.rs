@@ -35,12 +35,12 @@ pub struct FilesAndBytes {
 }
 
 #[derive(Default)]
-pub(super) struct Count {
+pub(super) struct Counter {
     files: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Count {
+impl Counter {
     pub(super) fn add(&self, bytes: u64) {
         self.files.fetch_add(1, Ordering::SeqCst);
         self.bytes.fetch_add(bytes, Ordering::SeqCst);

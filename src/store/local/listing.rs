@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::opened::OpenRoot;
-use crate::store::mounts::Way;
+use crate::store::mounts::Route;
 use crate::store::walk::Walk;
 use crate::store::{Listed, Listing, StoreError};
 use crate::wire::ObjectKind;
@@ -69,16 +69,16 @@ impl MountedWalk {
             if !mounts.has_remote() {
                 return walk.next();
             }
-            if walk.is_over() {
+            if walk.is_done() {
                 return Ok(None);
             }
-            let listed = match mounts.way_to(&walk.place()) {
-                Way::Direct => walk.step()?,
-                Way::Through(mount) if mount.is_stalled() => {
-                    let passed = walk.pass_over(StoreError::Stalled);
+            let listed = match mounts.route_to(&walk.next_path()) {
+                Route::Direct => walk.step()?,
+                Route::Through(mount) if mount.is_stalled() => {
+                    let passed = walk.skip(StoreError::Stalled);
                     Some(passed.ok_or(StoreError::Stalled)?)
                 }
-                Way::Through(mount) => {
+                Route::Through(mount) => {
                     let Some(mut walk) = self.walk.take() else {
                         continue;
                     };

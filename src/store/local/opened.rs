@@ -15,7 +15,7 @@ use super::{DirectoryOptions, is_partial, is_shown};
 use crate::store::beneath::{Reach, Root};
 use crate::store::calls::{CallThreads, Mount};
 use crate::store::index::{LOG_SUFFIX, index_beside, is_index, is_set_aside};
-use crate::store::mounts::{Mounts, Way};
+use crate::store::mounts::{Mounts, Route};
 use crate::store::walk::Walk;
 use crate::store::{Listed, ObjectMeta, StoreError};
 use crate::wire::ResourcePath;
@@ -23,7 +23,7 @@ use crate::wire::ResourcePath;
 /// An open root, which stays the same directory if its path is moved.
 pub(super) struct OpenRoot {
     root: Root,
-    names: Names,
+    names: ServedNames,
     mounts: Mounts,
     /// The name of the served file in its directory.
     file: Option<OsString>,
@@ -34,7 +34,7 @@ pub(super) struct OpenRoot {
 type Reached<T> = (T, Option<Arc<Mount>>);
 
 /// Which names are served.
-pub(super) enum Names {
+pub(super) enum ServedNames {
     Tree {
         show_hidden: bool,
     },
@@ -47,19 +47,19 @@ pub(super) enum Names {
 
 /// Where the path of a root leads: a directory, and for a single file also its name there.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Destination {
+pub(super) struct RootTarget {
     device: u64,
     inode: u64,
     file: Option<OsString>,
 }
 
-impl Destination {
+impl RootTarget {
     /// Follows a path.
     ///
     /// # Errors
     /// The error of the file system; `NotFound` for a removed directory, which names such as `.`
     /// still find.
-    pub(super) fn of(name: &Path) -> io::Result<Destination> {
+    pub(super) fn of(name: &Path) -> io::Result<RootTarget> {
         let found = fs::metadata(name)?;
         if found.nlink() == 0 {
             return Err(io::ErrorKind::NotFound.into());
@@ -69,11 +69,11 @@ impl Destination {
         } else {
             let target = name.canonicalize()?;
             let (Some(directory), Some(file)) = (target.parent(), target.file_name()) else {
-                return Err(unservable("it has no name to be asked for by"));
+                return Err(unservable("it has no file name"));
             };
             (fs::metadata(directory)?, Some(file.to_owned()))
         };
-        Ok(Destination {
+        Ok(RootTarget {
             device: directory.dev(),
             inode: directory.ino(),
             file,
@@ -91,7 +91,7 @@ impl OpenRoot {
     ) -> io::Result<OpenRoot> {
         let found = fs::metadata(name)?;
         if found.is_dir() {
-            let names = Names::Tree {
+            let names = ServedNames::Tree {
                 show_hidden: options.show_hidden,
             };
             let root = Root::open(name, options.follow_links_inside)?;
@@ -105,20 +105,20 @@ impl OpenRoot {
         let (Some(directory), Some(file), Some(asked)) =
             (target.parent(), target.file_name(), name.file_name())
         else {
-            return Err(unservable("it has no name to be asked for by"));
+            return Err(unservable("it has no file name"));
         };
         let inside = one_part(file)?;
         let asked = Box::from(one_part(asked)?.as_bytes());
         let root = Root::open(directory, false)?;
         root.open_file(&inside, Reach::All).map_err(into_io)?;
-        let names = Names::OneFile { inside, asked };
+        let names = ServedNames::OneFile { inside, asked };
         let file = Some(file.to_owned());
         Ok(OpenRoot::holding(root, names, file, number, threads))
     }
 
     pub(super) fn holding(
         root: Root,
-        names: Names,
+        names: ServedNames,
         file: Option<OsString>,
         number: u32,
         threads: &Arc<CallThreads>,
@@ -134,7 +134,7 @@ impl OpenRoot {
 
     /// Whether this root is what the path leads to. Looks at its own directory again, because one
     /// on a network may be stale.
-    pub(super) fn is_at(&self, destination: &Destination) -> bool {
+    pub(super) fn is_at(&self, destination: &RootTarget) -> bool {
         self.root.stamp().is_ok_and(|stamp| {
             (stamp.device, stamp.inode) == (destination.device, destination.inode)
                 && self.file == destination.file
@@ -219,22 +219,22 @@ impl OpenRoot {
         if self.mounts.are_local() {
             return Ok((work(self, path, Reach::All)?, None));
         }
-        let mut way = Way::Direct;
+        let mut route = Route::Direct;
         if self.mounts.has_remote() {
             // A listing goes down to where it continues.
             for path in [Some(path), after].into_iter().flatten() {
-                if let Way::Direct = way {
-                    way = self.mounts.way_to(path.as_bytes());
+                if let Route::Direct = route {
+                    route = self.mounts.route_to(path.as_bytes());
                 }
             }
         }
-        if let Way::Direct = way {
+        if let Route::Direct = route {
             match work(self, path, Reach::OwnMount) {
-                Err(StoreError::OffRoot) => way = self.mounts.way_off_root(path.as_bytes()),
+                Err(StoreError::OffRoot) => route = self.mounts.route_off_root(path.as_bytes()),
                 done => return Ok((done?, None)),
             }
         }
-        let Way::Through(mount) = way else {
+        let Route::Through(mount) = route else {
             return Ok((work(self, path, Reach::All)?, None));
         };
         let (root, path) = (Arc::clone(self), path.clone());
@@ -254,8 +254,8 @@ impl OpenRoot {
         reach: Reach,
     ) -> Result<Walk, StoreError> {
         let show_hidden = match &self.names {
-            Names::Tree { show_hidden } => *show_hidden,
-            Names::OneFile { asked, .. } if path.is_root() => {
+            ServedNames::Tree { show_hidden } => *show_hidden,
+            ServedNames::OneFile { asked, .. } if path.is_root() => {
                 let only = ResourcePath::parse(asked).map_err(|_| StoreError::NotFound)?;
                 if after.is_some_and(|after| *after >= only) {
                     return Ok(Walk::of_one(None));
@@ -263,7 +263,7 @@ impl OpenRoot {
                 let listed = Listed::of(only, self.look(path, reach)?);
                 return Ok(Walk::of_one(Some(listed)));
             }
-            Names::OneFile { .. } => {
+            ServedNames::OneFile { .. } => {
                 self.locate(path)?;
                 return Err(StoreError::NotADirectory);
             }
@@ -286,8 +286,8 @@ impl OpenRoot {
         changes: WatchFlags,
     ) -> Result<i32, StoreError> {
         let directory = match &self.names {
-            Names::Tree { .. } => self.root.open_directory(self.locate(path)?, Reach::All)?,
-            Names::OneFile { .. } => self
+            ServedNames::Tree { .. } => self.root.open_directory(self.locate(path)?, Reach::All)?,
+            ServedNames::OneFile { .. } => self
                 .root
                 .open_directory(&ResourcePath::root(), Reach::All)?,
         };
@@ -298,8 +298,10 @@ impl OpenRoot {
     /// hidden name gets the same answer as a missing one, and as fast.
     fn locate<'p>(&'p self, path: &'p ResourcePath) -> Result<&'p ResourcePath, StoreError> {
         let is_shown = match &self.names {
-            Names::Tree { show_hidden } => path.parts().all(|part| is_shown(part, *show_hidden)),
-            Names::OneFile { inside, asked } => {
+            ServedNames::Tree { show_hidden } => {
+                path.parts().all(|part| is_shown(part, *show_hidden))
+            }
+            ServedNames::OneFile { inside, asked } => {
                 let is_it = path.is_root() || path.as_bytes() == &**asked;
                 return if is_it {
                     Ok(inside)
@@ -342,6 +344,6 @@ fn into_io(error: StoreError) -> io::Error {
         | StoreError::NotADirectory
         | StoreError::NotAFile
         | StoreError::NotAtRest
-        | StoreError::TooDeep => unservable("it is no regular file any more"),
+        | StoreError::TooDeep => unservable("it is not a regular file any more"),
     }
 }

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::wire::Timestamp;
 
-    const WANTED: Attributes = Attributes {
+    const ATTRIBUTES: Attributes = Attributes {
         mode: Some(0o4640),
         mtime: Some(Timestamp {
             seconds: 1_000_000_000,
@@ -84,26 +84,26 @@ mod tests {
         fs::write(&path, "written").unwrap();
         let seen = look();
         assert_eq!(
-            directory.set_existing_attributes(&name, &before, &WANTED),
+            directory.set_existing_attributes(&name, &before, &ATTRIBUTES),
             None
         );
         assert_eq!(look().stamp, seen.stamp);
-        let changed = directory.set_existing_attributes(&name, &seen.stamp, &WANTED);
+        let changed = directory.set_existing_attributes(&name, &seen.stamp, &ATTRIBUTES);
         assert_eq!(changed.map(|changed| changed.stamp), Some(look().stamp));
         let meta = fs::metadata(&path).unwrap();
         assert_eq!(meta.mode() & 0o7777, 0o640);
         assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000_000_000, 5));
-        // Whoever has it open may write at any moment: nothing is said of it.
+        // A process that has it open may write at any moment, so no metadata is returned.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let writer = OpenOptions::new().write(true).open(&path).unwrap();
         let seen = look();
         assert_eq!(
-            directory.set_existing_attributes(&name, &seen.stamp, &WANTED),
+            directory.set_existing_attributes(&name, &seen.stamp, &ATTRIBUTES),
             None
         );
         assert_eq!(look().mode, 0o640);
         drop(writer);
-        // It has another name, of which the server says nothing.
+        // It has another name, which the server does not know.
         fs::hard_link(&path, scratch.path().join("other")).unwrap();
         let seen = look();
         let other = Attributes {
@@ -119,7 +119,7 @@ mod tests {
         );
         assert_eq!(look().stamp, seen.stamp);
         fs::remove_file(scratch.path().join("other")).unwrap();
-        // No link is followed to it.
+        // Links are not followed.
         let seen = look();
         fs::rename(&path, scratch.path().join("moved")).unwrap();
         symlink("moved", &path).unwrap();
@@ -133,10 +133,10 @@ mod tests {
         );
         let moved = fs::metadata(scratch.path().join("moved")).unwrap();
         assert_eq!(moved.mode() & 0o777, 0o640);
-        // Who may use a program as another user does not lose that by a server's word.
+        // A server cannot remove set-user-id from a program.
         fs::rename(scratch.path().join("moved"), &path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
-        directory.set_existing_attributes(&name, &look().stamp, &WANTED);
+        directory.set_existing_attributes(&name, &look().stamp, &ATTRIBUTES);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o4755);
     }
 
@@ -148,14 +148,14 @@ mod tests {
         let path = scratch.path().join("f");
         fs::write(&path, "").unwrap();
         let look = || directory.look(&name).unwrap().unwrap();
-        // As often as refusals would have it given up.
+        // More often than the refusals after which a device is given up.
         for round in 0..20 {
             let mode = if round % 2 == 0 { 0o640 } else { 0o755 };
-            let wanted = Attributes {
+            let attributes = Attributes {
                 mode: Some(mode),
                 mtime: None,
             };
-            directory.set_existing_attributes(&name, &look().stamp, &wanted);
+            directory.set_existing_attributes(&name, &look().stamp, &attributes);
             assert_eq!(look().mode, mode, "round {round}");
         }
         for seconds in 1..20 {
@@ -163,11 +163,11 @@ mod tests {
                 seconds,
                 nanoseconds: 0,
             };
-            let wanted = Attributes {
+            let attributes = Attributes {
                 mode: None,
                 mtime: Some(mtime),
             };
-            directory.set_existing_attributes(&name, &look().stamp, &wanted);
+            directory.set_existing_attributes(&name, &look().stamp, &attributes);
             assert_eq!(look().stamp.mtime, mtime);
         }
     }

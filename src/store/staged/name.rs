@@ -21,10 +21,10 @@ pub enum FileNameError {
     #[error("file name is {0} bytes, the limit is {PATH_PART_BYTES_MAX}")]
     TooLong(usize),
     /// The name is `.` or `..`, or contains a slash or a NUL.
-    #[error("name does not stand for a file in the directory")]
+    #[error("file name is . or .. or contains a slash or a NUL")]
     NotAName,
     /// The name begins with the prefix of partial files.
-    #[error("names that begin with .ft- are kept for partial files")]
+    #[error("file names that begin with .ft- are reserved for partial files")]
     Reserved,
 }
 

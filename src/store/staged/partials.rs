@@ -229,7 +229,7 @@ impl StagingDirectory {
         None
     }
 
-    /// Creates a file, passes it to `learn`, and removes it.
+    /// Creates a file, passes it to `inspect`, and removes it.
     pub(super) fn with_probe_file<T>(&self, inspect: impl FnOnce(&File) -> T) -> Result<T, Errno> {
         let partial = PartialName::random(*b"0000000000000000");
         let file = File::from(self.open_partial(&partial, CREATE_NEW)?);

@@ -200,8 +200,8 @@ impl StagingDirectory {
             return Ok(());
         }
         let look = || {
-            let wanted = Access::WRITE_OK | Access::EXEC_OK;
-            match rustix::fs::accessat(&self.directory, ".", wanted, AtFlags::EACCESS) {
+            let access = Access::WRITE_OK | Access::EXEC_OK;
+            match rustix::fs::accessat(&self.directory, ".", access, AtFlags::EACCESS) {
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
                     self.with_probe_file(|_| ()).err()
                 }

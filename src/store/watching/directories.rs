@@ -8,7 +8,7 @@ use crate::wire::{ObjectKind, ResourcePath};
 
 /// The entries of the changed directories, in no order, and of all directories below them that were
 /// not watched yet. Each is watched before it is read, so that no change is missed.
-pub(super) struct Directories {
+pub(super) struct ChangedDirectories {
     tree: Arc<DirectoryStore>,
     watches: Arc<Watches>,
     waiting: Vec<ResourcePath>,
@@ -17,12 +17,12 @@ pub(super) struct Directories {
     current: Option<(ResourcePath, Box<dyn Listing>)>,
 }
 
-impl Directories {
+impl ChangedDirectories {
     pub(super) fn new(
         tree: Arc<DirectoryStore>,
         watches: Arc<Watches>,
         changed: Changed,
-    ) -> Directories {
+    ) -> ChangedDirectories {
         let (waiting, descends) = match changed {
             Changed::Everything => {
                 let root = ResourcePath::root();
@@ -31,7 +31,7 @@ impl Directories {
             }
             Changed::Directories(directories) => (directories.into_iter().collect(), false),
         };
-        Directories {
+        ChangedDirectories {
             tree,
             watches,
             waiting,
@@ -41,7 +41,7 @@ impl Directories {
     }
 }
 
-impl Listing for Directories {
+impl Listing for ChangedDirectories {
     fn next(&mut self) -> Result<Option<Listed>, StoreError> {
         loop {
             let Some((directory, listing)) = &mut self.current else {

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn says_in_which_directory_something_changed() {
+    fn reports_the_directory_of_a_change() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("a/b")).unwrap();
         fs::write(directory.path().join("a/b/file"), "there").unwrap();
@@ -241,9 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn more_changes_than_the_kernel_remembers_are_changes_of_everything_and_said_once() {
+    fn an_event_overflow_is_reported_once_and_rechecks_all() {
         let directory = tempfile::tempdir().unwrap();
-        let (sender, said) = std::sync::mpsc::channel();
+        let (sender, reported) = std::sync::mpsc::channel();
         let on_partial = move |error: &io::Error| sender.send(InotifyLimit::of(error)).unwrap();
         let watches = watches_that(directory.path(), Box::new(on_partial));
         watches.watch(&path(""));
@@ -258,7 +258,7 @@ mod tests {
             }
             assert_eq!(gathered(&watches), None);
         }
-        let said: Vec<_> = said.try_iter().collect();
-        assert_eq!(said, [Some(InotifyLimit::QueuedEvents)]);
+        let reported: Vec<_> = reported.try_iter().collect();
+        assert_eq!(reported, [Some(InotifyLimit::QueuedEvents)]);
     }
 }

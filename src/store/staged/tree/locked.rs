@@ -61,8 +61,8 @@ impl DestinationTree {
             let opened = self.root.directory_descriptor(&at);
             let looks_into = match &opened {
                 Ok(directory) => {
-                    let wanted = Access::READ_OK | Access::EXEC_OK;
-                    rustix::fs::accessat(directory, ".", wanted, AtFlags::EACCESS)
+                    let access = Access::READ_OK | Access::EXEC_OK;
+                    rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS)
                 }
                 Err(errno) => Err(*errno),
             };

@@ -95,7 +95,7 @@ struct Removal<'a> {
 }
 
 /// A directory that is being emptied.
-struct Level {
+struct RemovalLevel {
     name: Box<[u8]>,
     /// Device and inode, to recognize the directory on the way back.
     identity: (u64, u64),
@@ -225,7 +225,7 @@ impl Removal<'_> {
         &mut self,
         above: BorrowedFd<'_>,
         name: &[u8],
-    ) -> Result<Option<(OwnedFd, Level)>, StageError> {
+    ) -> Result<Option<(OwnedFd, RemovalLevel)>, StageError> {
         if let Some(fixed) = fixed_in(above, name).map_err(sort)?
             && fixed.is_crossing()
         {
@@ -240,7 +240,7 @@ impl Removal<'_> {
         if is_crossing(above, &directory).map_err(sort)? {
             return Err(stays(Fixed::MountPoint));
         }
-        let level = Level {
+        let level = RemovalLevel {
             name: name.into(),
             identity: identity_of(directory.as_fd()).map_err(sort)?,
             path_bytes: self.path.len(),

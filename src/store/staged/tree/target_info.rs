@@ -82,9 +82,9 @@ impl TargetInfo {
     fn at(directory: BorrowedFd<'_>, path: &Path, unlocks: bool) -> Result<TargetInfo, StageError> {
         let stat = rustix::fs::fstat(directory)
             .map_err(|errno| StageError::of_directory("look at the directory", path, errno))?;
-        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        let access = Access::WRITE_OK | Access::EXEC_OK;
         let is_ours = is_ours(&stat);
-        let closed = match rustix::fs::accessat(directory, ".", wanted, AtFlags::EACCESS) {
+        let closed = match rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS) {
             Err(Errno::ACCESS) if unlocks && is_ours => None,
             Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Some(errno),
             // New names can be made there, but none can be renamed or removed.

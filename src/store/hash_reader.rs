@@ -14,38 +14,38 @@ use crate::store::{Object, ObjectMeta};
 /// A file that is read only to be hashed. The pages that this reading cached are dropped again, so
 /// that such files do not displace cached files that are in use. Pages that were cached before
 /// stay, to within 256 KiB. Where the file system cannot report what is cached, all pages stay.
-pub(super) struct Passing<O: AtHand> {
+pub(super) struct HashReader<O: DirectFile> {
     object: Arc<O>,
-    own: Mutex<Own>,
+    pages: Mutex<CachedPages>,
 }
 
 /// The pages that are cached because of this reading.
 #[derive(Default)]
-struct Own {
+struct CachedPages {
     /// Bytes that were read and are not dropped yet.
     read: Range<u64>,
     /// The end of the bytes that read-ahead may have cached.
     ahead: u64,
-    /// Kernel read-ahead is off, because its pages cannot be told from those cached before.
+    /// Kernel read-ahead is off, because its pages cannot be output from those cached before.
     is_alone: bool,
 }
 
 /// A file whose calls may be made in this thread.
-pub(super) trait AtHand: Object {
+pub(super) trait DirectFile: Object {
     fn file(&self) -> &File;
 }
 
-impl AtHand for File {
+impl DirectFile for File {
     fn file(&self) -> &File {
         self
     }
 }
 
-impl<O: AtHand> Passing<O> {
-    pub(super) fn new(object: Arc<O>) -> Passing<O> {
-        Passing {
+impl<O: DirectFile> HashReader<O> {
+    pub(super) fn new(object: Arc<O>) -> HashReader<O> {
+        HashReader {
             object,
-            own: Mutex::default(),
+            pages: Mutex::default(),
         }
     }
 
@@ -65,19 +65,19 @@ impl<O: AtHand> Passing<O> {
     }
 
     /// Starts reading the next bytes, unless they are cached, while these are hashed.
-    fn read_ahead(&self, own: &mut Own, bytes: u64) {
-        if let Ok(None) = self.read_cached(&mut [0], own.ahead) {
+    fn read_ahead(&self, pages: &mut CachedPages, bytes: u64) {
+        if let Ok(None) = self.read_cached(&mut [0], pages.ahead) {
             let _ = advise(
                 self.object.file(),
-                own.ahead..own.ahead + bytes,
+                pages.ahead..pages.ahead + bytes,
                 Advice::WillNeed,
             );
-            own.ahead += bytes;
+            pages.ahead += bytes;
         }
     }
 }
 
-impl Own {
+impl CachedPages {
     fn add(&mut self, file: &File, read: Range<u64>) {
         if self.read.end != read.start {
             self.drop_from_cache(file);
@@ -98,30 +98,30 @@ impl Own {
     }
 }
 
-impl<O: AtHand> Object for Passing<O> {
+impl<O: DirectFile> Object for HashReader<O> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let step = buffer.len() as u64;
         // Do this before the first read: even one that does not wait starts the kernel's
-        // read-ahead. A file that fits into one step needs none.
-        if buffer.len() >= STEP_BYTES && !own.is_alone {
-            own.is_alone = true;
+        // read-ahead. A file shorter than one step has nothing to read ahead.
+        if buffer.len() >= STEP_BYTES && !pages.is_alone {
+            pages.is_alone = true;
             let _ = fadvise(self.object.file(), 0, None, Advice::Random);
         }
-        if offset >= own.ahead {
+        if offset >= pages.ahead {
             match self.read_cached(buffer, offset) {
                 Ok(Some(count)) => return Ok(count),
-                Ok(None) => own.ahead = offset + step,
+                Ok(None) => pages.ahead = offset + step,
                 Err(_) => return self.object.read_at(buffer, offset),
             }
         }
-        let own_bytes = usize::try_from(own.ahead - offset).unwrap_or(usize::MAX);
-        let step_bytes = own_bytes.min(buffer.len());
+        let pages_bytes = usize::try_from(pages.ahead - offset).unwrap_or(usize::MAX);
+        let step_bytes = pages_bytes.min(buffer.len());
         let count = self.object.read_at(&mut buffer[..step_bytes], offset)?;
         let end = offset + count as u64;
-        own.add(self.object.file(), offset..end);
-        if end == own.ahead {
-            self.read_ahead(&mut own, step);
+        pages.add(self.object.file(), offset..end);
+        if end == pages.ahead {
+            self.read_ahead(&mut pages, step);
         }
         Ok(count)
     }
@@ -131,11 +131,11 @@ impl<O: AtHand> Object for Passing<O> {
     }
 }
 
-impl<O: AtHand> Drop for Passing<O> {
+impl<O: DirectFile> Drop for HashReader<O> {
     fn drop(&mut self) {
-        let own = self.own.get_mut().unwrap_or_else(PoisonError::into_inner);
-        own.read.end = own.read.end.max(own.ahead);
-        own.drop_from_cache(self.object.file());
+        let pages = self.pages.get_mut().unwrap_or_else(PoisonError::into_inner);
+        pages.read.end = pages.read.end.max(pages.ahead);
+        pages.drop_from_cache(self.object.file());
     }
 }
 
@@ -148,7 +148,7 @@ fn advise(file: &File, range: Range<u64>, advice: Advice) -> rustix::io::Result<
     )
 }
 
-/// So much is dropped with one call.
+/// Bytes that are dropped with one call.
 const DROPPED_TOGETHER_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]
@@ -162,15 +162,15 @@ mod tests {
 
     const STEP: u64 = STEP_BYTES as u64;
 
-    fn passing(path: &Path) -> Passing<File> {
-        Passing::new(Arc::new(File::open(path).unwrap()))
+    fn passing(path: &Path) -> HashReader<File> {
+        HashReader::new(Arc::new(File::open(path).unwrap()))
     }
 
-    /// How much of a file is cached; `None` where the program that tells is missing.
+    /// How many bytes of a file are cached; `None` if `fincore` is missing.
     fn cached_bytes(path: &Path) -> Option<u64> {
         let mut fincore = Command::new("fincore");
-        let told = fincore.args(["-bn", "-o", "RES"]).arg(path).output().ok()?;
-        String::from_utf8(told.stdout).ok()?.trim().parse().ok()
+        let output = fincore.args(["-bn", "-o", "RES"]).arg(path).output().ok()?;
+        String::from_utf8(output.stdout).ok()?.trim().parse().ok()
     }
 
     fn read_all(path: &Path) -> Vec<u8> {
@@ -185,8 +185,7 @@ mod tests {
         bytes
     }
 
-    /// Writes a file of which these steps are cached. `None` where that cannot be had: in memory
-    /// all of it is.
+    /// Writes a file of which only these steps are cached. `None` in memory, where all of it is.
     fn write(path: &Path, content: &[u8], cached: &[u64]) -> Option<u64> {
         fs::write(path, content).unwrap();
         let file = File::open(path).unwrap();
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cached_stays_and_nothing_else_does() {
+    fn only_pages_cached_before_stay() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let content: Vec<u8> = (0..20 * STEP + 5000).map(|at| (at / 999) as u8).collect();
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_half_way_leaves_no_more_than_a_step() {
+    fn an_abandoned_read_leaves_at_most_one_step_cached() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         if write(&path, &vec![7; 20 * STEP_BYTES], &[]).is_none() {
@@ -237,7 +236,7 @@ mod tests {
             file.read_at(&mut vec![0; STEP_BYTES], step * STEP).unwrap();
         }
         drop(file);
-        // What is on its way from the disk cannot be dropped.
+        // Pages that are being read cannot be dropped.
         assert!(cached_bytes(&path).unwrap() <= STEP);
     }
 }

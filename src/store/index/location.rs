@@ -20,14 +20,14 @@ use super::locks::{Inode, identity};
 use super::owner::{check_directory, check_file, check_open};
 
 /// The location of an index.
-pub(super) struct Place {
+pub(super) struct IndexLocation {
     file: PathBuf,
 }
 
-impl Place {
+impl IndexLocation {
     /// Makes the directory if it is missing, for its owner alone, and checks the file if there is
     /// one. Opens nothing.
-    pub(super) fn make(path: &Path) -> Result<Place, IndexError> {
+    pub(super) fn make(path: &Path) -> Result<IndexLocation, IndexError> {
         let path = match path.canonicalize() {
             Ok(path) => path,
             Err(_) => in_its_directory(path)?,
@@ -41,15 +41,15 @@ impl Place {
             }
             Ok(_) | Err(_) => {}
         }
-        let place = Place { file: path };
-        let directory = place.file.parent().unwrap_or(Path::new("/"));
+        let location = IndexLocation { file: path };
+        let directory = location.file.parent().unwrap_or(Path::new("/"));
         check_directory(directory)?;
-        for file in place.open_files() {
+        for file in location.open_files() {
             check_file(&file)?;
         }
         // A damaged index is set aside, but never a file of other origin that was named by mistake.
         // Every index of this program has a lock file beside it.
-        if !place.is_known()? && !place.may_be_an_index()? {
+        if !location.is_known()? && !location.may_be_an_index()? {
             return Err(IndexError::Foreign);
         }
         let system =
@@ -62,7 +62,7 @@ impl Place {
             .find(|(known, _)| *known == magic)
         {
             Some((_, name)) => Err(IndexError::NetworkFileSystem(name)),
-            None => Ok(place),
+            None => Ok(location),
         }
     }
 
@@ -82,7 +82,7 @@ impl Place {
     }
 
     /// The files of this index that were set aside, now or earlier.
-    pub(super) fn aside(&self) -> Vec<PathBuf> {
+    pub(super) fn set_aside_files(&self) -> Vec<PathBuf> {
         let index = self.file.file_name().unwrap_or_default().as_bytes();
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -123,7 +123,7 @@ impl Place {
 
     /// Keeps other programs from opening the index or setting it aside until the guard is dropped.
     /// Waits up to a second for another program.
-    pub(super) fn lock(&self) -> Result<Locked, IndexError> {
+    pub(super) fn lock(&self) -> Result<LocationLock, IndexError> {
         let path = self.beside(LOCK_SUFFIX);
         // A link here could create or lock another file.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -145,7 +145,7 @@ impl Place {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Locked { _lock: lock }),
+                Ok(()) => return Ok(LocationLock { _lock: lock }),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if Instant::now() < deadline => thread::sleep(LOCK_INTERVAL),
                 Err(Errno::AGAIN) => return Err(IndexError::Locked),
@@ -155,7 +155,7 @@ impl Place {
     }
 
     /// Creates an empty file if there is none.
-    pub(super) fn begin(&self, _locked: &Locked) -> Result<(), IndexError> {
+    pub(super) fn begin(&self, _locked: &LocationLock) -> Result<(), IndexError> {
         let mut options = OpenOptions::new();
         match options
             .write(true)
@@ -185,8 +185,8 @@ impl Place {
 
     /// Renames the three files, so that no process opens them as an index, and deletes those that
     /// were set aside earlier. Returns the new name of the first.
-    pub(super) fn set_aside(&self, _locked: &Locked, seconds: u64) -> io::Result<PathBuf> {
-        for earlier in self.aside() {
+    pub(super) fn set_aside(&self, _locked: &LocationLock, seconds: u64) -> io::Result<PathBuf> {
+        for earlier in self.set_aside_files() {
             let own = check_file(&earlier).ok().flatten();
             // Files of an index are private to their owner.
             if own.is_some_and(|file| file.permissions().mode() & 0o077 == 0) {
@@ -280,7 +280,7 @@ fn beside(index: &Path, suffix: &str) -> PathBuf {
 }
 
 /// While this exists, no other program opens the index or sets it aside.
-pub(super) struct Locked {
+pub(super) struct LocationLock {
     _lock: File,
 }
 
@@ -396,35 +396,35 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_and_the_files_are_the_owners_alone() {
+    fn the_directory_and_the_files_are_private() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place::make(&directory.path().join("a/b/index")).unwrap();
-        place.begin(&place.lock().unwrap()).unwrap();
+        let location = IndexLocation::make(&directory.path().join("a/b/index")).unwrap();
+        location.begin(&location.lock().unwrap()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&directory.path().join("a/b")), 0o700);
-        assert_eq!(mode(place.file()), 0o600);
+        assert_eq!(mode(location.file()), 0o600);
     }
 
     #[test]
-    fn only_one_holds_the_lock() {
+    fn only_one_process_holds_the_lock() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place::make(&directory.path().join("index")).unwrap();
-        let held = place.lock().unwrap();
-        assert!(matches!(place.lock(), Err(IndexError::Locked)));
+        let location = IndexLocation::make(&directory.path().join("index")).unwrap();
+        let held = location.lock().unwrap();
+        assert!(matches!(location.lock(), Err(IndexError::Locked)));
         drop(held);
-        place.lock().unwrap();
+        location.lock().unwrap();
     }
 
     #[test]
     fn sets_three_files_aside_and_keeps_one_generation() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place::make(&directory.path().join("index")).unwrap();
-        let locked = place.lock().unwrap();
+        let location = IndexLocation::make(&directory.path().join("index")).unwrap();
+        let locked = location.lock().unwrap();
         for seconds in [7, 8, 8] {
-            for file in place.files() {
+            for file in location.files() {
                 write_own(&file, b"x");
             }
-            place.set_aside(&locked, seconds).unwrap();
+            location.set_aside(&locked, seconds).unwrap();
         }
         let expected = ["-lock", "8", "8-shm", "8-wal"].map(|end| match end {
             "-lock" => "index-lock".to_owned(),
@@ -433,14 +433,14 @@ mod tests {
         let mut expected = expected.to_vec();
         expected.sort();
         assert_eq!(names(directory.path()), expected);
-        assert_eq!(place.aside().len(), 3);
+        assert_eq!(location.set_aside_files().len(), 3);
     }
 
     #[test]
-    fn what_only_looks_like_something_set_aside_stays() {
+    fn a_file_that_only_looks_set_aside_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place::make(&directory.path().join("i")).unwrap();
-        let locked = place.lock().unwrap();
+        let location = IndexLocation::make(&directory.path().join("i")).unwrap();
+        let locked = location.lock().unwrap();
         let others = [
             "i.damaged-",
             "i.damaged-notes.txt",
@@ -458,15 +458,15 @@ mod tests {
         for name in others {
             write_own(&directory.path().join(name), b"precious");
         }
-        // Of the right name, and of others' making.
+        // The name is right, but the content is foreign.
         fs::write(directory.path().join("i.damaged-1700000001"), "x").unwrap();
         fs::create_dir(directory.path().join("i.damaged-1700000002")).unwrap();
         symlink("i.damaged-", directory.path().join("i.damaged-1700000003")).unwrap();
         let before = names(directory.path());
         write_own(&directory.path().join("i.damaged-1600000000"), b"x");
         write_own(&directory.path().join("i.damaged-1600000000-wal"), b"x");
-        write_own(place.file(), b"x");
-        let to = place.set_aside(&locked, 1_700_000_001).unwrap();
+        write_own(location.file(), b"x");
+        let to = location.set_aside(&locked, 1_700_000_001).unwrap();
         assert!(to.ends_with("i.damaged-1700000004"), "{}", to.display());
         fs::remove_file(to).unwrap();
         assert_eq!(names(directory.path()), before);
@@ -475,16 +475,16 @@ mod tests {
     #[test]
     fn a_new_file_has_no_log_of_a_deleted_one() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place::make(&directory.path().join("index")).unwrap();
-        let [_, log, locks] = place.files();
+        let location = IndexLocation::make(&directory.path().join("index")).unwrap();
+        let [_, log, locks] = location.files();
         write_own(&log, b"x");
         write_own(&locks, b"x");
-        place.begin(&place.lock().unwrap()).unwrap();
-        assert!(place.file().exists() && !log.exists() && !locks.exists());
+        location.begin(&location.lock().unwrap()).unwrap();
+        assert!(location.file().exists() && !log.exists() && !locks.exists());
     }
 
     #[test]
-    fn what_others_have_beside_a_new_index_is_not_taken_for_its_log() {
+    fn foreign_files_beside_a_new_index_are_not_its_log() {
         for (suffix, ours) in [
             ("-wal", &b"\x37\x7f\x06\x82...."[..]),
             ("-shm", &SHM_VERSION.to_ne_bytes()),
@@ -497,53 +497,53 @@ mod tests {
             let other = directory.path().join(format!("index{suffix}"));
             write_own(&other, b"of somebody else");
             assert!(
-                matches!(Place::make(&path).err(), Some(IndexError::Foreign)),
+                matches!(IndexLocation::make(&path).err(), Some(IndexError::Foreign)),
                 "{suffix}"
             );
             assert_eq!(fs::read(&other).unwrap(), b"of somebody else");
             write_own(&other, ours);
-            let place = Place::make(&path).unwrap();
-            place.begin(&place.lock().unwrap()).unwrap();
-            assert!(place.file().exists());
+            let location = IndexLocation::make(&path).unwrap();
+            location.begin(&location.lock().unwrap()).unwrap();
+            assert!(location.file().exists());
         }
     }
 
     #[test]
-    fn a_lock_that_is_a_link_or_no_file_is_not_opened() {
+    fn refuses_a_lock_that_is_a_link_or_no_file() {
         let directory = tempfile::tempdir().unwrap();
         let lock = directory.path().join("i-lock");
-        let refused = |place: Result<Place, IndexError>| {
-            let error = place.and_then(|place| place.lock()).err();
+        let refused = |location: Result<IndexLocation, IndexError>| {
+            let error = location.and_then(|location| location.lock()).err();
             let Some(IndexError::NotOurs { what, .. }) = error else {
                 panic!("{error:?}");
             };
             assert_eq!(what, "i-lock");
         };
-        let place = Place::make(&directory.path().join("i")).unwrap();
-        // In the last moment, and before.
+        let location = IndexLocation::make(&directory.path().join("i")).unwrap();
+        // At the last moment, and before.
         for _ in 0..2 {
             symlink("elsewhere", &lock).unwrap();
-            refused(Ok(Place {
-                file: place.file.clone(),
+            refused(Ok(IndexLocation {
+                file: location.file.clone(),
             }));
-            refused(Place::make(&place.file));
+            refused(IndexLocation::make(&location.file));
             assert!(!directory.path().join("elsewhere").exists());
             fs::remove_file(&lock).unwrap();
         }
         rustix::fs::mkfifoat(rustix::fs::CWD, &lock, rustix::fs::Mode::RUSR).unwrap();
-        refused(Place::make(&place.file));
+        refused(IndexLocation::make(&location.file));
         fs::remove_file(&lock).unwrap();
         fs::create_dir(&lock).unwrap();
-        refused(Place::make(&place.file));
+        refused(IndexLocation::make(&location.file));
     }
 
     #[test]
-    fn what_others_own_or_can_write_is_refused_with_the_reason() {
+    fn refuses_files_that_others_own_or_can_write() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("own/i");
-        let made = Place::make(&path).unwrap();
+        let made = IndexLocation::make(&path).unwrap();
         made.begin(&made.lock().unwrap()).unwrap();
-        let why = || match Place::make(&path).err() {
+        let why = || match IndexLocation::make(&path).err() {
             Some(IndexError::NotOurs { what, why }) => format!("{what} {why}"),
             other => format!("{other:?}"),
         };
@@ -586,30 +586,33 @@ mod tests {
         chown(own, Some(0), Some(4711)).unwrap();
         set(own, 0o770);
         assert_eq!(why(), "its directory can be written by other users");
-        // The group of this user alone, as some systems make one for each.
+        // The group of this user alone, which some systems make for each user.
         chown(own, Some(0), Some(rustix::process::getegid().as_raw())).unwrap();
         assert_eq!(why(), "None");
     }
 
     #[test]
-    fn a_directory_or_a_device_is_no_file() {
+    fn refuses_a_directory_or_a_device() {
         let directory = tempfile::tempdir().unwrap();
         assert!(matches!(
-            Place::make(directory.path()),
+            IndexLocation::make(directory.path()),
             Err(IndexError::NotAFile)
         ));
         assert!(matches!(
-            Place::make(Path::new("/dev/null")),
+            IndexLocation::make(Path::new("/dev/null")),
             Err(IndexError::NotAFile)
         ));
     }
 
     #[test]
-    fn what_is_refused_leaves_nothing_beside_it() {
+    fn a_refused_file_gets_no_files_beside_it() {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("link");
         symlink("nothing", &link).unwrap();
-        assert!(matches!(Place::make(&link), Err(IndexError::NotAFile)));
+        assert!(matches!(
+            IndexLocation::make(&link),
+            Err(IndexError::NotAFile)
+        ));
         let other = directory.path().join("other");
         let database = rusqlite::Connection::open(&other).unwrap();
         database
@@ -622,8 +625,10 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_is_said_so() {
-        let error = Place::make(Path::new("/dev/null/sub/index")).err().unwrap();
+    fn reports_a_directory_that_cannot_be_made() {
+        let error = IndexLocation::make(Path::new("/dev/null/sub/index"))
+            .err()
+            .unwrap();
         assert!(matches!(error, IndexError::Directory(_)), "{error}");
     }
 }

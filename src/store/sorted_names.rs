@@ -5,9 +5,9 @@ use crate::store::beneath::Directory;
 use crate::wire::ObjectKind;
 
 /// The smallest names of a directory after some name, in order. A million names of 20 bytes take 28
-/// MB. If that is over the limit, only the first ones are kept, and [`Names::has_more`] reports
+/// MB. If that is over the limit, only the first ones are kept, and [`SortedNames::has_more`] reports
 /// that the directory must be read again for the rest.
-pub(super) struct Names {
+pub(super) struct SortedNames {
     text: Vec<u8>,
     spans: Vec<Span>,
     next: usize,
@@ -18,12 +18,12 @@ pub(super) struct Names {
 #[derive(Clone, Copy)]
 struct Span {
     start: u32,
-    /// Names over 255 bytes cannot be requested and are left out.
+    /// SortedNames over 255 bytes cannot be requested and are left out.
     bytes: u8,
     kind: Option<ObjectKind>,
 }
 
-impl Names {
+impl SortedNames {
     /// Reads the names of a directory after `after` for which `is_wanted` returns `true`, in about
     /// `bytes_max` bytes, but at least [`NAMES_BYTES_MIN`].
     pub(super) fn read(
@@ -31,9 +31,9 @@ impl Names {
         after: &[u8],
         bytes_max: usize,
         mut is_wanted: impl FnMut(&[u8]) -> bool,
-    ) -> Result<Names, StoreError> {
+    ) -> Result<SortedNames, StoreError> {
         let bytes_max = bytes_max.max(NAMES_BYTES_MIN);
-        let mut names = Names {
+        let mut names = SortedNames {
             text: Vec::new(),
             spans: Vec::new(),
             next: 0,
@@ -64,7 +64,7 @@ impl Names {
         Some((self.name(span), span.kind))
     }
 
-    /// The name that [`Names::next`] will return.
+    /// The name that [`SortedNames::next`] will return.
     pub(super) fn peek(&self) -> Option<&[u8]> {
         let span = *self.spans.get(self.next)?;
         Some(self.name(span))
@@ -148,7 +148,7 @@ mod tests {
         (place, directory)
     }
 
-    fn all(names: &mut Names) -> Vec<Vec<u8>> {
+    fn all(names: &mut SortedNames) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         while let Some((name, kind)) = names.next() {
             assert_ne!(kind, Some(ObjectKind::Directory));
@@ -158,25 +158,25 @@ mod tests {
     }
 
     #[test]
-    fn names_come_sorted_and_after_the_one_that_is_told() {
+    fn reads_sorted_names_after_a_given_one() {
         let (_place, directory) = directory_of(300);
-        let mut names = Names::read(&directory, b"", 1 << 20, |_| true).unwrap();
+        let mut names = SortedNames::read(&directory, b"", 1 << 20, |_| true).unwrap();
         let sorted = all(&mut names);
         assert_eq!(sorted.len(), 300);
         assert!(sorted.is_sorted() && !names.has_more());
-        let mut rest = Names::read(&directory, &sorted[99], 1 << 20, |_| true).unwrap();
+        let mut rest = SortedNames::read(&directory, &sorted[99], 1 << 20, |_| true).unwrap();
         assert_eq!(all(&mut rest), sorted[100..]);
         assert_eq!(rest.last(), sorted[299]);
     }
 
     #[test]
-    fn what_has_no_room_is_read_again_and_nothing_is_left_out() {
+    fn names_beyond_the_limit_are_read_again() {
         let (_place, directory) = directory_of(5_000);
         let mut found: Vec<Vec<u8>> = Vec::new();
         let mut reads = 0;
         loop {
             let after = found.last().cloned().unwrap_or_default();
-            let mut names = Names::read(&directory, &after, 0, |_| true).unwrap();
+            let mut names = SortedNames::read(&directory, &after, 0, |_| true).unwrap();
             assert!(names.held_bytes() <= NAMES_BYTES_MIN);
             found.append(&mut all(&mut names));
             reads += 1;
