@@ -21,7 +21,7 @@ use rustix::time::ClockId;
 pub(super) use directory::{Directory, directory_in, unlock_directory, unlock_directory_in};
 pub(super) use fixed::{Fixed, fixed_in, is_crossing};
 
-use crate::store::index::is_open_here;
+use crate::store::index::is_written_here;
 use crate::store::{Identity, ObjectMeta, Stamp, StoreError};
 use crate::wire::{ObjectKind, ResourcePath, Timestamp};
 
@@ -252,7 +252,7 @@ impl Root {
 /// Treats files of an index that this process has open as missing, because opening and closing one
 /// would release its locks.
 fn servable(meta: ObjectMeta) -> Result<ObjectMeta, StoreError> {
-    if is_open_here(&meta.stamp) {
+    if is_written_here(&meta.stamp) {
         Err(StoreError::NotFound)
     } else {
         Ok(meta)

@@ -226,8 +226,8 @@ impl<S: Store> Catalog<S> {
 #[cfg(test)]
 impl Catalog<crate::store::DirectoryStore> {
     /// Checks where the path of the root leads.
-    pub(crate) fn look_again(&self) {
-        self.store.look_again();
+    pub(crate) fn check_root(&self) {
+        self.store.check_root();
     }
 }
 

@@ -106,7 +106,7 @@ impl Flights {
     ) -> Ticket {
         let mut table = self.lock();
         let flight = match table.newest.get(&Content::of(&meta.stamp)) {
-            Some(flight) if flight.takes(request.fresh) => Arc::clone(flight),
+            Some(flight) if flight.admits(request.fresh) => Arc::clone(flight),
             _ => {
                 let hash = Hashing::begin(object, *meta);
                 let is_long = meta.stamp.size > self.limits.queued_hash_bytes_min;
@@ -275,7 +275,7 @@ impl Drop for HashWorker {
 
 impl Flight {
     /// Whether another request may join. Call this with the table locked.
-    fn takes(&self, fresh: bool) -> bool {
+    fn admits(&self, fresh: bool) -> bool {
         let comes_too_late = fresh && self.is_begun.load(Ordering::SeqCst);
         !self.is_abandoned() && !comes_too_late
     }
@@ -657,7 +657,7 @@ mod tests {
         let waiting = of_first.state_after(Duration::from_secs(3_600));
         assert!(
             matches!(waiting, DigestState::Waiting { done } if done > 0),
-            "begun, and back in line: {waiting:?}"
+            "begun, and queued again: {waiting:?}"
         );
         drop((end_first, end_second));
         assert!(of_first.outcome().is_ok());

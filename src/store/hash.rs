@@ -81,16 +81,16 @@ impl Hashing {
     }
 
     /// Hashes at most [`TURN_BYTES_MAX`], in steps of the buffer's length. Before each step, calls
-    /// `goes_on` with the bytes done so far; `false` ends the turn.
+    /// `may_continue` with the bytes done so far; `false` ends the turn.
     pub(super) fn turn(
         &mut self,
         buffer: &mut [u8],
         changed_hashes_max: u32,
-        goes_on: impl Fn(u64) -> bool,
+        may_continue: impl Fn(u64) -> bool,
     ) -> Turn {
         let turn_end = self.done.saturating_add(TURN_BYTES_MAX);
         while self.done < self.meta.stamp.size {
-            if self.done >= turn_end || !goes_on(self.done) {
+            if self.done >= turn_end || !may_continue(self.done) {
                 return Turn::Unfinished;
             }
             let left = usize::try_from(self.meta.stamp.size - self.done).unwrap_or(usize::MAX);

@@ -19,7 +19,7 @@ pub use locks::InUse;
 pub use memory::{MEMORY_INDEX_ROWS_MAX, MemoryIndex};
 
 pub(super) use location::{LOG_SUFFIX, index_beside, is_index, is_set_aside};
-pub(super) use locks::is_open_here;
+pub(super) use locks::is_written_here;
 
 use crate::store::{BootId, ObjectMeta, Stamp};
 use crate::wire::{Md5Digest, Timestamp};

@@ -190,7 +190,7 @@ impl IndexingState {
         list: impl FnOnce(&DirectoryStore) -> Result<Box<dyn Listing>, StoreError>,
         files: &Sender<FoundFile>,
     ) {
-        let mut young = Vec::new();
+        let mut unsettled = Vec::new();
         let root = ResourcePath::root();
         let mut listing = match list(&self.tree) {
             Ok(listing) => listing,
@@ -216,8 +216,8 @@ impl IndexingState {
                 (Some(meta), None) if meta.kind == ObjectKind::File => {
                     self.found.add(meta.size());
                     let is_settled = meta.stamp.settled(meta.looked_at);
-                    if !is_settled && young.len() < YOUNG_FILES_MAX {
-                        young.push((path, meta));
+                    if !is_settled && unsettled.len() < UNSETTLED_FILES_MAX {
+                        unsettled.push((path, meta));
                     } else if files.send((path, meta)).is_err() {
                         return;
                     }
@@ -226,12 +226,12 @@ impl IndexingState {
             }
         }
         self.is_all_found.store(true, Ordering::SeqCst);
-        if !young.is_empty() {
-            self.settling.store(young.len() as u64, Ordering::SeqCst);
+        if !unsettled.is_empty() {
+            self.settling.store(unsettled.len() as u64, Ordering::SeqCst);
             self.wait_for_settling();
             self.settling.store(0, Ordering::SeqCst);
         }
-        for (path, meta) in young {
+        for (path, meta) in unsettled {
             if !self.may_continue() || files.send((path, meta)).is_err() {
                 return;
             }
@@ -373,7 +373,7 @@ impl IndexingState {
 /// Files found and not yet taken.
 const FILES_AHEAD_MAX: usize = 1_024;
 /// Files to return to, at some 200 bytes each.
-const YOUNG_FILES_MAX: usize = 100_000;
+const UNSETTLED_FILES_MAX: usize = 100_000;
 /// Attempts before a file that changes all the time is given up.
 const CHANGED_HASHES_MAX: u32 = 3;
 /// The clock of file times may be behind by this much.

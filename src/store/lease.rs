@@ -10,7 +10,7 @@ use libc::c_int;
 /// Whether no process of this machine has this file open for writing, or mapped shared from such a
 /// descriptor. The file must be open for reading only. `false` if unknown: the file belongs to
 /// another user, or its file system has no leases, as most network file systems.
-pub(super) fn nobody_writes(file: &File) -> bool {
+pub(super) fn has_no_writers(file: &File) -> bool {
     Lease::take(file).is_ok()
 }
 
@@ -19,7 +19,7 @@ pub(super) fn nobody_writes(file: &File) -> bool {
 pub(super) struct Lease<'a>(&'a File);
 
 impl<'a> Lease<'a> {
-    /// Fails where [`nobody_writes`] returns `false`.
+    /// Fails where [`has_no_writers`] returns `false`.
     pub(super) fn take(file: &'a File) -> io::Result<Lease<'a>> {
         // The kernel sends a signal when a process opens the file for writing. The default signal
         // would end this process; SIGURG is ignored by default.
@@ -63,19 +63,19 @@ mod tests {
         std::fs::write(&path, "content").unwrap();
         let file = File::open(&path).unwrap();
         let reader = File::open(&path).unwrap();
-        assert!(nobody_writes(&file) && nobody_writes(&file) && nobody_writes(&reader));
+        assert!(has_no_writers(&file) && has_no_writers(&file) && has_no_writers(&reader));
         let writer = OpenOptions::new().append(true).open(&path).unwrap();
-        assert!(!nobody_writes(&file));
+        assert!(!has_no_writers(&file));
         drop(writer);
-        assert!(nobody_writes(&file));
+        assert!(has_no_writers(&file));
         let both = OpenOptions::new()
             .read(true)
             .write(true)
             .open(&path)
             .unwrap();
-        assert!(!nobody_writes(&both), "itself a writer");
+        assert!(!has_no_writers(&both), "itself a writer");
         assert!(
-            !nobody_writes(&File::open(place.path()).unwrap()),
+            !has_no_writers(&File::open(place.path()).unwrap()),
             "a directory"
         );
     }

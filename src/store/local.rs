@@ -36,16 +36,16 @@ pub struct DirectoryOptions {
 
 /// A directory or a single file of this machine, served read-only.
 ///
-/// - A link is followed if it is relative and every step of it stays inside the root. Every other link
-/// is `NotFound`, an absolute one even if it points inside. A visible link to a hidden file serves
-/// that file, because the owner made it, as with mounts and hard links.
+/// - A link is followed if it is relative and every step of it stays inside the root. Every other
+///   link is `NotFound`, an absolute one even if it points inside. A visible link to a hidden file
+///   serves that file, because the owner made it, as with mounts and hard links.
 /// - Without `openat2`, in old kernels and some sandboxes, no link is followed at all.
-/// - Only regular files are opened. FIFOs, sockets and devices are not touched. The size of a file is
-/// that of `fstat`, so most files of `/proc`, which report 0, are not served.
-/// - The root is held open. It is opened again when its path leads elsewhere: to a new directory, to a
-/// mount, or through a changed link. Requests check this, at most once a second. Open files and
-/// listings stay with the root in which they were opened. While the path leads nowhere, everything
-/// is [`StoreError::Away`].
+/// - Only regular files are opened. FIFOs, sockets and devices are not touched. The size of a file
+///   is that of `fstat`, so most files of `/proc`, which report 0, are not served.
+/// - The root is held open. It is opened again when its path leads elsewhere: to a new directory,
+///   to a mount, or through a changed link. Requests check this, at most once a second. Open files
+///   and listings stay with the root in which they were opened. While the path leads nowhere,
+///   everything is [`StoreError::Away`].
 ///
 /// Files on network and FUSE file systems are accessed by threads that may hang. If the file system
 /// does not answer, the result is [`StoreError::Stalled`], in time, and all other files are served
@@ -137,7 +137,7 @@ impl DirectoryStore {
 
     /// Checks where the path of the root leads, and opens it again if that changed. Returns after a
     /// few seconds at most; the check may go on after that.
-    pub fn look_again(&self) {
+    pub fn check_root(&self) {
         // A check that is running already may have looked too early.
         self.shared.next_check_ms.store(0, Ordering::Relaxed);
         self.check_if_due();
@@ -812,7 +812,7 @@ mod tests {
         place.file("file", "second");
         assert_eq!(opened(&store, "file"), "first", "no look was due");
         let number = store.root_number();
-        store.look_again();
+        store.check_root();
         assert_eq!(opened(&store, "file"), "second");
         let after = store.list(&path(""), false, None).unwrap();
         assert_eq!((number, listing.root()), (0, 0));
@@ -820,7 +820,7 @@ mod tests {
         let mut bytes = [0; 5];
         assert_eq!(Object::read_at(&before, &mut bytes, 0).unwrap(), 5);
         assert_eq!(&bytes, b"first", "what is open stays what it was");
-        store.look_again();
+        store.check_root();
         assert_eq!(reported.try_iter().collect::<Vec<_>>(), ["replaced"]);
     }
 
@@ -831,17 +831,17 @@ mod tests {
         let (store, reported) = watched(&place.root(), USUAL);
         fs::remove_dir_all(place.root()).unwrap();
         for _ in 0..2 {
-            store.look_again();
+            store.check_root();
             assert_eq!(opened(&store, "file"), "Away");
             assert_eq!(seen(&store, ""), "Away");
         }
         // The kernel is likely to reuse the inode number.
         place.file("file", "second");
-        store.look_again();
+        store.check_root();
         assert_eq!(opened(&store, "file"), "second");
         fs::remove_dir_all(place.root()).unwrap();
         symlink("root", place.root()).unwrap();
-        store.look_again();
+        store.check_root();
         assert_eq!(opened(&store, "file"), "Away", "a link to itself");
         let reported: Vec<String> = reported.try_iter().collect();
         assert_eq!(reported, ["away", "back", "away"]);
@@ -859,13 +859,13 @@ mod tests {
         for (target, name, bytes) in [("two", "file", "two"), ("three", "link", "three")] {
             fs::remove_file(place.at("link")).unwrap();
             place.link("link", target);
-            store.look_again();
+            store.check_root();
             assert_eq!(opened(&store, name), bytes);
         }
         // The directory of the file is held open.
         fs::rename(place.root(), place.directory.path().join("moved")).unwrap();
         place.file("link", "made anew");
-        store.look_again();
+        store.check_root();
         assert_eq!(opened(&store, "link"), "made anew");
     }
 
@@ -879,7 +879,7 @@ mod tests {
         // A name that is too long for any file system stands for one that fails.
         let shared = Arc::get_mut(&mut store.shared).unwrap();
         shared.name = place.directory.path().join("x".repeat(300));
-        store.look_again();
+        store.check_root();
         assert_eq!(opened(&store, "file"), "one");
         assert_eq!(reported.try_iter().count(), 0);
     }

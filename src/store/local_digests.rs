@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use rustix::io::Errno;
 
 use crate::store::hash::{HashError, Hashing, STEP_BYTES, Turn};
-use crate::store::lease::nobody_writes;
+use crate::store::lease::has_no_writers;
 use crate::store::{BootId, DigestIndex, KnownDigest, NoIndex, Object, ObjectMeta, Stamp};
 use crate::wire::{Md5Digest, ObjectKind};
 
@@ -115,14 +115,14 @@ impl LocalDigests {
     }
 
     /// Looks up or makes the digest of a file that is open for reading only, in this thread. Calls
-    /// `goes_on` with the bytes done so far every 256 KiB; `false` stops it.
+    /// `may_continue` with the bytes done so far every 256 KiB; `false` stops it.
     ///
     /// # Errors
     /// [`LocalDigestError`].
     pub fn digest(
         &self,
         file: &Arc<File>,
-        goes_on: impl Fn(u64) -> bool,
+        may_continue: impl Fn(u64) -> bool,
     ) -> Result<LocalDigest, LocalDigestError> {
         let looked = look(file)?;
         if looked.kind != ObjectKind::File {
@@ -135,15 +135,15 @@ impl LocalDigests {
                 was_known: true,
             });
         }
-        let is_quiet = || self.is_kept(&looked) && nobody_writes(file);
+        let is_quiet = || self.is_kept(&looked) && has_no_writers(file);
         let mut was_quiet = is_quiet();
         let mut hashing = Hashing::begin(file.clone().for_hashing(), looked);
         let room = usize::try_from(looked.size()).map_or(STEP_BYTES, |size| size.min(STEP_BYTES));
         let mut buffer = vec![0; room.max(1)];
         loop {
-            match hashing.turn(&mut buffer, CHANGED_HASHES_MAX, &goes_on) {
+            match hashing.turn(&mut buffer, CHANGED_HASHES_MAX, &may_continue) {
                 // A turn may also end because it took long enough.
-                Turn::Unfinished if goes_on(hashing.done()) => {}
+                Turn::Unfinished if may_continue(hashing.done()) => {}
                 Turn::Unfinished => return Err(LocalDigestError::Stopped),
                 Turn::Restarted => was_quiet = is_quiet(),
                 Turn::Failed(HashError::Changed(_)) => return Err(LocalDigestError::Changed),
@@ -183,12 +183,12 @@ impl LocalDigests {
     /// Keeps the digest if no process can write to the file now and the stamp is still the same.
     fn keep(&self, file: &File, looked: &ObjectMeta, md5: Md5Digest) -> bool {
         let stamp = &looked.stamp;
-        let is_to_be_kept = self.is_kept(looked)
+        let is_keepable = self.is_kept(looked)
             && stamp.settled_here(looked.looked_at)
-            && nobody_writes(file)
+            && has_no_writers(file)
             // A write until just now has changed a time.
             && file.meta().is_ok_and(|now| now.stamp == *stamp);
-        if !is_to_be_kept {
+        if !is_keepable {
             return false;
         }
         match self.index.look_up(stamp) {
@@ -366,11 +366,11 @@ mod tests {
         let file = place.settled("other");
         let writer = OpenOptions::new().write(true).open(place.path()).unwrap();
         let writer = Cell::new(Some(writer));
-        let goes_on = |_| {
+        let may_continue = |_| {
             writer.take();
             true
         };
-        digests.digest(&file, goes_on).unwrap();
+        digests.digest(&file, may_continue).unwrap();
         assert_eq!(known(&digests, &file), None);
     }
 
@@ -418,12 +418,12 @@ mod tests {
         let file = place.settled("CONTENT");
         assert!(!digests.keep_verified(&file, &placed, md5("content")));
         assert_eq!(known(&digests, &file), None);
-        let young = std::iter::repeat_with(|| {
+        let unsettled = std::iter::repeat_with(|| {
             fs::write(place.path(), "too young").unwrap();
             file.meta().unwrap()
         });
         // Sooner or later the look is early enough.
-        let placed = young
+        let placed = unsettled
             .take(1_000)
             .find(|placed| !placed.stamp.settled_here(placed.looked_at))
             .unwrap();

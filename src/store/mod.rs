@@ -48,7 +48,7 @@ pub use meta::{ObjectMeta, Stamp};
 pub use staged::{
     Attributes, DestinationTree, EntryKind, FileName, FileNameError, NOT_REGULAR, NewModes,
     Orphans, PlacedLink, Placement, Space, StageError, StagedFile, StagingDirectory, TargetInfo,
-    Unkept, WRITTEN_HERE, is_held_up_by_others,
+    Unkept, WRITTEN_HERE, others_delay_sync,
 };
 #[cfg(test)]
 pub(crate) use staged::{Synced, synced_below};

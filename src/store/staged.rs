@@ -40,7 +40,7 @@ pub use staging_directory::StagingDirectory;
 #[cfg(test)]
 pub(crate) use synced::{Synced, synced_below};
 pub use tree::{DestinationTree, TargetInfo};
-pub use unwritten::is_held_up_by_others;
+pub use unwritten::others_delay_sync;
 
 /// Why a file could not be staged or placed. Every cause is on this machine.
 #[derive(Debug, thiserror::Error)]

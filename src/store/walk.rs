@@ -90,7 +90,7 @@ impl Walk {
                     Err(error) => return Err(error),
                 };
             }
-            walk.enter_behind(directory, &path, part)?;
+            walk.enter_after(directory, &path, part)?;
             path = joined(&path, part);
         }
         Ok(walk)
@@ -142,7 +142,7 @@ impl Walk {
         Ok(())
     }
 
-    fn enter_behind(
+    fn enter_after(
         &mut self,
         directory: Directory,
         path: &[u8],
@@ -219,7 +219,7 @@ impl Walk {
                 && names.has_more()
             {
                 let path = path.strip_suffix(b"/").unwrap_or(&path);
-                self.enter_behind(directory, path, names.last())?;
+                self.enter_after(directory, path, names.last())?;
             }
             return Ok(None);
         };

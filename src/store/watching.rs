@@ -36,14 +36,14 @@ pub struct Watching {
 
 /// Called, from any thread, if not everything is watched or changes were lost, with the reason.
 type OnPartial = Box<dyn Fn(&io::Error) + Send + Sync>;
-type OnFailure = Arc<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
+type SharedOnFailure = Arc<dyn Fn(&ResourcePath, &IndexingError) + Send + Sync>;
 
 struct WatchingState {
     tree: Arc<DirectoryStore>,
     index: Arc<dyn DigestIndex>,
     pools: Arc<Pools>,
     watches: Arc<Watches>,
-    on_failure: OnFailure,
+    on_failure: SharedOnFailure,
     is_stopped: AtomicBool,
 }
 
@@ -80,7 +80,7 @@ impl Watching {
     }
 
     /// Continues with another root, if the tree has one by now.
-    pub fn look_again(&self) {
+    pub fn check_root(&self) {
         self.work.watches.wake();
     }
 
@@ -115,7 +115,7 @@ impl WatchingState {
                 continue;
             }
             if changed.is_nothing() {
-                let at_most = self.watches.are_partial().then_some(LOOK_AGAIN_AFTER);
+                let at_most = self.watches.are_partial().then_some(RECHECK_INTERVAL);
                 self.watches.gather(&mut changed, at_most);
                 if changed.is_nothing() {
                     if self.tree.root_number() == root && at_most.is_some() {
@@ -177,7 +177,7 @@ impl WatchingState {
 }
 
 /// The interval between checks of the whole tree if not all of it is watched.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(600);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(600);
 /// Changes before the pause have settled after it.
 const PAUSE_MIN: Duration = SETTLING_TIME.saturating_add(Duration::from_millis(100));
 /// The length of the pause after a pass, as a multiple of the pass.
@@ -305,8 +305,8 @@ mod tests {
         fs::rename(&root, directory.path().join("moved")).unwrap();
         fs::create_dir_all(root.join("below")).unwrap();
         fs::write(root.join("below/file"), "second").unwrap();
-        watched.watching.work.tree.look_again();
-        watched.watching.look_again();
+        watched.watching.work.tree.check_root();
+        watched.watching.check_root();
         watched.expect(&["second"]);
         fs::write(root.join("below/file"), "watched").unwrap();
         watched.expect(&["watched"]);

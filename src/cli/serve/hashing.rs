@@ -121,7 +121,7 @@ impl BackgroundHashing {
                     Err(error) => warn_of_no_thread(&error),
                 }
             }
-            Some(Ahead::Always(watching)) => watching.look_again(),
+            Some(Ahead::Always(watching)) => watching.check_root(),
             None => {}
         }
     }

@@ -70,7 +70,7 @@ fn watch(
                 hashing.follow_root();
                 report(root, &change, quiet);
             }
-            Ok(RootEvent::Look) | Err(RecvTimeoutError::Timeout) => store.look_again(),
+            Ok(RootEvent::Look) | Err(RecvTimeoutError::Timeout) => store.check_root(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

@@ -8,7 +8,7 @@ use crate::client::batch::placing::Verified;
 use crate::client::in_time::in_time;
 use crate::client::{ClientConfig, ClientError, SyncPolicy};
 use crate::net::Deadline;
-use crate::store::{StageError, StagedFile, StagingDirectory, is_held_up_by_others};
+use crate::store::{StageError, StagedFile, StagingDirectory, others_delay_sync};
 
 /// How many files, or folders, are made to last.
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ impl Manner {
         let is_for_many = files.max(directories.len()) >= SYNC_TOGETHER_MIN;
         let mut all = directories.iter();
         let is_in_memory = all.all(|directory| directory.is_in_memory());
-        let waits_for_others = || deadline.is_some() || is_held_up_by_others(bytes);
+        let waits_for_others = || deadline.is_some() || others_delay_sync(bytes);
         Manner {
             is_auto,
             is_in_memory,

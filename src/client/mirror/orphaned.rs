@@ -26,7 +26,7 @@ impl Orphaned {
         if let Some((folder, orphans)) = self.open.last_mut()
             && place.parent().as_ref() == Some(folder)
         {
-            orphans.spare(place.file_name().unwrap_or_default());
+            orphans.exclude(place.file_name().unwrap_or_default());
         }
     }
 

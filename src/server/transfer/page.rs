@@ -534,7 +534,7 @@ mod tests {
 
         fs::rename(&root, directory.path().join("moved")).unwrap();
         make("second");
-        catalog.look_again();
+        catalog.check_root();
         let (page, state) = begin(false, after.clone(), open);
         assert!(matches!(state, PageState::Made { has_more: true, .. }));
         assert_eq!(page.root, Some(0), "an open listing continues");

@@ -57,7 +57,7 @@ pub enum IndexError {
 
 impl IndexError {
     /// Whether a new file would cure this error.
-    pub(super) fn is_of_content(&self) -> bool {
+    pub(super) fn needs_new_file(&self) -> bool {
         matches!(self, IndexError::Newer { .. } | IndexError::Damaged(_))
     }
 }

@@ -133,14 +133,14 @@ impl FileIndex {
     }
 
     fn in_file(&self, stamp: &Stamp) -> Option<(KnownDigest, Day)> {
-        let is_believed = self.shared.has_file.load(Ordering::Acquire)
+        let is_usable = self.shared.has_file.load(Ordering::Acquire)
             && !self.shared.forgotten.has(Key::of(stamp));
-        if !is_believed {
+        if !is_usable {
             return None;
         }
         match self.shared.reader().as_ref()?.look_up(stamp) {
             Ok(found) => found,
-            Err(error) if error.is_of_content() => {
+            Err(error) if error.needs_new_file() => {
                 // Only the first to notice reports it; the writer begins a new file.
                 if self.shared.has_file.swap(false, Ordering::AcqRel) {
                     let _ = self.ops.try_send(Op::Damaged(error));

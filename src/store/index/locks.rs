@@ -16,7 +16,7 @@ use std::{fs, io};
 use crate::store::Stamp;
 
 /// Whether this process writes this inode, or will in a moment. Does not wait for an opening.
-pub(in crate::store) fn is_open_here(stamp: &Stamp) -> bool {
+pub(in crate::store) fn is_written_here(stamp: &Stamp) -> bool {
     let inode = (stamp.device, stamp.inode);
     let table = OPEN.read().unwrap_or_else(PoisonError::into_inner);
     table.open.contains(&inode)

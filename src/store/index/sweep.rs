@@ -40,10 +40,12 @@ impl Sweep {
     ) -> Result<Option<u64>, IndexError> {
         let rows = database.rows_after(self.after, STEP_ROWS)?;
         let Some(&(last, _)) = rows.last() else {
-            return Ok(self.turn_back());
+            return Ok(self.finish_pass());
         };
-        let doomed = rows.iter().filter(|(_, used)| self.takes(*used, today));
-        let batch: Batch = doomed.map(|(key, _)| (*key, Change::Remove)).collect();
+        let expired = rows
+            .iter()
+            .filter(|(_, used)| self.should_remove(*used, today));
+        let batch: Batch = expired.map(|(key, _)| (*key, Change::Remove)).collect();
         if !batch.is_empty() {
             database.write(&batch)?;
         }
@@ -52,7 +54,7 @@ impl Sweep {
     }
 
     /// Whether to remove a row. Counts the rows that stay.
-    fn takes(&mut self, used: Day, today: Day) -> bool {
+    fn should_remove(&mut self, used: Day, today: Day) -> bool {
         if used.saturating_add(UNUSED_DAYS_MAX) < today {
             return true;
         }
@@ -71,7 +73,7 @@ impl Sweep {
     }
 
     /// At the end of the table: starts again if too many rows are left.
-    fn turn_back(&mut self) -> Option<u64> {
+    fn finish_pass(&mut self) -> Option<u64> {
         if self.surplus.is_some() || self.rows <= self.rows_max {
             return Some(self.rows);
         }

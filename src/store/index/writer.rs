@@ -82,7 +82,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         let locked = writer.location.lock()?;
         writer.location.begin(&locked)?;
         match writer.attach() {
-            Err(reason) if reason.is_of_content() => writer.replace_file(&locked, reason)?,
+            Err(reason) if reason.needs_new_file() => writer.replace_file(&locked, reason)?,
             attached => attached?,
         }
         Ok(writer)
@@ -117,7 +117,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
         match (self.due, &self.sweep) {
             (Some(due), _) => due,
             (None, Some(_)) => now,
-            (None, None) => now + REST,
+            (None, None) => now + IDLE_INTERVAL,
         }
     }
 
@@ -139,7 +139,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
             removed.insert(key, mark);
         }
         let written = match self.try_write(&batch) {
-            Err(reason) if reason.is_of_content() => {
+            Err(reason) if reason.needs_new_file() => {
                 self.replace(reason);
                 self.try_write(&batch)
             }
@@ -191,7 +191,7 @@ impl<R: Fn(IndexEvent), T: Fn() -> Day> Writer<R, T> {
                 self.sweep = None;
                 self.room = ROWS_MAX.saturating_sub(rows).max(BATCH_ROWS_MAX as u64);
             }
-            Err(reason) if reason.is_of_content() => self.replace(reason),
+            Err(reason) if reason.needs_new_file() => self.replace(reason),
             // Another program writes, or no program can; try again later.
             Err(_) => {
                 self.sweep = None;
@@ -298,7 +298,7 @@ const ROWS_MAX: u64 = 4_000_000;
 /// How often a process replaces the file before it treats the disk as broken.
 const REPLACEMENTS_MAX: u32 = 3;
 /// How often an idle writer checks the date.
-const REST: Duration = Duration::from_secs(600);
+const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 const OPENING_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const WRITING_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ENDING_BUSY_TIMEOUT: Duration = Duration::from_millis(100);

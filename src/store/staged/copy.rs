@@ -15,7 +15,7 @@ use super::staging_directory::StagingDirectory;
 impl StagingDirectory {
     /// Stages a copy of an open file at its present length. Shares blocks if the file system can;
     /// else the kernel copies. The caller verifies the copy, because the original may change
-    /// meanwhile. Stops early once `goes_on` returns `false`; it is called between steps.
+    /// meanwhile. Stops early once `may_continue` returns `false`; it is called between steps.
     ///
     /// # Errors
     /// [`StageError`]: the copy cannot be created, read or written.
@@ -23,20 +23,20 @@ impl StagingDirectory {
         self: &Arc<Self>,
         name: &FileName,
         original: &File,
-        goes_on: impl Fn() -> bool,
+        may_continue: impl Fn() -> bool,
     ) -> Result<StagedFile, StageError> {
         let mut staged = self.stage_unnamed(name)?;
-        staged.copy_all_of(original, &goes_on)?;
+        staged.copy_all_of(original, &may_continue)?;
         Ok(staged)
     }
 }
 
 impl StagedFile {
-    /// Copies the bytes of an open file, while `goes_on` returns `true`.
+    /// Copies the bytes of an open file, while `may_continue` returns `true`.
     pub(super) fn copy_all_of(
         &mut self,
         original: &File,
-        goes_on: &impl Fn() -> bool,
+        may_continue: &impl Fn() -> bool,
     ) -> Result<(), StageError> {
         if rustix::fs::ioctl_ficlone(&*self.file(), original).is_ok() {
             self.note_bytes(size_of_file(&self.file())?);
@@ -44,9 +44,9 @@ impl StagedFile {
         }
         let bytes = size_of_file(original)?;
         self.reserve(bytes)?;
-        copy_in_kernel(original, self, bytes, goes_on)?;
+        copy_in_kernel(original, self, bytes, may_continue)?;
         // Where the kernel cannot copy, it may also report that there is nothing to copy.
-        copy_by_reading(original, self, bytes, goes_on)
+        copy_by_reading(original, self, bytes, may_continue)
     }
 }
 
@@ -55,10 +55,10 @@ fn copy_in_kernel(
     original: &File,
     staged: &mut StagedFile,
     bytes: u64,
-    goes_on: &impl Fn() -> bool,
+    may_continue: &impl Fn() -> bool,
 ) -> Result<(), StageError> {
     let copy = staged.file();
-    while staged.bytes() < bytes && goes_on() {
+    while staged.bytes() < bytes && may_continue() {
         let (mut from, mut to) = (staged.bytes(), staged.bytes());
         let step = step(bytes - staged.bytes(), STEP_BYTES_MAX);
         match rustix::fs::copy_file_range(original, Some(&mut from), &*copy, Some(&mut to), step) {
@@ -78,10 +78,10 @@ fn copy_by_reading(
     original: &File,
     staged: &mut StagedFile,
     bytes: u64,
-    goes_on: &impl Fn() -> bool,
+    may_continue: &impl Fn() -> bool,
 ) -> Result<(), StageError> {
     let mut buffer = Vec::new();
-    while staged.bytes() < bytes && goes_on() {
+    while staged.bytes() < bytes && may_continue() {
         buffer.resize(step(bytes - staged.bytes(), BUFFER_BYTES_MAX), 0);
         match original.read_at(&mut buffer, staged.bytes()) {
             Ok(0) => break,
@@ -123,21 +123,21 @@ mod tests {
         let original = File::open(temp.path().join("original")).unwrap();
         let directory = StagingDirectory::open(temp.path()).unwrap();
         let copiers: [Copier; 2] = [copy_in_kernel, copy_by_reading];
-        let goes_on: [fn() -> bool; 2] = [|| false, || true];
+        let may_continue: [fn() -> bool; 2] = [|| false, || true];
         for copy in copiers {
-            for (begun, bytes, goes_on, expected) in [
-                ("", 10, goes_on[1], "0123456789"),
-                ("", 0, goes_on[1], ""),
-                ("abc", 7, goes_on[1], "abc3456"),
-                ("abc", 12, goes_on[1], "abc3456789"),
-                ("abc", 7, goes_on[0], "abc"),
-                ("abc", 3, goes_on[1], "abc"),
+            for (begun, bytes, may_continue, expected) in [
+                ("", 10, may_continue[1], "0123456789"),
+                ("", 0, may_continue[1], ""),
+                ("abc", 7, may_continue[1], "abc3456"),
+                ("abc", 12, may_continue[1], "abc3456789"),
+                ("abc", 7, may_continue[0], "abc"),
+                ("abc", 3, may_continue[1], "abc"),
             ] {
                 let mut staged = directory
                     .stage_unnamed(&FileName::parse(b"copy").unwrap())
                     .unwrap();
                 staged.append(begun.as_bytes()).unwrap();
-                copy(&original, &mut staged, bytes, &goes_on).unwrap();
+                copy(&original, &mut staged, bytes, &may_continue).unwrap();
                 let mut found = vec![0; 20];
                 let count = staged.file().read_at(&mut found, 0).unwrap();
                 assert_eq!(found[..count], *expected.as_bytes());

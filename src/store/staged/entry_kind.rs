@@ -12,7 +12,7 @@ use super::refused_name::{is_about_name, refused};
 use super::staging_directory::StagingDirectory;
 use crate::store::ObjectMeta;
 use crate::store::beneath::{fixed_in, meta_in};
-use crate::store::index::is_open_here;
+use crate::store::index::is_written_here;
 use crate::wire::ObjectKind;
 
 /// What a name in a directory stands for.
@@ -38,7 +38,9 @@ impl EntryKind {
     pub fn of(looked: Option<&ObjectMeta>) -> EntryKind {
         match looked.map(|looked| looked.kind) {
             None => EntryKind::Nothing,
-            Some(_) if looked.is_some_and(|looked| is_open_here(&looked.stamp)) => EntryKind::InUse,
+            Some(_) if looked.is_some_and(|looked| is_written_here(&looked.stamp)) => {
+                EntryKind::InUse
+            }
             Some(ObjectKind::File) => EntryKind::File,
             Some(ObjectKind::Symlink) => EntryKind::Link,
             Some(ObjectKind::Directory) => EntryKind::Directory,
@@ -91,7 +93,7 @@ impl StagingDirectory {
     pub fn open_existing(&self, name: &FileName) -> Result<File, StageError> {
         if self
             .look(name)?
-            .is_some_and(|looked| is_open_here(&looked.stamp))
+            .is_some_and(|looked| is_written_here(&looked.stamp))
         {
             return Err(StageError::sort("open the existing file", Errno::BUSY));
         }

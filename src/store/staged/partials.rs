@@ -20,7 +20,7 @@ pub struct Orphans(HashSet<NameTag>);
 
 impl Orphans {
     /// Excludes the partial files of this name, which a download may resume.
-    pub fn spare(&mut self, name: &[u8]) {
+    pub fn exclude(&mut self, name: &[u8]) {
         if let (false, Ok(name)) = (self.is_empty(), FileName::parse(name)) {
             self.0.remove(&name.tag());
         }

@@ -46,7 +46,7 @@ impl StagingDirectory {
             // A plain rename returns this for a name that the file system does not take.
             return renamed;
         }
-        or_else_if_refused(renamed, || {
+        or_else_if_unsupported(renamed, || {
             rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::empty())
                 // Nothing is ever removed to make way: a name that is taken stays refused.
                 .or_else(|errno| self.link_to_new(partial, name).map_err(|_| errno))
@@ -65,8 +65,8 @@ impl StagingDirectory {
         let exclusive =
             || rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE);
         let renamed = once_closed(exclusive, close);
-        let linked = or_else_if_refused(renamed, || self.link_to_new(partial, name));
-        or_else_if_refused(linked, || {
+        let linked = or_else_if_unsupported(renamed, || self.link_to_new(partial, name));
+        or_else_if_unsupported(linked, || {
             match rustix::fs::statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(_) => Err(Errno::EXIST),
                 // Something that gets this name in this moment is replaced.
@@ -148,7 +148,7 @@ fn once_closed(
 }
 
 /// Calls `other` if the file system does not support the first operation.
-fn or_else_if_refused(
+fn or_else_if_unsupported(
     done: Result<(), Errno>,
     other: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<(), Errno> {
@@ -226,7 +226,7 @@ mod tests {
             (Err(Errno::NOSYS), Err(Errno::ROFS)),
             (Err(Errno::INVAL), Err(Errno::ROFS)),
         ] {
-            assert_eq!(or_else_if_refused(done, || Err(Errno::ROFS)), expected);
+            assert_eq!(or_else_if_unsupported(done, || Err(Errno::ROFS)), expected);
         }
     }
 }

@@ -552,8 +552,8 @@ fn orphaned_partial_files_are_removed() {
     let _held = holder.resume(&name("held"), None).unwrap();
     let mut orphans = directory.orphans();
     assert!(!orphans.is_empty());
-    orphans.spare(b"kept");
-    orphans.spare(b"another");
+    orphans.exclude(b"kept");
+    orphans.exclude(b"another");
     assert_eq!(directory.names_of(&orphans), [&*gone]);
     assert!(!directory.remove_partial(&held) && !directory.remove_partial("of another kind"));
     assert!(directory.remove_partial(&gone) && !directory.remove_partial(&gone));

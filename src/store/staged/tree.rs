@@ -133,7 +133,7 @@ impl DestinationTree {
                 let above = self.directory(&above)?;
                 self.make_in(&above, path)?
             }
-            (Err(errno), _) => return Err(self.explain(path, errno)),
+            (Err(errno), _) => return Err(self.path_error(path, errno)),
         };
         self.keep_open(path, directory, unlock)
     }
@@ -155,7 +155,7 @@ impl DestinationTree {
             Ok(directory) => directory,
             Err(errno) if is_unreadable(errno) => self.unreadable_directory(path)?,
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(self.explain(path, errno)),
+            Err(errno) => return Err(self.path_error(path, errno)),
         };
         self.keep_open(path, directory, look).map(Some)
     }
@@ -181,15 +181,17 @@ impl DestinationTree {
                 made = self.directory(path)?;
                 made.as_fd()
             }
-            Err(errno) => return Err(self.explain(path, errno)),
+            Err(errno) => return Err(self.path_error(path, errno)),
         };
-        let stat = rustix::fs::fstat(directory).map_err(|errno| self.explain(path, errno))?;
+        let stat = rustix::fs::fstat(directory).map_err(|errno| self.path_error(path, errno))?;
         // Keep set-group-id and its kin, which the owner of this machine set: new files in the
         // directory may need its group.
         let set_bits = stat.st_mode & 0o7000;
         let mode = attributes.mode.map(|mode| set_bits | mode & 0o777);
         let mode = mode.filter(|&mode| stat.st_mode & 0o7777 != mode);
-        let mtime = attributes.mtime.filter(|_| !is_of_time(&stat, attributes));
+        let mtime = attributes
+            .mtime
+            .filter(|_| !mtime_matches(&stat, attributes));
         let device = device_of(&stat);
         if (mode.is_some() || mtime.is_some()) && self.capabilities.may_change(device) {
             let has_mode = mode.map_or(Ok(true), |mode| set_mode(directory, mode))?;
@@ -225,7 +227,7 @@ impl DestinationTree {
         let directory = match self.root.directory_descriptor(path) {
             Ok(directory) => Directory::from(directory),
             Err(Errno::NOENT) => return Ok(()),
-            Err(errno) => return Err(self.explain(path, errno)),
+            Err(errno) => return Err(self.path_error(path, errno)),
         };
         directory
             .visit_names(|name, kind| {
@@ -238,7 +240,7 @@ impl DestinationTree {
                     visit(name, entry_kind_of(kind));
                 }
             })
-            .map_err(|error| self.about_reading(path, error))
+            .map_err(|error| self.reading_error(path, error))
     }
 
     /// Lists a directory, with `recursive` also everything below it. The listing is in listing
@@ -252,10 +254,10 @@ impl DestinationTree {
         recursive: bool,
     ) -> Result<Box<dyn Listing>, StageError> {
         let directory = self.root.directory_descriptor(path);
-        let directory = directory.map_err(|errno| self.explain(path, errno))?;
+        let directory = directory.map_err(|errno| self.path_error(path, errno))?;
         let walk = Walk::of_directory(directory.into(), path, recursive, true, None);
         Ok(Box::new(
-            walk.map_err(|error| self.about_reading(path, error))?,
+            walk.map_err(|error| self.reading_error(path, error))?,
         ))
     }
 
@@ -269,7 +271,7 @@ impl DestinationTree {
         let Some(open) = open else {
             return Ok(None);
         };
-        let stat = look(open.as_fd()).map_err(|errno| self.explain(path, errno))?;
+        let stat = look(open.as_fd()).map_err(|errno| self.path_error(path, errno))?;
         if stat.st_nlink > 0 {
             return Ok(Some(open));
         }
@@ -284,7 +286,7 @@ impl DestinationTree {
         directory: OwnedFd,
         look: impl FnOnce(BorrowedFd<'_>) -> Result<Stat, Errno>,
     ) -> Result<Arc<StagingDirectory>, StageError> {
-        look(directory.as_fd()).map_err(|errno| self.explain(path, errno))?;
+        look(directory.as_fd()).map_err(|errno| self.path_error(path, errno))?;
         let directory =
             StagingDirectory::of_descriptor(directory, &self.shown(path), &self.capabilities)?;
         let (kept, closed) = self.lock_open().insert(path, directory);
@@ -295,9 +297,9 @@ impl DestinationTree {
 
     /// Finds what an error on the way to a directory is about: the first name that is no directory,
     /// or the directory itself.
-    fn explain(&self, path: &ResourcePath, errno: Errno) -> StageError {
+    fn path_error(&self, path: &ResourcePath, errno: Errno) -> StageError {
         if matches!(errno, Errno::NOTDIR | Errno::LOOP)
-            && let Some(culprit) = self.first_that_is_no_directory(path)
+            && let Some(culprit) = self.first_non_directory(path)
         {
             return culprit;
         }
@@ -305,7 +307,7 @@ impl DestinationTree {
     }
 
     /// `None` if every name is a directory by now.
-    fn first_that_is_no_directory(&self, path: &ResourcePath) -> Option<StageError> {
+    fn first_non_directory(&self, path: &ResourcePath) -> Option<StageError> {
         let mut at = self.root.directory_descriptor(&ResourcePath::root()).ok()?;
         let mut shown = self.path.clone();
         for part in path.parts() {
@@ -325,7 +327,7 @@ impl DestinationTree {
         None
     }
 
-    fn about_reading(&self, path: &ResourcePath, error: StoreError) -> StageError {
+    fn reading_error(&self, path: &ResourcePath, error: StoreError) -> StageError {
         StageError::Directory {
             doing: "read the directory",
             directory: self.shown(path),
@@ -358,7 +360,7 @@ fn check_names(path: &ResourcePath) -> Result<(), StageError> {
     Ok(())
 }
 
-fn is_of_time(stat: &Stat, attributes: &Attributes) -> bool {
+fn mtime_matches(stat: &Stat, attributes: &Attributes) -> bool {
     let keeps = |mtime| stamp_of(stat).keeps(mtime);
     attributes.mtime.is_none_or(keeps)
 }

@@ -5,7 +5,7 @@
 /// has not synced.
 ///
 /// It counts the bytes of all file systems, so it may return `true` needlessly, which costs little.
-pub fn is_held_up_by_others(own_bytes: u64) -> bool {
+pub fn others_delay_sync(own_bytes: u64) -> bool {
     if cfg!(test) {
         // Other tests write, too.
         return false;

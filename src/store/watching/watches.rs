@@ -117,7 +117,7 @@ impl Watches {
 
     /// Waits for changes, at most this long, and adds all of them to `changed`.
     pub(super) fn gather(&self, changed: &mut Changed, at_most: Option<Duration>) {
-        let at_most = at_most.map(|time| Timespec::try_from(time).unwrap_or(A_LONG_TIME));
+        let at_most = at_most.map(|time| Timespec::try_from(time).unwrap_or(WAIT_MAX));
         let mut waited_for = [
             PollFd::new(&self.inotify, PollFlags::IN),
             PollFd::new(&self.alarm, PollFlags::IN),
@@ -184,7 +184,7 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
 const EVENTS_BYTES: usize = 32 * 1024;
 /// Changed directories; beyond this number, everything is checked.
 const DIRECTORIES_MAX: usize = 10_000;
-const A_LONG_TIME: Timespec = Timespec {
+const WAIT_MAX: Timespec = Timespec {
     tv_sec: 3600,
     tv_nsec: 0,
 };

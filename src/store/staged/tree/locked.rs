@@ -37,15 +37,15 @@ impl DestinationTree {
             ),
         };
         let root = self.root.directory_descriptor(&ResourcePath::root());
-        let root = root.map_err(|errno| self.explain(&ResourcePath::root(), errno))?;
+        let root = root.map_err(|errno| self.path_error(&ResourcePath::root(), errno))?;
         let (mut directory, mut way) = (Directory::from(root), Vec::new());
         for part in path.parts() {
-            let inner = open(&directory, part).map_err(|error| self.about_reading(path, error))?;
+            let inner = open(&directory, part).map_err(|error| self.reading_error(path, error))?;
             way.push(mem::replace(&mut directory, inner));
         }
         way.retain(Directory::is_unlocked);
         let walk = Walk::of_directory(directory, path, recursive, true, None);
-        let walk = walk.map_err(|error| self.about_reading(path, error))?;
+        let walk = walk.map_err(|error| self.reading_error(path, error))?;
         Ok(Box::new(walk.opening(open_inside, way)))
     }
 

@@ -21,7 +21,7 @@ impl DestinationTree {
         let directory = match self.root.directory_descriptor(&above) {
             Ok(directory) => Directory::from(directory),
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(self.explain(&above, errno)),
+            Err(errno) => return Err(self.path_error(&above, errno)),
         };
         let name = path.file_name().unwrap_or_default();
         let meta = match directory.look(name) {

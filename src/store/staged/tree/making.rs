@@ -17,7 +17,7 @@ impl DestinationTree {
     /// Opens a directory that can be written and entered but not read.
     pub(super) fn unreadable_directory(&self, path: &ResourcePath) -> Result<OwnedFd, StageError> {
         let handle = self.root.unreadable_directory(path);
-        handle.map_err(|errno| self.explain(path, errno))
+        handle.map_err(|errno| self.path_error(path, errno))
     }
 
     /// Checks that the missing directory at this path can be made, as far as its innermost existing
@@ -57,10 +57,10 @@ impl DestinationTree {
         let mode = Mode::from_raw_mode(self.capabilities.modes().directories);
         let cannot =
             |errno| StageError::of_directory("make the directory", &self.shown(path), errno);
-        let explain = |errno| self.explain(path, errno);
+        let path_error = |errno| self.path_error(path, errno);
         let open = || match open_unlocked(above, name) {
             Err(errno) if is_unreadable(errno) => self.unreadable_directory(path),
-            opened => opened.map_err(explain),
+            opened => opened.map_err(path_error),
         };
         match rustix::fs::mkdirat(above, name, mode) {
             Ok(()) => {}
@@ -75,7 +75,7 @@ impl DestinationTree {
         let made = open()?;
         self.has_made.store(true, Relaxed);
         // The parent may not be open for reading. The new directory is on the same device.
-        let stat = rustix::fs::fstat(&made).map_err(explain)?;
+        let stat = rustix::fs::fstat(&made).map_err(path_error)?;
         let above = path.parent().unwrap_or_else(ResourcePath::root);
         self.note_unsynced(made.as_fd(), &stat, &above);
         self.note_unsynced(made.as_fd(), &stat, path);

@@ -229,7 +229,7 @@ impl Removal<'_> {
         if let Some(fixed) = fixed_in(above, name).map_err(sort)?
             && fixed.is_crossing()
         {
-            return Err(stays(fixed));
+            return Err(fixed_error(fixed));
         }
         let directory = match open_unlocked(above, name) {
             Ok(directory) => directory,
@@ -238,7 +238,7 @@ impl Removal<'_> {
         };
         // Something was mounted there since the check above.
         if is_crossing(above, &directory).map_err(sort)? {
-            return Err(stays(Fixed::MountPoint));
+            return Err(fixed_error(Fixed::MountPoint));
         }
         let level = RemovalLevel {
             name: name.into(),
@@ -300,7 +300,7 @@ fn sort(errno: Errno) -> StageError {
     StageError::sort("remove", errno)
 }
 
-fn stays(fixed: Fixed) -> StageError {
+fn fixed_error(fixed: Fixed) -> StageError {
     StageError::Io {
         doing: "remove",
         source: fixed.error(),

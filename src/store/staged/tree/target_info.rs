@@ -238,10 +238,10 @@ impl DestinationTree {
                     ));
                 }
                 Err(Errno::NOENT) => (above, missing) = (at.parent(), missing + 1),
-                Err(errno) => return Err(self.explain(&at, errno)),
+                Err(errno) => return Err(self.path_error(&at, errno)),
             }
         }
-        Err(self.explain(path, Errno::NOENT))
+        Err(self.path_error(path, Errno::NOENT))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::store::staged::file::{SyncCall, sync_by};
 use crate::store::staged::staging_directory::device_of;
 #[cfg(test)]
 use crate::store::staged::synced::{Synced, note};
-use crate::store::staged::unwritten::is_held_up_by_others;
+use crate::store::staged::unwritten::others_delay_sync;
 use crate::store::staged::{Space, StageError};
 use crate::wire::ResourcePath;
 
@@ -41,7 +41,7 @@ impl DestinationTree {
                 .map(|on_device| Space::around(&on_device.directory));
             spaces.any(|space| !space.is_some_and(|space| space.is_in_memory()))
         };
-        self.sync_beside(one_by_one || (is_on_disk() && is_held_up_by_others(0)))
+        self.sync_beside(one_by_one || (is_on_disk() && others_delay_sync(0)))
     }
 
     /// `others`: other programs write a lot.
