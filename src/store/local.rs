@@ -53,7 +53,7 @@ pub struct DirectoryOptions {
 pub struct DirectoryStore {
     shared: Arc<SharedRoot>,
     /// Directories on the path to the root may hang, too.
-    way: Arc<Mount>,
+    path_mount: Arc<Mount>,
 }
 
 /// The part of a store that a check of its root needs. The thread that checks may hang.
@@ -112,7 +112,7 @@ impl DirectoryStore {
         options: DirectoryOptions,
         threads: Arc<CallThreads>,
     ) -> DirectoryStore {
-        let way = Mount::new(&threads);
+        let path_mount = Mount::new(&threads);
         let shared = Arc::new(SharedRoot {
             threads,
             absolute: std::path::absolute(name).unwrap_or_else(|_| name.to_owned()),
@@ -127,7 +127,7 @@ impl DirectoryStore {
             next_check_ms: AtomicU64::new(CHECK_INTERVAL_MS),
             on_change: OnceLock::new(),
         });
-        DirectoryStore { shared, way }
+        DirectoryStore { shared, path_mount }
     }
 
     /// Sets the callback for changes of the root. Only the first one counts.
@@ -169,7 +169,7 @@ impl DirectoryStore {
         if self.shared.is_check_due() {
             let shared = Arc::clone(&self.shared);
             // If the check fails, the present root stays.
-            let _ = self.way.call(move || shared.look());
+            let _ = self.path_mount.call(move || shared.look());
         }
     }
 }
@@ -453,14 +453,14 @@ mod tests {
                 },
                 Resolver::Walk,
             ];
-            let mut ways = Vec::new();
+            let mut cases = Vec::new();
             for resolver in resolvers {
                 for with_proc in [true, false] {
                     let root = Root::with_resolver(&self.root(), resolver).unwrap();
                     let root = if with_proc { root } else { root.without_proc() };
                     let follows = resolver == Resolver::Kernel { follow_links: true };
                     let names = ServedNames::Tree { show_hidden };
-                    let way = format!("{resolver:?}, /proc {with_proc}");
+                    let case = format!("{resolver:?}, /proc {with_proc}");
                     let threads = CallThreads::new();
                     let opened = OpenRoot::holding(root, names, None, 0, &threads);
                     let options = DirectoryOptions {
@@ -473,10 +473,10 @@ mod tests {
                         .shared
                         .next_check_ms
                         .store(u64::MAX, Ordering::Relaxed);
-                    ways.push((way, follows, store));
+                    cases.push((case, follows, store));
                 }
             }
-            ways
+            cases
         }
     }
 
@@ -581,10 +581,10 @@ mod tests {
             ("to_folder/up", "file", "File"),
             ("fifo_link", "NotAFile", "Other"),
         ];
-        for (way, follows, store) in place.every_resolver(false) {
+        for (case, follows, store) in place.every_resolver(false) {
             for (name, bytes, kind) in same {
-                assert_eq!(opened(&store, name), bytes, "open {name:?}, {way}");
-                assert_eq!(seen(&store, name), kind, "stat {name:?}, {way}");
+                assert_eq!(opened(&store, name), bytes, "open {name:?}, {case}");
+                assert_eq!(seen(&store, name), kind, "stat {name:?}, {case}");
             }
             for (name, bytes, kind) in followed {
                 let (bytes, kind) = if follows {
@@ -592,8 +592,8 @@ mod tests {
                 } else {
                     ("NotFound", "NotFound")
                 };
-                assert_eq!(opened(&store, name), bytes, "open {name:?}, {way}");
-                assert_eq!(seen(&store, name), kind, "stat {name:?}, {way}");
+                assert_eq!(opened(&store, name), bytes, "open {name:?}, {case}");
+                assert_eq!(seen(&store, name), kind, "stat {name:?}, {case}");
             }
         }
     }
@@ -624,7 +624,7 @@ mod tests {
             place.file(name, "there");
         }
         place.link("visible", ".git/config");
-        for (way, follows, store) in place.every_resolver(false) {
+        for (case, follows, store) in place.every_resolver(false) {
             for name in [
                 ".git",
                 ".git/config",
@@ -634,20 +634,20 @@ mod tests {
                 "..x",
                 ".ft-partial",
             ] {
-                assert_eq!(opened(&store, name), "NotFound", "{name}, {way}");
-                assert_eq!(seen(&store, name), "NotFound", "{name}, {way}");
+                assert_eq!(opened(&store, name), "NotFound", "{name}, {case}");
+                assert_eq!(seen(&store, name), "NotFound", "{name}, {case}");
             }
-            assert_eq!(opened(&store, "x.y"), "there", "{way}");
+            assert_eq!(opened(&store, "x.y"), "there", "{case}");
             // The owner of the tree made this link.
             let visible = if follows { "there" } else { "NotFound" };
-            assert_eq!(opened(&store, "visible"), visible, "{way}");
+            assert_eq!(opened(&store, "visible"), visible, "{case}");
         }
-        for (way, _, store) in place.every_resolver(true) {
+        for (case, _, store) in place.every_resolver(true) {
             for name in [".git/config", "folder/.env", "..x"] {
-                assert_eq!(opened(&store, name), "there", "{name}, {way}");
+                assert_eq!(opened(&store, name), "there", "{name}, {case}");
             }
             for name in [".ft-partial", ".ft-folder/file", ".ft-folder", ".ft-none"] {
-                assert_eq!(opened(&store, name), "NotFound", "{name}, {way}");
+                assert_eq!(opened(&store, name), "NotFound", "{name}, {case}");
             }
         }
     }
@@ -672,19 +672,19 @@ mod tests {
         } else {
             &["fifo"]
         };
-        for (way, _, store) in place.every_resolver(false) {
+        for (case, _, store) in place.every_resolver(false) {
             let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
             let events = || rustix::io::read(&watch, &mut [0_u8; 512]);
             for name in odd {
                 inotify::add_watch(&watch, place.at(name), WatchFlags::OPEN).unwrap();
-                assert_eq!(opened(&store, name), "NotAFile", "{way}");
-                assert_eq!(events(), Err(Errno::AGAIN), "{name} was opened, {way}");
+                assert_eq!(opened(&store, name), "NotAFile", "{case}");
+                assert_eq!(events(), Err(Errno::AGAIN), "{name} was opened, {case}");
             }
             inotify::add_watch(&watch, place.at("file"), WatchFlags::OPEN).unwrap();
-            assert_eq!(opened(&store, "file"), "file", "{way}");
+            assert_eq!(opened(&store, "file"), "file", "{case}");
             assert!(
                 events().is_ok(),
-                "the watch does not see what it should, {way}"
+                "the watch does not see what it should, {case}"
             );
         }
     }
@@ -886,11 +886,11 @@ mod tests {
 
     #[test]
     fn a_directory_swapped_for_a_link_shows_nothing_outside() {
-        for way in 0..6 {
+        for number in 0..6 {
             let place = RootFixture::new();
             place.file("folder/secret", "inside");
             place.link("swap", "../outside");
-            let (way, _, store) = place.every_resolver(false).swap_remove(way);
+            let (case, _, store) = place.every_resolver(false).swap_remove(number);
             let done = AtomicBool::new(false);
             let (directory, swap) = (place.at("folder"), place.at("swap"));
             let mut met = [0_u32; 2];
@@ -908,7 +908,7 @@ mod tests {
                         "NotFound" | "NotADirectory" | "Busy" => met[1] += 1,
                         other => {
                             done.store(true, Ordering::Relaxed);
-                            panic!("met {other:?}, {way}");
+                            panic!("met {other:?}, {case}");
                         }
                     }
                     if met.iter().all(|times| *times >= 2_000) {
@@ -919,7 +919,7 @@ mod tests {
             });
             assert!(
                 met.iter().all(|times| *times > 0),
-                "the race was not run: {met:?}, {way}"
+                "the race was not run: {met:?}, {case}"
             );
         }
     }

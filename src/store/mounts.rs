@@ -319,8 +319,8 @@ mod tests {
             ("with", false),
             ("under/x", false),
         ] {
-            let way = mounts.route_to(path.as_bytes());
-            assert_eq!(matches!(way, Route::Through(_)), is_remote, "{path}");
+            let route = mounts.route_to(path.as_bytes());
+            assert_eq!(matches!(route, Route::Through(_)), is_remote, "{path}");
         }
         let through = |path: &[u8]| match mounts.route_to(path) {
             Route::Through(mount) => mount,

@@ -5,8 +5,8 @@ use crate::store::beneath::Directory;
 use crate::wire::ObjectKind;
 
 /// The smallest names of a directory after some name, in order. A million names of 20 bytes take 28
-/// MB. If that is over the limit, only the first ones are kept, and [`SortedNames::has_more`] reports
-/// that the directory must be read again for the rest.
+/// MB. If that is over the limit, only the first ones are kept. Then [`SortedNames::has_more`] is
+/// `true`, and the directory must be read again for the rest.
 pub(super) struct SortedNames {
     text: Vec<u8>,
     spans: Vec<Span>,

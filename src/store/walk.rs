@@ -23,7 +23,7 @@ pub(super) struct Walk {
     /// Opens a directory in another one.
     open: OpenBelow,
     /// Directories above that stay unlocked while this exists.
-    _way: Vec<Directory>,
+    _unlocked: Vec<Directory>,
 }
 
 /// A function that opens a directory in another one by name.
@@ -53,7 +53,7 @@ impl Walk {
             hidden: 0,
             parts_by_links: 0,
             open: Directory::open_below,
-            _way: Vec::new(),
+            _unlocked: Vec::new(),
         };
         let path = path.as_bytes();
         let Some(after) = after else {
@@ -96,9 +96,9 @@ impl Walk {
         Ok(walk)
     }
 
-    /// Opens directories with `open` from here on; the directories of `way` stay open as long.
-    pub(super) fn opening(mut self, open: OpenBelow, way: Vec<Directory>) -> Walk {
-        (self.open, self._way) = (open, way);
+    /// Opens directories with `open` from here on; the `unlocked` directories stay open as long.
+    pub(super) fn opening(mut self, open: OpenBelow, unlocked: Vec<Directory>) -> Walk {
+        (self.open, self._unlocked) = (open, unlocked);
         self
     }
 
@@ -118,7 +118,7 @@ impl Walk {
             hidden: 0,
             parts_by_links: 0,
             open: Directory::open_below,
-            _way: Vec::new(),
+            _unlocked: Vec::new(),
         }
     }
 

@@ -38,25 +38,25 @@ impl DestinationTree {
         };
         let root = self.root.directory_descriptor(&ResourcePath::root());
         let root = root.map_err(|errno| self.path_error(&ResourcePath::root(), errno))?;
-        let (mut directory, mut way) = (Directory::from(root), Vec::new());
+        let (mut directory, mut unlocked) = (Directory::from(root), Vec::new());
         for part in path.parts() {
             let inner = open(&directory, part).map_err(|error| self.reading_error(path, error))?;
-            way.push(mem::replace(&mut directory, inner));
+            unlocked.push(mem::replace(&mut directory, inner));
         }
-        way.retain(Directory::is_unlocked);
+        unlocked.retain(Directory::is_unlocked);
         let walk = Walk::of_directory(directory, path, recursive, true, None);
         let walk = walk.map_err(|error| self.reading_error(path, error))?;
-        Ok(Box::new(walk.opening(open_inside, way)))
+        Ok(Box::new(walk.opening(open_inside, unlocked)))
     }
 
     /// The first directory on the way to this path, or at it, that this user owns and cannot enter,
     /// and that [`DestinationTree::directory`] would unlock. Changes nothing.
     pub fn locked(&self, path: &ResourcePath) -> Option<ResourcePath> {
-        let mut way: Vec<_> =
+        let mut ancestors: Vec<_> =
             std::iter::successors(Some(path.clone()), ResourcePath::parent).collect();
         // The root is never unlocked.
-        let mut above = self.root.directory_descriptor(&way.pop()?).ok()?;
-        while let Some(at) = way.pop() {
+        let mut above = self.root.directory_descriptor(&ancestors.pop()?).ok()?;
+        while let Some(at) = ancestors.pop() {
             let name = at.file_name().unwrap_or_default();
             let opened = self.root.directory_descriptor(&at);
             let looks_into = match &opened {
