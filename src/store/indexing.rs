@@ -227,7 +227,8 @@ impl IndexingState {
         }
         self.is_all_found.store(true, Ordering::SeqCst);
         if !unsettled.is_empty() {
-            self.settling.store(unsettled.len() as u64, Ordering::SeqCst);
+            self.settling
+                .store(unsettled.len() as u64, Ordering::SeqCst);
             self.wait_for_settling();
             self.settling.store(0, Ordering::SeqCst);
         }
