@@ -8,6 +8,7 @@ mod listings;
 mod local;
 mod looking;
 mod pouring;
+mod questions;
 mod scripted;
 mod twins;
 
