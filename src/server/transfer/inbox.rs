@@ -413,6 +413,23 @@ mod tests {
     }
 
     #[test]
+    fn silence_is_longer_by_two_round_trips() {
+        use std::net::{TcpListener, TcpStream};
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut stream = Stream::Tcp(listener.accept().unwrap().0);
+        let mut inbox = Inbox::new(Instant::now());
+        let mut input = Input::new();
+        peer.write_all(b"name").unwrap();
+        inbox.read(&mut stream, &mut input, usize::MAX).unwrap();
+        assert!(inbox.next(&mut input, false).is_none());
+        let silence = inbox.silence(&input, &stream).unwrap();
+        let limit = silence.at.duration_since(inbox.last_read);
+        assert_eq!(limit, TEXT_SILENCE + 2 * stream.round_trip());
+    }
+
+    #[test]
     fn the_end_of_the_stream_ends_a_line_and_breaks_a_frame() {
         for (bytes, found) in [
             (&b"name"[..], "line name"),

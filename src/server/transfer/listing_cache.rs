@@ -78,6 +78,14 @@ impl ListingCache {
         }
     }
 
+    /// Reserved bytes of names, and descriptors.
+    pub(super) fn taken(&self) -> (usize, usize) {
+        use std::sync::atomic::Ordering;
+        let [bytes, descriptors] =
+            [&self.bytes, &self.descriptors].map(|taken| taken.load(Ordering::Relaxed));
+        (bytes, descriptors)
+    }
+
     /// Whether nothing is reserved.
     pub(super) fn is_empty(&self) -> bool {
         use std::sync::atomic::Ordering;
@@ -111,3 +119,21 @@ impl OpenListing {
 const BYTES_MAX: usize = 64 << 20;
 /// Open directories that one listing may keep.
 const DESCRIPTORS_EACH_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_listing_keeps_few_directories_and_no_answer_is_kept_without_a_limit() {
+        let cache = ListingCache::with_bytes_max(0);
+        assert!(cache.take(0, 16).is_some());
+        assert!(cache.take(0, 17).is_none());
+        assert!(cache.take(1, 0).is_none());
+        assert!(
+            ListingCache::new(&Arc::default())
+                .keep(vec![b'x'])
+                .is_none()
+        );
+    }
+}

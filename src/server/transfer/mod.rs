@@ -272,6 +272,8 @@ impl Default for TransferLimits {
 
 #[cfg(test)]
 mod tests {
+    pub(super) mod turns;
+
     use super::*;
 
     #[test]

@@ -399,6 +399,8 @@ const DIGESTS_TIME_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    mod room;
+
     use std::fs;
 
     use super::*;

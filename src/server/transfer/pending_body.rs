@@ -196,3 +196,6 @@ impl<S: Store> ConnectionTurn<'_, S> {
 
 /// The longest time in the queue. Work that has begun is not interrupted.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

@@ -81,6 +81,16 @@ mod tests {
     }
 
     #[test]
+    fn a_quarter_is_rounded_up() {
+        for (connections_max, quarter) in [(20, 5), (21, 6), (24, 6), (25, 7)] {
+            let waiters = Arc::new(Waiters::default());
+            let wait = || waiters.join(1, connections_max);
+            let places: Vec<_> = std::iter::from_fn(wait).collect();
+            assert_eq!(places.len(), quarter, "{connections_max}");
+        }
+    }
+
+    #[test]
     fn one_connection_may_always_wait() {
         let waiters = Arc::new(Waiters::default());
         let permit = waiters.join(1, 1);
