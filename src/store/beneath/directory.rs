@@ -368,6 +368,34 @@ mod tests {
     }
 
     #[test]
+    fn an_unlocked_directory_gets_its_mode_back() {
+        let temp = tempfile::tempdir().unwrap();
+        let mode_of = || fs::metadata(temp.path()).unwrap().permissions().mode() & 0o7777;
+        let opened = || OwnedFd::from(fs::File::open(temp.path()).unwrap());
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let usual = Directory::from(opened());
+        assert!(!usual.is_unlocked());
+        drop(usual);
+        assert_eq!(mode_of(), 0o700);
+        let unlocked = Directory {
+            directory: opened(),
+            locked: Some(Mode::from_raw_mode(0o1_100)),
+        };
+        assert!(unlocked.is_unlocked());
+        drop(unlocked);
+        assert_eq!(mode_of(), 0o1_100);
+    }
+
+    #[test]
+    fn does_not_open_a_mount_point_in_a_directory() {
+        let root = Directory::from(OwnedFd::from(fs::File::open("/").unwrap()));
+        assert!(matches!(
+            root.open_inside_to_look(b"proc"),
+            Err(StoreError::Io(_))
+        ));
+    }
+
+    #[test]
     fn a_handle_does_not_follow_a_link() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("folder")).unwrap();

@@ -206,6 +206,15 @@ mod tests {
     }
 
     #[test]
+    fn keeps_known_name_traits_per_directory() {
+        let temp = tempfile::tempdir().unwrap();
+        let directory = StagingDirectory::open(temp.path()).unwrap();
+        assert!(!directory.known_names().take(CONTROL));
+        directory.known_names().add(CONTROL);
+        assert!(directory.known_names().take(CONTROL));
+    }
+
+    #[test]
     fn a_probe_leaves_no_file_behind() {
         let temp = tempfile::tempdir().unwrap();
         let directory = StagingDirectory::open(temp.path()).unwrap();

@@ -134,6 +134,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn letters_are_looked_for_in_the_directories_around() {
+        let temp = tempfile::tempdir().unwrap();
+        let open = |path: &str| {
+            let path = temp.path().join(path);
+            rustix::fs::open(path, OFlags::RDONLY, Mode::empty()).unwrap()
+        };
+        std::fs::create_dir_all(temp.path().join("1/2")).unwrap();
+        for path in ["1/2", "1", ""] {
+            assert_eq!(look_in(open(path).as_fd()), None, "{path}");
+        }
+        // The name of the directory itself has letters, in the one around it.
+        assert_eq!(look_around(open("").as_fd()), Some(false));
+        std::fs::create_dir(temp.path().join("a")).unwrap();
+        assert_eq!(look_around(open("1/2").as_fd()), Some(false));
+    }
+
+    #[test]
+    fn a_name_is_found_and_listed_as_it_is_spelt() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = rustix::fs::open(temp.path(), OFlags::RDONLY, Mode::empty()).unwrap();
+        let folder = folder.as_fd();
+        std::fs::write(temp.path().join("aB1"), "").unwrap();
+        for (name, is_there) in [(&b"aB1"[..], true), (b"Ab1", false)] {
+            assert_eq!(is_found(folder, name), Ok(is_there));
+            assert_eq!(lists(folder, name), Some(is_there));
+        }
+        assert_eq!(is_found(folder, b"aB1/x"), Err(Errno::NOTDIR));
+        assert_eq!(in_other_case("aB1-éZz".as_bytes()), "Ab1-ézZ".as_bytes());
+    }
+
+    #[test]
     fn names_that_are_listed_apart_are_two() {
         let temp = tempfile::tempdir().unwrap();
         let directory = rustix::fs::open(temp.path(), OFlags::RDONLY, Mode::empty()).unwrap();

@@ -150,3 +150,26 @@ impl Unsynced {
 
 /// Syncing this many directories one by one takes a few seconds.
 const CHANGED_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_listed_until_they_are_too_many() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = |number: usize| ResourcePath::parse(number.to_string().as_bytes()).unwrap();
+        let mut unsynced = Unsynced {
+            directory: std::fs::File::open(temp.path()).unwrap().into(),
+            changed: Some((1..CHANGED_MAX).map(path).collect()),
+        };
+        // The last that has room, and one that has some already.
+        for number in [0, 7] {
+            unsynced.add(Some(&path(number)));
+            let changed = unsynced.changed.as_ref();
+            assert_eq!(changed.map(BTreeSet::len), Some(CHANGED_MAX));
+        }
+        unsynced.add(Some(&path(CHANGED_MAX)));
+        assert!(unsynced.changed.is_none());
+    }
+}
