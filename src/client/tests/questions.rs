@@ -288,7 +288,7 @@ fn only_a_good_part_of_a_digest_keeps_a_client_waiting() {
 }
 
 #[test]
-fn what_is_no_progress_is_not_reported_as_such() {
+fn reports_only_progress() {
     let mut bytes = interim("hashing", 1, 10);
     bytes.extend(interim("resting", 5, 10));
     bytes.extend(interim("hashing", 1, 10));

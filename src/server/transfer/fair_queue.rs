@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_threads_build_pages_and_half_of_those_for_one_address() {
+    fn half_of_the_threads_build_pages_half_of_those_per_address() {
         for (threads, running, of_address) in [(1, 1, 1), (2, 1, 1), (6, 3, 2), (8, 4, 2)] {
             let queue = queue(threads);
             let found = (queue.running_max, queue.running_per_address_max);

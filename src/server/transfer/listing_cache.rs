@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_listing_keeps_few_directories_and_no_answer_is_kept_without_a_limit() {
+    fn limits_descriptors_bytes_and_kept_answers() {
         let cache = ListingCache::with_bytes_max(0);
         assert!(cache.take(0, 16).is_some());
         assert!(cache.take(0, 17).is_none());

@@ -183,6 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn the_device_that_was_written_last_is_known_as_writable() {
+        let capabilities = Capabilities::default();
+        assert!(!capabilities.has_writable_device() && !capabilities.is_writable(1));
+        for device in [1, 7] {
+            capabilities.note_writable(device);
+            assert!(capabilities.has_writable_device() && capabilities.is_writable(device));
+            assert!(!capabilities.is_writable(device + 1));
+        }
+    }
+
+    #[test]
     fn modes_are_ordinary_once_permissions_are_refused() {
         let capabilities = Capabilities::default();
         capabilities.count(Loss::Time);

@@ -252,6 +252,44 @@ mod tests {
     }
 
     #[test]
+    fn knows_the_behaviour_of_each_kind_of_file_system() {
+        // In memory, links with directories, no errors at close, syncfs, and keeps case.
+        for (magic, expected) in [
+            (TMPFS, [true, true, true, true, true]),
+            (EXT, [false, true, true, true, true]),
+            (XFS, [false, true, true, true, true]),
+            (BTRFS, [false, false, true, true, true]),
+            (F2FS, [false, false, false, true, true]),
+            (OVERLAY, [false, false, false, true, true]),
+            (FAT, [false, false, false, true, false]),
+            (EXFAT, [false, false, false, true, false]),
+            (FUSE, [false, false, false, false, false]),
+            (1, [false, false, false, true, false]),
+        ] {
+            let space = space(magic, 1_000, 10);
+            let found = [
+                space.is_in_memory(),
+                space.syncs_links_with_directory(),
+                space.has_no_errors_at_close(),
+                space.takes_syncfs(),
+                space.keeps_case(),
+            ];
+            assert_eq!(found, expected, "{magic:x}");
+        }
+    }
+
+    #[test]
+    fn blocks_of_one_byte_and_of_none_count_as_bytes() {
+        let mut facts = rustix::fs::statfs(".").unwrap();
+        (facts.f_type, facts.f_frsize) = (EXT, 1);
+        (facts.f_blocks, facts.f_bfree, facts.f_bavail) = (1, 1, 1);
+        let space = Space::of(&facts);
+        assert!(space.may_take(1) && !space.may_take(2));
+        facts.f_frsize = 0;
+        assert_eq!(Space::of(&facts).taken_by(1), 1);
+    }
+
+    #[test]
     fn files_have_a_limit_only_where_the_file_system_has_one() {
         let mut facts = rustix::fs::statfs(".").unwrap();
         for (files, free, expected) in

@@ -57,7 +57,7 @@ fn each_end_learns_that_the_other_is_gone() {
 }
 
 #[test]
-fn what_is_attached_to_the_work_is_kept() {
+fn keeps_the_run_and_the_time_of_the_next_progress() {
     let talk = served().talk();
     let (mut pending, _producer) = begin(&talk, false);
     assert!(pending.next_progress.is_none() && pending.run.is_none());

@@ -231,7 +231,7 @@ fn one_file() -> MemoryStore {
 const LONG: usize = 3 << 20;
 
 #[test]
-fn who_owes_a_request_may_be_closed_and_who_has_begun_one_a_moment_later() {
+fn an_idle_connection_is_evictable_a_busy_one_a_second_later() {
     let served = serve(one_file(), TransferLimits::default());
     let mut talk = served.talk();
     let accepted = Instant::now()
@@ -352,7 +352,7 @@ fn a_peer_that_reset_the_connection_is_gone() {
 }
 
 #[test]
-fn only_so_many_wait_and_the_kernel_looks_after_them() {
+fn limits_waiting_connections_and_has_the_kernel_probe_them() {
     let store = MemoryStore::new();
     let hold = store.insert("long", noise(LONG)).unwrap().hold_reads_at(0);
     let served = serve(store, TransferLimits::default());
@@ -382,7 +382,7 @@ fn only_so_many_wait_and_the_kernel_looks_after_them() {
 }
 
 #[test]
-fn who_waits_may_be_closed_late_and_sooner_when_its_peer_has_ended() {
+fn a_waiting_connection_is_evictable_late_or_once_its_peer_ends() {
     let (soon, late) = (Duration::from_secs(1), Duration::from_secs(30));
     let store = MemoryStore::new();
     let _hold = store.insert("long", noise(LONG)).unwrap().hold_reads_at(0);
@@ -416,7 +416,7 @@ fn who_waits_may_be_closed_late_and_sooner_when_its_peer_has_ended() {
 }
 
 #[test]
-fn progress_is_said_when_it_is_due_and_not_at_once() {
+fn sends_progress_when_it_is_due_and_not_at_once() {
     let store = MemoryStore::new();
     let file = store.insert("long", noise(LONG)).unwrap();
     let hold = file.hold_reads_at(0);
@@ -533,7 +533,7 @@ fn answers_share_writes_unless_much_is_kept() {
 }
 
 #[test]
-fn only_bodies_that_are_soon_read_again_are_not_kept() {
+fn keeps_short_bodies_and_reads_longer_ones_again() {
     let store = MemoryStore::new();
     for (name, size) in [("kept", 4 << 10), ("again", (4 << 10) + 1)] {
         store.insert(name, noise(size)).unwrap();
@@ -550,7 +550,7 @@ fn only_bodies_that_are_soon_read_again_are_not_kept() {
 }
 
 #[test]
-fn a_rate_lets_what_is_gathered_go_before_a_body() {
+fn under_a_rate_gathered_answers_go_before_a_body() {
     let store = MemoryStore::new();
     store.insert("long", noise(LONG)).unwrap();
     let limits = TransferLimits {
@@ -735,7 +735,7 @@ fn odd_files_are_read_whole_refused_or_given_up() {
 }
 
 #[test]
-fn a_page_says_its_folder_and_what_it_hides() {
+fn a_page_names_its_directory_and_counts_hidden_names() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["empty", "full"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -763,7 +763,7 @@ fn a_page_says_its_folder_and_what_it_hides() {
 }
 
 #[test]
-fn the_answer_of_a_command_says_how_it_ended() {
+fn the_answer_of_a_command_has_its_exit_status_and_errors() {
     let commands = [
         ("silent", ""),
         ("warns", "echo out; echo note >&2"),
@@ -809,7 +809,7 @@ fn the_answer_of_a_command_says_how_it_ended() {
 }
 
 #[test]
-fn a_refusal_says_how_the_command_ended_and_when_to_come_back() {
+fn a_refusal_has_the_exit_status_and_the_time_to_retry() {
     let info = RequestInfo {
         exit_status: Some(7),
         ..RequestInfo::nothing(Instant::now())

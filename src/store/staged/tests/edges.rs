@@ -91,7 +91,7 @@ fn a_link_takes_no_place_of_what_is_no_file() {
 }
 
 #[test]
-fn what_is_mounted_cannot_be_replaced() {
+fn a_mount_point_cannot_be_replaced() {
     let directory = StagingDirectory::open(Path::new("/")).unwrap();
     let error = directory.check_replacing(&name("proc")).unwrap_err();
     assert!(matches!(error, StageError::Io { .. }), "{error}");
@@ -121,7 +121,7 @@ fn a_name_is_cut_between_characters_or_where_it_has_none() {
 }
 
 #[test]
-fn a_lack_of_locks_is_known_to_all_folders_and_nobody_shares_a_file_then() {
+fn without_locks_nobody_shares_a_partial_file() {
     let capabilities = Capabilities::default();
     assert!(!capabilities.lacks_locks());
     capabilities.note_lack_of_locks();

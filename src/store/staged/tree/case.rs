@@ -151,6 +151,19 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_directory_folds_case_as_the_one_around_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let tree = DestinationTree::open(temp.path(), false).unwrap();
+        let missing = ResourcePath::parse(b"a/b").unwrap();
+        for path in [&ResourcePath::root(), &missing] {
+            assert_eq!(tree.find_case_folding(path, true), Some(false), "{path:?}");
+        }
+        assert!(tree.folds_case(&ResourcePath::root()).is_some());
+        assert_eq!(tree.folds_case(&missing), None);
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_name_is_found_and_listed_as_it_is_spelt() {
         let temp = tempfile::tempdir().unwrap();
         let folder = rustix::fs::open(temp.path(), OFlags::RDONLY, Mode::empty()).unwrap();

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_are_listed_until_they_are_too_many() {
+    fn lists_changed_directories_up_to_the_limit() {
         let temp = tempfile::tempdir().unwrap();
         let path = |number: usize| ResourcePath::parse(number.to_string().as_bytes()).unwrap();
         let mut unsynced = Unsynced {

@@ -59,7 +59,7 @@ fn entries<O>(state: &PageState<O>) -> (Vec<ListEntry<'static>>, bool) {
 }
 
 #[test]
-fn a_page_whose_time_is_over_ends_behind_what_was_gathered() {
+fn a_page_ends_when_its_time_is_over() {
     let store = MemoryStore::new();
     for (files, is_late, expected, has_more) in [
         (1, true, 1, true),
@@ -126,27 +126,22 @@ fn a_page_is_as_long_as_it_may_be_and_never_empty() {
 }
 
 #[test]
-fn what_is_hidden_counts_where_nothing_comes_behind_it() {
-    let folder = folder(&[".hidden", "a", "d/.hidden", "d/gone"]);
+fn counts_hidden_names_before_missing_entries_and_at_the_end() {
+    let folder = folder(&[".hidden", "gone", "kept_empty"]);
     let catalog = catalog(folder.path());
     let request = ListRequest {
         digest: true,
         ..root()
     };
     let mut page = Page::new(request, None, None);
-    let PageState::Awaits(object, meta) = page.advance(&catalog, &large(), || true) else {
-        panic!("no digest is waited for");
-    };
-    fs::remove_file(folder.path().join("d/gone")).unwrap();
-    let object = Arc::into_inner(object).unwrap();
-    let (md5, meta) = catalog.digest_now(object, meta).unwrap();
-    page.set_digest(md5, &meta);
     let state = page.advance(&catalog, &large(), || true);
-    assert_eq!(entries(&state).0.len(), 2);
-    assert_eq!(page.hidden(), Some(2));
+    assert!(matches!(state, PageState::Awaits(..)));
+    fs::remove_file(folder.path().join("gone")).unwrap();
+    let state = page.advance(&catalog, &large(), || true);
+    assert_eq!(entries(&state).0.len(), 1);
+    assert_eq!(page.hidden(), Some(1));
 
-    fs::remove_file(folder.path().join("a")).unwrap();
-    fs::remove_dir_all(folder.path().join("d")).unwrap();
+    fs::remove_file(folder.path().join("kept_empty")).unwrap();
     let mut page = Page::new(root(), None, None);
     let state = page.advance(&catalog, &large(), || true);
     assert!(entries(&state).0.is_empty());
@@ -154,7 +149,21 @@ fn what_is_hidden_counts_where_nothing_comes_behind_it() {
 }
 
 #[test]
-fn a_page_that_rests_holds_its_names_or_only_what_is_written() {
+fn has_a_count_only_where_names_may_be_hidden() {
+    for (hides_names, hidden, expected) in [
+        (false, 0, None),
+        (false, 1, Some(1)),
+        (true, 0, Some(0)),
+        (true, 2, Some(2)),
+    ] {
+        let mut page = Page::new(root(), None, None);
+        (page.hides_names, page.hidden) = (hides_names, hidden);
+        assert_eq!(page.hidden(), expected);
+    }
+}
+
+#[test]
+fn a_waiting_page_keeps_its_names_or_only_its_bytes() {
     let folder = folder(&["a_empty", "b", "c"]);
     let request = ListRequest {
         digest: true,
@@ -192,8 +201,10 @@ fn a_page_that_rests_holds_its_names_or_only_what_is_written() {
 
 #[test]
 fn an_entry_holds_its_name_and_its_target() {
-    let entry = pending("four");
+    let mut entry = pending("four");
     assert_eq!(entry.held_bytes(), size_of::<PendingEntry>() + 4 + 6);
+    entry.listed.target = None;
+    assert_eq!(entry.held_bytes(), size_of::<PendingEntry>() + 4);
     let mut line = Vec::new();
     entry.encode(&mut line);
     let entry = ListEntry::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
@@ -201,7 +212,7 @@ fn an_entry_holds_its_name_and_its_target() {
 }
 
 #[test]
-fn a_digest_that_is_not_to_be_had_now_fails_the_page() {
+fn a_digest_that_is_busy_fails_the_whole_page() {
     for (code, is_of_page) in [
         (ErrorCode::Busy, true),
         (ErrorCode::ShuttingDown, true),
@@ -222,7 +233,7 @@ fn a_digest_that_is_not_to_be_had_now_fails_the_page() {
 }
 
 #[test]
-fn digests_that_are_known_or_soon_made_are_not_waited_for() {
+fn known_and_quick_digests_are_not_waited_for() {
     let store = MemoryStore::new();
     store.insert("f", "content").unwrap();
     store.advance(Duration::from_secs(100));
