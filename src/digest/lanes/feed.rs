@@ -36,7 +36,7 @@ impl Kernel {
     pub fn update_all(self, pieces: &mut [(&mut Md5Stream, &[u8])]) {
         let mut work = Vec::with_capacity(pieces.len());
         for (at, (stream, bytes)) in pieces.iter_mut().enumerate() {
-            let blocks = stream.message().append(bytes, self);
+            let blocks = stream.message().append(bytes);
             work.push(Lane::part(at, *stream.message().words(), blocks));
         }
         feed(self, work.into_iter(), |at, words| {

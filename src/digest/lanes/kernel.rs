@@ -135,6 +135,16 @@ impl Kernel {
     }
 }
 
+/// Compresses blocks of one message with the fastest code of this build.
+pub(super) fn compress_alone(words: &mut [u32; 4], blocks: &[Block]) {
+    // A debug build optimises dependencies only, and our code is a hundred times slower without.
+    if cfg!(debug_assertions) {
+        md5::block_api::compress(words, blocks);
+    } else {
+        Kernel::best().compress_one(words, blocks);
+    }
+}
+
 /// Calls `compress` with the first `LANES` lanes.
 fn with<const LANES: usize>(
     words: &mut Words<LANES_MAX>,

@@ -1,6 +1,6 @@
 //! One message that arrives in pieces.
 
-use crate::digest::lanes::kernel::Kernel;
+use crate::digest::lanes::kernel::compress_alone;
 use crate::digest::lanes::steps::{Block, START};
 
 /// The state of the function within a message.
@@ -25,14 +25,13 @@ impl Default for Message {
 impl Message {
     /// Appends bytes to the message. Whole blocks are read in place, without a copy.
     pub(in crate::digest) fn update(&mut self, bytes: &[u8]) {
-        let kernel = Kernel::best();
-        let blocks = self.append(bytes, kernel);
-        kernel.compress_one(&mut self.words, blocks);
+        let blocks = self.append(bytes);
+        compress_alone(&mut self.words, blocks);
     }
 
     /// Appends bytes and returns the whole blocks among them. The caller must compress these into
     /// [`Message::words`] before it uses the message again.
-    pub(super) fn append<'a>(&mut self, mut bytes: &'a [u8], kernel: Kernel) -> &'a [Block] {
+    pub(super) fn append<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [Block] {
         let begun = self.begun_bytes();
         self.length = self.length.wrapping_add(bytes.len() as u64);
         if begun > 0 {
@@ -42,7 +41,7 @@ impl Message {
             if begun + missing < BLOCK_BYTES {
                 return &[];
             }
-            kernel.compress_one(&mut self.words, &[self.begun]);
+            compress_alone(&mut self.words, &[self.begun]);
             bytes = rest;
         }
         let (blocks, tail) = bytes.as_chunks();
@@ -57,7 +56,7 @@ impl Message {
     /// Returns the digest of the message.
     pub(in crate::digest) fn finish(mut self) -> [u8; 16] {
         let (last, count) = last_blocks(&self.begun[..self.begun_bytes()], self.length);
-        Kernel::best().compress_one(&mut self.words, &last[..count]);
+        compress_alone(&mut self.words, &last[..count]);
         digest(self.words)
     }
 
