@@ -113,8 +113,8 @@ impl Pools {
     }
 
     /// Pauses the calling background job until no foreground job waits or runs. The pause has no
-    /// limit, since no client waits for a background job. Call it between steps of at most 1 MiB,
-    /// and never from a foreground job, which would wait for itself.
+    /// limit, since no client waits for a background job. Call it between steps of a few ms, and
+    /// never from a foreground job, which would wait for itself.
     pub fn give_way(&self) {
         self.in_foreground.wait_for_none();
     }

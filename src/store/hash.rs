@@ -1,7 +1,7 @@
 //! Hashing one file in turns, with a check that it did not change.
 
-use std::io;
 use std::sync::Arc;
+use std::{io, mem};
 
 use crate::digest::Md5Stream;
 use crate::store::{Object, ObjectMeta, StoreError};
@@ -32,6 +32,21 @@ pub(super) enum Turn {
     },
     /// The digest cannot be made.
     Failed(HashError),
+}
+
+/// The result of [`Hashing::read`].
+pub(super) enum Read {
+    /// This many bytes were read, and there are more.
+    Step(usize),
+    /// The last bytes were read, and the stamp shows no change of the content.
+    Last {
+        /// The bytes of this step.
+        count: usize,
+        /// As in [`Turn::Made`].
+        is_untouched: bool,
+    },
+    /// As [`Turn::Restarted`].
+    Restarted,
 }
 
 /// Why a file cannot be hashed.
@@ -89,47 +104,78 @@ impl Hashing {
         may_continue: impl Fn(u64) -> bool,
     ) -> Turn {
         let turn_end = self.done.saturating_add(TURN_BYTES_MAX);
-        while self.done < self.meta.stamp.size {
-            if self.done >= turn_end || !may_continue(self.done) {
+        loop {
+            let is_more = self.done < self.meta.stamp.size;
+            if is_more && (self.done >= turn_end || !may_continue(self.done)) {
                 return Turn::Unfinished;
             }
-            let left = usize::try_from(self.meta.stamp.size - self.done).unwrap_or(usize::MAX);
-            let step = buffer.len().min(left);
-            match self.object.read_at(&mut buffer[..step], self.done) {
-                // The file is shorter now; the comparison below decides.
-                Ok(0) => break,
-                Ok(count) => {
+            match self.read(buffer, changed_hashes_max) {
+                Ok(Read::Step(count)) => self.md5.update(&buffer[..count]),
+                Ok(Read::Last {
+                    count,
+                    is_untouched,
+                }) => {
                     self.md5.update(&buffer[..count]);
-                    self.done += count as u64;
+                    let md5 = mem::take(&mut self.md5).finish();
+                    return Turn::Made { md5, is_untouched };
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Turn::Failed(HashError::Unreadable(error)),
+                Ok(Read::Restarted) => return Turn::Restarted,
+                Err(error) => return Turn::Failed(error),
             }
         }
-        self.compare(changed_hashes_max)
     }
 
-    fn compare(&mut self, changed_hashes_max: u32) -> Turn {
-        let now = match self.object.meta() {
-            Ok(now) => now,
-            Err(error) => return Turn::Failed(HashError::Unreadable(error)),
-        };
+    /// Reads the next step, which the caller must add to [`Hashing::md5`]. After the last one,
+    /// compares the stamp of the file.
+    ///
+    /// # Errors
+    /// The digest cannot be made.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        changed_hashes_max: u32,
+    ) -> Result<Read, HashError> {
+        let count = self.read_step(buffer).map_err(HashError::Unreadable)?;
+        self.done += count as u64;
+        // A file that is shorter now ends early; the comparison below decides.
+        if count > 0 && self.done < self.meta.stamp.size {
+            return Ok(Read::Step(count));
+        }
+        let now = self.object.meta().map_err(HashError::Unreadable)?;
         let before = self.meta.stamp;
         if self.done == before.size && before.still_begins(&now.stamp) {
-            let md5 = std::mem::take(&mut self.md5).finish();
-            return Turn::Made {
-                md5,
+            return Ok(Read::Last {
+                count,
                 is_untouched: before == now.stamp,
-            };
+            });
         }
         self.changes += 1;
         if self.changes >= changed_hashes_max {
-            return Turn::Failed(HashError::Changed(self.changes));
+            return Err(HashError::Changed(self.changes));
         }
         self.meta = now;
         self.md5 = Md5Stream::new();
         self.done = 0;
-        Turn::Restarted
+        Ok(Read::Restarted)
+    }
+
+    fn read_step(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.meta.stamp.size - self.done).unwrap_or(usize::MAX);
+        let step = buffer.len().min(left);
+        if step == 0 {
+            return Ok(0);
+        }
+        loop {
+            match self.object.read_at(&mut buffer[..step], self.done) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// The md5 of the bytes before the last step that was read.
+    pub(super) fn md5(&mut self) -> &mut Md5Stream {
+        &mut self.md5
     }
 }
 

@@ -1,31 +1,31 @@
 //! Hashing a tree of files into an index before requests come.
 
+mod group;
 mod progress;
 
-use std::cell::Cell;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::digest::Pools;
-use crate::store::hash::{Hashing, STEP_BYTES, Turn};
+use crate::store::hash::Hashing;
 use crate::store::index::keep;
 use crate::store::meta::SETTLING_TIME;
 use crate::store::{
     DigestIndex, DirectoryStore, Listed, Listing, Object, ObjectMeta, Store, StoreError,
 };
-use crate::wire::{ObjectKind, ResourcePath};
+use crate::wire::{Md5Digest, ObjectKind, ResourcePath};
 
+use group::Group;
 use progress::Counter;
 pub use progress::{FilesAndBytes, IndexingProgress};
 
-/// The indexing of a tree: one thread finds the files, and the threads of a pool take one after the
-/// other, look it up, and hash it if it is unknown.
+/// The indexing of a tree: one thread finds the files, and the threads of a pool take them, look
+/// them up, and hash the unknown ones, several at once.
 ///
 /// Files that changed in the last seconds cannot be kept yet (see
 /// [`crate::store::Stamp::settled`]). They come last, when they have settled. Dropping this value
@@ -99,6 +99,7 @@ impl Indexing {
             settling: AtomicU64::new(0),
             failed: Counter::default(),
             bytes_done: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         });
         let (still_working, working) = bounded(0);
         let (files, to_hash) = bounded(FILES_AHEAD_MAX);
@@ -135,7 +136,7 @@ impl Indexing {
         }
     }
 
-    /// Stops soon: within a step of 256 KiB, or once a background job that gave way may continue.
+    /// Stops soon: within a round of a few MiB, or once a background job that gave way may continue.
     /// Finished digests are kept.
     pub fn stop(&self) {
         self.work.is_stopped.store(true, Ordering::SeqCst);
@@ -168,6 +169,8 @@ struct IndexingState {
     settling: AtomicU64,
     failed: Counter,
     bytes_done: AtomicU64,
+    /// Threads that wait for a file.
+    waiting: AtomicUsize,
 }
 
 /// A file and its metadata when it was found.
@@ -252,21 +255,16 @@ impl IndexingState {
 
     /// Makes each thread of the pool take files until there are no more.
     fn start_workers(self: &Arc<Self>, files: &Receiver<FoundFile>, still_working: &Sender<()>) {
-        let workers = match self.priority {
-            Priority::Foreground => self.pools.foreground_threads(),
-            Priority::Background => self.pools.background_threads(),
+        let (workers, open_files) = match self.priority {
+            Priority::Foreground => (self.pools.foreground_threads(), OPEN_FILES_MAX),
+            Priority::Background => (self.pools.background_threads(), BACKGROUND_OPEN_FILES_MAX),
         };
+        let open_limit = (open_files / workers).clamp(1, WORKER_OPEN_FILES_MAX);
         for _ in 0..workers {
             let (work, files) = (Arc::clone(self), files.clone());
             let still_working = still_working.clone();
             let job = move || {
-                let mut buffer = vec![0; STEP_BYTES];
-                for (path, meta) in files {
-                    if !work.may_continue() {
-                        break;
-                    }
-                    work.take(&path, &meta, &mut buffer);
-                }
+                Group::new(&work, &files, open_limit).run();
                 drop(still_working);
             };
             match self.priority {
@@ -276,80 +274,66 @@ impl IndexingState {
         }
     }
 
-    /// Handles one file.
-    fn take(&self, path: &ResourcePath, found: &ObjectMeta, buffer: &mut [u8]) {
-        let counted = Cell::new(0);
-        let fate = catch_unwind(AssertUnwindSafe(|| {
-            self.index_file(path, found, buffer, &counted)
-        }));
-        let size = found.size();
-        self.count_done(&counted, size);
-        match fate {
-            Ok(Ok(FileResult::Hashed)) => self.hashed.add(size),
-            Ok(Ok(FileResult::Known)) => self.known.add(size),
-            Ok(Ok(FileResult::Unsettled)) => self.unsettled.add(size),
-            Ok(Ok(FileResult::Unkept)) => self.unkept.add(size),
-            Ok(Ok(FileResult::Gone)) => {}
-            Ok(Err(error)) => self.fail(path, size, &error),
-            Err(_) => self.fail(path, size, &IndexingError::Hash("hash failed".to_owned())),
-        }
-    }
-
-    fn index_file(
+    /// Opens a file that has to be hashed; `Err` if it need not be.
+    fn begin(
         &self,
         path: &ResourcePath,
         found: &ObjectMeta,
-        buffer: &mut [u8],
-        counted: &Cell<u64>,
-    ) -> Result<FileResult, IndexingError> {
+    ) -> Result<Result<Hashing, FileResult>, IndexingError> {
         if !found.stamp.identity.is_lasting() {
             // Its digest would be forgotten before any request.
-            return Ok(FileResult::Unkept);
+            return Ok(Err(FileResult::Unkept));
         }
         if self.index.look_up(&found.stamp).is_some() {
-            return Ok(FileResult::Known);
+            return Ok(Err(FileResult::Known));
         }
         let (file, meta) = match self.tree.open(path) {
             Ok(opened) => opened,
             Err(StoreError::NotFound | StoreError::Away | StoreError::NotADirectory) => {
-                return Ok(FileResult::Gone);
+                return Ok(Err(FileResult::Gone));
             }
             Err(error) => return Err(error.into()),
         };
         if !meta.stamp.settled(meta.looked_at) {
-            return Ok(FileResult::Unsettled);
+            return Ok(Err(FileResult::Unsettled));
         }
-        let mut hash = Hashing::begin(Arc::new(file).for_hashing(), meta);
-        loop {
-            let turn = hash.turn(buffer, CHANGED_HASHES_MAX, |done| {
-                self.count_done(counted, done);
-                self.may_continue()
-            });
-            match turn {
-                Turn::Unfinished if self.is_stopped() => return Ok(FileResult::Gone),
-                // A request may have had it hashed while this job gave way.
-                Turn::Unfinished if self.index.look_up(&meta.stamp).is_some() => {
-                    return Ok(FileResult::Known);
-                }
-                Turn::Unfinished | Turn::Restarted => {}
-                Turn::Failed(error) => return Err(IndexingError::Hash(error.to_string())),
-                Turn::Made { md5, is_untouched } => {
-                    let meta = hash.meta();
-                    if !is_untouched || !meta.stamp.settled(meta.looked_at) {
-                        return Ok(FileResult::Unsettled);
-                    }
-                    keep(&*self.index, meta, md5);
-                    self.index.catch_up();
-                    return Ok(FileResult::Hashed);
-                }
-            }
+        let file = Arc::new(file).for_hashing();
+        Ok(Ok(Hashing::begin(file, meta)))
+    }
+
+    /// Keeps the digest of a file, unless the file changed or may still change.
+    fn keep(&self, meta: &ObjectMeta, md5: Md5Digest, is_untouched: bool) -> FileResult {
+        if !is_untouched || !meta.stamp.settled(meta.looked_at) {
+            return FileResult::Unsettled;
+        }
+        keep(&*self.index, meta, md5);
+        self.index.catch_up();
+        FileResult::Hashed
+    }
+
+    /// Counts the result for a file of which `counted` bytes are counted as done.
+    fn count(
+        &self,
+        (path, found): &FoundFile,
+        mut counted: u64,
+        result: Result<FileResult, IndexingError>,
+    ) {
+        let size = found.size();
+        self.count_done(&mut counted, size);
+        match result {
+            Ok(FileResult::Hashed) => self.hashed.add(size),
+            Ok(FileResult::Known) => self.known.add(size),
+            Ok(FileResult::Unsettled) => self.unsettled.add(size),
+            Ok(FileResult::Unkept) => self.unkept.add(size),
+            Ok(FileResult::Gone) => {}
+            Err(error) => self.fail(path, size, &error),
         }
     }
 
     /// Sets the bytes counted as done for a file.
-    fn count_done(&self, counted: &Cell<u64>, done: u64) {
+    fn count_done(&self, counted: &mut u64, done: u64) {
         // The sum wraps, which subtracts if the file is started again.
-        let more = done.wrapping_sub(counted.replace(done));
+        let more = done.wrapping_sub(mem::replace(counted, done));
         self.bytes_done.fetch_add(more, Ordering::SeqCst);
     }
 
@@ -375,6 +359,12 @@ impl IndexingState {
 const FILES_AHEAD_MAX: usize = 1_024;
 /// Files to return to, at some 200 bytes each.
 const UNSETTLED_FILES_MAX: usize = 100_000;
+/// Files that the workers together keep open at most.
+const OPEN_FILES_MAX: usize = 256;
+/// The same beside requests, which need descriptors and memory too.
+const BACKGROUND_OPEN_FILES_MAX: usize = 32;
+/// Files that one worker keeps open at most: the lanes of one register.
+const WORKER_OPEN_FILES_MAX: usize = 16;
 /// Attempts before a file that changes all the time is given up.
 const CHANGED_HASHES_MAX: u32 = 3;
 /// The clock of file times may be behind by this much.
@@ -388,6 +378,7 @@ mod tests {
 
     use super::*;
     use crate::digest::Md5Stream;
+    use crate::store::hash::STEP_BYTES;
     use crate::store::{DirectoryOptions, MemoryIndex};
 
     fn tree(root: &Path) -> Arc<DirectoryStore> {
@@ -460,6 +451,33 @@ mod tests {
             ..expected
         };
         assert_eq!(second, expected);
+    }
+
+    #[test]
+    fn hashes_long_and_short_files_side_by_side() {
+        let folder = tempfile::tempdir().unwrap();
+        let contents: Vec<Vec<u8>> = (0..150_usize)
+            .map(|at| {
+                // No byte, less than a step, and several steps.
+                let length = (at % 10).pow(3) * 1_024 + at * at % 4_096;
+                (0..length).map(|byte| (byte * 31 + at) as u8).collect()
+            })
+            .collect();
+        for (at, content) in contents.iter().enumerate() {
+            fs::write(folder.path().join(at.to_string()), content).unwrap();
+        }
+        let (tree, index) = (tree(folder.path()), Arc::new(MemoryIndex::new()));
+        // One thread takes all files.
+        let pools = Arc::new(Pools::start(1).unwrap());
+        let progress = finish(&begin(&tree, &index, &pools, Priority::Foreground));
+        let bytes: usize = contents.iter().map(Vec::len).sum();
+        assert_eq!(progress.hashed.files, 150, "{progress:?}");
+        assert_eq!(progress.bytes_done, bytes as u64);
+        for (at, content) in contents.iter().enumerate() {
+            let path = ResourcePath::parse(at.to_string().as_bytes()).unwrap();
+            let known = index.look_up(&tree.stat(&path).unwrap().stamp).unwrap();
+            assert_eq!(known.md5, Md5Stream::digest(content), "{at}");
+        }
     }
 
     #[test]
