@@ -379,7 +379,7 @@ mod tests {
     use super::*;
     use crate::digest::Md5Stream;
     use crate::store::hash::STEP_BYTES;
-    use crate::store::{DirectoryOptions, MemoryIndex};
+    use crate::store::{DirectoryOptions, KnownDigest, MemoryIndex, Stamp};
 
     fn tree(root: &Path) -> Arc<DirectoryStore> {
         let options = DirectoryOptions {
@@ -478,6 +478,41 @@ mod tests {
             let known = index.look_up(&tree.stat(&path).unwrap().stamp).unwrap();
             assert_eq!(known.md5, Md5Stream::digest(content), "{at}");
         }
+    }
+
+    /// Panics for files of 13 bytes.
+    struct PanickingIndex(MemoryIndex);
+
+    impl DigestIndex for PanickingIndex {
+        fn look_up(&self, stamp: &Stamp) -> Option<KnownDigest> {
+            assert!(stamp.size != 13, "planted");
+            self.0.look_up(stamp)
+        }
+
+        fn remember(&self, stamp: &Stamp, known: KnownDigest) {
+            self.0.remember(stamp, known);
+        }
+
+        fn forget(&self, stamp: &Stamp) {
+            self.0.forget(stamp);
+        }
+    }
+
+    #[test]
+    fn a_panic_fails_one_file_of_a_round() {
+        let folder = tempfile::tempdir().unwrap();
+        for length in 0..40 {
+            fs::write(folder.path().join(length.to_string()), vec![1; length]).unwrap();
+        }
+        let index = Arc::new(PanickingIndex(MemoryIndex::new()));
+        let pools = Arc::new(Pools::start(1).unwrap());
+        let tree = tree(folder.path());
+        let indexing =
+            Indexing::start(tree, index, pools, Priority::Foreground, |_, _| ()).unwrap();
+        let progress = finish(&indexing);
+        assert_eq!(progress.hashed.files, 39, "{progress:?}");
+        assert_eq!(progress.failed.files, 1, "{progress:?}");
+        assert_eq!(progress.bytes_done, progress.found.bytes);
     }
 
     #[test]
