@@ -2,6 +2,7 @@
 //! writes long bodies as they come, and hands everything on to be verified by others.
 
 use std::fs::File;
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +32,9 @@ pub(super) struct Receive<'w, 's> {
     pub(super) work: &'w LaneWork<'s>,
     /// Questions that were answered since that was reported.
     pub(super) answered: usize,
+    /// Small files that were received, and not handed over to be verified yet.
+    pub(super) group: Vec<Body>,
+    pub(super) group_bytes: u64,
 }
 
 /// A large file on its way, for the thread that hashes it.
@@ -47,6 +51,7 @@ impl Receive<'_, '_> {
     pub(super) fn run(mut self) -> LaneEnd {
         let taken = guarded(|| Ok(self.take_answers()));
         let end = taken.unwrap_or_else(|error| LaneEnd::Lost { error, bytes: 0 });
+        self.hand_over();
         // Ends the sending thread too, if it waits for the server to read.
         self.receiving.end();
         self.report_answered();
@@ -59,6 +64,7 @@ impl Receive<'_, '_> {
                 Ok(ask) => ask,
                 Err(TryRecvError::Disconnected) => return LaneEnd::Left,
                 Err(TryRecvError::Empty) => {
+                    self.hand_over();
                     self.report_answered();
                     match self.asked.recv() {
                         Ok(ask) => ask,
@@ -96,6 +102,9 @@ impl Receive<'_, '_> {
                 total_size,
             });
         };
+        if !self.receiving.has_header() {
+            self.hand_over_before_waiting();
+        }
         let answer = ask
             .to_ask
             .question
@@ -135,6 +144,7 @@ impl Receive<'_, '_> {
         if content.offset == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
             return self.take_small(ask, content);
         }
+        self.hand_over();
         let share = self.work.open_files.take(1);
         match stage(&ask, &content, self.work) {
             Ok(staged) => self.take_large(ask, content, staged, share),
@@ -179,11 +189,25 @@ impl Receive<'_, '_> {
 
     /// A file that is verified in memory before anything is created.
     fn take_small(&mut self, ask: Ask, content: Content) -> Result<(), LaneEnd> {
-        let share = self.work.memory.take(content.total_size);
-        let bytes = read_small(&mut self.receiving, content.total_size)
-            .map_err(|error| LaneEnd::Lost { error, bytes: 0 })?;
-        // Whoever verifies outlives this thread.
-        let _ = self.work.bodies.send(Body {
+        // The files of this group may have all the memory that there is.
+        let share = self.work.memory.try_take(content.total_size);
+        let share = share.unwrap_or_else(|| {
+            self.hand_over();
+            self.work.memory.take(content.total_size)
+        });
+        let mut bytes = Vec::with_capacity(content.total_size as usize);
+        while (bytes.len() as u64) < content.total_size {
+            if !self.receiving.has_bytes() {
+                self.hand_over_before_waiting();
+            }
+            let left = content.total_size - bytes.len() as u64;
+            match self.receiving.body(left) {
+                Ok(received) => bytes.extend_from_slice(received),
+                Err(error) => return Err(LaneEnd::Lost { error, bytes: 0 }),
+            }
+        }
+        self.group_bytes += content.total_size;
+        self.group.push(Body {
             id: ask.id,
             download: ask.download,
             folder: ask.to_ask.folder,
@@ -191,7 +215,26 @@ impl Receive<'_, '_> {
             bytes,
             share,
         });
+        if self.group.len() >= GROUP_FILES_MAX || self.group_bytes >= GROUP_BYTES_MAX {
+            self.hand_over();
+        }
         Ok(())
+    }
+
+    /// Has the files of the group verified, if the server has sent no more for now: no file waits
+    /// for a slow connection.
+    fn hand_over_before_waiting(&mut self) {
+        if !self.group.is_empty() && !self.receiving.is_readable() {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if !self.group.is_empty() {
+            self.group_bytes = 0;
+            // The threads that verify end after this one.
+            let _ = self.work.bodies.send(mem::take(&mut self.group));
+        }
     }
 
     /// A file that is written as it comes, while another thread hashes what was written.
@@ -264,12 +307,11 @@ impl Receive<'_, '_> {
     }
 
     pub(super) fn fail(&self, id: JobId, error: ClientError) {
-        let outcome = Err(error);
-        self.work.reports.send(Report::Finished { id, outcome });
+        self.work.reports.finished(id, Err(error));
     }
 
     fn report_answered(&mut self) {
-        let count = std::mem::take(&mut self.answered);
+        let count = mem::take(&mut self.answered);
         if count > 0 {
             let lane = self.lane;
             self.work.reports.send(Report::Answered { lane, count });
@@ -333,6 +375,10 @@ pub(super) fn stage(
 
 /// Files up to this size are verified in memory before anything is created.
 pub(super) const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Small files that are verified together. Enough for all lanes, and few enough that several
+/// threads have something to do.
+const GROUP_FILES_MAX: usize = 64;
+const GROUP_BYTES_MAX: u64 = 1024 * 1024;
 /// Up to this many unwanted bytes are read to keep the session.
 const SKIPPED_BODY_BYTES_MAX: u64 = 1024 * 1024;
 /// Answers that are reported together.

@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::client::connect::connect;
 use crate::client::{ClientConfig, ClientError, SessionError};
 use crate::net::{Address, Deadline, Rate, Stream, Wait};
@@ -182,6 +184,24 @@ impl ReceivingHalf {
             }
             self.fill(Wait::ResponseHeader)?;
         }
+    }
+
+    /// Whether [`ReceivingHalf::header`] returns without a wait.
+    pub(super) fn has_header(&self) -> bool {
+        let unread = &self.buffer[self.start..self.end];
+        !matches!(split_frame(unread), Ok(None))
+    }
+
+    /// Whether [`ReceivingHalf::body`] returns without a wait.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.start < self.end
+    }
+
+    /// Whether more has arrived, or the end. With a limit of the rate nothing has, since the next
+    /// read may wait for its turn.
+    pub(super) fn is_readable(&self) -> bool {
+        let mut polled = [PollFd::new(&*self.stream, PollFlags::IN)];
+        self.rate.is_none() && matches!(poll(&mut polled, Some(&Timespec::default())), Ok(1..))
     }
 
     /// Some of the next bytes of a body of which `left` bytes are still to come: at least one

@@ -32,7 +32,7 @@ impl Hand<'_> {
     pub(super) fn copy(&self, wanted: ToCopy) {
         let id = wanted.id;
         match guarded(|| self.stage_copy(wanted)) {
-            Ok(verified) => self.hand_over(verified),
+            Ok(verified) => self.hand_over(vec![verified]),
             // It is fetched, and that finds out what is wrong here, if it is more than this.
             Err(_) => self.reports.send(Report::NotCopied(id)),
         }

@@ -114,6 +114,8 @@ fn run(
         following,
         work,
         answered: 0,
+        group: Vec::new(),
+        group_bytes: 0,
     };
     receive.run()
 }
@@ -246,10 +248,10 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
             return place(verified, work.config, &work.keeper).map(Some);
         }
         // Whoever places ends last.
-        let _ = work.to_place.send(ToPlace::File(verified));
+        let _ = work.to_place.send(ToPlace::Files(vec![verified]));
         Ok(None)
     });
     if let Some(outcome) = outcome.transpose() {
-        work.reports.send(Report::Finished { id, outcome });
+        work.reports.finished(id, outcome);
     }
 }

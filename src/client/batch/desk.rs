@@ -343,12 +343,11 @@ impl<'d, 'e, 'scope, 'env> Desk<'d, 'e, 'scope, 'env> {
             } => self.block_failed(lane, id, &assembly, block, error),
             Report::Matched { id, mode, mtime } => self.matched(id, mode, mtime),
             Report::NotCopied(id) => self.not_copied(id),
-            Report::Finished { id, outcome } => match outcome {
-                Ok(placed) => self.end(id, Ok(placed)),
-                Err(ClientError::OutOfTime) if self.is_over => self.end_unsynced(id),
-                Err(error) if self.is_of_lane(id, &error) => self.look(id),
-                Err(error) => self.take_failure(id, error),
-            },
+            Report::Finished(ended) => {
+                for (id, outcome) in ended {
+                    self.take_end(id, outcome);
+                }
+            }
             Report::Ended { lane, end } => self.lane_ended(lane, end),
         }
     }

@@ -15,6 +15,16 @@ use crate::client::{ClientError, Downloaded, Event, ProtocolError};
 use crate::wire::{ObjectKind, Timestamp};
 
 impl Desk<'_, '_, '_, '_> {
+    /// The end of a job, or of an attempt.
+    pub(super) fn take_end(&mut self, id: JobId, outcome: Result<Placed, ClientError>) {
+        match outcome {
+            Ok(placed) => self.end(id, Ok(placed)),
+            Err(ClientError::OutOfTime) if self.is_over => self.end_unsynced(id),
+            Err(error) if self.is_of_lane(id, &error) => self.look(id),
+            Err(error) => self.take_failure(id, error),
+        }
+    }
+
     /// A failure of one job alone.
     pub(super) fn take_failure(&mut self, id: JobId, error: ClientError) {
         self.splits.end(id);

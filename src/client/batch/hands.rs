@@ -2,6 +2,7 @@
 //! hashes, so that no connection does.
 
 use std::cell::Cell;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -22,10 +23,10 @@ use crate::client::event::PROGRESS_INTERVAL;
 use crate::client::in_time::last_sync;
 use crate::client::question::Content;
 use crate::client::{Action, ClientConfig, ClientError, Download, IfExists, SyncPolicy};
-use crate::digest::Md5Stream;
+use crate::digest::hash_all;
 use crate::net::Deadline;
 use crate::store::{Attributes, PlacedLink, StageError, StagingDirectory};
-use crate::wire::{ObjectKind, Timestamp};
+use crate::wire::{Md5Digest, ObjectKind, Timestamp};
 
 /// A job whose folder is to be looked at.
 pub(in crate::client) struct ToLook {
@@ -57,7 +58,7 @@ pub(in crate::client) struct Hand<'s> {
     /// Those for which a large file may have to be read. Of several hands one has none of them:
     /// whatever the others read, small files go on.
     pub(in crate::client) long_looks: Receiver<Vec<ToLook>>,
-    pub(in crate::client) bodies: Receiver<Body>,
+    pub(in crate::client) bodies: Receiver<Vec<Body>>,
     pub(in crate::client) copies: Receiver<ToCopy>,
     pub(in crate::client) to_place: Sender<ToPlace>,
     pub(in crate::client) reports: Reports,
@@ -82,8 +83,8 @@ impl Hand<'_> {
         let mut open = 4;
         while open > 0 {
             select_biased! {
-                recv(bodies) -> body => match body {
-                    Ok(body) => self.verify(body),
+                recv(bodies) -> group => match group {
+                    Ok(group) => self.verify(group),
                     Err(_) => (bodies, open) = (&no_bodies, open - 1),
                 },
                 recv(looks) -> wanted => match wanted {
@@ -286,30 +287,45 @@ impl Hand<'_> {
         Ok(None)
     }
 
-    fn verify(&self, body: Body) {
-        let id = body.id;
-        match guarded(|| self.stage(body)) {
-            Ok(verified) => self.hand_over(verified),
-            Err(error) => {
-                let outcome = Err(error);
-                self.reports.send(Report::Finished { id, outcome });
+    /// Verifies a group of files, all in lanes, and writes each that is right.
+    fn verify(&self, group: Vec<Body>) {
+        let contents: Vec<&[u8]> = group.iter().map(|body| &body.bytes[..]).collect();
+        let digests = hash_all(&contents);
+        let mut verified = Vec::with_capacity(group.len());
+        for (body, md5) in group.into_iter().zip(digests) {
+            let id = body.id;
+            // The files of this group that are open already may be all that may be.
+            let share = self.open_files.try_take(1).unwrap_or_else(|| {
+                self.hand_over(mem::take(&mut verified));
+                self.open_files.take(1)
+            });
+            match guarded(|| self.stage(body, md5, share)) {
+                Ok(file) => verified.push(file),
+                Err(error) => self.reports.finished(id, Err(error)),
             }
         }
+        self.hand_over(verified);
     }
 
-    /// Has a file placed.
-    pub(super) fn hand_over(&self, verified: Verified) {
-        if self.config.sync != SyncPolicy::Never {
-            // Whoever places ends last.
-            let _ = self.to_place.send(ToPlace::File(verified));
+    /// Has files placed.
+    pub(super) fn hand_over(&self, verified: Vec<Verified>) {
+        if verified.is_empty() {
             return;
         }
-        let id = verified.id;
-        let outcome = guarded(|| place(verified, self.config, &self.keeper));
-        self.reports.send(Report::Finished { id, outcome });
+        if self.config.sync != SyncPolicy::Never {
+            // The thread that places files ends last.
+            let _ = self.to_place.send(ToPlace::Files(verified));
+            return;
+        }
+        let place = |file: Verified| {
+            let id = file.id;
+            (id, guarded(|| place(file, self.config, &self.keeper)))
+        };
+        let ended = verified.into_iter().map(place).collect();
+        self.reports.send(Report::Finished(ended));
     }
 
-    fn stage(&self, body: Body) -> Result<Verified, ClientError> {
+    fn stage(&self, body: Body, md5: Md5Digest, share: Share) -> Result<Verified, ClientError> {
         let Body {
             id,
             download,
@@ -318,8 +334,7 @@ impl Hand<'_> {
             bytes,
             share: memory,
         } = body;
-        content.check(Md5Stream::digest(&bytes))?;
-        let share = self.open_files.take(1);
+        content.check(md5)?;
         let attributes = attributes(&content, self.config);
         let folder = self.destinations.folder(&download, &folder, self.config)?;
         let staged = folder.stage_whole(&download.name, &bytes, &attributes)?;

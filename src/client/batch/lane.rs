@@ -52,7 +52,8 @@ pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) is_stopped: Arc<AtomicBool>,
     /// What all receive together.
     pub(in crate::client) rate: Option<Arc<Rate>>,
-    pub(in crate::client) bodies: Sender<Body>,
+    /// Groups of small files that were received and not verified yet.
+    pub(in crate::client) bodies: Sender<Vec<Body>>,
     pub(in crate::client) copies: Sender<ToCopy>,
     pub(in crate::client) to_place: Sender<ToPlace>,
     pub(in crate::client) reports: Reports,

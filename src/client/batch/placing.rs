@@ -47,8 +47,8 @@ pub(in crate::client) struct Placed {
 
 /// What is to be on disk before it is told as done.
 pub(in crate::client) enum ToPlace {
-    /// It has no name yet.
-    File(Verified),
+    /// They have no names yet.
+    Files(Vec<Verified>),
     Link(Linked),
 }
 
@@ -89,8 +89,8 @@ pub(in crate::client) fn run(
                 links: links.into_iter().map(fail).collect(),
             }
         });
-        for (id, outcome) in settled.files {
-            reports.send(Report::Finished { id, outcome });
+        if !settled.files.is_empty() {
+            reports.send(Report::Finished(settled.files));
         }
         if !settled.links.is_empty() {
             // No server was asked for them: they say nothing of it.
@@ -119,9 +119,10 @@ struct Settled {
 impl Sheaf {
     fn push(&mut self, one: ToPlace) {
         match one {
-            ToPlace::File(file) => {
-                self.bytes += file.content.total_size;
-                self.files.push(file);
+            ToPlace::Files(files) => {
+                let sizes = files.iter().map(|file| file.content.total_size);
+                self.bytes += sizes.sum::<u64>();
+                self.files.extend(files);
             }
             ToPlace::Link(link) => self.links.push(link),
         }

@@ -68,11 +68,8 @@ pub(in crate::client) enum Report {
     },
     /// The file that has the same bytes could not be copied.
     NotCopied(JobId),
-    /// The end of a job, or of an attempt.
-    Finished {
-        id: JobId,
-        outcome: Result<Placed, ClientError>,
-    },
+    /// The ends of jobs, or of attempts.
+    Finished(Vec<(JobId, Result<Placed, ClientError>)>),
     /// A connection is over.
     Ended { lane: LaneId, end: LaneEnd },
 }
@@ -94,6 +91,11 @@ pub(in crate::client) enum LaneEnd {
 pub(in crate::client) struct Reports(pub(in crate::client) Sender<Report>);
 
 impl Reports {
+    /// Reports the end of one job, or of an attempt.
+    pub(in crate::client) fn finished(&self, id: JobId, outcome: Result<Placed, ClientError>) {
+        self.send(Report::Finished(vec![(id, outcome)]));
+    }
+
     pub(in crate::client) fn send(&self, report: Report) {
         // Who does not listen any more has ended all jobs.
         let _ = self.0.send(report);
