@@ -498,3 +498,39 @@ fn a_connection_more_that_nobody_serves_holds_one_file_up_and_costs_it_nothing()
     }
     assert_eq!(heard.recv(), Ok(1));
 }
+
+#[test]
+fn a_file_is_placed_while_the_next_one_is_still_on_its_way() {
+    let here = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let downloads = ["a", "b"].map(|name| {
+        let path = ResourcePath::parse(name.as_bytes()).unwrap();
+        let name = FileName::parse(name.as_bytes()).unwrap();
+        Download::new(loopback(&listener), path, here.path().to_owned(), name)
+    });
+    let folder = here.path().to_owned();
+    let server = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let names = [(); 2].map(|()| {
+            let request = read_request(&mut peer).unwrap();
+            request["filename"].as_str().unwrap().to_owned()
+        });
+        let (first, second) = (file(&names[0], b"content"), file(&names[1], b"content"));
+        let (half, rest) = second.split_at(second.len() - 3);
+        peer.write_all(&[&first, half].concat()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !folder.join(&names[0]).exists() {
+            assert!(
+                Instant::now() < deadline,
+                "{} waits for {}",
+                names[0],
+                names[1]
+            );
+            std::thread::yield_now();
+        }
+        peer.write_all(rest).unwrap();
+    });
+    let results = download(&downloads, &config(), &mut |_| {});
+    server.join().unwrap();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+}
