@@ -124,7 +124,7 @@ pub(super) fn describe(path: &Path, event: &IndexEvent) -> String {
     let index = shown(path);
     match event {
         IndexEvent::SetAside { reason, to } => format!(
-            "index {index} was {}; it is {} now, and a new one is begun",
+            "index {index} was {}; it is {} now, and a new one is created",
             sentence(reason),
             shown(to)
         ),
@@ -136,7 +136,7 @@ pub(super) fn describe(path: &Path, event: &IndexEvent) -> String {
         }
         IndexEvent::GivenUp(error) => {
             format!(
-                "index {index} is of no use any more: {}; {IN_MEMORY}",
+                "index {index} failed: {}; {IN_MEMORY}",
                 sentence(error)
             )
         }
@@ -156,7 +156,7 @@ fn default_file(
     };
     if top != cache && fs::metadata(&top).is_err() {
         // A missing home directory is never created.
-        return Err(format!("the home {} cannot be used", shown(&top)));
+        return Err(format!("home directory {} cannot be used", shown(&top)));
     }
     let path = cache.join(FILE_BELOW_CACHE);
     for at in path.ancestors() {

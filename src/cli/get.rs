@@ -58,7 +58,7 @@ use crate::process::output_was_closed;
 pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = match GetCommand::parse(arguments) {
         Ok(command) if output::is_standard_needed(&command) && output_was_closed() => {
-            let sentence = "standard output is closed, and something is to be written there";
+            let sentence = "standard output is closed, and this command writes to it";
             return UsageError::UnusableFile(sentence.to_owned()).show();
         }
         command => command,
@@ -120,7 +120,7 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let mut sentence = format!("cannot open the receipts {receipts}: {error}");
             if error.kind() == io::ErrorKind::NotFound {
                 // The receipts are opened before the directory of `--dir` is created.
-                sentence += "; the directory that they go into must be there";
+                sentence += "\nhint: create its directory first";
             }
             return UsageError::UnusableFile(sentence).show();
         }

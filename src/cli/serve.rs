@@ -256,13 +256,13 @@ fn hint(error: &ServerError) -> Option<&'static str> {
     let is_socket_file = address.starts_with("unix:");
     match source.kind() {
         io::ErrorKind::InvalidInput if address.starts_with("[fe80:") && !address.contains('%') => {
-            Some("a link-local address comes with its interface: [fe80::1%eth0]")
+            Some("a link-local address needs its interface: [fe80::1%eth0]")
         }
         io::ErrorKind::AddrInUse if is_socket_file => Some("another program is listening there"),
         io::ErrorKind::PermissionDenied if is_socket_file => None,
         io::ErrorKind::AddrInUse => Some("another program is listening there; try --port"),
         io::ErrorKind::PermissionDenied => {
-            Some("ports below 1024 are the superuser's; try --port 9521")
+            Some("ports below 1024 need root; try --port 9521")
         }
         io::ErrorKind::AddrNotAvailable => Some("no interface of this machine has that address"),
         _ => None,

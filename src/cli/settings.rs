@@ -165,7 +165,7 @@ fn of_service(variable: &str) -> Option<String> {
         .any(|known| protocol.eq_ignore_ascii_case(known));
     (variable.ends_with("_PORT") && is_protocol).then(|| {
         let value = visible(value.as_bytes());
-        format!("{variable} is ignored: {value} is the address of a service, and no port")
+        format!("{variable} is ignored: {value} is the address of a service, not a port")
     })
 }
 
@@ -197,7 +197,7 @@ fn settle_conflicts(
             (false, true) => settings.remove(other.get_id().as_str()),
             _ => {
                 return Err(SettingsError::EnvironmentOrFile(format!(
-                    "{}: {} does not go with {} ({})",
+                    "{}: {} cannot be used with {} ({})",
                     first.place,
                     name_of(one),
                     name_of(other),
@@ -241,10 +241,10 @@ fn explain(
     let reason = match (error.kind(), std::error::Error::source(&error)) {
         (ErrorKind::InvalidValue, _) => match error.get(ContextKind::ValidValue) {
             Some(ContextValue::Strings(valid)) => format!("it may be {}", valid.join(", ")),
-            _ => "it may not be that".to_owned(),
+            _ => "the value is not valid".to_owned(),
         },
         (_, Some(reason)) => reason.to_string(),
-        (..) => "it may not be that".to_owned(),
+        (..) => "the value is not valid".to_owned(),
     };
     let name = name_of(arg);
     SettingsError::EnvironmentOrFile(format!("{}: {name} is {value:?}: {reason}", found.place))

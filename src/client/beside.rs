@@ -262,7 +262,7 @@ impl<'t> Beside<'t> {
     fn advance_here(&mut self) -> Result<(), ClientError> {
         if let Here::Open(_, Some(listing)) = &mut self.here {
             self.next_here = listing.next().map_err(|error| StageError::Directory {
-                doing: "read a directory below",
+                doing: "read a subdirectory",
                 directory: self.tree.folder.clone(),
                 source: unreadable(error),
             })?;

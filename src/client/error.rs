@@ -31,18 +31,18 @@ pub enum ClientError {
     #[error(transparent)]
     CannotList(ServerRefusal),
     /// Nothing is deleted in the folders around what the server could not list.
-    #[error("not listed, so that nothing is deleted in the folders around it")]
+    #[error("not listed, so nothing is deleted in the directories around it")]
     Unlisted(#[source] ServerRefusal),
 
     /// What has the name here is of another kind and may not be deleted: this of it stays.
-    #[error("what is here cannot give way: {} is to stay", .0.display())]
+    #[error("local entry cannot be replaced: {} must stay", .0.display())]
     StaysInTheWay(PathBuf),
     /// What has the name here is of another kind, and no more may be deleted.
-    #[error("what is here cannot give way: so much may not be deleted")]
+    #[error("local entry cannot be replaced: more deletions than allowed")]
     DeletesTooMuch,
 
     /// The server has no file in a tree of which so much is here: nothing is deleted.
-    #[error("nothing is deleted: the server has no file there, and {0} here would go")]
+    #[error("nothing is deleted: the server has no files there, and {0} local ones would be deleted")]
     EmptySource(u64),
 
     // Whoever wrote the server.
@@ -52,7 +52,7 @@ pub enum ClientError {
 
     // Whoever owns the file.
     /// The bytes are not those that the header announced.
-    #[error("md5 of what arrived is {found}, the server announced {announced}")]
+    #[error("md5 of the received bytes is {found}, the server announced {announced}")]
     DigestMismatch {
         /// What the header said.
         announced: Md5Digest,
@@ -73,7 +73,7 @@ pub enum ClientError {
     #[error(transparent)]
     Stage(Arc<StageError>),
     /// What was written cannot be read back to verify it.
-    #[error("cannot read back what was written")]
+    #[error("cannot read the written file back")]
     ReadBack(#[source] Arc<io::Error>),
     /// The output that the bytes are poured into cannot be written.
     #[error("cannot write the output")]
@@ -85,7 +85,7 @@ pub enum ClientError {
     // Whoever wrote the command.
     /// Two downloads want the same place, which is this below the folder that they go below;
     /// nothing was asked for the later one.
-    #[error("two downloads want the local name {}", .0.escape_ascii())]
+    #[error("two downloads have the local name {}", .0.escape_ascii())]
     SameName(Vec<u8>),
     /// It cannot have its name on this machine.
     #[error("{0}")]
@@ -94,10 +94,10 @@ pub enum ClientError {
     #[error("{0}")]
     BadEntry(Arc<dyn std::error::Error + Send + Sync>),
     /// A thread panicked.
-    #[error("this program failed")]
+    #[error("internal error")]
     Internal(#[source] Arc<io::Error>),
     /// Everything together took longer than allowed.
-    #[error("not finished within the time for everything")]
+    #[error("not finished within the time limit")]
     OutOfTime,
 }
 
@@ -231,7 +231,7 @@ pub enum ProtocolError {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// It is about another file.
-    #[error("answer is about {}, asked was {}", .answered.escape_ascii(), .asked.escape_ascii())]
+    #[error("response is about {}, the request was about {}", .answered.escape_ascii(), .asked.escape_ascii())]
     OtherName {
         /// The name in the request.
         asked: Vec<u8>,
@@ -262,7 +262,7 @@ pub enum ProtocolError {
         most: u64,
     },
     /// A key that only the answers to other operations have.
-    #[error("answer to {operation} has {key}")]
+    #[error("response to {operation} has {key}")]
     KeyOfOther {
         /// The key.
         key: &'static str,
@@ -270,7 +270,7 @@ pub enum ProtocolError {
         operation: &'static str,
     },
     /// Two keys, or a key and a kind of file, that exclude each other.
-    #[error("answer has {key} beside {beside}")]
+    #[error("response has {key} together with {beside}")]
     Beside {
         /// The key.
         key: &'static str,
@@ -278,16 +278,16 @@ pub enum ProtocolError {
         beside: &'static str,
     },
     /// A key that every answer of the kind has.
-    #[error("answer has no {0}")]
+    #[error("response has no {0}")]
     Missing(&'static str),
     /// The digest of a file was begun again and again.
-    #[error("digest was begun {0} times")]
+    #[error("server began the digest {0} times")]
     BegunTooOften(usize),
     /// Bytes follow where none may.
-    #[error("{0} bytes follow an answer that has none")]
+    #[error("{0} bytes follow a response without a body")]
     UnexpectedBody(u64),
     /// The rest of another content than the one that is to be continued.
-    #[error("answer continues {found}, the partial file is {expected}")]
+    #[error("response continues {found}, the partial file is {expected}")]
     OtherContent {
         /// What the rest was asked of.
         expected: Md5Digest,
@@ -295,7 +295,7 @@ pub enum ProtocolError {
         found: Md5Digest,
     },
     /// A listed name that does not lie in its folder, or not behind the one before.
-    #[error("listing has {} where only names in {} and behind {} may be", named(.found), named(.folder), named(.last))]
+    #[error("listing has {}, only names in {} and after {} may follow", named(.found), named(.folder), named(.last))]
     MisplacedEntry {
         /// The listed name.
         found: ResourcePath,
@@ -308,7 +308,7 @@ pub enum ProtocolError {
     #[error("page of a listing must have either next or last")]
     NextOrLast,
     /// Only what is in the folder itself where what is below was asked for, or the reverse.
-    #[error("listing has recursive {answered}, asked was {asked}")]
+    #[error("listing has recursive {answered}, the request had {asked}")]
     OtherDepth {
         /// In the request.
         asked: bool,
@@ -319,7 +319,7 @@ pub enum ProtocolError {
     #[error("listing has the same next twice")]
     RepeatedNext,
     /// `match` without `have_md5` in the request, or with another digest.
-    #[error("answer claims a match that was not asked for")]
+    #[error("response claims a match that was not requested")]
     UnexpectedMatch,
 }
 

@@ -165,7 +165,7 @@ pub(super) fn not_a_file(code: ErrorCode) -> ServerRefusal {
     ServerRefusal {
         code: Some(code),
         spelling: code.as_str().to_owned(),
-        message: "name stands for no file".to_owned(),
+        message: "name is not a file".to_owned(),
         retry_after: None,
     }
 }

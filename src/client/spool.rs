@@ -31,10 +31,10 @@ impl Spool {
             // Some file systems have no files without a name, and some folders are not ours.
             Err(_) if bytes <= MEMORY_BYTES_MAX => {
                 rustix::fs::memfd_create("ft-spool", MemfdFlags::CLOEXEC)
-                    .map_err(|errno| StageError::sort("make a file in memory", errno))?
+                    .map_err(|errno| StageError::sort("create a file in memory", errno))?
             }
             Err(errno) => {
-                let doing = "make a file without a name in";
+                let doing = "create an unnamed file in";
                 return Err(StageError::of_directory(doing, folder, errno));
             }
         };

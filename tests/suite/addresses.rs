@@ -250,7 +250,7 @@ ftserve --index memory --access-log log --bind [fe80::1%lo]:0 s -- sh fetch.sh &
         "\"server\":\"[fe80::1%lo]:",
         "ftget: [fe80::1%lo]:",
         " [fe80::1%",
-        "hint: a link-local address comes with its interface",
+        "hint: a link-local address needs its interface",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -263,14 +263,14 @@ fn what_looks_like_a_port_or_a_path_is_hinted_at() {
 ftserve --quiet --index memory --bind 127.0.0.1 s -- ftget -r -d t 127.0.0.1:2024; [ $? = 4 ]
 "#;
     if let Some(output) = in_own_network("", script) {
-        let hint = "what is named 2024 is 127.0.0.1:9521/2024";
+        let hint = "the file 2024 is 127.0.0.1:9521/2024";
         assert!(output.stderr.contains(hint), "{}", output.stderr);
         output.expect_code(0);
     }
     for (args, hint) in [
         (
             &["127.0.0.1:2024"][..],
-            "what is named 2024 is 127.0.0.1:9521/2024",
+            "the file 2024 is 127.0.0.1:9521/2024",
         ),
         (&["localhost/f"], "write HOST:PATH: localhost:f"),
         (

@@ -90,7 +90,7 @@ fn every_difference_has_its_word_in_the_order_of_listings() {
     assert_eq!(summary["code"], 1);
     let text = check(&place, &[]).expect_code(1).text();
     assert!(text.starts_with(
-        "d/content: other content of the same size\nd/file: a folder here, a file there\n"
+        "d/content: other content of the same size\nd/file: a directory here, a file there\n"
     ));
     assert!(text.contains("size: 5 bytes here, 4 there\n"), "{text}");
     // Fetching repairs what it may.

@@ -391,5 +391,5 @@ fn trouble_with_the_folder_names_the_folder_and_devices_have_a_hint() {
         .run()
         .expect_code(3)
         .stderr;
-    assert!(told.contains("name it with -o"), "{told}");
+    assert!(told.contains("use -o to write to it"), "{told}");
 }

@@ -193,7 +193,7 @@ fn what_is_no_pattern_or_not_for_this_is_refused() {
             .run()
             .expect_code(2)
             .stderr
-            .contains("go with --recursive")
+            .contains("need --recursive")
     );
     assert!(fs::metadata(place.here.join("a.log")).is_err());
 }

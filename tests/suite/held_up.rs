@@ -8,7 +8,7 @@ use crate::place::Place;
 #[track_caller]
 fn ended_in_time(output: Output) {
     let output = output.expect_code(14);
-    let said = "not finished within the time for everything";
+    let said = "not finished within the time limit";
     assert!(output.stderr.contains(said), "{}", output.stderr);
 }
 

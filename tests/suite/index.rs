@@ -153,7 +153,7 @@ fn an_index_that_is_damaged_or_newer_is_set_aside_with_one_line() {
             .assert_file("a.bin", &noise(1, SIZE));
         let text = server.stderr().text();
         assert_eq!(text.matches("warning:").count(), 1, "{case}: {text}");
-        assert!(text.contains("a new one is begun"), "{case}: {text}");
+        assert!(text.contains("a new one is created"), "{case}: {text}");
         let names = place.names();
         let aside = |name: &&std::ffi::OsString| name.to_string_lossy().contains("damaged");
         assert!(names.iter().any(|name| aside(&name)), "{case}: {names:?}");

@@ -254,7 +254,7 @@ fn a_folder_in_which_something_stays_does_not_give_way_and_nothing_in_it_goes() 
         let output = mirror(&place, args).expect_code(3);
         let events = output.json_lines();
         assert_eq!(errors(&events), [("a", "in_the_way")]);
-        assert!(output.stderr.contains("is to stay"), "{}", output.stderr);
+        assert!(output.stderr.contains("must stay"), "{}", output.stderr);
         for name in files {
             assert!(place.here.join(name).exists(), "{name}");
         }

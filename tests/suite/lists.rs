@@ -98,7 +98,7 @@ fn names_of_find_arrive_with_and_without_nul() {
         let run = fetch().arg("--check").run().expect_code(0);
         assert_eq!((run.text().as_str(), run.stderr.as_str()), ("", ""));
         let run = fetch().arg("-n").run().expect_code(0);
-        assert!(!run.text().contains("would be made"), "{}", run.text());
+        assert!(!run.text().contains("would be created"), "{}", run.text());
     }
     let lines = b"\xef\xbb\xbf./top\r\n\r\nsub/two";
     let fetch = place.ftget().args(["-i", "-", "-d", "some"]).input(lines);
@@ -133,7 +133,7 @@ fn folders_that_a_list_names_are_made_in_whichever_order_lines_come() {
             fetch.input(lines).run()
         };
         let would = fetch(&["-n"]).expect_code(0).text();
-        assert!(would.contains("would be made"), "{lines:?}: {would}");
+        assert!(would.contains("would be created"), "{lines:?}: {would}");
         fetch(&["--check"]).expect_code(1);
         for _ in 0..2 {
             let events = fetch(&["--json"]).expect_code(0).json_lines();
@@ -247,7 +247,7 @@ fn no_folder_is_made_for_what_is_not_there() {
 fn a_list_that_names_nothing_is_said_to() {
     let place = place();
     for (quiet, told) in [
-        ("-c", "ftget: note: standard input names nothing\n"),
+        ("-c", "ftget: note: standard input names no files\n"),
         ("-q", ""),
     ] {
         let fetch = place.ftget().args(["-i", "-", quiet]);
@@ -270,7 +270,7 @@ fn folders_and_everything_in_them_are_for_recursive_not_for_a_list() {
     assert!(
         refused
             .stderr
-            .contains("--recursive does not go with --input-file"),
+            .contains("--recursive cannot be used with --input-file"),
         "{}",
         refused.stderr
     );
@@ -329,7 +329,7 @@ fn bad_lines_are_named_by_their_number_and_the_rest_arrives() {
     assert_eq!(told.len(), 3, "{}", ended.stderr);
     for (line, begin) in told
         .iter()
-        .zip(["3: name has", "4: line is none", "5: line is over"])
+        .zip(["3: name has", "4: line is not", "5: line is over"])
     {
         assert!(
             line.starts_with(&format!("ftget: li\\x1bst:{begin}")),
@@ -409,7 +409,7 @@ fn lists_that_cannot_be_read_and_options_that_do_not_go_with_them_are_refused() 
             "cannot be used with",
         ),
         (&["-i", "list", "--list", &source], 2, "cannot be used with"),
-        (&["-0", &source], 2, "--null goes with --input-file"),
+        (&["-0", &source], 2, "--null needs --input-file"),
         (&["-i", "list", "127.0.0.1:1/../x"], 2, ". or .."),
     ] {
         let ended = place.ftget().args(args).run().expect_code(code);

@@ -241,10 +241,10 @@ fn a_log_that_cannot_be_opened_anew_goes_on_where_it_was() {
     server.signal(Signal::HUP);
     let said = server
         .stderr()
-        .wait_until("a warning", |text| text.contains("lines go on"));
+        .wait_until("a warning", |text| text.contains("lines continue"));
     assert!(
         said.contains(
-            "log cannot be opened: Is a directory (os error 21); lines go on where they went"
+            "log cannot be opened: Is a directory (os error 21); lines continue to go to the open log"
         ) && !said.contains("lost"),
         "{said}"
     );
@@ -278,7 +278,7 @@ fn a_new_place_for_the_log_is_said_once_lines_go_there() {
     let said = reload(
         Some(Path::new("/nodir/log")),
         "access log /nodir/log cannot be opened: No such file or directory (os error 2); \
-         lines go on where they went",
+         lines continue to go to the open log",
     );
     assert!(!said.contains(" now") && !said.contains("lost"), "{said}");
     read_until(&old, |text| text.lines().count() == 1);
@@ -336,7 +336,7 @@ fn a_fifo_holds_nobody_up_and_gets_the_lines_if_somebody_reads() {
     fs::rename(&fifo, &log).unwrap();
     server.signal(Signal::HUP);
     server.stderr().wait_until("a warning", |text| {
-        text.contains("nobody reads this FIFO; lines go on where they went")
+        text.contains("nobody reads this FIFO; lines continue to go to the open log")
     });
     let reader = Program::system("cat", "coreutils").arg(&log).start();
     // Its open returns when the server has opened the other end.

@@ -202,7 +202,7 @@ fn names_with_a_dot_stay_where_the_server_hides_some() {
     let output = mirror(&place, &[]).expect_code(0);
     let left = [".git/", ".git/x", ".mine", "a", "old/", "old/.mine"];
     assert_eq!(names(&place.here.join("d")), left);
-    assert!(output.stderr.contains("3 with a dot"), "{}", output.stderr);
+    assert!(output.stderr.contains("3 dotfiles"), "{}", output.stderr);
 }
 
 #[test]
@@ -565,7 +565,7 @@ fn where_a_file_could_not_be_fetched_nothing_is_deleted_and_that_is_said() {
     ] {
         let output = mirror(&place, dry);
         assert_eq!((output.code, deleted(&output.json_lines()).len()), (12, 0));
-        let said = "nothing is deleted, since 1 could not be fetched";
+        let said = "nothing is deleted, since 1 could not be downloaded";
         assert!(output.stderr.contains(said), "{}", output.stderr);
     }
 }
@@ -617,12 +617,12 @@ fn what_got_another_name_is_not_deleted_for_that() {
     let place = Place::with(SERVED);
     place.here.write("d/a", "old");
     let refused = mirror(&place, &["--if-exists", "rename"]).expect_code(2);
-    let words = "--delete does not go with --if-exists rename";
+    let words = "--delete cannot be used with --if-exists rename";
     assert!(refused.stderr.contains(words), "{}", refused.stderr);
     let run = place.ftget().env("FTGET_IF_EXISTS", "rename");
     let run = run.args(["-r", "--delete", "-d", "d"]);
     let refused = run.arg(place.server.source("")).run().expect_code(2);
-    let words = "--delete does not go with if-exists (FTGET_IF_EXISTS) rename";
+    let words = "--delete cannot be used with if-exists (FTGET_IF_EXISTS) rename";
     assert!(refused.stderr.contains(words), "{}", refused.stderr);
     assert_eq!(names(&place.here.join("d")), ["a"]);
 }

@@ -86,7 +86,7 @@ fn folders_of_ours_are_opened_up_to_delete_in_them_and_are_what_they_were() {
     let events = look.json_lines();
     assert_eq!(would_be_deleted(&events), ["old"]);
     assert_eq!(event(&events, "summary")["locked"], 3);
-    let said = "locked and 2 more: a run opens up folders of yours;";
+    let said = "locked and 2 more: a run makes your own directories readable;";
     assert_eq!(look.stderr.matches(said).count(), 1, "{}", look.stderr);
 
     let limited = mirror(&place, &["--max-delete", "0"]).expect_code(25);
@@ -196,7 +196,7 @@ fn a_folder_that_stays_since_no_more_may_be_deleted_is_what_it_was() {
     // How much is in there nobody can tell without opening it up, which a look does not do.
     let args = ["--max-delete", "1", "--preflight"];
     let run = mirror(&place, &args).expect_code(25);
-    assert!(run.stderr.contains("cannot look into"), "{}", run.stderr);
+    assert!(run.stderr.contains("cannot read"), "{}", run.stderr);
     assert_eq!(deleted(&run.json_lines()).len(), 1);
     let mode = |name| fs::metadata(m.join(name)).expect("a folder").mode() & 0o777;
     assert_eq!(mode("mine"), 0);

@@ -194,7 +194,7 @@ fn what_is_in_a_folder_of_ours_that_a_run_opens_up_is_no_failure_before() {
                 "{locked} {mode:o}"
             );
             assert_eq!(event(&events, "summary")["locked"], 1, "{args:?}");
-            let said = format!("{locked}: a run opens up folders of yours;");
+            let said = format!("{locked}: a run makes your own directories readable;");
             assert_eq!(run.stderr.matches(&said).count(), 1, "{}", run.stderr);
         }
         assert_eq!(client(&["-n", "-q"]).expect_code(0).stderr, "");
@@ -225,9 +225,9 @@ fn a_dry_run_tells_of_folders_and_of_what_is_passed_over_with_the_places_of_a_ru
     let text = place.fetch(&["-n"], &["d"]).expect_code(0);
     assert_eq!(
         text.text(),
-        "d: would be made, a folder\nd/a: would be fetched, 1 byte\n\
-         d/e: would be made, a folder\nd/pipe: would be left out, a special file\n\
-         d/s: would be made, a folder\nd/s/b: would be fetched, 2 bytes\n\
+        "d: would be created, a directory\nd/a: would be fetched, 1 byte\n\
+         d/e: would be created, a directory\nd/pipe: would be left out, a special file\n\
+         d/s: would be created, a directory\nd/s/b: would be fetched, 2 bytes\n\
          d/s/out: would be left out, a link that cannot be made\n\
          d/z: would be fetched, 3 bytes\n"
     );
@@ -264,7 +264,7 @@ fn a_dry_run_tells_of_folders_and_of_what_is_passed_over_with_the_places_of_a_ru
     assert_eq!(dry, run);
     // What is there needs not be made.
     let again = place.fetch(&["-n"], &["d"]).expect_code(0).text();
-    assert!(!again.contains("would be made"), "{again}");
+    assert!(!again.contains("would be created"), "{again}");
 }
 
 #[test]

@@ -179,8 +179,8 @@ fn receipts_that_cannot_be_written_are_a_failure_and_the_files_arrive() {
         fetch.arg(place.server.source("a")).run()
     };
     let refused = fetch("no/where", &[]).expect_code(3);
-    let said = "ftget: cannot open the receipts no/where: No such file or directory (os error 2); \
-                the folder that they go into must be there\n";
+    let said = "ftget: cannot open the receipts no/where: No such file or directory (os error 2)\n\
+                hint: create its directory first\n";
     assert_eq!(refused.stderr, said);
     assert!(place.here.names().is_empty(), "nothing is begun");
     let full = fetch("/dev/full", &[]).expect_code(9);

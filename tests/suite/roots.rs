@@ -127,7 +127,7 @@ fn a_directory_that_takes_the_place_of_another_is_served_and_said_once() {
         served.expect("f", text);
     }
     served.expect("f", "third");
-    served.expect_said(&["is another one now", "is another one now"]);
+    served.expect_said(&["was replaced", "was replaced"]);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_link_to_a_release_is_followed_to_the_next_one() {
     served.expect("f", "two");
     let answer = early.ask(r#"{"op":"get","filename":"f"}"#);
     assert_eq!(answer.body, b"two", "on a connection that was there before");
-    served.expect_said(&["is another one now"]);
+    served.expect_said(&["was replaced"]);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_hangup_has_the_root_looked_at_though_nobody_asks() {
     rename(&served.place.join("d"), &served.place.join("before"));
     rename(&served.place.join("aside"), &served.place.join("d"));
     served.server.signal(Signal::HUP);
-    served.expect_said(&["is another one now"]);
+    served.expect_said(&["was replaced"]);
     let answer = served
         .server
         .connect()

@@ -222,7 +222,7 @@ fn an_index_that_is_lost_or_damaged_costs_time_only() {
     let ended = again.fetch(&[]).expect_code(0);
     let said = &ended.stderr;
     assert_eq!(said.matches("ftget: warning: index ").count(), 1, "{said}");
-    assert!(said.contains("a new one is begun"), "{said}");
+    assert!(said.contains("a new one is created"), "{said}");
     assert_eq!(event(&ended.json_lines(), "summary")["failed"], 0);
     // Where none can be, it says so once and goes on.
     remove(&again.own.join("own"));

@@ -108,7 +108,7 @@ fn a_configuration_is_checked_without_serving() {
         ("limit-rate = 0", "not a rate above 0"),
         (
             "config = \"x\"",
-            "config names this file, and has no place in it",
+            "config names this file, and cannot be set in it",
         ),
         ("bind = []", "bind is an empty array"),
         (
@@ -244,7 +244,7 @@ fn a_configuration_comes_through_a_pipe_and_is_not_waited_for_for_ever() {
     assert!(
         refused
             .stderr
-            .contains("fifo cannot be read: nothing came for 5s"),
+            .contains("fifo cannot be read: no data for 5s"),
         "{}",
         refused.stderr
     );
@@ -339,7 +339,7 @@ fn what_would_do_something_else_is_refused_by_its_own_name() {
         (
             &[("FTGET_QUIET", "1"), ("FTGET_VERBOSE", "on")],
             &["h:x"],
-            "FTGET_QUIET: quiet does not go with verbose (FTGET_VERBOSE)",
+            "FTGET_QUIET: quiet cannot be used with verbose (FTGET_VERBOSE)",
         ),
     ] {
         let mut program = Program::ftget().args(args);
@@ -415,7 +415,7 @@ fn a_hangup_applies_what_can_change_and_says_what_cannot() {
     broken.write_all(b"idle-timeout = \"soon\"\n").unwrap();
     server.signal(Signal::HUP);
     server.stderr().wait_until("the trouble", |text| {
-        text.contains("nothing changes: ")
+        text.contains("the options are not reloaded: ")
             && text.contains("ftserve.toml:1: idle-timeout is \"soon\"")
     });
     // What is as it was at the start needs none.

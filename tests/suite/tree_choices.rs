@@ -153,7 +153,7 @@ fn several_servers_fill_one_folder_and_the_later_of_two_with_one_place_fails() {
             let text = |key: &str| event[key].as_str().expect("a text");
             // The whole place; one file is asked for by itself.
             let place = text("filename").replace("d/y", "y");
-            let message = format!("two downloads want the local name {place}");
+            let message = format!("two downloads have the local name {place}");
             assert_eq!(text("message"), message);
             (text("filename"), text("reason"))
         })
@@ -341,7 +341,7 @@ fn a_dry_run_tells_of_a_tree_and_touches_nothing() {
     let run = place.fetch(&["-n"], &["d"]).expect_code(0);
     assert_eq!(
         run.text(),
-        "d/l: would be made, a link, 0 bytes\nd/new: would be fetched, 5 bytes\n\
+        "d/l: would be created, a link, 0 bytes\nd/new: would be fetched, 5 bytes\n\
          d/s/other: would be replaced, 5 bytes\nd/s/same: is there already, 4 bytes\n"
     );
     assert_eq!(picture(place.here.path()), before);

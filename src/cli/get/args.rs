@@ -130,7 +130,7 @@ pub(super) struct GetArgs {
     /// with # or ; are comments. A signature around the list is not verified.
     ///
     /// A directory in a list of names is created empty, unless the list also names files in it. A
-    /// name that stands twice is downloaded once.
+    /// name that occurs twice is downloaded once.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["output", "list", "md5", "spool"], help_heading = WHAT)]
     pub(super) input_file: Option<OsString>,
     /// Read NUL-terminated lines with -i

@@ -121,7 +121,7 @@ impl GetArgs {
         }
         if let Some(directory) = self.misplaced_directory() {
             return Err(UsageError::InvalidWithHint(
-                format!("{} is no source", shown(directory)),
+                format!("{} is not a source", shown(directory)),
                 format!("-d {} downloads into it", shown(directory)),
             ));
         }
@@ -140,7 +140,7 @@ impl GetArgs {
                     verbose: self.verbose > 0,
                 })),
                 _ => {
-                    let sentence = "--check goes with SOURCE, or with --receipts FILE";
+                    let sentence = "--check needs either SOURCE or --receipts FILE";
                     Err(UsageError::Invalid(sentence.to_owned()))
                 }
             };
@@ -152,12 +152,12 @@ impl GetArgs {
                     settings.spelling("recursive"),
                 );
                 return Err(UsageError::Invalid(format!(
-                    "{recursive} does not go with {list}, whose lines name what is fetched"
+                    "{recursive} cannot be used with {list}"
                 )));
             }
             Some(list) => listed::read(list, &self)?,
             None if self.null => {
-                let sentence = "--null goes with --input-file";
+                let sentence = "--null needs --input-file";
                 return Err(UsageError::Invalid(sentence.to_owned()));
             }
             None => self
@@ -261,7 +261,7 @@ impl GetArgs {
         ] {
             if given {
                 return Err(format!(
-                    "{flag} does not go with --list, which fetches nothing"
+                    "{flag} cannot be used with --list"
                 ));
             }
         }

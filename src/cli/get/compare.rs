@@ -71,7 +71,7 @@ pub(super) fn show(transfer: Transfer, reports_extras: bool) -> ExitCode {
     report.summary.hidden = outlook.hidden;
     for shortage in outlook.rooms.iter().filter_map(room::shortage) {
         if shortage.is_certain {
-            let sentence = format!("what differs would not fit: {}", shortage.sentence);
+            let sentence = format!("differing files would not fit: {}", shortage.sentence);
             report.fail_whole((ExitCode::NoSpace, "no_space"), &sentence);
         }
     }
@@ -225,7 +225,7 @@ fn describe(difference: Difference) -> (&'static str, String) {
             ("size", format!("{here} here, {there} there"))
         }
         Difference::Content => ("content", "other content of the same size".to_owned()),
-        Difference::Target => ("target", "a link to somewhere else".to_owned()),
+        Difference::Target => ("target", "a link to another target".to_owned()),
         Difference::Mode => ("mode", "other permissions".to_owned()),
         Difference::Mtime => ("mtime", "other time".to_owned()),
         Difference::ModeAndMtime => ("mode,mtime", "other permissions, other time".to_owned()),
@@ -235,7 +235,7 @@ fn describe(difference: Difference) -> (&'static str, String) {
 fn kind(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::File => "a file",
-        ObjectKind::Directory => "a folder",
+        ObjectKind::Directory => "a directory",
         ObjectKind::Symlink => "a link",
         ObjectKind::Other => "a special file",
     }

@@ -87,14 +87,14 @@ impl GetArgs {
         }
         let streamed = self.output.as_deref().and_then(stream);
         if self.spool && streamed.is_none() {
-            return Err("--spool goes with -o -".to_owned());
+            return Err("--spool needs -o -".to_owned());
         }
         if let Some(output) = &self.output {
             let (location, path) = read_source(&self.sources[0])?;
             if let Some(stream) = streamed {
                 if self.dir.is_some() {
                     let dir = settings.spelling("dir");
-                    return Err(format!("{dir} is for files, and {} is none", shown(output)));
+                    return Err(format!("{dir} is for files, and {} is not a file", shown(output)));
                 }
                 let pour = Pour {
                     address: location.address,
@@ -109,7 +109,7 @@ impl GetArgs {
                 let (output, recursive) =
                     (settings.spelling("output"), settings.spelling("recursive"));
                 return Err(format!(
-                    "{output} is for one file, with {recursive} use --dir"
+                    "{output} is for one file; use --dir with {recursive}"
                 ));
             }
             let (directory, name) = self.split_output(output, settings)?;
@@ -133,7 +133,7 @@ impl GetArgs {
             None => directory,
             Some(_) if directory.is_absolute() => {
                 return Err(format!(
-                    "{} is below no other directory, leave out {}",
+                    "{} is an absolute path; leave out {}",
                     shown(output),
                     settings.spelling("dir")
                 ));
@@ -153,11 +153,11 @@ impl GetArgs {
                 continue;
             };
             if self.sources.len() > 1 {
-                return Err(format!("{} is a command, and runs alone", shown(source)));
+                return Err(format!("{} is a command, and must be the only SOURCE", shown(source)));
             }
             if self.dir.is_some() && self.output.is_none() {
                 return Err(format!(
-                    "{} goes to standard output; name a file with -o besides {}",
+                    "{} writes to standard output; use -o FILE with {}",
                     shown(source),
                     settings.spelling("dir")
                 ));

@@ -96,7 +96,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         {
             let lacks_scope = matches!(address, Address::Tcp { host, .. }
                 if host.starts_with("fe80:") && !host.contains('%'));
-            lacks_scope.then_some("a link-local address comes with its interface: [fe80::1%eth0]")
+            lacks_scope.then_some("a link-local address needs its interface: [fe80::1%eth0]")
         }
         ClientError::Connect(ConnectError::Failed { .. } | ConnectError::TimedOut { .. }) => {
             Some("is ftserve running there?")
@@ -105,21 +105,21 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             wait: Wait::ResponseBody,
             source,
         }) if source.kind() == io::ErrorKind::ConnectionReset => Some(
-            "a server does this to a link slower than its --min-rate, or when the file changes there; \
-             the same command again goes on where it stopped",
+            "a server resets clients slower than its --min-rate, or if the file changes; \
+             the same command again continues where it stopped",
         ),
         ClientError::Connect(ConnectError::NoneOfFamily { .. }) => Some("try without -4 or -6"),
         ClientError::Protocol(ProtocolError::Wire(_)) => Some("is it ftserve that listens there?"),
         ClientError::Refused(refusal) if refusal.code == Some(ErrorCode::IsDirectory) => {
-            Some("fetch it with -r, or see what is in it with --list")
+            Some("download it with -r, or list it with --list")
         }
         ClientError::Stage(error) => match &**error {
             StageError::Exists => Some("try --if-exists update, skip, overwrite or rename"),
             StageError::NoSpace { .. } | StageError::DiskFull(_) => {
-                Some("make space and run the same command again; it goes on where it stopped")
+                Some("free some space and run the same command again; it continues where it stopped")
             }
             StageError::NotReplaceable(NOT_REGULAR) => {
-                Some("to let the bytes go there name it with -o")
+                Some("use -o to write to it")
             }
             StageError::Directory { source, .. } | StageError::Io { source, .. }
                 if source.kind() == io::ErrorKind::CrossesDevices =>
@@ -129,7 +129,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             StageError::NameRefused { name, .. }
                 if name.iter().any(|byte| b"\"*:<>?\\|".contains(byte)) =>
             {
-                Some("FAT, exFAT and NTFS take no name with any of \" * : < > ? \\ |")
+                Some("FAT, exFAT and NTFS allow no name with any of \" * : < > ? \\ |")
             }
             StageError::NotReplaceable(_)
             | StageError::NameRefused { .. }
@@ -140,7 +140,7 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
             | StageError::Io { .. } => None,
         },
         ClientError::EmptySource(_) => {
-            Some("if that is right, say so with --max-delete all; else look at the server's disk")
+            Some("use --max-delete all if that is right; otherwise check the server's disk")
         }
         ClientError::Connect(ConnectError::Name { .. })
         | ClientError::Session(_)

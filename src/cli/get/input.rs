@@ -62,13 +62,13 @@ pub(super) enum ListReadError {
     #[error(" cannot be read: {0}")]
     Read(io::Error),
     /// A line has no end within [`ENDLESS_BYTES_MIN`].
-    #[error("{0}: line is over {ENDLESS_BYTES_MIN} bytes; nothing behind it is read")]
+    #[error("{0}: line is over {ENDLESS_BYTES_MIN} bytes; nothing after it is read")]
     Endless(u64),
     /// The text is UTF-16, which has no bytes for names.
     #[error("1: text is UTF-16, a list must be UTF-8 or the plain bytes of names")]
     Utf16,
     /// The first line has a NUL: this is not text, or its names end with a NUL.
-    #[error("1: line has a NUL byte; names that end with one go with -0")]
+    #[error("1: line has a NUL byte; -0 reads names that end with one")]
     Nul,
     /// The list has digests of another algorithm.
     #[error(
@@ -81,7 +81,7 @@ pub(super) enum ListReadError {
         algorithm: String,
     },
     /// The list is PGP armour around something other than clear text.
-    #[error("{0}: list is PGP data, of which only text signed in the clear can be read")]
+    #[error("{0}: list is PGP data, only clear-signed text can be read")]
     NotClear(u64),
 }
 

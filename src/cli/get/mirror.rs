@@ -36,14 +36,14 @@ impl GetArgs {
         if !self.delete {
             return match self.max_delete {
                 Some(_) => Err(format!(
-                    "{} goes with --delete",
+                    "{} needs --delete",
                     settings.spelling("max-delete")
                 )),
                 None => Ok(None),
             };
         }
         if !self.recursive {
-            return Err(format!("{delete} goes with --recursive"));
+            return Err(format!("{delete} needs --recursive"));
         }
         let Destination::Files(targets) = destination else {
             return Err(format!("{delete} is for files, not for standard output"));
@@ -51,7 +51,7 @@ impl GetArgs {
         if self.if_exists == IfExistsArg::Rename {
             let if_exists = settings.spelling("if-exists");
             // The server has none of the new names, so they would be deleted.
-            return Err(format!("{delete} does not go with {if_exists} rename"));
+            return Err(format!("{delete} cannot be used with {if_exists} rename"));
         }
         for target in targets {
             let Target::Tree(tree, matches) = target else {
@@ -64,14 +64,14 @@ impl GetArgs {
             }
             if tree.name.is_none() && self.dir.is_none() {
                 return Err(format!(
-                    "{delete} needs --dir, so that it is clear in which folder"
+                    "{delete} needs --dir to know the local directory"
                 ));
             }
         }
         if shares_directory(targets) {
             // The files of one source would be deleted as extras of the other.
             return Err(format!(
-                "{delete} is for sources that do not share a folder"
+                "{delete} is for sources that do not share a directory"
             ));
         }
         Ok(Some(limit))
@@ -161,7 +161,7 @@ impl Mirrored {
         let mut lines = Vec::new();
         if reached_limit {
             lines.push(format!(
-                "--max-delete is reached after {deleted}; what is left to delete stays"
+                "--max-delete is reached after {deleted} deletions; the rest stays"
             ));
         }
         if quiet {
@@ -178,12 +178,12 @@ impl Mirrored {
         }
         if not_fetched > 0 {
             lines.push(format!(
-                "nothing is deleted, since {not_fetched} could not be fetched"
+                "nothing is deleted, since {not_fetched} could not be downloaded"
             ));
         }
         if kept_hidden > 0 {
             lines.push(format!(
-                "{kept_hidden} with a dot before the name stay: the server hides such names"
+                "{kept_hidden} dotfiles stay: the server hides such names"
             ));
         }
         if kept_aliases > 0 {
@@ -257,6 +257,6 @@ pub(super) fn after(spent: Duration, config: &ClientConfig) -> ClientConfig {
 
 /// A hint for local entries that block a tree.
 pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
-    let hint = "--delete removes what the server has something else for, and what it does not have";
+    let hint = "--delete replaces entries of another kind, and deletes those that the server does not have";
     error.is_in_the_way().then_some(hint)
 }

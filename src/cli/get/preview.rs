@@ -187,7 +187,7 @@ impl PreviewReport<'_> {
                     n: Some(item.index),
                     ..WouldEvent::of(item, "folder")
                 });
-                self.write(&name, "would be made, a folder");
+                self.write(&name, "would be created, a directory");
             }
             Prospect::PassedOver(kind) => {
                 self.summary.passed_over += 1;
@@ -308,7 +308,7 @@ fn word(action: Action, replaces: bool) -> &'static str {
         (Action::Identical, _) => "is there already",
         (Action::Resumed { .. }, _) => "would be resumed",
         (Action::Linked, false) => "would be copied from another file here",
-        (Action::Link, false) => "would be made, a link",
+        (Action::Link, false) => "would be created, a link",
         (Action::Fetched | Action::Linked | Action::Link, true) => "would be replaced",
         (Action::Fetched, false) => "would be fetched",
     }

@@ -135,7 +135,7 @@ impl Progress {
             Event::Deleted { .. } | Event::Hidden { .. } | Event::Unkept(_) => {}
             Event::Retrying { pause, .. } | Event::Relisting { pause, .. } => {
                 self.show_text(&format!(
-                    "interrupted, again in {:.1} s",
+                    "interrupted, retrying in {:.1} s",
                     pause.as_secs_f64()
                 ));
             }

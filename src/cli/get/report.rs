@@ -104,7 +104,7 @@ impl<'a> Reporter<'a> {
     /// Reports a list without lines. That is not a failure.
     pub(super) fn report_empty_list(&mut self, list: &str) {
         if !self.style.quiet {
-            self.note(&format!("{list} names nothing"));
+            self.note(&format!("{list} names no files"));
         }
     }
 
@@ -380,4 +380,4 @@ fn source<'i>(item: Item<'i>, streamed: Option<&StreamedOutput>) -> Source<'i> {
 const CLOSED: &str = "standard output was closed";
 /// A streamed download that is verified first is kept in TMPDIR.
 const SPOOL_HINT: &str =
-    "it is kept until verified in the directory that TMPDIR names; name another";
+    "the output is kept in TMPDIR until it is verified; set TMPDIR to another directory";

@@ -43,7 +43,7 @@ pub(super) fn shortage(room: &Room) -> Option<Shortage> {
         let free = room.free_files.filter(|_| room.lacks_files())?;
         let needed = counted(room.needed_files, "file");
         format!(
-            "{problem}: needs {needed}, directories and links included; {free} more can be made"
+            "{problem}: needs {needed}, directories and links included; {free} more can be created"
         )
     };
     Some(Shortage {

@@ -25,7 +25,7 @@ pub(super) fn end_on_signals(quiet: bool) {
                 if !quiet {
                     within(LAST_LINE_TIMEOUT, || {
                         print_line_if_ready(
-                            "\nftget: stopped; the same command goes on where it stopped",
+                            "\nftget: stopped; the same command continues where it stopped",
                         );
                     });
                 }

@@ -40,7 +40,7 @@ pub(super) fn taken_for_port(address: &Address, path: &ResourcePath) -> Option<S
         port: DEFAULT_PORT,
     };
     (may_be_name && *port != DEFAULT_PORT)
-        .then(|| format!("{port} is the port; what is named {port} is {at_default}/{port}"))
+        .then(|| format!("{port} is the port; the file {port} is {at_default}/{port}"))
 }
 
 const YEARS: RangeInclusive<u16> = 1900..=2099;

@@ -106,7 +106,7 @@ impl UnkeptCounts {
             .collect();
         let what = lost.join(", ");
         (!what.is_empty())
-            .then(|| format!("the file system here cannot keep {what}; the files are complete"))
+            .then(|| format!("the local file system cannot keep {what}; the files are complete"))
     }
 }
 

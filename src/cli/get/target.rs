@@ -100,7 +100,7 @@ impl GetArgs {
                 && other != wanted
             {
                 return Err(format!(
-                    "two sources would become the file {}",
+                    "two sources would write the file {}",
                     visible(download.name.as_bytes())
                 ));
             }
@@ -121,7 +121,7 @@ impl GetArgs {
                 return Err(if has_tree {
                     format!("{options} is for one file")
                 } else {
-                    format!("{options} go with --recursive, --list, or a pattern in SOURCE")
+                    format!("{options} need --recursive, --list, or a pattern in SOURCE")
                 });
             }
         }
@@ -153,7 +153,7 @@ impl GetArgs {
             let path = ResourcePath::parse(&written).map_err(|error| match path.is_empty() {
                 false if path.len() < written.len() => {
                     format!(
-                        "{} is the name of a directory, which -r fetches",
+                        "{} names a directory; -r downloads it",
                         shown(source)
                     )
                 }
@@ -163,7 +163,7 @@ impl GetArgs {
                 let port = taken_for_port(&location.address, &path).filter(|_| !is_url(source));
                 let port = port.map_or_else(String::new, |port| format!("; {port}"));
                 return Err(format!(
-                    "{} names no file; with -o FILE it may, and -r fetches a directory{port}",
+                    "{} names no file; -o FILE names it, and -r downloads a directory{port}",
                     shown(source)
                 ));
             };

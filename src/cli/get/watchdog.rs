@@ -22,7 +22,7 @@ pub(super) fn start(time_max: Duration) {
             if let Some(reason) = snapshot.held_up() {
                 within(LAST_LINE_TIMEOUT, move || {
                     print_line_if_ready(&format!(
-                        "ftget: not finished within the time for everything: {reason}"
+                        "ftget: not finished within the time limit: {reason}"
                     ));
                 });
                 exec::end_running();

@@ -273,8 +273,8 @@ pub(super) fn locked(directories: &BTreeSet<PathBuf>) -> Option<String> {
         count => format!("{first} and {} more", count - 1),
     };
     Some(format!(
-        "cannot look into {directories}: a run opens up directories of yours; \
-         what is in there is taken for missing"
+        "cannot read {directories}: a run makes your own directories readable; \
+         their contents count as missing"
     ))
 }
 

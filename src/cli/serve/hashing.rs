@@ -68,7 +68,7 @@ impl BackgroundHashing {
                 warn(
                     &error,
                     "no directory can be watched",
-                    "files are hashed now, and what changes when it is asked for",
+                    "files are hashed now, and changed files when they are requested",
                 );
                 hashing.hash_once()
             }),
@@ -162,7 +162,7 @@ fn warn_of_no_thread(error: &io::Error) {
     warn(
         error,
         "cannot start a thread",
-        "files are hashed when they are asked for",
+        "files are hashed when they are requested",
     );
 }
 
@@ -171,12 +171,12 @@ fn warn_of_part(error: &io::Error) {
         Some(InotifyLimit::QueuedEvents) => warn(
             error,
             "too much changed at once",
-            "the whole directory is looked through",
+            "the whole directory is read again",
         ),
         _ => warn(
             error,
             "not every directory can be watched",
-            "what changes unseen is hashed later",
+            "changes there are hashed later",
         ),
     }
 }
@@ -184,7 +184,7 @@ fn warn_of_part(error: &io::Error) {
 fn warn(error: &io::Error, what: &str, consequence: &str) {
     let mut text = format!("ftserve: warning: {what}: {error}; {consequence}");
     if let Some(limit) = InotifyLimit::of(error) {
-        text.push_str(&format!("\nhint: sysctl -w {}=N raises it", limit.sysctl()));
+        text.push_str(&format!("\nhint: sysctl -w {}=N raises the limit", limit.sysctl()));
     }
     print_line(&text);
 }

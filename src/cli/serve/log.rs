@@ -169,7 +169,7 @@ impl AccessLog {
         // Without a buffer the reply succeeds only if this thread still waits for it.
         let (reply_in, reply) = bounded(0);
         let message = LogMessage::SwitchTo(destination.clone(), format, reply_in);
-        let stuck = || io::Error::other("the one that is open takes no line");
+        let stuck = || io::Error::other("the open log is blocked");
         self.entries
             .send_timeout(message, END_TIMEOUT)
             .map_err(|_| wrong(stuck()))?;
@@ -319,7 +319,7 @@ impl Writer {
             return;
         }
         print_line(&format!(
-            "ftserve: access log {destination} cannot be written: {error}; transfers go on, lines are lost"
+            "ftserve: access log {destination} cannot be written: {error}; transfers continue, lines are lost"
         ));
     }
 }

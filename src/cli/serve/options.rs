@@ -82,7 +82,7 @@ impl OptionReader {
         if setup.hash_ahead == HashAhead::Always && setup.index == IndexChoice::Off {
             let [watch, index] = ["watch", "index"].map(|name| settings.spelling(name));
             return Err(usage(&format!(
-                "{watch} with {index} off: there is no place for the digests"
+                "{watch} cannot be used with {index} off"
             )));
         }
         if is_check {

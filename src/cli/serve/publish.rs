@@ -23,7 +23,7 @@ pub(super) fn read(setup: &Setup) -> Result<Published, Failure> {
         };
         let (name, command) = text
             .split_once('=')
-            .ok_or_else(|| wrong("write NAME=PROGRAM, with arguments if need be"))?;
+            .ok_or_else(|| wrong("write NAME=PROGRAM or NAME=PROGRAM ARGS"))?;
         if name.is_empty() {
             return Err(wrong("there is no NAME before the ="));
         }
@@ -66,7 +66,7 @@ pub(super) fn find(program: &OsStr) -> Result<OsString, (&'static str, Option<&'
         return match path.metadata() {
             Ok(found) if !found.is_file() => Err(("not a file:", None)),
             Ok(_) if may_be_run(path) => Ok(program.to_owned()),
-            Ok(_) => Err(("not executable:", Some("is chmod +x what it lacks?"))),
+            Ok(_) => Err(("not executable:", Some("chmod +x makes it executable"))),
             Err(_) => Err((NO_PROGRAM, None)),
         };
     }
@@ -75,7 +75,7 @@ pub(super) fn find(program: &OsStr) -> Result<OsString, (&'static str, Option<&'
         .map(|directory| directory.join(program))
         .find(|path| path.is_file() && may_be_run(path))
         .map(PathBuf::into_os_string)
-        .ok_or((NO_PROGRAM, Some("name it with its path, or look at PATH")))
+        .ok_or((NO_PROGRAM, Some("use its path, or check PATH")))
 }
 
 fn usage(text: String, hint: Option<&'static str>) -> Failure {

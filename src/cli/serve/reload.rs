@@ -44,7 +44,7 @@ impl Reload {
     pub(super) fn apply(&self, log: &Mutex<Option<AccessLog>>) {
         let read = match self.reading.read() {
             Ok(ServeCommand::Serve(setup, words)) => Ok((setup, words)),
-            Ok(_) => Err("nothing is to be served".to_owned()),
+            Ok(_) => Err("the options start no server".to_owned()),
             Err(OptionsError::Failed(failure)) => Err(sentence(&*failure.error)),
             Err(OptionsError::CommandLine(error)) => Err(error.to_string()),
         };
@@ -54,7 +54,7 @@ impl Reload {
         let (setup, new) = match read {
             Ok(read) => read,
             Err(reason) => {
-                print_line(&format!("nothing changes: {reason}"));
+                print_line(&format!("the options are not reloaded: {reason}"));
                 return warn(log.map_or(Ok(()), AccessLog::reopen));
             }
         };
@@ -111,7 +111,7 @@ pub(super) fn warn(opened: Result<(), LogError>) {
     if let Err(error) = opened {
         let reason = sentence(&error);
         print_line(&format!(
-            "ftserve: warning: {reason}; lines go on where they went"
+            "ftserve: warning: {reason}; lines continue to go to the open log"
         ));
     }
 }

@@ -83,7 +83,7 @@ fn report(root: &str, change: &RootChange, quiet: bool) {
              with not_found until it is back"
         )),
         RootChange::Replaced if !quiet => print_line(&format!(
-            "root {root} is another one now; requests from here on are answered from it"
+            "root {root} was replaced; new requests are answered from the new one"
         )),
         RootChange::Back if !quiet => print_line(&format!("root {root} is back")),
         RootChange::Replaced | RootChange::Back => {}

@@ -139,7 +139,7 @@ fn wait_for(file: &File, deadline: Instant) -> io::Result<()> {
     if is_ready(file.as_fd(), PollFlags::IN, Some(deadline))? {
         return Ok(());
     }
-    let reason = format!("nothing came for {READ_TIMEOUT:?}");
+    let reason = format!("no data for {READ_TIMEOUT:?}");
     Err(io::Error::new(io::ErrorKind::TimedOut, reason))
 }
 
@@ -169,7 +169,7 @@ fn expected(is_switch: bool, is_list: bool) -> &'static str {
 
 fn unknown(key: &str, command: &Command) -> String {
     if key == "config" {
-        return "config names this file, and has no place in it".to_owned();
+        return "config names this file, and cannot be set in it".to_owned();
     }
     let names = command
         .get_arguments()

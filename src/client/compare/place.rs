@@ -74,7 +74,7 @@ pub(super) fn judge(
     let Some(meta) = here.meta.filter(|_| here.error.is_none()) else {
         let source = here.error.map(unreadable);
         return Err(ClientError::from(StageError::Io {
-            doing: "look at what is here",
+            doing: "inspect the local entry",
             source: source.unwrap_or_else(|| io::ErrorKind::NotFound.into()),
         }));
     };
@@ -130,7 +130,7 @@ pub(super) fn unseen_folder(
         None => io::ErrorKind::PermissionDenied.into(),
     };
     Some(ClientError::from(StageError::Io {
-        doing: "look into the folder here, so that nothing in it is compared",
+        doing: "read the local directory, so nothing in it is compared",
         source,
     }))
 }

@@ -275,7 +275,7 @@ impl Extras {
         if self.unread.len() < UNREAD_MAX {
             let path = pair.path.as_ref().unwrap_or(&tree.path).clone();
             let cannot_look = StageError::Directory {
-                doing: if is_crossing { "delete" } else { "look into" },
+                doing: if is_crossing { "delete" } else { "read" },
                 directory: at(),
                 source: unreadable(error),
             };

@@ -139,7 +139,7 @@ impl Deletion<'_, '_> {
             return Ok(Going::All(count, all));
         }
         let cannot_read = |error| StageError::Directory {
-            doing: "read a directory below",
+            doing: "read a subdirectory",
             directory: self.tree.folder.clone(),
             source: unreadable(error),
         };

@@ -40,7 +40,7 @@ fn names_that_do_not_lie_in_the_listed_folder_are_not_shown() {
 fn what_is_told_of_a_misplaced_name_quotes_the_names_and_calls_the_root_the_root() {
     let server = listing(&["d/x1/deep/er"], "");
     let shown = ftget(["--list", &server.source("d")]).expect_code(7);
-    let told = r#"listing has "d/x1/deep/er" where only names in "d" and behind "d" may be"#;
+    let told = r#"listing has "d/x1/deep/er", only names in "d" and after "d" may follow"#;
     assert!(shown.stderr.contains(told), "{}", shown.stderr);
     let server = HostileServer::start(|_| {
         let body = "{\"filename\":\"\",\"total_size\":0,\"md5\":\"\",\"type\":\"file\"}\n";
@@ -48,7 +48,7 @@ fn what_is_told_of_a_misplaced_name_quotes_the_names_and_calls_the_root_the_root
         vec![Act::Send(answer(text, body.as_bytes()))]
     });
     let shown = ftget(["--list", &server.source("")]).expect_code(7);
-    let told = "listing has the root where only names in the root and behind the root may be";
+    let told = "listing has the root, only names in the root and after the root may follow";
     assert!(shown.stderr.contains(told), "{}", shown.stderr);
 }
 

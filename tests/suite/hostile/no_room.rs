@@ -84,7 +84,7 @@ fn more_files_than_there_may_be_are_found_before_the_first_is_made() {
         let output = output.expect_code(code);
         assert_eq!(output.text().is_empty(), code == 9, "{}", output.text());
         if code == 9 {
-            let words = "needs 5 files, folders and links included; 4 more can be made";
+            let words = "needs 5 files, directories and links included; 4 more can be created";
             assert!(output.stderr.contains(words), "{}", output.stderr);
         }
     }
@@ -102,7 +102,7 @@ fn folders_that_have_to_be_made_on_the_way_are_counted_each_once() {
         };
         let output = output.expect_code(9);
         assert!(!output.text().contains("./"), "{mode}: {}", output.text());
-        let words = "needs 7 files, folders and links included; 6 more can be made";
+        let words = "needs 7 files, directories and links included; 6 more can be created";
         assert!(output.stderr.contains(words), "{mode}: {}", output.stderr);
     }
     let output = visit(&root, "size=1m,nr_inodes=8", deep, &["--preflight"]);

@@ -89,7 +89,7 @@ fn read_whole(file: &OsStr) -> io::Result<Vec<u8>> {
     let reader = BlockingStream::new(stream, UNWRITTEN);
     reader.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
-        let sentence = format!("it is over {FILE_BYTES_MAX} bytes");
+        let sentence = format!("file is over {FILE_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, sentence));
     }
     Ok(text)

@@ -22,17 +22,17 @@ pub(in crate::cli::get) enum PatternError {
     #[error("pattern has a part that is . or ..")]
     DotPart,
     /// A class does not end in its part.
-    #[error("pattern has [ without ]; [[] stands for the bracket itself")]
+    #[error("pattern has [ without ]; [[] matches the bracket itself")]
     OpenClass,
     /// `[z-a]`, or a class of POSIX such as `[[:alpha:]]`.
-    #[error("pattern has a class that is none; write [a-z] or [!a-z]")]
+    #[error("pattern has a class that is not valid; write [a-z] or [!a-z]")]
     BadClass,
     /// There is a backslash at the end.
-    #[error("pattern has \\ before nothing; \\\\ stands for the backslash itself")]
+    #[error("pattern ends with \\; \\\\ matches the backslash itself")]
     OpenEscape,
     /// It begins with `!`, which negates patterns in other programs.
     #[error(
-        "pattern begins with !; what is to be kept goes with --include, and \\! is the mark itself"
+        "pattern begins with !; use --include to keep files, and \\! to match the mark itself"
     )]
     Negated,
 }

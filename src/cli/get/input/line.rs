@@ -52,12 +52,12 @@ pub(in crate::cli::get) enum LineError {
     NotMd5(String),
     /// Not a line of md5sum(1) or its kin.
     #[error(
-        "line is none of md5sum's, which are 32 hex digits, two spaces and a name, or MD5 (NAME) = and the digits"
+        "line is not of md5sum: 32 hex digits, two spaces and a name, or MD5 (NAME) = and the digits"
     )]
     NotMd5sum,
     /// A list of another kind, or cut off: md5sum ends every line.
     #[error(
-        "line does not end with a NUL, as those of md5sum -z do; without -0 they end with a line feed"
+        "line does not end with a NUL, as lines of md5sum -z do; without -0 they end with a line feed"
     )]
     NoNul,
     /// A digest of another algorithm cannot be verified.
@@ -76,7 +76,7 @@ pub(in crate::cli::get) enum LineError {
     #[error("name has a backslash before neither \\, n nor r")]
     BadEscape,
     /// A path from the root of a file system.
-    #[error("name begins with /, write it as it is below the served folder")]
+    #[error("name begins with /; write the path below the served directory")]
     Absolute,
     /// Not a receipt, where one is expected.
     #[error("line is not a receipt: {0}")]
@@ -302,6 +302,6 @@ fn read_name(
 }
 
 /// How to write a name that looks like another format.
-pub(super) const PLAIN_NAME: &str = "a name that looks like this is written with ./ before it";
+pub(super) const PLAIN_NAME: &str = "write ./ before a name that looks like this";
 /// The most characters of a wrong value in a message.
 const SHOWN_CHARS_MAX: usize = 64;

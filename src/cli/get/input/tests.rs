@@ -179,11 +179,11 @@ fn a_damaged_line_of_checksums_is_never_a_name() {
     for (line, words) in [
         (
             &b"d41d8cd98f00b204e9800998ecf8427  b"[..],
-            "none of md5sum's",
+            "not of md5sum",
         ),
-        (b"d41d8cd98f00b204e9800998ecf8427g  b", "none of md5sum's"),
-        (b"d41d8cd98f00b204e9800998ecf8427e", "none of md5sum's"),
-        (b"d41d8cd98f00b204e9800998ecf8427e  ", "none of md5sum's"),
+        (b"d41d8cd98f00b204e9800998ecf8427g  b", "not of md5sum"),
+        (b"d41d8cd98f00b204e9800998ecf8427e", "not of md5sum"),
+        (b"d41d8cd98f00b204e9800998ecf8427e  ", "not of md5sum"),
         (
             b"da39a3ee5e6b4b0d3255bfef95601890afd80709  b",
             "a digest of SHA-1, only",
@@ -192,13 +192,13 @@ fn a_damaged_line_of_checksums_is_never_a_name() {
             b"b da39a3ee5e6b4b0d3255bfef95601890afd80709",
             "a digest of SHA-1, only",
         ),
-        (b"b: d41d8cd98f00b204e9800998ecf8427e", "none of md5sum's"),
-        (b"b,d41d8cd98f00b204e9800998ecf8427e", "none of md5sum's"),
-        (b"{\"filename\":\"b\"}", "none of md5sum's"),
-        (b"MD5 (b) = d41d", "none of md5sum's"),
+        (b"b: d41d8cd98f00b204e9800998ecf8427e", "not of md5sum"),
+        (b"b,d41d8cd98f00b204e9800998ecf8427e", "not of md5sum"),
+        (b"{\"filename\":\"b\"}", "not of md5sum"),
+        (b"MD5 (b) = d41d", "not of md5sum"),
         (
             b"MD5 () = d41d8cd98f00b204e9800998ecf8427e",
-            "none of md5sum's",
+            "not of md5sum",
         ),
         (
             b"SHA1 (b) = d41d8cd98f00b204e9800998ecf8427e",
@@ -210,7 +210,7 @@ fn a_damaged_line_of_checksums_is_never_a_name() {
             b"d41d8cd98f00b204e9800998ecf8427e  ../b",
             "a part that is . or ..",
         ),
-        (b"b", "none of md5sum's"),
+        (b"b", "not of md5sum"),
     ] {
         let text = [first, line, b"\n", first].concat();
         assert_bad(&text, 2, words);
@@ -260,8 +260,8 @@ fn lists_of_other_digests_are_refused_with_their_algorithm() {
         ("3015617425 6 a".to_owned(), "CRC of cksum"),
     ] {
         let sentence = format!(
-            "2: list has digests of {algorithm}, only those of MD5 can be verified; a name that \
-             looks like this is written with ./ before it"
+            "2: list has digests of {algorithm}, only those of MD5 can be verified; write ./ \
+             before a name that looks like this"
         );
         let text = format!("# sums\n{line}\nb\nc\n");
         assert_eq!(read(text.as_bytes()), [Err((0, sentence))], "{line}");
@@ -380,7 +380,7 @@ fn the_signature_around_a_list_is_removed() {
     let sentence = "signed text does not end".to_owned();
     assert_eq!(read(cut.as_bytes()).pop(), Some(Err((8, sentence))));
     let other = "-----BEGIN PGP MESSAGE-----\n\nhQ==\n-----END PGP MESSAGE-----\n";
-    let sentence = "1: list is PGP data, of which only text signed in the clear can be read";
+    let sentence = "1: list is PGP data, only clear-signed text can be read";
     assert_eq!(read(other.as_bytes()), [Err((0, sentence.to_owned()))]);
     let refused = read(signed(&format!("{}  a\n", "ab".repeat(32))).as_bytes());
     assert!(matches!(&refused[..], [Err((0, sentence))] if sentence.starts_with("5: list has")));
@@ -502,8 +502,8 @@ fn binary_input_is_reported_once() {
     for (text, words) in [
         (&b"\xff\xfea\0\n\0b\0\n\0"[..], "UTF-16"),
         (b"\xfe\xff\0a\0\n\0b", "UTF-16"),
-        (b"a\0b\0", "go with -0"),
-        (b"\x7fELF\0\n\0\n", "go with -0"),
+        (b"a\0b\0", "-0 reads names"),
+        (b"\x7fELF\0\n\0\n", "-0 reads names"),
     ] {
         let read = read(text);
         assert!(

@@ -31,7 +31,7 @@ impl Received {
     pub(super) fn parse(line: &[u8]) -> Result<Received, LineError> {
         let bad = |reason: String| LineError::NotReceipt(visible(reason.as_bytes()).into_owned());
         if !line.starts_with(b"{") {
-            return Err(bad("it is no JSON object".to_owned()));
+            return Err(bad("it is not a JSON object".to_owned()));
         }
         let object: ReceiptObject = serde_json::from_slice(line).map_err(|error| {
             // serde_json counts lines from 1 in each line of the file.
@@ -79,8 +79,8 @@ mod tests {
         };
         assert_eq!(Received::parse(line), Ok(received));
         for (line, words) in [
-            (&b"hello"[..], "no JSON object"),
-            (b"[]", "no JSON object"),
+            (&b"hello"[..], "not a JSON object"),
+            (b"[]", "not a JSON object"),
             (&line[..60], "at column"),
             (br#"{"filename":"a","total_size":5,"md5":"07"}"#, "`file`"),
             (
