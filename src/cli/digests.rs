@@ -135,10 +135,7 @@ pub(super) fn describe(path: &Path, event: &IndexEvent) -> String {
             )
         }
         IndexEvent::GivenUp(error) => {
-            format!(
-                "index {index} failed: {}; {IN_MEMORY}",
-                sentence(error)
-            )
+            format!("index {index} failed: {}; {IN_MEMORY}", sentence(error))
         }
     }
 }

@@ -156,18 +156,22 @@ pub fn get(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 exec::batch(rest, &config, &mut reporter);
             }
         }
-        Destination::Stream(pour, Sink::File(directory, name)) => {
-            published::fetch(&pour, &directory, &name, &config, &mut reporter);
+        Destination::Stream(download, Sink::File(directory, name)) => {
+            published::fetch(&download, &directory, &name, &config, &mut reporter);
         }
-        Destination::Stream(pour, Sink::Stream(stream)) => {
+        Destination::Stream(download, Sink::Stream(stream)) => {
             let on_event = &mut |event: Event<'_>| drop(reporter.take(event));
             // Not `io::stdout()`: it searches each write for ends of lines.
             let unread = stream.unread();
             let output = blocking::run(unread, || stream.open());
             let output = output.map(|output| BlockingStream::new(output, unread));
             match output {
-                Ok(mut output) => drop(client::pour(&pour, &config, &mut output, on_event)),
-                Err(error) => reporter.report_unopened(&pour, &ClientError::Output(error.into())),
+                Ok(mut output) => {
+                    drop(client::stream_to(&download, &config, &mut output, on_event))
+                }
+                Err(error) => {
+                    reporter.report_unopened(&download, &ClientError::Output(error.into()))
+                }
             }
         }
     }

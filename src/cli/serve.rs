@@ -261,9 +261,7 @@ fn hint(error: &ServerError) -> Option<&'static str> {
         io::ErrorKind::AddrInUse if is_socket_file => Some("another program is listening there"),
         io::ErrorKind::PermissionDenied if is_socket_file => None,
         io::ErrorKind::AddrInUse => Some("another program is listening there; try --port"),
-        io::ErrorKind::PermissionDenied => {
-            Some("ports below 1024 need root; try --port 9521")
-        }
+        io::ErrorKind::PermissionDenied => Some("ports below 1024 need root; try --port 9521"),
         io::ErrorKind::AddrNotAvailable => Some("no interface of this machine has that address"),
         _ => None,
     }

@@ -42,7 +42,9 @@ pub enum ClientError {
     DeletesTooMuch,
 
     /// The server has no file in a tree of which so much is here: nothing is deleted.
-    #[error("nothing is deleted: the server has no files there, and {0} local ones would be deleted")]
+    #[error(
+        "nothing is deleted: the server has no files there, and {0} local ones would be deleted"
+    )]
     EmptySource(u64),
 
     // Whoever wrote the server.
@@ -75,7 +77,7 @@ pub enum ClientError {
     /// What was written cannot be read back to verify it.
     #[error("cannot read the written file back")]
     ReadBack(#[source] Arc<io::Error>),
-    /// The output that the bytes are poured into cannot be written.
+    /// The output that the bytes are streamed to cannot be written.
     #[error("cannot write the output")]
     Output(#[source] Arc<io::Error>),
     /// This machine starts no thread more.

@@ -75,7 +75,7 @@ pub enum Event<'a> {
     Done {
         /// Which download.
         item: Item<'a>,
-        /// Where it is, unless it was poured out.
+        /// Where it is, unless it was streamed.
         download: Option<&'a Download>,
         /// How it ended.
         downloaded: &'a Downloaded,
@@ -133,7 +133,7 @@ pub enum Event<'a> {
 #[non_exhaustive]
 pub struct Downloaded {
     /// The name it has now; another than was asked for only with
-    /// [`crate::client::IfExists::Rename`]; none if it was poured out.
+    /// [`crate::client::IfExists::Rename`]; none if it was streamed.
     pub name: Option<FileName>,
     /// Bytes of the file.
     pub total_size: u64,

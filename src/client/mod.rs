@@ -5,9 +5,9 @@
 //!
 //! A [`Client`] is one server. A [`Batch`] takes any number of files and [`Tree`]s: questions are pipelined over a few
 //! connections, failures that may pass are tried again, and each file is placed under its name
-//! when it is verified and on disk. [`download`] is a batch of a handful of files, [`pour()`] is
-//! for pipes, [`preview()`] only looks, [`compare()`] tells what differs,
-//! and [`delete_extras`] makes a tree here a mirror, [`MirrorNotes`] included. A [`Session`] is the connection itself.
+//! when it is verified and on disk. [`download`] is a batch of a handful of files, [`stream_to`] is
+//! for pipes, [`preview()`] only looks, [`compare()`] reports what differs,
+//! and [`delete_extras`] makes a local tree a mirror, [`MirrorNotes`] included. A [`Session`] is the connection itself.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -83,13 +83,13 @@ mod in_time;
 mod listing;
 mod mirror;
 mod one_server;
-mod pour;
 mod preview;
 mod question;
 mod receive;
 mod retry;
 mod session;
 mod spool;
+mod stream;
 mod threads;
 mod tree;
 mod wanted;
@@ -105,9 +105,9 @@ pub use event::{Action, CommandEnd, Downloaded, Event, Item, PROGRESS_INTERVAL};
 pub use listing::{Folder, Listing, Page};
 pub use mirror::{DeleteLimit, Deleted, MirrorNotes, delete_extras};
 pub use one_server::Client;
-pub use pour::{Pour, pour};
 pub use preview::{Outlook, Prospect, Room, preview};
 pub use session::{ReceivingHalf, SendingHalf, Session};
+pub use stream::{StreamDownload, stream_to};
 pub use tree::{Select, Tree};
 pub use wanted::{Download, Entry, ListedFile, ListedFolder};
 

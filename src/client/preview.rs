@@ -6,8 +6,8 @@
 
 mod change;
 mod look;
+mod reporter;
 mod room;
-mod teller;
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
@@ -17,9 +17,9 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 pub(super) use self::change::Change;
 use self::look::{Looker, Seen, Trees};
+use self::reporter::PreviewReporter;
 pub use self::room::Room;
 pub(super) use self::room::Rooms;
-use self::teller::Teller;
 use crate::client::batch::Limits;
 use crate::client::batch::budget::{Budget, Share};
 use crate::client::batch::hands::guarded;
@@ -111,8 +111,8 @@ pub fn preview(
         let _ = (1..lookers).try_for_each(|_| start_looker().map(drop));
         drop((to_look, looked_in));
         let first_index = rest_from.unwrap_or_default();
-        let teller = Teller::new(names, first_index, config, &limits, on_prospect);
-        Ok::<_, ClientError>(teller.run(&looked))
+        let reporter = PreviewReporter::new(names, first_index, config, &limits, on_prospect);
+        Ok::<_, ClientError>(reporter.run(&looked))
     })?;
     outlook.locked = trees.into_locked();
     Ok(outlook)

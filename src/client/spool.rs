@@ -61,7 +61,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`ClientError::ReadBack`], [`ClientError::Output`].
-    pub(super) fn pour(&mut self, into: &mut dyn Write) -> Result<(), ClientError> {
+    pub(super) fn write_to(&mut self, into: &mut dyn Write) -> Result<(), ClientError> {
         let unread = |error: io::Error| ClientError::ReadBack(error.into());
         let unwritten = |error: io::Error| ClientError::Output(error.into());
         self.0.seek(SeekFrom::Start(0)).map_err(unread)?;
@@ -97,7 +97,7 @@ mod tests {
                 expected.extend(part);
             }
             let mut out = Vec::new();
-            spool.pour(&mut out).unwrap();
+            spool.write_to(&mut out).unwrap();
             assert!(out == expected, "{}", folder.display());
         }
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);

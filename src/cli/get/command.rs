@@ -260,9 +260,7 @@ impl GetArgs {
             ("--md5", self.md5.is_some()),
         ] {
             if given {
-                return Err(format!(
-                    "{flag} cannot be used with --list"
-                ));
+                return Err(format!("{flag} cannot be used with --list"));
             }
         }
         let style = match style {

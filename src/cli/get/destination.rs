@@ -13,7 +13,7 @@ use super::target::Target;
 use crate::cli::settings::SettingSources;
 use crate::cli::streams::Stream;
 use crate::cli::terminal::shown;
-use crate::client::{Download, Pour};
+use crate::client::{Download, StreamDownload};
 use crate::net::Location;
 use crate::store::FileName;
 use crate::wire::ResourcePath;
@@ -22,7 +22,7 @@ use crate::wire::ResourcePath;
 pub(super) enum Destination {
     Files(Vec<Target>),
     /// The bytes of one source are passed on as they arrive.
-    Stream(Pour, Sink),
+    Stream(StreamDownload, Sink),
 }
 
 /// Where the streamed bytes of one source go.
@@ -72,7 +72,7 @@ impl GetArgs {
                 }
             }
         }
-        if let Some(pour) = self.command_to_run(settings)? {
+        if let Some(download) = self.command_to_run(settings)? {
             let output = match &self.output {
                 None => Sink::Stream(Stream::Standard),
                 Some(output) => match stream(output) {
@@ -83,7 +83,7 @@ impl GetArgs {
                     }
                 },
             };
-            return Ok(Destination::Stream(pour, output));
+            return Ok(Destination::Stream(download, output));
         }
         let streamed = self.output.as_deref().and_then(stream);
         if self.spool && streamed.is_none() {
@@ -94,16 +94,19 @@ impl GetArgs {
             if let Some(stream) = streamed {
                 if self.dir.is_some() {
                     let dir = settings.spelling("dir");
-                    return Err(format!("{dir} is for files, and {} is not a file", shown(output)));
+                    return Err(format!(
+                        "{dir} is for files, and {} is not a file",
+                        shown(output)
+                    ));
                 }
-                let pour = Pour {
+                let download = StreamDownload {
                     address: location.address,
                     path,
                     is_command: false,
                     want_md5: self.md5,
                     spool: self.spool.then(env::temp_dir),
                 };
-                return Ok(Destination::Stream(pour, Sink::Stream(stream)));
+                return Ok(Destination::Stream(download, Sink::Stream(stream)));
             }
             if self.recursive {
                 let (output, recursive) =
@@ -146,14 +149,17 @@ impl GetArgs {
 
     /// The published command, if the one source names one with `@NAME`. In a URL, `@NAME` is a
     /// file.
-    fn command_to_run(&self, settings: &SettingSources) -> Result<Option<Pour>, String> {
+    fn command_to_run(&self, settings: &SettingSources) -> Result<Option<StreamDownload>, String> {
         for source in self.sources.iter().filter(|source| !is_url(source)) {
             let location = Location::parse(source.as_bytes()).map_err(|error| error.to_string())?;
             let Some(name) = location.path.strip_prefix(b"@") else {
                 continue;
             };
             if self.sources.len() > 1 {
-                return Err(format!("{} is a command, and must be the only SOURCE", shown(source)));
+                return Err(format!(
+                    "{} is a command, and must be the only SOURCE",
+                    shown(source)
+                ));
             }
             if self.dir.is_some() && self.output.is_none() {
                 return Err(format!(
@@ -164,7 +170,7 @@ impl GetArgs {
             }
             let path =
                 ResourcePath::parse(name).map_err(|error| format!("{}: {error}", shown(source)))?;
-            return Ok(Some(Pour {
+            return Ok(Some(StreamDownload {
                 address: location.address,
                 path,
                 is_command: true,

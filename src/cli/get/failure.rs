@@ -115,12 +115,10 @@ pub(super) fn hint(error: &ClientError) -> Option<&'static str> {
         }
         ClientError::Stage(error) => match &**error {
             StageError::Exists => Some("try --if-exists update, skip, overwrite or rename"),
-            StageError::NoSpace { .. } | StageError::DiskFull(_) => {
-                Some("free some space and run the same command again; it continues where it stopped")
-            }
-            StageError::NotReplaceable(NOT_REGULAR) => {
-                Some("use -o to write to it")
-            }
+            StageError::NoSpace { .. } | StageError::DiskFull(_) => Some(
+                "free some space and run the same command again; it continues where it stopped",
+            ),
+            StageError::NotReplaceable(NOT_REGULAR) => Some("use -o to write to it"),
             StageError::Directory { source, .. } | StageError::Io { source, .. }
                 if source.kind() == io::ErrorKind::CrossesDevices =>
             {

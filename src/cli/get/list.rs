@@ -10,7 +10,9 @@ use super::wording::{self, Message, Source};
 use crate::cli::failure::report_unwritable;
 use crate::cli::terminal::{print_line, standard_output, visible_json};
 use crate::cli::{ExitCode, visible};
-use crate::client::{ClientConfig, ClientError, Event, Folder, Listing, Pour, ServerRefusal, pour};
+use crate::client::{
+    ClientConfig, ClientError, Event, Folder, Listing, ServerRefusal, StreamDownload, stream_to,
+};
 use crate::wire::{ErrorCode, ErrorReply, ListEntry, ObjectKind, ResourcePath, Timestamp};
 
 /// Prints the listings one after the other. Returns the exit code of all.
@@ -113,7 +115,7 @@ impl<W: Write> Lister<'_, W> {
         directory: &Folder,
         config: &ClientConfig,
     ) -> Result<(), ClientError> {
-        let names = Pour {
+        let names = StreamDownload {
             address: directory.address.clone(),
             path: directory.path.clone(),
             is_command: true,
@@ -121,7 +123,7 @@ impl<W: Write> Lister<'_, W> {
             spool: None,
         };
         let mut lines = Vec::new();
-        if let Err(error) = pour(&names, config, &mut lines, &mut |_| {}) {
+        if let Err(error) = stream_to(&names, config, &mut lines, &mut |_| {}) {
             return match error {
                 ClientError::Refused(_) => Ok(()),
                 error => Err(error),

@@ -63,9 +63,7 @@ impl GetArgs {
                 ));
             }
             if tree.name.is_none() && self.dir.is_none() {
-                return Err(format!(
-                    "{delete} needs --dir to know the local directory"
-                ));
+                return Err(format!("{delete} needs --dir to know the local directory"));
             }
         }
         if shares_directory(targets) {

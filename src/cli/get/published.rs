@@ -5,13 +5,13 @@ use std::path::Path;
 
 use super::report::Reporter;
 use crate::client::{
-    self, Action, ClientConfig, ClientError, Downloaded, Event, IfExists, Item, Pour,
+    self, Action, ClientConfig, ClientError, Downloaded, Event, IfExists, Item, StreamDownload,
 };
 use crate::store::{Attributes, FileName, StageError, StagedFile, StagingDirectory};
 
 /// Runs the command, and places its output unless it failed.
 pub(super) fn fetch(
-    pour: &Pour,
+    download: &StreamDownload,
     directory: &Path,
     name: &FileName,
     config: &ClientConfig,
@@ -19,11 +19,11 @@ pub(super) fn fetch(
 ) {
     let item = Item {
         index: 0,
-        address: &pour.address,
-        path: &pour.path,
+        address: &download.address,
+        path: &download.path,
         here: None,
     };
-    match place(pour, directory, name, config, reporter) {
+    match place(download, directory, name, config, reporter) {
         Ok(downloaded) => drop(reporter.take(Event::Done {
             item,
             download: None,
@@ -37,7 +37,7 @@ pub(super) fn fetch(
 }
 
 fn place(
-    pour: &Pour,
+    download: &StreamDownload,
     directory: &Path,
     name: &FileName,
     config: &ClientConfig,
@@ -53,7 +53,7 @@ fn place(
     };
     let mut output = Staging(directory.stage_whole(name, b"", &attributes)?);
     // The result is not known before the file is in place.
-    let downloaded = client::pour(pour, config, &mut output, &mut |event| match event {
+    let downloaded = client::stream_to(download, config, &mut output, &mut |event| match event {
         Event::Done { .. } | Event::Failed { .. } => {}
         event => drop(reporter.take(event)),
     })?;

@@ -27,7 +27,7 @@ use super::wording::{self, Message, Source, filename_b64};
 use crate::cli::ExitCode;
 use crate::cli::failure::write_error_code;
 use crate::cli::terminal::{counted, standard_error, standard_output, visible_json};
-use crate::client::{ClientError, Event, Item, MirrorNotes, Pour};
+use crate::client::{ClientError, Event, Item, MirrorNotes, StreamDownload};
 
 /// Takes the events of a transfer, prints them, and derives the exit code.
 pub(super) struct Reporter<'a> {
@@ -64,10 +64,10 @@ impl<'a> Reporter<'a> {
         Reporter {
             style,
             streamed: match destination {
-                Destination::Stream(pour, output) => Some(StreamedOutput {
+                Destination::Stream(download, output) => Some(StreamedOutput {
                     is_standard: output.is_standard(),
-                    is_command: pour.is_command,
-                    is_spooled: pour.spool.is_some(),
+                    is_command: download.is_command,
+                    is_spooled: download.spool.is_some(),
                 }),
                 Destination::Files(_) => None,
             },
@@ -117,11 +117,11 @@ impl<'a> Reporter<'a> {
     }
 
     /// Reports that the output cannot be opened.
-    pub(super) fn report_unopened(&mut self, pour: &Pour, error: &ClientError) {
+    pub(super) fn report_unopened(&mut self, download: &StreamDownload, error: &ClientError) {
         let item = Item {
             index: 0,
-            address: &pour.address,
-            path: &pour.path,
+            address: &download.address,
+            path: &download.path,
             here: None,
         };
         self.report_failed(item, error);

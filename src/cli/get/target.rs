@@ -152,10 +152,7 @@ impl GetArgs {
             // A slash at the end marks a directory.
             let path = ResourcePath::parse(&written).map_err(|error| match path.is_empty() {
                 false if path.len() < written.len() => {
-                    format!(
-                        "{} names a directory; -r downloads it",
-                        shown(source)
-                    )
+                    format!("{} names a directory; -r downloads it", shown(source))
                 }
                 _ => bad(&error),
             })?;

@@ -184,7 +184,10 @@ fn warn_of_part(error: &io::Error) {
 fn warn(error: &io::Error, what: &str, consequence: &str) {
     let mut text = format!("ftserve: warning: {what}: {error}; {consequence}");
     if let Some(limit) = InotifyLimit::of(error) {
-        text.push_str(&format!("\nhint: sysctl -w {}=N raises the limit", limit.sysctl()));
+        text.push_str(&format!(
+            "\nhint: sysctl -w {}=N raises the limit",
+            limit.sysctl()
+        ));
     }
     print_line(&text);
 }

@@ -81,9 +81,7 @@ impl OptionReader {
         }
         if setup.hash_ahead == HashAhead::Always && setup.index == IndexChoice::Off {
             let [watch, index] = ["watch", "index"].map(|name| settings.spelling(name));
-            return Err(usage(&format!(
-                "{watch} cannot be used with {index} off"
-            )));
+            return Err(usage(&format!("{watch} cannot be used with {index} off")));
         }
         if is_check {
             return Ok(ServeCommand::Check(Box::new(setup)));

@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::scripted::{at_some_pace, config, file, frame, md5_hex, nobody, read_request, refusal};
 use crate::client::{
-    ClientConfig, ClientError, ConnectError, Download, Event, Folder, ListedFile, Listing, Pour,
-    Session, SessionError, download, pour,
+    ClientConfig, ClientError, ConnectError, Download, Event, Folder, ListedFile, Listing, Session,
+    SessionError, StreamDownload, download, stream_to,
 };
 use crate::net::{Address, Deadline, Wait};
 use crate::store::FileName;
@@ -300,7 +300,7 @@ fn a_command_that_works_quietly_is_waited_for() {
             md5_hex(b"content")
         );
         let answer = [frame(&header), b"content".to_vec()].concat();
-        let wanted = Pour {
+        let wanted = StreamDownload {
             address: busy_before(limit, |_| running.to_owned(), answer),
             path: ResourcePath::parse(b"f").unwrap(),
             is_command: true,
@@ -312,7 +312,7 @@ fn a_command_that_works_quietly_is_waited_for() {
             ..config()
         };
         let (mut output, mut hashing) = (Vec::new(), 0);
-        let result = pour(&wanted, &config, &mut output, &mut |event| {
+        let result = stream_to(&wanted, &config, &mut output, &mut |event| {
             hashing += u32::from(matches!(event, Event::ServerHashing { .. }));
         });
         assert!(result.is_ok(), "{result:?}");

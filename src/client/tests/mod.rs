@@ -7,9 +7,9 @@ mod limits;
 mod listings;
 mod local;
 mod looking;
-mod pouring;
 mod questions;
 mod scripted;
+mod streaming;
 mod twins;
 
 pub(in crate::client) use scripted::at_some_pace;

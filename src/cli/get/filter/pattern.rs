@@ -31,9 +31,7 @@ pub(in crate::cli::get) enum PatternError {
     #[error("pattern ends with \\; \\\\ matches the backslash itself")]
     OpenEscape,
     /// It begins with `!`, which negates patterns in other programs.
-    #[error(
-        "pattern begins with !; use --include to keep files, and \\! to match the mark itself"
-    )]
+    #[error("pattern begins with !; use --include to keep files, and \\! to match the mark itself")]
     Negated,
 }
 

@@ -177,10 +177,7 @@ fn reads_every_form_of_md5sum() {
 fn a_damaged_line_of_checksums_is_never_a_name() {
     let first = b"d41d8cd98f00b204e9800998ecf8427e  a\n";
     for (line, words) in [
-        (
-            &b"d41d8cd98f00b204e9800998ecf8427  b"[..],
-            "not of md5sum",
-        ),
+        (&b"d41d8cd98f00b204e9800998ecf8427  b"[..], "not of md5sum"),
         (b"d41d8cd98f00b204e9800998ecf8427g  b", "not of md5sum"),
         (b"d41d8cd98f00b204e9800998ecf8427e", "not of md5sum"),
         (b"d41d8cd98f00b204e9800998ecf8427e  ", "not of md5sum"),

@@ -19,7 +19,7 @@ use crate::client::{Action, ClientConfig, ClientError, Download, Item};
 use crate::net::Address;
 use crate::wire::{ErrorCode, ObjectKind, ResourcePath, ResponseHeader, StatRequest};
 
-pub(super) struct Teller<'c, 'e> {
+pub(super) struct PreviewReporter<'c, 'e> {
     config: &'c ClientConfig,
     limits: &'c Limits,
     on_prospect: &'e mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
@@ -53,7 +53,7 @@ enum Ending {
     Asked(Local),
 }
 
-impl<'c, 'e> Teller<'c, 'e> {
+impl<'c, 'e> PreviewReporter<'c, 'e> {
     pub(super) fn new(
         names: Option<Names>,
         first_index: usize,
@@ -61,7 +61,7 @@ impl<'c, 'e> Teller<'c, 'e> {
         limits: &'c Limits,
         on_prospect: &'e mut dyn FnMut(Item<'_>, Result<Prospect, ClientError>),
     ) -> Self {
-        Teller {
+        PreviewReporter {
             config,
             limits,
             on_prospect,

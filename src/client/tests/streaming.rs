@@ -3,11 +3,11 @@ use std::io;
 use super::scripted::{
     Play, ScriptedServer, config, file, lying_file, md5_hex, md5_of, noise, refusal, rest,
 };
-use crate::client::{ClientError, DownloadResult, Pour, pour};
+use crate::client::{ClientError, DownloadResult, StreamDownload, stream_to};
 use crate::wire::ResourcePath;
 
-fn pour_from(server: &ScriptedServer) -> (Vec<u8>, DownloadResult) {
-    let wanted = Pour {
+fn stream_from(server: &ScriptedServer) -> (Vec<u8>, DownloadResult) {
+    let wanted = StreamDownload {
         address: server.address.clone(),
         path: ResourcePath::parse(b"f").unwrap(),
         is_command: false,
@@ -15,7 +15,7 @@ fn pour_from(server: &ScriptedServer) -> (Vec<u8>, DownloadResult) {
         spool: None,
     };
     let mut output = Vec::new();
-    let result = pour(&wanted, &config(), &mut output, &mut |_| {});
+    let result = stream_to(&wanted, &config(), &mut output, &mut |_| {});
     (output, result)
 }
 
@@ -24,7 +24,7 @@ fn files_of_every_size_are_poured_out() {
     for size in [0, 1, 262_144, 262_145, 3_000_000] {
         let content = noise(size);
         let server = ScriptedServer::play(vec![Play::Answer(file("f", &content))]);
-        let (output, result) = pour_from(&server);
+        let (output, result) = stream_from(&server);
         assert!(output == content, "{size}");
         assert_eq!(result.unwrap().md5, Some(md5_of(&content)));
     }
@@ -34,11 +34,11 @@ fn files_of_every_size_are_poured_out() {
 fn a_small_file_of_a_wrong_digest_is_asked_for_anew_before_a_byte_is_out() {
     let wrong = || Play::Answer(lying_file("f", b"wrong", &md5_hex(b"right")));
     let server = ScriptedServer::play(vec![wrong(), Play::Answer(file("f", b"right"))]);
-    let (output, result) = pour_from(&server);
+    let (output, result) = stream_from(&server);
     assert_eq!((output, result.unwrap().attempts), (b"right".to_vec(), 2));
 
     let server = ScriptedServer::play(vec![wrong(), wrong()]);
-    let (output, result) = pour_from(&server);
+    let (output, result) = stream_from(&server);
     assert!(
         matches!(result, Err(ClientError::DigestMismatch { .. })),
         "{result:?}"
@@ -50,7 +50,7 @@ fn a_small_file_of_a_wrong_digest_is_asked_for_anew_before_a_byte_is_out() {
 fn a_large_file_of_a_wrong_digest_is_a_failure_at_its_end() {
     let content = noise(500_000);
     let server = ScriptedServer::play(vec![Play::Answer(lying_file("f", &content, &md5_hex(b"")))]);
-    let (output, result) = pour_from(&server);
+    let (output, result) = stream_from(&server);
     assert!(
         matches!(result, Err(ClientError::DigestMismatch { .. })),
         "{result:?}"
@@ -70,7 +70,7 @@ fn a_cut_is_mended_behind_what_is_out() {
             Play::Close(whole[..cut].to_vec()),
             Play::Answer(second),
         ]);
-        let (output, result) = pour_from(&server);
+        let (output, result) = stream_from(&server);
         assert!(output == content);
         assert_eq!(result.unwrap().attempts, 2);
         let requests = server.requests();
@@ -87,9 +87,12 @@ fn content_that_changed_after_a_cut_is_not_joined_to_what_is_out() {
     let whole = file("f", &content);
     let cut = || Play::Close(whole[..1_000_000].to_vec());
     let server = ScriptedServer::play(vec![cut(), Play::Answer(refusal("f", "changed"))]);
-    assert!(matches!(pour_from(&server).1, Err(ClientError::Refused(_))));
+    assert!(matches!(
+        stream_from(&server).1,
+        Err(ClientError::Refused(_))
+    ));
     let server = ScriptedServer::play(vec![cut(), Play::Answer(file("f", &noise(1_999_999)))]);
-    let (output, result) = pour_from(&server);
+    let (output, result) = stream_from(&server);
     assert!(
         matches!(result, Err(ClientError::OtherContent { .. })),
         "{result:?}"
@@ -110,14 +113,14 @@ fn an_output_that_is_closed_ends_it() {
     }
     for size in [10, 1_000_000] {
         let server = ScriptedServer::play(vec![Play::Answer(file("f", &noise(size)))]);
-        let wanted = Pour {
+        let wanted = StreamDownload {
             address: server.address.clone(),
             path: ResourcePath::parse(b"f").unwrap(),
             is_command: false,
             want_md5: None,
             spool: None,
         };
-        let error = pour(&wanted, &config(), &mut Closed, &mut |_| {}).unwrap_err();
+        let error = stream_to(&wanted, &config(), &mut Closed, &mut |_| {}).unwrap_err();
         assert!(matches!(error, ClientError::Output(_)), "{error:?}");
     }
 }

@@ -24,9 +24,9 @@ use crate::digest::Md5Stream;
 use crate::net::Address;
 use crate::wire::{Md5Digest, ResourcePath};
 
-/// Something whose bytes are poured out.
+/// One file or command whose bytes go to a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pour {
+pub struct StreamDownload {
     /// The server.
     pub address: Address,
     /// The file's path there, or the name that a command is published under.
@@ -47,49 +47,49 @@ pub struct Pour {
 ///
 /// # Errors
 /// [`ClientError`]. What went out must not be used.
-pub fn pour(
-    pour: &Pour,
+pub fn stream_to(
+    download: &StreamDownload,
     config: &ClientConfig,
     output: &mut dyn Write,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> DownloadResult {
     let begun = Instant::now();
-    let mut pouring = Pouring {
-        pour,
+    let mut active = ActiveStream {
+        download,
         config,
         attempts: Attempts::begin(config, begun),
         content: None,
-        poured: 0,
+        sent: 0,
         hasher: None,
         spool: None,
         fresh: false,
         questions: 0,
         command: None,
     };
-    let result = pouring.run(output, on_event).map(|content| Downloaded {
+    let result = active.run(output, on_event).map(|content| Downloaded {
         name: None,
         total_size: content.total_size,
         md5: Some(content.md5),
         action: Action::Fetched,
         elapsed: begun.elapsed(),
-        attempts: pouring.questions,
-        command: pouring.command.take(),
+        attempts: active.questions,
+        command: active.command.take(),
     });
     on_event(match &result {
         Ok(downloaded) => Event::Done {
-            item: pour.item(),
+            item: download.item(),
             download: None,
             downloaded,
         },
         Err(error) => Event::Failed {
-            item: pour.item(),
+            item: download.item(),
             error,
         },
     });
     result
 }
 
-impl Pour {
+impl StreamDownload {
     fn item(&self) -> Item<'_> {
         Item {
             index: 0,
@@ -101,13 +101,13 @@ impl Pour {
 }
 
 /// How far it is.
-struct Pouring<'p> {
-    pour: &'p Pour,
+struct ActiveStream<'p> {
+    download: &'p StreamDownload,
     config: &'p ClientConfig,
     attempts: Attempts<'p>,
-    /// What is being poured; binding once the first byte is out.
+    /// The content being sent; it may not change once the first byte is out.
     content: Option<Content>,
-    poured: u64,
+    sent: u64,
     hasher: Option<Hasher>,
     spool: Option<Spool>,
     fresh: bool,
@@ -116,36 +116,37 @@ struct Pouring<'p> {
     command: Option<CommandEnd>,
 }
 
-impl Pouring<'_> {
+impl ActiveStream<'_> {
     fn run(
         &mut self,
         output: &mut dyn Write,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Content, ClientError> {
         loop {
-            let poured_before = self.poured;
-            let attempt = Session::connect(&self.pour.address, self.config, self.attempts.whole)
-                .inspect(|_| self.attempts.reach())
-                .and_then(|session| self.attempt(session, output, on_event));
+            let sent_before = self.sent;
+            let attempt =
+                Session::connect(&self.download.address, self.config, self.attempts.whole)
+                    .inspect(|_| self.attempts.reach())
+                    .and_then(|session| self.attempt(session, output, on_event));
             let error = match attempt {
                 Ok(content) => return Ok(content),
                 Err(error) => error,
             };
             let retry_after = match judge(&error, false, self.fresh) {
                 // What is out cannot be taken back.
-                Verdict::AskFresh if self.poured == 0 || self.spool.is_some() => {
-                    (self.poured, self.content, self.hasher, self.spool) = (0, None, None, None);
+                Verdict::AskFresh if self.sent == 0 || self.spool.is_some() => {
+                    (self.sent, self.content, self.hasher, self.spool) = (0, None, None, None);
                     self.fresh = true;
                     continue;
                 }
                 // A command that may have been run is not run again.
-                Verdict::MayPass(_) if self.pour.is_command && self.questions > 0 => {
+                Verdict::MayPass(_) if self.download.is_command && self.questions > 0 => {
                     return Err(error);
                 }
                 Verdict::MayPass(retry_after) => retry_after,
                 _ => return Err(error),
             };
-            let progress = self.poured - poured_before >= RETRY_PROGRESS_BYTES_MIN;
+            let progress = self.sent - sent_before >= RETRY_PROGRESS_BYTES_MIN;
             self.attempts
                 .pause_after(error, retry_after, progress, on_event)?;
         }
@@ -161,15 +162,15 @@ impl Pouring<'_> {
         self.questions += 1;
         let question = Question {
             length: None,
-            path: self.pour.path.clone(),
-            is_command: self.pour.is_command,
-            offset: self.poured,
+            path: self.download.path.clone(),
+            is_command: self.download.is_command,
+            offset: self.sent,
             have: None,
             want_md5: self
                 .content
-                .filter(|_| self.poured > 0)
+                .filter(|_| self.sent > 0)
                 .map(|content| content.md5)
-                .or(self.pour.want_md5),
+                .or(self.download.want_md5),
             fresh: self.fresh,
         };
         session.sending.send(&question.call())?;
@@ -177,7 +178,7 @@ impl Pouring<'_> {
         let receiving = &mut session.receiving;
         let on_hashing = |done, total_size| {
             on_event(Event::ServerHashing {
-                item: self.pour.item(),
+                item: self.download.item(),
                 done,
                 total_size,
             })
@@ -199,10 +200,10 @@ impl Pouring<'_> {
                 offered: content.md5,
             });
         }
-        if let Some(before) = self.content.filter(|_| self.poured > 0) {
+        if let Some(before) = self.content.filter(|_| self.sent > 0) {
             check_continued(&content, &before)?;
         }
-        if self.poured == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
+        if self.sent == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
             let body = read_small(receiving, content.total_size)?;
             check(&content, Md5Stream::digest(&body))?;
             output
@@ -212,7 +213,7 @@ impl Pouring<'_> {
             return Ok(content);
         }
         self.content = Some(content);
-        if let Some(folder) = &self.pour.spool
+        if let Some(folder) = &self.download.spool
             && self.spool.is_none()
         {
             self.spool = Some(Spool::with_room(folder, content.total_size)?);
@@ -220,13 +221,13 @@ impl Pouring<'_> {
         match self.spool.take() {
             Some(mut spool) => {
                 let mut take = |bytes: &[u8]| Ok(spool.append(bytes)?);
-                let taken = self.pour_body(receiving, &content, &mut take, on_event);
+                let taken = self.stream_body(receiving, &content, &mut take, on_event);
                 self.spool = Some(spool);
                 taken?;
             }
             None => {
                 let mut take = |bytes: &[u8]| output.write_all(bytes).map_err(output_error);
-                self.pour_body(receiving, &content, &mut take, on_event)?;
+                self.stream_body(receiving, &content, &mut take, on_event)?;
                 output.flush().map_err(output_error)?;
             }
         }
@@ -236,21 +237,21 @@ impl Pouring<'_> {
             .map_or_else(|| Md5Stream::new().finish(), Hasher::finish);
         check(&content, found)?;
         if let Some(spool) = &mut self.spool {
-            spool.pour(output)?;
+            spool.write_to(output)?;
         }
         Ok(content)
     }
 
-    fn pour_body(
+    fn stream_body(
         &mut self,
         receiving: &mut ReceivingHalf,
         content: &Content,
         take: &mut dyn FnMut(&[u8]) -> Result<(), ClientError>,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), ClientError> {
-        let (total_size, resumed_from) = (content.total_size, self.poured);
+        let (total_size, resumed_from) = (content.total_size, self.sent);
         on_event(Event::Began {
-            item: self.pour.item(),
+            item: self.download.item(),
             total_size,
             resumed_from,
         });
@@ -260,7 +261,7 @@ impl Pouring<'_> {
             let bytes = receiving.body(total_size - at)?;
             at += bytes.len() as u64;
             // A server that sends the whole file again sends what is out already, too.
-            let new = usize::try_from(at.saturating_sub(self.poured))
+            let new = usize::try_from(at.saturating_sub(self.sent))
                 .unwrap_or(usize::MAX)
                 .min(bytes.len());
             let new = &bytes[bytes.len() - new..];
@@ -269,11 +270,11 @@ impl Pouring<'_> {
             }
             self.hasher.get_or_insert_with(Hasher::start).update(new);
             take(new)?;
-            self.poured = at;
+            self.sent = at;
             if reported.elapsed() >= PROGRESS_INTERVAL {
                 reported = Instant::now();
                 on_event(Event::Received {
-                    item: self.pour.item(),
+                    item: self.download.item(),
                     bytes: at,
                 });
             }
