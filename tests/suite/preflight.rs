@@ -261,6 +261,11 @@ fn a_dry_run_tells_of_folders_and_of_what_is_passed_over_with_the_places_of_a_ru
             summary.remove(key);
         }
     }
+    let says_so = |summary: &mut Value| summary.as_object_mut()?.remove("dry_run");
+    assert_eq!(
+        (says_so(&mut dry), says_so(&mut run)),
+        (Some(true.into()), None)
+    );
     assert_eq!(dry, run);
     // What is there needs not be made.
     let again = place.fetch(&["-n"], &["d"]).expect_code(0).text();

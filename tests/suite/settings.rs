@@ -265,16 +265,16 @@ fn what_does_not_apply_gives_way_unless_it_was_typed() {
     let all = server.source("");
     let command = server.source("@hello");
     for (variable, value, args, shown) in [
-        ("FTGET_DIR", "x", &["--list"][..], "a\n"),
-        ("FTGET_OUTPUT", "x", &["--list"], "a\n"),
+        ("FTGET_DIR", "x", &["--list"][..], "a\n@hello\n"),
+        ("FTGET_OUTPUT", "x", &["--list"], "a\n@hello\n"),
         (
             "FTGET_MD5",
             "00000000000000000000000000000000",
             &["--list"],
-            "a\n",
+            "a\n@hello\n",
         ),
-        ("FTGET_EXEC", "false", &["--list"], "a\n"),
-        ("FTGET_SPOOL", "1", &["--list"], "a\n"),
+        ("FTGET_EXEC", "false", &["--list"], "a\n@hello\n"),
+        ("FTGET_SPOOL", "1", &["--list"], "a\n@hello\n"),
         ("FTGET_DIR", "x", &["@"], "hello\n"),
         ("FTGET_EXEC", "false", &["@"], "hello\n"),
         ("FTGET_RECURSIVE", "1", &["@"], "hello\n"),
