@@ -112,6 +112,6 @@ mod tests {
     #[test]
     fn a_sentence_has_every_reason_and_is_escaped() {
         let error = Outer(io::Error::other("in\nner"));
-        assert_eq!(sentence(&error), r"outer \x1b[2J: in\x0aner");
+        assert_eq!(sentence(&error), r"outer \x1b[2J: in\nner");
     }
 }

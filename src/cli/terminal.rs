@@ -17,7 +17,7 @@ use crate::cli::messages;
 
 /// Escapes bytes from a peer, a path or an argument for a terminal and a log line. Control
 /// characters, direction marks, other invisible characters and bytes that are not UTF-8 become
-/// `\xNN` or `\u{NNNN}`, so one name is one visible line. Returns the input if there is nothing to
+/// `\n`, `\r`, `\t`, `\xNN` or `\u{NNNN}`, so one name is one visible line. Returns the input if there is nothing to
 /// escape. The text is for people only: a backslash stays as it is, so two names may look alike.
 pub fn visible(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
@@ -140,6 +140,9 @@ fn escape(bytes: &[u8]) -> String {
             // Writing to a String cannot fail.
             let _ = match character {
                 plain if !is_deceptive(plain) => out.write_char(plain),
+                '\n' => out.write_str("\\n"),
+                '\r' => out.write_str("\\r"),
+                '\t' => out.write_str("\\t"),
                 ascii if ascii.is_ascii() => write!(out, "\\x{:02x}", u32::from(ascii)),
                 wide => write!(out, "{}", wide.escape_unicode()),
             };
@@ -193,7 +196,7 @@ mod tests {
     #[test]
     fn escapes_controls_direction_marks_and_invalid_utf8() {
         for (bytes, shown) in [
-            (&b"a\nb"[..], r"a\x0ab"),
+            (&b"a\nb\rc\td"[..], r"a\nb\rc\td"),
             (b"\x1b[31mred", r"\x1b[31mred"),
             (b"bell\x07\x7f", r"bell\x07\x7f"),
             ("c1\u{9b}31m".as_bytes(), r"c1\u{9b}31m"),

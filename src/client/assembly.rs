@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
     use crate::client::batch::budget::Budget;
-    use crate::client::follow::{HASH_BUFFER_BYTES, Track};
+    use crate::client::follow::{SharedHasher, Track};
     use crate::digest::Md5Stream;
     use crate::store::{FileName, StagingDirectory};
 
@@ -252,7 +252,7 @@ mod tests {
                     .unwrap()
                     .path(),
             );
-            let followed = track.follow(&file.unwrap(), &mut vec![0; HASH_BUFFER_BYTES], || true);
+            let followed = track.follow(&file.unwrap(), &SharedHasher::new(), || true);
             let ((staged, _), found) = followed.unwrap();
             assert_eq!(found.unwrap(), assembly.content.md5);
             assert_eq!(staged.bytes(), CONTENT.len() as u64);
@@ -280,7 +280,11 @@ mod tests {
         take(&assembly, 0, 3).end().unwrap();
         assembly.give_up();
         let nothing = fs::File::open(temp.path()).unwrap();
-        assert!(track.follow(&nothing, &mut [0; 8], || true).is_none());
+        assert!(
+            track
+                .follow(&nothing, &SharedHasher::new(), || true)
+                .is_none()
+        );
         early.take(&CONTENT[6..8]).unwrap();
         early.end().unwrap();
         take(&assembly, 3, 5).end().unwrap();

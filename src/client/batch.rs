@@ -49,6 +49,7 @@ pub(super) use crate::client::batch::limits::Limits;
 use crate::client::batch::limits::{OnReading, OnRetry};
 use crate::client::batch::names::Names;
 use crate::client::batch::report::{Report, Reports};
+use crate::client::follow::SharedHasher;
 use crate::client::threads::start;
 use crate::client::tree::{Tree, TreeSource};
 use crate::client::wanted::Wanted;
@@ -320,6 +321,7 @@ fn run(
             config,
             whole,
             is_stopped,
+            shared_hasher: Arc::new(SharedHasher::new()),
             rate,
             bodies: bodies_in,
             copies: copies_in,

@@ -4,10 +4,14 @@
 
 use std::fs::File;
 use std::io;
+use std::mem;
+use std::num::NonZero;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 
-use crate::digest::Md5Stream;
+use crate::digest::{Kernel, Md5Stream, update_all};
 use crate::wire::Md5Digest;
 
 /// The writing thread's end of a track. Dropped before the file is complete, no more bytes
@@ -71,15 +75,15 @@ enum End<T> {
 }
 
 impl<T> Track<T> {
-    /// Hashes the file up to its last byte. `None` if it was abandoned, or if `goes_on`, which
-    /// is asked now and then, says no.
+    /// Hashes the file up to its last byte, together with other files that are followed. `None` if it
+    /// was abandoned, or if `goes_on`, which is asked now and then, returns false.
     pub(super) fn follow(
         &self,
         file: &File,
-        buffer: &mut [u8],
+        hasher: &SharedHasher,
         goes_on: impl Fn() -> bool,
     ) -> Option<(T, io::Result<Md5Digest>)> {
-        let mut md5 = Md5Stream::new();
+        let mut part = Part::new();
         let mut hashed = 0;
         let mut failure = None;
         let handed_over = loop {
@@ -101,14 +105,19 @@ impl<T> Track<T> {
             // A long beginning from an earlier attempt must not keep it from hearing the end.
             let end = state.written.min(hashed + HASH_STEP_BYTES);
             drop(state);
-            if failure.is_none()
-                && let Err(error) = hash_range(file, hashed..end, &mut md5, buffer)
-            {
-                failure = Some(error);
+            while failure.is_none() && hashed < end {
+                match part.read(file, hashed..end) {
+                    Ok(bytes) => hashed += bytes,
+                    Err(error) => failure = Some(error),
+                }
+                part = hasher.update(part);
             }
             hashed = end;
         };
-        Some((handed_over, failure.map_or_else(|| Ok(md5.finish()), Err)))
+        Some((
+            handed_over,
+            failure.map_or_else(|| Ok(part.md5.finish()), Err),
+        ))
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -116,26 +125,117 @@ impl<T> Track<T> {
     }
 }
 
+/// Hashes parts of several files at once, in lanes. Each thread brings a part of its file. One of
+/// them hashes all parts that are there, and the others wait for it.
+pub(super) struct SharedHasher {
+    state: Mutex<Parts>,
+    hashed: Condvar,
+    /// Threads that may hash at once.
+    threads_max: usize,
+}
+
+#[derive(Default)]
+struct Parts {
+    threads: usize,
+    count: u64,
+    waiting: Vec<(u64, Part)>,
+    hashed: Vec<(u64, Part)>,
+}
+
+impl SharedHasher {
+    /// With lanes half of the cores hash, and the others receive and write.
+    pub(super) fn new() -> SharedHasher {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let has_lanes = Kernel::best().lanes() > 1;
+        SharedHasher::with_threads(if has_lanes { cores.div_ceil(2) } else { cores })
+    }
+
+    fn with_threads(threads_max: usize) -> SharedHasher {
+        SharedHasher {
+            state: Mutex::default(),
+            hashed: Condvar::new(),
+            threads_max,
+        }
+    }
+
+    /// Adds the bytes of a part to its digest, and returns the part empty.
+    fn update(&self, part: Part) -> Part {
+        let mut state = self.lock();
+        let number = state.count;
+        state.count += 1;
+        state.waiting.push((number, part));
+        loop {
+            if let Some(at) = state.hashed.iter().position(|(of, _)| *of == number) {
+                return state.hashed.swap_remove(at).1;
+            }
+            if state.waiting.is_empty() || state.threads == self.threads_max {
+                let woken = self.hashed.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let mut parts = mem::take(&mut state.waiting);
+            state.threads += 1;
+            drop(state);
+            let mut bytes: Vec<_> = parts.iter_mut().map(|(_, part)| part.take()).collect();
+            update_all(&mut bytes);
+            state = self.lock();
+            state.threads -= 1;
+            state.hashed.append(&mut parts);
+            self.hashed.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part of a file, and the digest of what is before it.
+struct Part {
+    md5: Md5Stream,
+    buffer: Vec<u8>,
+    bytes: usize,
+}
+
+impl Part {
+    fn new() -> Part {
+        Part {
+            md5: Md5Stream::new(),
+            buffer: vec![0; HASH_BUFFER_BYTES],
+            bytes: 0,
+        }
+    }
+
+    /// Reads the beginning of a range. Returns how many bytes that are.
+    fn read(&mut self, file: &File, range: Range<u64>) -> io::Result<u64> {
+        let room = self.buffer.len();
+        let wanted = usize::try_from(range.end - range.start).map_or(room, |left| left.min(room));
+        loop {
+            match file.read_at(&mut self.buffer[..wanted], range.start) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    self.bytes = read;
+                    return Ok(read as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take(&mut self) -> (&mut Md5Stream, &[u8]) {
+        let bytes = mem::take(&mut self.bytes);
+        (&mut self.md5, &self.buffer[..bytes])
+    }
+}
+
 /// Adds a part of a file to a digest.
-pub(super) fn hash_range(
-    file: &File,
-    range: std::ops::Range<u64>,
-    md5: &mut Md5Stream,
-    buffer: &mut [u8],
-) -> io::Result<()> {
+pub(super) fn hash_range(file: &File, range: Range<u64>, md5: &mut Md5Stream) -> io::Result<()> {
+    let mut part = Part::new();
     let mut at = range.start;
     while at < range.end {
-        let wanted =
-            usize::try_from(range.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-        match file.read_at(&mut buffer[..wanted], at) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                md5.update(&buffer[..read]);
-                at += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+        at += part.read(file, at..range.end)?;
+        md5.update(part.take().1);
     }
     Ok(())
 }
@@ -143,7 +243,7 @@ pub(super) fn hash_range(
 /// As much as is hashed between two looks at the track.
 const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// As much as is read at once to be hashed: small enough to stay in a core's cache.
-pub(super) const HASH_BUFFER_BYTES: usize = 256 * 1024;
+const HASH_BUFFER_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -161,8 +261,32 @@ mod tests {
             writing.complete(());
             let left = Cell::new(steps);
             let goes_on = || left.replace(left.get().saturating_sub(1)) > 0;
-            let followed = track.follow(&file, &mut vec![0; HASH_BUFFER_BYTES], goes_on);
+            let followed = track.follow(&file, &SharedHasher::new(), goes_on);
             assert_eq!(followed.is_some(), is_hashed, "{steps} steps");
+        }
+    }
+
+    #[test]
+    fn files_that_are_followed_at_once_get_their_own_digests() {
+        for threads_max in [1, 2] {
+            let hasher = SharedHasher::with_threads(threads_max);
+            std::thread::scope(|scope| {
+                for number in 0..6_u8 {
+                    let hasher = &hasher;
+                    scope.spawn(move || {
+                        let bytes = vec![number; HASH_BUFFER_BYTES * 3 + usize::from(number) * 100];
+                        let file = tempfile::tempfile().unwrap();
+                        file.write_all_at(&bytes, 0).unwrap();
+                        let writing = Writing::begin(0);
+                        let track = writing.track();
+                        writing.advance(HASH_BUFFER_BYTES as u64);
+                        writing.advance(bytes.len() as u64);
+                        writing.complete(());
+                        let ((), found) = track.follow(&file, hasher, || true).unwrap();
+                        assert_eq!(found.unwrap(), Md5Stream::digest(&bytes), "{number}");
+                    });
+                }
+            });
         }
     }
 }

@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(sentence(&error), "no space: full");
         assert!(sentence(&ClientError::ReadBack(source)).ends_with(": the cause"));
         let shown = sentence(&refusal("evil\u{1b}[2J", "\u{202e}\nrm -rf"));
-        assert_eq!(shown, r"server says evil\x1b[2J: \u{202e}\x0arm -rf");
+        assert_eq!(shown, r"server says evil\x1b[2J: \u{202e}\nrm -rf");
     }
 
     #[test]

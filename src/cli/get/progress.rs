@@ -67,7 +67,10 @@ impl Progress {
     /// The progress of a comparison or preview: shows how far local files are read (see
     /// [`crate::client::Batch::on_reading`]). Lines go above it.
     pub(super) fn of_reading(style: &OutputStyle) -> Arc<Mutex<Progress>> {
-        let progress = Progress::new(style.progress, style.quiet, Some(1));
+        let mut progress = Progress::new(style.progress, style.quiet, None);
+        if let Shown::Bars(bars) = &mut progress.shown {
+            *bars = Bars::of_reading();
+        }
         Arc::new(Mutex::new(progress))
     }
 

@@ -333,7 +333,7 @@ mod tests {
         for (address, name, is_command, printed) in [
             ("h:1", "a/b", false, "h:1/a/b: "),
             ("h:1", "@a", false, "h:1/@a: "),
-            ("h:1", "a\nb", true, "h:1/@a\\x0ab: "),
+            ("h:1", "a\nb", true, "h:1/@a\\nb: "),
             ("[::1]:1", "a", false, "[::1]:1/a: "),
             ("unix:/x/y", "a", false, "unix:/x/y:a: "),
             ("unix:/x/y", "a", true, "unix:/x/y:@a: "),

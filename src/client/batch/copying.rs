@@ -10,7 +10,7 @@ use crate::client::batch::jobs::JobId;
 use crate::client::batch::placing::{Verified, is_synced_alone};
 use crate::client::batch::report::Report;
 use crate::client::batch::twins::Twin;
-use crate::client::follow::{HASH_BUFFER_BYTES, hash_range};
+use crate::client::follow::hash_range;
 use crate::client::in_time::in_time;
 use crate::client::question::Content;
 use crate::client::{Action, ClientError, Download};
@@ -95,14 +95,13 @@ impl Hand<'_> {
 
     fn check(&self, staged: &StagedFile, content: &Content) -> Result<(), ClientError> {
         let (file, mut md5) = (staged.file(), Md5Stream::new());
-        let mut buffer = vec![0; HASH_BUFFER_BYTES];
         let mut at = 0;
         while at < content.total_size {
             if self.is_stopped.load(Ordering::SeqCst) {
                 return Err(ClientError::OutOfTime);
             }
             let end = content.total_size.min(at + CHECKED_AT_ONCE_BYTES);
-            hash_range(&file, at..end, &mut md5, &mut buffer)
+            hash_range(&file, at..end, &mut md5)
                 .map_err(|error| ClientError::ReadBack(Arc::new(error)))?;
             at = end;
         }

@@ -13,7 +13,6 @@ use crate::client::batch::hands::{attributes, guarded};
 use crate::client::batch::lane::{Ask, LaneId, LaneWork};
 use crate::client::batch::placing::{ToPlace, Verified, is_synced_alone, place, transferred};
 use crate::client::batch::report::{LaneEnd, Report};
-use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::in_time::in_time;
 use crate::client::receive::{Following, Receive};
 use crate::client::threads::start;
@@ -199,15 +198,13 @@ fn send(
 
 /// The thread that verifies large files, each while it is being received.
 fn follow(following: &Receiver<Following>, work: &LaneWork<'_>) {
-    let mut buffer = Vec::new();
     for file in following {
-        buffer.resize(HASH_BUFFER_BYTES, 0);
-        verify(file, &mut buffer, work);
+        verify(file, work);
     }
 }
 
 /// Verifies one large file while it is being received.
-pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
+pub(super) fn verify(file: Following, work: &LaneWork<'_>) {
     let Following {
         id,
         download,
@@ -218,7 +215,8 @@ pub(super) fn verify(file: Following, buffer: &mut [u8], work: &LaneWork<'_>) {
     let outcome = guarded(|| {
         let goes_on = || !work.is_stopped.load(Ordering::SeqCst);
         // Abandoned, or nobody waits for it: who ended it has told why.
-        let Some(((staged, share), found)) = track.follow(&file, buffer, goes_on) else {
+        let Some(((staged, share), found)) = track.follow(&file, &work.shared_hasher, goes_on)
+        else {
             return Ok(None);
         };
         // Some file systems rename no file that is open.

@@ -18,6 +18,7 @@ use crate::client::batch::jobs::{JobId, ToAsk};
 use crate::client::batch::keeper::Keeper;
 use crate::client::batch::placing::ToPlace;
 use crate::client::batch::report::Reports;
+use crate::client::follow::SharedHasher;
 use crate::client::session::Held;
 use crate::client::{ClientConfig, Download};
 use crate::net::{Address, Deadline, Rate};
@@ -50,6 +51,8 @@ pub(in crate::client) struct LaneWork<'s> {
     pub(in crate::client) whole: Option<Deadline>,
     /// Time is over: nothing is wanted any more.
     pub(in crate::client) is_stopped: Arc<AtomicBool>,
+    /// Hashes the large files that are being received.
+    pub(in crate::client) shared_hasher: Arc<SharedHasher>,
     /// What all receive together.
     pub(in crate::client) rate: Option<Arc<Rate>>,
     /// Groups of small files that were received and not verified yet.

@@ -11,7 +11,6 @@ use crate::client::batch::desk::Desk;
 use crate::client::batch::jobs::{JobId, State, ToAsk};
 use crate::client::batch::lane::{Ask, LaneId};
 use crate::client::config::RETRY_PROGRESS_BYTES_MIN;
-use crate::client::follow::HASH_BUFFER_BYTES;
 use crate::client::question::Question;
 use crate::client::receive::Following;
 use crate::client::retry::{Verdict, judge};
@@ -97,7 +96,7 @@ impl Desk<'_, '_, '_, '_> {
         }
         let work = self.work.clone();
         let verifying = start(self.scope, "ft-follow", move || {
-            verify(following, &mut vec![0; HASH_BUFFER_BYTES], &work);
+            verify(following, &work);
         });
         if verifying.is_err() {
             // A file that comes in one piece needs none more.

@@ -19,6 +19,16 @@ pub(super) struct Bars {
 impl Bars {
     /// Hidden bars.
     pub(super) fn new(is_one_file: bool) -> Bars {
+        let template = if is_one_file { ONE_FILE } else { FILES_SO_FAR };
+        Bars::with_template(template, is_one_file)
+    }
+
+    /// One line that names the local file that is being read.
+    pub(super) fn of_reading() -> Bars {
+        Bars::with_template(READING, false)
+    }
+
+    fn with_template(template: &'static str, is_one_file: bool) -> Bars {
         let size = rustix::termios::tcgetwinsize(io::stderr());
         let columns = size.map_or(0, |size| usize::from(size.ws_col));
         // Some terminals do not know their size.
@@ -27,7 +37,6 @@ impl Bars {
         } else {
             columns
         };
-        let template = if is_one_file { ONE_FILE } else { FILES_SO_FAR };
         let template = fitting(template, columns);
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
         let total = all.add(bar(0, template));
@@ -128,7 +137,12 @@ impl Bars {
     }
 
     pub(super) fn show_text(&self, text: &str) {
-        self.total.set_message(self.shortened(text));
+        let text = match self.template {
+            // The bar cuts it to its width.
+            READING => text.to_owned(),
+            _ => self.shortened(text),
+        };
+        self.total.set_message(text);
     }
 
     /// Cuts a text at its beginning, to leave space for the numbers after it.
@@ -180,6 +194,7 @@ fn start_at(bar: &ProgressBar, bytes: u64) {
 fn fitting(template: &'static str, columns: usize) -> &'static str {
     let counts_files = [ALL_FILES, FILES_SO_FAR].contains(&template);
     match columns {
+        _ if template == READING => READING,
         ..NARROW_COLUMNS if counts_files => NARROW_FILES,
         ..NARROW_COLUMNS => NARROW,
         NARROW_COLUMNS..WIDE_COLUMNS if counts_files => MEDIUM_FILES,
@@ -202,6 +217,7 @@ const ALL_BYTES: &str =
 const BYTES_SO_FAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes}+ {bytes_per_sec} ETA {eta}+";
 const ALL_FILES: &str = "{msg} {percent}% {wide_bar} {per_sec} ETA {eta}";
 const FILES_SO_FAR: &str = "{spinner} {wide_msg} {per_sec} {elapsed}";
+const READING: &str = "{spinner} {wide_msg}";
 const MEDIUM: &str = "{msg} {percent}% {bytes} {bytes_per_sec}";
 const MEDIUM_FILES: &str = "{msg} {elapsed}";
 const NARROW: &str = "{percent}% {bytes}";
@@ -231,6 +247,7 @@ mod tests {
             BYTES_SO_FAR,
             ALL_FILES,
             FILES_SO_FAR,
+            READING,
             MEDIUM,
             MEDIUM_FILES,
             NARROW,

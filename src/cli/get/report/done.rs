@@ -31,12 +31,14 @@ impl Reporter<'_> {
         if self.style.verbose && (!is_unchanged || self.style.names_unchanged) {
             let source = source(item, self.streamed.as_ref()).name();
             let placed = placed(download, downloaded);
-            let name = visible(placed.as_deref().unwrap_or(b"-"));
+            let has_other_name = |name: &&[u8]| !item.path.as_bytes().ends_with(name);
+            let name = placed.as_deref().filter(has_other_name);
+            let name = name.map_or_else(String::new, |name| format!(", as {}", visible(name)));
             let (action, _) = wording::action(downloaded.action);
             let secs = downloaded.elapsed.as_secs_f64();
             let size = size(downloaded.total_size);
             self.line(&format!(
-                "{source}: {action}, {size} in {secs:.2} s, as {name}"
+                "{source}: {action}, {size} in {secs:.2} s{name}"
             ));
         }
         self.write_receipt(item, download, downloaded);
