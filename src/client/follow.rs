@@ -110,7 +110,8 @@ impl<T> Track<T> {
                     Ok(bytes) => hashed += bytes,
                     Err(error) => failure = Some(error),
                 }
-                part = hasher.update(part);
+                let continues = failure.is_none() && hashed < end;
+                part = hasher.update(part, continues);
             }
             hashed = end;
         };
@@ -138,6 +139,8 @@ pub(super) struct SharedHasher {
 struct Parts {
     threads: usize,
     count: u64,
+    /// Parts that are being read. The others wait for them, since more lanes cost hardly more time.
+    coming: usize,
     waiting: Vec<(u64, Part)>,
     hashed: Vec<(u64, Part)>,
 }
@@ -158,17 +161,25 @@ impl SharedHasher {
         }
     }
 
-    /// Adds the bytes of a part to its digest, and returns the part empty.
-    fn update(&self, part: Part) -> Part {
+    /// Adds the bytes of a part to its digest, and returns the part empty. `continues`: the caller
+    /// reads the next part at once, and always comes back with it.
+    fn update(&self, mut part: Part, continues: bool) -> Part {
         let mut state = self.lock();
+        if mem::take(&mut part.is_coming) {
+            state.coming -= 1;
+        }
         let number = state.count;
         state.count += 1;
         state.waiting.push((number, part));
         loop {
             if let Some(at) = state.hashed.iter().position(|(of, _)| *of == number) {
-                return state.hashed.swap_remove(at).1;
+                let mut part = state.hashed.swap_remove(at).1;
+                part.is_coming = continues;
+                state.coming += usize::from(continues);
+                return part;
             }
-            if state.waiting.is_empty() || state.threads == self.threads_max {
+            let is_busy = state.threads == self.threads_max || state.coming > 0;
+            if state.waiting.is_empty() || is_busy {
                 let woken = self.hashed.wait(state);
                 state = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -195,6 +206,8 @@ struct Part {
     md5: Md5Stream,
     buffer: Vec<u8>,
     bytes: usize,
+    /// It is counted as coming.
+    is_coming: bool,
 }
 
 impl Part {
@@ -203,6 +216,7 @@ impl Part {
             md5: Md5Stream::new(),
             buffer: vec![0; HASH_BUFFER_BYTES],
             bytes: 0,
+            is_coming: false,
         }
     }
 

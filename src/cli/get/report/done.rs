@@ -37,9 +37,7 @@ impl Reporter<'_> {
             let (action, _) = wording::action(downloaded.action);
             let secs = downloaded.elapsed.as_secs_f64();
             let size = size(downloaded.total_size);
-            self.line(&format!(
-                "{source}: {action}, {size} in {secs:.2} s{name}"
-            ));
+            self.line(&format!("{source}: {action}, {size} in {secs:.2} s{name}"));
         }
         self.write_receipt(item, download, downloaded);
         let command = downloaded.command.as_ref();
