@@ -58,6 +58,7 @@ impl Receive<'_, '_> {
         ask: &Ask,
         assembly: &Arc<Assembly>,
     ) -> Result<(), LaneEnd> {
+        self.hand_over();
         let (id, question) = (ask.id, &ask.to_ask.question);
         let block = question.block();
         let reports = &self.work.reports;

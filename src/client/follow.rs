@@ -8,8 +8,10 @@ use std::mem;
 use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use crate::digest::{Kernel, Md5Stream, update_all};
 use crate::wire::Md5Digest;
@@ -112,6 +114,9 @@ impl<T> Track<T> {
                 }
                 let continues = failure.is_none() && hashed < end;
                 part = hasher.update(part, continues);
+                if part.is_lost {
+                    failure.get_or_insert_with(|| io::Error::other("hashing has panicked"));
+                }
             }
             hashed = end;
         };
@@ -126,8 +131,8 @@ impl<T> Track<T> {
     }
 }
 
-/// Hashes parts of several files at once, in lanes. Each thread brings a part of its file. One of
-/// them hashes all parts that are there, and the others wait for it.
+/// Hashes parts of several files at once, in SIMD lanes. Each thread brings a part of its file. One
+/// of them hashes all parts that wait, and their threads wait for it.
 pub(super) struct SharedHasher {
     state: Mutex<Parts>,
     hashed: Condvar,
@@ -146,10 +151,10 @@ struct Parts {
 }
 
 impl SharedHasher {
-    /// With lanes half of the cores hash, and the others receive and write.
+    /// With SIMD lanes half of the cores hash, and the others receive and write.
     pub(super) fn new() -> SharedHasher {
         let cores = available_parallelism().map_or(1, NonZero::get);
-        let has_lanes = Kernel::best().lanes() > 1;
+        let has_lanes = Kernel::best().lanes() > PLAIN_LANES;
         SharedHasher::with_threads(if has_lanes { cores.div_ceil(2) } else { cores })
     }
 
@@ -171,6 +176,7 @@ impl SharedHasher {
         let number = state.count;
         state.count += 1;
         state.waiting.push((number, part));
+        let mut has_waited = false;
         loop {
             if let Some(at) = state.hashed.iter().position(|(of, _)| *of == number) {
                 let mut part = state.hashed.swap_remove(at).1;
@@ -178,17 +184,27 @@ impl SharedHasher {
                 state.coming += usize::from(continues);
                 return part;
             }
-            let is_busy = state.threads == self.threads_max || state.coming > 0;
-            if state.waiting.is_empty() || is_busy {
+            if state.waiting.is_empty() || state.threads == self.threads_max {
                 let woken = self.hashed.wait(state);
                 state = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            if state.coming > 0 && !has_waited {
+                // A slow disk must not hold up the other files.
+                let woken = self.hashed.wait_timeout(state, COMING_TIME_MAX);
+                let (woken, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+                (state, has_waited) = (woken, timeout.timed_out());
                 continue;
             }
             let mut parts = mem::take(&mut state.waiting);
             state.threads += 1;
             drop(state);
             let mut bytes: Vec<_> = parts.iter_mut().map(|(_, part)| part.take()).collect();
-            update_all(&mut bytes);
+            let updated = catch_unwind(AssertUnwindSafe(|| update_all(&mut bytes)));
+            if updated.is_err() {
+                let lost = |(_, part): &mut (u64, Part)| part.is_lost = true;
+                parts.iter_mut().for_each(lost);
+            }
             state = self.lock();
             state.threads -= 1;
             state.hashed.append(&mut parts);
@@ -208,6 +224,8 @@ struct Part {
     bytes: usize,
     /// It is counted as coming.
     is_coming: bool,
+    /// Hashing it has panicked, and its digest is wrong.
+    is_lost: bool,
 }
 
 impl Part {
@@ -217,6 +235,7 @@ impl Part {
             buffer: vec![0; HASH_BUFFER_BYTES],
             bytes: 0,
             is_coming: false,
+            is_lost: false,
         }
     }
 
@@ -254,6 +273,10 @@ pub(super) fn hash_range(file: &File, range: Range<u64>, md5: &mut Md5Stream) ->
     Ok(())
 }
 
+/// Lanes of the kernel without SIMD.
+const PLAIN_LANES: usize = 4;
+/// How long parts wait for those that are being read.
+const COMING_TIME_MAX: Duration = Duration::from_millis(2);
 /// As much as is hashed between two looks at the track.
 const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// As much as is read at once to be hashed: small enough to stay in a core's cache.

@@ -32,9 +32,30 @@ pub(super) struct Receive<'w, 's> {
     pub(super) work: &'w LaneWork<'s>,
     /// Questions that were answered since that was reported.
     pub(super) answered: usize,
-    /// Small files that were received, and not handed over to be verified yet.
-    pub(super) group: Vec<Body>,
-    pub(super) group_bytes: u64,
+    pub(super) group: Group,
+}
+
+/// Small files that were received and not verified yet. They are verified together.
+#[derive(Default)]
+pub(super) struct Group {
+    files: Vec<Body>,
+    bytes: u64,
+}
+
+impl Group {
+    /// Whether it has enough files for all SIMD lanes, and few enough for several threads.
+    fn is_full(&self) -> bool {
+        self.files.len() >= GROUP_FILES_MAX || self.bytes >= GROUP_BYTES_MAX
+    }
+
+    /// Has the files verified.
+    fn hand_over(&mut self, work: &LaneWork<'_>) {
+        if !self.files.is_empty() {
+            self.bytes = 0;
+            // The threads that verify end after this one.
+            let _ = work.bodies.send(mem::take(&mut self.files));
+        }
+    }
 }
 
 /// A large file on its way, for the thread that hashes it.
@@ -93,18 +114,23 @@ impl Receive<'_, '_> {
     }
 
     fn take_answer(&mut self, ask: Ask) -> Result<(), LaneEnd> {
-        let reports = &self.work.reports;
-        let id = ask.id;
+        while !self.receiving.has_header() {
+            self.hand_over_before_waiting();
+            if let Err(error) = self.receiving.receive_header() {
+                return Err(LaneEnd::Lost { error, bytes: 0 });
+            }
+        }
+        let (work, id) = (self.work, ask.id);
+        let group = &mut self.group;
         let on_hashing = |done, total_size| {
-            reports.send(Report::Hashing {
+            // It may take long until the answer comes.
+            group.hand_over(work);
+            work.reports.send(Report::Hashing {
                 id,
                 done,
                 total_size,
             });
         };
-        if !self.receiving.has_header() {
-            self.hand_over_before_waiting();
-        }
         let answer = ask
             .to_ask
             .question
@@ -138,13 +164,16 @@ impl Receive<'_, '_> {
             self.fail(ask.id, error);
             return self.skip(content.body_bytes);
         }
+        let is_small = content.offset == 0 && content.total_size <= SMALL_FILE_BYTES_MAX;
+        if !(is_small && content.is_to_the_end()) {
+            self.hand_over();
+        }
         if !content.is_to_the_end() {
             return self.take_first_block(ask, content);
         }
-        if content.offset == 0 && content.total_size <= SMALL_FILE_BYTES_MAX {
+        if is_small {
             return self.take_small(ask, content);
         }
-        self.hand_over();
         let share = self.work.open_files.take(1);
         match stage(&ask, &content, self.work) {
             Ok(staged) => self.take_large(ask, content, staged, share),
@@ -206,8 +235,8 @@ impl Receive<'_, '_> {
                 Err(error) => return Err(LaneEnd::Lost { error, bytes: 0 }),
             }
         }
-        self.group_bytes += content.total_size;
-        self.group.push(Body {
+        self.group.bytes += content.total_size;
+        self.group.files.push(Body {
             id: ask.id,
             download: ask.download,
             folder: ask.to_ask.folder,
@@ -215,7 +244,7 @@ impl Receive<'_, '_> {
             bytes,
             share,
         });
-        if self.group.len() >= GROUP_FILES_MAX || self.group_bytes >= GROUP_BYTES_MAX {
+        if self.group.is_full() {
             self.hand_over();
         }
         Ok(())
@@ -224,17 +253,13 @@ impl Receive<'_, '_> {
     /// Has the files of the group verified, if the server has sent no more for now: no file waits
     /// for a slow connection.
     fn hand_over_before_waiting(&mut self) {
-        if !self.group.is_empty() && !self.receiving.is_readable() {
+        if !self.group.files.is_empty() && !self.receiving.is_readable() {
             self.hand_over();
         }
     }
 
-    fn hand_over(&mut self) {
-        if !self.group.is_empty() {
-            self.group_bytes = 0;
-            // The threads that verify end after this one.
-            let _ = self.work.bodies.send(mem::take(&mut self.group));
-        }
+    pub(super) fn hand_over(&mut self) {
+        self.group.hand_over(self.work);
     }
 
     /// A file that is written as it comes, while another thread hashes what was written.
@@ -287,6 +312,7 @@ impl Receive<'_, '_> {
     /// Drops a body that nobody wants; one that is too long to be read for nothing ends the
     /// connection.
     pub(super) fn skip(&mut self, bytes: u64) -> Result<(), LaneEnd> {
+        self.hand_over();
         if bytes > SKIPPED_BODY_BYTES_MAX {
             return Err(self.leave());
         }
@@ -375,8 +401,6 @@ pub(super) fn stage(
 
 /// Files up to this size are verified in memory before anything is created.
 pub(super) const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
-/// Small files that are verified together. Enough for all lanes, and few enough that several
-/// threads have something to do.
 const GROUP_FILES_MAX: usize = 64;
 const GROUP_BYTES_MAX: u64 = 1024 * 1024;
 /// Up to this many unwanted bytes are read to keep the session.

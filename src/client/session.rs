@@ -192,6 +192,14 @@ impl ReceivingHalf {
         !matches!(split_frame(unread), Ok(None))
     }
 
+    /// Receives more of a header.
+    ///
+    /// # Errors
+    /// As [`ReceivingHalf::header`].
+    pub(super) fn receive_header(&mut self) -> Result<(), ClientError> {
+        self.fill(Wait::ResponseHeader)
+    }
+
     /// Whether [`ReceivingHalf::body`] returns without a wait.
     pub(super) fn has_bytes(&self) -> bool {
         self.start < self.end

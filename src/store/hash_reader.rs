@@ -26,7 +26,7 @@ struct CachedPages {
     read: Range<u64>,
     /// The end of the bytes that read-ahead may have cached.
     ahead: u64,
-    /// Kernel read-ahead is off, because its pages cannot be output from those cached before.
+    /// Kernel read-ahead is off, because its pages cannot be distinguished from those cached before.
     is_alone: bool,
 }
 
@@ -110,8 +110,9 @@ impl<O: DirectFile> Object for HashReader<O> {
         }
         if offset >= pages.ahead {
             match self.read_cached(buffer, offset) {
+                // Linux 5.9 and 5.10 may return 0 before the end of the file.
+                Ok(None | Some(0)) => pages.ahead = offset + step,
                 Ok(Some(count)) => return Ok(count),
-                Ok(None) => pages.ahead = offset + step,
                 Err(_) => return self.object.read_at(buffer, offset),
             }
         }

@@ -30,7 +30,7 @@ fn what_is_here_is_not_read_in_silence() {
         listed.arg(server.source("disk")).run().expect_code(0);
         let is_told = |args: &[&str], code| {
             let told = run(args).expect_code(code).stderr;
-            told.contains("disk: hashing the local file ")
+            told.contains("% hashed locally: disk")
         };
         if is_told(&["--check"], 1) && is_told(&["-n"], 0) {
             return;

@@ -1,11 +1,13 @@
 //! `ftget --list`: prints the entries of directories instead of downloading them.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Instant;
 
 use super::args::ListStyle;
 use super::command::ListOptions;
 use super::failure::{Failures, classify, sentence};
 use super::filter::{Filter, Selection};
+use super::mirror;
 use super::wording::{self, Message, Source};
 use crate::cli::failure::report_unwritable;
 use crate::cli::terminal::{print_line, standard_output, visible_json};
@@ -58,6 +60,7 @@ impl<W: Write> Lister<'_, W> {
         selection: &Selection,
         config: &ClientConfig,
     ) -> Result<(), ClientError> {
+        let started = Instant::now();
         let mut listing = Listing::new(directory.clone(), config);
         let (verbose, quiet) = (self.verbose, self.quiet);
         let mut on_event = |event: Event<'_>| {
@@ -100,7 +103,8 @@ impl<W: Write> Lister<'_, W> {
         }
         let is_root = directory.path.as_bytes().is_empty() && !directory.recursive;
         if is_root && selection.written().is_none() && self.style != ListStyle::Md5sum {
-            self.show_commands(directory, config)?;
+            drop(listing);
+            self.show_commands(directory, &mirror::after(started.elapsed(), config))?;
         }
         if hidden > 0 && !self.quiet {
             print_line(&wording::note(&wording::hidden(hidden), false));
@@ -109,7 +113,7 @@ impl<W: Write> Lister<'_, W> {
     }
 
     /// Prints the names of the published commands. A server without commands, or without a list of
-    /// them, refuses the request. That is not a failure of the listing.
+    /// them, refuses the request. No error is a failure of the listing.
     fn show_commands(
         &mut self,
         directory: &Folder,
@@ -122,14 +126,23 @@ impl<W: Write> Lister<'_, W> {
             want_md5: None,
             spool: None,
         };
-        let mut lines = Vec::new();
+        let mut lines = NameLines(Vec::new());
         if let Err(error) = stream_to(&names, config, &mut lines, &mut |_| {}) {
-            return match error {
-                ClientError::Refused(_) => Ok(()),
-                error => Err(error),
+            let is_none = |refusal: &ServerRefusal| {
+                let codes = [
+                    ErrorCode::NotFound,
+                    ErrorCode::Unsupported,
+                    ErrorCode::BadRequest,
+                ];
+                refusal.code.is_some_and(|code| codes.contains(&code))
             };
+            if !matches!(&error, ClientError::Refused(refusal) if is_none(refusal)) && !self.quiet {
+                let note = format!("names of commands are not known: {}", sentence(&error));
+                print_line(&wording::note(&note, false));
+            }
+            return Ok(());
         }
-        for name in lines.split(|&byte| byte == b'\n') {
+        for name in lines.0.split(|&byte| byte == b'\n') {
             let is_end = name.is_empty();
             let name = [b"@", name].concat();
             if !is_end && self.filter.admits(&name, false) {
@@ -261,6 +274,23 @@ fn escaped(name: &[u8]) -> (&'static str, Vec<u8>) {
     (mark, written)
 }
 
+/// The names of commands, as far as they are few.
+struct NameLines(Vec<u8>);
+
+impl Write for NameLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > COMMANDS_BYTES_MAX {
+            return Err(io::Error::other("server sends too many names of commands"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Kind and permissions, as at the start of a line of `ls -l`.
 fn letters(entry: &ListEntry<'_>) -> String {
     let kind = match entry.kind {
@@ -294,6 +324,7 @@ fn output_error(error: io::Error) -> ClientError {
 }
 
 const OUTPUT_BYTES: usize = 64 * 1024;
+const COMMANDS_BYTES_MAX: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

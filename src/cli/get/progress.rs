@@ -97,7 +97,7 @@ impl Progress {
                 item,
                 done,
                 total_size,
-            } => self.hash(&name(item), "server is hashing", done, total_size),
+            } => self.hash(&name(item), "hashed on the server:", done, total_size),
             Event::Reading {
                 item,
                 done,
@@ -147,20 +147,15 @@ impl Progress {
 
     /// Shows how far a local file is read.
     pub(super) fn read(&mut self, name: &str, done: u64, total_size: u64) {
-        self.hash(name, "hashing the local file", done, total_size);
+        self.hash(name, "hashed locally:", done, total_size);
     }
 
     fn hash(&mut self, name: &str, what: &str, done: u64, total_size: u64) {
         if let Shown::Bars(bars) = &self.shown {
             bars.show();
-            bars.hash(done, total_size);
-            // The bar has the percentage.
-            if self.is_one_file {
-                return bars.show_text(&format!("{name}: {what}"));
-            }
         }
         let percent = percent(done, total_size);
-        self.show_text(&format!("{name}: {what} {percent}%"));
+        self.show_text(&format!("{percent}% {what} {name}"));
     }
 
     /// Runs `act` while the bars are hidden.

@@ -116,8 +116,10 @@ impl Summary {
         let rate = size((self.bytes as f64 / self.secs.max(0.001)) as u64);
         let came = self.actions.fetched + self.actions.resumed;
         let (files, bytes) = (counted(came, "file"), size(self.bytes));
+        let others = self.failed + self.actions.linked + self.actions.link;
         let mut line = match came {
-            0 => "nothing to download".to_owned(),
+            0 if others == 0 => "nothing to download".to_owned(),
+            0 => "0 files downloaded".to_owned(),
             _ => format!("{files}, {bytes} in {:.1} s ({rate}/s)", self.secs),
         };
         add(&mut line, self.actions.linked, "copied here");

@@ -14,7 +14,7 @@ use crate::client::batch::lane::{Ask, LaneId, LaneWork};
 use crate::client::batch::placing::{ToPlace, Verified, is_synced_alone, place, transferred};
 use crate::client::batch::report::{LaneEnd, Report};
 use crate::client::in_time::in_time;
-use crate::client::receive::{Following, Receive};
+use crate::client::receive::{Following, Group, Receive};
 use crate::client::threads::start;
 use crate::client::{ClientError, SendingHalf, Session, SyncPolicy};
 use crate::net::Address;
@@ -113,8 +113,7 @@ fn run(
         following,
         work,
         answered: 0,
-        group: Vec::new(),
-        group_bytes: 0,
+        group: Group::default(),
     };
     receive.run()
 }

@@ -287,10 +287,16 @@ impl Hand<'_> {
         Ok(None)
     }
 
-    /// Verifies a group of files, all in lanes, and writes each that is right.
+    /// Verifies a group of files, all at once in SIMD lanes, and writes each that is right.
     fn verify(&self, group: Vec<Body>) {
         let contents: Vec<&[u8]> = group.iter().map(|body| &body.bytes[..]).collect();
-        let digests = hash_all(&contents);
+        let digests = match guarded(|| Ok(hash_all(&contents))) {
+            Ok(digests) => digests,
+            Err(error) => {
+                let failed = group.into_iter().map(|body| (body.id, Err(error.clone())));
+                return self.reports.send(Report::Finished(failed.collect()));
+            }
+        };
         let mut verified = Vec::with_capacity(group.len());
         for (body, md5) in group.into_iter().zip(digests) {
             let id = body.id;

@@ -209,7 +209,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
             op,
             action,
         } = request;
-        let info = RequestInfo {
+        let mut info = RequestInfo {
             op,
             name,
             id,
@@ -230,7 +230,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
             Ok(Action::Get(get)) => self.get(&info, get),
             Ok(Action::Stat(stat)) => self.stat(&info, stat),
             Ok(Action::List(list)) => self.list(list),
-            Ok(Action::Run(run)) => self.run_command(&info, run),
+            Ok(Action::Run(run)) => self.run_command(&mut info, run),
             Ok(Action::Hello) => {
                 let publishes = !self.handler.published.is_empty();
                 hello(&info, publishes, self.buffers.output.append());

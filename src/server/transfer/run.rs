@@ -16,7 +16,7 @@ impl<S: Store> ConnectionTurn<'_, S> {
     /// Starts a published command in a thread of its own. The number of such threads is limited.
     pub(super) fn run_command(
         &mut self,
-        info: &RequestInfo,
+        info: &mut RequestInfo,
         request: RunRequest,
     ) -> Result<Reply<S::Object>, Refusal> {
         if request.name.is_empty() && !self.handler.published.is_empty() {
@@ -46,7 +46,8 @@ impl<S: Store> ConnectionTurn<'_, S> {
     }
 
     /// Answers with the names of the published commands, one per line.
-    fn published_names(&mut self, info: &RequestInfo) -> Result<Reply<S::Object>, Refusal> {
+    fn published_names(&mut self, info: &mut RequestInfo) -> Result<Reply<S::Object>, Refusal> {
+        info.exit_status = Some(0);
         let names = self.handler.published.names();
         let md5 = Md5Stream::digest(&names);
         let end = names.len() as u64;

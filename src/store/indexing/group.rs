@@ -4,7 +4,7 @@ use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -34,6 +34,8 @@ struct Member {
     file: FoundFile,
     /// Its bytes in [`IndexingState::bytes_done`].
     counted: u64,
+    /// Where the index was last asked whether the digest is known by now.
+    looked_at: u64,
     /// The bytes of the buffer that this round has read.
     step: Range<usize>,
     state: State,
@@ -71,15 +73,17 @@ impl<'a> Group<'a> {
     pub(super) fn run(mut self) {
         loop {
             self.used = 0;
-            let started = Instant::now();
+            let mut reading = Duration::ZERO;
             let is_open = !self.members.is_empty();
             for at in 0..self.members.len() {
+                // This may pause, so it does not count as reading.
                 if !self.work.may_continue() {
                     return;
                 }
+                let started = Instant::now();
                 self.read(at);
+                reading += started.elapsed();
             }
-            let reading = started.elapsed();
             while self.has_room()
                 && let Some(file) = self.next()
             {
@@ -141,6 +145,7 @@ impl<'a> Group<'a> {
         };
         self.members.push(Member {
             file,
+            looked_at: 0,
             counted: 0,
             step: 0..0,
             state,
@@ -198,9 +203,12 @@ impl Member {
             return 0;
         };
         let done = hash.done();
-        let is_due = work.priority == Priority::Background && done > 0 && done % LOOK_BYTES == 0;
+        let is_due = work.priority == Priority::Background && done >= self.looked_at + LOOK_BYTES;
+        if is_due {
+            self.looked_at = done;
+        }
         let read = catch_unwind(AssertUnwindSafe(|| {
-            // A request may have had it hashed while this job gave way.
+            // A request may have had it hashed meanwhile.
             match is_due && work.index.look_up(&hash.meta().stamp).is_some() {
                 true => None,
                 false => Some(hash.read(buffer, CHANGED_HASHES_MAX)),

@@ -459,7 +459,7 @@ fn bad_names_have_their_line_number_in_the_error() {
         (b"a//b", "empty part"),
         (b"a//", "empty part"),
         (b"a\0b", "NUL"),
-        (b"a/.ft-b", "kept for partial files"),
+        (b"a/.ft-b", "reserved for partial files"),
     ] {
         assert_bad(&[b"0\n", line, b"\n1"].concat(), 2, words);
     }

@@ -67,11 +67,7 @@ impl Bars {
             (false, true) => ALL_FILES,
             (false, false) => FILES_SO_FAR,
         };
-        let template = fitting(template, self.columns);
-        if template != self.template {
-            self.template = template;
-            self.total.set_style(style(template));
-        }
+        self.set_template(template);
         let (length, position) = if totals.counts_bytes() {
             (totals.bytes_known(), totals.bytes_here())
         } else {
@@ -95,6 +91,7 @@ impl Bars {
     /// A large file begins, or begins again.
     pub(super) fn begin(&mut self, index: usize, name: &str, total_size: u64, bytes: u64) {
         if self.is_one_file {
+            self.set_template(ONE_FILE);
             self.total.set_length(total_size);
             start_at(&self.total, bytes);
             return self.total.set_message(self.shortened(name));
@@ -128,21 +125,19 @@ impl Bars {
         }
     }
 
-    /// The server hashes the file before it sends it.
-    pub(super) fn hash(&self, done: u64, total_size: u64) {
-        if self.is_one_file {
-            self.total.set_length(total_size);
-            self.total.set_position(done);
-        }
+    /// Shows a text instead of numbers, until there are new ones.
+    pub(super) fn show_text(&mut self, text: &str) {
+        self.set_template(READING);
+        // The bar cuts it to its width.
+        self.total.set_message(text.to_owned());
     }
 
-    pub(super) fn show_text(&self, text: &str) {
-        let text = match self.template {
-            // The bar cuts it to its width.
-            READING => text.to_owned(),
-            _ => self.shortened(text),
-        };
-        self.total.set_message(text);
+    fn set_template(&mut self, template: &'static str) {
+        let template = fitting(template, self.columns);
+        if template != self.template {
+            self.template = template;
+            self.total.set_style(style(template));
+        }
     }
 
     /// Cuts a text at its beginning, to leave space for the numbers after it.
@@ -196,8 +191,10 @@ fn fitting(template: &'static str, columns: usize) -> &'static str {
     match columns {
         _ if template == READING => READING,
         ..NARROW_COLUMNS if counts_files => NARROW_FILES,
+        ..NARROW_COLUMNS if template == BYTES_SO_FAR => NARROW_SO_FAR,
         ..NARROW_COLUMNS => NARROW,
         NARROW_COLUMNS..WIDE_COLUMNS if counts_files => MEDIUM_FILES,
+        NARROW_COLUMNS..WIDE_COLUMNS if template == BYTES_SO_FAR => MEDIUM_SO_FAR,
         NARROW_COLUMNS..WIDE_COLUMNS => MEDIUM,
         _ => template,
     }
@@ -220,6 +217,8 @@ const FILES_SO_FAR: &str = "{spinner} {wide_msg} {per_sec} {elapsed}";
 const READING: &str = "{spinner} {wide_msg}";
 const MEDIUM: &str = "{msg} {percent}% {bytes} {bytes_per_sec}";
 const MEDIUM_FILES: &str = "{msg} {elapsed}";
+const MEDIUM_SO_FAR: &str = "{msg} {bytes} {bytes_per_sec}";
+const NARROW_SO_FAR: &str = "{bytes}";
 const NARROW: &str = "{percent}% {bytes}";
 const NARROW_FILES: &str = "{pos} files";
 const WIDE_COLUMNS: usize = 70;
@@ -250,7 +249,9 @@ mod tests {
             READING,
             MEDIUM,
             MEDIUM_FILES,
+            MEDIUM_SO_FAR,
             NARROW,
+            NARROW_SO_FAR,
             NARROW_FILES,
         ];
         for template in templates {
