@@ -106,6 +106,7 @@ fn start_and_wait(setup: Setup, reading: OptionReader, words: Words) -> Result<E
     let signals = SignalThread::start(&setup, &words)?;
     let (server, running) = bind(&setup, reading, words)?;
     running.reload_on_request().map_err(no_thread)?;
+    signals.can_reload(&running);
     let serving = server
         .start()
         .map_err(|error| failure(exit_code(&error))(error))?;

@@ -12,6 +12,7 @@ mod desk;
 pub(super) mod destinations;
 mod ends;
 pub(super) mod folding;
+pub(super) mod group;
 pub(super) mod hands;
 mod in_place;
 mod intake;

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use crate::client::batch::budget::Share;
 use crate::client::batch::copying::ToCopy;
+use crate::client::batch::group::Group;
 #[cfg(test)]
 use crate::client::batch::hands::trip;
 use crate::client::batch::hands::{Body, guarded};
@@ -33,29 +34,6 @@ pub(super) struct Receive<'w, 's> {
     /// Questions that were answered since that was reported.
     pub(super) answered: usize,
     pub(super) group: Group,
-}
-
-/// Small files that were received and not verified yet. They are verified together.
-#[derive(Default)]
-pub(super) struct Group {
-    files: Vec<Body>,
-    bytes: u64,
-}
-
-impl Group {
-    /// Whether it has enough files for all SIMD lanes, and few enough for several threads.
-    fn is_full(&self) -> bool {
-        self.files.len() >= GROUP_FILES_MAX || self.bytes >= GROUP_BYTES_MAX
-    }
-
-    /// Has the files verified.
-    fn hand_over(&mut self, work: &LaneWork<'_>) {
-        if !self.files.is_empty() {
-            self.bytes = 0;
-            // The threads that verify end after this one.
-            let _ = work.bodies.send(mem::take(&mut self.files));
-        }
-    }
 }
 
 /// A large file on its way, for the thread that hashes it.
@@ -235,8 +213,7 @@ impl Receive<'_, '_> {
                 Err(error) => return Err(LaneEnd::Lost { error, bytes: 0 }),
             }
         }
-        self.group.bytes += content.total_size;
-        self.group.files.push(Body {
+        self.group.push(Body {
             id: ask.id,
             download: ask.download,
             folder: ask.to_ask.folder,
@@ -253,7 +230,7 @@ impl Receive<'_, '_> {
     /// Has the files of the group verified, if the server has sent no more for now: no file waits
     /// for a slow connection.
     fn hand_over_before_waiting(&mut self) {
-        if !self.group.files.is_empty() && !self.receiving.is_readable() {
+        if !self.group.is_empty() && !self.receiving.is_readable() {
             self.hand_over();
         }
     }
@@ -401,8 +378,6 @@ pub(super) fn stage(
 
 /// Files up to this size are verified in memory before anything is created.
 pub(super) const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
-const GROUP_FILES_MAX: usize = 64;
-const GROUP_BYTES_MAX: u64 = 1024 * 1024;
 /// Up to this many unwanted bytes are read to keep the session.
 const SKIPPED_BODY_BYTES_MAX: u64 = 1024 * 1024;
 /// Answers that are reported together.

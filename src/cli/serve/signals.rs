@@ -21,6 +21,7 @@ use crate::process::{reap_orphans, was_ignored};
 pub(super) struct SignalThread {
     signals: Handle,
     thread: JoinHandle<Option<i32>>,
+    reloadable: Arc<OnceLock<Arc<RunningServer>>>,
     server: Arc<OnceLock<Arc<RunningServer>>>,
     command: Arc<OnceLock<Pid>>,
 }
@@ -33,9 +34,10 @@ impl SignalThread {
         let reaps = caught.contains(&SIGCHLD);
         let mut signals = Signals::new(caught).map_err(failure(ExitCode::Unclassified))?;
         let handle = signals.handle();
-        let (server, command) = (Arc::default(), Arc::default());
+        let (reloadable, server, command) = (Arc::default(), Arc::default(), Arc::default());
         let watched = SignalActions {
             reaps,
+            reloadable: Arc::clone(&reloadable),
             server: Arc::clone(&server),
             has_command: setup.command.is_some(),
             command: Arc::clone(&command),
@@ -47,12 +49,19 @@ impl SignalThread {
         Ok(SignalThread {
             signals: handle,
             thread,
+            reloadable,
             server,
             command,
         })
     }
 
-    /// Directs signals to this server from now on.
+    /// Has SIGHUP reload this server from now on. It accepts connections a moment later, and from
+    /// then on a SIGHUP must not end it.
+    pub(super) fn can_reload(&self, running: &Arc<RunningServer>) {
+        let _ = self.reloadable.set(Arc::clone(running));
+    }
+
+    /// Directs all signals to this server from now on.
     pub(super) fn has_server(&self, running: &Arc<RunningServer>) {
         let _ = self.server.set(Arc::clone(running));
     }
@@ -86,6 +95,7 @@ fn caught(setup: &Setup, words: &Words) -> Vec<i32> {
 
 struct SignalActions {
     reaps: bool,
+    reloadable: Arc<OnceLock<Arc<RunningServer>>>,
     server: Arc<OnceLock<Arc<RunningServer>>>,
     has_command: bool,
     command: Arc<OnceLock<Pid>>,
@@ -106,7 +116,7 @@ impl SignalActions {
             }
             let server = self.server.get();
             if signal == SIGHUP {
-                let reloads = server.is_some_and(|server| server.reload());
+                let reloads = self.reloadable.get().is_some_and(|server| server.reload());
                 if reloads || was_ignored(SIGHUP) {
                     continue;
                 }

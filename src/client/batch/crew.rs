@@ -7,6 +7,7 @@ use std::thread::{Builder, Scope};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select, unbounded};
 
+use crate::client::batch::group::Group;
 #[cfg(test)]
 use crate::client::batch::hands::trip;
 use crate::client::batch::hands::{attributes, guarded};
@@ -14,7 +15,7 @@ use crate::client::batch::lane::{Ask, LaneId, LaneWork};
 use crate::client::batch::placing::{ToPlace, Verified, is_synced_alone, place, transferred};
 use crate::client::batch::report::{LaneEnd, Report};
 use crate::client::in_time::in_time;
-use crate::client::receive::{Following, Group, Receive};
+use crate::client::receive::{Following, Receive};
 use crate::client::threads::start;
 use crate::client::{ClientError, SendingHalf, Session, SyncPolicy};
 use crate::net::Address;
