@@ -461,12 +461,10 @@ fn a_directory_that_cannot_be_read_gets_files_and_trees() {
     if is_root {
         let words = "setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent XDG_CACHE_HOME=/nonexistent";
         prefix.extend(words.split(' ').map(str::to_owned));
-        let tried = Program::system("setpriv", "util-linux")
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-            .args([env!("CARGO_BIN_EXE_ftget"), "--version"])
-            .run();
+        let tried = Program::ftget().through(&prefix).arg("--version").run();
         if tried.code != 0 {
-            return;
+            return skipped("another user cannot run the programs where they are")
+                .unwrap_or_default();
         }
     }
     let fetch = |args: &[&str]| {
