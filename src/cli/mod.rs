@@ -1,6 +1,7 @@
 //! Command lines: parsing, output and exit codes. Only this floor prints, reads the environment or
 //! picks an exit code.
 
+mod activity;
 mod blocking;
 mod digests;
 mod ending;

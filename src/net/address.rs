@@ -91,7 +91,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// What is wrong with a text. The message places it after the text.
+/// The fault of a text. The message places it after the text.
 type Problem = Cow<'static, str>;
 
 fn malformed(text: &[u8], problem: Problem) -> AddressError {

@@ -301,7 +301,7 @@ mod tests {
     fn replaces_only_a_socket_on_which_no_process_listens() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
-        // What a killed server leaves behind. A dropped listener could survive for a moment in a
+        // A killed server leaves its socket behind. A dropped listener could survive for a moment in a
         // child process that is just starting.
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();

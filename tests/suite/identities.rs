@@ -59,7 +59,7 @@ fn a_file_that_was_changed_behind_its_time_is_found_where_there_is_no_ctime() {
 mkdir src; echo 12345678 > src/f; touch -d 2020-01-01 src/f
 run() { serving src -- "$ftget" --index "$PWD/client" -r -d m/d "$@" "unix:$PWD/s:" > /dev/null 2>&1; echo $?; }
 run; run --check
-printf XXXX | dd of=m/d/f conv=notrunc 2> /dev/null; touch -d 2020-01-01 m/d/f
+printf ABCD | dd of=m/d/f conv=notrunc 2> /dev/null; touch -d 2020-01-01 m/d/f
 run --check; run
 cmp src/f m/d/f && echo repaired
 "#;

@@ -1,17 +1,24 @@
 //! What a person sees of a run: lines, bars and totals.
 
-use crate::harness::Program;
+use std::net::TcpListener;
+
+use crate::harness::{Output, Program};
 use crate::place::Place;
 
-/// What a terminal of so many columns gets from `ftget` with these arguments.
+/// What a terminal of so many columns gets from `ftget` that succeeds with these arguments.
 fn on_terminal(place: &Place, columns: u32, term: &str, args: &str) -> String {
+    terminal(place, columns, term, args).expect_code(0).text()
+}
+
+/// Runs `ftget` on a terminal of so many columns.
+fn terminal(place: &Place, columns: u32, term: &str, args: &str) -> Output {
     let ftget = env!("CARGO_BIN_EXE_ftget");
     let command = format!("stty rows 24 cols {columns}; exec {ftget} --index off {args}");
     let script = Program::system("script", "bsdutils").in_folder(place.here.path());
     let script = script
         .args(["-qec", &command, "/dev/null"])
         .env("TERM", term);
-    script.run().expect_code(0).text()
+    script.run()
 }
 
 fn place() -> Place {
@@ -121,4 +128,25 @@ fn without_escapes(line: &str) -> String {
         text += &part[end.map_or(0, |end| end + 1)..];
     }
     text
+}
+
+#[test]
+fn a_terminal_shows_that_a_silent_server_is_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let place = place();
+    for args in ["", "-r", "--list", "-n -r", "--check -r"] {
+        // Longer than a program may show nothing.
+        let args = format!("--timeout 3 --retry 0 {args} {address}/d");
+        let shown = terminal(&place, 80, "xterm", &args).expect_code(14).text();
+        assert!(
+            shown.contains("waiting for the server"),
+            "{args}: {shown:?}"
+        );
+    }
+    let args = format!("--timeout 3 --retry 0 {address}/d");
+    let shown = terminal(&place, 80, "dumb", &args).expect_code(14).text();
+    assert!(shown.contains("waiting for the server\r\n"), "{shown:?}");
+    let quiet = terminal(&place, 80, "xterm", &format!("-q {args}"));
+    assert!(!quiet.expect_code(14).text().contains("waiting"));
 }

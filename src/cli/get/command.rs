@@ -26,7 +26,7 @@ use crate::client::{ClientConfig, DeleteLimit, Folder};
 use crate::net::Location;
 use crate::wire::ResourcePath;
 
-/// What `ftget` does.
+/// The task of `ftget`, as the options name it.
 pub(super) enum GetCommand {
     Fetch(Transfer),
     /// Compare the targets with the servers.
@@ -138,6 +138,7 @@ impl GetArgs {
                     json: self.json,
                     is_coloured: self.color.applies(),
                     verbose: self.verbose > 0,
+                    quiet: self.quiet,
                 })),
                 _ => {
                     let sentence = "--check needs either SOURCE or --receipts FILE";

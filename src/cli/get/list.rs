@@ -1,5 +1,6 @@
 //! `ftget --list`: prints the entries of directories instead of downloading them.
 
+use std::cell::Cell;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use super::failure::{Failures, classify, sentence};
 use super::filter::{Filter, Selection};
 use super::mirror;
 use super::wording::{self, Message, Source};
+use crate::cli::activity::Activity;
 use crate::cli::failure::report_unwritable;
 use crate::cli::terminal::{print_line, standard_output, visible_json};
 use crate::cli::{ExitCode, visible};
@@ -63,7 +65,9 @@ impl<W: Write> Lister<'_, W> {
         let started = Instant::now();
         let mut listing = Listing::new(directory.clone(), config);
         let (verbose, quiet) = (self.verbose, self.quiet);
+        let activity = Cell::new(Activity::alone("waiting for the server", quiet));
         let mut on_event = |event: Event<'_>| {
+            activity.take();
             if let Event::Retrying { error, pause, .. } = event
                 && (verbose || pause >= wording::REPORTED_PAUSE_MIN && !quiet)
             {
@@ -76,6 +80,7 @@ impl<W: Write> Lister<'_, W> {
         };
         let (mut hidden, mut is_found) = (0_u64, false);
         while let Some(page) = listing.next_page(&mut on_event)? {
+            activity.take();
             hidden = hidden.saturating_add(page.hidden);
             for entry in &page.entries {
                 let name = name_below(&directory.path, &entry.path);

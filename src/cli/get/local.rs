@@ -1,4 +1,4 @@
-//! What the client uses of this machine: known digests of local files, and the limit of open files.
+//! The client's part of this machine: known digests of local files, and the limit of open files.
 
 use super::args::GetArgs;
 use crate::cli::digests::IndexChoice;

@@ -11,6 +11,7 @@ use self::bars::Bars;
 use self::totals::{Totals, percent};
 use super::args::ProgressStyle;
 use super::command::OutputStyle;
+use crate::cli::activity::{Activity, can_show_bars};
 use crate::cli::terminal::print_line;
 use crate::cli::visible;
 use crate::client::{Event, Item};
@@ -23,6 +24,8 @@ pub(super) struct Progress {
     is_one_file: bool,
     totals: Totals,
     begun: Instant,
+    /// Until there is something to show.
+    activity: Option<Activity>,
 }
 
 enum Shown {
@@ -39,18 +42,24 @@ impl Progress {
             _ if quiet => Shown::Nothing,
             ProgressStyle::None => Shown::Nothing,
             ProgressStyle::Auto if !io::stderr().is_terminal() => Shown::Nothing,
-            ProgressStyle::Auto | ProgressStyle::Bar if can_move_its_cursor() => {
+            ProgressStyle::Auto | ProgressStyle::Bar if can_show_bars() => {
                 Shown::Bars(Bars::new(is_one_file))
             }
             ProgressStyle::Plain | ProgressStyle::Auto | ProgressStyle::Bar => Shown::Lines {
                 next: Instant::now() + PLAIN_INTERVAL,
             },
         };
+        let activity = match &shown {
+            Shown::Nothing => None,
+            Shown::Bars(bars) => Some(bars.activity()),
+            Shown::Lines { .. } => Some(Activity::in_lines(WAITING)),
+        };
         Progress {
             shown,
             is_one_file,
             totals: Totals::default(),
             begun: Instant::now(),
+            activity,
         }
     }
 
@@ -67,10 +76,7 @@ impl Progress {
     /// The progress of a comparison or preview: shows how far local files are read (see
     /// [`crate::client::Batch::on_reading`]). Lines go above it.
     pub(super) fn of_reading(style: &OutputStyle) -> Arc<Mutex<Progress>> {
-        let mut progress = Progress::new(style.progress, style.quiet, None);
-        if let Shown::Bars(bars) = &mut progress.shown {
-            *bars = Bars::of_reading();
-        }
+        let progress = Progress::new(style.progress, style.quiet, None);
         Arc::new(Mutex::new(progress))
     }
 
@@ -110,6 +116,7 @@ impl Progress {
             } => {
                 let name = name(item);
                 if let Some(bars) = bars {
+                    self.activity = None;
                     bars.show();
                     bars.begin(item.index, &name, total_size, resumed_from);
                 }
@@ -119,6 +126,7 @@ impl Progress {
             Event::Received { item, bytes } => {
                 let large = self.totals.receive(item.index, bytes);
                 if let Some(bars) = bars {
+                    self.activity = None;
                     bars.show();
                     bars.receive(item.index, bytes);
                     bars.update(&self.totals);
@@ -152,6 +160,7 @@ impl Progress {
 
     fn hash(&mut self, name: &str, what: &str, done: u64, total_size: u64) {
         if let Shown::Bars(bars) = &self.shown {
+            self.activity = None;
             bars.show();
         }
         let percent = percent(done, total_size);
@@ -173,6 +182,7 @@ impl Progress {
 
     /// Removes the bars.
     pub(super) fn finish(&mut self) {
+        self.activity = None;
         if let Shown::Bars(bars) = &mut self.shown {
             bars.finish();
         }
@@ -182,6 +192,7 @@ impl Progress {
         self.totals.end(index, total_size);
         if let Shown::Bars(bars) = &mut self.shown {
             if is_progress {
+                self.activity = None;
                 bars.show();
             }
             bars.end(index);
@@ -198,6 +209,7 @@ impl Progress {
             Shown::Bars(bars) => bars.show_text(text),
             Shown::Lines { next } => {
                 if is_due(next) {
+                    self.activity = None;
                     print_line(text);
                 }
             }
@@ -209,6 +221,7 @@ impl Progress {
         if let Shown::Lines { next } = &mut self.shown
             && is_due(next)
         {
+            self.activity = None;
             print_line(&self.totals.line(self.begun.elapsed().as_secs_f64()));
         }
     }
@@ -229,12 +242,6 @@ pub(super) fn locked(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether standard error is a terminal that can show a bar.
-fn can_move_its_cursor() -> bool {
-    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    io::stderr().is_terminal() && !is_dumb
-}
-
 fn is_due(next: &mut Instant) -> bool {
     let now = Instant::now();
     let is_due = now >= *next;
@@ -244,4 +251,5 @@ fn is_due(next: &mut Instant) -> bool {
     is_due
 }
 
+const WAITING: &str = "waiting for the server";
 const PLAIN_INTERVAL: Duration = Duration::from_secs(1);

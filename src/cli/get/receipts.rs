@@ -3,6 +3,7 @@
 
 mod check;
 mod line;
+mod state;
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};

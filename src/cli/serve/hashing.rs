@@ -26,7 +26,7 @@ pub(super) struct BackgroundHashing {
     is_stopped: AtomicBool,
 }
 
-/// What is hashed before clients request it.
+/// The files that are hashed before clients request them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HashAhead {
     /// No files.

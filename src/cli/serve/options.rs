@@ -20,7 +20,7 @@ pub(super) struct OptionReader {
     arguments: Vec<OsString>,
 }
 
-/// What `ftserve` does.
+/// The task of `ftserve`, as the options name it.
 pub(super) enum ServeCommand {
     /// Serve. Holds the words of each option too.
     Serve(Box<Setup>, Words),

@@ -97,7 +97,7 @@ impl Reload {
     }
 }
 
-/// What happened to a changed option.
+/// The result of a change to one option.
 #[derive(Clone, Copy)]
 enum ChangeResult {
     Applied,

@@ -1,4 +1,4 @@
-//! What a question asks for, and which answers it takes. The headers lie in the socket before they
+//! The keys of a question, and the answers that it takes. The headers lie in the socket before they
 //! are read, so that no limit of time decides.
 
 use std::io::Write;
@@ -36,7 +36,7 @@ fn session(bytes: &[u8], config: &ClientConfig) -> Session {
     Session::over(Stream::Unix(ours), config, None)
 }
 
-/// What the question takes this header for.
+/// The answer that the question reads from this header.
 fn answer(question: &Question, keys: &str) -> Result<Answer, ClientError> {
     let header = frame(&format!(r#"{{"filename":"f",{keys}}}"#));
     let mut session = session(&header, &config());

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::digest::{Kernel, Md5Stream, hash_all, update_all};
 use crate::wire::Md5Digest;
 
-/// What the crate `md-5` says.
+/// The digest that the crate `md-5` computes.
 fn expected(message: &[u8]) -> Md5Digest {
     Md5Digest::from_bytes(md5::Md5::digest(message).into())
 }

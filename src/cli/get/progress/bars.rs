@@ -5,7 +5,9 @@ use std::io;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 
+use super::WAITING;
 use super::totals::Totals;
+use crate::cli::activity::{Activity, TEXT_TEMPLATE};
 
 pub(super) struct Bars {
     all: MultiProgress,
@@ -19,16 +21,6 @@ pub(super) struct Bars {
 impl Bars {
     /// Hidden bars.
     pub(super) fn new(is_one_file: bool) -> Bars {
-        let template = if is_one_file { ONE_FILE } else { FILES_SO_FAR };
-        Bars::with_template(template, is_one_file)
-    }
-
-    /// One line that names the local file that is being read.
-    pub(super) fn of_reading() -> Bars {
-        Bars::with_template(READING, false)
-    }
-
-    fn with_template(template: &'static str, is_one_file: bool) -> Bars {
         let size = rustix::termios::tcgetwinsize(io::stderr());
         let columns = size.map_or(0, |size| usize::from(size.ws_col));
         // Some terminals do not know their size.
@@ -37,9 +29,9 @@ impl Bars {
         } else {
             columns
         };
-        let template = fitting(template, columns);
+        let template = TEXT_TEMPLATE;
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
-        let total = all.add(bar(0, template));
+        let total = all.add(bar(0, template)).with_message(WAITING);
         Bars {
             all,
             total,
@@ -48,6 +40,11 @@ impl Bars {
             template,
             columns,
         }
+    }
+
+    /// Shows and moves the bars if nothing else does.
+    pub(super) fn activity(&self) -> Activity {
+        Activity::of(&self.total, &self.all)
     }
 
     /// Shows the bars from now on.
@@ -127,7 +124,7 @@ impl Bars {
 
     /// Shows a text instead of numbers, until there are new ones.
     pub(super) fn show_text(&mut self, text: &str) {
-        self.set_template(READING);
+        self.set_template(TEXT_TEMPLATE);
         // The bar cuts it to its width.
         self.total.set_message(text.to_owned());
     }
@@ -189,7 +186,7 @@ fn start_at(bar: &ProgressBar, bytes: u64) {
 fn fitting(template: &'static str, columns: usize) -> &'static str {
     let counts_files = [ALL_FILES, FILES_SO_FAR].contains(&template);
     match columns {
-        _ if template == READING => READING,
+        _ if template == TEXT_TEMPLATE => TEXT_TEMPLATE,
         ..NARROW_COLUMNS if counts_files => NARROW_FILES,
         ..NARROW_COLUMNS if template == BYTES_SO_FAR => NARROW_SO_FAR,
         ..NARROW_COLUMNS => NARROW,
@@ -214,7 +211,6 @@ const ALL_BYTES: &str =
 const BYTES_SO_FAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes}+ {bytes_per_sec} ETA {eta}+";
 const ALL_FILES: &str = "{msg} {percent}% {wide_bar} {per_sec} ETA {eta}";
 const FILES_SO_FAR: &str = "{spinner} {wide_msg} {per_sec} {elapsed}";
-const READING: &str = "{spinner} {wide_msg}";
 const MEDIUM: &str = "{msg} {percent}% {bytes} {bytes_per_sec}";
 const MEDIUM_FILES: &str = "{msg} {elapsed}";
 const MEDIUM_SO_FAR: &str = "{msg} {bytes} {bytes_per_sec}";
@@ -246,7 +242,6 @@ mod tests {
             BYTES_SO_FAR,
             ALL_FILES,
             FILES_SO_FAR,
-            READING,
             MEDIUM,
             MEDIUM_FILES,
             MEDIUM_SO_FAR,

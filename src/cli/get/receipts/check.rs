@@ -12,11 +12,11 @@ use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
-use rustix::fs::{Advice, Mode, OFlags, fadvise};
-use rustix::io::Errno;
 use serde::Serialize;
 
 use super::line::Received;
+use super::state::{FileState, look};
+use crate::cli::activity::Activity;
 use crate::cli::failure::report_unwritable;
 use crate::cli::get::failure::{Failures, classify, sentence};
 use crate::cli::get::input::{Lines, ListReadError};
@@ -39,6 +39,7 @@ pub(in crate::cli::get) struct CheckOptions {
     pub(in crate::cli::get) json: bool,
     pub(in crate::cli::get) is_coloured: bool,
     pub(in crate::cli::get) verbose: bool,
+    pub(in crate::cli::get) quiet: bool,
 }
 
 /// Reads each file that has a receipt, and reports those that changed. The last of several receipts
@@ -85,70 +86,18 @@ pub(in crate::cli::get) fn check(options: &CheckOptions) -> ExitCode {
         // If no other thread starts, the first reads all files.
         let _ = (1..options.jobs.unwrap_or_else(cores)).try_for_each(|_| start().map(drop));
         drop(found_in);
+        let activity = Activity::alone("hashing local files", options.quiet);
         for (number, looked) in found {
-            match looked {
+            Activity::above(activity.as_ref(), || match looked {
                 Ok((found, receipt)) => report.take(number, &receipt, &found),
                 Err(error) => report.report_bad_line(number, error),
-            }
+            });
             if report.unwritable.is_some() {
                 return;
             }
         }
     });
     report.end()
-}
-
-/// The state of a local file.
-enum State {
-    Same,
-    Missing,
-    /// The name is taken by something that is not a file.
-    NotAFile,
-    OtherSize(u64),
-    OtherContent(Md5Digest),
-    Unreadable(io::Error),
-}
-
-/// Reads the file, unless its size already differs.
-fn look(receipt: &Received, buffer: &mut [u8]) -> State {
-    let flags =
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = match rustix::fs::open(&receipt.file, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT | Errno::NOTDIR) => return State::Missing,
-        // A symbolic link; a socket or a device without a driver.
-        Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return State::NotAFile,
-        Err(error) => return State::Unreadable(error.into()),
-    };
-    match file.metadata() {
-        Ok(facts) if !facts.is_file() => return State::NotAFile,
-        Ok(facts) if facts.len() != receipt.total_size => {
-            return State::OtherSize(facts.len());
-        }
-        Ok(_) => {}
-        Err(error) => return State::Unreadable(error),
-    }
-    for advice in [Advice::Sequential, Advice::NoReuse] {
-        // The file is read once: do not evict cached files of other programs for it.
-        let _ = fadvise(&file, 0, None, advice);
-    }
-    match digest(file, buffer) {
-        Ok(md5) if md5 == receipt.md5 => State::Same,
-        Ok(md5) => State::OtherContent(md5),
-        Err(error) => State::Unreadable(error),
-    }
-}
-
-fn digest(mut file: File, buffer: &mut [u8]) -> io::Result<Md5Digest> {
-    let mut md5 = Md5Stream::new();
-    loop {
-        match io::Read::read(&mut file, buffer) {
-            Ok(0) => return Ok(md5.finish()),
-            Ok(read) => md5.update(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// The line of the last receipt for each file. The keys are digests of the paths.
@@ -226,31 +175,31 @@ impl<'o> CheckReport<'o> {
         }
     }
 
-    fn take(&mut self, number: u64, receipt: &Received, found: &State) {
+    fn take(&mut self, number: u64, receipt: &Received, found: &FileState) {
         let file = visible(receipt.file.as_os_str().as_bytes());
-        if let State::Same | State::OtherContent(_) = found {
+        if let FileState::Same | FileState::OtherContent(_) = found {
             self.summary.bytes += receipt.total_size;
         }
         let (mut found_size, mut found_md5) = (None, None);
         let (reason, words) = match found {
-            State::Same => {
+            FileState::Same => {
                 self.summary.same += 1;
                 (None, "same".to_owned())
             }
-            State::Unreadable(error) => {
+            FileState::Unreadable(error) => {
                 let message = format!("{file}: cannot be read: {error}");
                 let cause = (ExitCode::LocalFile, "local_file");
                 self.fail(Some(number), &receipt.filename, cause, &message);
                 return print_line(&wording::failure(&message, self.options.is_coloured));
             }
-            State::Missing => (Some("missing"), "missing".to_owned()),
-            State::NotAFile => (Some("not_a_file"), "not a regular file any more".to_owned()),
-            State::OtherSize(size) => {
+            FileState::Missing => (Some("missing"), "missing".to_owned()),
+            FileState::NotAFile => (Some("not_a_file"), "not a regular file any more".to_owned()),
+            FileState::OtherSize(size) => {
                 found_size = Some(*size);
                 let (is, was) = (counted(*size, "byte"), receipt.total_size);
                 (Some("size"), format!("{is}, not {was}"))
             }
-            State::OtherContent(md5) => {
+            FileState::OtherContent(md5) => {
                 found_md5 = Some(md5.to_string());
                 (Some("content"), format!("md5 {md5}, not {}", receipt.md5))
             }
