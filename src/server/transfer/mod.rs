@@ -272,7 +272,9 @@ impl Default for TransferLimits {
 
 #[cfg(test)]
 mod tests {
-    pub(super) mod turns;
+    mod odd_files;
+    pub(super) mod talk;
+    mod turns;
 
     use super::*;
 

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::digest::Pools;
 use crate::server::transfer::fair_queue::FairQueue;
-use crate::server::transfer::tests::turns::{Served, Talk, serve};
+use crate::server::transfer::tests::talk::{Served, Talk, serve};
 use crate::server::transfer::{Outcome, TransferLimits};
 use crate::store::{MemoryFile, MemoryStore};
 
