@@ -217,7 +217,7 @@ impl Member {
         work.count_done(&mut self.counted, hash.done());
         match read {
             Ok(Some(Ok(Read::Step(count)))) => return count,
-            Ok(Some(Ok(Read::Restarted))) => {}
+            Ok(Some(Ok(Read::Restarted))) => self.looked_at = 0,
             Ok(Some(Ok(Read::Last {
                 count,
                 is_untouched,
